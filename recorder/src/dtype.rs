@@ -1,0 +1,227 @@
+//! `DType`: every element type that a PyTorch storage can hold, and the names PyTorch gives each of them.
+//!
+//! One table says it all: `torch.<name>`, the bytes of an element, the storage class that stands in a pickle (`None` where
+//! PyTorch writes an `UntypedStorage` and puts the dtype into `_rebuild_tensor_v3`), and safetensors' spelling.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! dtypes {
+    ($($(#[$doc:meta])* $variant:ident $name:literal $size:literal $swap:literal $storage:expr;)*) => {
+        /// The element type of a tensor, by PyTorch's name.
+        ///
+        /// `Display` gives PyTorch's name without `torch.` (`float32`); `FromStr` takes it with or without.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        pub enum DType { $($(#[$doc])* $variant,)* }
+
+        impl DType {
+            /// All element types, in the order of the table.
+            pub const ALL: &'static [DType] = &[$(DType::$variant),*];
+
+            const fn row(self) -> Row {
+                match self { $(DType::$variant => Row { name: $name, size: $size, swap: $swap, storage: $storage },)* }
+            }
+        }
+    };
+}
+
+struct Row {
+    name: &'static str,
+    size: usize,
+    swap: usize,
+    storage: Option<&'static str>,
+}
+
+dtypes! {
+    /// IEEE double.
+    Float64 "float64" 8 8 Some("DoubleStorage");
+    /// IEEE single.
+    Float32 "float32" 4 4 Some("FloatStorage");
+    /// IEEE half.
+    Float16 "float16" 2 2 Some("HalfStorage");
+    /// The upper half of an IEEE single.
+    BFloat16 "bfloat16" 2 2 Some("BFloat16Storage");
+    /// Signed 64-bit integer.
+    Int64 "int64" 8 8 Some("LongStorage");
+    /// Signed 32-bit integer.
+    Int32 "int32" 4 4 Some("IntStorage");
+    /// Signed 16-bit integer.
+    Int16 "int16" 2 2 Some("ShortStorage");
+    /// Signed 8-bit integer.
+    Int8 "int8" 1 1 Some("CharStorage");
+    /// Unsigned 8-bit integer.
+    UInt8 "uint8" 1 1 Some("ByteStorage");
+    /// One byte, 0 or 1.
+    Bool "bool" 1 1 Some("BoolStorage");
+    /// Two doubles, real then imaginary.
+    Complex128 "complex128" 16 8 Some("ComplexDoubleStorage");
+    /// Two singles, real then imaginary.
+    Complex64 "complex64" 8 4 Some("ComplexFloatStorage");
+    /// Two halves, real then imaginary.
+    Complex32 "complex32" 4 2 None;
+    /// Two bfloat16, real then imaginary.
+    BComplex32 "bcomplex32" 4 2 None;
+    /// Five exponent bits, two of mantissa.
+    Float8E5M2 "float8_e5m2" 1 1 None;
+    /// Four exponent bits, three of mantissa, no infinities.
+    Float8E4M3Fn "float8_e4m3fn" 1 1 None;
+    /// As `float8_e5m2`, one zero and one NaN.
+    Float8E5M2Fnuz "float8_e5m2fnuz" 1 1 None;
+    /// As `float8_e4m3fn`, one zero and one NaN.
+    Float8E4M3Fnuz "float8_e4m3fnuz" 1 1 None;
+    /// Eight exponent bits: a scale.
+    Float8E8M0Fnu "float8_e8m0fnu" 1 1 None;
+    /// Two 4-bit floats in a byte; shapes count bytes.
+    Float4E2M1FnX2 "float4_e2m1fn_x2" 1 1 None;
+    /// Unsigned 16-bit integer.
+    UInt16 "uint16" 2 2 None;
+    /// Unsigned 32-bit integer.
+    UInt32 "uint32" 4 4 None;
+    /// Unsigned 64-bit integer.
+    UInt64 "uint64" 8 8 None;
+    /// Eight bits without a meaning.
+    Bits8 "bits8" 1 1 None;
+    /// Sixteen bits without a meaning.
+    Bits16 "bits16" 2 2 None;
+    /// Eight 1-bit fields in a byte.
+    Bits1x8 "bits1x8" 1 1 None;
+    /// Four 2-bit fields in a byte.
+    Bits2x4 "bits2x4" 1 1 None;
+    /// Two 4-bit fields in a byte.
+    Bits4x2 "bits4x2" 1 1 None;
+    /// Quantised signed 8-bit integer.
+    QInt8 "qint8" 1 1 Some("QInt8Storage");
+    /// Quantised signed 32-bit integer.
+    QInt32 "qint32" 4 4 Some("QInt32Storage");
+    /// Quantised unsigned 8-bit integer.
+    QUInt8 "quint8" 1 1 Some("QUInt8Storage");
+    /// Quantised 4-bit integers, two in a byte; shapes count elements.
+    QUInt4x2 "quint4x2" 1 1 Some("QUInt4x2Storage");
+    /// Quantised 2-bit integers, four in a byte; shapes count elements.
+    QUInt2x4 "quint2x4" 1 1 Some("QUInt2x4Storage");
+}
+
+impl DType {
+    /// PyTorch's name without `torch.`, such as `float32`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Bytes of one stored element (of one byte's worth for the packed types).
+    #[must_use]
+    pub const fn size(self) -> usize {
+        self.row().size
+    }
+
+    /// How many consecutive elements of a shape share one stored element: 2 for `quint4x2`, 4 for `quint2x4`, else 1.
+    #[must_use]
+    pub const fn packed(self) -> usize {
+        match self {
+            DType::QUInt4x2 => 2,
+            DType::QUInt2x4 => 4,
+            _ => 1,
+        }
+    }
+
+    /// Bytes that `elements` consecutive elements take, or `None` where that does not fit a `usize`.
+    #[must_use]
+    pub fn bytes_for(self, elements: usize) -> Option<usize> {
+        elements.div_ceil(self.packed()).checked_mul(self.size())
+    }
+
+    /// The unit whose bytes are reversed between big and little endian: a complex element is swapped by component.
+    #[must_use]
+    pub const fn swap_unit(self) -> usize {
+        self.row().swap
+    }
+
+    /// The class in module `torch` that PyTorch names in a storage's persistent id, such as `FloatStorage`; `None` for
+    /// the types it stores untyped.
+    #[must_use]
+    pub const fn storage_class(self) -> Option<&'static str> {
+        self.row().storage
+    }
+
+    /// The type whose storages have this class name, such as `FloatStorage`.
+    #[must_use]
+    pub fn from_storage_class(class: &str) -> Option<DType> {
+        DType::ALL.iter().copied().find(|dtype| dtype.storage_class() == Some(class))
+    }
+
+    /// Whether the elements are real floating-point numbers of 16 bits or more, which optimizers work on.
+    #[must_use]
+    pub const fn is_floating_point(self) -> bool {
+        matches!(self, DType::Float64 | DType::Float32 | DType::Float16 | DType::BFloat16)
+    }
+
+    /// Whether the elements are complex numbers.
+    #[must_use]
+    pub const fn is_complex(self) -> bool {
+        matches!(self, DType::Complex128 | DType::Complex64 | DType::Complex32 | DType::BComplex32)
+    }
+
+    /// Whether the elements are quantised integers.
+    #[must_use]
+    pub const fn is_quantized(self) -> bool {
+        matches!(self, DType::QInt8 | DType::QInt32 | DType::QUInt8 | DType::QUInt4x2 | DType::QUInt2x4)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no element type of PyTorch's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no torch dtype; one of float32, float16, bfloat16, float64, int64, ... is expected")]
+pub struct UnknownDType(pub String);
+
+impl FromStr for DType {
+    type Err = UnknownDType;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let bare = name.strip_prefix("torch.").unwrap_or(name);
+        // Python's second names for the same objects.
+        let bare = match bare {
+            "float" => "float32",
+            "double" => "float64",
+            "half" => "float16",
+            "long" => "int64",
+            "int" => "int32",
+            "short" => "int16",
+            "chalf" => "complex32",
+            "cfloat" => "complex64",
+            "cdouble" => "complex128",
+            other => other,
+        };
+        DType::ALL.iter().copied().find(|dtype| dtype.name() == bare).ok_or_else(|| UnknownDType(name.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_thirty_three_types_and_each_name_leads_back() {
+        assert_eq!(DType::ALL.len(), 33);
+        for &dtype in DType::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
+            assert_eq!(format!("torch.{dtype}").parse(), Ok(dtype));
+            if let Some(class) = dtype.storage_class() {
+                assert_eq!(DType::from_storage_class(class), Some(dtype));
+            }
+        }
+    }
+
+    #[test]
+    fn packed_elements_round_up_to_whole_bytes() {
+        assert_eq!(DType::QUInt4x2.bytes_for(5), Some(3));
+        assert_eq!(DType::QUInt2x4.bytes_for(5), Some(2));
+        assert_eq!(DType::Float64.bytes_for(usize::MAX), None);
+    }
+}

@@ -1,0 +1,441 @@
+//! `Tensor`: what PyTorch keeps of a tensor. Almost always a typed, strided view of a [`Storage`]; also the sparse, nested
+//! and meta tensors, quantised ones, and the Python class around each (`Parameter`, `Buffer`, attributes).
+//!
+//! A view is checked against its storage when it is made, so that reading elements later cannot leave it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::value::Global;
+use crate::{DType, Error, Result, Storage, Value};
+
+/// A shared handle on a tensor; clones are the same Python object.
+#[derive(Clone)]
+pub struct Tensor(Arc<TensorParts>);
+
+/// The parts of a [`Tensor`], all public: what [`Tensor::new`] takes and [`Tensor::parts`] shows.
+#[derive(Clone, Debug)]
+pub struct TensorParts {
+    /// The element type.
+    pub dtype: DType,
+    /// The length of each dimension; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// Where the elements are.
+    pub data: TensorData,
+    /// Whether autograd follows it.
+    pub requires_grad: bool,
+    /// The Python class, with the attributes a user gave it.
+    pub class: TensorClass,
+    /// The conjugate bit: the elements are the conjugates of what is stored.
+    pub conj: bool,
+    /// The negative bit: the elements are the negatives of what is stored.
+    pub neg: bool,
+    /// What turns quantised integers into numbers.
+    pub quantizer: Option<Quantizer>,
+    /// `OrderedDict` of backward hooks as it stood in the file, where it was not empty.
+    pub backward_hooks: Option<Value>,
+}
+
+/// Where a tensor's elements are.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TensorData {
+    /// A view of a storage.
+    Strided {
+        /// The storage viewed.
+        storage: Storage,
+        /// The first element's place, in elements.
+        offset: usize,
+        /// The distance between neighbours along each dimension, in elements; 0 where a dimension is expanded.
+        stride: Vec<usize>,
+    },
+    /// A tensor on the device `meta`: it has a shape and no elements.
+    Meta {
+        /// The strides it would have.
+        stride: Vec<usize>,
+    },
+    /// Only the elements that are not zero.
+    Sparse {
+        /// How their places are told.
+        layout: SparseLayout,
+        /// COO: one tensor `[dimensions, nnz]`; the compressed layouts: compressed, then plain indices.
+        indices: Vec<Tensor>,
+        /// The elements.
+        values: Tensor,
+        /// COO: whether each place occurs once and in order; `None` where the file does not say (before 2.1).
+        coalesced: Option<bool>,
+    },
+    /// Tensors of unlike shapes in one buffer (strided layout).
+    Nested {
+        /// All elements, one-dimensional.
+        buffer: Tensor,
+        /// The shape of each, `[count, dimensions]`.
+        sizes: Tensor,
+        /// The strides of each, `[count, dimensions]`.
+        strides: Tensor,
+        /// The first element of each, `[count]`.
+        offsets: Tensor,
+    },
+}
+
+/// How a sparse tensor tells the places of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SparseLayout {
+    /// Coordinates.
+    Coo,
+    /// Compressed rows.
+    Csr,
+    /// Compressed columns.
+    Csc,
+    /// Compressed rows of blocks.
+    Bsr,
+    /// Compressed columns of blocks.
+    Bsc,
+}
+
+impl SparseLayout {
+    /// All layouts with PyTorch's names.
+    pub const NAMES: [(SparseLayout, &'static str); 5] = [
+        (SparseLayout::Coo, "torch.sparse_coo"),
+        (SparseLayout::Csr, "torch.sparse_csr"),
+        (SparseLayout::Csc, "torch.sparse_csc"),
+        (SparseLayout::Bsr, "torch.sparse_bsr"),
+        (SparseLayout::Bsc, "torch.sparse_bsc"),
+    ];
+
+    /// PyTorch's name, such as `torch.sparse_coo`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+}
+
+/// The Python class of a tensor.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TensorClass {
+    /// `torch.Tensor`.
+    Tensor,
+    /// `torch.nn.Parameter`, with its Python attributes where it has any.
+    Parameter {
+        /// The attributes: a dict, or a pair of a dict and the slots.
+        state: Option<Value>,
+    },
+    /// Another class, or a tensor with attributes, as `_rebuild_from_type_v2` makes it (`torch.nn.Buffer` is one).
+    Other {
+        /// The class.
+        class: Global,
+        /// Its attributes.
+        state: Value,
+    },
+}
+
+/// What turns quantised integers into numbers: `(integer - zero_point) * scale`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Quantizer {
+    /// One scale for all elements.
+    PerTensor {
+        /// The scale.
+        scale: f64,
+        /// The integer that stands for zero.
+        zero_point: i64,
+    },
+    /// A scale for each place along one dimension.
+    PerChannel {
+        /// `torch.per_channel_affine` or `torch.per_channel_affine_float_qparams`.
+        scheme: Global,
+        /// One scale a channel.
+        scales: Tensor,
+        /// One zero point a channel.
+        zero_points: Tensor,
+        /// The dimension of the channels.
+        axis: i64,
+    },
+}
+
+impl TensorParts {
+    /// The parts of a plain strided tensor.
+    #[must_use]
+    pub fn strided(dtype: DType, shape: Vec<usize>, storage: Storage, offset: usize, stride: Vec<usize>) -> Self {
+        TensorParts {
+            dtype,
+            shape,
+            data: TensorData::Strided { storage, offset, stride },
+            requires_grad: false,
+            class: TensorClass::Tensor,
+            conj: false,
+            neg: false,
+            quantizer: None,
+            backward_hooks: None,
+        }
+    }
+}
+
+/// The strides of a row-major tensor of this shape, as PyTorch computes them (a dimension of length 0 counts as 1).
+#[must_use]
+pub fn contiguous_stride(shape: &[usize]) -> Vec<usize> {
+    let mut stride = vec![1_usize; shape.len()];
+    for i in (1..shape.len()).rev() {
+        stride[i - 1] = stride[i].saturating_mul(shape[i].max(1));
+    }
+    stride
+}
+
+/// The number of elements of this shape, or `None` where it does not fit.
+#[must_use]
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n))
+}
+
+impl Tensor {
+    /// Makes a tensor of its parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidTensor`](crate::ErrorKind::InvalidTensor) when shape and strides do not go together, or an
+    /// element would lie outside the storage.
+    pub fn new(parts: TensorParts) -> Result<Self> {
+        let described = || format!("a tensor of {} {:?}", parts.dtype, parts.shape);
+        if element_count(&parts.shape).is_none() {
+            return Err(Error::invalid_tensor(described(), "its shape has more elements than can be counted"));
+        }
+        if let TensorData::Strided { stride, .. } | TensorData::Meta { stride } = &parts.data
+            && stride.len() != parts.shape.len()
+        {
+            let reason = format!("it has {} dimensions and {} strides", parts.shape.len(), stride.len());
+            return Err(Error::invalid_tensor(described(), reason));
+        }
+        if let TensorData::Strided { storage, offset, stride } = &parts.data {
+            let end = extent(&parts.shape, stride, *offset);
+            let fits =
+                end.and_then(|end| parts.dtype.bytes_for(end)).is_some_and(|bytes| bytes as u64 <= storage.len());
+            if !fits {
+                let reason = format!(
+                    "offset {offset} and strides {stride:?} lead outside its storage of {} bytes",
+                    storage.len()
+                );
+                return Err(Error::invalid_tensor(described(), reason));
+            }
+        }
+        Ok(Tensor(Arc::new(parts)))
+    }
+
+    /// A row-major tensor on the CPU over these elements.
+    ///
+    /// # Errors
+    /// When the number of elements is not that of the shape.
+    ///
+    /// ```
+    /// # use rekindle_recorder::Tensor;
+    /// let weight = Tensor::from_vec(&[2, 3], vec![0.0_f32, 1.0, 2.0, 3.0, 4.0, 5.0])?;
+    /// assert_eq!(weight.shape(), [2, 3]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn from_vec<T: Element>(shape: &[usize], elements: Vec<T>) -> Result<Self> {
+        if element_count(shape) != Some(elements.len()) {
+            let reason = format!("{} elements were given", elements.len());
+            return Err(Error::invalid_tensor(format!("a tensor of {} {shape:?}", T::DTYPE), reason));
+        }
+        Tensor::from_le_bytes(T::DTYPE, shape, T::to_le_vec(&elements))
+    }
+
+    /// A row-major tensor on the CPU over the little-endian bytes of its elements.
+    ///
+    /// # Errors
+    /// When there are fewer bytes than the shape needs.
+    pub fn from_le_bytes(dtype: DType, shape: &[usize], bytes: impl Into<bytes::Bytes>) -> Result<Self> {
+        let storage = Storage::from_bytes(dtype.storage_class().and(Some(dtype)), bytes);
+        Tensor::new(TensorParts::strided(dtype, shape.to_vec(), storage, 0, contiguous_stride(shape)))
+    }
+
+    /// A tensor of no dimensions, as `torch.tensor(x)` makes one.
+    #[must_use]
+    pub fn scalar<T: Element>(x: T) -> Self {
+        let bytes = T::to_le_vec(&[x]);
+        let storage = Storage::from_bytes(T::DTYPE.storage_class().and(Some(T::DTYPE)), bytes);
+        // One element of its own type always fits its storage.
+        Tensor(Arc::new(TensorParts::strided(T::DTYPE, Vec::new(), storage, 0, Vec::new())))
+    }
+
+    /// All its parts.
+    #[must_use]
+    pub fn parts(&self) -> &TensorParts {
+        &self.0
+    }
+
+    /// The element type.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.0.dtype
+    }
+
+    /// The length of each dimension.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.0.shape
+    }
+
+    /// The number of elements of its shape.
+    #[must_use]
+    pub fn numel(&self) -> usize {
+        // `new` refused shapes that cannot be counted.
+        element_count(&self.0.shape).unwrap_or(usize::MAX)
+    }
+
+    /// The strides in elements; `None` for sparse and nested tensors.
+    #[must_use]
+    pub fn stride(&self) -> Option<&[usize]> {
+        match &self.0.data {
+            TensorData::Strided { stride, .. } | TensorData::Meta { stride } => Some(stride),
+            _ => None,
+        }
+    }
+
+    /// The first element's place in the storage, in elements; 0 where there is no storage.
+    #[must_use]
+    pub fn offset(&self) -> usize {
+        match &self.0.data {
+            TensorData::Strided { offset, .. } => *offset,
+            _ => 0,
+        }
+    }
+
+    /// The storage it views; `None` for meta, sparse and nested tensors.
+    #[must_use]
+    pub fn storage(&self) -> Option<&Storage> {
+        match &self.0.data {
+            TensorData::Strided { storage, .. } => Some(storage),
+            _ => None,
+        }
+    }
+
+    /// Whether autograd follows it.
+    #[must_use]
+    pub fn requires_grad(&self) -> bool {
+        self.0.requires_grad
+    }
+
+    /// Whether it is a `torch.nn.Parameter`.
+    #[must_use]
+    pub fn is_parameter(&self) -> bool {
+        matches!(self.0.class, TensorClass::Parameter { .. })
+    }
+
+    /// The device tag in the file: that of its storage, or `meta`.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        match &self.0.data {
+            TensorData::Strided { storage, .. } => storage.location(),
+            TensorData::Meta { .. } => "meta",
+            TensorData::Sparse { values, .. } => values.device(),
+            TensorData::Nested { buffer, .. } => buffer.device(),
+        }
+    }
+
+    /// Whether the elements lie in row-major order without gaps.
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        let TensorData::Strided { stride, .. } = &self.0.data else { return false };
+        let shape = &self.0.shape;
+        let expected = contiguous_stride(shape);
+        self.numel() == 0 || (0..shape.len()).all(|i| shape[i] == 1 || stride[i] == expected[i])
+    }
+
+    /// Whether both handles are the same Python object.
+    #[must_use]
+    pub fn same(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A number that tells this tensor object from every other that is alive.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// The same view as a plain tensor that asks for no gradient, as `state_dict()` gives it.
+    #[must_use]
+    pub fn detach(&self) -> Tensor {
+        if !self.0.requires_grad && matches!(self.0.class, TensorClass::Tensor) && self.0.backward_hooks.is_none() {
+            return self.clone();
+        }
+        let parts =
+            TensorParts { requires_grad: false, class: TensorClass::Tensor, backward_hooks: None, ..(*self.0).clone() };
+        Tensor(Arc::new(parts))
+    }
+}
+
+/// The number of elements from the storage's start to the last one that the view touches, plus one.
+fn extent(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    let mut last = offset;
+    for (&n, &step) in shape.iter().zip(stride) {
+        last = last.checked_add((n - 1).checked_mul(step)?)?;
+    }
+    last.checked_add(1)
+}
+
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.0.data {
+            TensorData::Strided { .. } => self.device(),
+            TensorData::Meta { .. } => "meta",
+            TensorData::Sparse { layout, .. } => layout.name(),
+            TensorData::Nested { .. } => "nested",
+        };
+        write!(f, "Tensor({} {:?}, {kind})", self.0.dtype, self.0.shape)
+    }
+}
+
+/// A Rust type that is an element type of PyTorch's.
+pub trait Element: Copy + Send + Sync + 'static {
+    /// Its element type.
+    const DTYPE: DType;
+
+    /// The elements' bytes, little-endian.
+    fn to_le_vec(elements: &[Self]) -> Vec<u8>;
+
+    /// The elements from whole little-endian elements' bytes.
+    fn from_le_slice(bytes: &[u8]) -> Vec<Self>;
+}
+
+macro_rules! elements {
+    ($($ty:ty => $dtype:ident),* $(,)?) => { $(
+        impl Element for $ty {
+            const DTYPE: DType = DType::$dtype;
+
+            fn to_le_vec(elements: &[Self]) -> Vec<u8> {
+                elements.iter().flat_map(|x| x.to_le_bytes()).collect()
+            }
+
+            fn from_le_slice(bytes: &[u8]) -> Vec<Self> {
+                let (chunks, _) = bytes.as_chunks();
+                chunks.iter().map(|chunk| <$ty>::from_le_bytes(*chunk)).collect()
+            }
+        }
+    )* };
+}
+
+elements! {
+    f64 => Float64, f32 => Float32, half::f16 => Float16, half::bf16 => BFloat16,
+    i64 => Int64, i32 => Int32, i16 => Int16, i8 => Int8,
+    u64 => UInt64, u32 => UInt32, u16 => UInt16, u8 => UInt8,
+}
+
+impl Element for bool {
+    const DTYPE: DType = DType::Bool;
+
+    fn to_le_vec(elements: &[Self]) -> Vec<u8> {
+        elements.iter().map(|&x| u8::from(x)).collect()
+    }
+
+    fn from_le_slice(bytes: &[u8]) -> Vec<Self> {
+        bytes.iter().map(|&x| x != 0).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! `Tensor.bernoulli_` and `torch.bernoulli`: ones and zeros, and with them the masks of dropout.
+
+use crate::error::ParameterError;
+use crate::generator::Generator;
+use crate::real::Real;
+use crate::real::sealed::Sealed;
+
+/// `values.bernoulli_(p)`: fills with ones of probability `p` and zeros.
+///
+/// Each compares an `f64` of [`rand`](fn@crate::rand) with `p`, whatever the type filled: 64 bits an element. A dropout's mask
+/// is `bernoulli_(1 - p)`.
+///
+/// ```
+/// use rekindle_random::{Generator, bernoulli_};
+///
+/// let mut mask = [0.0_f32; 8];
+/// bernoulli_(&mut Generator::new(0), &mut mask, 0.9)?;
+/// assert_eq!(mask, [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
+/// # Ok::<(), rekindle_random::ParameterError>(())
+/// ```
+///
+/// # Errors
+/// If `p` is not in 0 to 1. Nothing is drawn then.
+pub fn bernoulli_<T: From<bool>>(generator: &mut Generator, values: &mut [T], p: f64) -> Result<(), ParameterError> {
+    check(p)?;
+    values.fill_with(|| T::from(f64::draw(generator) < p));
+    Ok(())
+}
+
+/// `torch.bernoulli(probabilities)`: the same shape and type, each a one with its own probability, or else a zero.
+///
+/// Each compares a value of [`rand`](fn@crate::rand) of the probabilities' type: 32 bits for an `f32`, 64 for an `f64`.
+///
+/// # Errors
+/// If a probability is not in 0 to 1. Nothing is drawn then.
+pub fn bernoulli<T: Real>(generator: &mut Generator, probabilities: &[T]) -> Result<Vec<T>, ParameterError> {
+    probabilities.iter().try_for_each(|p| check((*p).into()))?;
+    Ok(probabilities.iter().map(|p| if T::draw(generator) < *p { T::ONE } else { T::ZERO }).collect())
+}
+
+fn check(p: f64) -> Result<(), ParameterError> {
+    if (0.0..=1.0).contains(&p) { Ok(()) } else { Err(ParameterError::Probability { p }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probability_outside_0_to_1_is_refused_before_anything_is_drawn() {
+        let mut generator = Generator::new(0);
+        for p in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
+            assert!(bernoulli_(&mut generator, &mut [false], p).is_err(), "{p}");
+            assert!(bernoulli(&mut generator, &[0.5, p]).is_err(), "{p}");
+        }
+        assert_eq!(generator, Generator::new(0));
+    }
+
+    #[test]
+    fn never_and_always_are_certain() -> Result<(), ParameterError> {
+        let mut values = [true; 1000];
+        bernoulli_(&mut Generator::new(0), &mut values, 0.0)?;
+        assert_eq!(values, [false; 1000]);
+        bernoulli_(&mut Generator::new(0), &mut values, 1.0)?;
+        assert_eq!(values, [true; 1000]);
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! What can be wrong with a state or with a distribution's parameters.
+
+use std::fmt;
+
+/// Why bytes are not the state of a generator. `PyTorch` makes the same checks, except for [`StateError::Position`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StateError {
+    /// A CPU generator's state has another size.
+    Size {
+        /// Bytes given.
+        found: usize,
+    },
+    /// The state was stored before the generator had a seed.
+    NotSeeded,
+    /// The number of draws until the words are renewed is not in 1 to 624.
+    Left {
+        /// The number stored.
+        found: i32,
+    },
+    /// The index of the next word is not in 0 to 624.
+    Next {
+        /// The index stored.
+        found: u32,
+    },
+    /// Draws would run past the last word before the words are renewed; `PyTorch` would read beyond its array.
+    Position {
+        /// Draws until the words are renewed.
+        left: u32,
+        /// Index of the next word.
+        next: u32,
+    },
+    /// A CUDA generator's state has another size.
+    CudaSize {
+        /// Bytes given.
+        found: usize,
+    },
+    /// A CUDA generator's offset is not a multiple of 4.
+    CudaOffset {
+        /// The offset stored.
+        found: u64,
+    },
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size { found: 5048 } => formatter.write_str(
+                "a CPU generator's state has 5056 bytes, found 5048: PyTorch wrote it before 1.2; load it there and save it with a newer release",
+            ),
+            Self::Size { found } => write!(
+                formatter,
+                "a CPU generator's state has 5056 bytes, found {found}; pass what torch.get_rng_state() returned"
+            ),
+            Self::NotSeeded => {
+                formatter.write_str("the generator's state was never seeded; call manual_seed instead of restoring it")
+            }
+            Self::Left { found } => {
+                write!(formatter, "the generator's state is damaged: {found} draws left of its 624 words, must be 1 to 624")
+            }
+            Self::Next { found } => {
+                write!(formatter, "the generator's state is damaged: its next word is {found}, must be 0 to 624")
+            }
+            Self::Position { left, next } => write!(
+                formatter,
+                "the generator's state is damaged: {left} draws left from word {next} on run past its 624 words"
+            ),
+            Self::CudaSize { found } => write!(
+                formatter,
+                "a CUDA generator's state has 16 bytes, or 816 up to PyTorch 1.13, found {found}; pass what torch.cuda.get_rng_state() returned"
+            ),
+            Self::CudaOffset { found } => {
+                write!(formatter, "the CUDA generator's state is damaged: its offset {found} is not a multiple of 4")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+/// Why a distribution cannot be drawn from. `PyTorch` refuses the same parameters. Nothing has been drawn or written then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum ParameterError {
+    /// `uniform_` with `from` > `to`, a bound outside the type's finite range, or a range wider than that.
+    Uniform {
+        /// Lower bound.
+        from: f64,
+        /// Upper bound.
+        to: f64,
+    },
+    /// `normal_` with a standard deviation that is negative or not a number.
+    StandardDeviation {
+        /// The standard deviation.
+        std: f64,
+    },
+    /// `bernoulli` with a probability outside 0 to 1.
+    Probability {
+        /// The probability.
+        p: f64,
+    },
+    /// `exponential_` with a rate that is not greater than 0.
+    Rate {
+        /// The rate.
+        lambda: f64,
+    },
+    /// `randint` with no integer between its bounds.
+    IntegerRange {
+        /// Lower bound, included.
+        low: i64,
+        /// Upper bound, excluded.
+        high: i64,
+    },
+}
+
+impl fmt::Display for ParameterError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform { from, to } => write!(
+                formatter,
+                "uniform_ needs from <= to with a finite difference in the tensor's type, got from={from} and to={to}"
+            ),
+            Self::StandardDeviation { std } => write!(formatter, "normal_ needs std >= 0, got std={std}"),
+            Self::Probability { p } => write!(formatter, "bernoulli needs a probability of 0 to 1, got p={p}"),
+            Self::Rate { lambda } => write!(formatter, "exponential_ needs lambda > 0, got lambda={lambda}"),
+            Self::IntegerRange { low, high } => write!(formatter, "randint needs low < high, got low={low} and high={high}"),
+        }
+    }
+}
+
+impl std::error::Error for ParameterError {}

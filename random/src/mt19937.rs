@@ -1,0 +1,147 @@
+//! The Mersenne Twister MT19937 (Matsumoto and Nishimura, 1998) as `PyTorch` keeps it: 624 words that are renewed all at once,
+//! and only when a draw finds none left.
+
+/// Words in the engine's state.
+pub(crate) const WORDS: usize = 624;
+/// How far ahead the word lies that each new word is mixed with.
+const SHIFT: usize = 397;
+const MATRIX: u32 = 0x9908_b0df;
+const UPPER_BIT: u32 = 0x8000_0000;
+
+/// The engine under [`Generator`](crate::Generator): 32 random bits a draw, with a period of 2^19937 - 1.
+///
+/// ```
+/// let mut engine = rekindle_random::Mt19937::new(5489);
+/// assert_eq!(engine.next_u32(), 3_499_211_612); // the first value of the authors' reference program
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mt19937 {
+    words: [u32; WORDS],
+    /// Draws until the words are renewed, that one included: 1 to 624.
+    left: u32,
+    /// The word that the next draw returns unless the words are renewed first. While `left` > 1, `next + left` <= 625, so that
+    /// every draw before the renewal finds its word.
+    next: u32,
+}
+
+impl Mt19937 {
+    /// An engine started from a 32-bit seed by Knuth's recurrence. No word is drawn yet.
+    #[must_use]
+    pub fn new(seed: u32) -> Self {
+        let mut word = seed;
+        let mut words = [seed; WORDS];
+        for (place, slot) in (1..).zip(words.iter_mut().skip(1)) {
+            word = 1_812_433_253_u32.wrapping_mul(word ^ (word >> 30)).wrapping_add(place);
+            *slot = word;
+        }
+        Self { words, left: 1, next: 0 }
+    }
+
+    /// An engine in the middle of its run. `None` if a draw would look beyond the words.
+    pub(crate) fn from_parts(words: [u32; WORDS], left: u32, next: u32) -> Option<Self> {
+        let every_draw_has_a_word = left == 1 || (left > 1 && left.checked_add(next)? <= 625);
+        every_draw_has_a_word.then_some(Self { words, left, next })
+    }
+
+    /// The 624 words, some of which may be drawn already.
+    pub(crate) fn words(&self) -> &[u32; WORDS] {
+        &self.words
+    }
+
+    /// Draws until the words are renewed, that one included.
+    pub(crate) fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The index of the word that comes next.
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// The next 32 bits.
+    #[inline]
+    pub fn next_u32(&mut self) -> u32 {
+        self.left -= 1;
+        if self.left == 0 {
+            self.renew();
+        }
+        let mut bits = self.words[self.next as usize];
+        self.next += 1;
+        bits ^= bits >> 11;
+        bits ^= (bits << 7) & 0x9d2c_5680;
+        bits ^= (bits << 15) & 0xefc6_0000;
+        bits ^ (bits >> 18)
+    }
+
+    /// Replaces all words by the next 624 of the recurrence.
+    fn renew(&mut self) {
+        let words = &mut self.words;
+        for place in 0..WORDS - SHIFT {
+            words[place] = words[place + SHIFT] ^ twist(words[place], words[place + 1]);
+        }
+        for place in WORDS - SHIFT..WORDS - 1 {
+            words[place] = words[place + SHIFT - WORDS] ^ twist(words[place], words[place + 1]);
+        }
+        words[WORDS - 1] = words[SHIFT - 1] ^ twist(words[WORDS - 1], words[0]);
+        self.left = 624;
+        self.next = 0;
+    }
+}
+
+impl std::fmt::Debug for Mt19937 {
+    /// Shows the position; 624 words help nobody.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Mt19937").field("left", &self.left).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// The recurrence's linear map, applied to the top bit of one word and the lower bits of the following one.
+#[inline]
+fn twist(word: u32, following: u32) -> u32 {
+    let mixed = (word & UPPER_BIT) | (following & !UPPER_BIT);
+    (mixed >> 1) ^ if following & 1 == 1 { MATRIX } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last of a number of draws.
+    fn draw(engine: &mut Mt19937, count: usize) -> Option<u32> {
+        (0..count).map(|_| engine.next_u32()).last()
+    }
+
+    #[test]
+    fn ten_thousandth_draw_is_the_one_the_cpp_standard_prescribes() {
+        assert_eq!(draw(&mut Mt19937::new(5489), 10_000), Some(4_123_659_995)); // [rand.predef]
+    }
+
+    #[test]
+    fn words_are_renewed_only_when_none_is_left() {
+        let mut engine = Mt19937::new(1);
+        let fresh = *engine.words();
+        assert_eq!((engine.left(), engine.next()), (1, 0));
+        engine.next_u32();
+        assert_ne!(engine.words(), &fresh);
+        assert_eq!((engine.left(), engine.next()), (624, 1));
+        let first_set = *engine.words();
+        draw(&mut engine, 623);
+        assert_eq!((engine.left(), engine.next()), (1, 624));
+        assert_eq!(engine.words(), &first_set);
+        engine.next_u32();
+        assert_ne!(engine.words(), &first_set);
+    }
+
+    #[test]
+    fn any_accepted_position_can_draw_on_for_ever() {
+        for left in 0..=624 {
+            for next in 0..=624 {
+                if let Some(mut engine) = Mt19937::from_parts([7; WORDS], left, next) {
+                    draw(&mut engine, 700);
+                } else {
+                    assert!(left == 0 || left + next > 625);
+                }
+            }
+        }
+    }
+}

@@ -328,11 +328,8 @@ mod tests {
     #[test]
     fn tied_names_share_a_storage_before_and_after() {
         let shared = tensor();
-        let state_dict = StateDict::from_iter([
-            ("wte.weight", shared.clone()),
-            ("bias", tensor()),
-            ("lm_head.weight", shared),
-        ]);
+        let state_dict =
+            StateDict::from_iter([("wte.weight", shared.clone()), ("bias", tensor()), ("lm_head.weight", shared)]);
         assert_eq!(state_dict.tied(), [["wte.weight", "lm_head.weight"]]);
         let again = StateDict::from_value(&state_dict.to_value()).unwrap();
         assert_eq!(again.tied(), [["wte.weight", "lm_head.weight"]]);

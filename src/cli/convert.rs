@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::convert::Conversion;
-use rekindle::recorder::container::Container;
 use rekindle::recorder::keys::LoadOptions;
 
 use super::{Answer, usage};
@@ -54,7 +53,7 @@ impl Convert {
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite);
         if let Some(to) = &self.to {
-            save = save.container(container(to)?);
+            save = save.container(to.parse()?);
         }
         let input = Checkpoint::open(&self.input)?;
         let mut conversion = Conversion::default();
@@ -84,22 +83,14 @@ impl Convert {
             let Some((pattern, with)) = rename.split_once('=') else {
                 return Err(usage(format!("--rename {rename}: RE=WITH is expected, such as '^encoder=backbone'")));
             };
-            keys = keys.rename(pattern, with)?;
+            keys = keys.rename(pattern, with);
         }
         for glob in &self.include {
-            keys = keys.include(glob)?;
+            keys = keys.include(glob);
         }
         for glob in &self.exclude {
-            keys = keys.exclude(glob)?;
+            keys = keys.exclude(glob);
         }
         Ok(Some(keys))
     }
-}
-
-/// The container of this name, if it can be written.
-fn container(name: &str) -> Result<Container, Box<dyn std::error::Error>> {
-    Container::writable(name).ok_or_else(|| {
-        let known: Vec<&str> = Container::WRITABLE.iter().map(|container| container.name()).collect();
-        usage(format!("--to {name}: this container cannot be written; one of {} can", known.join(", ")))
-    })
 }

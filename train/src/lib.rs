@@ -1,1 +1,18 @@
-//! x
+//! PyTorch's training parts for Burn: optimizers, learning rate schedulers, losses, samplers and the data loader of PyTorch,
+//! computing what PyTorch computes, with state dicts that PyTorch reads and writes; and [`Run`], which takes a run up from a
+//! PyTorch checkpoint, goes on with it, and writes it back.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
+
+pub mod attributes;
+pub mod data;
+pub mod loss;
+pub mod lr_scheduler;
+pub mod optim;
+pub mod run;
+
+pub use run::Run;

@@ -1,0 +1,262 @@
+//! `Dataset`: samples in memory, and the batches that are made of them.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor};
+
+use crate::attributes::invalid;
+
+/// The elements of an [`Array`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Elements {
+    /// Numbers.
+    F32(Vec<f32>),
+    /// Classes, tokens.
+    I64(Vec<i64>),
+}
+
+impl From<Vec<f32>> for Elements {
+    fn from(elements: Vec<f32>) -> Self {
+        Elements::F32(elements)
+    }
+}
+
+impl From<Vec<i64>> for Elements {
+    fn from(elements: Vec<i64>) -> Self {
+        Elements::I64(elements)
+    }
+}
+
+impl Elements {
+    fn len(&self) -> usize {
+        match self {
+            Elements::F32(elements) => elements.len(),
+            Elements::I64(elements) => elements.len(),
+        }
+    }
+}
+
+/// Samples of one shape, one after the other: a tensor with a leading axis of samples.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    samples: usize,
+    sample_shape: Vec<usize>,
+    elements: Elements,
+}
+
+impl Array {
+    /// So many samples of this shape; `[]` for one element each.
+    ///
+    /// # Errors
+    /// When the number of elements is another one.
+    ///
+    /// ```
+    /// use rekindle_train::data::Array;
+    ///
+    /// let images = Array::new(2, &[1, 2, 2], vec![0.0_f32; 8])?;
+    /// let classes = Array::new(2, &[], vec![3_i64, 7])?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn new(samples: usize, sample_shape: &[usize], elements: impl Into<Elements>) -> Result<Self> {
+        let elements = elements.into();
+        let expected = sample_shape.iter().try_fold(samples, |product, &n| product.checked_mul(n));
+        if expected != Some(elements.len()) {
+            let found = elements.len();
+            return Err(invalid(format!("{samples} samples of shape {sample_shape:?} were given {found} elements")));
+        }
+        Ok(Array { samples, sample_shape: sample_shape.to_vec(), elements })
+    }
+
+    /// The samples of a tensor whose first axis counts them: floating-point numbers become `f32`, integers `i64`.
+    ///
+    /// # Errors
+    /// When the tensor has no axis, or cannot be read.
+    pub fn from_tensor(tensor: &TorchTensor) -> Result<Self> {
+        let Some((&samples, sample_shape)) = tensor.shape().split_first() else {
+            return Err(invalid("a data set needs a leading axis of samples, and the tensor has no axis"));
+        };
+        let elements = match tensor.dtype() {
+            DType::Float32 => Elements::F32(tensor.to_vec()?),
+            DType::Int64 => Elements::I64(tensor.to_vec()?),
+            // Wider than what is read, or narrower: in either case by way of the number that each element is.
+            #[allow(clippy::cast_possible_truncation)]
+            dtype if dtype.is_floating_point() => {
+                Elements::F32(tensor.to_f64_vec()?.into_iter().map(|x| x as f32).collect())
+            }
+            #[allow(clippy::cast_possible_truncation)]
+            DType::Int32 | DType::Int16 | DType::Int8 | DType::UInt8 | DType::UInt16 | DType::UInt32 | DType::Bool => {
+                Elements::I64(tensor.to_f64_vec()?.into_iter().map(|x| x as i64).collect())
+            }
+            other => {
+                let what = format!("a data set of {other}");
+                return Err(ErrorKind::Unsupported { what, advice: String::new() }.into());
+            }
+        };
+        Array::new(samples, sample_shape, elements)
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.samples
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.samples == 0
+    }
+
+    /// The shape of one sample.
+    #[must_use]
+    pub fn sample_shape(&self) -> &[usize] {
+        &self.sample_shape
+    }
+
+    /// All elements, sample after sample.
+    #[must_use]
+    pub fn elements(&self) -> &Elements {
+        &self.elements
+    }
+
+    /// These samples, one after the other. Places beyond the last sample are an error.
+    fn pick(&self, places: &[usize]) -> Result<TensorData> {
+        let width = self.sample_shape.iter().product();
+        let shape: Vec<usize> = std::iter::once(places.len()).chain(self.sample_shape.iter().copied()).collect();
+        let picked = match &self.elements {
+            Elements::F32(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
+            Elements::I64(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
+        };
+        picked.ok_or_else(|| invalid(format!("a sampler went beyond the {} samples of the data set", self.samples)))
+    }
+}
+
+fn gather<T: Copy>(elements: &[T], places: &[usize], width: usize) -> Option<Vec<T>> {
+    let mut picked = Vec::with_capacity(places.len() * width);
+    for place in places {
+        picked.extend_from_slice(elements.get(place * width..(place + 1) * width)?);
+    }
+    Some(picked)
+}
+
+/// Inputs and targets, sample by sample: `TensorDataset(inputs, targets)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dataset {
+    inputs: Array,
+    targets: Array,
+}
+
+impl Dataset {
+    /// Inputs and their targets.
+    ///
+    /// # Errors
+    /// When there are not as many of one as of the other.
+    pub fn new(inputs: Array, targets: Array) -> Result<Self> {
+        if inputs.len() != targets.len() {
+            return Err(invalid(format!("there are {} inputs and {} targets", inputs.len(), targets.len())));
+        }
+        Ok(Dataset { inputs, targets })
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.inputs.is_empty()
+    }
+
+    /// The inputs.
+    #[must_use]
+    pub fn inputs(&self) -> &Array {
+        &self.inputs
+    }
+
+    /// The targets.
+    #[must_use]
+    pub fn targets(&self) -> &Array {
+        &self.targets
+    }
+
+    /// The batch of these samples, in this order.
+    ///
+    /// # Errors
+    /// When a place is beyond the last sample.
+    pub fn batch(&self, places: &[usize]) -> Result<Batch> {
+        Ok(Batch { places: places.to_vec(), inputs: self.inputs.pick(places)?, targets: self.targets.pick(places)? })
+    }
+}
+
+/// Samples that are trained on together, in host memory until they are asked for as tensors.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    places: Vec<usize>,
+    inputs: TensorData,
+    targets: TensorData,
+}
+
+impl Batch {
+    /// Which samples of the data set they are.
+    #[must_use]
+    pub fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    /// How many samples there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The inputs as numbers: `[batch, ...]`.
+    ///
+    /// # Errors
+    /// When they have another number of dimensions, or are integers.
+    pub fn inputs<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
+        fits::<f32>(&self.inputs, D, "inputs").map(|data| Tensor::from_data(data, device))
+    }
+
+    /// The inputs as integers, such as tokens: `[batch, ...]`.
+    ///
+    /// # Errors
+    /// When they have another number of dimensions, or are no integers.
+    pub fn input_ids<const D: usize>(&self, device: &Device) -> Result<Tensor<D, Int>> {
+        fits::<i64>(&self.inputs, D, "inputs").map(|data| Tensor::from_data(data, device))
+    }
+
+    /// The targets as classes: `[batch, ...]`.
+    ///
+    /// # Errors
+    /// When they have another number of dimensions, or are no integers.
+    pub fn classes<const D: usize>(&self, device: &Device) -> Result<Tensor<D, Int>> {
+        fits::<i64>(&self.targets, D, "targets").map(|data| Tensor::from_data(data, device))
+    }
+
+    /// The targets as numbers: `[batch, ...]`.
+    ///
+    /// # Errors
+    /// When they have another number of dimensions, or are integers.
+    pub fn values<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
+        fits::<f32>(&self.targets, D, "targets").map(|data| Tensor::from_data(data, device))
+    }
+}
+
+fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {
+    if data.rank() != rank {
+        return Err(invalid(format!("a batch's {what} have shape {:?}, not {rank} dimensions", data.shape().as_slice())));
+    }
+    if data.dtype() != E::dtype() {
+        return Err(invalid(format!("a batch's {what} are {:?}, not {:?}", data.dtype(), E::dtype())));
+    }
+    Ok(data.clone())
+}

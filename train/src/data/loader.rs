@@ -1,0 +1,222 @@
+//! `DataLoader`: batches in the order in which PyTorch's would come, epoch after epoch, from a place that can be saved.
+
+use std::sync::Arc;
+
+use rekindle_random::{Generator, base_seed};
+use rekindle_recorder::{Dict, ErrorKind, Result, Tensor, Value};
+
+use super::{Batch, Dataset, RandomSampler, Sampler, SequentialSampler, Source};
+use crate::attributes::{Attributes, invalid, wrong_type};
+
+/// `torch.utils.data.DataLoader` over a data set in memory, with `num_workers=0`.
+///
+/// Each epoch draws what PyTorch draws from the global generator, or from the loader's own where it has one: a seed for
+/// workers, shuffled or not, and for a shuffled epoch the seed of its order.
+///
+/// ```
+/// use rekindle_random::Generator;
+/// use rekindle_train::data::{Array, DataLoader, Dataset};
+///
+/// let data = Dataset::new(Array::new(5, &[], vec![0.0_f32; 5])?, Array::new(5, &[], vec![0_i64; 5])?)?;
+/// let mut loader = DataLoader::new(data, 2)?.shuffle(true);
+///
+/// let mut generator = Generator::new(0); // torch.manual_seed(0)
+/// while let Some(batch) = loader.next_batch(&mut generator)? {
+///     println!("{:?}", batch.places());
+/// }
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct DataLoader {
+    dataset: Arc<Dataset>,
+    batch_size: usize,
+    drop_last: bool,
+    sampler: Box<dyn Sampler>,
+    generator: Option<Generator>,
+    epoch: Option<Epoch>,
+}
+
+/// An epoch that has begun.
+#[derive(Debug)]
+struct Epoch {
+    /// The generator that it was drawn from, as it was before.
+    start: Generator,
+    places: Vec<usize>,
+    /// Batches that were given out.
+    taken: usize,
+}
+
+impl DataLoader {
+    /// Batches of so many samples, in the data set's order; the last batch may be smaller.
+    ///
+    /// # Errors
+    /// When the batch size is 0.
+    pub fn new(dataset: impl Into<Arc<Dataset>>, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(invalid("a batch must have at least 1 sample"));
+        }
+        Ok(DataLoader {
+            dataset: dataset.into(),
+            batch_size,
+            drop_last: false,
+            sampler: Box::new(SequentialSampler),
+            generator: None,
+            epoch: None,
+        })
+    }
+
+    /// Whether each epoch has an order of its own. Default false.
+    #[must_use]
+    pub fn shuffle(self, shuffle: bool) -> Self {
+        if shuffle { self.sampler(RandomSampler::default()) } else { self.sampler(SequentialSampler) }
+    }
+
+    /// Another sampler.
+    #[must_use]
+    pub fn sampler(self, sampler: impl Sampler + 'static) -> Self {
+        DataLoader { sampler: Box::new(sampler), ..self }
+    }
+
+    /// Whether a last batch that is not full is left out. Default false.
+    #[must_use]
+    pub fn drop_last(self, drop_last: bool) -> Self {
+        DataLoader { drop_last, ..self }
+    }
+
+    /// `DataLoader(..., generator=generator)`: draw from this generator and not from the global one.
+    #[must_use]
+    pub fn generator(self, generator: Generator) -> Self {
+        DataLoader { generator: Some(generator), ..self }
+    }
+
+    /// The data set.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    /// The loader's own generator, where it has one.
+    #[must_use]
+    pub fn own_generator(&self) -> Option<&Generator> {
+        self.generator.as_ref()
+    }
+
+    /// How many batches an epoch has: `len(loader)`.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let places = self.sampler.len(self.dataset.len());
+        if self.drop_last { places / self.batch_size } else { places.div_ceil(self.batch_size) }
+    }
+
+    /// Whether an epoch has no batches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many batches of the present epoch were given out; 0 between epochs.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.epoch.as_ref().map_or(0, |epoch| epoch.taken)
+    }
+
+    /// Whether the last batch of an epoch was given out and [`next_batch`](Self::next_batch) has not said so yet.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.epoch.as_ref().is_some_and(|epoch| epoch.taken >= self.len())
+    }
+
+    /// The next batch of the epoch; `None` after the last one, and the call after that begins the next epoch. `global` stands
+    /// for PyTorch's global generator.
+    ///
+    /// # Errors
+    /// When there is nothing to sample from.
+    pub fn next_batch(&mut self, global: &mut Generator) -> Result<Option<Batch>> {
+        let batches = self.len();
+        let epoch = match self.epoch.take() {
+            Some(epoch) => epoch,
+            None => self.begin(global)?,
+        };
+        if epoch.taken >= batches {
+            return Ok(None);
+        }
+        let start = epoch.taken * self.batch_size;
+        let end = epoch.places.len().min(start + self.batch_size);
+        let batch = self.dataset.batch(epoch.places.get(start..end).unwrap_or_default())?;
+        self.epoch = Some(Epoch { taken: epoch.taken + 1, ..epoch });
+        Ok(Some(batch))
+    }
+
+    /// Leaves the present epoch, wherever it is: the next batch begins a new one.
+    pub fn end_epoch(&mut self) {
+        self.epoch = None;
+    }
+
+    fn begin(&mut self, global: &mut Generator) -> Result<Epoch> {
+        let start = self.generator.as_ref().unwrap_or(global).clone();
+        base_seed(self.generator.as_mut().unwrap_or(global));
+        let source = match &mut self.generator {
+            Some(own) => Source::Own(own),
+            None => Source::Global(global),
+        };
+        Ok(Epoch { start, places: self.sampler.places(self.dataset.len(), source)?, taken: 0 })
+    }
+
+    /// Where the loader is: `num_yielded`, the batches that the present epoch gave out; where there are any,
+    /// `epoch_generator`, the state of the generator that the epoch was drawn from, before it was; and `generator`, the state
+    /// of the loader's own generator now, if it has one. States are `uint8` tensors as `torch.get_rng_state()` gives them.
+    ///
+    /// The global generator is not part of it: it is in the checkpoint already.
+    ///
+    /// # Errors
+    /// Never in fact: states always fit their tensors.
+    pub fn state_dict(&self) -> Result<Value> {
+        let tensor = |generator: &Generator| Tensor::from_vec(&[rekindle_random::STATE_SIZE], generator.state().to_vec());
+        let dict = Dict::new();
+        dict.insert("num_yielded", self.taken());
+        if let Some(epoch) = &self.epoch {
+            dict.insert("epoch_generator", tensor(&epoch.start)?);
+        }
+        if let Some(own) = &self.generator {
+            dict.insert("generator", tensor(own)?);
+        }
+        Ok(dict.into())
+    }
+
+    /// Goes to where a loader of the same data set, batch size and sampler was. Nothing changes unless all of it fits.
+    ///
+    /// # Errors
+    /// When it is not what [`state_dict`](Self::state_dict) gave, or of a loader with another number of batches.
+    pub fn load_state_dict(&mut self, state_dict: &Value) -> Result<()> {
+        let state = Attributes::from_value("loader.", state_dict)?;
+        let taken = usize::try_from(state.int("num_yielded")?).unwrap_or(usize::MAX);
+        if taken > self.len() {
+            return Err(invalid(format!("the loader gave out {taken} batches of an epoch, and here one has {}", self.len())));
+        }
+        let own = read_generator(&state, "generator")?;
+        if own.is_some() != self.generator.is_some() {
+            return Err(invalid("the loader had a generator of its own, and this one has none, or the other way round"));
+        }
+        let start = read_generator(&state, "epoch_generator")?;
+        if start.is_none() && taken > 0 {
+            let key = "loader.epoch_generator".to_owned();
+            return Err(ErrorKind::MissingKey { key, advice: "; the order of the epoch cannot be drawn again".to_owned() }.into());
+        }
+        self.epoch = None;
+        if let Some(mut start) = start {
+            // Drawn again, from copies.
+            self.generator = own.is_some().then(|| start.clone());
+            self.epoch = Some(Epoch { taken, ..self.begin(&mut start)? });
+        }
+        self.generator = own;
+        Ok(())
+    }
+}
+
+fn read_generator(state: &Attributes, name: &str) -> Result<Option<Generator>> {
+    let Some(value) = state.get(name) else { return Ok(None) };
+    let key = format!("loader.{name}");
+    let tensor = value.as_tensor().ok_or_else(|| wrong_type(&key, "a tensor", value))?;
+    let bytes = tensor.to_vec::<u8>()?;
+    Generator::from_state(&bytes).map(Some).map_err(|error| invalid(format!("{key}: {error}")))
+}

@@ -1,0 +1,131 @@
+//! Updates that treat each element by itself, in one pass over memory: parameter, gradient and state are read and written
+//! once, on all cores, with the widest instructions of the processor. The same formula runs as tensor operations elsewhere.
+
+use burn::tensor::Tensor;
+use pulp::{Arch, Simd, WithSimd};
+use rekindle_recorder::Result;
+
+use super::number::Number;
+use crate::attributes::invalid;
+
+/// An update of one element: its value, its gradient and its `K` values of state to the new value and state.
+pub(crate) trait Kernel<const K: usize>: Copy + Send + Sync {
+    /// The new value and state.
+    fn apply<X: Number>(self, param: X, grad: X, state: [X; K]) -> (X, [X; K]);
+}
+
+/// An update that is ready to run on each piece of a parameter: the rule with its numbers filled in.
+pub(crate) trait Update: Send + Sync {
+    /// The names of the state tensors that it reads and writes, in order.
+    fn state(&self) -> &[&'static str];
+
+    /// Updates elements in host memory.
+    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()>;
+
+    /// Updates elements in host memory.
+    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()>;
+
+    /// Updates tensors on any device; gives the new parameter and state.
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)>;
+}
+
+/// An [`Update`] by a [`Kernel`].
+#[derive(Debug)]
+pub(crate) struct Elementwise<F, const K: usize> {
+    /// The names of the state tensors.
+    pub(crate) state: [&'static str; K],
+    /// The formula with its numbers.
+    pub(crate) kernel: F,
+}
+
+impl<F: Kernel<K>, const K: usize> Update for Elementwise<F, K> {
+    fn state(&self) -> &[&'static str] {
+        &self.state
+    }
+
+    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
+        host(self.kernel, param, grad, state)
+    }
+
+    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
+        host(self.kernel, param, grad, state)
+    }
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
+        let state = <[Tensor<1>; K]>::try_from(state).map_err(|_| mismatch())?;
+        let (param, state) = self.kernel.apply(param, grad, state);
+        Ok((param, state.into()))
+    }
+}
+
+fn mismatch() -> rekindle_recorder::Error {
+    invalid("a parameter, its gradient and its optimizer state do not have the same number of elements")
+}
+
+fn host<T, F, const K: usize>(kernel: F, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()>
+where
+    T: Number + Copy + Send + Sync,
+    F: Kernel<K>,
+{
+    let state = <[&mut [T]; K]>::try_from(state).map_err(|_| mismatch())?;
+    if grad.len() != param.len() || state.iter().any(|values| values.len() != param.len()) {
+        return Err(mismatch());
+    }
+    split(Pass { kernel, param, grad, state });
+    Ok(())
+}
+
+/// Elements that one core takes at a time: enough to be worth waking one, few enough to share out evenly.
+const PART: usize = 1 << 16;
+
+struct Pass<'a, T, F, const K: usize> {
+    kernel: F,
+    param: &'a mut [T],
+    grad: &'a [T],
+    state: [&'a mut [T]; K],
+}
+
+fn split<T, F, const K: usize>(pass: Pass<'_, T, F, K>)
+where
+    T: Number + Copy + Send + Sync,
+    F: Kernel<K>,
+{
+    let len = pass.param.len();
+    if len <= PART {
+        Arch::new().dispatch(pass);
+        return;
+    }
+    let middle = (len / 2).next_multiple_of(64);
+    let kernel = pass.kernel;
+    let (param, param_rest) = pass.param.split_at_mut(middle);
+    let (grad, grad_rest) = pass.grad.split_at(middle);
+    let mut halves = pass.state.map(|values| values.split_at_mut(middle));
+    let state = halves.each_mut().map(|(half, _)| std::mem::take(half));
+    let state_rest = halves.map(|(_, half)| half);
+    rayon::join(
+        || split(Pass { kernel, param, grad, state }),
+        || split(Pass { kernel, param: param_rest, grad: grad_rest, state: state_rest }),
+    );
+}
+
+impl<T: Number + Copy, F: Kernel<K>, const K: usize> WithSimd for Pass<'_, T, F, K> {
+    type Output = ();
+
+    // Inlined into a function that may use the processor's vector and fused multiply-add instructions.
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let Pass { kernel, param, grad, state } = self;
+        let len = param.len();
+        // Said once, so that no place below is checked again. All slices have this length.
+        let grad = &grad[..len];
+        let state = state.map(|values| &mut values[..len]);
+        for place in 0..len {
+            let before = std::array::from_fn(|k| state[k][place]);
+            let (value, after) = kernel.apply(param[place], grad[place], before);
+            param[place] = value;
+            for k in 0..K {
+                state[k][place] = after[k];
+            }
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `torch.optim`: one file an optimizer, with a state dict that PyTorch reads and writes.
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn::tensor::{Device, Tensor};
+//! use rekindle_train::optim::{AdamWOptions, Optimizer};
+//!
+//! let device = Device::flex().autodiff();
+//! let model = LinearConfig::new(3, 2).init(&device);
+//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions { lr: 3e-4, ..Default::default() })?;
+//!
+//! let loss = model.forward(Tensor::<2>::ones([4, 3], &device)).powf_scalar(2.0).mean();
+//! let model = optimizer.step(model, loss.backward())?;
+//!
+//! let state_dict = optimizer.state_dict(&model)?;
+//! optimizer.load_state_dict(&model, &state_dict)?;
+//! # Ok::<(), rekindle_recorder::Error>(())
+//! ```
+
+mod adam;
+mod adamw;
+mod assign;
+mod elementwise;
+mod group;
+mod number;
+mod optimizer;
+mod rule;
+mod sgd;
+mod state;
+mod state_dict;
+
+pub use adam::AdamOptions;
+pub use adamw::AdamWOptions;
+pub use group::{Hyperparameters, ParamGroup, Select};
+pub use optimizer::{Optimizer, OptimizerBuilder};
+pub use rule::OptimizerKind;
+pub use sgd::SgdOptions;

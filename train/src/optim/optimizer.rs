@@ -1,0 +1,448 @@
+//! `Optimizer`: an optimizer of `torch.optim` over the parameters of a Burn module.
+
+use std::any::Any;
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor, TensorData};
+use rekindle_recorder::burn::{ModuleStateDict as _, NamedParameter};
+use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
+
+use super::elementwise::Update;
+use super::group::{Hyperparameters, ParamGroup, Select};
+use super::rule::{OptimizerKind, Rule};
+use super::state::{Buffer, ParamState};
+use super::{AdamOptions, AdamWOptions, SgdOptions};
+use crate::attributes::invalid;
+
+/// An optimizer of `torch.optim` over the parameters of a Burn module, and their state: what `torch.optim.AdamW(...)` gives.
+///
+/// A step computes PyTorch's formula in PyTorch's order, with `f64` scalars: the one of `foreach=False, fused=False,
+/// capturable=False`. On the CPU, SGD's results are PyTorch's to the last bit; Adam's and AdamW's are as close as a
+/// correctly rounded square root is to the one that PyTorch takes from MKL.
+///
+/// Parameters are `f32` or `f64`. What has no gradient (frozen, or not used) is left as it is and gets no state.
+#[derive(Debug)]
+pub struct Optimizer {
+    pub(super) hyperparameters: Hyperparameters,
+    /// The parameters of all groups, one group after the other: a place here is the id that a state dict uses.
+    pub(super) parameters: Vec<Parameter>,
+    pub(super) groups: Vec<ParamGroup>,
+    /// Whether the caller said which parameter belongs to which group, or else all of the model's are in one.
+    pub(super) groups_given: bool,
+    /// Which parameter, and which piece of it, a Burn parameter is.
+    places: HashMap<ParamId, (usize, usize)>,
+    /// The order in which `optimizer.state` has its entries.
+    pub(super) order: Vec<StateKey>,
+}
+
+#[derive(Debug)]
+pub(super) struct Parameter {
+    pub(super) named: NamedParameter,
+    pub(super) group: usize,
+    /// Empty, and not in `order`, until the first step.
+    pub(super) state: ParamState,
+}
+
+/// A key of `optimizer.state`.
+#[derive(Clone, Debug)]
+pub(super) enum StateKey {
+    /// A parameter, by its place.
+    Parameter(usize),
+    /// Something else that a file had there, with its value: kept.
+    Other(Value, Value),
+}
+
+/// How an [`Optimizer`] is made: which one, and which parameters belong to which group.
+#[derive(Debug)]
+#[must_use]
+pub struct OptimizerBuilder {
+    hyperparameters: Hyperparameters,
+    groups: Vec<(Select, Vec<(String, Value)>)>,
+    exclude: Vec<Select>,
+    named: bool,
+}
+
+impl OptimizerBuilder {
+    /// Adds a group: the parameters that are selected and are in no group yet, in the model's order, with hyper-parameters
+    /// of their own. Where no group is added, all parameters are in one.
+    ///
+    /// ```
+    /// # use rekindle_train::optim::{AdamWOptions, Optimizer, Select};
+    /// # let device = burn::tensor::Device::flex().autodiff();
+    /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
+    /// let optimizer = Optimizer::builder(AdamWOptions { lr: 6e-4, ..Default::default() })
+    ///     .group(Select::matching(|parameter| parameter.shape.len() >= 2), [("weight_decay", 0.1)])
+    ///     .group("*", [("weight_decay", 0.0)])
+    ///     .build(&model)?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn group<K: Into<String>, V: Into<Value>>(
+        mut self,
+        select: impl Into<Select>,
+        hyperparameters: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let given = hyperparameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.groups.push((select.into(), given));
+        self
+    }
+
+    /// Leaves parameters out: they are not the optimizer's.
+    pub fn exclude(mut self, select: impl Into<Select>) -> Self {
+        self.exclude.push(select.into());
+        self
+    }
+
+    /// Stores `param_names` in the groups, as `torch.optim.AdamW(model.named_parameters())` does.
+    pub fn named(mut self) -> Self {
+        self.named = true;
+        self
+    }
+
+    /// The optimizer, over the parameters of a module.
+    ///
+    /// # Errors
+    /// When a hyper-parameter is out of range, a pattern cannot be read, a group has no parameters, or there are groups and
+    /// a parameter is in none.
+    pub fn build<M: Module>(self, model: &M) -> Result<Optimizer> {
+        let groups_given = !self.groups.is_empty();
+        let mut rest = model.named_parameters()?;
+        for select in self.exclude {
+            let excluded = select.compile()?;
+            rest.retain(|parameter| !excluded(parameter));
+        }
+        let mut members = Vec::new();
+        for (place, (select, given)) in self.groups.into_iter().enumerate() {
+            let selected = format!("{select:?}");
+            let belongs = select.compile()?;
+            let (group, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|parameter| belongs(parameter));
+            if group.is_empty() {
+                return Err(invalid(format!("group {place} has no parameters: none is left that fits {selected}")));
+            }
+            rest = others;
+            members.push((group, given));
+        }
+        if !groups_given {
+            members.push((rest, Vec::new()));
+        } else if let Some(first) = rest.first() {
+            return Err(invalid(format!(
+                "{} parameters are in no group, '{}' the first of them; add a group '*' for the rest, or exclude them",
+                rest.len(),
+                first.name
+            )));
+        }
+        let hyperparameters = self.hyperparameters;
+        let attributes = members.iter().enumerate().map(|(place, (group, given))| {
+            let names = self.named.then(|| group.iter().map(|parameter| parameter.name.as_str().into()).collect());
+            hyperparameters.group(given, names, place)
+        });
+        let attributes: Vec<_> = attributes.collect();
+        for group in &attributes {
+            hyperparameters.rule.check(group)?;
+        }
+        let mut optimizer = Optimizer {
+            hyperparameters,
+            parameters: Vec::new(),
+            groups: Vec::new(),
+            groups_given,
+            places: HashMap::new(),
+            order: Vec::new(),
+        };
+        optimizer.arrange(members.into_iter().zip(attributes).map(|((group, _), attributes)| (group, attributes)))?;
+        Ok(optimizer)
+    }
+}
+
+impl Optimizer {
+    /// `torch.optim.SGD(model.parameters(), ...)`.
+    ///
+    /// # Errors
+    /// When an option is out of range, or the model cannot be described in PyTorch's terms.
+    pub fn sgd<M: Module>(model: &M, options: SgdOptions) -> Result<Self> {
+        Optimizer::builder(options).build(model)
+    }
+
+    /// `torch.optim.Adam(model.parameters(), ...)`.
+    ///
+    /// # Errors
+    /// As [`Optimizer::sgd`].
+    pub fn adam<M: Module>(model: &M, options: AdamOptions) -> Result<Self> {
+        Optimizer::builder(options).build(model)
+    }
+
+    /// `torch.optim.AdamW(model.parameters(), ...)`.
+    ///
+    /// # Errors
+    /// As [`Optimizer::sgd`].
+    pub fn adamw<M: Module>(model: &M, options: AdamWOptions) -> Result<Self> {
+        Optimizer::builder(options).build(model)
+    }
+
+    /// An optimizer whose groups are still to be said.
+    pub fn builder(options: impl Into<Hyperparameters>) -> OptimizerBuilder {
+        OptimizerBuilder {
+            hyperparameters: options.into(),
+            groups: Vec::new(),
+            exclude: Vec::new(),
+            named: false,
+        }
+    }
+
+    /// Which optimizer it is.
+    #[must_use]
+    pub fn kind(&self) -> OptimizerKind {
+        self.rule().kind()
+    }
+
+    pub(super) fn rule(&self) -> &'static dyn Rule {
+        self.hyperparameters.rule
+    }
+
+    /// The groups, in order.
+    #[must_use]
+    pub fn param_groups(&self) -> &[ParamGroup] {
+        &self.groups
+    }
+
+    /// The groups, to change their hyper-parameters.
+    pub fn param_groups_mut(&mut self) -> &mut [ParamGroup] {
+        &mut self.groups
+    }
+
+    /// The learning rate of each group.
+    ///
+    /// # Errors
+    /// When somebody put something else than a number in its place.
+    pub fn lr(&self) -> Result<Vec<f64>> {
+        self.groups.iter().map(ParamGroup::lr).collect()
+    }
+
+    /// The parameters in the order of their ids.
+    pub fn parameters(&self) -> impl Iterator<Item = &NamedParameter> {
+        self.parameters.iter().map(|parameter| &parameter.named)
+    }
+
+    /// How many steps were made, as far as the optimizer's state tells: the largest `step` of a parameter. `None` for SGD,
+    /// which does not count.
+    #[must_use]
+    pub fn steps(&self) -> Option<f64> {
+        let counts = self.parameters.iter().filter_map(|parameter| parameter.state.number("step"));
+        counts.reduce(f64::max)
+    }
+
+    /// Takes these groups for its own; the parameters' states are gone.
+    pub(super) fn arrange(
+        &mut self,
+        groups: impl IntoIterator<Item = (Vec<NamedParameter>, crate::attributes::Attributes)>,
+    ) -> Result<()> {
+        let (mut parameters, mut arranged, mut places) = (Vec::new(), Vec::new(), HashMap::new());
+        for (group, (members, attributes)) in groups.into_iter().enumerate() {
+            let start = parameters.len();
+            for named in members {
+                if !matches!(named.dtype, DType::Float32 | DType::Float64) {
+                    let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
+                    let advice = "; train it in float32, or exclude it from the optimizer".to_owned();
+                    return Err(ErrorKind::Unsupported { what, advice }.into());
+                }
+                for (piece, part) in named.pieces.iter().enumerate() {
+                    places.insert(part.id, (parameters.len(), piece));
+                }
+                let state = ParamState::new(named.pieces.len());
+                parameters.push(Parameter { named, group, state });
+            }
+            arranged.push(ParamGroup::new(attributes, start..parameters.len()));
+        }
+        self.parameters = parameters;
+        self.groups = arranged;
+        self.places = places;
+        self.order.clear();
+        Ok(())
+    }
+
+    /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated.
+    ///
+    /// Parameters on Burn's CPU backend that nothing else holds are updated where they lie, without a copy: keep no clone of
+    /// the model over a step unless you need one.
+    ///
+    /// # Errors
+    /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters. The
+    /// model is gone then; [`Optimizer::check_model`] says beforehand whether it is the right one.
+    pub fn step<M: Module>(&mut self, model: M, mut grads: Gradients) -> Result<M> {
+        let mut survey = Survey { places: &self.places, grads: &grads, seen: HashMap::new(), started: Vec::new() };
+        survey.started.resize(self.parameters.len(), false);
+        model.visit(&mut survey);
+        let Survey { seen, started, .. } = survey;
+        self.all_seen(&seen)?;
+
+        let mut updates = Vec::with_capacity(self.parameters.len());
+        for (place, parameter) in self.parameters.iter_mut().enumerate() {
+            if !started[place] {
+                updates.push(None);
+                continue;
+            }
+            let new = parameter.state.is_empty();
+            updates.push(Some(self.hyperparameters.rule.prepare(&self.groups[parameter.group], &mut parameter.state)?));
+            if new && !parameter.state.is_empty() {
+                // A file may have had an empty entry for it.
+                if !self.order.iter().any(|key| matches!(key, StateKey::Parameter(known) if *known == place)) {
+                    self.order.push(StateKey::Parameter(place));
+                }
+            }
+        }
+        let mut stepper = Stepper {
+            places: &self.places,
+            parameters: &mut self.parameters,
+            updates,
+            grads: &mut grads,
+            seen,
+            tied: HashMap::new(),
+            error: None,
+        };
+        let model = model.map(&mut stepper);
+        match stepper.error {
+            Some(error) => Err(error),
+            None => Ok(model),
+        }
+    }
+
+    /// Whether the optimizer's parameters are this model's.
+    ///
+    /// # Errors
+    /// When one is not: the model was made or loaded anew (Burn's own records bring new parameter ids) after the optimizer
+    /// was made for it.
+    pub fn check_model<M: Module>(&self, model: &M) -> Result<()> {
+        let mut seen = Seen(HashMap::new());
+        model.visit(&mut seen);
+        self.all_seen(&seen.0)
+    }
+
+    fn all_seen(&self, seen: &HashMap<ParamId, usize>) -> Result<()> {
+        let absent = |parameter: &&Parameter| parameter.named.pieces.iter().any(|piece| !seen.contains_key(&piece.id));
+        match self.parameters.iter().find(absent) {
+            Some(parameter) => Err(invalid(format!(
+                "the optimizer's parameter '{}' is not in this model; make the optimizer for the model that it is to train",
+                parameter.named.name
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How often each parameter occurs.
+struct Seen(HashMap<ParamId, usize>);
+
+impl ModuleVisitor for Seen {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        *self.0.entry(param.id).or_default() += 1;
+    }
+}
+
+/// How often each parameter occurs, and which have a gradient.
+struct Survey<'a> {
+    places: &'a HashMap<ParamId, (usize, usize)>,
+    grads: &'a Gradients,
+    seen: HashMap<ParamId, usize>,
+    started: Vec<bool>,
+}
+
+impl ModuleVisitor for Survey<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        *self.seen.entry(param.id).or_default() += 1;
+        if let Some((place, _)) = self.places.get(&param.id)
+            && !self.started[*place]
+        {
+            self.started[*place] = param.base().grad(self.grads).is_some();
+        }
+    }
+}
+
+/// Updates each parameter.
+struct Stepper<'a> {
+    places: &'a HashMap<ParamId, (usize, usize)>,
+    parameters: &'a mut [Parameter],
+    updates: Vec<Option<Box<dyn Update>>>,
+    grads: &'a mut Gradients,
+    seen: HashMap<ParamId, usize>,
+    /// Parameters that occur several times: updated the first time, put in place the others.
+    tied: HashMap<ParamId, Box<dyn Any>>,
+    error: Option<Error>,
+}
+
+impl ModuleMapper for Stepper<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(&(place, piece)) = self.places.get(&param.id) else { return param };
+        let Some(update) = &self.updates[place] else { return param };
+        if self.error.is_some() {
+            return param;
+        }
+        let (id, tensor, mapper) = param.consume();
+        if let Some(updated) = self.tied.get(&id).and_then(|updated| updated.downcast_ref::<Tensor<D>>()) {
+            return Param::from_mapped_value(id, updated.clone(), mapper);
+        }
+        // A tensor of which one piece has no gradient has one of zeros there in PyTorch.
+        let grad = tensor.grad_remove(self.grads).unwrap_or_else(|| tensor.clone().inner().zeros_like());
+        let requires_grad = tensor.is_require_grad();
+        let tensor = tensor.inner();
+        let device = tensor.device();
+        let state = &mut self.parameters[place].state;
+        let result = state.buffers(update.state(), piece).and_then(|state| apply(&**update, tensor, grad, state));
+        let updated = match result {
+            Ok(updated) => Tensor::from_inner(updated).set_require_grad(requires_grad),
+            Err(error) => {
+                self.error = Some(error);
+                // The model is not given back.
+                Tensor::zeros([0; D], &device)
+            }
+        };
+        if self.seen.get(&id).is_some_and(|times| *times > 1) {
+            self.tied.insert(id, Box::new(updated.clone()));
+        }
+        Param::from_mapped_value(id, updated, mapper)
+    }
+}
+
+/// Runs an update over a tensor, where it lies.
+fn apply<const D: usize>(
+    update: &dyn Update,
+    tensor: Tensor<D>,
+    grad: Tensor<D>,
+    state: Vec<&mut Buffer>,
+) -> Result<Tensor<D>> {
+    let (device, dtype, shape) = (tensor.device(), tensor.dtype(), tensor.shape());
+    let len = shape.num_elements();
+    if !in_host_memory(&device) {
+        let mut state = state;
+        let taken = state.iter_mut().map(|buffer| buffer.take(len, dtype, &device)).collect::<Result<_>>()?;
+        let (tensor, after) = update.tensor(tensor.reshape([len]), grad.reshape([len]), taken)?;
+        state.into_iter().zip(after).for_each(|(buffer, tensor)| buffer.put(tensor));
+        return Ok(tensor.reshape(shape));
+    }
+    let mut data = tensor.try_into_data().map_err(unreadable)?;
+    let grad = grad.try_into_data().map_err(unreadable)?;
+    match dtype {
+        BurnDType::F64 => {
+            let state = state.into_iter().map(|buffer| buffer.f64(len)).collect::<Result<_>>()?;
+            update.f64(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
+        }
+        _ => {
+            let state = state.into_iter().map(|buffer| buffer.f32(len)).collect::<Result<_>>()?;
+            update.f32(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
+        }
+    }
+    Ok(Tensor::from_data(data, (&device, dtype)))
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Error {
+    invalid(format!("a parameter or its gradient cannot be read from its device: {error}"))
+}
+
+/// Whether tensors of this device can be taken out and put back without a copy.
+#[cfg(feature = "flex")]
+fn in_host_memory(device: &Device) -> bool {
+    matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
+}
+
+#[cfg(not(feature = "flex"))]
+fn in_host_memory(_: &Device) -> bool {
+    false
+}

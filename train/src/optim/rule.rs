@@ -1,0 +1,157 @@
+//! `Rule`: what sets one optimizer of `torch.optim` apart, and the table of all that are here. The rest (groups, state dicts,
+//! the walk over a model) is the same for all.
+
+use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
+
+use super::adam::Adam;
+use super::adamw::AdamW;
+use super::elementwise::Update;
+use super::group::ParamGroup;
+use super::sgd::Sgd;
+use super::state::ParamState;
+use crate::attributes::{Attributes, invalid};
+
+/// One optimizer of `torch.optim`. It keeps nothing itself: its numbers are in the group, its state is the parameter's.
+pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
+    /// Which one it is.
+    fn kind(&self) -> OptimizerKind;
+
+    /// Adds what a group written by an older release lacks, in the order of PyTorch's `__setstate__`.
+    fn complete(&self, group: &mut Attributes);
+
+    /// Refuses the numbers that PyTorch's constructor refuses.
+    fn check(&self, group: &Attributes) -> Result<()>;
+
+    /// The names of state tensors of no dimensions.
+    fn scalars(&self) -> &'static [&'static str];
+
+    /// The names of state tensors of the parameter's shape.
+    fn moments(&self) -> &'static [&'static str];
+
+    /// The entries that the state of a parameter that was stepped must have.
+    fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]>;
+
+    /// Brings a parameter's state to where one step needs it (makes it, counts the step), and gives the update to run.
+    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>>;
+}
+
+/// An optimizer of `torch.optim`. `Display` gives its name there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OptimizerKind {
+    /// `torch.optim.SGD`.
+    Sgd,
+    /// `torch.optim.Adam`.
+    Adam,
+    /// `torch.optim.AdamW`.
+    AdamW,
+}
+
+impl OptimizerKind {
+    /// All there are.
+    pub const ALL: &'static [OptimizerKind] = &[OptimizerKind::Sgd, OptimizerKind::Adam, OptimizerKind::AdamW];
+
+    pub(crate) fn rule(self) -> &'static dyn Rule {
+        match self {
+            OptimizerKind::Sgd => &Sgd,
+            OptimizerKind::Adam => &Adam,
+            OptimizerKind::AdamW => &AdamW,
+        }
+    }
+
+    /// The name in `torch.optim`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            OptimizerKind::Sgd => "SGD",
+            OptimizerKind::Adam => "Adam",
+            OptimizerKind::AdamW => "AdamW",
+        }
+    }
+
+    /// Which optimizer wrote this state dict, told by the keys of its groups.
+    ///
+    /// # Errors
+    /// When the keys are those of an optimizer that is not here, of none, or of several: up to PyTorch 2.6 Adam and AdamW
+    /// wrote the same.
+    pub fn infer(state_dict: &Value) -> Result<Self> {
+        let (name, group) = signature(state_dict)?;
+        if name != Adam.kind().name() {
+            return name.parse();
+        }
+        if !group.contains("decoupled_weight_decay") {
+            return Err(invalid(
+                "the optimizer's state is Adam's or AdamW's, which wrote the same keys up to PyTorch 2.6; say which it is \
+                 with --optimizer Adam or --optimizer AdamW",
+            ));
+        }
+        Ok(if group.flag("decoupled_weight_decay")? { OptimizerKind::AdamW } else { OptimizerKind::Adam })
+    }
+}
+
+/// The name of the optimizer that wrote this state dict, `Adam` for AdamW's too, and its first group.
+pub(crate) fn signature(state_dict: &Value) -> Result<(&'static str, Attributes)> {
+    let dict = state_dict.as_dict().ok_or_else(|| not_an_optimizer("it is no dict"))?;
+    let groups = dict.get("param_groups").and_then(|groups| groups.items());
+    let groups = groups.ok_or_else(|| not_an_optimizer("it has no list 'param_groups'"))?;
+    let first = groups.first().ok_or_else(|| not_an_optimizer("'param_groups' is empty"))?;
+    let group = Attributes::from_value("param_groups[0].", first)?;
+    let fits = |(_, has, lacks): &&Signature| {
+        has.iter().all(|name| group.contains(name)) && !lacks.iter().any(|name| group.contains(name))
+    };
+    match SIGNATURES.iter().find(fits) {
+        Some((name, ..)) => Ok((name, group)),
+        None => {
+            let keys = group.names().collect::<Vec<_>>().join(", ");
+            Err(not_an_optimizer(&format!("no optimizer of torch.optim has groups of {keys}")))
+        }
+    }
+}
+
+impl std::fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for OptimizerKind {
+    type Err = Error;
+
+    /// Takes the name in `torch.optim`, in any case.
+    fn from_str(name: &str) -> Result<Self> {
+        OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let names = OptimizerKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+            let advice = format!("; there are {names}");
+            ErrorKind::Unsupported { what: format!("the optimizer {name}"), advice }.into()
+        })
+    }
+}
+
+fn not_an_optimizer(reason: &str) -> Error {
+    invalid(format!("this is not the state dict of an optimizer: {reason}"))
+}
+
+/// An optimizer's name, keys that its groups always have, and keys that they never have.
+type Signature = (&'static str, &'static [&'static str], &'static [&'static str]);
+
+/// In this order: the first that fits is it.
+const SIGNATURES: &[Signature] = &[
+    ("SGD", &["lr", "momentum", "dampening"], &[]),
+    ("NAdam", &["lr", "betas", "eps", "momentum_decay"], &[]),
+    ("Adam", &["lr", "betas", "eps", "weight_decay", "amsgrad"], &[]),
+    ("RMSprop", &["lr", "alpha", "centered"], &[]),
+    ("Adagrad", &["lr", "lr_decay", "initial_accumulator_value"], &[]),
+    ("Adadelta", &["lr", "rho", "eps"], &[]),
+    ("Rprop", &["lr", "etas", "step_sizes"], &[]),
+    ("ASGD", &["lr", "lambd", "alpha", "t0"], &[]),
+    ("LBFGS", &["lr", "max_iter", "history_size"], &[]),
+    ("Adafactor", &["lr", "beta2_decay", "d"], &[]),
+    ("Muon", &["lr", "momentum", "ns_steps"], &[]),
+    ("SparseAdam", &["lr", "betas", "eps"], &["weight_decay"]),
+    // RAdam says so since 2.1; before, its keys were Adamax's.
+    ("RAdam", &["lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"], &[]),
+    ("Adamax", &["lr", "betas", "eps", "weight_decay"], &[]),
+];
+
+/// The type of `step`: `torch.get_default_dtype()`, which is `float32` unless a program changes it.
+pub(crate) const STEP_DTYPE: DType = DType::Float32;

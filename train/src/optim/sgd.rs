@@ -1,0 +1,155 @@
+//! `torch.optim.SGD`: gradient descent with momentum (Nesterov's too), dampening and weight decay.
+
+use rekindle_recorder::{Result, Value};
+
+use super::elementwise::{Elementwise, Kernel, Update};
+use super::group::{Hyperparameters, ParamGroup, check};
+use super::number::Number;
+use super::rule::{OptimizerKind, Rule};
+use super::state::ParamState;
+use crate::attributes::{Attributes, invalid};
+
+/// The options of `torch.optim.SGD`, with its defaults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SgdOptions {
+    /// Learning rate. Default 1e-3.
+    pub lr: f64,
+    /// How much of the previous update goes into the next. Default 0.
+    pub momentum: f64,
+    /// How much of the gradient does not go into the momentum, from the second step on. Default 0.
+    pub dampening: f64,
+    /// L2 penalty. Default 0.
+    pub weight_decay: f64,
+    /// Nesterov's momentum. Default false.
+    pub nesterov: bool,
+    /// Ascend instead of descend. Default false.
+    pub maximize: bool,
+}
+
+impl Default for SgdOptions {
+    fn default() -> Self {
+        SgdOptions { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false }
+    }
+}
+
+impl From<SgdOptions> for Hyperparameters {
+    fn from(options: SgdOptions) -> Self {
+        Hyperparameters::new(
+            OptimizerKind::Sgd,
+            [
+                ("lr", options.lr.into()),
+                ("momentum", zero_or(options.momentum)),
+                ("dampening", zero_or(options.dampening)),
+                ("weight_decay", zero_or(options.weight_decay)),
+                ("nesterov", options.nesterov.into()),
+                ("maximize", options.maximize.into()),
+                ("foreach", Value::None),
+                ("differentiable", false.into()),
+                ("fused", Value::None),
+            ],
+        )
+    }
+}
+
+/// PyTorch spells these defaults as the `int` 0.
+pub(crate) fn zero_or(number: f64) -> Value {
+    if number == 0.0 { Value::Int(0) } else { number.into() }
+}
+
+#[derive(Debug)]
+pub(crate) struct Sgd;
+
+const MOMENTUM_BUFFER: &str = "momentum_buffer";
+
+impl Rule for Sgd {
+    fn kind(&self) -> OptimizerKind {
+        OptimizerKind::Sgd
+    }
+
+    fn complete(&self, group: &mut Attributes) {
+        group.set_default("nesterov", false);
+        group.set_default("maximize", false);
+        group.set_default("foreach", Value::None);
+        group.set_default("differentiable", false);
+        group.set_default("fused", false);
+    }
+
+    fn check(&self, group: &Attributes) -> Result<()> {
+        for name in ["lr", "momentum", "weight_decay"] {
+            check(group, name, |x| x >= 0.0, "at least 0")?;
+        }
+        if group.flag("nesterov")? && (group.float("momentum")? <= 0.0 || group.float("dampening")? != 0.0) {
+            return Err(invalid("Nesterov momentum requires a momentum and zero dampening"));
+        }
+        Ok(())
+    }
+
+    fn scalars(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        &[MOMENTUM_BUFFER]
+    }
+
+    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
+        Ok(&[])
+    }
+
+    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+        let kernel = SgdKernel {
+            maximize: group.flag("maximize")?,
+            weight_decay: group.float("weight_decay")?,
+            momentum: group.float("momentum")?,
+            undamped: 1.0 - group.float("dampening")?,
+            nesterov: group.flag("nesterov")?,
+            lr: group.float("lr")?,
+            first: !state.has_moment(MOMENTUM_BUFFER),
+        };
+        if kernel.momentum == 0.0 {
+            return Ok(Box::new(Elementwise { state: [], kernel }));
+        }
+        state.moment(MOMENTUM_BUFFER);
+        Ok(Box::new(Elementwise { state: [MOMENTUM_BUFFER], kernel }))
+    }
+}
+
+/// `_single_tensor_sgd` of `torch/optim/sgd.py`.
+#[derive(Clone, Copy, Debug)]
+struct SgdKernel {
+    maximize: bool,
+    weight_decay: f64,
+    momentum: f64,
+    /// 1 - dampening.
+    undamped: f64,
+    nesterov: bool,
+    lr: f64,
+    /// No step was made yet: the buffer begins as the gradient, undamped.
+    first: bool,
+}
+
+impl SgdKernel {
+    #[inline(always)]
+    fn gradient<X: Number>(self, param: &X, grad: X) -> X {
+        let grad = if self.maximize { grad.neg() } else { grad };
+        if self.weight_decay == 0.0 { grad } else { grad.add(param.clone(), self.weight_decay) }
+    }
+}
+
+impl Kernel<0> for SgdKernel {
+    #[inline(always)]
+    fn apply<X: Number>(self, param: X, grad: X, state: [X; 0]) -> (X, [X; 0]) {
+        let grad = self.gradient(&param, grad);
+        (param.add(grad, -self.lr), state)
+    }
+}
+
+impl Kernel<1> for SgdKernel {
+    #[inline(always)]
+    fn apply<X: Number>(self, param: X, grad: X, [buffer]: [X; 1]) -> (X, [X; 1]) {
+        let grad = self.gradient(&param, grad);
+        let buffer = if self.first { grad.clone() } else { buffer.mul(self.momentum).add(grad.clone(), self.undamped) };
+        let direction = if self.nesterov { grad.add(buffer.clone(), self.momentum) } else { buffer.clone() };
+        (param.add(direction, -self.lr), [buffer])
+    }
+}

@@ -1,0 +1,269 @@
+//! The state that an optimizer keeps of one parameter: counters, tensors of the parameter's shape, and whatever else a file
+//! holds. Tensors are kept as Burn's pieces of the parameter lie: in host memory for parameters there, else on their device.
+
+use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
+use indexmap::IndexMap;
+use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor, Value};
+
+use super::rule::{Rule, STEP_DTYPE};
+use crate::attributes::{invalid, wrong_type};
+
+/// A parameter's entry in `optimizer.state`, in the order of its keys.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ParamState {
+    entries: IndexMap<String, Entry>,
+    pieces: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Entry {
+    /// A tensor of one element.
+    Scalar(Scalar),
+    /// A tensor of the parameter's shape, in the pieces that Burn has of it.
+    Moment(Vec<Buffer>),
+    /// Anything else: kept.
+    Other(Value),
+}
+
+/// The element of a tensor that holds one.
+#[derive(Clone, Debug)]
+struct Scalar {
+    number: f64,
+    dtype: DType,
+    shape: Vec<usize>,
+}
+
+/// Elements in the order of a Burn parameter.
+#[derive(Clone, Debug)]
+pub(crate) enum Buffer {
+    /// Not made yet: all are 0.
+    Zeros,
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+    Tensor(Tensor<1>),
+}
+
+impl ParamState {
+    /// The state of a parameter that was never stepped.
+    pub(crate) fn new(pieces: usize) -> Self {
+        ParamState { entries: IndexMap::new(), pieces }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Makes a scalar of this value.
+    pub(crate) fn scalar(&mut self, name: &str, number: f64) {
+        let scalar = Scalar { number, dtype: STEP_DTYPE, shape: Vec::new() };
+        self.entries.insert(name.to_owned(), Entry::Scalar(scalar));
+    }
+
+    /// Makes a tensor of zeros unless it is there.
+    pub(crate) fn moment(&mut self, name: &str) {
+        if !self.has_moment(name) {
+            self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::Zeros; self.pieces]));
+        }
+    }
+
+    pub(crate) fn has_moment(&self, name: &str) -> bool {
+        matches!(self.entries.get(name), Some(Entry::Moment(_)))
+    }
+
+    /// Adds 1 to a scalar, in its own type, and gives what it is then.
+    pub(crate) fn count(&mut self, name: &str) -> Result<f64> {
+        match self.entries.get_mut(name) {
+            Some(Entry::Scalar(scalar)) => {
+                scalar.number += 1.0;
+                if scalar.dtype == DType::Float32 {
+                    #[allow(clippy::cast_possible_truncation)]
+                    let rounded = scalar.number as f32;
+                    scalar.number = rounded.into();
+                }
+                Ok(scalar.number)
+            }
+            _ => Err(missing(name)),
+        }
+    }
+
+    /// The value of a scalar, where there is one.
+    pub(crate) fn number(&self, name: &str) -> Option<f64> {
+        match self.entries.get(name) {
+            Some(Entry::Scalar(scalar)) => Some(scalar.number),
+            _ => None,
+        }
+    }
+
+    /// The tensors of these names, of one piece.
+    pub(crate) fn buffers(&mut self, names: &[&str], piece: usize) -> Result<Vec<&mut Buffer>> {
+        let mut found: Vec<Option<&mut Buffer>> = names.iter().map(|_| None).collect();
+        for (name, entry) in &mut self.entries {
+            if let (Some(place), Entry::Moment(pieces)) = (names.iter().position(|wanted| wanted == name), entry) {
+                found[place] = pieces.get_mut(piece);
+            }
+        }
+        found.into_iter().zip(names).map(|(buffer, name)| buffer.ok_or_else(|| missing(name))).collect()
+    }
+
+    /// What a state dict holds for one parameter; `place` is where, for messages.
+    pub(crate) fn read(rule: &dyn Rule, parameter: &NamedParameter, value: &Value, place: &str) -> Result<Self> {
+        let dict = value.as_dict().ok_or_else(|| wrong_type(place, "a dict", value))?;
+        let mut state = ParamState::new(parameter.pieces.len());
+        for (key, value) in dict.entries() {
+            let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
+            let entry = if rule.scalars().contains(&name) {
+                Entry::Scalar(Scalar::read(&value, &format!("{place}.{name}"))?)
+            } else if rule.moments().contains(&name) && !matches!(value, Value::None) {
+                Entry::Moment(read_moment(parameter, &value, &format!("{place}.{name}"))?)
+            } else {
+                Entry::Other(value)
+            };
+            state.entries.insert(name.to_owned(), entry);
+        }
+        Ok(state)
+    }
+
+    /// The dict that PyTorch stores for one parameter.
+    pub(crate) fn to_value(&self, parameter: &NamedParameter) -> Result<Value> {
+        let dict = rekindle_recorder::Dict::new();
+        for (name, entry) in &self.entries {
+            let value = match entry {
+                Entry::Scalar(scalar) => scalar.to_value()?,
+                Entry::Moment(buffers) => {
+                    let pieces: Vec<TensorData> = buffers
+                        .iter()
+                        .zip(&parameter.pieces)
+                        .map(|(buffer, piece)| buffer.to_data(&piece.shape, parameter.dtype))
+                        .collect::<Result<_>>()?;
+                    parameter.join(&pieces)?.into()
+                }
+                Entry::Other(value) => value.clone(),
+            };
+            dict.insert(name.as_str(), value);
+        }
+        Ok(dict.into())
+    }
+
+    /// The first of these entries that it lacks.
+    pub(crate) fn lacks<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
+        let there = |name: &&str| match self.entries.get(*name) {
+            Some(Entry::Scalar(_) | Entry::Moment(_)) => true,
+            Some(Entry::Other(_)) | None => false,
+        };
+        names.iter().find(|name| !there(name)).copied()
+    }
+}
+
+fn missing(name: &str) -> rekindle_recorder::Error {
+    ErrorKind::MissingKey { key: format!("state[..].{name}"), advice: "; the optimizer needs it to go on".to_owned() }.into()
+}
+
+impl Scalar {
+    fn read(value: &Value, key: &str) -> Result<Self> {
+        let unexpected = || wrong_type(key, "a number or a tensor of one element", value);
+        let Value::Tensor(tensor) = value else {
+            let number = value.as_f64().ok_or_else(unexpected)?;
+            return Ok(Scalar { number, dtype: STEP_DTYPE, shape: Vec::new() });
+        };
+        let [number] = tensor.to_f64_vec()?[..] else { return Err(unexpected()) };
+        let scalar = Scalar { number, dtype: tensor.dtype(), shape: tensor.shape().to_vec() };
+        scalar.to_value()?;
+        Ok(scalar)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn to_value(&self) -> Result<Value> {
+        let tensor = match self.dtype {
+            DType::Float32 => TorchTensor::from_vec(&self.shape, vec![self.number as f32]),
+            DType::Float64 => TorchTensor::from_vec(&self.shape, vec![self.number]),
+            DType::Int64 => TorchTensor::from_vec(&self.shape, vec![self.number as i64]),
+            DType::Int32 => TorchTensor::from_vec(&self.shape, vec![self.number as i32]),
+            other => {
+                let what = format!("an optimizer's step of type {other}");
+                Err(ErrorKind::Unsupported { what, advice: String::new() }.into())
+            }
+        };
+        tensor.map(Value::from)
+    }
+}
+
+/// A tensor of the parameter's shape in Burn's pieces, cast to the parameter's type as PyTorch casts it.
+fn read_moment(parameter: &NamedParameter, value: &Value, key: &str) -> Result<Vec<Buffer>> {
+    let tensor = value.as_tensor().ok_or_else(|| wrong_type(key, "a tensor", value))?;
+    if tensor.shape() != parameter.shape {
+        let (name, found, expected) = (&parameter.name, tensor.shape(), &parameter.shape);
+        return Err(invalid(format!(
+            "{key} has shape {found:?}, and the parameter '{name}' it would go to has {expected:?}; say with --group which \
+             parameters belong to which group, or check that the model is the one the checkpoint was made with"
+        )));
+    }
+    parameter.split(tensor)?.into_iter().map(|data| Buffer::from_data(data, parameter.dtype)).collect()
+}
+
+fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
+    invalid(format!("an optimizer's state cannot be read from its device: {error}"))
+}
+
+impl Buffer {
+    fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
+        match dtype {
+            DType::Float64 => data.convert::<f64>().try_into_vec().map(Buffer::F64),
+            _ => data.convert::<f32>().try_into_vec().map(Buffer::F32),
+        }
+        .map_err(unreadable)
+    }
+
+    /// The elements, in a Burn parameter's shape.
+    fn to_data(&self, shape: &[usize], dtype: DType) -> Result<TensorData> {
+        Ok(match self {
+            Buffer::Zeros if dtype == DType::Float64 => TensorData::zeros::<f64, _>(shape.to_vec()),
+            Buffer::Zeros => TensorData::zeros::<f32, _>(shape.to_vec()),
+            Buffer::F32(values) => TensorData::new(values.clone(), shape.to_vec()),
+            Buffer::F64(values) => TensorData::new(values.clone(), shape.to_vec()),
+            Buffer::Tensor(tensor) => {
+                let (bytes, _, dtype) = tensor.clone().try_into_data().map_err(unreadable)?.into_parts();
+                TensorData::try_from_bytes(bytes, shape.to_vec(), dtype).map_err(unreadable)?
+            }
+        })
+    }
+
+    /// The elements in host memory, brought there if need be.
+    pub(crate) fn f32(&mut self, len: usize) -> Result<&mut [f32]> {
+        if !matches!(self, Buffer::F32(_)) {
+            let data = self.to_data(&[len], DType::Float32)?;
+            *self = Buffer::from_data(data, DType::Float32)?;
+        }
+        match self {
+            Buffer::F32(values) => Ok(values),
+            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+        }
+    }
+
+    /// As [`Buffer::f32`], for doubles.
+    pub(crate) fn f64(&mut self, len: usize) -> Result<&mut [f64]> {
+        if !matches!(self, Buffer::F64(_)) {
+            let data = self.to_data(&[len], DType::Float64)?;
+            *self = Buffer::from_data(data, DType::Float64)?;
+        }
+        match self {
+            Buffer::F64(values) => Ok(values),
+            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+        }
+    }
+
+    /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].
+    pub(crate) fn take(&mut self, len: usize, dtype: BurnDType, device: &Device) -> Result<Tensor<1>> {
+        match std::mem::replace(self, Buffer::Zeros) {
+            Buffer::Tensor(tensor) if tensor.device() == *device => Ok(tensor),
+            other => {
+                let data = other.to_data(&[len], DType::Float32)?;
+                Ok(Tensor::from_data(data.convert_dtype(dtype), (device, dtype)))
+            }
+        }
+    }
+
+    pub(crate) fn put(&mut self, tensor: Tensor<1>) {
+        *self = Buffer::Tensor(tensor);
+    }
+}

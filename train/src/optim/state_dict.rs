@@ -1,0 +1,238 @@
+//! `Optimizer.state_dict()` and `load_state_dict()`: the live state to PyTorch's `Value`, key for key, and back.
+
+use std::collections::HashMap;
+
+use burn::module::Module;
+use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::value::Key;
+use rekindle_recorder::{Dict, ErrorKind, Result, Value};
+
+use super::Optimizer;
+use super::assign::{Known, divide};
+use super::optimizer::StateKey;
+use super::rule::{OptimizerKind, Rule, signature};
+use super::state::ParamState;
+use crate::attributes::{Attributes, invalid, wrong_type};
+
+/// What wrappers put before a parameter's name.
+const WRAPPERS: [&str; 2] = ["module.", "_orig_mod."];
+
+impl Optimizer {
+    /// `optimizer.state_dict()`: what PyTorch's own optimizer would store after the same steps, with the same keys in the
+    /// same order and the same types. A snapshot: later steps do not change it.
+    ///
+    /// # Errors
+    /// When the model is not the one the optimizer was made for, or state cannot be read from its device.
+    pub fn state_dict<M: Module>(&self, model: &M) -> Result<Value> {
+        self.check_model(model)?;
+        let state = Dict::new();
+        for key in &self.order {
+            match key {
+                StateKey::Parameter(place) => {
+                    let parameter = &self.parameters[*place];
+                    state.insert(*place, parameter.state.to_value(&parameter.named)?);
+                }
+                StateKey::Other(key, value) => drop(state.insert(key.clone(), value.clone())),
+            }
+        }
+        let groups: Vec<Value> = self.groups.iter().map(super::ParamGroup::to_value).collect();
+        Ok(Dict::from_iter([("state", Value::from(state)), ("param_groups", groups.into())]).into())
+    }
+
+    /// `optimizer.load_state_dict(state_dict)`: takes over hyper-parameters and state. Nothing changes unless all of it fits.
+    ///
+    /// Each id is matched to a parameter by `param_names` where the groups have them; else by its place, the parameters being
+    /// in the order of PyTorch's `model.parameters()`. Where the state dict has several groups and this optimizer was made
+    /// without saying which parameter belongs to which, the shapes of the moments must leave only one way to divide them.
+    ///
+    /// As in PyTorch, the loaded hyper-parameters replace the present ones, keys that are missing (older releases had fewer)
+    /// are filled in, unknown ones are kept, and moments are cast to their parameter's type.
+    ///
+    /// # Errors
+    /// When the state dict is another optimizer's, or its groups or shapes do not fit.
+    pub fn load_state_dict<M: Module>(&mut self, model: &M, state_dict: &Value) -> Result<()> {
+        self.check_model(model)?;
+        let saved = Saved::read(self.rule(), state_dict)?;
+        let members = self.members(&saved)?;
+        let names = self.groups.first().is_some_and(|group| group.contains("param_names"));
+
+        let mut loaded = Optimizer {
+            hyperparameters: self.hyperparameters.clone(),
+            parameters: Vec::new(),
+            groups: Vec::new(),
+            groups_given: self.groups_given,
+            places: HashMap::new(),
+            order: Vec::new(),
+        };
+        let groups = members.iter().zip(&saved.groups).map(|(members, group)| {
+            let members: Vec<_> = members.iter().map(|&place| self.parameters[place].named.clone()).collect();
+            let mut attributes = group.attributes.clone();
+            if names && !attributes.contains("param_names") {
+                attributes.set("param_names", members.iter().map(|named| named.name.clone()).collect::<Vec<_>>());
+            }
+            (members, attributes)
+        });
+        loaded.arrange(groups)?;
+
+        let ids = saved.groups.iter().flat_map(|group| &group.ids);
+        let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
+        for (key, value) in saved.state.entries() {
+            let Some(&place) = places.get(&Key(key.clone())) else {
+                loaded.order.push(StateKey::Other(key, value));
+                continue;
+            };
+            let parameter = &mut loaded.parameters[place];
+            let name = format!("state[{key:?}]");
+            parameter.state = ParamState::read(loaded.hyperparameters.rule, &parameter.named, &value, &name)?;
+            if !parameter.state.is_empty()
+                && let Some(lacking) = parameter.state.lacks(self.rule().needs(&loaded.groups[parameter.group])?)
+            {
+                let advice = format!("; {} cannot go on without it", self.kind());
+                return Err(ErrorKind::MissingKey { key: format!("{name}.{lacking}"), advice }.into());
+            }
+            loaded.order.push(StateKey::Parameter(place));
+        }
+        *self = loaded;
+        Ok(())
+    }
+
+    /// The present parameters that make up each saved group, by place.
+    fn members(&self, saved: &Saved) -> Result<Vec<Vec<usize>>> {
+        let parameters: Vec<NamedParameter> = self.parameters().cloned().collect();
+        if let Some(names) = saved.names() {
+            return by_name(&parameters, &names);
+        }
+        if !self.groups_given {
+            return divide(&parameters, &saved.shapes(self.rule()));
+        }
+        let (present, found) = (self.groups.len(), saved.groups.len());
+        if present != found {
+            return Err(invalid(format!("the optimizer has {present} groups, and the state dict has {found}")));
+        }
+        self.groups
+            .iter()
+            .zip(&saved.groups)
+            .enumerate()
+            .map(|(place, (group, saved))| {
+                let (present, found) = (group.params().len(), saved.ids.len());
+                if present == found {
+                    return Ok(group.params().collect());
+                }
+                Err(invalid(format!("group {place} has {present} parameters, and in the state dict {found}")))
+            })
+            .collect()
+    }
+}
+
+/// A state dict, taken apart.
+struct Saved {
+    groups: Vec<SavedGroup>,
+    state: Dict,
+}
+
+struct SavedGroup {
+    /// All but `params`.
+    attributes: Attributes,
+    ids: Vec<Value>,
+}
+
+impl Saved {
+    fn read(rule: &'static dyn Rule, state_dict: &Value) -> Result<Self> {
+        refuse_another(rule.kind(), state_dict)?;
+        let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
+        let part = |name: &str| {
+            let missing = || ErrorKind::MissingKey { key: name.to_owned(), advice: String::new() };
+            dict.get(name).ok_or_else(|| rekindle_recorder::Error::from(missing()))
+        };
+        let state = part("state")?;
+        let state = state.as_dict().ok_or_else(|| wrong_type("state", "a dict", &state))?.clone();
+        let groups = part("param_groups")?;
+        let groups = groups.items().ok_or_else(|| wrong_type("param_groups", "a list", &groups))?;
+        let groups = groups.iter().enumerate().map(|(place, group)| {
+            let mut attributes = Attributes::from_value(format!("param_groups[{place}]."), group)?;
+            let params = attributes.remove("params").unwrap_or(Value::None);
+            let key = format!("param_groups[{place}].params");
+            let ids = params.items().ok_or_else(|| wrong_type(&key, "a list", &params))?;
+            rule.complete(&mut attributes);
+            rule.check(&attributes)?;
+            Ok(SavedGroup { attributes, ids })
+        });
+        let groups: Vec<SavedGroup> = groups.collect::<Result<_>>()?;
+        let mut seen = HashMap::new();
+        for (place, group) in groups.iter().enumerate() {
+            for id in &group.ids {
+                if let Some(other) = seen.insert(Key(id.clone()), place) {
+                    return Err(invalid(format!("parameter {id:?} is in group {other} and again in group {place}")));
+                }
+            }
+        }
+        Ok(Saved { groups, state })
+    }
+
+    /// The names of each group's parameters, where all groups say them: in `param_names`, or as the ids themselves.
+    fn names(&self) -> Option<Vec<Vec<String>>> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let names = |group: &SavedGroup| {
+            let ids = || group.ids.iter().map(text).collect();
+            match group.attributes.get("param_names").and_then(Value::items) {
+                Some(names) if names.len() == group.ids.len() => names.iter().map(text).collect(),
+                Some(_) => None,
+                None => ids(),
+            }
+        };
+        // Groups without parameters say nothing.
+        if self.groups.iter().all(|group| group.ids.is_empty()) {
+            return None;
+        }
+        self.groups.iter().map(names).collect()
+    }
+
+    /// The shape of each parameter's moments, group by group.
+    fn shapes(&self, rule: &dyn Rule) -> Vec<Vec<Known>> {
+        let shape = |id: &Value| {
+            let state = self.state.get_key(id)?;
+            let state = state.as_dict()?;
+            let moments = rule.moments().iter().filter_map(|name| state.get(name));
+            moments.filter_map(|value| Some(value.as_tensor()?.shape().to_vec())).next()
+        };
+        self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
+    }
+}
+
+/// Refuses a state dict whose keys are another optimizer's. Adam's and AdamW's are the same.
+fn refuse_another(kind: OptimizerKind, state_dict: &Value) -> Result<()> {
+    let (found, _) = signature(state_dict)?;
+    let expected = if kind == OptimizerKind::AdamW { OptimizerKind::Adam } else { kind };
+    if found == expected.name() {
+        return Ok(());
+    }
+    Err(invalid(format!("the state dict is {found}'s, and the optimizer is {kind}")))
+}
+
+fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {
+    let places: HashMap<&str, usize> = parameters.iter().map(|named| named.name.as_str()).zip(0..).collect();
+    let find = |name: &String| {
+        let mut bare = name.as_str();
+        loop {
+            if let Some(&place) = places.get(bare) {
+                return Ok(place);
+            }
+            match WRAPPERS.iter().find_map(|wrapper| bare.strip_prefix(wrapper)) {
+                Some(rest) => bare = rest,
+                None => break,
+            }
+        }
+        let advice = "; the model has no such parameter: rename it in 'param_names', or remove all 'param_names' to go by \
+                      the order of parameters";
+        Err(ErrorKind::MissingKey { key: name.clone(), advice: advice.to_owned() }.into())
+    };
+    let members: Vec<Vec<usize>> =
+        names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
+    let mut seen = vec![false; parameters.len()];
+    for &place in members.iter().flatten() {
+        if std::mem::replace(&mut seen[place], true) {
+            return Err(invalid(format!("'{}' is named twice in 'param_names'", parameters[place].name)));
+        }
+    }
+    Ok(members)
+}

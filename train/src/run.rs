@@ -1,0 +1,428 @@
+//! `Run`: the parts of a training run that must survive it, and the verbs of the loop. The loop itself is the user's.
+
+use std::path::Path;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use rekindle_random::Generator;
+use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::run::RunState;
+use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
+
+use crate::attributes::invalid;
+use crate::data::{Batch, DataLoader};
+use crate::lr_scheduler::{LRScheduler, SchedulerKind};
+use crate::optim::{Hyperparameters, Optimizer, OptimizerKind, Select};
+
+/// How often the scheduler is stepped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchedulePer {
+    /// After every step of the optimizer.
+    #[default]
+    Step,
+    /// After the last step of every epoch.
+    Epoch,
+}
+
+/// What [`Run::resume_with`] has to be told where a checkpoint leaves it open.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct ResumeOptions {
+    /// Which optimizer it was. Default: told by the keys of its state.
+    pub optimizer: Option<OptimizerKind>,
+    /// Which scheduler it was. Default: told by the keys of its state.
+    pub scheduler: Option<SchedulerKind>,
+    /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order. Default: told by their names or
+    /// shapes.
+    pub groups: Vec<Select>,
+    /// How the keys of the model's state dict are mapped to the model's. Default: strict.
+    pub load: Option<LoadOptions>,
+    /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.
+    pub seed: Option<u64>,
+}
+
+/// A training run: model, optimizer, scheduler, loader, generator, and where it is.
+///
+/// ```no_run
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::Device;
+/// use rekindle_recorder::checkpoint::Checkpoint;
+/// use rekindle_train::data::{Array, DataLoader, Dataset};
+/// use rekindle_train::loss::cross_entropy;
+/// use rekindle_train::run::{Run, SchedulePer};
+///
+/// # fn main() -> Result<(), rekindle_recorder::Error> {
+/// # let (images, labels): (Array, Array) = unimplemented!();
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(64, 10).init(&device);
+/// let loader = DataLoader::new(Dataset::new(images, labels)?, 64)?.shuffle(true);
+///
+/// let mut run = Run::resume(Checkpoint::open("run.pt")?, model)?
+///     .with_loader(loader)
+///     .schedule_per(SchedulePer::Epoch)
+///     .until_epoch(26);
+/// while let Some(batch) = run.next_batch()? {
+///     let logits = run.model().forward(batch.inputs::<2>(&device)?);
+///     run.step(cross_entropy(logits, batch.classes::<1>(&device)?))?;
+///     println!("{} {:?}", run.steps(), run.loss()?);
+/// }
+/// run.save("run-resumed.pt")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Run<M: Module> {
+    /// `None` only while a step is made, and after one that failed.
+    model: Option<M>,
+    optimizer: Optimizer,
+    scheduler: Option<LRScheduler>,
+    schedule_per: SchedulePer,
+    loader: Option<DataLoader>,
+    generator: Generator,
+    /// Epochs that were finished.
+    epoch: i64,
+    /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
+    step: Option<i64>,
+    loss: Option<Tensor<1>>,
+    until_epoch: Option<i64>,
+    until_step: Option<i64>,
+    /// What the run came from, whose layout it is written back in.
+    origin: Option<Checkpoint>,
+    report: Option<LoadReport>,
+}
+
+impl<M: Module> Run<M> {
+    /// A run that begins.
+    #[must_use]
+    pub fn start(model: M, optimizer: Optimizer) -> Self {
+        Run {
+            model: Some(model),
+            optimizer,
+            scheduler: None,
+            schedule_per: SchedulePer::default(),
+            loader: None,
+            generator: Generator::default(),
+            epoch: 0,
+            step: Some(0),
+            loss: None,
+            until_epoch: None,
+            until_step: None,
+            origin: None,
+            report: None,
+        }
+    }
+
+    /// A run that goes on from a checkpoint, PyTorch's or one of [`save`](Self::save): its weights are loaded into the model,
+    /// its optimizer, scheduler and generator are made as they were.
+    ///
+    /// # Errors
+    /// When the checkpoint is not one of a training run, the model does not fit it, or it leaves open which optimizer it was
+    /// or how parameters are divided into groups; [`Run::resume_with`] takes the answers.
+    pub fn resume(checkpoint: Checkpoint, model: M) -> Result<Self> {
+        Run::resume_with(checkpoint, model, ResumeOptions::default())
+    }
+
+    /// As [`Run::resume`], with answers to what the checkpoint leaves open.
+    ///
+    /// # Errors
+    /// As [`Run::resume`].
+    pub fn resume_with(checkpoint: Checkpoint, mut model: M, options: ResumeOptions) -> Result<Self> {
+        let state = RunState::read(&checkpoint)?;
+        let load = options.load.unwrap_or_else(LoadOptions::strict);
+        let report = model.load_state_dict_with(&state.model, &load)?;
+
+        let saved = only(&state.optimizers, "optimizer")?.ok_or_else(|| {
+            let advice = "; start a new run with its weights instead".to_owned();
+            ErrorKind::MissingKey { key: "optimizer_state_dict".to_owned(), advice }
+        })?;
+        let kind = options.optimizer.map_or_else(|| OptimizerKind::infer(saved), Ok)?;
+        let mut builder = Optimizer::builder(Hyperparameters::of(kind));
+        for select in options.groups {
+            builder = builder.group(select, [("lr", 0.0); 0]);
+        }
+        let mut optimizer = builder.build(&model)?;
+        optimizer.load_state_dict(&model, saved)?;
+
+        let mut scheduler = None;
+        if let Some(saved) = only(&state.schedulers, "scheduler")? {
+            let made = LRScheduler::from_state_dict(saved, &optimizer)?;
+            if let Some(expected) = options.scheduler
+                && expected != made.kind()
+            {
+                return Err(invalid(format!("the checkpoint's scheduler is {}, not {expected}", made.kind())));
+            }
+            scheduler = Some(made);
+        }
+
+        let generator = match (&state.rng, options.seed) {
+            (Some(rng), _) => {
+                Generator::from_state(&rng.to_vec::<u8>()?).map_err(|error| invalid(format!("rng_state: {error}")))?
+            }
+            (None, Some(seed)) => Generator::new(seed),
+            (None, None) => Generator::default(),
+        };
+        #[allow(clippy::cast_possible_truncation)]
+        let step = state.step.or(optimizer.steps().map(|steps| steps as i64));
+        Ok(Run {
+            model: Some(model),
+            optimizer,
+            scheduler,
+            schedule_per: SchedulePer::default(),
+            loader: None,
+            generator,
+            epoch: state.epoch.unwrap_or(0),
+            step,
+            loss: None,
+            until_epoch: None,
+            until_step: None,
+            origin: Some(checkpoint),
+            report: Some(report),
+        })
+    }
+
+    /// With a scheduler.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: LRScheduler) -> Self {
+        Run { scheduler: Some(scheduler), ..self }
+    }
+
+    /// How often the scheduler is stepped. Default: every step.
+    #[must_use]
+    pub fn schedule_per(self, schedule_per: SchedulePer) -> Self {
+        Run { schedule_per, ..self }
+    }
+
+    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from.
+    #[must_use]
+    pub fn with_loader(self, loader: DataLoader) -> Self {
+        let per_epoch = i64::try_from(loader.len()).unwrap_or(i64::MAX);
+        let step = self.step.or(Some(self.epoch.saturating_mul(per_epoch)));
+        Run { loader: Some(loader), step, ..self }
+    }
+
+    /// With this generator in the place of PyTorch's global one: `torch.manual_seed(...)`.
+    #[must_use]
+    pub fn with_generator(self, generator: Generator) -> Self {
+        Run { generator, ..self }
+    }
+
+    /// [`next_batch`](Self::next_batch) gives none once so many epochs are finished, those before a checkpoint counted in.
+    #[must_use]
+    pub fn until_epoch(self, epoch: i64) -> Self {
+        Run { until_epoch: Some(epoch), ..self }
+    }
+
+    /// [`next_batch`](Self::next_batch) gives none once so many steps are made, those before a checkpoint counted in.
+    #[must_use]
+    pub fn until_step(self, step: i64) -> Self {
+        Run { until_step: Some(step), ..self }
+    }
+
+    /// The model.
+    ///
+    /// # Panics
+    /// After a step that failed: the model was lost with it.
+    #[must_use]
+    pub fn model(&self) -> &M {
+        match &self.model {
+            Some(model) => model,
+            None => panic!("the model was lost in a step that failed"),
+        }
+    }
+
+    /// The optimizer.
+    #[must_use]
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// The optimizer, to change its hyper-parameters.
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer {
+        &mut self.optimizer
+    }
+
+    /// The scheduler, if there is one.
+    #[must_use]
+    pub fn scheduler(&self) -> Option<&LRScheduler> {
+        self.scheduler.as_ref()
+    }
+
+    /// The loader, if there is one.
+    #[must_use]
+    pub fn loader(&self) -> Option<&DataLoader> {
+        self.loader.as_ref()
+    }
+
+    /// What stands for PyTorch's global generator.
+    pub fn generator_mut(&mut self) -> &mut Generator {
+        &mut self.generator
+    }
+
+    /// How the checkpoint's weights went into the model; `None` for a run that was started here.
+    #[must_use]
+    pub fn load_report(&self) -> Option<&LoadReport> {
+        self.report.as_ref()
+    }
+
+    /// How many epochs are finished, those before a checkpoint counted in.
+    #[must_use]
+    pub fn epochs(&self) -> i64 {
+        self.epoch
+    }
+
+    /// How many steps were made, those before a checkpoint counted in: as the checkpoint says, or the optimizer's own count,
+    /// or the finished epochs times the loader's batches.
+    #[must_use]
+    pub fn steps(&self) -> i64 {
+        self.step.unwrap_or(0)
+    }
+
+    /// The learning rate of each group.
+    ///
+    /// # Errors
+    /// When somebody put something else than a number in its place.
+    pub fn lr(&self) -> Result<Vec<f64>> {
+        self.optimizer.lr()
+    }
+
+    /// The loss of the last step: `loss.item()`. `None` before the first one here.
+    ///
+    /// # Errors
+    /// When it cannot be read from its device.
+    pub fn loss(&self) -> Result<Option<f64>> {
+        let read = |loss: &Tensor<1>| {
+            loss.clone().try_into_scalar::<f64>().map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
+        };
+        self.loss.as_ref().map(read).transpose()
+    }
+
+    /// The next batch of the loader; `None` when the run has come to its end ([`until_epoch`](Self::until_epoch),
+    /// [`until_step`](Self::until_step)). Without an end it goes on for ever.
+    ///
+    /// # Errors
+    /// When there is no loader, or it has nothing to sample from.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        loop {
+            let reached = |end: Option<i64>, now: i64| end.is_some_and(|end| now >= end);
+            if reached(self.until_epoch, self.epoch) || reached(self.until_step, self.steps()) {
+                return Ok(None);
+            }
+            let Some(loader) = &mut self.loader else {
+                return Err(invalid("the run has no loader to take a batch from; give it one with `with_loader`"));
+            };
+            if loader.is_empty() {
+                return Err(invalid("the run's loader has no batches: the data set is empty, or smaller than one batch"));
+            }
+            match loader.next_batch(&mut self.generator)? {
+                Some(batch) => return Ok(Some(batch)),
+                // Only if the last batch was not stepped on.
+                None => self.finish_epoch()?,
+            }
+        }
+    }
+
+    /// `loss.backward()`, `optimizer.step()`, and `scheduler.step()` where it is due: after every step, or after the step on
+    /// the last batch of an epoch.
+    ///
+    /// # Errors
+    /// When the optimizer's state does not fit the model (which is lost then), or the scheduler cannot go on.
+    pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
+        let grads = loss.backward();
+        self.loss = Some(loss.inner());
+        let Some(model) = self.model.take() else {
+            return Err(invalid("the model was lost in a step that failed"));
+        };
+        self.model = Some(self.optimizer.step(model, grads)?);
+        self.step = Some(self.steps() + 1);
+        if self.schedule_per == SchedulePer::Step {
+            self.schedule()?;
+        }
+        if let Some(loader) = &mut self.loader
+            && loader.is_exhausted()
+        {
+            loader.end_epoch();
+            self.finish_epoch()?;
+        }
+        Ok(())
+    }
+
+    fn schedule(&mut self) -> Result<()> {
+        match &mut self.scheduler {
+            Some(scheduler) => scheduler.step(&mut self.optimizer),
+            None => Ok(()),
+        }
+    }
+
+    fn finish_epoch(&mut self) -> Result<()> {
+        self.epoch += 1;
+        if self.schedule_per == SchedulePer::Epoch { self.schedule() } else { Ok(()) }
+    }
+
+    /// The run as a checkpoint: in the layout that it came in, with everything kept that is not this run's; else in that of
+    /// the PyTorch tutorial.
+    ///
+    /// # Errors
+    /// When something cannot be read from its device.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let model = self.model();
+        let fresh = || Checkpoint::from(tutorial(self.scheduler.is_some()));
+        let origin = self.origin.clone().unwrap_or_else(fresh);
+        let mut state = RunState::read(&origin)?;
+        state.model = model.state_dict()?;
+        state.optimizers = vec![self.optimizer.state_dict(model)?];
+        state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
+        state.rng = Some(TorchTensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
+        state.epoch = Some(self.epoch);
+        state.step = state.step.and(self.step);
+        if let Some(loss) = self.loss()? {
+            state.loss = Some(loss.into());
+        }
+        state.write_back(&origin)
+    }
+
+    /// Writes [`checkpoint`](Self::checkpoint) to a file, whole or not at all. A file that is there is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<SaveReport> {
+        self.checkpoint()?.save(path)
+    }
+
+    /// As [`save`](Self::save), with options.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save), and when the file exists and is not to be replaced.
+    pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
+        self.checkpoint()?.save_with(path, options)
+    }
+}
+
+/// The one state dict of its kind, where there is any.
+fn only<'a>(found: &'a [Value], what: &str) -> Result<Option<&'a Value>> {
+    match found {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => {
+            let what = format!("resuming a run with {} {what}s", several.len());
+            let advice = "; load each into an `Optimizer` or `LRScheduler` of its own".to_owned();
+            Err(ErrorKind::Unsupported { what, advice }.into())
+        }
+    }
+}
+
+/// The checkpoint of the PyTorch tutorial on saving and loading, empty.
+fn tutorial(scheduler: bool) -> Value {
+    let checkpoint = Dict::new();
+    checkpoint.insert("epoch", 0);
+    checkpoint.insert("model_state_dict", Dict::ordered());
+    checkpoint.insert("optimizer_state_dict", Dict::new());
+    if scheduler {
+        checkpoint.insert("scheduler_state_dict", Dict::new());
+    }
+    checkpoint.insert("loss", Value::None);
+    checkpoint.insert("rng_state", Value::None);
+    checkpoint.into()
+}

@@ -8,6 +8,7 @@ mod inspect;
 mod json;
 mod resume;
 mod settings;
+mod task;
 
 use std::io::Write as _;
 use std::process::ExitCode;

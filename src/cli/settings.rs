@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use serde::Deserialize;
 
+use super::task::Loss;
 use super::usage;
 
 /// The keys of `rekindle.toml`, named as the flags of `rekindle resume` are.
@@ -52,5 +54,11 @@ impl Settings {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)
+    }
+
+    /// The loss of this name.
+    pub(super) fn loss_named(&self) -> Result<Option<Loss>, Box<dyn std::error::Error>> {
+        let parse = |name: &String| Loss::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no loss '{name}'")));
+        self.loss.as_ref().map(parse).transpose()
     }
 }

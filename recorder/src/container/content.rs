@@ -46,7 +46,7 @@ pub(super) fn is_safetensors(file: &FileBytes) -> bool {
     len.is_some_and(|len| (2..=MAX_HEADER).contains(&len)) && file.get(8) == Some(&b'{')
 }
 
-/// A map that begins with the key `metadata`, in MessagePack or JSON; the same packed with gzip, where the name says so.
+/// A map that begins with the key `metadata`, in `MessagePack` or JSON; the same packed with gzip, where the name says so.
 pub(super) fn is_burn_record(file: &FileBytes) -> bool {
     let name = file.path().map(|path| path.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let packed = [".mpk.gz", ".json.gz", ".bin.gz"].iter().any(|end| name.ends_with(end));

@@ -19,19 +19,20 @@ use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 
 /// Reads the checkpoint in an archive that holds `data.pkl`.
-pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     if !archive.has_one_top() {
         let reason = "a record lies outside this folder, where PyTorch keeps all of them";
         return Err(Error::damaged(format!("folder {} of the archive", archive.top()), reason));
     }
-    check_version(&archive, options.verify)?;
-    let big_endian = is_big_endian(&archive, options.verify)?;
+    check_version(archive, options.verify)?;
+    let big_endian = is_big_endian(archive, options.verify)?;
     let size = archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
     if size > options.limits.pickle_bytes {
         return Err(Error::limit(format!("data.pkl of {size} bytes"), options.limits.pickle_bytes));
     }
     let pickle = archive.read("data.pkl", options.verify)?;
     let file_path = file.path().map(ToOwned::to_owned);
+    let archive = Arc::clone(archive);
     let shared =
         Arc::new(Shared { archive, path: file_path, verify: options.verify, big_endian, labels: OnceLock::new() });
     let mut storages = Storages { shared: Arc::clone(&shared), by_key: HashMap::new() };
@@ -108,7 +109,7 @@ fn is_big_endian(archive: &Archive, verify: bool) -> Result<bool> {
 
 /// What all storages of a file share.
 struct Shared {
-    archive: Archive,
+    archive: Arc<Archive>,
     path: Option<PathBuf>,
     verify: bool,
     big_endian: bool,

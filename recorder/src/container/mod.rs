@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use crate::pickle::{self, PersistentLoad};
+use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, ErrorKind, Result, Value};
@@ -209,15 +209,6 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 fn unsupported(container: Container, name: &str) -> Error {
     Error::unsupported(format!("reading {name} (format '{container}')"))
-}
-
-/// Keeps persistent ids as they are.
-struct KeepIds;
-
-impl PersistentLoad for KeepIds {
-    fn load(&mut self, _id: &Value) -> Result<Option<Value>> {
-        Ok(None)
-    }
 }
 
 /// Reads a pickle that is the whole file.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::labels::{self, Label};
-use super::{Archive, ArchiveWriter};
+use super::{Archive, ArchiveWriter, Record};
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::container::{Container, Opened};
 use crate::integrity::commit;
@@ -167,6 +167,10 @@ struct StorageRecord {
 }
 
 impl StorageRecord {
+    fn entry(&self) -> Option<&Record> {
+        self.shared.archive.records().get(self.record)
+    }
+
     fn label(&self) -> Option<&Label> {
         self.shared.labels.get()?.get(&self.record)
     }
@@ -198,7 +202,7 @@ impl StorageRecord {
     }
 
     /// The same error with the name of the tensor, and of the file.
-    fn name(&self, error: Error) -> Error {
+    fn named(&self, error: Error) -> Error {
         let place = |place: &str| match self.label() {
             Some(label) if !label.path.is_empty() => format!("{place} ({})", label.path),
             _ => place.to_owned(),
@@ -221,12 +225,15 @@ impl Source for StorageRecord {
     }
 
     fn read(&self) -> Result<Bytes> {
-        self.fetch().map_err(|error| self.name(error))
+        self.fetch().map_err(|error| self.named(error))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.entry()?.inside(self.shared.archive.top())?.strip_prefix("data/")
     }
 
     fn copies(&self) -> bool {
-        let deflated = self.shared.archive.records().get(self.record).is_some_and(|record| record.deflated);
-        deflated || self.swap_unit().is_ok_and(|unit| unit > 1)
+        self.entry().is_some_and(|record| record.deflated) || self.swap_unit().is_ok_and(|unit| unit > 1)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::keys::LoadOptions;
 use crate::run::{Layout, RunState};
-use crate::{Checkpoint, DType, Error, Result, StateDict, Value, rebuild};
+use crate::{Checkpoint, DType, ErrorKind, Result, StateDict, rebuild};
 
 /// What to change. By default nothing: the conversion is the checkpoint itself.
 #[derive(Debug, Default)]
@@ -37,9 +37,9 @@ impl Conversion {
     }
 
     fn map_state_dict(&self, part: &Checkpoint) -> Result<Checkpoint> {
-        if part.layout() == Layout::Unknown {
+        if let Layout::Unknown { .. } = part.layout() {
             let reason = "keys and dtypes are converted in a state dict, and none was found here; name one with --key";
-            return Err(Error::new(crate::ErrorKind::Invalid(reason.to_owned())));
+            return Err(ErrorKind::Invalid(reason.to_owned()).into());
         }
         let mut state = RunState::read(part)?;
         if let Some(keys) = &self.keys {
@@ -49,12 +49,5 @@ impl Conversion {
             state.model = StateDict::from_value(&rebuild::cast(&state.model.to_value(), dtype)?)?;
         }
         state.write_back(part)
-    }
-}
-
-/// A value as a checkpoint of its own.
-impl From<&Value> for Checkpoint {
-    fn from(value: &Value) -> Self {
-        Checkpoint::from(value.clone())
     }
 }

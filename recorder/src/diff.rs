@@ -120,8 +120,14 @@ fn leaves_equal(a: &Value, b: &Value, tolerance: Tolerance) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => tolerance.allows(*a, *b),
         (Value::Complex(a, b), Value::Complex(c, d)) => tolerance.allows(*a, *c) && tolerance.allows(*b, *d),
-        // Leaves show themselves whole; containers that are leaves are empty, and objects show their class.
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b) && format!("{a:?}") == format!("{b:?}"),
+        (Value::Str(a), Value::Str(b)) => a == b,
+        (Value::SurrogateStr(a), Value::SurrogateStr(b)) | (Value::Bytes(a), Value::Bytes(b)) => a == b,
+        (Value::ByteArray(a), Value::ByteArray(b)) => *a.read() == *b.read(),
+        (Value::Storage(a), Value::Storage(b)) => {
+            a.same(b) || matches!((a.bytes(), b.bytes()), (Ok(a), Ok(b)) if a == b)
+        }
+        // The rest as Python prints them: scalars whole, sets by their items; objects that are leaves have no content.
+        _ => std::mem::discriminant(a) == std::mem::discriminant(b) && walk::repr(a) == walk::repr(b),
     }
 }
 
@@ -159,14 +165,17 @@ fn tensors(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Differ
 }
 
 fn elements(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Difference>> {
-    let (left, right) = (a.to_le_bytes()?, b.to_le_bytes()?);
-    if left == right {
+    let (left_bytes, right_bytes) = (a.to_le_bytes()?, b.to_le_bytes()?);
+    if left_bytes == right_bytes {
         return Ok(None);
     }
     let (Ok(left), Ok(right)) = (a.to_f64_vec(), b.to_f64_vec()) else { return Ok(Some(Difference::Bytes)) };
+    // Integers beyond 2^53 are compared by their bytes; as doubles they may look equal.
+    let exact = !a.dtype().is_floating_point() && tolerance == Tolerance::default();
+    let bytes = left_bytes.chunks_exact(a.dtype().size()).zip(right_bytes.chunks_exact(a.dtype().size()));
     let (mut count, mut max_abs, mut max_rel) = (0_u64, 0.0_f64, 0.0_f64);
-    for (&x, &y) in left.iter().zip(&right) {
-        if !tolerance.allows(x, y) {
+    for ((&x, &y), (x_bytes, y_bytes)) in left.iter().zip(&right).zip(bytes) {
+        if if exact { x_bytes != y_bytes } else { !tolerance.allows(x, y) } {
             count += 1;
         }
         let apart = if x.is_nan() && y.is_nan() { 0.0 } else { (x - y).abs() };

@@ -172,7 +172,9 @@ impl Staged {
         match self {
             #[cfg(target_os = "linux")]
             Staged::Unnamed(file) => linux::publish(&file, target, overwrite),
-            Staged::Named(file) if overwrite => target.in_place(file.persist(&target.path).map(drop).map_err(|e| e.error)),
+            Staged::Named(file) if overwrite => {
+                target.in_place(file.persist(&target.path).map(drop).map_err(|e| e.error))
+            }
             Staged::Named(file) => target.in_place(file.persist_noclobber(&target.path).map(drop).map_err(|e| e.error)),
         }
     }

@@ -5,13 +5,17 @@
 pub mod burn;
 pub mod checkpoint;
 pub mod container;
+pub mod convert;
+pub mod diff;
 mod dtype;
 mod elements;
 mod error;
+pub mod inspect;
 pub mod integrity;
 pub mod keys;
 mod limits;
 pub mod pickle;
+pub mod rebuild;
 pub mod report;
 pub mod run;
 pub mod serde;
@@ -22,6 +26,7 @@ pub mod tensor;
 pub mod value;
 pub mod walk;
 
+pub use checkpoint::Checkpoint;
 pub use dtype::{DType, UnknownDType};
 pub use error::{Error, ErrorKind, Result};
 pub use limits::Limits;

@@ -26,7 +26,9 @@ struct Changed {
 /// When `dtype` is none of these, or a storage cannot be read.
 pub fn cast(root: &Value, dtype: DType) -> Result<Value> {
     if !dtype.is_floating_point() {
-        return Err(Error::unsupported(format!("casting to {dtype}; float64, float32, float16 and bfloat16 are, this")));
+        return Err(Error::unsupported(format!(
+            "casting to {dtype}; float64, float32, float16 and bfloat16 are, this"
+        )));
     }
     rebuild(root, &mut |storage, viewed_as| {
         let Some(from) = viewed_as.filter(|from| from.is_floating_point() && *from != dtype) else { return Ok(None) };

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::format::{
-    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
+    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at,
+    u64_at,
 };
 use super::{directory, inflate};
 use crate::{Error, ErrorKind, Limits, Result};
@@ -114,9 +115,7 @@ impl Archive {
         match self.checksums {
             Checksums::All => true,
             Checksums::None => false,
-            Checksums::NotOfStorages => {
-                self.records.get(record).is_some_and(|record| !record.is_storage(&self.top))
-            }
+            Checksums::NotOfStorages => self.records.get(record).is_some_and(|record| !record.is_storage(&self.top)),
         }
     }
 
@@ -251,7 +250,9 @@ impl Record {
     fn check_readable(&self) -> Result<()> {
         if self.encrypted {
             let what = format!("an encrypted zip archive ({})", self.place());
-            return Err(ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into());
+            return Err(
+                ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into()
+            );
         }
         if !matches!(self.method, 0 | 8) {
             let name = METHODS.iter().find(|(method, _)| *method == self.method).map_or("unknown", |(_, name)| name);

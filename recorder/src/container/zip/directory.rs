@@ -1,10 +1,10 @@
 //! Finding and reading a zip file's central directory.
 
-use super::format::{
-    CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN,
-    MOVED_16, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
-};
 use super::archive::Record;
+use super::format::{
+    CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
+    MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
+};
 use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in
@@ -114,7 +114,8 @@ fn entry(directory: &[u8], at: usize, directory_offset: u64) -> Option<(Record, 
     if u32_at(entry, 0)? != CENTRAL {
         return None;
     }
-    let [name_len, extra_len, comment_len] = [u16_at(entry, 28)?, u16_at(entry, 30)?, u16_at(entry, 32)?].map(usize::from);
+    let [name_len, extra_len, comment_len] =
+        [u16_at(entry, 28)?, u16_at(entry, 30)?, u16_at(entry, 32)?].map(usize::from);
     let extra_at = CENTRAL_LEN + name_len;
     let len = extra_at + extra_len + comment_len;
     let name = entry.get(CENTRAL_LEN..extra_at)?;

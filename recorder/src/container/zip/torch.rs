@@ -26,7 +26,8 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     }
     check_version(archive, options.verify)?;
     let big_endian = is_big_endian(archive, options.verify)?;
-    let size = archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
+    let size =
+        archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
     if size > options.limits.pickle_bytes {
         return Err(Error::limit(format!("data.pkl of {size} bytes"), options.limits.pickle_bytes));
     }

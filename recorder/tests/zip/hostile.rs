@@ -5,7 +5,8 @@ use rekindle_recorder::{Error, ErrorKind, Limits};
 
 use crate::make::{Told, deflated, directory_entry, local_header, open, payload, plain_layout, put, torch_layout};
 
-const RECORDS: [(&str, &[u8]); 4] = [("data.pkl", b"a pickle"), ("data/0", &[5; 100]), ("data/1", b""), ("version", b"3\n")];
+const RECORDS: [(&str, &[u8]); 4] =
+    [("data.pkl", b"a pickle"), ("data/0", &[5; 100]), ("data/1", b""), ("version", b"3\n")];
 
 fn read_all(bytes: &[u8], verify: bool) -> Vec<Result<bytes::Bytes, Error>> {
     match open(bytes) {

@@ -16,7 +16,6 @@ fn what_is_written_is_read_back_aligned_and_uncopied() {
     let file = FileBytes::from_vec("test", bytes);
     let archive = Archive::open(file.bytes(), &Limits::default()).unwrap();
     assert_eq!(archive.top(), "top");
-    assert!(archive.has_one_top());
     assert_eq!(archive.names().collect::<Vec<_>>(), names);
     for (name, written) in records {
         let read = archive.read(name, true).unwrap();
@@ -91,6 +90,31 @@ fn a_comment_is_passed_over() {
     bytes[at] = 7;
     bytes.extend(b"comment");
     assert_eq!(open(&bytes).unwrap().read("x", true).unwrap(), &b"payload"[..]);
+}
+
+#[test]
+fn records_in_several_folders_or_none_go_by_their_whole_names() {
+    let records: [(&str, &[u8]); 3] = [("a/x", b"1"), ("b/x", b"2"), ("y", b"3")];
+    for count in [2, 3] {
+        let archive = open(&plain_layout(&records[..count], false, Told::Ahead)).unwrap();
+        assert_eq!(archive.top(), "");
+        for (name, written) in &records[..count] {
+            assert_eq!(archive.read(name, true).unwrap(), *written);
+        }
+    }
+}
+
+#[test]
+fn names_that_are_no_unicode_stay_different() {
+    let mut bytes = plain_layout(&[("a/x1", b"1"), ("a/x2", b"2")], false, Told::Ahead);
+    // The last characters of the names become bytes of another encoding.
+    for at in 0..bytes.len() - 4 {
+        if bytes[at..].starts_with(b"a/x") {
+            bytes[at + 2] = 0xff;
+        }
+    }
+    let archive = open(&bytes).unwrap();
+    assert_eq!(archive.read("\u{ff}2", true).unwrap(), &b"2"[..]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Finding and reading a zip file's central directory.
 
+use std::borrow::Cow;
+
 use super::archive::Record;
 use super::format::{
     CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
@@ -134,7 +136,7 @@ fn entry(directory: &[u8], at: usize, directory_offset: u64) -> Option<(Record, 
     let [size, stored, header] = [field(24)?, field(20)?, field(42)?];
     let method = u16_at(entry, 10)?;
     let record = Record {
-        name: String::from_utf8_lossy(name).into(),
+        name: text(name).into(),
         size,
         stored,
         crc32: u32_at(entry, 16)?,
@@ -165,6 +167,14 @@ fn set_ends(records: &mut [Record], directory_offset: u64) -> Result<()> {
         end = record.header;
     }
     Ok(())
+}
+
+/// A record's name. One that is not UTF-8 is taken byte for byte: it stays readable, and different names stay different.
+pub(super) fn text(name: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(name) {
+        Ok(name) => name.into(),
+        Err(_) => name.iter().map(|&byte| char::from(byte)).collect(),
+    }
 }
 
 fn slice(bytes: &[u8], start: u64, len: u64) -> Option<&[u8]> {

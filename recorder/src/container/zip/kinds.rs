@@ -78,8 +78,8 @@ fn only_member(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) 
 fn describe(archive: &Archive) -> String {
     match archive.records() {
         [] => "it is an empty zip archive".to_owned(),
-        records if records.iter().any(|record| &*record.name == "data.pkl") => {
-            "its records do not lie in a folder of the archive; zip the folder itself, not its contents".to_owned()
+        records if records.iter().any(|record| record.name.ends_with("/data.pkl")) => {
+            "it is a zip archive whose records do not all lie in one folder, as PyTorch's do".to_owned()
         }
         [first, ..] => format!("it is a zip archive without a record data.pkl (the first record is '{}')", first.name),
     }

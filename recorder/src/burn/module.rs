@@ -93,7 +93,8 @@ pub trait ModuleStateDict: Module {
     }
 
     /// [`load_state_dict`](Self::load_state_dict) with keys mapped first, and leniently if so asked: then missing and
-    /// unexpected keys and other shapes are only reported. (PyTorch's `strict=False` still refuses other shapes.)
+    /// unexpected keys are only reported. Other shapes are refused all the same, as PyTorch's `strict=False` does; to pass
+    /// over a key, filter it.
     ///
     /// # Errors
     /// As [`load_state_dict`](Self::load_state_dict), and as [`LoadOptions::apply`].
@@ -114,10 +115,8 @@ pub trait ModuleStateDict: Module {
         let state_dict = options.apply(state_dict)?;
         let leaves = Leaves::collect(self)?;
         let tree = Tree::build(layout, &leaves)?;
-        let (mut report, matched) = compare(&tree, &state_dict)?;
-        if options.is_strict() && !report.is_exact() {
-            return Err(ErrorKind::Mismatch(Box::new(report)).into());
-        }
+        let (report, matched) = compare(&tree, &state_dict)?;
+        let mut report = report.into_result(options.is_strict())?;
         // Everything that can fail comes first.
         let running = leaves.all.iter().any(|leaf| leaf.running);
         let autodiff = leaves.all.iter().any(|leaf| leaf.device.is_autodiff());
@@ -126,7 +125,7 @@ pub trait ModuleStateDict: Module {
         for (slot, tensor) in matched {
             let name = &slot.tensor.name;
             if tensor.dtype() != slot.tensor.dtype && slot.saved_dtype != Some(tensor.dtype()) {
-                report.cast.push(Cast { key: name.clone(), from: tensor.dtype(), to: slot.tensor.dtype });
+                report.cast.push(Cast::new(name, tensor.dtype(), slot.tensor.dtype));
             }
             let pieces = data::cast(tensor, slot.tensor.dtype)
                 .and_then(|tensor| slot.tensor.split(&tensor))
@@ -136,7 +135,6 @@ pub trait ModuleStateDict: Module {
                     plan.data = Some(piece);
                 }
             }
-            report.loaded.push(name.clone());
         }
 
         let mut replace = Replace { plans, flags, next: 0, next_flag: 0, pass: Pass::Parameters, error: None };
@@ -210,12 +208,13 @@ fn compare<'a>(tree: &'a Tree, state_dict: &'a StateDict) -> Result<(LoadReport,
         match state_dict.get_value(name) {
             None if slot.optional => {}
             None => report.missing.push(name.clone()),
-            Some(Value::Tensor(tensor)) if slot.tensor.takes(tensor.shape()) => matched.push((slot, tensor)),
-            Some(Value::Tensor(tensor)) => report.mismatched.push(ShapeMismatch {
-                key: name.clone(),
-                expected: slot.tensor.shape.clone(),
-                found: tensor.shape().to_vec(),
-            }),
+            Some(Value::Tensor(tensor)) if slot.tensor.takes(tensor.shape()) => {
+                report.loaded.push(name.clone());
+                matched.push((slot, tensor));
+            }
+            Some(Value::Tensor(tensor)) => {
+                report.mismatched.push(ShapeMismatch::new(name, &slot.tensor.shape, tensor.shape()));
+            }
             Some(other) => return Err(Error::wrong_type(name, "a tensor", other.describe())),
         }
     }

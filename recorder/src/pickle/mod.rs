@@ -3,12 +3,17 @@
 
 mod arena;
 mod budget;
+mod fill;
 mod globals;
 mod input;
 mod known;
+mod numpy;
 mod opcodes;
+mod output;
+mod path;
 mod persistent;
 mod read;
+mod reduce;
 mod text;
 mod torch;
 mod write;

@@ -7,7 +7,7 @@ use crate::real::sealed::Sealed;
 
 /// `values.bernoulli_(p)`: fills with ones of probability `p` and zeros.
 ///
-/// Each compares an `f64` of [`rand`](fn@crate::rand) with `p`, whatever the type filled: 64 bits an element. A dropout's mask
+/// Each compares an `f64` of [`rand`](crate::rand) with `p`, whatever the type filled: 64 bits an element. A dropout's mask
 /// is `bernoulli_(1 - p)`.
 ///
 /// ```
@@ -29,7 +29,7 @@ pub fn bernoulli_<T: From<bool>>(generator: &mut Generator, values: &mut [T], p:
 
 /// `torch.bernoulli(probabilities)`: the same shape and type, each a one with its own probability, or else a zero.
 ///
-/// Each compares a value of [`rand`](fn@crate::rand) of the probabilities' type: 32 bits for an `f32`, 64 for an `f64`.
+/// Each compares a value of [`rand`](crate::rand) of the probabilities' type: 32 bits for an `f32`, 64 for an `f64`.
 ///
 /// # Errors
 /// If a probability is not in 0 to 1. Nothing is drawn then.

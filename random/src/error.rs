@@ -46,7 +46,7 @@ impl fmt::Display for StateError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size { found: 5048 } => formatter.write_str(
-                "a CPU generator's state has 5056 bytes, found 5048: PyTorch wrote it before 1.2; load it there and save it with a newer release",
+                "a CPU generator's state has 5056 bytes, found 5048: PyTorch wrote it before 1.2; set and get it once in PyTorch 1.13 to convert it",
             ),
             Self::Size { found } => write!(
                 formatter,
@@ -123,7 +123,9 @@ impl fmt::Display for ParameterError {
             Self::StandardDeviation { std } => write!(formatter, "normal_ needs std >= 0, got std={std}"),
             Self::Probability { p } => write!(formatter, "bernoulli needs a probability of 0 to 1, got p={p}"),
             Self::Rate { lambda } => write!(formatter, "exponential_ needs lambda > 0, got lambda={lambda}"),
-            Self::IntegerRange { low, high } => write!(formatter, "randint needs low < high, got low={low} and high={high}"),
+            Self::IntegerRange { low, high } => {
+                write!(formatter, "randint needs low < high, got low={low} and high={high}")
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::real::sealed::Sealed;
 
 /// `values.exponential_(lambda)`: fills with numbers whose density is lambda * e^(-lambda x).
 ///
-/// Each is -1 / lambda * log1p(-u), computed in `f64` for an `f64` u of [`rand`](fn@crate::rand) and then rounded to `T`:
+/// Each is -1 / lambda * log1p(-u), computed in `f64` for an `f64` u of [`rand`](crate::rand) and then rounded to `T`:
 /// 64 bits an element.
 ///
 /// # Errors

@@ -38,9 +38,9 @@ impl Mt19937 {
     }
 
     /// An engine in the middle of its run. `None` if a draw would look beyond the words.
-    pub(crate) fn from_parts(words: [u32; WORDS], left: u32, next: u32) -> Option<Self> {
+    pub(crate) fn from_parts(words: &[u32; WORDS], left: u32, next: u32) -> Option<Self> {
         let every_draw_has_a_word = left == 1 || (left > 1 && left.checked_add(next)? <= 625);
-        every_draw_has_a_word.then_some(Self { words, left, next })
+        every_draw_has_a_word.then_some(Self { words: *words, left, next })
     }
 
     /// The 624 words, some of which may be drawn already.
@@ -136,7 +136,7 @@ mod tests {
     fn any_accepted_position_can_draw_on_for_ever() {
         for left in 0..=624 {
             for next in 0..=624 {
-                if let Some(mut engine) = Mt19937::from_parts([7; WORDS], left, next) {
+                if let Some(mut engine) = Mt19937::from_parts(&[7; WORDS], left, next) {
                     draw(&mut engine, 700);
                 } else {
                     assert!(left == 0 || left + next > 625);

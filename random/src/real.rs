@@ -1,7 +1,7 @@
 //! The two floating-point types that are drawn, and what each does in its own way.
 
 use crate::generator::Generator;
-use crate::normal;
+use crate::{cephes, normal};
 
 /// A floating-point type that the distributions fill: `f32` (`torch.float32`) or `f64` (`torch.float64`).
 ///
@@ -58,7 +58,7 @@ impl sealed::Sealed for f32 {
     }
 
     fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
-        normal::block_f32(block, Self::from_f64(mean), Self::from_f64(std));
+        cephes::normal_16(block, Self::from_f64(mean), Self::from_f64(std));
     }
 }
 
@@ -84,6 +84,6 @@ impl sealed::Sealed for f64 {
     }
 
     fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
-        normal::block_f64(block, mean, std);
+        normal::normal_16(block, mean, std);
     }
 }

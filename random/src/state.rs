@@ -72,7 +72,8 @@ impl Generator {
         if i32::from_le_bytes(field(state, 12)) == 0 {
             return Err(StateError::NotSeeded);
         }
-        let left = u32::try_from(left).ok().filter(|left| (1..=624).contains(left)).ok_or(StateError::Left { found: left })?;
+        let left =
+            u32::try_from(left).ok().filter(|left| (1..=624).contains(left)).ok_or(StateError::Left { found: left })?;
         if next > 624 {
             return Err(StateError::Next { found: next });
         }
@@ -84,7 +85,7 @@ impl Generator {
         let [float_flag] = field(state, 5052);
         Ok(Self {
             seed: u64::from_le_bytes(field(state, 0)),
-            engine: Mt19937::from_parts(words, left, next).ok_or(StateError::Position { left, next })?,
+            engine: Mt19937::from_parts(&words, left, next).ok_or(StateError::Position { left, next })?,
             cached_normal: flag.then(|| f64::from_le_bytes(field(state, 5024))),
             cached_float_normal: (float_flag != 0).then(|| f32::from_le_bytes(field(state, 5048))),
         })

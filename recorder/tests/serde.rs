@@ -215,7 +215,8 @@ fn flattened_and_untagged_types_still_get_their_tensors() {
         Tensor(Tensor),
     }
     let tensor = Tensor::from_vec(&[2], vec![1.0_f32, 2.0]).unwrap();
-    let value = dict([("epoch", 3.into()), ("weight", tensor.clone().into()), ("raw", Value::Bytes([1].as_slice().into()))]);
+    let value =
+        dict([("epoch", 3.into()), ("weight", tensor.clone().into()), ("raw", Value::Bytes([1].as_slice().into()))]);
     let run: Run = from_value(&value).unwrap();
     assert!(run.rest["weight"].as_tensor().unwrap().same(&tensor));
     assert!(matches!(&run.rest["raw"], Value::Bytes(bytes) if **bytes == [1]));

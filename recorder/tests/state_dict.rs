@@ -39,7 +39,9 @@ fn a_module_that_holds_itself_ends_in_an_error() {
 fn an_object_that_was_filled_like_a_dict_is_a_state_dict() {
     let mut object = ObjectData::call(Global::new("mine", "StateDict"), vec![]);
     object.entries.push(("weight".into(), Tensor::scalar(1.0_f32).into()));
-    object.states.push(Dict::from_iter([("_metadata", Dict::from_iter([("", Dict::from_iter([("version", 1)]))]))]).into());
+    object
+        .states
+        .push(Dict::from_iter([("_metadata", Dict::from_iter([("", Dict::from_iter([("version", 1)]))]))]).into());
     let state_dict = StateDict::from_value(&object.into()).unwrap();
     assert_eq!((state_dict.len(), state_dict.version("")), (1, Some(1)));
     assert_eq!(state_dict.to_value().as_dict().unwrap().kind(), DictKind::OrderedDict);

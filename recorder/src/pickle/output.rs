@@ -78,20 +78,19 @@ impl Output {
             self.op(op::BININT);
             self.bytes.extend(word.to_le_bytes());
         } else {
-            self.big(&value.into());
+            self.big(&BigInt::from(value).to_signed_bytes_le());
         }
     }
 
     pub(super) fn count(&mut self, value: u64) {
         match i64::try_from(value) {
             Ok(value) => self.int(value),
-            Err(_) => self.big(&value.into()),
+            Err(_) => self.big(&BigInt::from(value).to_signed_bytes_le()),
         }
     }
 
-    /// An integer beyond 32 bits.
-    pub(super) fn big(&mut self, value: &BigInt) {
-        let bytes = value.to_signed_bytes_le();
+    /// An integer beyond 32 bits: two's complement, little-endian.
+    pub(super) fn big(&mut self, bytes: &[u8]) {
         match u8::try_from(bytes.len()) {
             Ok(length) => self.bytes.extend([op::LONG1, length]),
             // Beyond 2 GiB the memory is gone long before.
@@ -159,20 +158,9 @@ impl Output {
         }
     }
 
-    /// What makes a tuple of the items. An empty one is never put into the memo.
-    pub(super) fn close_tuple(&mut self, length: usize) {
-        self.op(match length {
-            0 => op::EMPTY_TUPLE,
-            1 => op::TUPLE1,
-            2 => op::TUPLE2,
-            3 => op::TUPLE3,
-            _ => op::TUPLE,
-        });
-    }
-
-    /// A tuple that nothing refers to again, of items that were just written.
+    /// A tuple that nothing refers to again, of items that were just written. An empty one is never put into the memo.
     pub(super) fn finish_tuple(&mut self, length: usize) {
-        self.close_tuple(length);
+        self.op(tuple_opcode(length));
         if length > 0 {
             self.put();
         }
@@ -199,9 +187,13 @@ impl Output {
     }
 
     /// Bytes as the characters of the same numbers, which is how they are written before protocol 3.
-    pub(super) fn latin1(&mut self, bytes: &[u8]) {
+    pub(super) fn encoded(&mut self, bytes: &[u8]) -> u32 {
         let text: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+        self.global("_codecs", "encode");
         self.str(&text);
+        self.str("latin1");
+        self.finish_tuple(2);
+        self.reduce()
     }
 
     pub(super) fn layout(&mut self, layout: SparseLayout) {
@@ -246,4 +238,15 @@ impl Output {
 
 fn slot_key(storage: &Storage, class: Option<DType>) -> SlotKey {
     (storage.id(), storage.is_empty().then_some(class))
+}
+
+/// The opcode that makes a tuple of the items written, and of the mark before them where there are more than three.
+pub(super) fn tuple_opcode(length: usize) -> u8 {
+    match length {
+        0 => op::EMPTY_TUPLE,
+        1 => op::TUPLE1,
+        2 => op::TUPLE2,
+        3 => op::TUPLE3,
+        _ => op::TUPLE,
+    }
 }

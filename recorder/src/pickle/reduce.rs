@@ -84,8 +84,7 @@ fn plain(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dia
                 let class = shared_class(storage, parts.dtype, output)?;
                 let storage = Arg::Storage(storage.clone(), Some(class));
                 let quantizer = quantizer_parameters(quantizer);
-                let args =
-                    vec![storage, counted(*offset), shape(), stride, quantizer, bool(requires_grad), hooks];
+                let args = vec![storage, counted(*offset), shape(), stride, quantizer, bool(requires_grad), hooks];
                 return Ok(Call::new("_rebuild_qtensor", args));
             }
             let class = view_class(storage, parts.dtype, output);
@@ -109,7 +108,8 @@ fn plain(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dia
             Ok(Call::new("_rebuild_meta_tensor_no_storage", args))
         }
         TensorData::Sparse { layout, indices, values, coalesced } => {
-            let mut data: Vec<Arg> = indices.iter().chain([values]).map(|part| Arg::Value(part.clone().into())).collect();
+            let mut data: Vec<Arg> =
+                indices.iter().chain([values]).map(|part| Arg::Value(part.clone().into())).collect();
             data.push(Arg::Size(parts.shape.clone()));
             data.extend(coalesced.map(bool));
             Ok(Call::new("_rebuild_sparse_tensor", vec![Arg::Layout(*layout), Arg::Tuple(data)]))
@@ -129,18 +129,20 @@ fn bits(parts: &TensorParts) -> Option<Arg> {
 }
 
 fn quantizer_parameters(quantizer: &Quantizer) -> Arg {
-    Arg::Tuple(match quantizer {
-        Quantizer::PerTensor { scale, zero_point } => {
-            let scheme = Global::new("torch", "per_tensor_affine");
-            vec![scheme.into(), Value::Float(*scale), Value::Int(*zero_point)]
+    Arg::Tuple(
+        match quantizer {
+            Quantizer::PerTensor { scale, zero_point } => {
+                let scheme = Global::new("torch", "per_tensor_affine");
+                vec![scheme.into(), Value::Float(*scale), Value::Int(*zero_point)]
+            }
+            Quantizer::PerChannel { scheme, scales, zero_points, axis } => {
+                vec![scheme.clone().into(), scales.clone().into(), zero_points.clone().into(), Value::Int(*axis)]
+            }
         }
-        Quantizer::PerChannel { scheme, scales, zero_points, axis } => {
-            vec![scheme.clone().into(), scales.clone().into(), zero_points.clone().into(), Value::Int(*axis)]
-        }
-    }
-    .into_iter()
-    .map(Arg::Value)
-    .collect())
+        .into_iter()
+        .map(Arg::Value)
+        .collect(),
+    )
 }
 
 /// The class under which a storage is given to a view of this type. `None`, an `UntypedStorage`, where PyTorch has no
@@ -162,5 +164,7 @@ pub(super) fn shared_class(storage: &Storage, dtype: DType, output: &Output) -> 
 }
 
 fn clash(dtype: DType) -> String {
-    format!("it views data as {dtype} that another tensor views as another type, which this format cannot hold; copy one")
+    format!(
+        "it views data as {dtype} that another tensor views as another type, which this format cannot hold; copy one"
+    )
 }

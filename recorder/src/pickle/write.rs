@@ -9,7 +9,7 @@ use super::arena::ById;
 use super::fill::{Appends, SetItems};
 use super::globals::{self, Allowed};
 use super::opcodes as op;
-use super::output::Output;
+use super::output::{self, Output};
 use super::persistent::Dialect;
 use super::reduce::{self, Arg, Call};
 use super::{numpy, path};
@@ -203,7 +203,8 @@ impl Writer {
         match key {
             Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
                 let what = key.describe();
-                Err(Error::from(ErrorKind::Invalid(format!("{}: {what} cannot be a key in Python", self.path()))).into())
+                Err(Error::from(ErrorKind::Invalid(format!("{}: {what} cannot be a key in Python", self.path())))
+                    .into())
             }
             _ => Ok(()),
         }
@@ -292,10 +293,11 @@ impl Writer {
             Value::Bool(value) => output.bool(*value),
             Value::Int(value) => output.int(*value),
             Value::BigInt(value) => {
-                if value.bits() >= 8 * 255 {
+                let bytes = value.to_signed_bytes_le();
+                if bytes.len() > usize::from(u8::MAX) {
                     self.needs_permission(|| format!("an int of {} bits", value.bits()))?;
                 }
-                self.output.big(value);
+                self.output.big(&bytes);
             }
             Value::Float(value) => output.float(*value),
             Value::Complex(re, im) => {
@@ -323,20 +325,17 @@ impl Writer {
             }
             Value::Bytes(bytes) => {
                 self.writable_text(2 * bytes.len())?;
-                self.output.global("_codecs", "encode");
-                self.output.latin1(bytes);
-                self.output.str("latin1");
-                self.output.finish_tuple(2);
-                let index = self.output.reduce();
+                let index = self.output.encoded(bytes);
                 self.remember(index, value.clone());
             }
             Value::ByteArray(bytes) => {
                 let bytes = bytes.read();
                 self.writable_text(2 * bytes.len())?;
                 self.output.global("__builtin__", "bytearray");
-                self.output.latin1(&bytes);
-                self.output.str("latin-1");
-                self.output.finish_tuple(2);
+                if !bytes.is_empty() {
+                    self.output.encoded(&bytes);
+                }
+                self.output.finish_tuple(usize::from(!bytes.is_empty()));
                 let index = self.output.reduce();
                 self.remember(index, value.clone());
             }
@@ -363,7 +362,9 @@ impl Writer {
                     self.needs_permission(|| value.describe())?;
                 }
                 if global.module.contains('\n') || global.name.contains('\n') {
-                    return Err(Error::from(ErrorKind::Invalid(format!("{}: a name has a line break", self.path()))).into());
+                    return Err(
+                        Error::from(ErrorKind::Invalid(format!("{}: a name has a line break", self.path()))).into()
+                    );
                 }
                 self.output.named(global);
             }
@@ -387,15 +388,15 @@ impl Writer {
             for item in items {
                 self.scalar(item)?;
             }
-            self.output.close_tuple(length);
+            self.output.op(output::tuple_opcode(length));
             let index = self.output.put();
             self.remember(index, value.clone());
             return Ok(());
         }
         self.begin(value);
         self.steps.push(Step::Made(value.clone()));
-        // The opcode is the closing one; `Made` puts the tuple into the memo.
-        self.steps.push(Step::Op(tuple_opcode(length)));
+        // `Made` puts the tuple into the memo.
+        self.steps.push(Step::Op(output::tuple_opcode(length)));
         self.steps.push(Step::Items(items.to_vec().into_iter(), 0));
         Ok(())
     }
@@ -543,7 +544,11 @@ impl Writer {
     fn object(&mut self, value: Value, data: ObjectData) -> Result<(), Stop> {
         if !self.options.allow_objects {
             if let Some((number, class)) = numpy::scalar(&data) {
-                self.notes.push(format!("{}: NumPy's {class} is written as {}, {number:?}", self.path(), number.describe()));
+                self.notes.push(format!(
+                    "{}: NumPy's {class} is written as {}, {number:?}",
+                    self.path(),
+                    number.describe()
+                ));
                 return self.value(number);
             }
             if !is_allowed(&data) {
@@ -603,13 +608,4 @@ fn identity(value: &Value) -> Option<usize> {
 
 fn is_scalar(value: &Value) -> bool {
     matches!(value, Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::Size(_))
-}
-
-fn tuple_opcode(length: usize) -> u8 {
-    match length {
-        1 => op::TUPLE1,
-        2 => op::TUPLE2,
-        3 => op::TUPLE3,
-        _ => op::TUPLE,
-    }
 }

@@ -30,11 +30,8 @@ pub(crate) fn module(parameters: &[(&str, Value)], buffers: &[(&str, Value)], mo
 /// An `nn.Parameter` with one element.
 pub(crate) fn parameter(x: f32) -> Value {
     let plain = Tensor::from_vec(&[1], vec![x]).unwrap();
-    let parts = TensorParts {
-        requires_grad: true,
-        class: TensorClass::Parameter { state: None },
-        ..plain.parts().clone()
-    };
+    let parts =
+        TensorParts { requires_grad: true, class: TensorClass::Parameter { state: None }, ..plain.parts().clone() };
     Tensor::new(parts).unwrap().into()
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Archive, torch};
 use crate::checkpoint::OpenOptions;
-use crate::container::{Opened, open_nested};
+use crate::container::{Opened, numpy, open_nested};
 use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Result};
 
@@ -28,7 +28,7 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "a torch.export archive (.pt2)", detect: is_export, read: None },
     Kind { name: "a torch.package archive", detect: is_package, read: None },
-    Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: None },
+    Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: Some(numpy::read_archive) },
     Kind { name: "a zipped checkpoint", detect: |archive| archive.records().len() == 1, read: Some(only_member) },
 ];
 

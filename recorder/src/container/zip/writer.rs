@@ -42,7 +42,7 @@ impl<'a> ArchiveWriter<'a> {
     /// Payloads begin at multiples of this, so that mapped tensors are aligned.
     pub const ALIGNMENT: u64 = 64;
 
-    /// An archive whose records all lie in the folder `top`.
+    /// An archive whose records all lie in the folder `top`; in none where that is empty.
     pub fn new(out: &'a mut dyn Write, top: &str) -> Self {
         ArchiveWriter { out, top: top.to_owned(), at: 0, written: Vec::new() }
     }
@@ -52,11 +52,19 @@ impl<'a> ArchiveWriter<'a> {
     /// # Errors
     /// When the output cannot be written, or the name is longer than a zip archive can hold.
     pub fn record(&mut self, name: &str, payload: &[u8]) -> Result<()> {
-        let name = format!("{}/{name}", self.top);
+        self.record_parts(name, &[payload])
+    }
+
+    /// Writes a record whose payload is these parts, one after the other.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::record`].
+    pub fn record_parts(&mut self, name: &str, payload: &[&[u8]]) -> Result<()> {
+        let name = if self.top.is_empty() { name.to_owned() } else { format!("{}/{name}", self.top) };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return Err(Error::unsupported(format!("a record's name of {} bytes", name.len())));
         };
-        let (header, size) = (self.at, payload.len() as u64);
+        let (header, size) = (self.at, payload.iter().map(|part| part.len() as u64).sum());
         // An empty record has no descriptor.
         let flags = if size == 0 { UTF8 } else { UTF8 | DESCRIBED };
         let extra = local_extra(header, name_len, size);
@@ -65,7 +73,7 @@ impl<'a> ArchiveWriter<'a> {
         fields.u16s(&[0, flags, 0, 0, 0]).u32s(&[0, 0, 0]).u16s(&[name_len, len_u16(&extra)]);
         self.put(&[&fields.0[..], name.as_bytes(), &extra])?;
         let mut hasher = crc32fast::Hasher::new();
-        for piece in payload.chunks(PIECE) {
+        for piece in payload.iter().flat_map(|part| part.chunks(PIECE)) {
             hasher.update(piece);
             self.put(&[piece])?;
         }

@@ -21,7 +21,11 @@ type Read = fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>;
 /// The first that fits is taken.
 const KINDS: &[Kind] = &[
     Kind { name: "a TorchScript archive", detect: is_torchscript, read: None },
-    Kind { name: "a torch.save archive", detect: |archive| archive.find("data.pkl").is_some(), read: Some(torch::read) },
+    Kind {
+        name: "a torch.save archive",
+        detect: |archive| archive.find("data.pkl").is_some(),
+        read: Some(torch::read),
+    },
     Kind { name: "a torch.export archive (.pt2)", detect: is_export, read: None },
     Kind { name: "a torch.package archive", detect: is_package, read: None },
     Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: None },
@@ -40,7 +44,8 @@ pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) ->
 /// `torch.jit.save` puts the constants beside the pickle; before 1.4 it wrote no pickle but a `model.json`.
 fn is_torchscript(archive: &Archive) -> bool {
     let has = |name| archive.find(name).is_some();
-    has("data.pkl") && has("constants.pkl") || has("model.json") && archive.names().any(|name| name.starts_with("tensors/"))
+    has("data.pkl") && has("constants.pkl")
+        || has("model.json") && archive.names().any(|name| name.starts_with("tensors/"))
 }
 
 fn is_export(archive: &Archive) -> bool {
@@ -63,19 +68,18 @@ fn has_extension(name: &str, extension: &str) -> bool {
 /// The only member of an archive is a checkpoint itself, as `torch.hub` publishes old ones.
 fn only_member(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let member = file.within(archive.payload(0, options.verify)?);
-    let opened = open_nested(&member, options)
-        .map_err(|error| match error.kind() {
-            ErrorKind::NotACheckpoint { .. } => Error::not_a_checkpoint(describe(archive)),
-            _ => error,
-        })?;
+    let opened = open_nested(&member, options).map_err(|error| match error.kind() {
+        ErrorKind::NotACheckpoint { .. } => Error::not_a_checkpoint(describe(archive)),
+        _ => error,
+    })?;
     Ok(Opened { bytes: file.len() as u64, ..opened })
 }
 
 fn describe(archive: &Archive) -> String {
     match archive.records() {
         [] => "it is an empty zip archive".to_owned(),
-        records if records.iter().any(|record| &*record.name == "data.pkl") => {
-            "its records do not lie in a folder of the archive; zip the folder itself, not its contents".to_owned()
+        records if records.iter().any(|record| record.name.ends_with("/data.pkl")) => {
+            "it is a zip archive whose records do not all lie in one folder, as PyTorch's do".to_owned()
         }
         [first, ..] => format!("it is a zip archive without a record data.pkl (the first record is '{}')", first.name),
     }

@@ -18,15 +18,13 @@ use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 
-/// Reads the checkpoint in an archive that holds `data.pkl`.
+/// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
+/// in none, as where somebody zipped the folder's contents.
 pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    if !archive.has_one_top() {
-        let reason = "a record lies outside this folder, where PyTorch keeps all of them";
-        return Err(Error::damaged(format!("folder {} of the archive", archive.top()), reason));
-    }
     check_version(archive, options.verify)?;
     let big_endian = is_big_endian(archive, options.verify)?;
-    let size = archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
+    let size =
+        archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
     if size > options.limits.pickle_bytes {
         return Err(Error::limit(format!("data.pkl of {size} bytes"), options.limits.pickle_bytes));
     }

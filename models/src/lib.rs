@@ -1,1 +1,30 @@
-//! x
+//! Networks on Burn with PyTorch's names and numbers.
+//!
+//! * [`nn`]: layers where burn-nn's numbers differ from `torch.nn`'s, or that it lacks.
+//! * [`zoo`]: whole networks. Fields are named and ordered as PyTorch registers them, so that a state dict fits as it is.
+//! * [`init`]: first weights as PyTorch draws them, bit for bit from the same generator.
+//! * [`Network`]: any network of the zoo, by its name.
+//!
+//! ```
+//! use burn::tensor::Device;
+//! use rekindle_models::{Batch, Config, Network};
+//! use rekindle_recorder::burn::ModuleStateDict;
+//!
+//! let device = Device::flex();
+//! let mlp = Network::build("mlp", &Config::new().with("sizes", "20,32,10"), &device)?;
+//! assert_eq!(mlp.state_dict()?.keys().next(), Some("0.weight"));
+//! let output = mlp.forward(Batch::from_vec(vec![0.5; 40], &[2, 20], &device)?)?.into_2d()?;
+//! assert_eq!(output.dims(), [2, 10]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod batch;
+mod error;
+pub mod init;
+pub mod nn;
+mod registry;
+pub mod zoo;
+
+pub use batch::{Batch, Inputs, Outputs};
+pub use error::{ModelError, Result};
+pub use registry::{Config, Network};

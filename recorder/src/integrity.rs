@@ -172,7 +172,9 @@ impl Staged {
         match self {
             #[cfg(target_os = "linux")]
             Staged::Unnamed(file) => linux::publish(&file, target, overwrite),
-            Staged::Named(file) if overwrite => target.in_place(file.persist(&target.path).map(drop).map_err(|e| e.error)),
+            Staged::Named(file) if overwrite => {
+                target.in_place(file.persist(&target.path).map(drop).map_err(|e| e.error))
+            }
             Staged::Named(file) => target.in_place(file.persist_noclobber(&target.path).map(drop).map_err(|e| e.error)),
         }
     }
@@ -255,4 +257,37 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_unnamed_files_is_served_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.pt");
+        let names = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        for (overwrite, content) in [(false, b"one"), (true, b"two"), (false, b"two")] {
+            let target = Target::resolve(&path).unwrap();
+            let staged = Staged::Named(create_named(&target).unwrap());
+            let name = names().find(|name| name != "run.pt").unwrap().into_string().unwrap();
+            assert!(name.starts_with(&target.staged_prefix()) && name.ends_with(SUFFIX), "{name}");
+            // Another commit leaves it alone.
+            target.sweep();
+            staged.file().write_all(content).unwrap();
+            let published = staged.publish(&target, overwrite);
+            assert_eq!(published.is_ok(), overwrite || target.old.is_none());
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+            assert_eq!(names().count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_name_as_long_as_names_can_be_has_room_for_the_staged_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "\u{e9}".repeat(127);
+        let target = Target::resolve(&folder.path().join(name)).unwrap();
+        create_named(&target).unwrap();
+    }
 }

@@ -53,7 +53,9 @@ impl fmt::Debug for Step {
             Step::Add(prefix) => write!(f, "add_prefix({prefix:?})"),
             Step::Rename(pattern, with) => write!(f, "rename({:?}, {with:?})", pattern.as_str()),
             Step::Subtree(path) => write!(f, "subtree({path:?})"),
-            Step::Include(globs) => write!(f, "include({:?})", globs.iter().map(|g| g.glob().glob()).collect::<Vec<_>>()),
+            Step::Include(globs) => {
+                write!(f, "include({:?})", globs.iter().map(|g| g.glob().glob()).collect::<Vec<_>>())
+            }
             Step::Exclude(glob) => write!(f, "exclude({:?})", glob.glob().glob()),
             Step::Filter(_) => f.write_str("filter(..)"),
             Step::Faulty(reason) => f.write_str(reason),
@@ -303,11 +305,9 @@ mod tests {
 
     #[test]
     fn a_collision_names_both_keys() {
-        let error = LoadOptions::strict().strip_prefix("module.").apply(&state_dict(&["fc.w", "module.fc.w"])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "'fc.w' and 'module.fc.w' would both become 'fc.w'; exclude one of them"
-        );
+        let error =
+            LoadOptions::strict().strip_prefix("module.").apply(&state_dict(&["fc.w", "module.fc.w"])).unwrap_err();
+        assert_eq!(error.to_string(), "'fc.w' and 'module.fc.w' would both become 'fc.w'; exclude one of them");
     }
 
     #[test]

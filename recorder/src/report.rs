@@ -153,7 +153,11 @@ impl LoadReport {
         };
         let candidate = |longer: &str, shorter: &[String]| {
             let ends = |key: &&String| longer.len() > key.len() && longer.ends_with(&format!(".{key}"));
-            shorter.iter().filter(ends).max_by_key(|key| key.len()).map(|key| longer[..longer.len() - key.len()].to_owned())
+            shorter
+                .iter()
+                .filter(ends)
+                .max_by_key(|key| key.len())
+                .map(|key| longer[..longer.len() - key.len()].to_owned())
         };
         if let Some(prefix) = candidate(first, missing)
             && matches(&prefix, unexpected, missing) * 2 > unexpected.len()
@@ -241,9 +245,9 @@ impl LoadReport {
         if self.mismatched.is_empty() {
             return Ok(());
         }
-        let heads = ["key", "expected shape", "loaded shape"].map(ToOwned::to_owned);
+        let heading = ["key", "expected shape", "loaded shape"].map(ToOwned::to_owned);
         let cells = |m: &ShapeMismatch| [m.key.clone(), format!("{:?}", m.expected), format!("{:?}", m.found)];
-        let rows: Vec<_> = std::iter::once(heads).chain(self.mismatched.iter().map(cells)).collect();
+        let rows: Vec<_> = std::iter::once(heading).chain(self.mismatched.iter().map(cells)).collect();
         let [a, b, c] = [0, 1, 2].map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
         let line = format!("+{:-<1$}+{2:-<3$}+{4:-<5$}+", "", a + 2, "", b + 2, "", c + 2);
         write!(f, "\n{line}")?;
@@ -296,11 +300,11 @@ fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
             let changed = last[j] + usize::from(x != y);
-            let mut least = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            let mut cheapest = changed.min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                least = least.min(before[j - 1] + 1);
+                cheapest = cheapest.min(before[j - 1] + 1);
             }
-            row.push(least);
+            row.push(cheapest);
         }
         if row.iter().all(|&n| n > limit) {
             return None;
@@ -388,7 +392,10 @@ mod tests {
         let near = |name, names: &[&'static str]| nearest(name, names.iter().copied());
         assert_eq!(near("epcoh", &["loss", "epoch", "step"]), Some("epoch"));
         assert_eq!(near("conv1.weight", &["module.conv1.weight", "conv2.weight"]), Some("module.conv1.weight"));
-        assert_eq!(near("body.0.conv.weight", &["encoder_block.0.conv.weight", "x"]), Some("encoder_block.0.conv.weight"));
+        assert_eq!(
+            near("body.0.conv.weight", &["encoder_block.0.conv.weight", "x"]),
+            Some("encoder_block.0.conv.weight")
+        );
         assert_eq!(near("weight", &["bias", "running_mean"]), None);
         assert_eq!(near("a", &["a"]), None);
     }

@@ -1,6 +1,8 @@
 //! `StateDict`: what `module.state_dict()` gives in PyTorch. Names in order, each with a tensor (or, for `_extra_state`,
 //! with anything), and the `_metadata` that tells each module's version.
 
+pub(crate) mod module;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,22 +48,32 @@ impl StateDict {
     /// one (a subclass of `dict`). Values are kept whatever they are; `_metadata` is taken from the dict's attributes, where
     /// PyTorch puts it. (An entry that is named `_metadata` stays an entry.)
     ///
+    /// Of a whole `nn.Module` it is what its `state_dict()` gives, but for `_metadata` and `get_extra_state()`, which only its
+    /// class knows.
+    ///
     /// # Errors
     /// [`ErrorKind::WrongType`] when it is no dict, or one of its keys is no string.
     pub fn from_value(value: &Value) -> Result<Self> {
+        StateDict::read(value, "the state dict")
+    }
+
+    /// The same, with the name of the value for errors.
+    pub(crate) fn read(value: &Value, place: &str) -> Result<Self> {
+        if let Some(module) = module::state_dict(value) {
+            return module;
+        }
         let (kind, entries, state) = match value {
             Value::Dict(dict) => {
                 let data = dict.read();
-                (data.kind, named(data.entries.iter().map(|(key, value)| (&key.0, value)))?, data.state.clone())
+                let entries = named(data.entries.iter().map(|(key, value)| (&key.0, value)), place)?;
+                (data.kind, entries, data.state.clone())
             }
             Value::Object(object) if !object.read().entries.is_empty() => {
                 let data = object.read();
-                let entries = named(data.entries.iter().map(|(key, value)| (key, value)))?;
+                let entries = named(data.entries.iter().map(|(key, value)| (key, value)), place)?;
                 (DictKind::OrderedDict, entries, data.states.first().cloned())
             }
-            other => {
-                return Err(Error::wrong_type("the state dict", "a dict of names and tensors", other.describe()));
-            }
+            other => return Err(Error::wrong_type(place, "a dict of names and tensors", other.describe())),
         };
         let metadata = state.as_ref().and_then(Value::as_dict).and_then(|attributes| attributes.get(METADATA));
         Ok(StateDict { kind, entries, metadata, state })
@@ -208,14 +220,52 @@ impl StateDict {
         }
         groups.into_values().filter(|names| names.len() > 1).collect()
     }
+
+    /// The same tensors as another state dict of the model spells them: its kind of dict, its order, the prefix that a wrapper
+    /// put before its names, and its `_metadata` where there is none here.
+    pub(crate) fn spelled_like(&self, other: &StateDict) -> StateDict {
+        let prefix = self.prefix_in(other).unwrap_or_default();
+        let mut rest: IndexMap<Arc<str>, Value> =
+            self.entries.iter().map(|(name, value)| (format!("{prefix}{name}").into(), value.clone())).collect();
+        let mut entries = IndexMap::with_capacity(rest.len());
+        for name in other.entries.keys() {
+            if let Some(value) = rest.get(name) {
+                entries.insert(name.clone(), value.clone());
+            }
+        }
+        rest.retain(|name, _| !entries.contains_key(name));
+        entries.extend(rest);
+        let own = prefix.is_empty() && self.metadata.is_some();
+        let StateDict { metadata, state, .. } = if own { self } else { other };
+        StateDict { kind: other.kind, entries, metadata: metadata.clone(), state: state.clone() }
+    }
+
+    /// What, put before every name here, gives a name there; `None` where some names are the same already.
+    fn prefix_in(&self, other: &StateDict) -> Option<String> {
+        if self.keys().any(|name| other.contains(name)) {
+            return None;
+        }
+        let first = self.keys().next()?;
+        let prefixes = other.keys().filter_map(|name| name.strip_suffix(first)).filter(|prefix| prefix.ends_with('.'));
+        let fits = |prefix: &&str| self.keys().all(|name| other.contains(&format!("{prefix}{name}")));
+        prefixes.into_iter().find(fits).map(ToOwned::to_owned)
+    }
+
+    /// Whether both have the very same attributes.
+    pub(crate) fn has_attributes_of(&self, other: &StateDict) -> bool {
+        self.state.as_ref().map(Value::id) == other.state.as_ref().map(Value::id)
+    }
 }
 
 /// The entries by their names.
-fn named<'a>(entries: impl Iterator<Item = (&'a Value, &'a Value)>) -> Result<IndexMap<Arc<str>, Value>> {
+fn named<'a>(entries: impl Iterator<Item = (&'a Value, &'a Value)>, place: &str) -> Result<IndexMap<Arc<str>, Value>> {
     entries
         .map(|(key, value)| match key {
             Value::Str(name) => Ok((name.clone(), value.clone())),
-            other => Err(Error::wrong_type(format!("the key {other:?} of the state dict"), "a str", other.describe())),
+            other => {
+                let key = format!("the key {} of {place}", crate::walk::repr(other));
+                Err(Error::wrong_type(key, "a str", other.describe()))
+            }
         })
         .collect()
 }

@@ -1,1 +1,17 @@
-//! Burn.
+//! The second floor: Burn modules and PyTorch's state dicts.
+//!
+//! [`ModuleStateDict`] gives every Burn module `state_dict()`, `load_state_dict()` and `named_parameters()` with PyTorch's
+//! names, shapes and order. How a layer of burn-nn lies in PyTorch is a [`Row`] of a [`Layout`]: data, to which users add
+//! rows for their own layers. The same rows move an optimizer's moments ([`NamedParameter::split`], [`NamedParameter::join`]).
+
+mod data;
+mod layout;
+mod leaves;
+mod module;
+mod named;
+mod tree;
+
+pub use data::{data_to_tensor, tensor_to_data};
+pub use layout::{Layout, Part, Role, Row, Transform};
+pub use module::ModuleStateDict;
+pub use named::{NamedParameter, Piece};

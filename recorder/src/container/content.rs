@@ -17,7 +17,8 @@ pub(super) fn is_legacy(file: &FileBytes) -> bool {
 
 /// A tar archive whose first member is one of PyTorch 0.1's.
 pub(super) fn is_torch_tar(file: &FileBytes) -> bool {
-    is_tar(file) && [&b"sys_info\0"[..], b"pickle\0", b"tensors\0", b"storages\0"].iter().any(|name| file.starts_with(name))
+    is_tar(file)
+        && [&b"sys_info\0"[..], b"pickle\0", b"tensors\0", b"storages\0"].iter().any(|name| file.starts_with(name))
 }
 
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
@@ -46,12 +47,14 @@ pub(super) fn is_safetensors(file: &FileBytes) -> bool {
     len.is_some_and(|len| (2..=MAX_HEADER).contains(&len)) && file.get(8) == Some(&b'{')
 }
 
-/// A map that begins with the key `metadata`, in MessagePack or JSON; the same packed with gzip, where the name says so.
+/// A map that begins with the key `metadata`, in `MessagePack` or JSON; the same packed with gzip, where the name says so.
 pub(super) fn is_burn_record(file: &FileBytes) -> bool {
     let name = file.path().map(|path| path.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     let packed = [".mpk.gz", ".json.gz", ".bin.gz"].iter().any(|end| name.ends_with(end));
     let json: Vec<u8> = head(file, 256).iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    file.starts_with(b"\x82\xa8metadata") || json.starts_with(b"{\"metadata\":{\"float\"") || packed && file.starts_with(GZIP)
+    file.starts_with(b"\x82\xa8metadata")
+        || json.starts_with(b"{\"metadata\":{\"float\"")
+        || packed && file.starts_with(GZIP)
 }
 
 const GZIP: &[u8] = b"\x1f\x8b";
@@ -86,7 +89,8 @@ pub(super) fn describe(file: &FileBytes) -> String {
         return "it is empty".to_owned();
     }
     if bytes.iter().take(1 << 16).all(|&byte| byte == 0) {
-        return "it begins with nothing but zeros, as a download does that never finished; download it again".to_owned();
+        return "it begins with nothing but zeros, as a download does that never finished; download it again"
+            .to_owned();
     }
     if text.starts_with(b"version https://git-lfs.github.com/spec/") {
         return "it is a Git LFS pointer that stands for the real file; fetch that with `git lfs pull`".to_owned();

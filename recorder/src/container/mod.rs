@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use crate::pickle::{self, PersistentLoad};
+use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, ErrorKind, Result, Value};
@@ -81,7 +81,8 @@ impl FromStr for Container {
     fn from_str(name: &str) -> Result<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(container, _)| *container).ok_or_else(|| {
             let names: Vec<&str> = Self::NAMES.iter().map(|(_, name)| *name).collect();
-            ErrorKind::Invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", "))).into()
+            ErrorKind::Invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
+                .into()
         })
     }
 }
@@ -117,10 +118,20 @@ const FORMATS: &[Format] = &[
         detect: content::is_legacy,
         read: None,
     },
-    Format { container: Container::Tar, name: "a tar archive of PyTorch 0.1", detect: content::is_torch_tar, read: None },
+    Format {
+        container: Container::Tar,
+        name: "a tar archive of PyTorch 0.1",
+        detect: content::is_torch_tar,
+        read: None,
+    },
     Format { container: Container::Burnpack, name: "a burnpack file", detect: content::is_burnpack, read: None },
     Format { container: Container::Numpy, name: "a NumPy array (.npy)", detect: content::is_npy, read: None },
-    Format { container: Container::Safetensors, name: "a safetensors file", detect: content::is_safetensors, read: None },
+    Format {
+        container: Container::Safetensors,
+        name: "a safetensors file",
+        detect: content::is_safetensors,
+        read: None,
+    },
     Format { container: Container::BurnRecord, name: "a record of Burn", detect: content::is_burn_record, read: None },
     Format { container: Container::Hf, name: "an index of shards", detect: content::is_hf_index, read: None },
     Format { container: Container::Pickle, name: "a pickle", detect: content::is_pickle, read: Some(read_pickle) },
@@ -155,8 +166,11 @@ const FOLDERS: &[FolderFormat] = &[
 /// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Unsupported`] when it is of one that
 /// cannot be read, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    let opened =
-        if path.is_dir() { open_folder(path, options) } else { FileBytes::open(path).and_then(|f| open_file(&f, options)) };
+    let opened = if path.is_dir() {
+        open_folder(path, options)
+    } else {
+        FileBytes::open(path).and_then(|f| open_file(&f, options))
+    };
     opened.map_err(|error| error.in_file(path))
 }
 
@@ -209,15 +223,6 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 fn unsupported(container: Container, name: &str) -> Error {
     Error::unsupported(format!("reading {name} (format '{container}')"))
-}
-
-/// Keeps persistent ids as they are.
-struct KeepIds;
-
-impl PersistentLoad for KeepIds {
-    fn load(&mut self, _id: &Value) -> Result<Option<Value>> {
-        Ok(None)
-    }
 }
 
 /// Reads a pickle that is the whole file.

@@ -92,6 +92,10 @@ impl de::Error for Failure {
         Failure::new(What::WrongType { expected: expected.to_string(), found: found.to_string() })
     }
 
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Failure::invalid_type(found, expected)
+    }
+
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         let found = format!("{length} {}", if length == 1 { "item" } else { "items" });
         Failure::new(What::WrongType { expected: expected.to_string(), found })
@@ -231,7 +235,8 @@ impl<'c> Reader<'c> {
     /// Hands over the value itself, to a type that can take it. `keep`: that type may ask for it later.
     fn itself<'de, V: Visitor<'de>>(self, visitor: V, keep: bool) -> Result<V::Value> {
         let described = self.value.describe();
-        let ticket = leaf::Ticket::of(self.value).ok_or_else(|| Failure::custom("a value is read outside of its scope"))?;
+        let ticket =
+            leaf::Ticket::of(self.value).ok_or_else(|| Failure::custom("a value is read outside of its scope"))?;
         let read = visitor.visit_newtype_struct(BytesDeserializer::<Failure>::new(&ticket.bytes()));
         if !keep {
             ticket.give_back();
@@ -490,7 +495,9 @@ impl<'de> VariantAccess<'de> for Content<'_> {
 
     fn unit_variant(self) -> Result<()> {
         match self.content {
-            Some(content) => de::Deserialize::deserialize(content).map_err(|failure: Failure| failure.inside(&self.name)),
+            Some(content) => {
+                de::Deserialize::deserialize(content).map_err(|failure: Failure| failure.inside(&self.name))
+            }
             None => Ok(()),
         }
     }

@@ -83,9 +83,8 @@ impl Ticket {
 
     /// Takes a value out again that was put in last and is no longer needed.
     pub(super) fn give_back(self) {
-        let done = TABLE.with_borrow_mut(|table| {
-            (table.values.len() as u64 == self.0 + 1).then(|| table.values.pop()).flatten()
-        });
+        let done = TABLE
+            .with_borrow_mut(|table| (table.values.len() as u64 == self.0 + 1).then(|| table.values.pop()).flatten());
         drop(done);
     }
 }
@@ -134,7 +133,9 @@ impl<'de> Deserialize<'de> for Tensor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_newtype_struct(NAME, AnyValue)? {
             Value::Tensor(tensor) => Ok(tensor),
-            other => Err(de::Error::invalid_type(de::Unexpected::Other(&other.describe()), &"a tensor of a checkpoint")),
+            other => {
+                Err(de::Error::invalid_type(de::Unexpected::Other(&other.describe()), &"a tensor of a checkpoint"))
+            }
         }
     }
 }

@@ -155,10 +155,7 @@ fn encode(dtype: DType, number: &Value) -> Option<Vec<u8>> {
     };
     let whole = number.as_i64()?;
     let kept = i128::from(whole).to_le_bytes().get(..dtype.size())?.to_vec();
-    let back = if signed {
-        BigInt::from_signed_bytes_le(&kept)
-    } else {
-        BigInt::from_bytes_le(num_bigint::Sign::Plus, &kept)
-    };
+    let back =
+        if signed { BigInt::from_signed_bytes_le(&kept) } else { BigInt::from_bytes_le(num_bigint::Sign::Plus, &kept) };
     (back == BigInt::from(whole)).then_some(kept)
 }

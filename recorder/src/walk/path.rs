@@ -32,7 +32,9 @@ impl Slot {
             }
             Slot::Root => return Err(ErrorKind::Invalid("the root cannot be replaced; make a new one".into()).into()),
             Slot::Fixed => {
-                let reason = format!("'{path}' is in a tuple or an object's arguments, which cannot be changed; set the whole of it");
+                let reason = format!(
+                    "'{path}' is in a tuple or an object's arguments, which cannot be changed; set the whole of it"
+                );
                 return Err(ErrorKind::Invalid(reason).into());
             }
         };
@@ -162,9 +164,8 @@ pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
     if let Some((_, slot)) = find(root, path) {
         return slot.put(path, value);
     }
-    let (parent, key) = split_last(path).ok_or_else(|| {
-        Error::from(ErrorKind::Invalid(format!("'{path}' ends in nothing that could be a new key")))
-    })?;
+    let (parent, key) = split_last(path)
+        .ok_or_else(|| Error::from(ErrorKind::Invalid(format!("'{path}' ends in nothing that could be a new key"))))?;
     let (container, _) = find(root, parent).ok_or_else(|| missing(root, parent))?;
     match (&container, key) {
         (Value::Dict(dict), key) => {

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::format::{
-    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
+    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at,
+    u64_at,
 };
 use super::{directory, inflate};
 use crate::{Error, ErrorKind, Limits, Result};
@@ -72,8 +73,8 @@ impl Archive {
             }
         }
         let top: Box<str> = match records.first().and_then(|first| first.name.split_once('/')) {
-            Some((top, _)) => top.into(),
-            None => "".into(),
+            Some((top, _)) if records.iter().all(|record| record.inside(top).is_some()) => top.into(),
+            _ => "".into(),
         };
         let checksums = Checksums::of(&records, &top);
         Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone() })
@@ -85,21 +86,18 @@ impl Archive {
         &self.records
     }
 
-    /// The folder that holds the records, such as `archive`: what stands before the first `/` of the first name.
+    /// The folder that holds all records, such as `archive`; empty where they lie in none or in several.
     #[must_use]
     pub fn top(&self) -> &str {
         &self.top
     }
 
-    /// Whether every record lies in the folder [`Archive::top`], as PyTorch demands.
-    #[must_use]
-    pub fn has_one_top(&self) -> bool {
-        self.records.iter().all(|record| record.inside(&self.top).is_some())
-    }
-
     /// The number of the record with this name inside the top folder, such as `data/0`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<usize> {
+        if self.top.is_empty() {
+            return self.by_name.get(name).copied();
+        }
         self.by_name.get(&*format!("{}/{name}", self.top)).copied()
     }
 
@@ -114,9 +112,7 @@ impl Archive {
         match self.checksums {
             Checksums::All => true,
             Checksums::None => false,
-            Checksums::NotOfStorages => {
-                self.records.get(record).is_some_and(|record| !record.is_storage(&self.top))
-            }
+            Checksums::NotOfStorages => self.records.get(record).is_some_and(|record| !record.is_storage(&self.top)),
         }
     }
 
@@ -176,7 +172,7 @@ impl Archive {
         }
         // The end was just checked, and it lies inside the file.
         let name = header.get(LOCAL_LEN..name_end).unwrap_or_default();
-        if String::from_utf8_lossy(name) != *record.name {
+        if directory::text(name) != *record.name {
             return Err(damaged("its header names another record"));
         }
         if u16_at(header, 8) != Some(record.method) {
@@ -227,9 +223,12 @@ impl Archive {
 }
 
 impl Record {
-    /// The name inside the top folder; `None` where it lies elsewhere.
+    /// The name inside a folder of the archive; `None` where it lies elsewhere. All lie inside the folder of no name.
     #[must_use]
     pub fn inside(&self, top: &str) -> Option<&str> {
+        if top.is_empty() {
+            return Some(&self.name);
+        }
         self.name.strip_prefix(top)?.strip_prefix('/')
     }
 
@@ -251,7 +250,9 @@ impl Record {
     fn check_readable(&self) -> Result<()> {
         if self.encrypted {
             let what = format!("an encrypted zip archive ({})", self.place());
-            return Err(ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into());
+            return Err(
+                ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into()
+            );
         }
         if !matches!(self.method, 0 | 8) {
             let name = METHODS.iter().find(|(method, _)| *method == self.method).map_or("unknown", |(_, name)| name);

@@ -1,10 +1,12 @@
 //! Finding and reading a zip file's central directory.
 
-use super::format::{
-    CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN,
-    MOVED_16, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
-};
+use std::borrow::Cow;
+
 use super::archive::Record;
+use super::format::{
+    CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
+    MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
+};
 use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in
@@ -114,7 +116,8 @@ fn entry(directory: &[u8], at: usize, directory_offset: u64) -> Option<(Record, 
     if u32_at(entry, 0)? != CENTRAL {
         return None;
     }
-    let [name_len, extra_len, comment_len] = [u16_at(entry, 28)?, u16_at(entry, 30)?, u16_at(entry, 32)?].map(usize::from);
+    let [name_len, extra_len, comment_len] =
+        [u16_at(entry, 28)?, u16_at(entry, 30)?, u16_at(entry, 32)?].map(usize::from);
     let extra_at = CENTRAL_LEN + name_len;
     let len = extra_at + extra_len + comment_len;
     let name = entry.get(CENTRAL_LEN..extra_at)?;
@@ -133,7 +136,7 @@ fn entry(directory: &[u8], at: usize, directory_offset: u64) -> Option<(Record, 
     let [size, stored, header] = [field(24)?, field(20)?, field(42)?];
     let method = u16_at(entry, 10)?;
     let record = Record {
-        name: String::from_utf8_lossy(name).into(),
+        name: text(name).into(),
         size,
         stored,
         crc32: u32_at(entry, 16)?,
@@ -164,6 +167,14 @@ fn set_ends(records: &mut [Record], directory_offset: u64) -> Result<()> {
         end = record.header;
     }
     Ok(())
+}
+
+/// A record's name. One that is not UTF-8 is taken byte for byte: it stays readable, and different names stay different.
+pub(super) fn text(name: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(name) {
+        Ok(name) => name.into(),
+        Err(_) => name.iter().map(|&byte| char::from(byte)).collect(),
+    }
 }
 
 fn slice(bytes: &[u8], start: u64, len: u64) -> Option<&[u8]> {

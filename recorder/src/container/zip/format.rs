@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn extra_fields_are_found_behind_others_and_never_past_the_end() {
-        let extra = b"FB\x02\0ZZ\x01\0\x08\012345678";
+        let extra = b"FB\x02\0ZZ\x01\0\x08\x0012345678";
         assert_eq!(extra_field(extra, ZIP64_EXTRA), Some(&b"12345678"[..]));
         assert_eq!(extra_field(&extra[..17], ZIP64_EXTRA), None);
         assert_eq!(extra_field(extra, 7), None);

@@ -12,7 +12,10 @@ const MAX_RATIO: u64 = 1100;
 /// The unpacked payload of a record: exactly as long as its directory entry says.
 pub(super) fn inflate(stored: &[u8], record: &Record, limits: &Limits) -> Result<Bytes> {
     if record.size > limits.inflated_bytes {
-        return Err(Error::limit(format!("inflating {} to {} bytes", record.place(), record.size), limits.inflated_bytes));
+        return Err(Error::limit(
+            format!("inflating {} to {} bytes", record.place(), record.size),
+            limits.inflated_bytes,
+        ));
     }
     let damaged = |reason: &str| Error::damaged(record.place(), reason);
     if record.size > record.stored.saturating_mul(MAX_RATIO) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::labels::{self, Label};
-use super::{Archive, ArchiveWriter};
+use super::{Archive, ArchiveWriter, Record};
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::container::{Container, Opened};
 use crate::integrity::commit;
@@ -18,20 +18,19 @@ use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
 
-/// Reads the checkpoint in an archive that holds `data.pkl`.
-pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    if !archive.has_one_top() {
-        let reason = "a record lies outside this folder, where PyTorch keeps all of them";
-        return Err(Error::damaged(format!("folder {} of the archive", archive.top()), reason));
-    }
-    check_version(&archive, options.verify)?;
-    let big_endian = is_big_endian(&archive, options.verify)?;
-    let size = archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
+/// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
+/// in none, as where somebody zipped the folder's contents.
+pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    check_version(archive, options.verify)?;
+    let big_endian = is_big_endian(archive, options.verify)?;
+    let size =
+        archive.find("data.pkl").and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
     if size > options.limits.pickle_bytes {
         return Err(Error::limit(format!("data.pkl of {size} bytes"), options.limits.pickle_bytes));
     }
     let pickle = archive.read("data.pkl", options.verify)?;
     let file_path = file.path().map(ToOwned::to_owned);
+    let archive = Arc::clone(archive);
     let shared =
         Arc::new(Shared { archive, path: file_path, verify: options.verify, big_endian, labels: OnceLock::new() });
     let mut storages = Storages { shared: Arc::clone(&shared), by_key: HashMap::new() };
@@ -108,7 +107,7 @@ fn is_big_endian(archive: &Archive, verify: bool) -> Result<bool> {
 
 /// What all storages of a file share.
 struct Shared {
-    archive: Archive,
+    archive: Arc<Archive>,
     path: Option<PathBuf>,
     verify: bool,
     big_endian: bool,
@@ -166,6 +165,10 @@ struct StorageRecord {
 }
 
 impl StorageRecord {
+    fn entry(&self) -> Option<&Record> {
+        self.shared.archive.records().get(self.record)
+    }
+
     fn label(&self) -> Option<&Label> {
         self.shared.labels.get()?.get(&self.record)
     }
@@ -197,7 +200,7 @@ impl StorageRecord {
     }
 
     /// The same error with the name of the tensor, and of the file.
-    fn name(&self, error: Error) -> Error {
+    fn named(&self, error: Error) -> Error {
         let place = |place: &str| match self.label() {
             Some(label) if !label.path.is_empty() => format!("{place} ({})", label.path),
             _ => place.to_owned(),
@@ -220,12 +223,15 @@ impl Source for StorageRecord {
     }
 
     fn read(&self) -> Result<Bytes> {
-        self.fetch().map_err(|error| self.name(error))
+        self.fetch().map_err(|error| self.named(error))
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.entry()?.inside(self.shared.archive.top())?.strip_prefix("data/")
     }
 
     fn copies(&self) -> bool {
-        let deflated = self.shared.archive.records().get(self.record).is_some_and(|record| record.deflated);
-        deflated || self.swap_unit().is_ok_and(|unit| unit > 1)
+        self.entry().is_some_and(|record| record.deflated) || self.swap_unit().is_ok_and(|unit| unit > 1)
     }
 }
 

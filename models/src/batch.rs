@@ -1,0 +1,105 @@
+//! `Batch`: a tensor of two, three or four dimensions, as networks of all kinds take it and give it.
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::{ModelError, Result};
+
+/// A batch of examples: the first dimension counts them.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Batch {
+    /// `[batch, features]`.
+    D2(Tensor<2>),
+    /// `[batch, channels, length]` or `[batch, length, features]`.
+    D3(Tensor<3>),
+    /// `[batch, channels, height, width]`.
+    D4(Tensor<4>),
+}
+
+/// What goes into a network.
+pub type Inputs = Batch;
+/// What comes out of a network.
+pub type Outputs = Batch;
+
+/// Does the same with the tensor whatever its number of dimensions.
+macro_rules! each_rank {
+    ($batch:expr, $x:ident => $out:expr) => {
+        match $batch {
+            $crate::Batch::D2($x) => $crate::Batch::D2($out),
+            $crate::Batch::D3($x) => $crate::Batch::D3($out),
+            $crate::Batch::D4($x) => $crate::Batch::D4($out),
+        }
+    };
+}
+pub(crate) use each_rank;
+
+impl Batch {
+    /// The batch of these elements, row-major, on the device.
+    ///
+    /// # Errors
+    /// When the number of elements is not that of the shape, or the shape has fewer than two or more than four dimensions.
+    pub fn from_vec(elements: Vec<f32>, shape: &[usize], device: &Device) -> Result<Self> {
+        let count = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n));
+        if count != Some(elements.len()) {
+            return Err(ModelError::Elements { elements: elements.len(), shape: shape.to_vec() });
+        }
+        let data = TensorData::new(elements, shape.to_vec());
+        match shape.len() {
+            2 => Ok(Batch::D2(Tensor::from_data(data, device))),
+            3 => Ok(Batch::D3(Tensor::from_data(data, device))),
+            4 => Ok(Batch::D4(Tensor::from_data(data, device))),
+            _ => Err(wrong_rank("a batch", "2 to 4", shape)),
+        }
+    }
+
+    /// The shape, the batch first.
+    #[must_use]
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Batch::D2(x) => x.dims().to_vec(),
+            Batch::D3(x) => x.dims().to_vec(),
+            Batch::D4(x) => x.dims().to_vec(),
+        }
+    }
+
+    /// The tensor, which must have two dimensions.
+    ///
+    /// # Errors
+    /// [`ModelError::Rank`] when it has more.
+    pub fn into_2d(self) -> Result<Tensor<2>> {
+        match self {
+            Batch::D2(x) => Ok(x),
+            other => Err(wrong_rank("this batch", "2", &other.shape())),
+        }
+    }
+
+    /// The tensor, which must have four dimensions.
+    ///
+    /// # Errors
+    /// [`ModelError::Rank`] when it has fewer.
+    pub fn into_4d(self) -> Result<Tensor<4>> {
+        match self {
+            Batch::D4(x) => Ok(x),
+            other => Err(wrong_rank("this batch", "4", &other.shape())),
+        }
+    }
+
+    /// The tensor as a matrix of one row an example (`torch.flatten(x, 1)`).
+    #[must_use]
+    pub fn flatten(self) -> Tensor<2> {
+        match self {
+            Batch::D2(x) => x,
+            Batch::D3(x) => x.flatten(1, 2),
+            Batch::D4(x) => x.flatten(1, 3),
+        }
+    }
+}
+
+pub(crate) fn wrong_rank(place: &str, expected: &str, shape: &[usize]) -> ModelError {
+    ModelError::Rank {
+        place: place.to_owned(),
+        expected: expected.to_owned(),
+        found: shape.len(),
+        shape: shape.to_vec(),
+    }
+}

@@ -1,0 +1,71 @@
+//! `ModelError`: what went wrong in building or running a network, as one sentence that a user can act on.
+
+/// The result of building or running a network.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+/// What went wrong in building or running a network.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// No network has this name.
+    #[error("there is no network '{name}'; there are {known}")]
+    UnknownNetwork {
+        /// The name.
+        name: String,
+        /// All names there are.
+        known: String,
+    },
+    /// The network cannot be configured by this key.
+    #[error("the network '{network}' has no setting '{key}'; it has {known}")]
+    UnknownSetting {
+        /// The network.
+        network: String,
+        /// The key.
+        key: String,
+        /// All keys it has.
+        known: String,
+    },
+    /// The value of a setting is not what it must be.
+    #[error("{key}={value}: {expected} is expected")]
+    InvalidSetting {
+        /// The key.
+        key: String,
+        /// The value.
+        value: String,
+        /// What is expected.
+        expected: String,
+    },
+    /// The input has another shape than the network takes.
+    #[error("the network '{network}' takes inputs of [batch, {expected}], not {found:?}")]
+    InputShape {
+        /// The network.
+        network: String,
+        /// The shape of one input.
+        expected: String,
+        /// The shape that came, with the batch.
+        found: Vec<usize>,
+    },
+    /// A tensor of another number of dimensions came to a layer, or out of a network.
+    #[error("{place} has {expected} dimensions, not the {found} of {shape:?}")]
+    Rank {
+        /// Which layer's input, or what else.
+        place: String,
+        /// How many dimensions it has.
+        expected: String,
+        /// How many came.
+        found: usize,
+        /// The shape that came.
+        shape: Vec<usize>,
+    },
+    /// The number of elements is not that of the shape.
+    #[error("{elements} elements are no tensor of the shape {shape:?}")]
+    Elements {
+        /// How many elements came.
+        elements: usize,
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// Bounds that nothing can be drawn from: a layer without inputs.
+    #[error("the first weights cannot be drawn: {0}")]
+    Init(#[from] rekindle_random::ParameterError),
+}

@@ -1,0 +1,125 @@
+//! `BatchNorm`: `torch.nn.BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d` with PyTorch's running statistics.
+//!
+//! Differs from burn-nn's in three points: the running variance is updated from the unbiased variance of the batch, the
+//! batches are counted, and an update is there at once.
+
+use burn::module::{Flag, Module, Param};
+use burn::tensor::{Device, Int, Tensor, module};
+
+use super::Buffer;
+
+/// How a [`BatchNorm`] is made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNormConfig {
+    /// The number of channels.
+    pub num_features: usize,
+    /// What is added to the variance. Default 1e-5.
+    pub eps: f64,
+    /// The weight of a new batch in the running statistics; `None` makes them the mean over all batches. Default 0.1.
+    pub momentum: Option<f64>,
+}
+
+impl BatchNormConfig {
+    /// For this many channels, otherwise PyTorch's defaults.
+    #[must_use]
+    pub fn new(num_features: usize) -> Self {
+        BatchNormConfig { num_features, eps: 1e-5, momentum: Some(0.1) }
+    }
+
+    /// With another `eps`.
+    #[must_use]
+    pub fn with_eps(self, eps: f64) -> Self {
+        BatchNormConfig { eps, ..self }
+    }
+
+    /// With another momentum; `None` makes the running statistics the mean over all batches.
+    #[must_use]
+    pub fn with_momentum(self, momentum: Option<f64>) -> Self {
+        BatchNormConfig { momentum, ..self }
+    }
+
+    /// The layer on the device, as PyTorch begins it: `weight` 1, `bias` 0, mean 0, variance 1, no batch counted.
+    #[must_use]
+    pub fn init(&self, device: &Device) -> BatchNorm {
+        let shape = [self.num_features];
+        BatchNorm {
+            weight: Param::from_tensor(Tensor::ones(shape, device)),
+            bias: Param::from_tensor(Tensor::zeros(shape, device)),
+            running_mean: Buffer::new(Tensor::zeros(shape, device)),
+            running_var: Buffer::new(Tensor::ones(shape, device)),
+            num_batches_tracked: Buffer::new(Tensor::zeros([1], device)),
+            training: Param::from_bool(true),
+            momentum: self.momentum,
+            eps: self.eps,
+        }
+    }
+}
+
+/// Normalises each channel over the batch in training, and by the running statistics in evaluation.
+///
+/// It trains where Burn's layers do: on an autodiff device while its flag is enabled (`freeze()` clears it). `valid()` is
+/// PyTorch's `eval()`.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// The factor of each channel, `[channels]`.
+    pub weight: Param<Tensor<1>>,
+    /// What is added to each channel, `[channels]`.
+    pub bias: Param<Tensor<1>>,
+    /// The running mean, `[channels]`.
+    pub running_mean: Buffer<Tensor<1>>,
+    /// The running variance, unbiased, `[channels]`.
+    pub running_var: Buffer<Tensor<1>>,
+    /// How many batches it was trained on, `[1]`; in PyTorch a scalar.
+    pub num_batches_tracked: Buffer<Tensor<1, Int>>,
+    /// Whether it trains on an autodiff device.
+    pub training: Param<Flag>,
+    /// The weight of a new batch; `None` for the mean over all batches.
+    pub momentum: Option<f64>,
+    /// What is added to the variance.
+    pub eps: f64,
+}
+
+impl BatchNorm {
+    /// Normalises `[batch, channels, ...]`; the output has the same shape.
+    ///
+    /// # Panics
+    /// When the second dimension is not the number of channels; and in training on a single value per channel, which
+    /// PyTorch refuses, too: it has no variance.
+    #[must_use]
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        let device = input.device();
+        if !(device.is_autodiff() && self.training.is_enabled()) {
+            let (mean, var) = (self.running_mean.value(), self.running_var.value());
+            let (mean, var) = (mean.to_device(&device), var.to_device(&device));
+            return module::batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.eps);
+        }
+        let dims = input.dims();
+        let count = dims.iter().product::<usize>() / dims[1].max(1);
+        assert!(count > 1, "batch norm in training needs more than one value per channel, which {dims:?} does not have");
+        let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
+        self.track(&batch.mean.detach(), &batch.variance.detach(), count);
+        batch.output
+    }
+
+    /// Counts the batch and takes its statistics in: `momentum * batch + (1 - momentum) * running`.
+    fn track(&self, mean: &Tensor<1>, biased_var: &Tensor<1>, count: usize) {
+        let batches = self.num_batches_tracked.value().add_scalar(1);
+        self.num_batches_tracked.set(batches.clone());
+        #[allow(clippy::cast_precision_loss)] // beyond 2^53 values the factor is 1 in any case
+        let unbiased = biased_var.clone().mul_scalar(count as f64 / (count as f64 - 1.0));
+        let take = |running: &Buffer<Tensor<1>>, batch: Tensor<1>| {
+            let old = running.value().to_device(&batch.device());
+            let new = match self.momentum {
+                Some(momentum) => batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum)),
+                // The mean over all batches: the n-th counts 1/n.
+                None => {
+                    let share = batches.clone().float().recip().to_device(&batch.device());
+                    batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
+                }
+            };
+            running.set(new.detach());
+        };
+        take(&self.running_mean, mean.clone());
+        take(&self.running_var, unbiased);
+    }
+}

@@ -1,0 +1,235 @@
+//! `Network`: any network of the zoo, built by its name and run on batches of any kind. A table says which there are.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use rekindle_random::Generator;
+
+use crate::init::Init;
+use crate::nn::{Layer, Sequential};
+use crate::zoo::{ConvBn, Digits, FullyConv, LeNet, mlp};
+use crate::{Inputs, ModelError, Outputs, Result};
+
+/// Settings of a network, `key=value`, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    settings: Vec<(String, String)>,
+}
+
+impl Config {
+    /// No settings: every network has defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Config::default()
+    }
+
+    /// With this setting, in the place of one of the same key.
+    #[must_use]
+    pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set(key, value);
+        self
+    }
+
+    /// Puts a setting, in the place of one of the same key.
+    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        let (key, value) = (key.into(), value.into());
+        match self.settings.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, old)) => *old = value,
+            None => self.settings.push((key, value)),
+        }
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
+    }
+
+    /// Keys and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Config {
+    fn from_iter<I: IntoIterator<Item = (K, V)>>(settings: I) -> Self {
+        settings.into_iter().fold(Config::new(), |config, (key, value)| config.with(key, value))
+    }
+}
+
+/// Any network of the zoo. Keys are those of the network itself.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one of it, and it holds tensors that dwarf it
+#[non_exhaustive]
+pub enum Network {
+    /// `lenet`.
+    LeNet(LeNet),
+    /// `convbn`.
+    ConvBn(ConvBn),
+    /// `fullyconv`.
+    FullyConv(FullyConv),
+    /// `mlp`.
+    Mlp(Sequential),
+    /// `digits`.
+    Digits(Digits),
+}
+
+/// A network of the table.
+struct Entry {
+    name: &'static str,
+    /// Its settings, each with its default.
+    settings: &'static [(&'static str, &'static str)],
+    build: fn(&Settings<'_>, &mut Init<'_>) -> Result<Network>,
+}
+
+const NETWORKS: &[Entry] = &[
+    Entry { name: "lenet", settings: &[], build: |_, init| LeNet::new(init).map(Network::LeNet) },
+    Entry { name: "convbn", settings: &[], build: |_, init| ConvBn::new(init).map(Network::ConvBn) },
+    Entry { name: "fullyconv", settings: &[], build: |_, init| FullyConv::new(init).map(Network::FullyConv) },
+    Entry {
+        name: "mlp",
+        settings: &[("sizes", "20,32,16,10")],
+        build: |settings, init| mlp(&settings.sizes("sizes")?, init).map(Network::Mlp),
+    },
+    Entry { name: "digits", settings: &[], build: |_, init| Digits::new(init).map(Network::Digits) },
+];
+
+/// A length that an input may have.
+#[derive(Clone, Copy)]
+enum Length {
+    Exactly(usize),
+    AtLeast(usize),
+}
+
+impl Network {
+    /// The names of all networks.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NETWORKS.iter().map(|entry| entry.name)
+    }
+
+    /// The settings that a network takes, each with its default; `None` where there is no such network.
+    #[must_use]
+    pub fn settings(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
+        NETWORKS.iter().find(|entry| entry.name == name).map(|entry| entry.settings)
+    }
+
+    /// Builds the network of this name. Its weights are drawn by Burn, from PyTorch's distribution, when they are first used.
+    ///
+    /// # Errors
+    /// When there is no such network or setting, or the value of a setting is not what it must be.
+    pub fn build(name: &str, config: &Config, device: &Device) -> Result<Self> {
+        Self::build_with(name, config, &mut Init::lazy(device))
+    }
+
+    /// Builds the network with the weights that PyTorch draws from this generator: after `Generator::new(seed)` those of
+    /// `torch.manual_seed(seed); Model()`.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_seeded(name: &str, config: &Config, device: &Device, generator: &mut Generator) -> Result<Self> {
+        Self::build_with(name, config, &mut Init::from_generator(device, generator))
+    }
+
+    fn build_with(name: &str, config: &Config, init: &mut Init<'_>) -> Result<Self> {
+        let Some(entry) = NETWORKS.iter().find(|entry| entry.name == name) else {
+            let known = Network::names().collect::<Vec<_>>().join(", ");
+            return Err(ModelError::UnknownNetwork { name: name.to_owned(), known });
+        };
+        if let Some((key, _)) = config.iter().find(|(key, _)| entry.settings.iter().all(|(known, _)| known != key)) {
+            let known = entry.settings.iter().map(|(known, _)| *known).collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            return Err(ModelError::UnknownSetting { network: name.to_owned(), key: key.to_owned(), known });
+        }
+        (entry.build)(&Settings { entry, config }, init)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Network::LeNet(_) => "lenet",
+            Network::ConvBn(_) => "convbn",
+            Network::FullyConv(_) => "fullyconv",
+            Network::Mlp(_) => "mlp",
+            Network::Digits(_) => "digits",
+        }
+    }
+
+    /// The shape of one input, without the batch; `None` where any length will do.
+    #[must_use]
+    pub fn input_shape(&self) -> Vec<Option<usize>> {
+        let length = |length| match length {
+            Length::Exactly(n) => Some(n),
+            Length::AtLeast(_) => None,
+        };
+        self.lengths().into_iter().map(length).collect()
+    }
+
+    fn lengths(&self) -> Vec<Length> {
+        let image = |channels, side| vec![Length::Exactly(channels), side, side];
+        match self {
+            Network::LeNet(_) => image(3, Length::Exactly(32)),
+            Network::ConvBn(_) => image(3, Length::AtLeast(1)),
+            // A smaller one is used up before the last convolution.
+            Network::FullyConv(_) => image(3, Length::AtLeast(63)),
+            Network::Mlp(mlp) => match mlp.layers.first() {
+                Some(Layer::Linear(linear)) => vec![Length::Exactly(linear.weight.lazy_shape().dims::<2>()[0])],
+                _ => vec![Length::AtLeast(1)],
+            },
+            Network::Digits(_) => image(1, Length::Exactly(8)),
+        }
+    }
+
+    /// Runs the network on a batch: in training on an autodiff device, else in evaluation.
+    ///
+    /// # Errors
+    /// [`ModelError::InputShape`] when the batch is not of [`input_shape`](Self::input_shape), or an image is too small.
+    pub fn forward(&self, inputs: Inputs) -> Result<Outputs> {
+        let (shape, lengths) = (inputs.shape(), self.lengths());
+        let fits = shape.len() == lengths.len() + 1
+            && shape.iter().skip(1).zip(&lengths).all(|(&found, length)| match *length {
+                Length::Exactly(n) => found == n,
+                Length::AtLeast(n) => found >= n,
+            });
+        if !fits {
+            let length = |length: &Length| match length {
+                Length::Exactly(n) => n.to_string(),
+                Length::AtLeast(1) => "any".to_owned(),
+                Length::AtLeast(n) => format!("{n} or more"),
+            };
+            let expected = lengths.iter().map(length).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::InputShape { network: self.name().to_owned(), expected, found: shape });
+        }
+        match self {
+            Network::LeNet(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
+            Network::ConvBn(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
+            Network::FullyConv(net) => net.fully_conv.forward(inputs),
+            Network::Mlp(net) => net.forward(inputs),
+            Network::Digits(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
+        }
+    }
+}
+
+/// The settings of a network, the defaults under what the user gave.
+struct Settings<'a> {
+    entry: &'a Entry,
+    config: &'a Config,
+}
+
+impl Settings<'_> {
+    fn value(&self, key: &str) -> &str {
+        let default = self.entry.settings.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value);
+        self.config.get(key).unwrap_or(default)
+    }
+
+    /// Two or more numbers with commas between them, each at least 1.
+    fn sizes(&self, key: &str) -> Result<Vec<usize>> {
+        let value = self.value(key);
+        let sizes: Option<Vec<usize>> =
+            value.split(',').map(|size| size.trim().parse().ok().filter(|&size| size > 0)).collect();
+        sizes.filter(|sizes| sizes.len() > 1).ok_or_else(|| ModelError::InvalidSetting {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected: "two or more sizes such as 20,32,10".to_owned(),
+        })
+    }
+}

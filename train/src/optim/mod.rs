@@ -35,3 +35,6 @@ pub use group::{Hyperparameters, ParamGroup, Select};
 pub use optimizer::{Optimizer, OptimizerBuilder};
 pub use rule::OptimizerKind;
 pub use sgd::SgdOptions;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! Reads the fixtures that `tests/fixtures/sections/train.py` wrote.
+#![allow(dead_code, reason = "each test file takes what it needs")]
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use rekindle_recorder::{DType, Dict, Tensor, Value};
+use serde_json::Value as Json;
+
+/// The cases of a file in `tests/fixtures/train`.
+pub fn cases(name: &str) -> Vec<Json> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/train").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+pub fn case<'a>(cases: &'a [Json], name: &str) -> &'a Json {
+    cases.iter().find(|case| case["name"] == name).unwrap_or_else(|| panic!("there is no case {name}"))
+}
+
+/// The bytes of an array.
+pub fn bytes(json: &Json) -> Vec<u8> {
+    BASE64_STANDARD.decode(json.as_str().unwrap()).unwrap()
+}
+
+pub fn f32s(json: &Json) -> Vec<f32> {
+    bytes(json).as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
+}
+
+pub fn f64s(json: &Json) -> Vec<f64> {
+    bytes(json).as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect()
+}
+
+/// A tensor as the section's `tagged` wrote it.
+pub fn tensor(json: &Json) -> Tensor {
+    let dtype: DType = json["tensor"].as_str().unwrap().parse().unwrap();
+    let shape: Vec<usize> = json["shape"].as_array().unwrap().iter().map(size).collect();
+    Tensor::from_le_bytes(dtype, &shape, bytes(&json["data"])).unwrap()
+}
+
+pub fn size(json: &Json) -> usize {
+    usize::try_from(json.as_u64().unwrap()).unwrap()
+}
+
+/// A Python value as the section's `tagged` wrote it.
+pub fn value(json: &Json) -> Value {
+    match json {
+        Json::Null => Value::None,
+        Json::Bool(b) => (*b).into(),
+        Json::Number(number) => number.as_i64().map_or_else(|| number.as_f64().unwrap().into(), Value::from),
+        Json::String(text) => text.as_str().into(),
+        Json::Array(items) => Value::list(items.iter().map(value)),
+        Json::Object(tagged) => {
+            if let Some(entries) = tagged.get("dict") {
+                let entry = |pair: &Json| (value(&pair[0]), value(&pair[1]));
+                Dict::from_iter(entries.as_array().unwrap().iter().map(entry)).into()
+            } else if let Some(items) = tagged.get("tuple") {
+                Value::tuple(items.as_array().unwrap().iter().map(value))
+            } else {
+                tensor(json).into()
+            }
+        }
+    }
+}
+
+/// A value written out with its types and the order of its keys; tensors by type, shape and, if asked for, bytes.
+pub fn spell(value: &Value, elements: bool) -> String {
+    let all = |items: &[Value]| items.iter().map(|item| spell(item, elements)).collect::<Vec<_>>().join(", ");
+    match value {
+        Value::Dict(dict) => {
+            let entry = |(key, value): &(Value, Value)| format!("{}: {}", spell(key, elements), spell(value, elements));
+            format!("{{{}}}", dict.entries().iter().map(entry).collect::<Vec<_>>().join(",\n"))
+        }
+        Value::List(_) => format!("[{}]", all(&value.items().unwrap())),
+        Value::Tuple(items) => format!("({})", all(items)),
+        Value::Tensor(tensor) => {
+            let data = if elements { format!("{:?}", &tensor.to_le_bytes().unwrap()[..]) } else { String::new() };
+            format!("<{} {:?} {data}>", tensor.dtype(), tensor.shape())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// How many representable numbers lie between two.
+pub fn ulps(a: f32, b: f32) -> u32 {
+    let ordered = |x: f32| {
+        let bits = x.to_bits().cast_signed();
+        if bits < 0 { i32::MIN - bits } else { bits }
+    };
+    ordered(a).abs_diff(ordered(b))
+}
+
+pub fn ulps64(a: f64, b: f64) -> u64 {
+    let ordered = |x: f64| {
+        let bits = x.to_bits().cast_signed();
+        if bits < 0 { i64::MIN - bits } else { bits }
+    };
+    ordered(a).abs_diff(ordered(b))
+}

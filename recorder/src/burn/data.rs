@@ -232,7 +232,7 @@ fn transpose_elements<const N: usize>(bytes: &[u8], rows: usize, columns: usize)
     out.into_flattened()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "flex"))]
 mod tests {
     use super::*;
 

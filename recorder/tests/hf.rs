@@ -1,4 +1,4 @@
-//! Hugging Face's folders against those that huggingface_hub wrote.
+//! Hugging Face's folders against those that `huggingface_hub` wrote.
 
 mod conformance;
 mod support;
@@ -82,7 +82,8 @@ fn folders_are_written_with_the_names_and_sizes_of_huggingface_hub() {
         root.write().state = open(&fixture(&format!("hf/{name}"))).unwrap().as_dict().unwrap().state();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
-        let size = truth["max_shard_size"].as_str().map_or(hf::DEFAULT_SHARD_SIZE, |size| hf::parse_size(size).unwrap());
+        let size =
+            truth["max_shard_size"].as_str().map_or(hf::DEFAULT_SHARD_SIZE, |size| hf::parse_size(size).unwrap());
         let options = ShardOptions::default().max_shard_size(size).format(format);
         let report = hf::write_shards(&root.into(), &path, &SaveOptions::default(), &options).unwrap();
         assert!(report.notes.is_empty(), "{:?}", report.notes);
@@ -120,7 +121,11 @@ fn index_and_shards_must_agree() {
     assert_error(open(folder.path()), &shard, &["tensor 'blocks.0.bias'", "the index does not name it"]);
 
     let folder = copy("sharded");
-    change_index(folder.path(), "\"weight_map\": {", "\"weight_map\": {\"ghost\": \"model-00001-of-00003.safetensors\",");
+    change_index(
+        folder.path(),
+        "\"weight_map\": {",
+        "\"weight_map\": {\"ghost\": \"model-00001-of-00003.safetensors\",",
+    );
     let words = ["'ghost'", "model-00001-of-00003.safetensors holds no such tensor"];
     assert_error(open(folder.path()), &index(&folder), &words);
 
@@ -156,7 +161,11 @@ fn damage_in_a_shard_names_the_shard() {
 #[test]
 fn numbers_and_texts_of_the_index_are_kept() {
     let folder = copy("sharded");
-    change_index(folder.path(), "\"total_size\": 1440", "\"total_size\": 1440, \"total_parameters\": 360, \"author\": \"me\"");
+    change_index(
+        folder.path(),
+        "\"total_size\": 1440",
+        "\"total_size\": 1440, \"total_parameters\": 360, \"author\": \"me\"",
+    );
     let root = open(folder.path()).unwrap();
     let again = tempfile::tempdir().unwrap();
     let path = again.path().join("model");

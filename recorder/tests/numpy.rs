@@ -130,7 +130,7 @@ fn damage_is_named() {
         (shape(&huge), &["more elements than can be counted"]),
         (file(&good.replace("'<f4'", "__import__('os')"), &[0; 8]), &["no dict of Python literals"]),
         (file(&good.replace("<f4", "zz"), &[0; 8]), &["no element type"]),
-        (file(&good.replace("}", ", 'x': 1}"), &[0; 8]), &["does not hold just"]),
+        (file(&good.replace('}', ", 'x': 1}"), &[0; 8]), &["does not hold just"]),
         (b"\x93NUMPY\x04\x00aaaaaaaaaa".to_vec(), &["version 4.0"]),
         (b"\x93NUMPY\x02\x00\xff\xff\xff\xffaa".to_vec(), &["a header of 4294967295 bytes exceeds the limit"]),
         ([file(good, &[0; 8]), file(good, &[0; 8])].concat(), &["several arrays", ".npz"]),
@@ -169,7 +169,11 @@ fn what_numpy_lacks_is_refused_by_its_key() {
     }
     let root = Value::from(Dict::from_iter([("a", Tensor::scalar(1.0_f32))]));
     let npy = folder.path().join("x.npy");
-    assert_error(container::save(&root, Container::Numpy, &npy, &SaveOptions::default()), &npy, &["call the file .npz"]);
+    assert_error(
+        container::save(&root, Container::Numpy, &npy, &SaveOptions::default()),
+        &npy,
+        &["call the file .npz"],
+    );
 }
 
 #[test]
@@ -180,7 +184,8 @@ fn column_major_tensors_stay_so() {
     let storage = Storage::from_bytes(DType::UInt8, elements);
     let parts = TensorParts::strided(DType::UInt8, vec![2, 3, 4], storage, 0, vec![1, 2, 6]);
     let tensor = Tensor::new(parts).unwrap();
-    let report = numpy::write(&Dict::from_iter([("x", tensor.clone())]).into(), &path, &SaveOptions::default()).unwrap();
+    let report =
+        numpy::write(&Dict::from_iter([("x", tensor.clone())]).into(), &path, &SaveOptions::default()).unwrap();
     assert!(report.notes.is_empty(), "{:?}", report.notes);
     let back = state_dict(&path).get("x").unwrap().clone();
     assert_eq!(back.stride(), tensor.stride());

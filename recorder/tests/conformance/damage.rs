@@ -38,7 +38,7 @@ impl Suite<'_> {
             std::fs::write(&file, [whole.as_slice(), b"more"].concat()).unwrap();
             let _ = self.read_all(&path);
             std::fs::remove_file(&file).unwrap();
-            assert!(self.read_all(&path).is_err(), "{}: without {file:?} it opens", self.format.name());
+            assert!(self.read_all(&path).is_err(), "{}: without {} it opens", self.format.name(), file.display());
             std::fs::write(&file, whole).unwrap();
         }
         assert_eq!(self.read_all(&path).unwrap(), expected);

@@ -134,7 +134,8 @@ fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path.to_owned()];
     }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path).unwrap().flat_map(|entry| files(&entry.unwrap().path())).collect();
     files.sort();
     files
 }

@@ -9,7 +9,8 @@ use super::{Suite, counted, files};
 impl Suite<'_> {
     pub(super) fn names_and_order(&self) {
         let mut state_dict = StateDict::new();
-        let names = ["z", "a", "m.weight", "m.bias", "with space", "a/b", "\"quoted\"", "back\\slash", "ü", "日本", "0", "A"];
+        let names =
+            ["z", "a", "m.weight", "m.bias", "with space", "a/b", "\"quoted\"", "back\\slash", "ü", "日本", "0", "A"];
         for (i, name) in (0_u8..).zip(names) {
             // Types alternate, so that a container that sorts by type shows it.
             let dtype = [DType::Float32, DType::Int64, DType::UInt8][usize::from(i) % 3];
@@ -22,7 +23,9 @@ impl Suite<'_> {
 
     pub(super) fn shapes(&self) {
         let mut state_dict = StateDict::new();
-        for shape in [&[][..], &[1], &[0], &[2, 0, 3], &[0, usize::MAX >> 8], &[1, 1, 1, 1, 1, 1, 1, 1], &[3, 5], &[257]] {
+        for shape in
+            [&[][..], &[1], &[0], &[2, 0, 3], &[0, usize::MAX >> 8], &[1, 1, 1, 1, 1, 1, 1, 1], &[3, 5], &[257]]
+        {
             state_dict.insert(format!("{shape:?}"), counted(DType::Float32, shape, 1));
         }
         self.round_trip("shapes", &state_dict);
@@ -77,8 +80,7 @@ impl Suite<'_> {
         let elements: Vec<u8> = (0..60_u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
         let storage = Storage::from_bytes(DType::Float32, elements);
         let view = |shape: &[usize], stride: &[usize], offset| {
-            let parts =
-                TensorParts::strided(DType::Float32, shape.to_vec(), storage.clone(), offset, stride.to_vec());
+            let parts = TensorParts::strided(DType::Float32, shape.to_vec(), storage.clone(), offset, stride.to_vec());
             Tensor::new(parts).unwrap()
         };
         let views = [
@@ -90,15 +92,16 @@ impl Suite<'_> {
             ("one", view(&[], &[], 59)),
             ("none", view(&[0, 4], &[4, 1], 60)),
         ];
-        let state_dict: StateDict = {
-            let mut state_dict = StateDict::new();
-            views.iter().for_each(|(name, tensor)| drop(state_dict.insert(*name, tensor.clone())));
-            state_dict
-        };
+        let mut state_dict = StateDict::new();
+        for (name, tensor) in &views {
+            state_dict.insert(*name, tensor.clone());
+        }
         let (back, report) = self.round_trip("views", &state_dict);
         if !self.format.keeps().views {
             // Those that overlap; of the others nothing is lost.
-            ["transposed", "slice", "stepped", "permuted"].iter().for_each(|name| self.assert_reported(&report, name));
+            for name in ["transposed", "slice", "stepped", "permuted"] {
+                self.assert_reported(&report, name);
+            }
             return;
         }
         for (name, tensor) in &views {
@@ -165,10 +168,11 @@ impl Suite<'_> {
         let tied = state_dict.get("layer.3").unwrap().clone();
         state_dict.insert("tied", Tensor::new(tied.parts().clone()).unwrap());
         let paths = [self.path("once"), self.path("twice")];
-        paths.iter().for_each(|path| drop(self.save(&state_dict.to_value(), path)));
-        let [once, twice] = paths.map(|path| -> Vec<Vec<u8>> {
-            files(&path).iter().map(|file| std::fs::read(file).unwrap()).collect()
-        });
+        for path in &paths {
+            self.save(&state_dict.to_value(), path);
+        }
+        let [once, twice] = paths
+            .map(|path| -> Vec<Vec<u8>> { files(&path).iter().map(|file| std::fs::read(file).unwrap()).collect() });
         assert_eq!(once, twice, "{}: bytes of two saves", self.format.name());
     }
 

@@ -24,7 +24,7 @@ pub(crate) fn write_zip(path: &Path, records: &[(&str, &[u8], u64)]) -> Result<(
     directory.extend(0x0606_4b50_u32.to_le_bytes());
     directory.extend(44_u64.to_le_bytes());
     directory.extend([45, 0, 45, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    [count, count, size, start].iter().for_each(|field| directory.extend(field.to_le_bytes()));
+    directory.extend([count, count, size, start].iter().flat_map(|field| field.to_le_bytes()));
     // Its locator, and the old end record that points to it.
     directory.extend(0x0706_4b50_u32.to_le_bytes());
     directory.extend([0; 4]);
@@ -49,7 +49,7 @@ fn entry(signature: u32, name: &str, len: u64, header: Option<u64>) -> Vec<u8> {
     // Version, a UTF-8 name, stored, no time, no checksum, wide sizes.
     out.extend([45, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     out.extend([0xff; 8]);
-    lengths.iter().for_each(|len| out.extend(len.to_le_bytes()));
+    out.extend(lengths.iter().flat_map(|len| len.to_le_bytes()));
     if header.is_some() {
         // No comment, disk, attributes; a wide place.
         out.extend([0; 10]);

@@ -30,8 +30,7 @@ pub(crate) fn assert_tensor(tensor: &Tensor, truth: &serde_json::Value, name: &s
     let shape: Vec<usize> = serde_json::from_value(truth["shape"].clone()).unwrap();
     assert_eq!(tensor.shape(), shape, "{name}: shape");
     let digest = Sha256::digest(tensor.to_le_bytes().unwrap());
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(digest, truth["sha256"].as_str().unwrap(), "{name}: elements");
+    assert_eq!(format!("{digest:x}"), truth["sha256"].as_str().unwrap(), "{name}: elements");
 }
 
 /// The message of an error names the file and holds these words.
@@ -41,5 +40,7 @@ pub(crate) fn assert_error<T>(result: Result<T>, file: &Path, words: &[&str]) {
         Err(error) => error.to_string(),
     };
     assert!(text.starts_with(&*file.to_string_lossy()), "{text}");
-    words.iter().for_each(|word| assert!(text.contains(word), "'{word}' in: {text}"));
+    for word in words {
+        assert!(text.contains(word), "'{word}' in: {text}");
+    }
 }

@@ -173,13 +173,11 @@ struct Budget {
 
 impl Budget {
     fn charge<E: de::Error>(&mut self) -> Result<(), E> {
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(E::custom("too many entries"));
-            }
-        }
+        let Some(left) = self.left.checked_sub(1) else {
+            self.exceeded = true;
+            return Err(E::custom("too many entries"));
+        };
+        self.left = left;
         Ok(())
     }
 }

@@ -233,8 +233,12 @@ fn other_archives_of_pytorch_are_named() {
 #[test]
 fn the_only_member_of_an_archive_is_opened_as_a_checkpoint() {
     let pickle = b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x05s.";
-    let zipped = open_as("x.zip", &plain_layout(&[("x.pkl", pickle)], true, Told::Ahead)).unwrap();
-    assert_eq!((zipped.container(), zipped.get::<i64>("a").unwrap()), (Some(Container::Pickle), 5));
+    for name in ["x.pkl", "data.pkl", "folder/x.pkl"] {
+        let zipped = open_as("x.zip", &plain_layout(&[(name, pickle)], true, Told::Ahead)).unwrap();
+        assert_eq!((zipped.container(), zipped.get::<i64>("a").unwrap()), (Some(Container::Pickle), 5));
+    }
+    let error = open_as("x.zip", &plain_layout(&[("folder/data.pkl", pickle)], true, Told::Ahead)).unwrap_err();
+    assert!(error.to_string().contains("record version: it is missing"), "{error}");
     let error = open_as("x.zip", &plain_layout(&[("readme.txt", b"hello")], false, Told::Ahead)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotACheckpoint { .. }), "{error}");
     // An archive in an archive in an archive is not followed.

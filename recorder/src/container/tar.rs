@@ -24,7 +24,7 @@ use crate::pickle::{self, KeepIds, PersistentLoad};
 use crate::source::FileBytes;
 use crate::tensor::TensorParts;
 use crate::value::Global;
-use crate::{DType, Error, ErrorKind, Limits, Result, Source, Storage, Tensor, Value};
+use crate::{DType, Error, Limits, Result, Source, Storage, Tensor, Value};
 
 /// The names of the members.
 const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
@@ -32,59 +32,73 @@ const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
 /// Whether it is a tar archive with a member of PyTorch's.
 #[must_use]
 pub fn detect(file: &FileBytes) -> bool {
-    content::is_tar(file) && members(file, &Limits::default()).0.iter().any(|(name, _)| MEMBERS.contains(&&**name))
+    content::is_tar(file)
+        && Members::of(file, &Limits::default()).found.iter().any(|(name, _)| MEMBERS.contains(&&**name))
 }
 
 /// Reads the checkpoint in an archive.
 ///
 /// # Errors
-/// [`Truncated`](ErrorKind::Truncated) when the file ends too early, [`Damaged`](ErrorKind::Damaged) when its parts contradict
-/// each other, and as [`pickle::read`](crate::pickle::read).
+/// [`Truncated`](crate::ErrorKind::Truncated) when the file ends too early, [`Damaged`](crate::ErrorKind::Damaged) when its
+/// parts contradict each other, and as [`pickle::read`](crate::pickle::read).
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let limits = &options.limits;
-    let (members, problem) = members(file, limits);
-    let member = |name: &str| {
-        let mut found = members.iter().filter(|(member, _)| member == name).map(|(_, bytes)| bytes.clone());
-        match (found.next(), found.next()) {
-            (Some(_), Some(_)) => Err(Error::damaged(format!("member {name}"), "there are two of this name")),
-            (found, _) => Ok(found),
-        }
-    };
-    let needed = |name: &str| {
-        let missing = |error: &Error| ErrorKind::Truncated { reason: format!("member {name} is missing ({error})") };
-        match (member(name)?, &problem) {
-            (Some(bytes), _) => Ok(bytes),
-            (None, Some(error)) => Err(missing(error).into()),
-            (None, None) => Err(Error::truncated(format!("the archive has no member {name}"))),
-        }
-    };
+    let mut members = Members::of(file, limits);
     let mut objects = Objects::default();
     let mut globals = IndexSet::new();
-    let mut storages = Stream::new(needed("storages")?, limits);
+    let mut storages = Stream::new(members.needed("storages")?, limits);
     objects.read_storages(&mut storages, limits)?;
     globals.extend(storages.globals());
     // Other programs leave it out and write tensors as later versions do.
-    if let Some(bytes) = member("tensors")? {
+    if let Some(bytes) = members.find("tensors")? {
         let mut tensors = Stream::new(bytes, limits);
         objects.read_tensors(&mut tensors, limits)?;
         globals.extend(tensors.globals());
     }
-    let mut object = Stream::new(needed("pickle")?, limits);
+    let mut object = Stream::new(members.needed("pickle")?, limits);
     let value = object.pickle("the object", &mut objects)?;
     globals.extend(object.globals());
     let globals = globals.into_iter().collect();
     Ok(Opened { container: Container::Tar, value, globals, bytes: file.len() as u64 })
 }
 
-/// The members by name as slices of the file, up to the first that is broken, and what is wrong there.
-fn members(file: &FileBytes, limits: &Limits) -> (Vec<(String, Bytes)>, Option<Error>) {
-    let mut found = Vec::new();
-    let problem = list(file, limits, &mut found).err();
-    (found, problem)
+/// The members of an archive.
+struct Members {
+    /// Names, and contents as slices of the file.
+    found: Vec<(String, Bytes)>,
+    /// Why the archive could not be read further.
+    problem: Option<Error>,
+}
+
+impl Members {
+    fn of(file: &FileBytes, limits: &Limits) -> Self {
+        let mut found = Vec::new();
+        let problem = list(file, limits, &mut found).err();
+        Members { found, problem }
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Bytes>> {
+        let mut found = self.found.iter().filter(|(member, _)| member == name).map(|(_, bytes)| bytes.clone());
+        match (found.next(), found.next()) {
+            (Some(_), Some(_)) => Err(Error::damaged(format!("member {name}"), "there are two of this name")),
+            (found, _) => Ok(found),
+        }
+    }
+
+    fn needed(&mut self, name: &str) -> Result<Bytes> {
+        let missing = || Error::truncated(format!("the archive has no member {name}"));
+        self.find(name)?.ok_or_else(|| self.problem.take().unwrap_or_else(missing))
+    }
 }
 
 fn list(file: &FileBytes, limits: &Limits, found: &mut Vec<(String, Bytes)>) -> Result<()> {
-    let broken = |error: std::io::Error| Error::damaged("the tar archive", error.to_string());
+    let broken = |error: std::io::Error| {
+        if ends_as_an_archive(file) {
+            Error::damaged("the tar archive", error.to_string())
+        } else {
+            Error::truncated("the archive ends before its last member")
+        }
+    };
     let mut archive = tar::Archive::new(Cursor::new(file.bytes()));
     for entry in archive.entries_with_seek().map_err(broken)? {
         let entry = entry.map_err(broken)?;
@@ -92,16 +106,22 @@ fn list(file: &FileBytes, limits: &Limits, found: &mut Vec<(String, Bytes)>) -> 
             return Err(Error::limit("the number of members of a tar archive", limits.records));
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
         let (start, len) = (entry.raw_file_position(), entry.size());
         let bytes = start.checked_add(len).and_then(|end| file.slice(start..end));
         let cut_off = || Error::truncated(format!("member {name} takes {len} bytes from byte {start} on"));
         let bytes = bytes.ok_or_else(cut_off)?;
-        found.push((name, bytes));
+        // Not folders, links, or files with holes.
+        if entry.header().entry_type().is_file() {
+            found.push((name, bytes));
+        }
     }
     Ok(())
+}
+
+/// An archive is made of blocks, and the last of them are zeros.
+fn ends_as_an_archive(file: &FileBytes) -> bool {
+    let (blocks, rest) = file.as_chunks::<512>();
+    rest.is_empty() && blocks.last().is_some_and(|block| block.iter().all(|&byte| byte == 0))
 }
 
 /// The storages and tensors of an archive by their keys.

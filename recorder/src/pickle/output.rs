@@ -228,7 +228,13 @@ impl Output {
             Some(name) => self.global("torch", name),
             None => self.global("torch.storage", "UntypedStorage"),
         }
-        self.str(&slot.number.to_string());
+        let key = slot.number.to_string();
+        if dialect == Dialect::Legacy {
+            // PyTorch makes a new string of the address each time.
+            self.text(key.as_bytes());
+        } else {
+            self.str(&key);
+        }
         self.str(storage.location());
         self.count(storage.len() / class.map_or(1, DType::size) as u64);
         if dialect == Dialect::Legacy {

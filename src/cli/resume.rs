@@ -202,18 +202,18 @@ impl Resume {
     ) -> Result<Run<Network>, Box<dyn std::error::Error>> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         let name = self.model.take().or(settings.model.take()).ok_or_else(|| {
-            let names = Network::names().join(", ");
+            let names = Network::names().collect::<Vec<_>>().join(", ");
             usage(format!("{}: which network is it? name one with --model: {names}", self.checkpoint.display()))
         })?;
         let mut config = Config::new();
         for (key, value) in &settings.config {
-            config.insert(key, setting(value));
+            config.set(key, setting(value));
         }
         for pair in &self.config {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
             };
-            config.insert(key, value);
+            config.set(key, value);
         }
         let network = Network::build(&name, &config, device)?;
 

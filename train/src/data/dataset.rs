@@ -278,7 +278,7 @@ impl Batch {
         let squeeze = |data: TensorData| match data.shape().as_slice() {
             [1, rest @ ..] if !rest.is_empty() => {
                 let shape = rest.to_vec();
-                Ok(TensorData::from_bytes(data.bytes.clone(), shape, data.dtype()))
+                Ok(data.reshape(shape))
             }
             shape => Err(invalid(format!("a batch of shape {shape:?} where one batch a step is expected"))),
         };

@@ -141,7 +141,8 @@ fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Data
             inputs.push(options.divide_by.map_or(number, |by| number / by));
         }
         let label = &row[last];
-        targets.push(label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?);
+        let class: i64 = label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?;
+        targets.push(class);
     }
     let shape = options.input_shape.clone().unwrap_or_else(|| vec![width]);
     let samples = targets.len();

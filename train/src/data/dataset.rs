@@ -277,8 +277,8 @@ impl Batch {
     pub(super) fn without_leading_axis(self) -> Result<Batch> {
         let squeeze = |data: TensorData| match data.shape().as_slice() {
             [1, rest @ ..] if !rest.is_empty() => {
-                let shape = rest.to_vec();
-                Ok(data.reshape(shape))
+                let (shape, dtype) = (rest.to_vec(), data.dtype());
+                Ok(TensorData::from_bytes(data.into_bytes(), shape, dtype))
             }
             shape => Err(invalid(format!("a batch of shape {shape:?} where one batch a step is expected"))),
         };

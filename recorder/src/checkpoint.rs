@@ -1,32 +1,323 @@
-//! Checkpoint.
-use crate::Limits;
-use crate::container::Container;
-/// x
-#[derive(Clone, Debug)]
+//! `Checkpoint`: a file of PyTorch's, opened. Its values are looked up and changed by path, read into Rust types, and saved
+//! again.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ::serde::de::DeserializeOwned;
+
+use crate::container::{self, Container, Opened};
+use crate::value::Global;
+use crate::{Error, Limits, Result, StateDict, Tensor, Value, serde, walk};
+
+/// How a checkpoint is opened.
+///
+/// ```
+/// # use rekindle_recorder::checkpoint::OpenOptions;
+/// let options = OpenOptions::default().verify(false);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// x
+    /// What reading may cost.
     pub limits: Limits,
-    /// x
+    /// Whether a storage's bytes are compared with their checksum when they are first read. Default true.
     pub verify: bool,
 }
-/// x
-#[derive(Clone, Debug)]
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        OpenOptions { limits: Limits::default(), verify: true }
+    }
+}
+
+impl OpenOptions {
+    /// Sets what reading may cost.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets whether a storage's bytes are compared with their checksum when they are first read.
+    #[must_use]
+    pub fn verify(mut self, verify: bool) -> Self {
+        self.verify = verify;
+        self
+    }
+}
+
+/// How a checkpoint is saved.
+///
+/// ```
+/// # use rekindle_recorder::checkpoint::SaveOptions;
+/// let options = SaveOptions::default().overwrite(false);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SaveOptions {
-    /// x
+    /// Whether an existing file is replaced, as `torch.save` does. Default true.
     pub overwrite: bool,
-    /// x
+    /// Whether objects are written that plain `torch.load` refuses to open (with `weights_only`, its default). Default false:
+    /// saving one is an error that names it.
     pub allow_objects: bool,
-    /// x
+    /// The format; `None`, the default, goes by the file's extension, and where that says nothing writes a zip archive as
+    /// `torch.save` does.
     pub container: Option<Container>,
 }
-/// x
-#[derive(Clone, Debug, Default)]
+
+impl Default for SaveOptions {
+    fn default() -> Self {
+        SaveOptions { overwrite: true, allow_objects: false, container: None }
+    }
+}
+
+impl SaveOptions {
+    /// Sets whether an existing file is replaced.
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Sets whether objects are written that plain `torch.load` refuses to open.
+    #[must_use]
+    pub fn allow_objects(mut self, allow_objects: bool) -> Self {
+        self.allow_objects = allow_objects;
+        self
+    }
+
+    /// Sets the format.
+    #[must_use]
+    pub fn container(mut self, container: impl Into<Option<Container>>) -> Self {
+        self.container = container.into();
+        self
+    }
+}
+
+/// What was saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SaveReport {
-    /// x
+    /// The bytes of the file.
     pub bytes: u64,
-    /// x
+    /// What a user may want to know about it, a sentence each.
     pub notes: Vec<String>,
+}
+
+/// The extensions that ask for a format other than that of `torch.save`, which is written under every other extension
+/// (`.pt`, `.pth`, `.ckpt`, `.bin`, `.tar`, ...).
+const EXTENSIONS: &[(&str, Container)] = &[
+    ("safetensors", Container::Safetensors),
+    ("bpk", Container::Burnpack),
+    ("npy", Container::Numpy),
+    ("npz", Container::Numpy),
+];
+
+/// A checkpoint: everything that is in a file of PyTorch's, as a [`Value`], and where it came from.
+///
+/// Values are shared handles, as in Python: a clone of a checkpoint is the same objects, and what is set in one is seen in
+/// both. Tensor bytes stay in the file until they are asked for.
+///
+/// ```
+/// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::Checkpoint};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("run.pt");
+/// let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1, 2], vec![0.5_f32, -0.5])?)]);
+/// let run = Dict::new(); // {"epoch": 4, "model_state_dict": model}
+/// run.insert("epoch", 4);
+/// run.insert("model_state_dict", model);
+/// Checkpoint::from(run).save(&path)?;
+///
+/// let checkpoint = Checkpoint::open(&path)?;
+/// assert_eq!(checkpoint.get::<i64>("epoch")?, 4);
+/// let weight = checkpoint.get::<Tensor>("model_state_dict.fc.weight")?;
+/// assert_eq!(weight.to_vec::<f32>()?, [0.5, -0.5]);
+///
+/// checkpoint.set("epoch", 5)?;
+/// checkpoint.save(&path)?;
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    root: Value,
+    path: Option<PathBuf>,
+    container: Option<Container>,
+    globals: Arc<[Global]>,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl<T: Into<Value>> From<T> for Checkpoint {
+    /// A checkpoint in memory. Whatever serde can take apart becomes a value with [`to_value`](crate::serde::to_value).
+    fn from(root: T) -> Self {
+        Checkpoint {
+            root: root.into(),
+            path: None,
+            container: None,
+            globals: Arc::default(),
+            bytes: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint of any format, told by its content. Nothing in it is run, and tensor bytes are not read yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) for a file of no known format,
+    /// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) and [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for a broken
+    /// one, [`ErrorKind::Limit`](crate::ErrorKind::Limit) for one that asks for too much. Every error names the file.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Checkpoint::open_with(path, &OpenOptions::default())
+    }
+
+    /// Opens a checkpoint with options.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let Opened { container, value, globals, bytes, .. } = container::open(path, options)?;
+        Ok(Checkpoint {
+            root: value,
+            path: Some(path.to_owned()),
+            container: Some(container),
+            globals: globals.into(),
+            bytes,
+            limits: options.limits.clone(),
+        })
+    }
+
+    /// The whole of it, almost always a dict.
+    #[must_use]
+    pub fn root(&self) -> &Value {
+        &self.root
+    }
+
+    /// The file that it was opened from.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// The format that it was opened from.
+    #[must_use]
+    pub fn container(&self) -> Option<Container> {
+        self.container
+    }
+
+    /// Every class and function that its pickles name, each once, as first seen.
+    #[must_use]
+    pub fn globals(&self) -> &[Global] {
+        &self.globals
+    }
+
+    /// The bytes of the file; 0 for a checkpoint in memory.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| match &self.path {
+            Some(path) => error.in_file(path),
+            None => error,
+        })
+    }
+
+    /// Reads the value at a path into a Rust type: a number, a `String`, a [`Tensor`], a [`StateDict`], a [`Value`], or anything
+    /// that derives `Deserialize` ([how](crate::serde)). Paths are spelled as [`walk`] says:
+    /// `optimizer_state_dict.param_groups[0].lr`; `""` is the root.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is, and
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) with the path of the value that does not fit.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, checkpoint::Checkpoint};
+    /// #[derive(serde::Deserialize)]
+    /// struct Progress { epoch: u32, best: Option<f64> }
+    ///
+    /// let checkpoint = Checkpoint::from(Dict::from_iter([("epoch", 7.into()), ("best", 0.93.into()), ("seed", 1.into())]));
+    /// let progress: Progress = checkpoint.get("")?;
+    /// assert_eq!((progress.epoch, progress.best), (7, Some(0.93)));
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.named(walk::get(&self.root, path).and_then(|value| serde::from_value_at(&value, path)))
+    }
+
+    /// The value at a path: the very object, so that what is changed in it is changed in the checkpoint.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is.
+    pub fn value(&self, path: &str) -> Result<Value> {
+        self.named(walk::get(&self.root, path))
+    }
+
+    /// Whether there is a value at a path.
+    #[must_use]
+    pub fn contains(&self, path: &str) -> bool {
+        walk::contains(&self.root, path)
+    }
+
+    /// Puts a value at a path. The last part of the path may be new: a key of the dict, or the next place of the list, that
+    /// the rest leads to. A new key that holds dots is spelled `model['conv1.weight']`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when the rest leads nowhere,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a place that cannot be changed (in a tuple, say).
+    pub fn set(&self, path: &str, value: impl Into<Value>) -> Result<()> {
+        self.named(walk::set(&self.root, path, value))
+    }
+
+    /// The state dict at a path; of a whole `nn.Module`, what its `state_dict()` would give.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there,
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no state dict.
+    pub fn state_dict(&self, path: &str) -> Result<StateDict> {
+        let place = if path.is_empty() { "the root" } else { path };
+        self.named(walk::get(&self.root, path).and_then(|value| StateDict::read(&value, place)))
+    }
+
+    /// Every tensor with its path, in order.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more values than the limits allow.
+    pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let mut tensors = Vec::new();
+        let walked = walk::walk(&self.root, &self.limits, &mut |path, value| {
+            tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
+            Ok(())
+        });
+        self.named(walked)?;
+        Ok(tensors)
+    }
+
+    /// Saves it as `torch.save` does; plain `torch.load` opens what is written. The file appears whole or not at all, so that
+    /// it may be the one that this checkpoint was opened from.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) for objects that plain `torch.load` does not open,
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the file cannot be written. The old file is then as it was.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<SaveReport> {
+        self.save_with(path, &SaveOptions::default())
+    }
+
+    /// Saves it with options.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`]; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when a file is there that was not to be replaced,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written.
+    pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
+        let path = path.as_ref();
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+        let asked_for = || EXTENSIONS.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
+        let container = options.container.or_else(|| asked_for().map(|(_, container)| *container));
+        container::save(&self.root, container.unwrap_or(Container::Zip), path, options)
+            .map_err(|error: Error| error.in_file(path))
+    }
 }

@@ -1,1 +1,332 @@
-//! Keys.
+//! `LoadOptions`: how the keys of a state dict are mapped and chosen before it is loaded into a model.
+
+use std::fmt;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobMatcher};
+use indexmap::IndexMap;
+use regex::Regex;
+
+use crate::state_dict::StateDict;
+use crate::{Dict, Error, ErrorKind, Result, Value};
+
+/// How a state dict is loaded: strictly or leniently, and what happens to its keys before. The steps take effect in the
+/// order in which they are added.
+///
+/// ```
+/// # use rekindle_recorder::{StateDict, Tensor, keys::LoadOptions};
+/// # let tensor = || Tensor::scalar(0.0_f32);
+/// let state_dict = StateDict::from_iter([("module.encoder.weight", tensor()), ("module.head.weight", tensor())]);
+/// let options = LoadOptions::lenient()
+///     .strip_prefix("module.")
+///     .rename(r"^encoder\.", "backbone.")
+///     .exclude("head.*");
+/// assert_eq!(options.apply(&state_dict)?.keys().collect::<Vec<_>>(), ["backbone.weight"]);
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    strict: bool,
+    steps: Vec<Step>,
+}
+
+/// Answers whether an entry is kept.
+type Keep = dyn Fn(&str, &Value) -> bool + Send + Sync;
+
+#[derive(Clone)]
+enum Step {
+    Strip(String),
+    Add(String),
+    Rename(Regex, String),
+    Subtree(String),
+    Include(Vec<GlobMatcher>),
+    Exclude(GlobMatcher),
+    Filter(Arc<Keep>),
+    /// A pattern that cannot be read: [`LoadOptions::apply`] reports it.
+    Faulty(String),
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Strip(prefix) => write!(f, "strip_prefix({prefix:?})"),
+            Step::Add(prefix) => write!(f, "add_prefix({prefix:?})"),
+            Step::Rename(pattern, with) => write!(f, "rename({:?}, {with:?})", pattern.as_str()),
+            Step::Subtree(path) => write!(f, "subtree({path:?})"),
+            Step::Include(globs) => {
+                write!(f, "include({:?})", globs.iter().map(|g| g.glob().glob()).collect::<Vec<_>>())
+            }
+            Step::Exclude(glob) => write!(f, "exclude({:?})", glob.glob().glob()),
+            Step::Filter(_) => f.write_str("filter(..)"),
+            Step::Faulty(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl Default for LoadOptions {
+    /// [`LoadOptions::strict`], as in PyTorch.
+    fn default() -> Self {
+        LoadOptions::strict()
+    }
+}
+
+impl LoadOptions {
+    /// Every key must be found in both, as `load_state_dict(..., strict=True)` asks.
+    #[must_use]
+    pub fn strict() -> Self {
+        LoadOptions { strict: true, steps: Vec::new() }
+    }
+
+    /// Keys that only one of them has are reported and left, as with `strict=False`. A tensor of another shape stays an
+    /// error, as in PyTorch; leave it out with [`LoadOptions::exclude`].
+    #[must_use]
+    pub fn lenient() -> Self {
+        LoadOptions { strict: false, steps: Vec::new() }
+    }
+
+    /// Whether every key must be found in both.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    fn step(mut self, step: Step) -> Self {
+        self.steps.push(step);
+        self
+    }
+
+    /// Takes `prefix` (with its dot: `module.`) off the keys that begin with it; others stay as they are. Prefixes that
+    /// wrap each other are stripped one call after the other, the outermost first.
+    #[must_use]
+    pub fn strip_prefix(self, prefix: impl Into<String>) -> Self {
+        self.step(Step::Strip(prefix.into()))
+    }
+
+    /// Puts `prefix` (with its dot: `backbone.`) before every key.
+    #[must_use]
+    pub fn add_prefix(self, prefix: impl Into<String>) -> Self {
+        self.step(Step::Add(prefix.into()))
+    }
+
+    /// Replaces what a regular expression finds in a key, as Python's `re.sub` does: every match; `$1` or `${name}` in
+    /// `with` stand for groups.
+    #[must_use]
+    pub fn rename(self, pattern: &str, with: impl Into<String>) -> Self {
+        match Regex::new(pattern) {
+            Ok(pattern) => self.step(Step::Rename(pattern, with.into())),
+            Err(error) => self.step(Step::Faulty(format!("rename({pattern:?}): {error}"))),
+        }
+    }
+
+    /// Keeps only what is under a module's path (`backbone`), and takes that path off.
+    ///
+    /// [`LoadOptions::apply`] fails if nothing is under it.
+    #[must_use]
+    pub fn subtree(self, path: impl Into<String>) -> Self {
+        let mut path = path.into();
+        if !path.is_empty() && !path.ends_with('.') {
+            path.push('.');
+        }
+        self.step(Step::Subtree(path))
+    }
+
+    /// Keeps only the keys that match a glob; of several `include` in a row, any. `*` stands for any text (dots too), `?` for
+    /// one character, `[ab]` for one of these, `{a,b}` for either.
+    #[must_use]
+    pub fn include(mut self, glob: &str) -> Self {
+        match (matcher(glob), self.steps.last_mut()) {
+            (Ok(glob), Some(Step::Include(globs))) => globs.push(glob),
+            (Ok(glob), _) => self.steps.push(Step::Include(vec![glob])),
+            (Err(reason), _) => self.steps.push(Step::Faulty(reason)),
+        }
+        self
+    }
+
+    /// Leaves out the keys that match a glob, spelled as for [`LoadOptions::include`].
+    #[must_use]
+    pub fn exclude(self, glob: &str) -> Self {
+        match matcher(glob) {
+            Ok(glob) => self.step(Step::Exclude(glob)),
+            Err(reason) => self.step(Step::Faulty(reason)),
+        }
+    }
+
+    /// Keeps only the entries for which `keep` answers true.
+    ///
+    /// ```
+    /// # use rekindle_recorder::keys::LoadOptions;
+    /// # let model_has = |_: &str| true;
+    /// // {k: v for k, v in state_dict.items() if k in model}
+    /// let options = LoadOptions::lenient().filter(move |name, _| model_has(name));
+    /// ```
+    #[must_use]
+    pub fn filter(self, keep: impl Fn(&str, &Value) -> bool + Send + Sync + 'static) -> Self {
+        self.step(Step::Filter(Arc::new(keep)))
+    }
+
+    /// The state dict as it is to be loaded: the same tensors under the keys that the steps give them. The versions in
+    /// `_metadata` follow their modules.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when two keys become one (both are named), a pattern cannot be read, or a subtree is empty.
+    pub fn apply(&self, state_dict: &StateDict) -> Result<StateDict> {
+        if self.steps.is_empty() {
+            return Ok(state_dict.clone());
+        }
+        if let Some(reason) = self.steps.iter().find_map(|step| match step {
+            Step::Faulty(reason) => Some(reason),
+            _ => None,
+        }) {
+            return Err(ErrorKind::Invalid(reason.clone()).into());
+        }
+        // New key -> (old key, value).
+        let mut mapped: IndexMap<String, (&str, &Value)> = IndexMap::new();
+        for (old, value) in state_dict.values() {
+            let Some(new) = self.map(old, value) else { continue };
+            if let Some((other, _)) = mapped.get(&new) {
+                let reason = format!("'{other}' and '{old}' would both become '{new}'; exclude one of them");
+                return Err(ErrorKind::Invalid(reason).into());
+            }
+            mapped.insert(new, (old, value));
+        }
+        if mapped.is_empty() && !state_dict.is_empty() {
+            self.complain_of_empty_subtree(state_dict)?;
+        }
+        let mut result: StateDict = mapped.into_iter().map(|(new, (_, value))| (new, value.clone())).collect();
+        if let Some(metadata) = state_dict.metadata().and_then(Value::as_dict) {
+            result.set_metadata(self.map_metadata(metadata));
+        }
+        Ok(result)
+    }
+
+    /// The key that an entry gets; `None` if it is left out.
+    fn map(&self, key: &str, value: &Value) -> Option<String> {
+        let mut key = key.to_owned();
+        for step in &self.steps {
+            key = step.map_name(&key)?;
+            let kept = match step {
+                Step::Include(globs) => globs.iter().any(|glob| glob.is_match(&key)),
+                Step::Exclude(glob) => !glob.is_match(&key),
+                Step::Filter(keep) => keep(&key, value),
+                _ => true,
+            };
+            if !kept {
+                return None;
+            }
+        }
+        Some(key)
+    }
+
+    /// Module paths are keys without their last part: with a dot at the end they are mapped as the keys are.
+    fn map_metadata(&self, metadata: &Dict) -> Dict {
+        let result = Dict::ordered();
+        for (path, version) in metadata.entries() {
+            let Some(path) = path.as_str() else { continue };
+            let before = if path.is_empty() { String::new() } else { format!("{path}.") };
+            let Some(after) = self.steps.iter().try_fold(before, |path, step| step.map_name(&path)) else { continue };
+            // The wrapper that was stripped leaves its own path; what it wrapped comes after it, and stays.
+            result.insert(after.strip_suffix('.').unwrap_or(&after), version);
+        }
+        result
+    }
+
+    fn complain_of_empty_subtree(&self, state_dict: &StateDict) -> Result<()> {
+        let Some(Step::Subtree(path)) = self.steps.iter().find(|step| matches!(step, Step::Subtree(_))) else {
+            return Ok(());
+        };
+        let mut tops: Vec<&str> = state_dict.keys().filter_map(|key| key.split_once('.').map(|(top, _)| top)).collect();
+        tops.dedup();
+        let advice = match &*tops {
+            [] => String::new(),
+            tops => format!("; there are {}", crate::walk::list_names(tops)),
+        };
+        Err(Error::from(ErrorKind::MissingKey { key: path.trim_end_matches('.').to_owned(), advice }))
+    }
+}
+
+impl Step {
+    /// The name that this step gives a key; `None` if it is not in the subtree.
+    fn map_name(&self, name: &str) -> Option<String> {
+        Some(match self {
+            Step::Strip(prefix) => name.strip_prefix(&**prefix).unwrap_or(name).to_owned(),
+            Step::Add(prefix) => format!("{prefix}{name}"),
+            Step::Rename(pattern, with) => pattern.replace_all(name, &**with).into_owned(),
+            Step::Subtree(path) => name.strip_prefix(&**path)?.to_owned(),
+            Step::Include(_) | Step::Exclude(_) | Step::Filter(_) | Step::Faulty(_) => name.to_owned(),
+        })
+    }
+}
+
+fn matcher(glob: &str) -> Result<GlobMatcher, String> {
+    let built = GlobBuilder::new(glob).literal_separator(false).backslash_escape(true).build();
+    built.map(|glob| glob.compile_matcher()).map_err(|error| format!("the pattern {glob:?}: {}", error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Tensor;
+
+    fn state_dict(names: &[&str]) -> StateDict {
+        names.iter().map(|&name| (name, Tensor::scalar(0.0_f32))).collect()
+    }
+
+    fn mapped(options: &LoadOptions, names: &[&str]) -> Vec<String> {
+        options.apply(&state_dict(names)).unwrap().keys().map(ToOwned::to_owned).collect()
+    }
+
+    #[test]
+    fn steps_take_effect_in_their_order() {
+        let options = LoadOptions::strict().strip_prefix("module.").strip_prefix("_orig_mod.").add_prefix("net.");
+        assert_eq!(mapped(&options, &["module._orig_mod.a", "_orig_mod.b", "c"]), ["net.a", "net.b", "net.c"]);
+        let options = LoadOptions::strict().strip_prefix("_orig_mod.").strip_prefix("module.");
+        assert_eq!(mapped(&options, &["module._orig_mod.a"]), ["_orig_mod.a"]);
+        let options = LoadOptions::strict().rename(r"^layers\.(\d+)\.", "blocks.$1.").rename("gamma$", "weight");
+        assert_eq!(mapped(&options, &["layers.10.norm.gamma"]), ["blocks.10.norm.weight"]);
+    }
+
+    #[test]
+    fn globs_choose_and_a_run_of_includes_is_a_choice() {
+        let names = ["conv1.weight", "conv1.bias", "layer1.0.conv1.weight", "fc.weight"];
+        let options = LoadOptions::lenient().include("conv?.*").include("fc.*").exclude("*.bias");
+        assert_eq!(mapped(&options, &names), ["conv1.weight", "fc.weight"]);
+        assert_eq!(mapped(&LoadOptions::lenient().exclude("*.weight"), &names), ["conv1.bias"]);
+        let options = LoadOptions::lenient().filter(|name, value| name.len() > 10 && value.as_tensor().is_some());
+        assert_eq!(mapped(&options, &names), ["conv1.weight", "layer1.0.conv1.weight"]);
+    }
+
+    #[test]
+    fn a_subtree_is_taken_out_and_an_empty_one_is_an_error() {
+        let names = ["backbone.a", "backbone.b.c", "head.d"];
+        assert_eq!(mapped(&LoadOptions::strict().subtree("backbone"), &names), ["a", "b.c"]);
+        let error = LoadOptions::strict().subtree("back").apply(&state_dict(&names)).unwrap_err();
+        assert_eq!(error.to_string(), "there is no 'back'; there are 'backbone', 'head'");
+    }
+
+    #[test]
+    fn a_collision_names_both_keys() {
+        let error =
+            LoadOptions::strict().strip_prefix("module.").apply(&state_dict(&["fc.w", "module.fc.w"])).unwrap_err();
+        assert_eq!(error.to_string(), "'fc.w' and 'module.fc.w' would both become 'fc.w'; exclude one of them");
+    }
+
+    #[test]
+    fn versions_follow_their_modules() {
+        let versions = |names: &[&str]| -> Dict {
+            names.iter().zip(1..).map(|(&name, n)| (name, Dict::from_iter([("version", n)]))).collect()
+        };
+        let mut state_dict = state_dict(&["module.bn.weight"]);
+        state_dict.set_metadata(versions(&["", "module", "module.bn"]));
+        let stripped = LoadOptions::strict().strip_prefix("module.").apply(&state_dict).unwrap();
+        assert_eq!((stripped.version(""), stripped.version("bn")), (Some(2), Some(3)));
+        let renamed = LoadOptions::strict().rename(r"\bbn\.", "norm.").add_prefix("net.").apply(&state_dict).unwrap();
+        assert_eq!((renamed.version("net"), renamed.version("net.module.norm")), (Some(1), Some(3)));
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_read_is_reported_when_it_is_used() {
+        let error = LoadOptions::strict().rename("(", "x").apply(&state_dict(&["a"])).unwrap_err();
+        assert!(error.to_string().contains("unclosed group"), "{error}");
+        assert!(LoadOptions::strict().include("[").apply(&state_dict(&["a"])).is_err());
+    }
+}

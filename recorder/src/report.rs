@@ -1,8 +1,22 @@
-//! `LoadReport`: which keys of a state dict went into a model, which did not, and why.
+//! `LoadReport`: which keys of a state dict went into a model, which did not, and what to do about it.
 
 use std::fmt;
 
-/// What loading a state dict into a model did, key by key. `Display` prints the table that mmcv's users know.
+use crate::{DType, ErrorKind, Result};
+
+/// What loading a state dict into a model did, key by key. `Display` prints one sentence and, below it, the table that
+/// users of mmcv know.
+///
+/// ```
+/// # use rekindle_recorder::LoadReport;
+/// let mut report = LoadReport::default();
+/// report.missing = vec!["fc.weight".to_owned(), "fc.bias".to_owned()];
+/// report.unexpected = vec!["module.fc.weight".to_owned(), "module.fc.bias".to_owned()];
+/// report.advise();
+/// let text = report.to_string();
+/// assert!(text.starts_with("the state dict does not match the model: 2 keys missing, 2 unexpected"));
+/// assert!(text.contains(r#"add strip_prefix("module.")"#));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
@@ -12,9 +26,377 @@ pub struct LoadReport {
     pub missing: Vec<String>,
     /// Keys of the state dict that the model lacks.
     pub unexpected: Vec<String>,
+    /// Keys that both have, with another shape.
+    pub mismatched: Vec<ShapeMismatch>,
+    /// Keys that were loaded into another element type.
+    pub cast: Vec<Cast>,
+    /// What may help, a sentence each: see [`LoadReport::advise`].
+    pub hints: Vec<String>,
 }
+
+/// A tensor whose shape is not the model's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShapeMismatch {
+    /// The key.
+    pub key: String,
+    /// The model's shape.
+    pub expected: Vec<usize>,
+    /// The state dict's shape.
+    pub found: Vec<usize>,
+}
+
+impl ShapeMismatch {
+    /// This key, with the model's shape and the state dict's.
+    #[must_use]
+    pub fn new(key: impl Into<String>, expected: &[usize], found: &[usize]) -> Self {
+        ShapeMismatch { key: key.into(), expected: expected.to_vec(), found: found.to_vec() }
+    }
+}
+
+/// A tensor that was converted to the model's element type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cast {
+    /// The key.
+    pub key: String,
+    /// The state dict's element type.
+    pub from: DType,
+    /// The model's element type.
+    pub to: DType,
+}
+
+impl Cast {
+    /// This key, converted so.
+    #[must_use]
+    pub fn new(key: impl Into<String>, from: DType, to: DType) -> Self {
+        Cast { key: key.into(), from, to }
+    }
+}
+
+/// Prefixes that wrappers put before every key, with the wrapper.
+const WRAPPERS: [(&str, &str); 4] = [
+    ("module.", "DistributedDataParallel and DataParallel write it"),
+    ("_orig_mod.", "torch.compile writes it"),
+    ("model.", "a wrapper's attribute"),
+    ("net.", "a wrapper's attribute"),
+];
+
+/// Suggestions cost a comparison with every key, so only the first missing keys get one.
+const SUGGESTIONS: usize = 50;
+
+/// The counter of batches that `BatchNorm` keeps since PyTorch 0.4.1; older state dicts lack it, and nothing depends on it
+/// unless `momentum` is `None`.
+const COUNTER: &str = "num_batches_tracked";
+
+fn is_counter(key: &str) -> bool {
+    key.strip_suffix(COUNTER).is_some_and(|layer| layer.is_empty() || layer.ends_with('.'))
+}
+
+impl LoadReport {
+    /// Whether every key of each was found in the other, with the same shape. Conversions of the element type do not count.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+    }
+
+    /// Whether a strict load accepts it: it is exact, or no more than `num_batches_tracked` of some layers is missing or left
+    /// over.
+    #[must_use]
+    pub fn is_loadable_strictly(&self) -> bool {
+        self.mismatched.is_empty() && self.missing.iter().chain(&self.unexpected).all(|key| is_counter(key))
+    }
+
+    /// The report itself where a load may go on, with [`LoadReport::hints`] filled in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] with the report, when `strict` and not [`LoadReport::is_loadable_strictly`]. Also when not
+    /// `strict` but a shape differs: as in PyTorch, leniency is for keys alone.
+    pub fn into_result(mut self, strict: bool) -> Result<Self> {
+        self.advise();
+        let accepted = if strict { self.is_loadable_strictly() } else { self.mismatched.is_empty() };
+        if accepted { Ok(self) } else { Err(ErrorKind::Mismatch(Box::new(self)).into()) }
+    }
+
+    /// Writes [`LoadReport::hints`]: a prefix that all keys have too much or too little, shapes that are transposed, layers
+    /// of another size.
+    pub fn advise(&mut self) {
+        self.hints.clear();
+        self.hints.extend(self.prefix_hint());
+        let swapped = |m: &&ShapeMismatch| m.expected.len() > 1 && m.expected.iter().eq(m.found.iter().rev());
+        let transposed = self.mismatched.iter().filter(swapped).filter(|m| m.expected != m.found).count();
+        if transposed > 0 {
+            self.hints.push(format!(
+                "{} transposed: the state dict may come from a framework that stores weights the other way round",
+                count(transposed, "shape is", "shapes are")
+            ));
+        }
+        if let [only, rest @ ..] = &*self.mismatched
+            && !self.loaded.is_empty()
+            && let Some((layer, _)) = only.key.rsplit_once('.')
+            && rest.iter().all(|m| m.key.rsplit_once('.').is_some_and(|(other, _)| other == layer))
+        {
+            self.hints.push(format!(
+                "only '{layer}' is of another shape: to keep the model's own, load with \
+                 LoadOptions::lenient().exclude(\"{layer}.*\")"
+            ));
+        }
+    }
+
+    fn prefix_hint(&self) -> Option<String> {
+        let (missing, unexpected) = (&self.missing, &self.unexpected);
+        let first = unexpected.iter().find(|key| !is_counter(key))?;
+        // What, put before the model's keys, gives the state dict's; and the other way round.
+        let matches = |prefix: &str, longer: &[String], shorter: &[String]| {
+            let shorter: std::collections::HashSet<_> = shorter.iter().map(String::as_str).collect();
+            longer.iter().filter(|key| key.strip_prefix(prefix).is_some_and(|rest| shorter.contains(rest))).count()
+        };
+        let candidate = |longer: &str, shorter: &[String]| {
+            let ends = |key: &&String| longer.len() > key.len() && longer.ends_with(&format!(".{key}"));
+            shorter
+                .iter()
+                .filter(ends)
+                .max_by_key(|key| key.len())
+                .map(|key| longer[..longer.len() - key.len()].to_owned())
+        };
+        if let Some(prefix) = candidate(first, missing)
+            && matches(&prefix, unexpected, missing) * 2 > unexpected.len()
+        {
+            return Some(too_much(&prefix, unexpected));
+        }
+        if let Some(prefix) = missing.iter().find(|key| !is_counter(key)).and_then(|key| candidate(key, unexpected))
+            && matches(&prefix, missing, unexpected) * 2 > missing.len()
+        {
+            return Some(format!("the model's keys begin with `{prefix}`: add add_prefix(\"{prefix}\")"));
+        }
+        let wrapped = |(prefix, _): &&(&str, &str)| unexpected.iter().all(|key| key.starts_with(prefix));
+        let model_has_it = |prefix: &str| missing.iter().any(|key| key.starts_with(prefix));
+        let (prefix, _) = WRAPPERS.iter().find(wrapped).filter(|_| self.loaded.is_empty())?;
+        (!missing.is_empty() && !model_has_it(prefix)).then(|| too_much(prefix, unexpected))
+    }
+}
+
+fn too_much(prefix: &str, unexpected: &[String]) -> String {
+    let all = if unexpected.iter().all(|key| key.starts_with(prefix)) { "all keys" } else { "most keys" };
+    let why = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == prefix);
+    let why = why.map_or_else(String::new, |(_, why)| format!(" ({why})"));
+    format!("{all} begin with `{prefix}`{why}: add strip_prefix(\"{prefix}\")")
+}
+
+/// `1 key`, `2 keys`.
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
 impl fmt::Display for LoadReport {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Ok(())
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sentence(f)?;
+        self.table(f)?;
+        let lists = [
+            ("missing (the model has them, the state dict does not)", &self.missing, &self.unexpected),
+            ("unexpected (the state dict has them, the model does not)", &self.unexpected, &self.missing),
+        ];
+        for (i, (title, keys, others)) in lists.into_iter().enumerate() {
+            if keys.is_empty() {
+                continue;
+            }
+            write!(f, "\n{title}:")?;
+            for (n, key) in keys.iter().enumerate() {
+                let near = (i == 0 && n < SUGGESTIONS).then(|| nearest(key, others.iter().map(String::as_str)));
+                match near.flatten() {
+                    Some(near) => write!(f, "\n  {key} (did you mean '{near}'?)")?,
+                    None => write!(f, "\n  {key}")?,
+                }
+            }
+        }
+        for (from, to, n) in self.casts() {
+            write!(f, "\nconverted: {} from {from} to {to}", count(n, "tensor", "tensors"))?;
+        }
+        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+impl LoadReport {
+    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = self.loaded.len();
+        if self.is_exact() {
+            return write!(f, "the state dict matches the model: {} loaded", count(loaded, "key", "keys"));
+        }
+        let missing = self.missing.len();
+        let parts = [
+            (missing, if missing == 1 { "key missing" } else { "keys missing" }),
+            (self.unexpected.len(), "unexpected"),
+            (self.mismatched.len(), "of another shape"),
+        ];
+        let parts: Vec<_> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if self.is_loadable_strictly() {
+            return write!(
+                f,
+                "the state dict matches the model but for {COUNTER}: {} loaded, {}",
+                count(loaded, "key", "keys"),
+                parts.join(", ")
+            );
+        }
+        write!(f, "the state dict does not match the model: {}", parts.join(", "))
+    }
+
+    /// The keys of another shape.
+    fn table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.mismatched.is_empty() {
+            return Ok(());
+        }
+        let heading = ["key", "expected shape", "loaded shape"].map(ToOwned::to_owned);
+        let cells = |m: &ShapeMismatch| [m.key.clone(), format!("{:?}", m.expected), format!("{:?}", m.found)];
+        let rows: Vec<_> = std::iter::once(heading).chain(self.mismatched.iter().map(cells)).collect();
+        let [a, b, c] = [0, 1, 2].map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+        let line = format!("+{:-<1$}+{2:-<3$}+{4:-<5$}+", "", a + 2, "", b + 2, "", c + 2);
+        write!(f, "\n{line}")?;
+        for (i, [key, expected, found]) in rows.iter().enumerate() {
+            write!(f, "\n| {key:a$} | {expected:b$} | {found:c$} |")?;
+            if i == 0 {
+                write!(f, "\n{line}")?;
+            }
+        }
+        write!(f, "\n{line}")
+    }
+
+    /// How many tensors were converted from which type to which, as first seen.
+    fn casts(&self) -> Vec<(DType, DType, usize)> {
+        let mut kinds = indexmap::IndexMap::new();
+        for cast in &self.cast {
+            *kinds.entry((cast.from, cast.to)).or_insert(0) += 1;
+        }
+        kinds.into_iter().map(|((from, to), n)| (from, to, n)).collect()
+    }
+}
+
+/// The name among `candidates` that was probably meant: one that holds the other between dots, one a few letters away, or
+/// one that ends in the same two parts or more.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let best = candidates.filter(|candidate| *candidate != name).filter_map(|candidate| {
+        let (long, short) = if candidate.len() > name.len() { (candidate, name) } else { (name, candidate) };
+        if !short.is_empty() && long.strip_suffix(short).is_some_and(|rest| rest.ends_with('.')) {
+            return Some((0, long.len() - short.len(), candidate));
+        }
+        let allowed = (name.chars().count() / 3).clamp(1, 6);
+        if let Some(distance) = distance(name, candidate, allowed) {
+            return Some((1, distance, candidate));
+        }
+        let shared = name.rsplit('.').zip(candidate.rsplit('.')).take_while(|(a, b)| a == b).count();
+        (shared >= 2).then(|| (2, usize::MAX - shared, candidate))
+    });
+    best.min_by_key(|(kind, distance, _)| (*kind, *distance)).map(|(.., candidate)| candidate)
+}
+
+/// The number of letters to insert, delete, change or swap with a neighbour between two names, where it is at most `limit`.
+fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > limit || a.len().max(b.len()) > 1000 {
+        return None;
+    }
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let changed = last[j] + usize::from(x != y);
+            let mut least = changed.min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
+                least = least.min(before[j - 1] + 1);
+            }
+            row.push(least);
+        }
+        if row.iter().all(|&n| n > limit) {
+            return None;
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().filter(|&n| n <= limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_table_shows_key_expected_and_loaded_shape() {
+        let report = LoadReport {
+            loaded: keys(&["conv1.weight"]),
+            mismatched: vec![
+                ShapeMismatch::new("fc.weight", &[10, 512], &[1000, 512]),
+                ShapeMismatch::new("fc.bias", &[10], &[1000]),
+            ],
+            ..LoadReport::default()
+        };
+        let text = report.into_result(false).unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "the state dict does not match the model: 2 of another shape\n\
+             +-----------+----------------+--------------+\n\
+             | key       | expected shape | loaded shape |\n\
+             +-----------+----------------+--------------+\n\
+             | fc.weight | [10, 512]      | [1000, 512]  |\n\
+             | fc.bias   | [10]           | [1000]       |\n\
+             +-----------+----------------+--------------+\n\
+             hint: only 'fc' is of another shape: to keep the model's own, load with \
+             LoadOptions::lenient().exclude(\"fc.*\")"
+        );
+    }
+
+    #[test]
+    fn a_missing_batch_counter_alone_is_no_failure() {
+        let report = LoadReport {
+            loaded: keys(&["bn.weight"]),
+            missing: keys(&["bn.num_batches_tracked", "num_batches_tracked"]),
+            ..LoadReport::default()
+        };
+        assert!(!report.is_exact());
+        assert!(report.is_loadable_strictly());
+        let also = LoadReport { missing: keys(&["bn.num_batches_tracked", "bn.bias"]), ..LoadReport::default() };
+        assert!(also.into_result(true).is_err());
+        let report = report.into_result(true).unwrap();
+        assert!(report.to_string().starts_with("the state dict matches the model but for num_batches_tracked: 1 key"));
+    }
+
+    #[test]
+    fn a_prefix_too_much_or_too_little_is_named() {
+        let hint = |missing: &[&str], unexpected: &[&str]| {
+            let mut report =
+                LoadReport { missing: keys(missing), unexpected: keys(unexpected), ..LoadReport::default() };
+            report.advise();
+            report.hints.join("\n")
+        };
+        assert_eq!(
+            hint(&["a.weight", "a.bias"], &["_orig_mod.a.weight", "_orig_mod.a.bias"]),
+            "all keys begin with `_orig_mod.` (torch.compile writes it): add strip_prefix(\"_orig_mod.\")"
+        );
+        assert_eq!(
+            hint(&["0.w", "1.w"], &["module.model.0.w", "module.model.1.w", "module.head.w"]),
+            "most keys begin with `module.model.`: add strip_prefix(\"module.model.\")"
+        );
+        assert_eq!(
+            hint(&["backbone.a.w", "backbone.b.w"], &["a.w", "b.w"]),
+            "the model's keys begin with `backbone.`: add add_prefix(\"backbone.\")"
+        );
+        assert!(hint(&["x"], &["net.y", "net.z"]).contains("strip_prefix(\"net.\")"));
+        assert_eq!(hint(&["net.x"], &["net.y", "net.z"]), "");
+        assert_eq!(hint(&["a"], &["b"]), "");
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_that_was_meant() {
+        let near = |name, names: &[&'static str]| nearest(name, names.iter().copied());
+        assert_eq!(near("epcoh", &["loss", "epoch", "step"]), Some("epoch"));
+        assert_eq!(near("conv1.weight", &["module.conv1.weight", "conv2.weight"]), Some("module.conv1.weight"));
+        assert_eq!(
+            near("body.0.conv.weight", &["encoder_block.0.conv.weight", "x"]),
+            Some("encoder_block.0.conv.weight")
+        );
+        assert_eq!(near("weight", &["bias", "running_mean"]), None);
+        assert_eq!(near("a", &["a"]), None);
     }
 }

@@ -30,6 +30,11 @@ pub trait Source: Send + Sync {
     /// When the file cannot be read, or its bytes are not those that were written.
     fn read(&self) -> Result<Bytes>;
 
+    /// What the container calls this storage, such as the key `17` of record `data/17`.
+    fn name(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether [`Source::read`] makes a new copy in memory each time (a compressed record does, a mapped file does not).
     /// Such bytes are not kept after use.
     fn copies(&self) -> bool {
@@ -89,6 +94,15 @@ impl Storage {
     #[must_use]
     pub fn location(&self) -> &str {
         &self.0.location
+    }
+
+    /// What its container calls it, such as the key `17` of record `data/17`; `None` for a storage made in memory.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.0.bytes {
+            Place::Memory(_) => None,
+            Place::Lazy { source, .. } => source.name(),
+        }
     }
 
     /// How many bytes it holds.

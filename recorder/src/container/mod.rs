@@ -1,27 +1,275 @@
-//! Containers.
-use crate::checkpoint::OpenOptions;
+//! The files and folders that hold checkpoints. Each format is a module with `detect`, `read` and `write`; what a file is
+//! told by its content, never by its extension.
+
+mod content;
+pub mod hf;
+mod named;
+pub mod numpy;
+pub mod safetensors;
+pub mod zip;
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use crate::pickle::{self, KeepIds};
+use crate::source::FileBytes;
 use crate::value::Global;
-use crate::{Result, Value};
-/// x
+use crate::{Error, ErrorKind, Result, Value};
+
+/// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Container {
-    /// x
+    /// What `torch.save` writes since PyTorch 1.6.
     Zip,
+    /// The stream of pickles that `torch.save` wrote before 1.6, and still writes with
+    /// `_use_new_zipfile_serialization=False`.
+    Legacy,
+    /// The tar archive of PyTorch 0.1.
+    Tar,
+    /// What `torch.jit.save` writes.
+    TorchScript,
+    /// What `torch.export.save` writes (`.pt2`).
+    Pt2,
+    /// A folder of `torch.distributed.checkpoint`.
+    Dcp,
+    /// Shards with an index, as Hugging Face publishes large models.
+    Hf,
+    /// A `.safetensors` file.
+    Safetensors,
+    /// A `.bpk` file of Burn 0.20 and later.
+    Burnpack,
+    /// A record of Burn up to 0.21 (`.mpk`, `.json`, `.bin`).
+    BurnRecord,
+    /// NumPy's `.npy` and `.npz`.
+    Numpy,
+    /// A pickle by itself.
+    Pickle,
 }
-/// x
+
+impl Container {
+    /// All formats with their names.
+    pub const NAMES: [(Container, &'static str); 12] = [
+        (Container::Zip, "zip"),
+        (Container::Legacy, "legacy"),
+        (Container::Tar, "tar"),
+        (Container::TorchScript, "torchscript"),
+        (Container::Pt2, "pt2"),
+        (Container::Dcp, "dcp"),
+        (Container::Hf, "hf"),
+        (Container::Safetensors, "safetensors"),
+        (Container::Burnpack, "burnpack"),
+        (Container::BurnRecord, "burn-record"),
+        (Container::Numpy, "numpy"),
+        (Container::Pickle, "pickle"),
+    ];
+
+    /// Its name, such as `zip`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize].1
+    }
+}
+
+impl fmt::Display for Container {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Container {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(container, _)| *container).ok_or_else(|| {
+            let names: Vec<&str> = Self::NAMES.iter().map(|(_, name)| *name).collect();
+            ErrorKind::Invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
+                .into()
+        })
+    }
+}
+
+/// A checkpoint as it was read.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Opened {
-    /// x
+    /// The format it was in.
     pub container: Container,
-    /// x
+    /// What it holds.
     pub value: Value,
-    /// x
+    /// Every class or function that its pickles name, each once, as first seen.
     pub globals: Vec<Global>,
-    /// x
+    /// Its size: of the file, or of all files of the folder.
     pub bytes: u64,
 }
-/// x
-pub fn open(_path: &std::path::Path, _options: &OpenOptions) -> Result<Opened> {
-    Err(crate::Error::unsupported("x"))
+
+/// A format that is one file: how it is told, and how it is read where it can be.
+struct Format {
+    container: Container,
+    name: &'static str,
+    detect: fn(&FileBytes) -> bool,
+    read: Option<fn(&FileBytes, &OpenOptions) -> Result<Opened>>,
+}
+
+/// The first that fits is taken. Binary signatures come before the formats that are text.
+const FORMATS: &[Format] = &[
+    Format { container: Container::Zip, name: "a zip archive", detect: zip::detect, read: Some(zip::read) },
+    Format {
+        container: Container::Legacy,
+        name: "a file of torch.save before PyTorch 1.6",
+        detect: content::is_legacy,
+        read: None,
+    },
+    Format {
+        container: Container::Tar,
+        name: "a tar archive of PyTorch 0.1",
+        detect: content::is_torch_tar,
+        read: None,
+    },
+    Format { container: Container::Burnpack, name: "a burnpack file", detect: content::is_burnpack, read: None },
+    Format {
+        container: Container::Numpy,
+        name: "a NumPy array (.npy)",
+        detect: numpy::detect,
+        read: Some(numpy::read),
+    },
+    Format {
+        container: Container::Safetensors,
+        name: "a safetensors file",
+        detect: safetensors::detect,
+        read: Some(safetensors::read),
+    },
+    Format { container: Container::BurnRecord, name: "a record of Burn", detect: content::is_burn_record, read: None },
+    Format { container: Container::Hf, name: "an index of shards", detect: hf::detect, read: Some(hf::read_index) },
+    Format { container: Container::Pickle, name: "a pickle", detect: content::is_pickle, read: Some(read_pickle) },
+];
+
+/// A format that is a folder, told by the names in it.
+struct FolderFormat {
+    container: Container,
+    name: &'static str,
+    has: fn(&str) -> bool,
+    read: Option<fn(&Path, &OpenOptions) -> Result<Opened>>,
+}
+
+const FOLDERS: &[FolderFormat] = &[
+    FolderFormat {
+        container: Container::Dcp,
+        name: "a torch.distributed.checkpoint folder",
+        has: |name| name == ".metadata",
+        read: None,
+    },
+    FolderFormat {
+        container: Container::Hf,
+        name: "a folder of Hugging Face's",
+        has: hf::detect_name,
+        read: Some(hf::read),
+    },
+];
+
+/// Opens a checkpoint, whatever its format. Tensor bytes are not touched.
+///
+/// # Errors
+/// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Unsupported`] when it is of one that
+/// cannot be read, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    let opened = if path.is_dir() {
+        open_folder(path, options)
+    } else {
+        FileBytes::open(path).and_then(|f| open_file(&f, options))
+    };
+    opened.map_err(|error| error.in_file(path))
+}
+
+/// Writes a checkpoint in a format.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
+pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let saved = match container {
+        Container::Zip => zip::write(root, path, options),
+        Container::Hf => hf::write(root, path, options),
+        Container::Safetensors => safetensors::write(root, path, options),
+        Container::Numpy => numpy::write(root, path, options),
+        other => Err(Error::unsupported(format!("writing the format '{other}'"))),
+    };
+    saved.map_err(|error| error.in_file(path))
+}
+
+fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    let Some(format) = FORMATS.iter().find(|format| (format.detect)(file)) else {
+        return Err(Error::not_a_checkpoint(content::describe(file)));
+    };
+    match format.read {
+        Some(read) => read(file, options),
+        None => Err(unsupported(format.container, format.name)),
+    }
+}
+
+/// Opens a checkpoint that lies whole inside another file. It is no zip archive again.
+fn open_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    if zip::detect(file) {
+        return Err(Error::not_a_checkpoint("it is a zip archive in a zip archive"));
+    }
+    if hf::detect(file) {
+        return Err(Error::not_a_checkpoint("it is an index of shards in a zip archive; unpack it beside them"));
+    }
+    open_file(file, options)
+}
+
+fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    let failed = |source| Error::io("cannot list the folder", source);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    let Some(format) = FOLDERS.iter().find(|format| names.iter().any(|name| (format.has)(name))) else {
+        let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
+                      Face's (model.safetensors, *.index.json); name a file in it";
+        return Err(Error::not_a_checkpoint(reason));
+    };
+    match format.read {
+        Some(read) => read(path, options),
+        None => Err(unsupported(format.container, format.name)),
+    }
+}
+
+fn unsupported(container: Container, name: &str) -> Error {
+    Error::unsupported(format!("reading {name} (format '{container}')"))
+}
+
+/// Reads a pickle that is the whole file.
+fn read_pickle(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    let len = file.len() as u64;
+    if len > options.limits.pickle_bytes {
+        return Err(Error::limit(format!("a pickle of {len} bytes"), options.limits.pickle_bytes));
+    }
+    let unpickled = match pickle::read(file, "the pickle", &options.limits, &mut KeepIds) {
+        Ok(unpickled) => unpickled,
+        // Text that merely ends as an old pickle does.
+        Err(_) if !content::is_binary_pickle(file) => return Err(Error::not_a_checkpoint(content::describe(file))),
+        Err(error) => return Err(error),
+    };
+    if unpickled.end < file.trim_ascii_end().len() {
+        let advice = "; split it into files of one pickle each".to_owned();
+        let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
+        return Err(ErrorKind::Unsupported { what, advice }.into());
+    }
+    Ok(Opened { container: Container::Pickle, value: unpickled.value, globals: unpickled.globals, bytes: len })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_their_formats_and_back() {
+        for (container, name) in Container::NAMES {
+            assert_eq!(container.name(), name);
+            assert_eq!(name.parse::<Container>().unwrap(), container);
+        }
+        assert!("zap".parse::<Container>().unwrap_err().to_string().contains("zip, legacy"));
+    }
 }

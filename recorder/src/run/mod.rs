@@ -1,1 +1,267 @@
-//! Run.
+//! `RunState`: one shape for the checkpoints of every way to train. A [`Layout`] says where in a checkpoint each part is; reading
+//! gathers the parts, writing back puts them where they came from.
+//!
+//! - `layout.rs`: the layouts, told by the keys.
+//! - `spellings.rs`: the keys under which people save each part.
+//! - `place.rs`: places in a checkpoint, and copies with something else there.
+
+mod layout;
+mod place;
+mod spellings;
+
+use crate::checkpoint::Checkpoint;
+use crate::serde::scalar;
+use crate::state_dict::module;
+use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
+
+pub use layout::Layout;
+
+use layout::Places;
+use place::Place;
+use spellings::Role;
+
+/// What a training run needs to go on, whatever the layout of its checkpoint.
+///
+/// ```
+/// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::Checkpoint, run::{Layout, RunState}};
+/// # let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1], vec![0.5_f32])?)]);
+/// let root = Dict::new(); // {"epoch": 4, "model_state_dict": model, "seed": 1}
+/// root.insert("epoch", 4);
+/// root.insert("model_state_dict", model);
+/// root.insert("seed", 1);
+/// let checkpoint = Checkpoint::from(root);
+///
+/// let mut run = RunState::read(&checkpoint)?;
+/// assert_eq!((&run.layout, run.epoch), (&Layout::Tutorial, Some(4)));
+/// run.epoch = Some(5);
+/// let next = run.write_back(&checkpoint)?; // {"epoch": 5, "model_state_dict": model, "seed": 1}
+/// assert_eq!((next.get::<i64>("epoch")?, next.get::<i64>("seed")?), (5, 1));
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunState {
+    /// Where the parts are in the checkpoint.
+    pub layout: Layout,
+    /// The model's state dict; of several models, the first.
+    pub model: StateDict,
+    /// The other models by their keys, such as `modelB_state_dict`.
+    pub other_models: Vec<(String, StateDict)>,
+    /// The optimizers' state dicts, `{'state': ..., 'param_groups': ...}`, in the file's order.
+    pub optimizers: Vec<Value>,
+    /// The schedulers' state dicts, in the file's order.
+    pub schedulers: Vec<Value>,
+    /// The `GradScaler`'s state dict.
+    pub scaler: Option<Value>,
+    /// The averaged model, as the file keeps it.
+    pub ema: Option<Value>,
+    /// The state of PyTorch's CPU generator: `torch.get_rng_state()`, `uint8` of 5056.
+    pub rng: Option<Tensor>,
+    /// The epoch as the file says it: most programs save the one that they finished.
+    pub epoch: Option<i64>,
+    /// The number of optimizer steps.
+    pub step: Option<i64>,
+    /// The last loss: a number, or a tensor of no dimensions.
+    pub loss: Option<Value>,
+}
+
+impl Default for RunState {
+    /// An empty run, to be filled and made a checkpoint with [`RunState::to_checkpoint`].
+    fn default() -> Self {
+        RunState {
+            layout: Layout::Tutorial,
+            model: StateDict::new(),
+            other_models: Vec::new(),
+            optimizers: Vec::new(),
+            schedulers: Vec::new(),
+            scaler: None,
+            ema: None,
+            rng: None,
+            epoch: None,
+            step: None,
+            loss: None,
+        }
+    }
+}
+
+impl RunState {
+    /// Gathers the parts of a run from a checkpoint of any layout that is known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
+    pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        read(checkpoint.root()).map_err(|error| named(error, checkpoint))
+    }
+
+    /// A copy of the checkpoint that this run was read from, with the parts as they are now: the same keys in the same order
+    /// and spelling, each number in the type it had, everything else the same objects. The checkpoint itself stays as it is.
+    ///
+    /// A part that the checkpoint had no key for gets one at the end. A layout without room for it leaves it out: `bare` and
+    /// `whole-module` hold the model alone. A part that is `None` leaves what is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] for an unknown layout, [`ErrorKind::Invalid`] when the checkpoint holds another number of models,
+    /// optimizers or schedulers, or a number does not fit its type.
+    pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
+        let written = || {
+            let (layout, places) = layout::find(checkpoint.root())?;
+            self.written(checkpoint.root(), &layout, &places)
+        };
+        written().map(Checkpoint::from).map_err(|error| named(error, checkpoint))
+    }
+
+    /// A new checkpoint in the `tutorial` layout: `epoch`, `model_state_dict`, `optimizer_state_dict`, ... as far as they are
+    /// there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
+    /// of your own.
+    pub fn to_checkpoint(&self) -> Result<Checkpoint> {
+        self.written(&Dict::new().into(), &Layout::Tutorial, &Places::default()).map(Checkpoint::from)
+    }
+
+    fn written(&self, root: &Value, layout: &Layout, places: &Places) -> Result<Value> {
+        let mut root = root.clone();
+        for role in Role::ALL {
+            let parts = self.parts(role);
+            let there = places.of(role);
+            if !parts.is_empty() && !there.is_empty() && parts.len() != there.len() {
+                let reason = format!("the checkpoint holds {} {role} entries, the run {}", there.len(), parts.len());
+                return Err(ErrorKind::Invalid(reason).into());
+            }
+            if there.is_empty() && parts.len() > 1 && layout.is_open() {
+                let reason = format!("the checkpoint has no keys for {} {role} entries", parts.len());
+                return Err(ErrorKind::Invalid(reason).into());
+            }
+            for (i, part) in parts.iter().enumerate() {
+                match there.get(i) {
+                    Some(place) => {
+                        let old = place.value(&root).unwrap_or(Value::None);
+                        root = place.replaced(&root, part.like(&old, place)?)?;
+                    }
+                    None if layout.is_open() => {
+                        root = Place::key(role.new_key(&root)).replaced(&root, part.new_value())?;
+                    }
+                    None => {}
+                }
+            }
+        }
+        Ok(root)
+    }
+
+    fn parts(&self, role: Role) -> Vec<Part<'_>> {
+        let value = |value: &'_ Option<Value>| value.iter().cloned().map(Part::Value).collect();
+        let number = |number: Option<i64>| number.map(|n| Part::Number(Value::Int(n))).into_iter().collect();
+        match role {
+            Role::Model => {
+                let others = self.other_models.iter().map(|(_, model)| model);
+                std::iter::once(&self.model).chain(others).map(Part::Model).collect()
+            }
+            Role::Optimizer => self.optimizers.iter().cloned().map(Part::Value).collect(),
+            Role::Scheduler => self.schedulers.iter().cloned().map(Part::Value).collect(),
+            Role::Scaler => value(&self.scaler),
+            Role::Ema => value(&self.ema),
+            Role::Rng => self.rng.iter().map(|state| Part::Value(state.clone().into())).collect(),
+            Role::Epoch => number(self.epoch),
+            Role::Step => number(self.step),
+            Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),
+        }
+    }
+}
+
+fn named(error: Error, checkpoint: &Checkpoint) -> Error {
+    match checkpoint.path() {
+        Some(path) => error.in_file(path),
+        None => error,
+    }
+}
+
+fn read(root: &Value) -> Result<RunState> {
+    let (layout, places) = layout::find(root)?;
+    let mut run = RunState { layout, ..RunState::default() };
+    for (i, (place, value)) in places.values(root, Role::Model).enumerate() {
+        let model = StateDict::read(&value, &place.to_string())?;
+        match i {
+            0 => run.model = model,
+            _ => run.other_models.push((place.to_string(), model)),
+        }
+    }
+    let values = |role| places.values(root, role).map(|(_, value)| value);
+    run.optimizers = values(Role::Optimizer).collect();
+    run.schedulers = values(Role::Scheduler).collect();
+    run.scaler = values(Role::Scaler).next();
+    run.ema = values(Role::Ema).next();
+    run.rng = values(Role::Rng).find_map(|value| value.as_tensor().cloned());
+    run.epoch = values(Role::Epoch).next().as_ref().and_then(spellings::whole);
+    run.step = values(Role::Step).next().as_ref().and_then(spellings::whole);
+    run.loss = values(Role::Loss).next();
+    Ok(run)
+}
+
+/// A part of a run, to be written.
+enum Part<'a> {
+    Model(&'a StateDict),
+    Number(Value),
+    Value(Value),
+}
+
+impl Part<'_> {
+    fn new_value(&self) -> Value {
+        match self {
+            Part::Model(model) => model.to_value(),
+            Part::Number(value) | Part::Value(value) => value.clone(),
+        }
+    }
+
+    /// The value that goes where `old` is: `old` itself where nothing has changed.
+    fn like(&self, old: &Value, place: &Place) -> Result<Value> {
+        match self {
+            Part::Value(value) => Ok(value.clone()),
+            Part::Model(model) => model_like(model, old, place),
+            Part::Number(number) => number_like(number, old).ok_or_else(|| {
+                let reason = format!("{place} is {}, which cannot hold {number:?}", old.describe());
+                ErrorKind::Invalid(reason).into()
+            }),
+        }
+    }
+}
+
+/// A number in the type that another has.
+fn number_like(number: &Value, old: &Value) -> Option<Value> {
+    if number.id().is_some() && number.id() == old.id() {
+        return Some(old.clone());
+    }
+    let number = spellings::number(number)?;
+    let before = spellings::number(old);
+    let same = |a: &Value, b: &Value| match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        (a, b) => a.as_i64().is_some() && a.as_i64() == b.as_i64(),
+    };
+    if before.is_some_and(|before| same(&before, &number)) {
+        return Some(old.clone());
+    }
+    match old {
+        Value::Tensor(tensor) => scalar::tensor_like(tensor, &number).map(Into::into),
+        Value::Object(_) => scalar::numpy_like(old, &number),
+        Value::Float(_) => number.as_f64().map(Value::Float),
+        _ => Some(number),
+    }
+}
+
+/// A state dict in the shape that another has: the same kind of dict (or module), the order of its names, the prefix that a
+/// wrapper gave them, its `_metadata` where the new one has none.
+fn model_like(model: &StateDict, old: &Value, place: &Place) -> Result<Value> {
+    let before = StateDict::read(old, &place.to_string())?;
+    let model = model.spelled_like(&before);
+    let same = |(a, b): ((&str, &Value), (&str, &Value))| a.0 == b.0 && a.1.id().is_some() && a.1.id() == b.1.id();
+    if module::is_module(old) {
+        module::with_state_dict(old, &model)
+    } else if model.len() == before.len()
+        && model.values().zip(before.values()).all(same)
+        && model.has_attributes_of(&before)
+    {
+        Ok(old.clone())
+    } else {
+        Ok(model.to_value())
+    }
+}

@@ -1,0 +1,135 @@
+//! What a file is, told by its first bytes: the formats without a module of their own, and what else people hand us.
+
+use super::zip;
+use crate::source::FileBytes;
+
+/// The LONG1 opcode with the magic number of `torch.save` before 1.6, as the file's first pickle holds it.
+const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+/// The same in protocol 0.
+const LEGACY_MAGIC_TEXT: &[u8] = b"L119547037146038801333356L\n.";
+
+pub(super) fn is_legacy(file: &FileBytes) -> bool {
+    // Protocol 4 and 5 put a frame of 9 bytes before it.
+    let start = head(file, 32);
+    start.starts_with(LEGACY_MAGIC_TEXT)
+        || start.first() == Some(&0x80) && start.windows(LEGACY_MAGIC.len()).any(|window| window == LEGACY_MAGIC)
+}
+
+/// A tar archive whose first member is one of PyTorch 0.1's.
+pub(super) fn is_torch_tar(file: &FileBytes) -> bool {
+    is_tar(file)
+        && [&b"sys_info\0"[..], b"pickle\0", b"tensors\0", b"storages\0"].iter().any(|name| file.starts_with(name))
+}
+
+/// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
+fn is_tar(file: &FileBytes) -> bool {
+    let Some(header) = file.first_chunk::<512>() else { return false };
+    let (field, mut sum) = (&header[148..156], 8 * u32::from(b' '));
+    let digits: Vec<u8> = field.iter().copied().filter(u8::is_ascii_digit).collect();
+    sum += header[..148].iter().chain(&header[156..]).map(|&byte| u32::from(byte)).sum::<u32>();
+    std::str::from_utf8(&digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok()) == Some(sum)
+}
+
+pub(super) fn is_burnpack(file: &FileBytes) -> bool {
+    file.starts_with(&0x4255_524E_u32.to_le_bytes())
+}
+
+/// A map that begins with the key `metadata`, in `MessagePack` or JSON; the same packed with gzip, where the name says so.
+pub(super) fn is_burn_record(file: &FileBytes) -> bool {
+    let name = file.path().map(|path| path.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let packed = [".mpk.gz", ".json.gz", ".bin.gz"].iter().any(|end| name.ends_with(end));
+    let json: Vec<u8> = head(file, 256).iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    file.starts_with(b"\x82\xa8metadata")
+        || json.starts_with(b"{\"metadata\":{\"float\"")
+        || packed && file.starts_with(GZIP)
+}
+
+const GZIP: &[u8] = b"\x1f\x8b";
+
+/// A pickle of protocol 2 or later begins with its number.
+pub(super) fn is_binary_pickle(file: &FileBytes) -> bool {
+    matches!(**file, [0x80, 2..=5, ..])
+}
+
+/// Protocols 0 and 1 have no signature: any file may be one that begins with an opcode that makes something, and ends with
+/// STOP. The reader then decides.
+pub(super) fn is_pickle(file: &FileBytes) -> bool {
+    /// MARK, the empty containers, numbers, strings, names and persistent ids.
+    const FIRST: &[u8] = b"()]}cILFSVNKJMXTUGPl\x88\x89\x8a\x8c";
+    is_binary_pickle(file)
+        || file.first().is_some_and(|first| FIRST.contains(first)) && file.trim_ascii_end().last() == Some(&b'.')
+}
+
+/// What a file that is no checkpoint looks like instead, and what to do about it where that is known.
+pub(super) fn describe(file: &FileBytes) -> String {
+    let bytes: &[u8] = file;
+    let text = head(file, 512);
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+    if bytes.is_empty() {
+        return "it is empty".to_owned();
+    }
+    if bytes.iter().take(1 << 16).all(|&byte| byte == 0) {
+        return "it begins with nothing but zeros, as a download does that never finished; download it again"
+            .to_owned();
+    }
+    if text.starts_with(b"version https://git-lfs.github.com/spec/") {
+        return "it is a Git LFS pointer that stands for the real file; fetch that with `git lfs pull`".to_owned();
+    }
+    if zip_is_near(file) {
+        return "it is a zip archive with other bytes before it; PyTorch refuses such files, too".to_owned();
+    }
+    if is_tar(file) {
+        return "it is a tar archive; unpack it and open a file in it".to_owned();
+    }
+    if let Some((_, what)) = SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)) {
+        return format!("it is {what}");
+    }
+    let lower = text.to_ascii_lowercase();
+    if [&b"<!doctype"[..], b"<html", b"<head", b"<body", b"<?xml"].iter().any(|tag| lower.starts_with(tag)) {
+        return "it is a web page: the server answered with an error or a login page; download it again, from the file's \
+                own address"
+            .to_owned();
+    }
+    match text.first() {
+        Some(b'{' | b'[') => "it looks like a JSON file".to_owned(),
+        Some(_) if std::str::from_utf8(text).map_or_else(|error| error.error_len().is_none(), |_| true) => {
+            let line = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
+            let start: String = line.chars().filter(|c| !c.is_control()).take(40).collect();
+            format!("it looks like a text file (it begins with '{start}')")
+        }
+        _ => {
+            let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("its first bytes ({}) are those of no format known here", start.join(" "))
+        }
+    }
+}
+
+/// What often goes by the name of a checkpoint, by its first bytes.
+const SIGNATURES: &[(&[u8], &str)] = &[
+    (GZIP, "compressed with gzip; unpack it with gunzip first"),
+    (b"\xfd7zXZ\0", "compressed with xz; unpack it with unxz first"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd first"),
+    (b"BZh", "compressed with bzip2; unpack it with bunzip2 first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them"),
+    (b"GGUF", "a GGUF file, as llama.cpp reads them"),
+    (b"ggml", "a GGML file, as llama.cpp reads them"),
+    (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"%PDF", "a PDF document"),
+    (b"\x7fELF", "a program or a library"),
+    (b"MZ", "a program or a library"),
+    (b"SQLite format 3", "an SQLite data base"),
+];
+
+/// Whether a zip archive begins within the first few KiB, behind something else.
+fn zip_is_near(file: &FileBytes) -> bool {
+    !zip::detect(file) && head(file, 4096).windows(4).any(|window| window == b"PK\x03\x04")
+}
+
+fn head(file: &FileBytes, len: usize) -> &[u8] {
+    file.get(..len).unwrap_or(file)
+}

@@ -1,0 +1,298 @@
+//! `Archive`: a zip file's records, found through its central directory, and their payloads.
+//!
+//! Nothing in the file is trusted: sizes and places are checked against the file's length and against each other, the local
+//! headers against the central directory, payloads against their checksums. Stored payloads are slices of the file.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::format::{
+    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at,
+    u64_at,
+};
+use super::{directory, inflate};
+use crate::{Error, ErrorKind, Limits, Result};
+
+/// A zip file whose records are looked up by name.
+#[derive(Debug)]
+pub struct Archive {
+    bytes: Bytes,
+    records: Vec<Record>,
+    by_name: HashMap<Box<str>, usize>,
+    top: Box<str>,
+    checksums: Checksums,
+    limits: Limits,
+}
+
+/// One record as the central directory describes it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The whole name, such as `archive/data/0`.
+    pub name: Box<str>,
+    /// Bytes of the payload once it is unpacked.
+    pub size: u64,
+    /// Bytes that it takes in the file.
+    pub stored: u64,
+    /// The CRC-32 of the unpacked payload.
+    pub crc32: u32,
+    /// Whether it is packed with deflate.
+    pub deflated: bool,
+    /// The first byte of its local header.
+    pub header: u64,
+    pub(super) name_len: u16,
+    pub(super) method: u16,
+    pub(super) encrypted: bool,
+    /// Where the next record or the central directory begins.
+    pub(super) end: u64,
+}
+
+/// Which records have checksums. PyTorch writes 0 for all of them under `config.save.compute_crc32 = False`, and for all
+/// storages under `torch.serialization.skip_data`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Checksums {
+    All,
+    NotOfStorages,
+    None,
+}
+
+impl Archive {
+    /// Reads the directory of a zip file. The payloads are not touched.
+    ///
+    /// Up to 64 KiB of other bytes may follow the archive, as in PyTorch.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Truncated`] when the directory is missing, [`ErrorKind::Damaged`] when it contradicts itself or the file,
+    /// when records overlap or share a name; [`ErrorKind::Limit`] when there are too many.
+    pub fn open(bytes: Bytes, limits: &Limits) -> Result<Self> {
+        let records = directory::read(&bytes, limits)?;
+        let mut by_name = HashMap::with_capacity(records.len());
+        for (i, record) in records.iter().enumerate() {
+            if by_name.insert(record.name.clone(), i).is_some() {
+                return Err(Error::damaged(record.place(), "two records have this name"));
+            }
+        }
+        let top: Box<str> = match records.first().and_then(|first| first.name.split_once('/')) {
+            Some((top, _)) if records.iter().all(|record| record.inside(top).is_some()) => top.into(),
+            _ => "".into(),
+        };
+        let checksums = Checksums::of(&records, &top);
+        Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone() })
+    }
+
+    /// All records, in the order of the directory.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
+    /// The folder that holds all records, such as `archive`; empty where they lie in none or in several.
+    #[must_use]
+    pub fn top(&self) -> &str {
+        &self.top
+    }
+
+    /// The number of the record with this name inside the top folder, such as `data/0`.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<usize> {
+        if self.top.is_empty() {
+            return self.by_name.get(name).copied();
+        }
+        self.by_name.get(&*format!("{}/{name}", self.top)).copied()
+    }
+
+    /// The names inside the top folder.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.records.iter().filter_map(|record| record.inside(&self.top))
+    }
+
+    /// Whether the record has a checksum: a file saved without them has zeros.
+    #[must_use]
+    pub fn has_checksum(&self, record: usize) -> bool {
+        match self.checksums {
+            Checksums::All => true,
+            Checksums::None => false,
+            Checksums::NotOfStorages => self.records.get(record).is_some_and(|record| !record.is_storage(&self.top)),
+        }
+    }
+
+    /// The payload of the record with this name inside the top folder.
+    ///
+    /// # Errors
+    /// As [`Archive::payload`], and [`ErrorKind::Damaged`] when there is no such record.
+    pub fn read(&self, name: &str, verify: bool) -> Result<Bytes> {
+        match self.find(name) {
+            Some(record) => self.payload(record, verify),
+            None => Err(Error::damaged(format!("record {name}"), "it is missing")),
+        }
+    }
+
+    /// The payload of a record by its place in [`Archive::records`]: a slice of the file where it is stored as it is, a
+    /// new buffer where it is compressed. `verify` compares it with its checksum, where there is one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Checksum`] when the payload is not what was written, [`ErrorKind::Damaged`] when the local header
+    /// contradicts the directory, [`ErrorKind::Unsupported`] when it is encrypted or compressed by another method
+    /// than deflate, [`ErrorKind::Limit`] when it inflates to more than the limits allow.
+    pub fn payload(&self, record: usize, verify: bool) -> Result<Bytes> {
+        let (entry, place, described) = self.locate(record)?;
+        let verify = verify && self.has_checksum(record);
+        if verify && described {
+            self.check_descriptor(entry, place.end)?;
+        }
+        let stored = self.bytes.slice(place);
+        let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
+        if verify && crc32fast::hash(&payload) != entry.crc32 {
+            return Err(ErrorKind::Checksum { place: entry.place() }.into());
+        }
+        Ok(payload)
+    }
+
+    /// The first bytes of a record's payload, without a look at the rest or at the checksum; `None` where it has fewer.
+    ///
+    /// # Errors
+    /// As [`Archive::payload`], but for the checksum.
+    pub fn prefix(&self, record: usize, len: usize) -> Result<Option<Bytes>> {
+        let (entry, place, _) = self.locate(record)?;
+        let stored = self.bytes.slice(place);
+        if entry.deflated {
+            return Ok(inflate::prefix(&stored, len));
+        }
+        Ok((len <= stored.len()).then(|| stored.slice(..len)))
+    }
+
+    /// A record, where its payload is in the file, and whether a descriptor follows it.
+    fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
+        let Some(entry) = self.records.get(record) else {
+            return Err(ErrorKind::Invalid(format!("there is no record {record} in the archive")).into());
+        };
+        entry.check_readable()?;
+        let (start, described) = self.check_local_header(entry)?;
+        // Both ends were checked against the file's length.
+        let end = start + entry.stored;
+        let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end)) else {
+            return Err(Error::damaged(entry.place(), "it lies beyond what can be addressed"));
+        };
+        Ok((entry, from..to, described))
+    }
+
+    /// Compares a local header with the directory. Gives the first byte of the payload, and whether a descriptor follows it.
+    fn check_local_header(&self, record: &Record) -> Result<(u64, bool)> {
+        let damaged = |reason: &str| Error::damaged(record.place(), reason);
+        let header = usize::try_from(record.header).ok().and_then(|at| self.bytes.get(at..)).unwrap_or_default();
+        let fields = (|| Some((u32_at(header, 0)?, u16_at(header, 26)?, u16_at(header, 28)?)))();
+        let Some((LOCAL, name_len, extra_len)) = fields else {
+            return Err(damaged("there is no header where the directory says"));
+        };
+        let name_end = LOCAL_LEN + usize::from(name_len);
+        let start = name_end + usize::from(extra_len);
+        if (record.header + start as u64).checked_add(record.stored).is_none_or(|end| end > record.end) {
+            return Err(damaged("it reaches into what follows it"));
+        }
+        // The end was just checked, and it lies inside the file.
+        let name = header.get(LOCAL_LEN..name_end).unwrap_or_default();
+        if directory::text(name) != *record.name {
+            return Err(damaged("its header names another record"));
+        }
+        if u16_at(header, 8) != Some(record.method) {
+            return Err(damaged("its header and the directory give different compression methods"));
+        }
+        let (flags, crc) = (u16_at(header, 6).unwrap_or_default(), u32_at(header, 14).unwrap_or_default());
+        if (flags & ENCRYPTED != 0) != record.encrypted {
+            return Err(damaged("its header and the directory disagree on encryption"));
+        }
+        let extra = extra_field(header.get(name_end..start).unwrap_or_default(), ZIP64_EXTRA).unwrap_or_default();
+        let mut moved = 0;
+        let sizes = [22, 18].map(|at| match u32_at(header, at) {
+            Some(MOVED_32) => {
+                moved += 8;
+                u64_at(extra, moved - 8)
+            }
+            narrow => narrow.map(u64::from),
+        });
+        // Where a descriptor holds them, the fields here are zeros as a rule; some writers fill them in as well.
+        let described = flags & DESCRIBED != 0;
+        if sizes != [Some(record.size), Some(record.stored)] && !(described && sizes == [Some(0), Some(0)]) {
+            return Err(damaged("its header and the directory give different sizes"));
+        }
+        if crc != record.crc32 && !(described && crc == 0) {
+            return Err(damaged("its header and the directory give different checksums"));
+        }
+        Ok((record.header + start as u64, described))
+    }
+
+    /// Compares the descriptor after a payload with the directory: with or without its signature, with 32- or 64-bit sizes.
+    fn check_descriptor(&self, record: &Record, at: usize) -> Result<()> {
+        // After an empty payload PyTorch writes none.
+        if record.stored == 0 {
+            return Ok(());
+        }
+        let end = usize::try_from(record.end).unwrap_or(usize::MAX).min(self.bytes.len());
+        let rest = self.bytes.get(at..end).unwrap_or_default();
+        let rest = if u32_at(rest, 0) == Some(DESCRIPTOR) { rest.get(4..).unwrap_or_default() } else { rest };
+        let narrow = |at| u32_at(rest, at).map(u64::from);
+        let [size, stored] = [Some(record.size), Some(record.stored)];
+        let sizes_agree =
+            [narrow(4), narrow(8)] == [stored, size] || [u64_at(rest, 4), u64_at(rest, 12)] == [stored, size];
+        if u32_at(rest, 0) == Some(record.crc32) && sizes_agree {
+            return Ok(());
+        }
+        Err(Error::damaged(record.place(), "the descriptor after it contradicts the directory"))
+    }
+}
+
+impl Record {
+    /// The name inside a folder of the archive; `None` where it lies elsewhere. All lie inside the folder of no name.
+    #[must_use]
+    pub fn inside(&self, top: &str) -> Option<&str> {
+        if top.is_empty() {
+            return Some(&self.name);
+        }
+        self.name.strip_prefix(top)?.strip_prefix('/')
+    }
+
+    /// Whether it stands for a folder: such records hold nothing.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.name.ends_with('/')
+    }
+
+    fn is_storage(&self, top: &str) -> bool {
+        self.inside(top).is_some_and(|name| name.starts_with("data/"))
+    }
+
+    /// For messages, as PyTorch's users know it: without the top folder.
+    pub(super) fn place(&self) -> String {
+        format!("record {}", self.name.split_once('/').map_or(&*self.name, |(_, name)| name))
+    }
+
+    fn check_readable(&self) -> Result<()> {
+        if self.encrypted {
+            let what = format!("an encrypted zip archive ({})", self.place());
+            return Err(
+                ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into()
+            );
+        }
+        if !matches!(self.method, 0 | 8) {
+            let name = METHODS.iter().find(|(method, _)| *method == self.method).map_or("unknown", |(_, name)| name);
+            let what = format!("zip compression method {} ({name}, {})", self.method, self.place());
+            return Err(ErrorKind::Unsupported { what, advice: "; save the file again uncompressed".to_owned() }.into());
+        }
+        Ok(())
+    }
+}
+
+impl Checksums {
+    fn of(records: &[Record], top: &str) -> Self {
+        let filled = || records.iter().filter(|record| record.size > 0);
+        let mut storages = filled().filter(|record| record.is_storage(top)).peekable();
+        if filled().all(|record| record.crc32 == 0) {
+            Checksums::None
+        } else if storages.peek().is_some() && storages.all(|record| record.crc32 == 0) {
+            Checksums::NotOfStorages
+        } else {
+            Checksums::All
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Which tensor a storage belongs to: for messages, and for the element type of untyped storages.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::tensor::{Quantizer, TensorClass, TensorData};
+use crate::value::Key;
+use crate::{Storage, Tensor, Value};
+
+/// What the first tensor that views a storage says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Label {
+    /// The path of that tensor from the root, such as `model_state_dict.conv1.weight`.
+    pub(super) path: String,
+    /// How many bytes are swapped between big and little endian; `None` where tensors disagree.
+    pub(super) swap_unit: Option<usize>,
+}
+
+/// Labels for every storage that a tensor inside the value views, by [`Storage::id`].
+///
+/// Each container is entered once, so that sharing and cycles cost nothing.
+pub(super) fn collect(root: &Value) -> HashMap<usize, Label> {
+    let mut walk = Walk { seen: HashSet::new(), todo: vec![(String::new(), root.clone())], labels: HashMap::new() };
+    while let Some((path, value)) = walk.todo.pop() {
+        // What is found inside was put on top in order, so the last is taken first: turn it round.
+        let before = walk.todo.len();
+        walk.enter(&path, &value);
+        if let Some(found) = walk.todo.get_mut(before..) {
+            found.reverse();
+        }
+    }
+    walk.labels
+}
+
+struct Walk {
+    seen: HashSet<usize>,
+    todo: Vec<(String, Value)>,
+    labels: HashMap<usize, Label>,
+}
+
+impl Walk {
+    /// Notes what a value holds that can lead to a tensor. Only such values cost a path.
+    fn put(&mut self, value: &Value, path: impl FnOnce() -> String) {
+        let leads = matches!(
+            value,
+            Value::List(_)
+                | Value::Tuple(_)
+                | Value::Dict(_)
+                | Value::Set(_)
+                | Value::FrozenSet(_)
+                | Value::Object(_)
+                | Value::Tensor(_)
+        );
+        if leads && value.id().is_none_or(|id| !self.seen.contains(&id)) {
+            self.todo.push((path(), value.clone()));
+        }
+    }
+
+    fn enter(&mut self, path: &str, value: &Value) {
+        if value.id().is_some_and(|id| !self.seen.insert(id)) {
+            return;
+        }
+        match value {
+            Value::List(items) | Value::Set(items) => self.items(path, &items.read()),
+            Value::Tuple(items) | Value::FrozenSet(items) => self.items(path, items),
+            Value::Dict(dict) => {
+                let data = dict.read();
+                for (Key(key), value) in &data.entries {
+                    self.entry(path, key, value);
+                }
+                if let Some(state) = &data.state {
+                    self.put(state, || path.to_owned());
+                }
+            }
+            Value::Object(object) => {
+                let data = object.read();
+                self.put(&data.args, || path.to_owned());
+                if let Some(kwargs) = &data.kwargs {
+                    self.put(kwargs, || path.to_owned());
+                }
+                self.items(path, &data.items);
+                for (key, value) in &data.entries {
+                    self.entry(path, key, value);
+                }
+                for state in &data.states {
+                    self.put(state, || path.to_owned());
+                }
+            }
+            Value::Tensor(tensor) => self.tensor(path, tensor),
+            _ => {}
+        }
+    }
+
+    fn items(&mut self, path: &str, items: &[Value]) {
+        for (i, item) in items.iter().enumerate() {
+            self.put(item, || format!("{path}[{i}]"));
+        }
+    }
+
+    fn entry(&mut self, path: &str, key: &Value, value: &Value) {
+        self.put(key, || path.to_owned());
+        self.put(value, || match key {
+            Value::Str(name) if path.is_empty() => name.as_ref().to_owned(),
+            Value::Str(name) => format!("{path}.{name}"),
+            Value::Int(i) => format!("{path}[{i}]"),
+            other => format!("{path}[{}]", other.describe()),
+        });
+    }
+
+    fn tensor(&mut self, path: &str, tensor: &Tensor) {
+        let parts = tensor.parts();
+        let inner: Vec<&Tensor> = match &parts.data {
+            TensorData::Strided { storage, .. } => {
+                self.label(path, storage, parts.dtype.swap_unit());
+                Vec::new()
+            }
+            TensorData::Meta { .. } => Vec::new(),
+            TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
+            TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
+        };
+        let quantizer = match &parts.quantizer {
+            Some(Quantizer::PerChannel { scales, zero_points, .. }) => vec![scales, zero_points],
+            _ => Vec::new(),
+        };
+        for tensor in inner.into_iter().chain(quantizer) {
+            self.put(&Value::Tensor(tensor.clone()), || path.to_owned());
+        }
+        let state = match &parts.class {
+            TensorClass::Tensor => None,
+            TensorClass::Parameter { state } => state.as_ref(),
+            TensorClass::Other { state, .. } => Some(state),
+        };
+        for value in state.into_iter().chain(&parts.backward_hooks) {
+            self.put(value, || path.to_owned());
+        }
+    }
+
+    fn label(&mut self, path: &str, storage: &Storage, unit: usize) {
+        let label = self.labels.entry(storage.id());
+        let label = label.or_insert_with(|| Label { path: path.to_owned(), swap_unit: Some(unit) });
+        if label.swap_unit != Some(unit) {
+            label.swap_unit = None;
+        }
+    }
+}

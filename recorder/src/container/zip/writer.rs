@@ -1,0 +1,230 @@
+//! `ArchiveWriter`: records streamed into a zip archive, laid out byte for byte as PyTorch's own writer (miniz 3.0.2 inside
+//! `caffe2/serialize/inline_container.cc`) lays them out.
+
+use std::fmt;
+use std::io::Write;
+
+use super::format::{
+    CENTRAL, DESCRIBED, DESCRIPTOR, END, END64, END64_LEN, LOCAL, LOCAL_LEN, LOCATOR64, MOVED_16, MOVED_32,
+    PADDING_EXTRA, UTF8, ZIP64_EXTRA,
+};
+use crate::{Error, Result};
+
+/// Sizes and places from this value on are written with 64 bits.
+const WIDE: u64 = MOVED_32 as u64;
+/// Payloads are hashed and written in pieces of this size, so that each is still in the cache when it is written.
+const PIECE: usize = 256 * 1024;
+/// The writer's version that PyTorch notes in the zip64 end record: 3.0, on Unix.
+const MADE_BY: u16 = 0x031e;
+/// The version of zip that zip64 needs: 4.5.
+const NEEDED: u16 = 45;
+
+/// Writes a zip archive as PyTorch does: nothing is compressed, each payload begins at a multiple of 64 bytes, checksums
+/// follow the payloads. The output is never sought, and each payload is passed over once.
+pub struct ArchiveWriter<'a> {
+    out: &'a mut dyn Write,
+    top: String,
+    /// How many bytes were written.
+    at: u64,
+    written: Vec<Written>,
+}
+
+/// What the directory says of a record.
+#[derive(Debug)]
+struct Written {
+    name: String,
+    header: u64,
+    size: u64,
+    crc32: u32,
+}
+
+impl<'a> ArchiveWriter<'a> {
+    /// Payloads begin at multiples of this, so that mapped tensors are aligned.
+    pub const ALIGNMENT: u64 = 64;
+
+    /// An archive whose records all lie in the folder `top`; in none where that is empty.
+    pub fn new(out: &'a mut dyn Write, top: &str) -> Self {
+        ArchiveWriter { out, top: top.to_owned(), at: 0, written: Vec::new() }
+    }
+
+    /// Writes a record under this name inside the top folder.
+    ///
+    /// # Errors
+    /// When the output cannot be written, or the name is longer than a zip archive can hold.
+    pub fn record(&mut self, name: &str, payload: &[u8]) -> Result<()> {
+        self.record_parts(name, &[payload])
+    }
+
+    /// Writes a record whose payload is these parts, one after the other.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::record`].
+    pub fn record_parts(&mut self, name: &str, payload: &[&[u8]]) -> Result<()> {
+        let name = if self.top.is_empty() { name.to_owned() } else { format!("{}/{name}", self.top) };
+        let Ok(name_len) = u16::try_from(name.len()) else {
+            return Err(Error::unsupported(format!("a record's name of {} bytes", name.len())));
+        };
+        let (header, size) = (self.at, payload.iter().map(|part| part.len() as u64).sum());
+        // An empty record has no descriptor.
+        let flags = if size == 0 { UTF8 } else { UTF8 | DESCRIBED };
+        let extra = local_extra(header, name_len, size);
+        let mut fields = Fields::new(LOCAL);
+        // Version, flags, method, time, date; checksum and sizes are told after the payload.
+        fields.u16s(&[0, flags, 0, 0, 0]).u32s(&[0, 0, 0]).u16s(&[name_len, len_u16(&extra)]);
+        self.put(&[&fields.0[..], name.as_bytes(), &extra])?;
+        let mut hasher = crc32fast::Hasher::new();
+        for piece in payload.iter().flat_map(|part| part.chunks(PIECE)) {
+            hasher.update(piece);
+            self.put(&[piece])?;
+        }
+        let crc32 = hasher.finalize();
+        if size > 0 {
+            let mut fields = Fields::new(DESCRIPTOR);
+            fields.u32s(&[crc32]);
+            if header >= WIDE || size >= WIDE {
+                fields.u64s(&[size, size]);
+            } else {
+                fields.u32s(&[narrow(size), narrow(size)]);
+            }
+            self.put(&[&fields.0])?;
+        }
+        self.written.push(Written { name, header, size, crc32 });
+        Ok(())
+    }
+
+    /// Forty digits made of the names and checksums of the records so far, for the record `.data/serialization_id`: files of
+    /// equal content have equal ids. (PyTorch's own digits depend on the C++ library that it was built with.)
+    #[must_use]
+    pub fn content_id(&self) -> String {
+        // FNV-1a, 64 bits.
+        let hash = |bytes: &[u8], start: u64| {
+            bytes.iter().fold(start, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        };
+        let (mut names, mut sums) = (0xcbf2_9ce4_8422_2325, 0xcbf2_9ce4_8422_2325);
+        for record in &self.written {
+            // The folder is the file's name, not its content.
+            names = hash(record.name.strip_prefix(&self.top).unwrap_or(&record.name).as_bytes(), names);
+            sums = hash(&record.crc32.to_le_bytes(), sums);
+        }
+        format!("{names:020}{sums:020}")
+    }
+
+    /// Writes the directory and gives the length of the whole archive.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn finish(mut self) -> Result<u64> {
+        let directory = self.at;
+        let written = std::mem::take(&mut self.written);
+        for record in &written {
+            self.put(&record.directory_entry())?;
+        }
+        let end = self.at;
+        let (entries, size) = (written.len() as u64, end - directory);
+        let mut fields = Fields::new(END64);
+        // The length after this field; disks; entries on this disk, and in all.
+        fields.u64s(&[END64_LEN as u64 - 12]).u16s(&[MADE_BY, NEEDED]).u32s(&[0, 0]).u64s(&[entries, entries]);
+        fields.u64s(&[size, directory]);
+        fields.u32s(&[LOCATOR64, 0]).u64s(&[end]).u32s(&[1]);
+        let entries = u16::try_from(entries).unwrap_or(MOVED_16);
+        fields.u32s(&[END]).u16s(&[0, 0, entries, entries]).u32s(&[narrow(size), narrow(directory)]).u16s(&[0]);
+        self.put(&[&fields.0])?;
+        Ok(self.at)
+    }
+
+    fn put(&mut self, parts: &[impl AsRef<[u8]>]) -> Result<()> {
+        for part in parts {
+            let part = part.as_ref();
+            self.out.write_all(part).map_err(|source| Error::io("cannot write the file", source))?;
+            self.at += part.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ArchiveWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArchiveWriter({}, {} records, {} bytes)", self.top, self.written.len(), self.at)
+    }
+}
+
+impl Written {
+    fn directory_entry(&self) -> [Vec<u8>; 3] {
+        let mut wide = Vec::new();
+        if self.size >= WIDE {
+            wide.extend([self.size, self.size]);
+        }
+        if self.header >= WIDE {
+            wide.push(self.header);
+        }
+        let extra = if wide.is_empty() { Vec::new() } else { zip64_extra(&wide) };
+        let flags = if self.size == 0 { UTF8 } else { UTF8 | DESCRIBED };
+        let mut fields = Fields::new(CENTRAL);
+        // Versions, flags, method, time, date.
+        fields.u16s(&[0, 0, flags, 0, 0, 0]).u32s(&[self.crc32, narrow(self.size), narrow(self.size)]);
+        // The name's and the extra's lengths, no comment, disk, attributes.
+        fields.u16s(&[len_u16(self.name.as_bytes()), len_u16(&extra), 0, 0, 0]).u32s(&[0, narrow(self.header)]);
+        [fields.0, self.name.clone().into_bytes(), extra]
+    }
+}
+
+/// The extra field of a local header: the wide sizes where there are any, then padding up to the alignment.
+fn local_extra(header: u64, name_len: u16, size: u64) -> Vec<u8> {
+    let mut wide = Vec::new();
+    if size >= WIDE {
+        // miniz fills in the packed size later, in the descriptor.
+        wide.extend([size, 0]);
+    }
+    if header >= WIDE {
+        wide.push(header);
+    }
+    let mut extra = if wide.is_empty() { Vec::new() } else { zip64_extra(&wide) };
+    let start = header + LOCAL_LEN as u64 + u64::from(name_len) + extra.len() as u64 + 4;
+    let padding = start.next_multiple_of(ArchiveWriter::ALIGNMENT) - start;
+    extra.extend(PADDING_EXTRA);
+    // Less than the alignment, so it fits.
+    let padding = u16::try_from(padding).unwrap_or_default();
+    extra.extend(padding.to_le_bytes());
+    extra.resize(extra.len() + usize::from(padding), b'Z');
+    extra
+}
+
+fn zip64_extra(wide: &[u64]) -> Vec<u8> {
+    let mut fields = Fields(Vec::new());
+    fields.u16s(&[ZIP64_EXTRA, len_u16(wide) * 8]).u64s(wide);
+    fields.0
+}
+
+/// The 32-bit field of a number that may be too large for it.
+fn narrow(x: u64) -> u32 {
+    u32::try_from(x).unwrap_or(MOVED_32)
+}
+
+/// The length of something whose length is known to fit: names were checked, extra fields are short.
+fn len_u16<T>(items: &[T]) -> u16 {
+    u16::try_from(items.len()).unwrap_or(u16::MAX)
+}
+
+/// Little-endian fields, one after the other.
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn new(signature: u32) -> Self {
+        Fields(signature.to_le_bytes().to_vec())
+    }
+
+    fn u16s(&mut self, fields: &[u16]) -> &mut Self {
+        self.0.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        self
+    }
+
+    fn u32s(&mut self, fields: &[u32]) -> &mut Self {
+        self.0.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        self
+    }
+
+    fn u64s(&mut self, fields: &[u64]) -> &mut Self {
+        self.0.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
+        self
+    }
+}

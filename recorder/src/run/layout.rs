@@ -1,0 +1,191 @@
+//! `Layout`: which way of training wrote a checkpoint, told by its keys, and where each part of the run is in it.
+
+use std::fmt;
+
+use super::place::Place;
+use super::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
+use crate::state_dict::module;
+use crate::walk::{list_names, repr};
+use crate::{ErrorKind, Result, Value};
+
+/// How a training program lays out its checkpoints. `Display` gives the name, such as `tutorial`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// A dict of state dicts and numbers, as PyTorch's tutorials save it: `model_state_dict`, `optimizer_state_dict`, `epoch`,
+    /// `loss`, in any of the spellings that are common; also several models (`modelA_state_dict`, ...).
+    Tutorial,
+    /// A model's state dict by itself.
+    Bare,
+    /// A whole `nn.Module`.
+    WholeModule,
+    /// None of these.
+    Unknown {
+        /// The keys at the root, or what there is instead of a dict.
+        found: Vec<String>,
+    },
+}
+
+/// One layout: its name, and how its parts are found. A new layout is a new row; what is more particular comes first.
+struct Row {
+    layout: Layout,
+    name: &'static str,
+    /// Where the parts are, if a checkpoint is of this layout.
+    find: fn(&Value) -> Option<Places>,
+    /// Whether a part that has no key yet can get one at the root.
+    open: bool,
+}
+
+const ROWS: [Row; 3] = [
+    Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false },
+    Row { layout: Layout::Tutorial, name: "tutorial", find: tutorial, open: true },
+    Row { layout: Layout::Bare, name: "bare", find: bare, open: false },
+];
+
+/// Where the parts of a run are, those of one role in order.
+#[derive(Default)]
+pub(super) struct Places(Vec<(Role, Place)>);
+
+impl Places {
+    fn model_at(place: Place) -> Self {
+        Places(vec![(Role::Model, place)])
+    }
+
+    pub(super) fn of(&self, role: Role) -> Vec<&Place> {
+        self.0.iter().filter(|(r, _)| *r == role).map(|(_, place)| place).collect()
+    }
+
+    pub(super) fn values<'a>(&'a self, root: &'a Value, role: Role) -> impl Iterator<Item = (&'a Place, Value)> {
+        self.0.iter().filter(move |(r, _)| *r == role).filter_map(|(_, place)| Some((place, place.value(root)?)))
+    }
+}
+
+impl Layout {
+    /// The layout of a checkpoint, told by its keys.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, StateDict, Tensor, run::Layout};
+    /// let model = StateDict::from_iter([("fc.bias", Tensor::scalar(0.0_f32))]);
+    /// assert_eq!(Layout::detect(&model.to_value()), Layout::Bare);
+    /// assert_eq!(Layout::detect(&Dict::from_iter([("state_dict", model)]).into()), Layout::Tutorial);
+    /// ```
+    #[must_use]
+    pub fn detect(root: &Value) -> Layout {
+        match ROWS.iter().find(|row| (row.find)(root).is_some()) {
+            Some(row) => row.layout.clone(),
+            None => Layout::Unknown { found: found(root) },
+        }
+    }
+
+    fn row(&self) -> Option<&'static Row> {
+        ROWS.iter().find(|row| row.layout == *self)
+    }
+
+    /// The name that the command gives it, such as `whole-module`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.row().map_or("unknown", |row| row.name)
+    }
+
+    /// Whether a part that has no key yet can get one.
+    pub(super) fn is_open(&self) -> bool {
+        self.row().is_some_and(|row| row.open)
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The layout of a checkpoint, and where its parts are.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for an unknown one.
+pub(super) fn find(root: &Value) -> Result<(Layout, Places)> {
+    let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
+    fitting.ok_or_else(|| {
+        let advice = match root {
+            Value::Dict(dict) if dict.is_empty() => "; it is an empty dict".to_owned(),
+            Value::Dict(_) => format!(
+                "; none of its keys is known to hold a model's state dict: {}. Read its parts by path",
+                list_names(&found(root))
+            ),
+            other => format!("; it is {}, where a dict is expected", other.describe()),
+        };
+        ErrorKind::Unsupported { what: "the layout of this checkpoint".to_owned(), advice }.into()
+    })
+}
+
+/// The keys at the root, or what there is instead of a dict.
+fn found(root: &Value) -> Vec<String> {
+    match root.as_dict() {
+        Some(dict) => {
+            dict.entries().iter().map(|(key, _)| key.as_str().map_or_else(|| repr(key), Into::into)).collect()
+        }
+        None => vec![root.describe()],
+    }
+}
+
+fn whole_module(root: &Value) -> Option<Places> {
+    module::is_module(root).then(|| Places::model_at(Place::default()))
+}
+
+/// A dict of names of which most are tensors'. (Quantised modules keep some that are not.)
+fn bare(root: &Value) -> Option<Places> {
+    let entries = crate::walk::entries(root)?;
+    let tensors = entries.iter().filter(|(_, value)| value.as_tensor().is_some()).count();
+    let versioned = root.as_dict().and_then(crate::Dict::state).is_some();
+    let bare = has_tensors(root) && (versioned || tensors * 2 >= entries.len());
+    bare.then(|| Places::model_at(Place::default()))
+}
+
+fn tutorial(root: &Value) -> Option<Places> {
+    let entries = root.as_dict()?.entries();
+    let entries: Vec<(&str, &Value)> = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
+    let mut places = Places::default();
+    for spelling in &SPELLINGS {
+        let exact = spelling.keys.iter().filter_map(|key| entries.iter().find(|(name, _)| name == key));
+        let mut keys: Vec<&str> = exact.filter(|(_, value)| (spelling.fits)(value)).map(|(key, _)| *key).collect();
+        match spelling.role {
+            Role::Model | Role::Optimizer | Role::Scheduler => {
+                let first = keys.first().copied();
+                let belongs = |(key, value): &&(&str, &Value)| keys.contains(key) || is_one_of(spelling, key, value);
+                let all: Vec<&str> = entries.iter().filter(belongs).map(|(key, _)| *key).collect();
+                keys = all;
+                // The model is the one of the likeliest key; optimizers and schedulers are in the file's order.
+                if let Some(first) = first
+                    && spelling.role == Role::Model
+                {
+                    keys.sort_by_key(|key| *key != first);
+                }
+                places.0.extend(keys.into_iter().map(|key| (spelling.role, Place::key(key))));
+            }
+            Role::Rng => {
+                let plain = keys.first().map(|key| Place::key(*key));
+                let found = plain.or_else(|| nested_generator(spelling, &entries));
+                places.0.extend(found.map(|place| (spelling.role, place)));
+            }
+            role => places.0.extend(keys.first().map(|key| (role, Place::key(*key)))),
+        }
+    }
+    (!places.of(Role::Model).is_empty()).then_some(places)
+}
+
+/// Whether a key that is not in the table is one of several of a part.
+fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
+    let taken = SPELLINGS.iter().any(|other| other.keys.contains(&key));
+    let named = spelling.stems.iter().any(|stem| key.starts_with(stem)) || key.ends_with("_state_dict");
+    !taken && named && (spelling.must)(value)
+}
+
+/// `rng_state = {"torch": ..., "cuda": ..., "numpy": ...}`.
+fn nested_generator(spelling: &Spelling, entries: &[(&str, &Value)]) -> Option<Place> {
+    spelling.keys.iter().find_map(|key| {
+        let (_, value) = entries.iter().find(|(name, _)| name == key)?;
+        let dict = value.as_dict()?;
+        let inside = CPU_GENERATOR.iter().find(|inside| dict.get(inside).as_ref().is_some_and(spelling.fits))?;
+        Some(Place::key(*key).then(*inside))
+    })
+}

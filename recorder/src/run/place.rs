@@ -1,0 +1,69 @@
+//! Places in a checkpoint: keys of dicts and places of lists, from the root on.
+
+use std::fmt;
+
+use crate::state_dict::module::shallow;
+use crate::value::List;
+use crate::{Error, Result, Value, walk};
+
+/// The way to a place, key by key; empty for the root.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place(Vec<Value>);
+
+impl Place {
+    pub(super) fn key(key: impl Into<Value>) -> Self {
+        Place(vec![key.into()])
+    }
+
+    /// The place of a key in what is here.
+    pub(super) fn then(mut self, key: impl Into<Value>) -> Self {
+        self.0.push(key.into());
+        self
+    }
+
+    pub(super) fn value(&self, root: &Value) -> Option<Value> {
+        self.0.iter().try_fold(root.clone(), |value, key| match &value {
+            Value::Dict(dict) => dict.get_key(key),
+            other => other.items()?.get(usize::try_from(key.as_i64()?).ok()?).cloned(),
+        })
+    }
+
+    /// A copy of the root with another value here. Only the containers on the way are copied; a new key goes to the end.
+    pub(super) fn replaced(&self, root: &Value, value: Value) -> Result<Value> {
+        replaced(root, &self.0, value)
+            .ok_or_else(|| Error::wrong_type(self.to_string(), "a place in a dict", "elsewhere"))
+    }
+}
+
+fn replaced(container: &Value, way: &[Value], value: Value) -> Option<Value> {
+    let [key, rest @ ..] = way else { return Some(value) };
+    match container {
+        Value::Dict(dict) => {
+            let copy = shallow(dict);
+            let inner = dict.get_key(key).unwrap_or(Value::None);
+            copy.insert(key.clone(), replaced(&inner, rest, value)?);
+            Some(copy.into())
+        }
+        Value::List(_) | Value::Tuple(_) => {
+            let mut items = container.items()?;
+            let item = items.get_mut(usize::try_from(key.as_i64()?).ok()?)?;
+            *item = replaced(item, rest, value)?;
+            Some(if matches!(container, Value::List(_)) { Value::List(List::new(items)) } else { Value::tuple(items) })
+        }
+        _ => None,
+    }
+}
+
+/// As [`walk`] spells it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("the root");
+        }
+        self.0.iter().enumerate().try_for_each(|(i, key)| match key {
+            Value::Str(key) if i == 0 => f.write_str(key),
+            Value::Str(key) => write!(f, ".{key}"),
+            key => write!(f, "[{}]", walk::repr(key)),
+        })
+    }
+}

@@ -1,0 +1,233 @@
+//! The keys under which people save each part of a run: one table, read from the PyTorch tutorials and from the training
+//! programs that follow them.
+
+use std::fmt;
+
+use crate::serde::scalar;
+use crate::state_dict::module;
+use crate::{DType, Value, walk};
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Model,
+    Optimizer,
+    Scheduler,
+    Scaler,
+    Ema,
+    Rng,
+    Epoch,
+    Step,
+    Loss,
+}
+
+/// How a part is spelled.
+pub(super) struct Spelling {
+    pub(super) role: Role,
+    /// The keys, the likeliest first; a new key is the first of its style.
+    pub(super) keys: &'static [&'static str],
+    /// What the keys of one part of several begin with: `modelA_state_dict`, `optimizer_G`, `netD`.
+    pub(super) stems: &'static [&'static str],
+    /// Whether a value under one of the keys can be the part.
+    pub(super) fits: fn(&Value) -> bool,
+    /// Whether a value under another key that begins with a stem, or ends in `_state_dict`, must be the part.
+    pub(super) must: fn(&Value) -> bool,
+}
+
+const fn never(_: &Value) -> bool {
+    false
+}
+
+/// The table.
+pub(super) const SPELLINGS: [Spelling; 9] = [
+    Spelling {
+        role: Role::Epoch,
+        keys: &["epoch", "current_epoch", "last_epoch"],
+        stems: &[],
+        fits: |value| whole(value).is_some(),
+        must: never,
+    },
+    Spelling {
+        role: Role::Model,
+        keys: &[
+            "model_state_dict",
+            "state_dict",
+            "model",
+            "net",
+            "net_state_dict",
+            "network",
+            "model_state",
+            "weights",
+        ],
+        stems: &["model", "net"],
+        fits: is_state_dict,
+        must: has_tensors,
+    },
+    Spelling {
+        role: Role::Optimizer,
+        keys: &[
+            "optimizer_state_dict",
+            "optimizer",
+            "optim",
+            "opt",
+            "optim_state_dict",
+            "opt_state_dict",
+            "optimizer_state",
+        ],
+        stems: &["optimizer", "optim", "opt"],
+        fits: is_optimizer,
+        must: is_optimizer,
+    },
+    Spelling {
+        role: Role::Scheduler,
+        keys: &[
+            "scheduler_state_dict",
+            "lr_scheduler_state_dict",
+            "scheduler",
+            "lr_scheduler",
+            "sched",
+            "lr_sched",
+            "scheduler_state",
+        ],
+        stems: &["scheduler", "lr_scheduler", "sched"],
+        fits: |value| value.as_dict().is_some() && !is_optimizer(value) && !has_tensors(value),
+        must: is_scheduler,
+    },
+    Spelling {
+        role: Role::Scaler,
+        keys: &["scaler_state_dict", "scaler", "grad_scaler", "grad_scaler_state_dict", "amp_scaler"],
+        stems: &[],
+        fits: |value| value.as_dict().is_some_and(|dict| dict.is_empty() || dict.get("growth_factor").is_some()),
+        must: never,
+    },
+    Spelling {
+        role: Role::Ema,
+        keys: &["ema_state_dict", "ema", "model_ema", "ema_model", "state_dict_ema", "ema_model_state_dict"],
+        stems: &[],
+        fits: |value| walk::entries(value).is_some(),
+        must: never,
+    },
+    Spelling {
+        role: Role::Loss,
+        keys: &["loss", "train_loss"],
+        stems: &[],
+        fits: |value| number(value).is_some(),
+        must: never,
+    },
+    Spelling {
+        role: Role::Step,
+        keys: &["global_step", "step", "iteration", "iter", "iter_num", "steps", "current_step"],
+        stems: &[],
+        fits: |value| whole(value).is_some(),
+        must: never,
+    },
+    Spelling {
+        role: Role::Rng,
+        keys: &["rng_state", "torch_rng_state", "rng", "cpu_rng_state", "torch_rng", "random_state", "rng_states"],
+        stems: &[],
+        fits: is_generator_state,
+        must: never,
+    },
+];
+
+/// Where a dict of generators keeps that of the CPU.
+pub(super) const CPU_GENERATOR: [&str; 5] = ["torch", "cpu", "torch_rng_state", "torch_cpu", "torch_state"];
+
+impl Role {
+    /// All parts, in the order in which a new checkpoint holds them.
+    pub(super) const ALL: [Role; 9] = [
+        Role::Epoch,
+        Role::Model,
+        Role::Optimizer,
+        Role::Scheduler,
+        Role::Scaler,
+        Role::Ema,
+        Role::Loss,
+        Role::Step,
+        Role::Rng,
+    ];
+
+    /// The key that this part gets in a checkpoint that has none for it: in the style of the model's, where there is one.
+    pub(super) fn new_key(self, root: &Value) -> &'static str {
+        let keys =
+            SPELLINGS.iter().find(|spelling| spelling.role == self).map_or(&["extra"][..], |spelling| spelling.keys);
+        let long = |key: &str| key.ends_with("_state_dict");
+        let get = |key: &&&str| root.as_dict().and_then(|dict| dict.get(key));
+        if let Some(key) = keys.iter().find(|key| matches!(get(key), Some(Value::None))) {
+            return key;
+        }
+        let entries = root.as_dict().map(crate::Dict::entries).unwrap_or_default();
+        let style = entries.is_empty() || entries.iter().any(|(key, _)| key.as_str().is_some_and(long));
+        keys.iter().find(|key| long(key) == style).or(keys.first()).copied().unwrap_or("extra")
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Model => "model",
+            Role::Optimizer => "optimizer",
+            Role::Scheduler => "scheduler",
+            Role::Scaler => "scaler",
+            Role::Ema => "ema",
+            Role::Rng => "rng",
+            Role::Epoch => "epoch",
+            Role::Step => "step",
+            Role::Loss => "loss",
+        })
+    }
+}
+
+/// The number in a Python number, a NumPy scalar, or a tensor of no dimensions.
+pub(super) fn number(value: &Value) -> Option<Value> {
+    let plain = match value {
+        Value::Tensor(tensor) => scalar::of_tensor(tensor)?.ok()?,
+        other => scalar::of_numpy(other).unwrap_or_else(|| other.clone()),
+    };
+    matches!(plain, Value::Int(_) | Value::Float(_)).then_some(plain)
+}
+
+/// The whole number in one of these.
+pub(super) fn whole(value: &Value) -> Option<i64> {
+    match number(value)? {
+        #[allow(clippy::cast_possible_truncation)] // it is whole and within 2^53
+        Value::Float(x) if x.fract() == 0.0 && x.abs() <= 9_007_199_254_740_992.0 => Some(x as i64),
+        other => other.as_i64(),
+    }
+}
+
+/// `{'state': ..., 'param_groups': ...}`.
+pub(super) fn is_optimizer(value: &Value) -> bool {
+    value.as_dict().is_some_and(|dict| dict.get("state").is_some() && dict.get("param_groups").is_some())
+}
+
+/// What `lr_scheduler` classes keep.
+fn is_scheduler(value: &Value) -> bool {
+    let marks = ["last_epoch", "_step_count", "_last_lr", "_schedulers", "num_bad_epochs"];
+    value.as_dict().is_some_and(|dict| marks.iter().any(|mark| dict.get(mark).is_some()))
+}
+
+/// Whether it is a module, or a dict with names for keys and at least one tensor.
+pub(super) fn has_tensors(value: &Value) -> bool {
+    module::is_module(value)
+        || !is_optimizer(value)
+            && !matches!(value, Value::Object(_) if !is_filled(value))
+            && walk::entries(value).is_some_and(|entries| {
+                entries.iter().all(|(key, _)| key.as_str().is_some())
+                    && entries.iter().any(|(_, value)| value.as_tensor().is_some())
+            })
+}
+
+/// The same, or a dict without entries.
+fn is_state_dict(value: &Value) -> bool {
+    has_tensors(value) || value.as_dict().is_some_and(crate::Dict::is_empty)
+}
+
+/// Whether it is an object that was filled like a dict.
+fn is_filled(value: &Value) -> bool {
+    matches!(value, Value::Object(object) if !object.read().entries.is_empty())
+}
+
+fn is_generator_state(value: &Value) -> bool {
+    value.as_tensor().is_some_and(|state| state.dtype() == DType::UInt8 && state.shape().len() == 1)
+}

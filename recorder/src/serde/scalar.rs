@@ -1,0 +1,161 @@
+//! Single numbers in a wrapping: NumPy scalars, which training scripts leave in checkpoints unawares
+//! (`best_acc = np.mean(...)`), and tensors of no dimensions. They are read as the plain values they stand for, and made again
+//! for other numbers.
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+use num_bigint::BigInt;
+
+use crate::tensor::{TensorData, TensorParts};
+use crate::value::{ObjectData, Shared};
+use crate::{DType, Result, Storage, Tensor, Value};
+
+/// What a NumPy dtype says of one element.
+struct Dtype {
+    /// `f`, `i`, `u`, `b`, `c`, `S` or `U`.
+    kind: char,
+    size: usize,
+    big_endian: bool,
+}
+
+/// The plain value that a NumPy scalar stands for; `None` for every other value. A pickle holds such a scalar as a call of
+/// `scalar` with the dtype and the bytes.
+pub(crate) fn of_numpy(value: &Value) -> Option<Value> {
+    let Value::Object(object) = value else { return None };
+    let (dtype, bytes) = parts(&object.read())?;
+    let little = |bytes: &[u8]| -> Vec<u8> {
+        if dtype.big_endian { bytes.iter().rev().copied().collect() } else { bytes.to_vec() }
+    };
+    let float = |bytes: &[u8]| decode_float(&little(bytes));
+    Some(match dtype.kind {
+        'b' => Value::Bool(bytes.first()? != &0),
+        'f' => Value::Float(float(&bytes)?),
+        'c' => {
+            let (re, im) = bytes.split_at_checked(dtype.size / 2)?;
+            Value::Complex(float(re)?, float(im)?)
+        }
+        'i' => BigInt::from_signed_bytes_le(&little(&bytes)).into(),
+        'u' => BigInt::from_bytes_le(num_bigint::Sign::Plus, &little(&bytes)).into(),
+        'S' => Value::Bytes(bytes),
+        'U' => {
+            let code = |bytes: &[u8]| char::from_u32(u32::from_le_bytes(little(bytes).try_into().ok()?));
+            let text: Option<String> = bytes.chunks(4).map(code).collect();
+            Value::Str(text?.trim_end_matches('\0').into())
+        }
+        _ => return None,
+    })
+}
+
+/// A NumPy scalar of the same type for another number; `None` where `like` is none or the number does not fit.
+pub(crate) fn numpy_like(like: &Value, number: &Value) -> Option<Value> {
+    let Value::Object(object) = like else { return None };
+    let data = object.read();
+    let (dtype, _) = parts(&data)?;
+    let dtype_here = match (dtype.kind, dtype.size) {
+        ('f', 8) => DType::Float64,
+        ('f', 4) => DType::Float32,
+        ('f', 2) => DType::Float16,
+        ('i', 8) => DType::Int64,
+        ('i', 4) => DType::Int32,
+        ('i', 2) => DType::Int16,
+        ('i', 1) => DType::Int8,
+        ('u', 8) => DType::UInt64,
+        ('u', 4) => DType::UInt32,
+        ('u', 2) => DType::UInt16,
+        ('u', 1) => DType::UInt8,
+        _ => return None,
+    };
+    let mut bytes = encode(dtype_here, number)?;
+    if dtype.big_endian {
+        bytes.reverse();
+    }
+    let args = Value::tuple([data.arguments().first()?.clone(), Value::Bytes(bytes.into())]);
+    Some(Value::Object(Shared::new(ObjectData { args, ..data.clone() })))
+}
+
+fn parts(data: &ObjectData) -> Option<(Dtype, Arc<[u8]>)> {
+    let class = data.class()?;
+    if &*class.name != "scalar" || !matches!(&*class.module, "numpy.core.multiarray" | "numpy._core.multiarray") {
+        return None;
+    }
+    let [dtype, Value::Bytes(bytes)] = data.arguments() else { return None };
+    let dtype = dtype_of(dtype)?;
+    (bytes.len() == dtype.size).then(|| (dtype, bytes.clone()))
+}
+
+/// `numpy.dtype('f8', False, True)` with the state `(3, '<', ...)`.
+fn dtype_of(dtype: &Value) -> Option<Dtype> {
+    let Value::Object(object) = dtype else { return None };
+    let data = object.read();
+    if !data.class()?.is("numpy", "dtype") {
+        return None;
+    }
+    let spelled = data.arguments().first()?.as_str()?;
+    let bare = spelled.trim_start_matches(['<', '>', '=', '|']);
+    let mut letters = bare.chars();
+    let kind = letters.next()?;
+    let count: usize = letters.as_str().parse().ok()?;
+    let size = if kind == 'U' { count.checked_mul(4)? } else { count };
+    let order = data.states.first().and_then(Value::items).and_then(|state| state.get(1).cloned());
+    let big_endian = order.as_ref().and_then(Value::as_str).map_or(spelled.starts_with('>'), |order| order == ">");
+    Some(Dtype { kind, size, big_endian })
+}
+
+/// A float of 2, 4 or 8 little-endian bytes.
+fn decode_float(bytes: &[u8]) -> Option<f64> {
+    match bytes.len() {
+        2 => Some(f16::from_le_bytes(bytes.try_into().ok()?).to_f64()),
+        4 => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),
+        8 => Some(f64::from_le_bytes(bytes.try_into().ok()?)),
+        _ => None,
+    }
+}
+
+/// The number in a tensor of no dimensions: a bool, an integer or a float, exactly. `None` for every other tensor.
+pub(crate) fn of_tensor(tensor: &Tensor) -> Option<Result<Value>> {
+    if !tensor.shape().is_empty() || tensor.storage().is_none() {
+        return None;
+    }
+    Some(match tensor.dtype() {
+        dtype if dtype.is_floating_point() => tensor.item().map(Value::Float),
+        DType::Bool => tensor.to_le_bytes().map(|bytes| Value::Bool(bytes.iter().any(|&byte| byte != 0))),
+        DType::Int64 | DType::Int32 | DType::Int16 | DType::Int8 => {
+            tensor.to_le_bytes().map(|bytes| BigInt::from_signed_bytes_le(&bytes).into())
+        }
+        DType::UInt64 | DType::UInt32 | DType::UInt16 | DType::UInt8 => {
+            tensor.to_le_bytes().map(|bytes| BigInt::from_bytes_le(num_bigint::Sign::Plus, &bytes).into())
+        }
+        _ => return None,
+    })
+}
+
+/// A tensor of no dimensions like this one (element type, device tag, class) for another number; `None` where `like` is none
+/// or the number does not fit.
+pub(crate) fn tensor_like(like: &Tensor, number: &Value) -> Option<Tensor> {
+    let storage = like.storage().filter(|_| like.shape().is_empty())?;
+    let bytes = encode(like.dtype(), number)?;
+    let storage = Storage::from_bytes(storage.dtype(), bytes).with_location(storage.location());
+    let data = TensorData::Strided { storage, offset: 0, stride: Vec::new() };
+    Tensor::new(TensorParts { data, conj: false, neg: false, ..like.parts().clone() }).ok()
+}
+
+/// A number as one little-endian element; `None` where an integer does not fit.
+fn encode(dtype: DType, number: &Value) -> Option<Vec<u8>> {
+    #[allow(clippy::cast_possible_truncation)] // a narrower float was chosen by whoever wrote the file
+    let float = || number.as_f64().map(|x| (x, x as f32));
+    let signed = match dtype {
+        DType::Float64 => return Some(float()?.0.to_le_bytes().to_vec()),
+        DType::Float32 => return Some(float()?.1.to_le_bytes().to_vec()),
+        DType::Float16 => return Some(f16::from_f64(float()?.0).to_le_bytes().to_vec()),
+        DType::BFloat16 => return Some(bf16::from_f64(float()?.0).to_le_bytes().to_vec()),
+        DType::Int64 | DType::Int32 | DType::Int16 | DType::Int8 => true,
+        DType::UInt64 | DType::UInt32 | DType::UInt16 | DType::UInt8 => false,
+        _ => return None,
+    };
+    let whole = number.as_i64()?;
+    let kept = i128::from(whole).to_le_bytes().get(..dtype.size())?.to_vec();
+    let back =
+        if signed { BigInt::from_signed_bytes_le(&kept) } else { BigInt::from_bytes_le(num_bigint::Sign::Plus, &kept) };
+    (back == BigInt::from(whole)).then_some(kept)
+}

@@ -1,0 +1,247 @@
+//! From a path to the value there, and to the place where it is kept.
+
+use std::collections::HashSet;
+
+use super::{Children, Label, attributes, contents, is_empty, repr};
+use crate::report::nearest;
+use crate::value::{List, Object};
+use crate::{Dict, Error, ErrorKind, Result, Value};
+
+/// Where in its container a value is kept, so that another can be put there.
+pub(super) enum Slot {
+    Root,
+    Entry(Dict, Value),
+    Place(List, usize),
+    ObjectEntry(Object, usize),
+    ObjectItem(Object, usize),
+    /// In a tuple, or among what an object was made of.
+    Fixed,
+}
+
+impl Slot {
+    fn put(self, path: &str, value: Value) -> Result<()> {
+        // What was there is dropped after the lock is released: it may hold the container itself.
+        let old = match self {
+            Slot::Entry(dict, key) => dict.insert(key, value),
+            Slot::Place(list, place) => list.write().get_mut(place).map(|old| std::mem::replace(old, value)),
+            Slot::ObjectEntry(object, place) => {
+                object.write().entries.get_mut(place).map(|(_, old)| std::mem::replace(old, value))
+            }
+            Slot::ObjectItem(object, place) => {
+                object.write().items.get_mut(place).map(|old| std::mem::replace(old, value))
+            }
+            Slot::Root => return Err(ErrorKind::Invalid("the root cannot be replaced; make a new one".into()).into()),
+            Slot::Fixed => {
+                let reason = format!(
+                    "'{path}' is in a tuple or an object's arguments, which cannot be changed; set the whole of it"
+                );
+                return Err(ErrorKind::Invalid(reason).into());
+            }
+        };
+        drop(old);
+        Ok(())
+    }
+}
+
+/// The value at a path, with the place where it is kept.
+fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
+    let mut waiting = vec![(root.clone(), Slot::Root, 0)];
+    let mut seen = HashSet::new();
+    while let Some((value, slot, at)) = waiting.pop() {
+        let rest = path.get(at..)?;
+        // The empty path is the root; a key that is empty is found behind a dot, or where more of the path follows.
+        if rest.is_empty() {
+            return Some((value, slot));
+        }
+        if value.id().is_none_or(|id| seen.insert((id, at))) {
+            let mut steps = steps(&value, rest, at == 0);
+            // The longest key is tried first, so it goes on top.
+            steps.sort_by_key(|(length, ..)| *length);
+            waiting.extend(steps.into_iter().map(|(length, value, slot)| (value, slot, at + length)));
+        }
+    }
+    None
+}
+
+/// The contents whose labels the path may go on with, each with the label's length.
+fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
+    match value {
+        Value::Dict(dict) => {
+            let data = dict.read();
+            let matching = data.entries.iter().filter_map(|(key, value)| {
+                Some((match_key(&key.0, rest, first)?, value.clone(), Slot::Entry(dict.clone(), key.0.clone())))
+            });
+            let mut steps: Vec<_> = matching.collect();
+            // Attributes of the dict, such as `_metadata`, can be asked for by name; entries go before them.
+            if let Some(Value::Dict(attributes)) = &data.state {
+                let attributes = attributes.entries().into_iter().filter_map(|(key, value)| {
+                    Some((match_key(&key, rest, first)?, value, Slot::Entry(attributes.clone(), key)))
+                });
+                steps.splice(0..0, attributes);
+            }
+            steps
+        }
+        Value::List(_) | Value::Tuple(_) | Value::Size(_) => {
+            let Some((place, length)) = match_place(rest) else { return Vec::new() };
+            let (value, slot) = match value {
+                Value::List(list) => (list.read().get(place).cloned(), Slot::Place(list.clone(), place)),
+                Value::Tuple(items) => (items.get(place).cloned(), Slot::Fixed),
+                Value::Size(items) => (items.get(place).map(|&i| Value::Int(i)), Slot::Fixed),
+                _ => (None, Slot::Fixed),
+            };
+            value.map(|value| (length, value, slot)).into_iter().collect()
+        }
+        Value::Object(object) => {
+            let matching = contents(object).into_iter().filter_map(|(label, value, slot)| {
+                let length = match &label {
+                    Label::Key(key) => match_key(key, rest, first)?,
+                    other => {
+                        let mut text = String::new();
+                        other.write(&mut text);
+                        rest.starts_with(&text).then_some(text.len())?
+                    }
+                };
+                Some((length, value, slot))
+            });
+            matching.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// How much of the path this key takes: `.key`, `['key']` or `["key"]` for strings, `[repr]` for others.
+fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
+    if let Value::Str(name) = key {
+        let bare = if first { Some(rest) } else { rest.strip_prefix('.') };
+        if let Some(length) = bare.filter(|bare| bare.starts_with(&**name)).map(|_| name.len() + usize::from(!first)) {
+            return Some(length);
+        }
+        let quote = rest.strip_prefix('[')?.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+        let after = rest.get(2..)?.strip_prefix(&**name)?;
+        return (after.strip_prefix(quote)?.starts_with(']')).then_some(name.len() + 4);
+    }
+    let inside = rest.strip_prefix('[')?;
+    let text = repr(key);
+    inside.strip_prefix(&*text)?.starts_with(']').then_some(text.len() + 2)
+}
+
+/// `[place]` at the beginning of a path, with its length.
+fn match_place(rest: &str) -> Option<(usize, usize)> {
+    let (digits, _) = rest.strip_prefix('[')?.split_once(']')?;
+    Some((digits.parse().ok()?, digits.len() + 2))
+}
+
+/// The value at a path.
+///
+/// # Errors
+/// [`ErrorKind::MissingKey`] with the nearest name there is.
+///
+/// ```
+/// # use rekindle_recorder::{Dict, Value, walk};
+/// let groups = vec![Dict::from_iter([("lr", 0.1)])];
+/// let root: Value = Dict::from_iter([("param_groups", groups)]).into();
+/// assert_eq!(walk::get(&root, "param_groups[0].lr")?.as_f64(), Some(0.1));
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+pub fn get(root: &Value, path: &str) -> Result<Value> {
+    find(root, path).map(|(value, _)| value).ok_or_else(|| missing(root, path))
+}
+
+/// Whether there is a value at a path.
+#[must_use]
+pub fn contains(root: &Value, path: &str) -> bool {
+    find(root, path).is_some()
+}
+
+/// Puts a value at a path. Where nothing is there yet, its last part becomes a new key of the dict that the rest leads to,
+/// or a new last item of the list. A new key that holds dots is spelled `['conv1.weight']`.
+///
+/// # Errors
+/// [`ErrorKind::MissingKey`] when the rest of the path leads nowhere, [`ErrorKind::Invalid`] when the place cannot be changed
+/// (it is the root, in a tuple, or beyond a list's end).
+pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
+    let value = value.into();
+    if let Some((_, slot)) = find(root, path) {
+        return slot.put(path, value);
+    }
+    let (parent, key) = split_last(path)
+        .ok_or_else(|| Error::from(ErrorKind::Invalid(format!("'{path}' ends in nothing that could be a new key"))))?;
+    let (container, _) = find(root, parent).ok_or_else(|| missing(root, parent))?;
+    match (&container, key) {
+        (Value::Dict(dict), key) => {
+            dict.insert(key, value);
+        }
+        (Value::List(list), Value::Int(place)) if usize::try_from(place).is_ok_and(|i| i == list.read().len()) => {
+            list.write().push(value);
+        }
+        (Value::List(list), Value::Int(_)) => {
+            let reason = format!("'{path}' is beyond the end of a list of {}", list.read().len());
+            return Err(ErrorKind::Invalid(reason).into());
+        }
+        (Value::Object(object), key) => {
+            let attributes = object.read().states.iter().filter_map(attributes).flatten().next();
+            match attributes {
+                Some(attributes) => drop(attributes.insert(key, value)),
+                None => object.write().entries.push((key, value)),
+            }
+        }
+        (other, _) => {
+            let parent = if parent.is_empty() { "the root" } else { parent };
+            return Err(Error::wrong_type(parent, "a dict to put a new key in", other.describe()));
+        }
+    }
+    Ok(())
+}
+
+/// The path without its last part, and that part as a key.
+fn split_last(path: &str) -> Option<(&str, Value)> {
+    let Some(inside) = path.strip_suffix(']') else {
+        return match path.rsplit_once('.') {
+            Some((parent, key)) => Some((parent, key.into())),
+            None if path.is_empty() || path.contains(['(', '[']) => None,
+            None => Some(("", path.into())),
+        };
+    };
+    for quote in ['\'', '"'] {
+        if let Some(quoted) = inside.strip_suffix(quote)
+            && let Some((parent, name)) = quoted.rsplit_once(&format!("[{quote}"))
+        {
+            return Some((parent, name.into()));
+        }
+    }
+    let (parent, place) = inside.rsplit_once('[')?;
+    Some((parent, Value::Int(place.parse().ok()?)))
+}
+
+/// The error for a path that leads nowhere, with what there is where it leaves the way.
+fn missing(root: &Value, path: &str) -> Error {
+    let ends = path.char_indices().rev().filter(|(_, c)| matches!(c, '.' | '[' | '(')).map(|(i, _)| i);
+    let parent = ends.chain([0]).map(|end| &path[..end]).find(|parent| find(root, parent).is_some()).unwrap_or("");
+    let value = find(root, parent).map_or(Value::None, |(value, _)| value);
+    let names: Vec<String> = Children::of(&value).map_or_else(Vec::new, |children| {
+        let full = |(label, _): (Label, Value)| {
+            let mut full = parent.to_owned();
+            label.write(&mut full);
+            full
+        };
+        children.map(full).collect()
+    });
+    let advice = if let Some(near) = nearest(path, names.iter().map(String::as_str)) {
+        format!("; did you mean '{near}'?")
+    } else if names.is_empty() {
+        let place = if parent.is_empty() { "the root" } else { parent };
+        format!("; {place} is {}", if is_empty(&value) { "empty".to_owned() } else { value.describe() })
+    } else {
+        format!("; there are {}", list_names(&names))
+    };
+    ErrorKind::MissingKey { key: path.to_owned(), advice }.into()
+}
+
+/// The first few names, and how many more there are.
+pub(crate) fn list_names<S: AsRef<str>>(names: &[S]) -> String {
+    const SHOWN: usize = 12;
+    let shown: Vec<_> = names.iter().take(SHOWN).map(|name| format!("'{}'", name.as_ref())).collect();
+    let more = names.len().saturating_sub(SHOWN);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    shown.join(", ") + &more
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::param_id;
 use super::tree::Node;
 use crate::container::burnpack::{self, BurnType};
+use crate::container::named::METADATA;
 use crate::tensor::element_count;
 use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
 
@@ -70,7 +71,7 @@ impl Record {
         let root = Dict::ordered();
         root.write().entries = std::mem::take(&mut self.root.write().entries);
         let attributes = Dict::new();
-        attributes.insert(burnpack::METADATA, self.metadata);
+        attributes.insert(METADATA, self.metadata);
         if !self.ids.is_empty() {
             attributes.insert(burnpack::ATTRIBUTE, Dict::from_iter([(burnpack::PARAM_IDS, self.ids)]));
         }

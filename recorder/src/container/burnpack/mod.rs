@@ -28,8 +28,6 @@ use crate::source::FileBytes;
 
 /// The attribute with what only Burn knows of a tensor.
 pub(super) const ATTRIBUTE: &str = "_burnpack";
-/// The attribute with the file's texts, as for other containers of named tensors.
-pub(super) const METADATA: &str = "__metadata__";
 /// In [`ATTRIBUTE`]: name -> parameter id.
 pub(super) const PARAM_IDS: &str = "param_ids";
 /// In [`ATTRIBUTE`]: name -> Burn's element type.

@@ -1,13 +1,14 @@
 //! A burnpack file -> `Value`.
 
 use super::header::{self, Descriptor, Metadata, Scalar};
-use super::{ATTRIBUTE, BurnType, DTYPES, METADATA, PARAM_IDS, SIGNED};
+use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::checkpoint::OpenOptions;
+use crate::container::named::{self, METADATA, Slice};
 use crate::container::{Container, Opened};
 use crate::source::FileBytes;
 use crate::storage::Source;
 use crate::tensor::{TensorParts, contiguous_stride, element_count};
-use crate::{Dict, Error, ErrorKind, Result, Storage, Tensor, Value};
+use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
 
 /// Reads a burnpack file; the bytes of its tensors stay where they are.
 ///
@@ -142,11 +143,11 @@ pub(in crate::container) fn from_bytes(
     shape: Vec<usize>,
     bytes: bytes::Bytes,
 ) -> Result<Tensor> {
-    let class = dtype.dtype.storage_class().and(Some(dtype.dtype));
+    let slice = Slice::new(name, bytes);
     let storage = if dtype.size == dtype.dtype.size() {
-        Storage::from_bytes(class, bytes)
+        named::storage(dtype.dtype, slice)
     } else {
-        Storage::from_source(class, "cpu", WideBool(bytes))
+        named::storage(dtype.dtype, WideBool(slice))
     };
     let stride = contiguous_stride(&shape);
     Tensor::new(TensorParts::strided(dtype.dtype, shape, storage, 0, stride)).map_err(|error| match error.kind() {
@@ -156,15 +157,19 @@ pub(in crate::container) fn from_bytes(
 }
 
 /// Booleans of four bytes each, as PyTorch's of one.
-struct WideBool(bytes::Bytes);
+struct WideBool(Slice);
 
 impl Source for WideBool {
     fn len(&self) -> u64 {
-        (self.0.len() / 4) as u64
+        self.0.len() / 4
     }
 
     fn read(&self) -> Result<bytes::Bytes> {
-        Ok(self.0.chunks_exact(4).map(|bit| u8::from(bit != [0; 4])).collect())
+        Ok(self.0.read()?.chunks_exact(4).map(|bit| u8::from(bit != [0; 4])).collect())
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.0.name()
     }
 
     fn copies(&self) -> bool {

@@ -240,7 +240,11 @@ impl Checkpoint {
     /// #[derive(serde::Deserialize)]
     /// struct Progress { epoch: u32, best: Option<f64> }
     ///
-    /// let checkpoint = Checkpoint::from(Dict::from_iter([("epoch", 7.into()), ("best", 0.93.into()), ("seed", 1.into())]));
+    /// let run = Dict::new(); // {"epoch": 7, "best": 0.93, "seed": 1}
+    /// run.insert("epoch", 7);
+    /// run.insert("best", 0.93);
+    /// run.insert("seed", 1);
+    /// let checkpoint = Checkpoint::from(run);
     /// let progress: Progress = checkpoint.get("")?;
     /// assert_eq!((progress.epoch, progress.best), (7, Some(0.93)));
     /// # Ok::<(), rekindle_recorder::Error>(())

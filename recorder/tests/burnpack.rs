@@ -1,5 +1,9 @@
 //! burnpack, both ways, against Burn's own reader and writer (the crate burn-pack) and a file that Burn 0.21 wrote.
 
+mod conformance;
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use burn_pack::{Bytes, DType as BurnDType, Reader, Scalar, Writer};
@@ -8,6 +12,59 @@ use rekindle_recorder::container::burnpack;
 use rekindle_recorder::source::FileBytes;
 use rekindle_recorder::tensor::{TensorData, TensorParts};
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
+
+use conformance::{Format, Keeps};
+
+struct Burnpack;
+
+impl Format for Burnpack {
+    fn name(&self) -> &'static str {
+        "burnpack"
+    }
+
+    fn file_name(&self) -> &'static str {
+        "model.bpk"
+    }
+
+    fn save(&self, root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+        burnpack::write(root, path, options)
+    }
+
+    fn keeps(&self) -> Keeps {
+        // The order is that of the bytes; of tensors without any nothing tells it.
+        Keeps { order: false, ties: false, views: false, parameters: false, values: false }
+    }
+
+    fn holds(&self, dtype: DType) -> bool {
+        use DType::{BFloat16, Bool, Float16, Float32, Float64, Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64};
+        [Float64, Float32, Float16, BFloat16, Int64, Int32, Int16, Int8, UInt64, UInt32, UInt16, UInt8, Bool]
+            .contains(&dtype)
+    }
+
+    fn write_sparse(&self, path: &Path, bytes: u64) -> bool {
+        let number = |n: u64| [&[0x1b][..], &n.to_be_bytes()].concat();
+        let numbers = |numbers: &[u64]| -> Vec<u8> {
+            let items: Vec<u8> = numbers.iter().flat_map(|&n| number(n)).collect();
+            [&[0x80 | u8::try_from(numbers.len()).unwrap()][..], &items].concat()
+        };
+        let big = descriptor("big", &text("U8"), &numbers(&[bytes]), &numbers(&[0, bytes]));
+        let tail = descriptor("tail", &text("I32"), &numbers(&[1]), &numbers(&[bytes, bytes + 4]));
+        let cbor = [&[0xa1][..], &text("tensors"), &[0xa2], &big, &tail].concat();
+        let mut file = File::create(path).unwrap();
+        file.write_all(b"NRUB\x01\x00").unwrap();
+        file.write_all(&u32::try_from(cbor.len()).unwrap().to_le_bytes()).unwrap();
+        file.write_all(&cbor).unwrap();
+        let data = (10 + cbor.len() as u64).next_multiple_of(256);
+        file.seek(SeekFrom::Start(data + bytes)).unwrap();
+        file.write_all(&7_i32.to_le_bytes()).unwrap();
+        true
+    }
+}
+
+#[test]
+fn it_keeps_the_promises_of_every_container() {
+    conformance::run(&Burnpack);
+}
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
@@ -283,22 +340,16 @@ fn text(text: &str) -> Vec<u8> {
     [&[0x78, u8::try_from(text.len()).unwrap()][..], text.as_bytes()].concat()
 }
 
+/// An entry of the table of tensors.
+fn descriptor(name: &str, dtype: &[u8], shape: &[u8], offsets: &[u8]) -> Vec<u8> {
+    let parts =
+        [&text(name)[..], &[0xa3], &text("dtype"), dtype, &text("shape"), shape, &text("data_offsets"), offsets];
+    parts.concat()
+}
+
 /// CBOR of one tensor `w`.
 fn header(dtype: &[u8], shape: &[u8], offsets: &[u8]) -> Vec<u8> {
-    [
-        &[0xa1][..],
-        &text("tensors"),
-        &[0xa1],
-        &text("w"),
-        &[0xa3],
-        &text("dtype"),
-        dtype,
-        &text("shape"),
-        shape,
-        &text("data_offsets"),
-        offsets,
-    ]
-    .concat()
+    [&[0xa1][..], &text("tensors"), &[0xa1], &descriptor("w", dtype, shape, offsets)].concat()
 }
 
 fn failure(cbor: &[u8]) -> Error {

@@ -127,7 +127,9 @@ impl Named {
         }
         let (overlapping, partial) = self.shared_storages();
         for group in overlapping {
-            notes.push(format!("{}: overlapped in memory; in {container} each has its own copy", listed(&group)));
+            let names: Vec<String> = group.iter().map(|name| format!("'{name}'")).collect();
+            let names = names.join(", ");
+            notes.push(format!("{names}: overlapped in memory; in {container} each has its own copy"));
         }
         if !partial.is_empty() {
             notes.push(format!(

@@ -15,12 +15,14 @@ pub(super) struct Input<'a> {
     pos: usize,
     /// Where the opcode is that is being carried out.
     op_at: usize,
+    /// Where the frame ends that the place is in, or was in last.
+    frame_end: usize,
     place: &'a str,
 }
 
 impl<'a> Input<'a> {
     pub(super) fn new(bytes: &'a [u8], place: &'a str) -> Self {
-        Input { bytes, pos: 0, op_at: 0, place }
+        Input { bytes, pos: 0, op_at: 0, frame_end: 0, place }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -56,8 +58,18 @@ impl<'a> Input<'a> {
         let rest = self.bytes.get(self.pos..).unwrap_or_default();
         let taken = usize::try_from(count).ok().and_then(|count| rest.get(..count));
         let Some(taken) = taken else { return Err(self.truncated(what)) };
-        self.pos += taken.len();
+        self.advance(taken.len())?;
         Ok(taken)
+    }
+
+    /// Goes on by `count` bytes. An opcode must not lie across the end of a frame: there Python's own readers disagree.
+    fn advance(&mut self, count: usize) -> Result<()> {
+        let end = self.pos + count;
+        if self.op_at < self.frame_end && end > self.frame_end {
+            return Err(self.error("an opcode leads out of its frame"));
+        }
+        self.pos = end;
+        Ok(())
     }
 
     fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N]> {
@@ -87,9 +99,14 @@ impl<'a> Input<'a> {
 
     /// The length of a frame, all of which must be there.
     pub(super) fn frame(&mut self) -> Result<()> {
+        if self.op_at < self.frame_end {
+            return Err(self.error("a frame begins within another"));
+        }
         let length = u64::from_le_bytes(self.array("a frame")?);
-        if length > (self.bytes.len() - self.pos) as u64 {
-            return Err(self.truncated("a frame"));
+        let end = usize::try_from(length).ok().and_then(|length| self.pos.checked_add(length));
+        match end {
+            Some(end) if end <= self.bytes.len() => self.frame_end = end,
+            _ => return Err(self.truncated("a frame")),
         }
         Ok(())
     }
@@ -113,7 +130,7 @@ impl<'a> Input<'a> {
     pub(super) fn line(&mut self, what: &str) -> Result<&'a [u8]> {
         let rest = self.bytes.get(self.pos..).unwrap_or_default();
         let Some(length) = rest.iter().position(|&byte| byte == b'\n') else { return Err(self.truncated(what)) };
-        self.pos += length + 1;
+        self.advance(length + 1)?;
         Ok(&rest[..length])
     }
 

@@ -4,7 +4,7 @@
 //! The machine is Python's: a stack, marks in it, a memo of shared handles. It does not recurse, takes no length on trust,
 //! and charges the limits for what it makes before it makes it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use indexmap::{Equivalent, IndexMap};
 use num_bigint::BigInt;
@@ -13,6 +13,7 @@ use super::arena::{Arena, ById};
 use super::budget::{Budget, CONTAINER, ENTRY, PLACE};
 use super::input::Input;
 use super::known::{self, Making};
+use super::memo::Memo;
 use super::opcodes as op;
 use super::opcodes::Argument;
 use super::persistent::PersistentLoad;
@@ -42,21 +43,10 @@ pub struct Unpickled {
 /// pickle, [`Limit`](crate::ErrorKind::Limit) when reading would cost more than `limits`,
 /// [`InvalidTensor`](crate::ErrorKind::InvalidTensor) when a tensor would leave its storage, and whatever `ids` gives.
 pub fn read(bytes: &[u8], place: &str, limits: &Limits, ids: &mut dyn PersistentLoad) -> Result<Unpickled> {
-    Machine::new(bytes, place, limits, ids).run().map_err(|(error, _)| error)
-}
-
-/// As [`read`], for those who ask what a pickle names, whole or not: every class or function named up to where reading
-/// stopped, and why it stopped.
-pub(super) fn names(
-    bytes: &[u8],
-    place: &str,
-    limits: &Limits,
-    ids: &mut dyn PersistentLoad,
-) -> (Vec<Global>, usize, Option<Error>) {
     let mut machine = Machine::new(bytes, place, limits, ids);
-    let error = machine.steps().err();
-    let end = if error.is_some() { machine.input.op_at() } else { machine.input.position() };
-    (machine.globals(), end, error)
+    let value = machine.steps()?;
+    machine.arena.keep(&value, limits)?;
+    Ok(Unpickled { value, end: machine.input.position(), protocol: machine.protocol, globals: machine.globals() })
 }
 
 /// Names longer than this are none: hashing them would cost more than reading the pickle.
@@ -72,16 +62,15 @@ impl Equivalent<Global> for Name<'_> {
     }
 }
 
-struct Machine<'a> {
-    input: Input<'a>,
-    limits: &'a Limits,
+pub(super) struct Machine<'a> {
+    pub(super) input: Input<'a>,
     ids: &'a mut dyn PersistentLoad,
     making: Making<'a>,
     arena: Arena,
     stack: Vec<Value>,
     /// The length of the stack at each mark that is open.
     marks: Vec<usize>,
-    memo: Memo,
+    pub(super) memo: Memo,
     /// Every name seen, with the value it stands for.
     names: IndexMap<Global, Value>,
     /// What the sets that are being added to hold.
@@ -90,10 +79,9 @@ struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
+    pub(super) fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
         Machine {
             input: Input::new(bytes, place),
-            limits,
             ids,
             making: Making { budget: Budget::new(limits), storage_types: ById::default() },
             arena: Arena::default(),
@@ -106,22 +94,13 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn globals(&self) -> Vec<Global> {
+    /// Every class or function named so far.
+    pub(super) fn globals(&self) -> Vec<Global> {
         self.names.keys().cloned().collect()
     }
 
-    fn run(mut self) -> Result<Unpickled, (Error, Vec<Global>)> {
-        let outcome = self.steps().and_then(|value| self.arena.keep(&value, self.limits).map(|()| value));
-        match outcome {
-            Ok(value) => {
-                Ok(Unpickled { value, end: self.input.position(), protocol: self.protocol, globals: self.globals() })
-            }
-            Err(error) => Err((error, self.globals())),
-        }
-    }
-
     /// Carries out every opcode up to the one that ends the pickle.
-    fn steps(&mut self) -> Result<Value> {
+    pub(super) fn steps(&mut self) -> Result<Value> {
         loop {
             let opcode = self.input.opcode()?;
             match opcode {
@@ -345,7 +324,7 @@ impl<'a> Machine<'a> {
     /// Puts into and gets from the memo.
     fn memory(&mut self, opcode: u8) -> Result<()> {
         let index = match opcode {
-            op::MEMOIZE => self.memo.len,
+            op::MEMOIZE => self.memo.len(),
             op::BINGET | op::BINPUT => self.input.u8("the number of a memo entry")?.into(),
             op::LONG_BINGET | op::LONG_BINPUT => self.input.u32()?.into(),
             _ => self.input.index_line()?,
@@ -613,36 +592,4 @@ fn small_int(bytes: &[u8]) -> i64 {
     let mut filled = if negative { [0xff; 8] } else { [0; 8] };
     filled[..bytes.len()].copy_from_slice(bytes);
     i64::from_le_bytes(filled)
-}
-
-/// The memo: a vector, as Python numbers the entries from zero up, and a map for numbers that jump.
-#[derive(Default)]
-struct Memo {
-    dense: Vec<Option<Value>>,
-    sparse: HashMap<u64, Value>,
-    /// How many entries there are.
-    len: u64,
-}
-
-impl Memo {
-    fn get(&self, index: u64) -> Option<&Value> {
-        let dense = usize::try_from(index).ok().and_then(|index| self.dense.get(index));
-        dense.and_then(Option::as_ref).or_else(|| self.sparse.get(&index))
-    }
-
-    fn put(&mut self, index: u64, value: Value) {
-        let before = match usize::try_from(index) {
-            Ok(place) if place < self.dense.len() => {
-                self.dense[place].replace(value).or_else(|| self.sparse.remove(&index))
-            }
-            // Python 2 numbers from one, and some writers leave entries out.
-            Ok(place) if place < self.dense.len() + 16 => {
-                self.dense.resize(place, None);
-                self.dense.push(Some(value));
-                self.sparse.remove(&index)
-            }
-            _ => self.sparse.insert(index, value),
-        };
-        self.len += u64::from(before.is_none());
-    }
 }

@@ -156,8 +156,9 @@ impl Role {
         if let Some(key) = keys.iter().find(|key| matches!(get(key), Some(Value::None))) {
             return key;
         }
-        let entries = root.as_dict().map(crate::Dict::entries).unwrap_or_default();
-        let style = entries.is_empty() || entries.iter().any(|(key, _)| key.as_str().is_some_and(long));
+        let models =
+            SPELLINGS.iter().filter(|spelling| spelling.role == Role::Model).flat_map(|spelling| spelling.keys);
+        let style = !models.filter(|key| !long(key)).any(|key| get(&key).is_some());
         keys.iter().find(|key| long(key) == style).or(keys.first()).copied().unwrap_or("extra")
     }
 }

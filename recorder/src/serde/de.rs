@@ -92,6 +92,10 @@ impl de::Error for Failure {
         Failure::new(What::WrongType { expected: expected.to_string(), found: found.to_string() })
     }
 
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Failure::invalid_type(found, expected)
+    }
+
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
         let found = format!("{length} {}", if length == 1 { "item" } else { "items" });
         Failure::new(What::WrongType { expected: expected.to_string(), found })

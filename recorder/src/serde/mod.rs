@@ -46,7 +46,9 @@ use crate::{Result, Value};
 /// #[derive(serde::Deserialize)]
 /// struct Group { lr: f64, betas: (f64, f64), foreach: Option<bool> }
 ///
-/// let group = Dict::from_iter([("lr", 1e-3.into()), ("betas", vec![0.9, 0.999].into()), ("foreach", None::<bool>.into())]);
+/// let group = Dict::new(); // {"lr": 1e-3, "betas": [0.9, 0.999]}
+/// group.insert("lr", 1e-3);
+/// group.insert("betas", vec![0.9, 0.999]);
 /// let group: Group = from_value(&group.into())?;
 /// assert_eq!((group.lr, group.betas.1, group.foreach), (1e-3, 0.999, None));
 /// # Ok::<(), rekindle_recorder::Error>(())

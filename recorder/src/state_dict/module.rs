@@ -14,6 +14,9 @@ use crate::{Dict, Error, ErrorKind, LoadReport, Result, Tensor, Value};
 /// How many modules a model may have, counted by every path: modules that share others can spell out to any number.
 const MODULES: u64 = 1_000_000;
 
+/// How deep modules may nest.
+const DEPTH: usize = 100;
+
 const PARAMETERS: &str = "_parameters";
 const BUFFERS: &str = "_buffers";
 const MODULES_OF: &str = "_modules";
@@ -60,27 +63,30 @@ fn own_tensors(attributes: &Dict) -> Vec<(&'static str, Arc<str>, Tensor)> {
     tensors(PARAMETERS).chain(persistent).collect()
 }
 
-fn too_many() -> Error {
-    Error::limit("the number of modules, counted by every path,", MODULES)
+fn too_deep() -> Error {
+    Error::limit("the nesting of modules (one may hold itself)", DEPTH as u64)
 }
 
 /// What a module's `state_dict()` gives; `None` for other values.
 pub(super) fn state_dict(value: &Value) -> Option<Result<StateDict>> {
     registries(value).map(|root| {
         let mut state_dict = StateDict::new();
-        let mut waiting = vec![(String::new(), root)];
+        let mut waiting = vec![(String::new(), root, 0)];
         let mut modules = 0;
-        while let Some((prefix, attributes)) = waiting.pop() {
+        while let Some((prefix, attributes, depth)) = waiting.pop() {
             modules += 1;
-            if modules > MODULES || prefix.len() > 100_000 {
-                return Err(too_many());
+            if modules > MODULES {
+                return Err(Error::limit("the number of modules, counted by every path,", MODULES));
+            }
+            if depth > DEPTH {
+                return Err(too_deep());
             }
             for (_, name, tensor) in own_tensors(&attributes) {
                 state_dict.insert(format!("{prefix}{name}"), tensor.detach());
             }
             // Children are taken from the end, so the last goes in first.
             for (name, child) in registered(&attributes, MODULES_OF).into_iter().rev() {
-                waiting.extend(registries(&child).map(|child| (format!("{prefix}{name}."), child)));
+                waiting.extend(registries(&child).map(|child| (format!("{prefix}{name}."), child, depth + 1)));
             }
         }
         Ok(state_dict)
@@ -88,7 +94,7 @@ pub(super) fn state_dict(value: &Value) -> Option<Result<StateDict>> {
 }
 
 /// A copy of a module that holds these tensors: as parameters where it has parameters. What is shared in it stays shared, and
-/// everything else is the same objects.
+/// what does not change is the same objects.
 ///
 /// # Errors
 /// [`ErrorKind::Mismatch`] when the names are not those of the module.
@@ -101,9 +107,6 @@ pub(crate) fn with_state_dict(module: &Value, state_dict: &StateDict) -> Result<
     let report = LoadReport { missing, unexpected, ..LoadReport::default() };
     if report.is_exact() { Ok(copy) } else { Err(ErrorKind::Mismatch(Box::new(report)).into()) }
 }
-
-/// How deep modules may nest where they are copied.
-const DEPTH: usize = 100;
 
 struct Copying<'a> {
     state_dict: &'a StateDict,
@@ -118,8 +121,8 @@ struct Copying<'a> {
 impl Copying<'_> {
     fn module(&mut self, module: &Value, prefix: &str, depth: usize) -> Result<Value> {
         let (Value::Object(object), Some(attributes)) = (module, registries(module)) else { return Ok(module.clone()) };
-        if depth > DEPTH || self.names.len() as u64 > MODULES {
-            return Err(too_many());
+        if depth > DEPTH {
+            return Err(too_deep());
         }
         if let Some(copy) = self.modules.get(&object.id()) {
             let copy = copy.clone();
@@ -130,30 +133,34 @@ impl Copying<'_> {
             return Ok(copy);
         }
         let copy = shallow(&attributes);
+        let mut changed = false;
         for (registry, name, old) in own_tensors(&attributes) {
             let full = format!("{prefix}{name}");
             let new = self.state_dict.get(&full);
-            if let (Some(new), Some(entries)) = (new, own_registry(&copy, &attributes, registry)) {
-                entries.insert(&*name, self.tensor(new, &old)?);
-            }
             self.names.insert(full, new.is_some());
+            let Some(new) = new.filter(|new| !is_view_of_same(new, &old)) else { continue };
+            if let Some(entries) = own_registry(&copy, &attributes, registry) {
+                entries.insert(&*name, self.tensor(new, &old)?);
+                changed = true;
+            }
         }
         for (name, child) in registered(&attributes, MODULES_OF) {
-            let child = self.module(&child, &format!("{prefix}{name}."), depth + 1)?;
+            let new = self.module(&child, &format!("{prefix}{name}."), depth + 1)?;
+            if new.id() == child.id() {
+                continue;
+            }
             if let Some(entries) = own_registry(&copy, &attributes, MODULES_OF) {
-                entries.insert(&*name, child);
+                entries.insert(&*name, new);
+                changed = true;
             }
         }
-        let copy = with_attributes(object, &attributes, &copy);
+        let copy = if changed { with_attributes(object, &attributes, &copy) } else { module.clone() };
         self.modules.insert(object.id(), copy.clone());
         Ok(copy)
     }
 
     /// A tensor in the class of another (`Parameter`, with its attributes), and following gradients as that does.
     fn tensor(&mut self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
-        if is_view_of_same(new, old) {
-            return Ok(old.clone());
-        }
         if let Some(made) = self.tensors.get(&(new.id(), old.id())) {
             return Ok(made.clone());
         }

@@ -107,8 +107,12 @@ pub(crate) fn local_header(bytes: &[u8], name: &str) -> usize {
 
 fn header(bytes: &[u8], name: &str, signature: &[u8], name_at: usize) -> usize {
     let name = format!("top/{name}");
-    let mut all = bytes.windows(name_at + name.len());
-    all.rposition(|window| window.starts_with(signature) && window.ends_with(name.as_bytes())).unwrap()
+    let name_len = u16::try_from(name.len()).unwrap().to_le_bytes();
+    let len_at = if signature == b"PK\x01\x02" { 28 } else { 26 };
+    let fits = |window: &[u8]| {
+        window.starts_with(signature) && window[len_at..].starts_with(&name_len) && window.ends_with(name.as_bytes())
+    };
+    bytes.windows(name_at + name.len()).rposition(fits).unwrap()
 }
 
 /// Where a record's payload begins.

@@ -2,6 +2,8 @@
 //! nothing of itself but the five texts at its beginning. What can be found in the rest are parameters: an id's text, then the
 //! tensor's bytes with their length, its shape and its type, all of which must agree.
 
+use std::ops::{Range, RangeInclusive};
+
 use bytes::Bytes;
 
 use super::param_id;
@@ -19,18 +21,15 @@ const MAX_RANK: u64 = 16;
 
 /// The variants of Burn's `DType` in their order, which is all that bincode keeps of them, and the releases with that order.
 /// `Flex32` and `U16` came later; since 0.21 `Bool` says how it is stored.
-const TYPES: [(fn(u32) -> bool, &[&str]); 3] = [
+const TYPES: [(RangeInclusive<u32>, &[&str]); 3] = [
+    (14..=15, &["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U8", "Bool", "QFloat"]),
+    (16..=16, &["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "Bool", "QFloat"]),
     (
-        |minor| (14..16).contains(&minor),
-        &["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U8", "Bool", "QFloat"],
-    ),
-    (
-        |minor| minor == 16,
-        &["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "Bool", "QFloat"],
-    ),
-    (
-        |minor| minor >= 17,
-        &["F64", "F32", "Flex32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "Bool", "QFloat"],
+        17..=u32::MAX,
+        &[
+            "F64", "F32", "Flex32", "F16", "BF16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "Bool",
+            "QFloat",
+        ],
     ),
 ];
 /// The release since which a `Bool` is followed by how it is stored, and the ways.
@@ -93,7 +92,8 @@ pub(super) fn read(file: &Bytes, limits: &Limits) -> Result<Value> {
 
 fn no_parameters() -> Error {
     let what = "a .bin record without parameters (an optimizer's or a scheduler's)".to_owned();
-    let advice = "; its fields have neither names nor types: save it as .mpk or .json with the Burn that wrote it".to_owned();
+    let advice =
+        "; its fields have neither names nor types: save it as .mpk or .json with the Burn that wrote it".to_owned();
     ErrorKind::Unsupported { what, advice }.into()
 }
 
@@ -111,13 +111,13 @@ impl Layout {
             (Some(0), Some(minor)) => minor,
             _ => u32::MAX,
         };
-        let (_, types) = TYPES.iter().find(|(is, _)| is(minor))?;
+        let (_, types) = TYPES.iter().find(|(minors, _)| minors.contains(&minor))?;
         Some(Layout { types, stores: (minor >= STORES.0).then_some(STORES.1) })
     }
 }
 
 struct Param {
-    bytes: std::ops::Range<usize>,
+    bytes: Range<usize>,
     shape: Vec<usize>,
     dtype: &'static BurnType,
     /// The first byte behind it.
@@ -205,7 +205,8 @@ impl<'a> Cursor<'a> {
                 continue;
             }
             let start = self.place + skipped + 1;
-            let Some(text) = self.bytes.get(start..start + usize::from(len)).filter(|text| param_id::is_id(text)) else {
+            let Some(text) = self.bytes.get(start..start + usize::from(len)).filter(|text| param_id::is_id(text))
+            else {
                 continue;
             };
             self.place = start + text.len();

@@ -1,4 +1,4 @@
-//! Records of Burn 0.14 to 0.21, which later releases cannot read: `.mpk` (MessagePack), `.json` and `.bin` (bincode), each
+//! Records of Burn 0.14 to 0.21, which later releases cannot read: `.mpk` (`MessagePack`), `.json` and `.bin` (bincode), each
 //! also packed with gzip (`.mpk.gz`, ...). They are read, not written: burnpack has taken their place.
 //!
 //! A record is a tree of structs, sequences and enums. It becomes one flat `OrderedDict`, as a state dict is one: names are
@@ -39,6 +39,9 @@ enum Format {
     Bincode,
 }
 
+/// Whether bytes begin as a format does.
+type Detect = fn(&[u8]) -> bool;
+
 /// So much of a file tells its format: the metadata stands at its beginning.
 const HEAD: usize = 4096;
 
@@ -50,8 +53,11 @@ pub fn detect(file: &FileBytes) -> bool {
 }
 
 fn format(head: &[u8]) -> Option<Format> {
-    let table: [(fn(&[u8]) -> bool, Format); 3] =
-        [(tree::is_message_pack, Format::MessagePack), (tree::is_json, Format::Json), (bincode::detect, Format::Bincode)];
+    let table: [(Detect, Format); 3] = [
+        (tree::is_message_pack, Format::MessagePack),
+        (tree::is_json, Format::Json),
+        (bincode::detect, Format::Bincode),
+    ];
     table.into_iter().find_map(|(detect, format)| detect(head).then_some(format))
 }
 

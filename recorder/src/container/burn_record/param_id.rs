@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn ids_are_read_as_burn_writes_them() {
         // `ParamId::from(n).to_string()` of Burn 0.21.
-        for (text, number) in [("lv6hquppl0ge4", 16_294_208_416_658_607_535_u64), ("1noia64ih81qi", 12_178_730_177_414_951_181)]
+        for (text, number) in
+            [("lv6hquppl0ge4", 16_294_208_416_658_607_535_u64), ("1noia64ih81qi", 12_178_730_177_414_951_181)]
         {
             assert_eq!(super::number(text.as_bytes()), Some(number));
         }
@@ -67,7 +68,9 @@ mod tests {
     #[test]
     fn what_is_no_id_is_told_from_one() {
         assert!(is_id(b"30b82c23-788d-4d63-a743-ada258d5f13c"));
-        for text in [&b"lv6hquppl0ge5"[..], b"lv6hquppl0gew", b"LV6HQUPPL0GE4", b"", b"30b82c23-788d-4d63-a743-ada258d5f13"] {
+        for text in
+            [&b"lv6hquppl0ge5"[..], b"lv6hquppl0gew", b"LV6HQUPPL0GE4", b"", b"30b82c23-788d-4d63-a743-ada258d5f13"]
+        {
             assert!(!is_id(text), "{text:?}");
         }
     }

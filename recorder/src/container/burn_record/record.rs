@@ -93,9 +93,10 @@ impl Record {
                 let tensor = tensor(name, node)?;
                 self.insert(name, tensor.into())
             }
-            Node::Seq(nodes) => {
-                nodes.into_iter().enumerate().try_for_each(|(i, node)| self.flatten(&joined(name, &i.to_string()), node))
-            }
+            Node::Seq(nodes) => nodes
+                .into_iter()
+                .enumerate()
+                .try_for_each(|(i, node)| self.flatten(&joined(name, &i.to_string()), node)),
             Node::Map(entries) => match param(entries) {
                 Ok((id, node)) => {
                     let tensor = tensor(name, node)?;
@@ -116,8 +117,10 @@ fn joined(name: &str, key: &str) -> String {
     if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
 }
 
-/// `{id, param}`, where the latter is a tensor.
-fn param(entries: Vec<(Arc<str>, Node)>) -> Result<(Arc<str>, Node), Vec<(Arc<str>, Node)>> {
+type Entry = (Arc<str>, Node);
+
+/// `{id, param}`, where the latter is a tensor: the id and the tensor. Anything else is given back.
+fn param(entries: Vec<Entry>) -> Result<Entry, Vec<Entry>> {
     let is_param = matches!(&*entries, [(id, Node::Str(_)), (param, node)]
         if **id == *"id" && **param == *"param" && is_tensor(node));
     if !is_param {
@@ -137,13 +140,14 @@ fn is_tensor(node: &Node) -> bool {
 }
 
 /// `{value, shape}`, as a tensor was recorded before Burn 0.14: element by element, without its type.
-fn is_before_014(entries: &[(Arc<str>, Node)]) -> bool {
+fn is_before_014(entries: &[Entry]) -> bool {
     matches!(entries, [(value, Node::Seq(_)), (shape, Node::Seq(_))] if **value == *"value" && **shape == *"shape")
 }
 
 /// The advice is Burn's own.
 pub(super) fn before_014(name: &str) -> Error {
-    let advice = "; load it with Burn 0.14 to 0.16 and its feature record-backward-compat, and save it again".to_owned();
+    let advice =
+        "; load it with Burn 0.14 to 0.16 and its feature record-backward-compat, and save it again".to_owned();
     ErrorKind::Unsupported { what: format!("'{name}', a tensor that Burn 0.13 or earlier recorded,"), advice }.into()
 }
 

@@ -1,4 +1,4 @@
-//! MessagePack and JSON -> a tree of plain values. Both say what they hold, so one visitor reads them; each value is charged
+//! `MessagePack` and JSON -> a tree of plain values. Both say what they hold, so one visitor reads them; each value is charged
 //! to the limits before it is kept.
 
 use std::fmt;
@@ -31,7 +31,8 @@ pub(super) enum Node {
 
 /// A map of a few entries that begins with `metadata`.
 pub(super) fn is_message_pack(head: &[u8]) -> bool {
-    head.first().is_some_and(|first| first & 0xf0 == 0x80) && head.get(1..).is_some_and(|rest| rest.starts_with(b"\xa8metadata"))
+    head.first().is_some_and(|first| first & 0xf0 == 0x80)
+        && head.get(1..).is_some_and(|rest| rest.starts_with(b"\xa8metadata"))
 }
 
 /// The same in JSON, where an index of shards also begins with `metadata`.
@@ -40,7 +41,7 @@ pub(super) fn is_json(head: &[u8]) -> bool {
     bare.starts_with(b"{\"metadata\":{\"float\":")
 }
 
-/// Reads MessagePack; the bytes of tensors are slices of `file`.
+/// Reads `MessagePack`; the bytes of tensors are slices of `file`.
 pub(super) fn message_pack(file: &Bytes, limits: &Limits) -> Result<Node> {
     let mut state = State::new(file, limits);
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(&**file);
@@ -188,7 +189,8 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 (None, Node::UInt(byte @ 0..=0xff)) => bytes.push(byte.to_le_bytes()[0]),
                 // No bytes after all.
                 (None, node) => {
-                    self.state.charge(|budget| bytes.iter().try_for_each(|_| budget.value()).and_then(|()| budget.value()))?;
+                    self.state
+                        .charge(|budget| bytes.iter().try_for_each(|_| budget.value()).and_then(|()| budget.value()))?;
                     let before = std::mem::take(&mut bytes).into_iter().map(|byte| Node::UInt(byte.into()));
                     nodes = Some(before.chain([node]).collect());
                 }
@@ -229,7 +231,7 @@ impl<'de> DeserializeSeed<'de> for Key<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Key<'_, '_> {
+impl Visitor<'_> for Key<'_, '_> {
     type Value = Arc<str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

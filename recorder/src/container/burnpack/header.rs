@@ -24,7 +24,7 @@ pub(super) struct Metadata {
     /// The tensors.
     pub(super) tensors: Vec<(String, Descriptor)>,
     /// Texts by name.
-    pub(super) metadata: Vec<(String, String)>,
+    pub(super) texts: Vec<(String, String)>,
     /// Numbers by name.
     pub(super) scalars: Vec<(String, Scalar)>,
 }
@@ -72,7 +72,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Metadata> {
                 found_tensors = true;
                 reader.entries(&mut metadata.tensors, Reader::descriptor)
             }
-            Some(1) => reader.entries(&mut metadata.metadata, Reader::text),
+            Some(1) => reader.entries(&mut metadata.texts, Reader::text),
             Some(2) => reader.entries(&mut metadata.scalars, Reader::scalar),
             _ => reader.skip(DEPTH),
         }
@@ -85,13 +85,13 @@ struct Reader<'a> {
     budget: Budget<'a>,
 }
 
-impl<'a> Reader<'a> {
+impl Reader<'_> {
     fn wrong(&mut self, reason: &str) -> Error {
         Error::damaged(format!("the metadata, byte {}", HEADER + self.decoder.offset() as u64), reason)
     }
 
     fn pull(&mut self) -> Result<Item> {
-        self.decoder.pull().map_err(|error| cbor(error))
+        self.decoder.pull().map_err(cbor)
     }
 
     /// Goes through a map's or an array's items; `each` takes one item.
@@ -139,8 +139,8 @@ impl<'a> Reader<'a> {
         let mut text = String::new();
         let mut buffer = [0; 1024];
         let mut segments = self.decoder.text(len);
-        while let Some(mut segment) = segments.pull().map_err(|error| cbor(error))? {
-            while let Some(chunk) = segment.pull(&mut buffer).map_err(|error| cbor(error))? {
+        while let Some(mut segment) = segments.pull().map_err(cbor)? {
+            while let Some(chunk) = segment.pull(&mut buffer).map_err(cbor)? {
                 self.budget.bytes(chunk.len() as u64)?;
                 text.push_str(chunk);
             }
@@ -256,8 +256,8 @@ impl<'a> Reader<'a> {
             Item::Bytes(len) => {
                 let mut buffer = [0; 1024];
                 let mut segments = self.decoder.bytes(len);
-                while let Some(mut segment) = segments.pull().map_err(|error| cbor(error))? {
-                    while segment.pull(&mut buffer).map_err(|error| cbor(error))?.is_some() {}
+                while let Some(mut segment) = segments.pull().map_err(cbor)? {
+                    while segment.pull(&mut buffer).map_err(cbor)?.is_some() {}
                 }
                 Ok(())
             }
@@ -267,9 +267,12 @@ impl<'a> Reader<'a> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // as `map_err` hands it over
 fn cbor<E>(error: ciborium_ll::Error<E>) -> Error {
     match error {
-        ciborium_ll::Error::Io(_) => Error::damaged("the metadata", "it goes on beyond the length that the header gives"),
+        ciborium_ll::Error::Io(_) => {
+            Error::damaged("the metadata", "it goes on beyond the length that the header gives")
+        }
         ciborium_ll::Error::Syntax(offset) => {
             Error::damaged(format!("the metadata, byte {}", HEADER + offset as u64), "this is no CBOR")
         }
@@ -287,7 +290,7 @@ fn named(error: Error, name: &str) -> Error {
 /// Writes the CBOR as burn-pack's serde does: names are sorted; a missing id, empty metadata and scalars are left out.
 pub(super) fn write(metadata: &mut Metadata) -> Result<Vec<u8>> {
     metadata.tensors.sort_by(|(a, _), (b, _)| a.cmp(b));
-    metadata.metadata.sort();
+    metadata.texts.sort();
     metadata.scalars.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut bytes = Vec::new();
     Writer { encoder: Encoder::from(&mut bytes) }.metadata(metadata)?;
@@ -308,11 +311,11 @@ impl Writer<'_> {
     }
 
     fn metadata(&mut self, metadata: &Metadata) -> Result<()> {
-        let tables = 1 + usize::from(!metadata.metadata.is_empty()) + usize::from(!metadata.scalars.is_empty());
+        let tables = 1 + usize::from(!metadata.texts.is_empty()) + usize::from(!metadata.scalars.is_empty());
         self.item(Item::Map(Some(tables)))?;
         self.table("tensors", &metadata.tensors, Self::descriptor)?;
-        if !metadata.metadata.is_empty() {
-            self.table("metadata", &metadata.metadata, |writer, text| writer.text(text))?;
+        if !metadata.texts.is_empty() {
+            self.table("metadata", &metadata.texts, |writer, text| writer.text(text))?;
         }
         if !metadata.scalars.is_empty() {
             self.table("scalars", &metadata.scalars, |writer, &scalar| writer.scalar(scalar))?;
@@ -320,12 +323,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn table<T>(
-        &mut self,
-        name: &str,
-        entries: &[(String, T)],
-        each: fn(&mut Self, &T) -> Result<()>,
-    ) -> Result<()> {
+    fn table<T>(&mut self, name: &str, entries: &[(String, T)], each: fn(&mut Self, &T) -> Result<()>) -> Result<()> {
         self.text(name)?;
         self.item(Item::Map(Some(entries.len())))?;
         entries.iter().try_for_each(|(name, value)| {
@@ -362,10 +360,9 @@ impl Writer<'_> {
     fn scalar(&mut self, scalar: Scalar) -> Result<()> {
         let (kind, item) = match scalar {
             // CBOR keeps -1 - n as n, which is the number with all its bits inverted.
-            Scalar::Int(number) => (
-                "Int",
-                u64::try_from(number).map_or(Item::Negative((!number).cast_unsigned()), Item::Positive),
-            ),
+            Scalar::Int(number) => {
+                ("Int", u64::try_from(number).map_or(Item::Negative((!number).cast_unsigned()), Item::Positive))
+            }
             Scalar::UInt(number) => ("UInt", Item::Positive(number)),
             Scalar::Float(number) => ("Float", Item::Float(number)),
             Scalar::Bool(bit) => ("Bool", Item::Simple(if bit { simple::TRUE } else { simple::FALSE })),

@@ -41,7 +41,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 
 /// burn-store 0.19 wrote the data right behind the metadata, without padding. The files say who wrote them.
 fn is_packed(metadata: &Metadata) -> bool {
-    metadata.metadata.iter().any(|(name, text)| name == "version" && text.starts_with("0.19."))
+    metadata.texts.iter().any(|(name, text)| name == "version" && text.starts_with("0.19."))
 }
 
 fn root(file: &FileBytes, data: u64, mut metadata: Metadata) -> Result<Value> {
@@ -87,8 +87,8 @@ fn root(file: &FileBytes, data: u64, mut metadata: Metadata) -> Result<Value> {
         own.insert(SIGNED, signed);
     }
     let attributes = Dict::new();
-    if !metadata.metadata.is_empty() {
-        attributes.insert(METADATA, metadata.metadata.into_iter().collect::<Dict>());
+    if !metadata.texts.is_empty() {
+        attributes.insert(METADATA, metadata.texts.into_iter().collect::<Dict>());
     }
     if !own.is_empty() {
         attributes.insert(ATTRIBUTE, own);

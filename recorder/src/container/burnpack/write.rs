@@ -33,7 +33,9 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let cbor = header::write(&mut metadata)?;
     let size = cbor.len() as u64;
     if size > MAX_METADATA {
-        return Err(Error::unsupported(format!("a burnpack file with {size} bytes of names (Burn reads {MAX_METADATA})")));
+        return Err(Error::unsupported(format!(
+            "a burnpack file with {size} bytes of names (Burn reads {MAX_METADATA})"
+        )));
     }
     let data = (header::HEADER + size).next_multiple_of(header::ALIGNMENT);
     let end = data + plan.end;
@@ -73,7 +75,7 @@ impl Counted<'_> {
 
     /// Zeros up to this place, which is less than an alignment away.
     fn pad(&mut self, place: u64) -> Result<()> {
-        const ZEROS: [u8; header::ALIGNMENT as usize] = [0; header::ALIGNMENT as usize];
+        const ZEROS: [u8; 256] = [0; 256];
         let missing = usize::try_from(place.saturating_sub(self.written)).unwrap_or(usize::MAX);
         self.put(ZEROS.get(..missing).unwrap_or(&ZEROS))
     }
@@ -130,7 +132,7 @@ impl Plan {
             let Value::Str(text) = text else {
                 return Err(Error::wrong_type(format!("{METADATA}.{key}"), "a str", text.describe()));
             };
-            plan.metadata.metadata.push((key, text.as_ref().to_owned()));
+            plan.metadata.texts.push((key, text.as_ref().to_owned()));
         }
         plan.notes = named.notes;
         if named.tensors.len() > MAX_TENSORS {

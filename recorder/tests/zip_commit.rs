@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekindle_recorder::integrity::commit;
@@ -11,6 +12,14 @@ use rekindle_recorder::{Error, ErrorKind, Result};
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).map_err(|source| ErrorKind::Io { doing: "cannot write the file", source }.into())
+}
+
+/// A child that is being started holds the locks of its parent for a moment: the test that starts children and the one that
+/// drops a lock take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -145,6 +154,7 @@ mod unix {
 
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     let dead = folder.path().join(".run.pt.rekindle-1-abcdefgh.tmp");
@@ -178,6 +188,7 @@ fn fifty_kills_at_any_moment_leave_a_whole_file_and_no_litter() {
                 .unwrap();
         }
     }
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     commit(&path, true, |out| put(out, &content(0))).unwrap();

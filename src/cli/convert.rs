@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::container::Container;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
@@ -53,7 +54,7 @@ impl Convert {
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite);
         if let Some(to) = &self.to {
-            save = save.container(to.parse()?);
+            save = save.container(to.parse::<Container>()?);
         }
         let input = Checkpoint::open(&self.input)?;
         let mut conversion = Conversion::default();

@@ -27,7 +27,11 @@ fn a_network_from_a_seed_is_the_one_pytorch_makes_after_manual_seed() {
                 Sha256::digest(tensor.to_le_bytes().unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(digest, exact["sha256"].as_str().unwrap(), "{name}: {key}");
         }
-        assert_eq!(randint(&mut generator, 0, 1 << 31, 1).unwrap()[0], truth["next"].as_i64().unwrap(), "{name}: as many draws");
+        assert_eq!(
+            randint(&mut generator, 0, 1 << 31, 1).unwrap()[0],
+            truth["next"].as_i64().unwrap(),
+            "{name}: as many draws"
+        );
     }
 }
 

@@ -99,7 +99,9 @@ fn exercise(name: &str) {
         Batch::from_vec(elements, &lengths(&rule["shape"]), device).unwrap()
     };
     let output = network.forward(inputs(1.0, &device)).unwrap();
-    near("train_output", &host(output.clone()), &tensor(&checkpoint, "train_output"), FORWARD);
+    // Ten times what PyTorch's single precision is away from its double, where that is more.
+    let noise = |what: &str| FORWARD.max(10.0 * truth["error"][what].as_f64().unwrap());
+    near("train_output", &host(output.clone()), &tensor(&checkpoint, "train_output"), noise("train_output"));
     let function = truth["loss_function"].as_str().unwrap();
     let loss = loss(output, &tensor(&checkpoint, "target"), function, &device);
     let found = f64::from(loss.clone().into_scalar::<f32>());
@@ -112,7 +114,7 @@ fn exercise(name: &str) {
         network.forward(inputs(0.5, &device)).unwrap();
     }
     let evaluated = network.valid().forward(inputs(1.0, &Device::flex())).unwrap();
-    near("output", &host(evaluated), &tensor(&checkpoint, "output"), FORWARD);
+    near("output", &host(evaluated), &tensor(&checkpoint, "output"), noise("output"));
 
     let after = network.state_dict().unwrap();
     let exact = StateDict::from_value(&checkpoint.value("state_dict_after").unwrap()).unwrap();
@@ -170,11 +172,17 @@ fn every_network_has_pytorchs_keys_in_pytorchs_order_with_its_metadata() {
         assert_eq!(found, exact, "{name}");
 
         let metadata = state_dict.metadata().unwrap();
-        let found: Vec<_> = metadata.as_dict().unwrap().entries().iter().map(|(path, _)| {
-            let path = path.as_str().unwrap().to_owned();
-            let version = state_dict.version(&path).unwrap();
-            (path, version)
-        }).collect();
+        let found: Vec<_> = metadata
+            .as_dict()
+            .unwrap()
+            .entries()
+            .iter()
+            .map(|(path, _)| {
+                let path = path.as_str().unwrap().to_owned();
+                let version = state_dict.version(&path).unwrap();
+                (path, version)
+            })
+            .collect();
         let exact: Vec<_> = truth["metadata"]
             .as_array()
             .unwrap()
@@ -184,7 +192,8 @@ fn every_network_has_pytorchs_keys_in_pytorchs_order_with_its_metadata() {
         // PyTorch lists modules as they were registered, and a dict does not depend on its order.
         assert_eq!(found, exact, "{name}");
 
-        let names: Vec<_> = build(name, &Device::flex()).named_parameters().unwrap().into_iter().map(|p| p.name).collect();
+        let names: Vec<_> =
+            build(name, &Device::flex()).named_parameters().unwrap().into_iter().map(|p| p.name).collect();
         let parameters = truth["parameters"].as_object().unwrap();
         assert_eq!(names.len(), parameters.len(), "{name}");
         for (number, key) in names.iter().enumerate() {

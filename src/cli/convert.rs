@@ -50,7 +50,10 @@ pub(super) struct Convert {
 impl Convert {
     pub(super) fn run(&self) -> Answer {
         if self.output.exists() && !self.overwrite {
-            return Err(usage(format!("{}: the file exists already; pass --overwrite to replace it", self.output.display())));
+            return Err(usage(format!(
+                "{}: the file exists already; pass --overwrite to replace it",
+                self.output.display()
+            )));
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite);
         if let Some(to) = &self.to {
@@ -62,7 +65,8 @@ impl Convert {
         conversion.location.clone_from(&self.map_location);
         conversion.keys = self.keys()?;
         conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let report = conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
+        let report =
+            conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
         for note in &report.notes {
             eprintln!("note: {note}");
         }
@@ -72,7 +76,8 @@ impl Convert {
 
     /// How the keys are mapped; `None` where they stay.
     fn keys(&self) -> Result<Option<LoadOptions>, Box<dyn std::error::Error>> {
-        let untouched = [&self.strip_prefix, &self.rename, &self.include, &self.exclude].iter().all(|list| list.is_empty());
+        let untouched =
+            [&self.strip_prefix, &self.rename, &self.include, &self.exclude].iter().all(|list| list.is_empty());
         if untouched {
             return Ok(None);
         }

@@ -173,10 +173,14 @@ impl Resume {
         let data = match (batches, data) {
             (Some(path), None) => return Ok(Batches::Fixed(FixedBatches::read(path)?)),
             (None, Some(path)) => path,
-            (Some(_), Some(_)) => return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed")),
+            (Some(_), Some(_)) => {
+                return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed"));
+            }
             (None, None) => {
                 let name = self.checkpoint.display();
-                return Err(usage(format!("{name}: nothing to train on; name a data set with --data or batches with --batches")));
+                return Err(usage(format!(
+                    "{name}: nothing to train on; name a data set with --data or batches with --batches"
+                )));
             }
         };
         let mut options = ReadOptions::default();

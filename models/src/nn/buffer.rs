@@ -6,9 +6,7 @@
 use std::convert::identity;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::{
-    Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId,
-};
+use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
 
 /// A tensor that belongs to a layer's state but is not trained.

@@ -326,7 +326,10 @@ impl Batch {
 
 fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {
     if data.rank() != rank {
-        return Err(invalid(format!("a batch's {what} have shape {:?}, not {rank} dimensions", data.shape().as_slice())));
+        return Err(invalid(format!(
+            "a batch's {what} have shape {:?}, not {rank} dimensions",
+            data.shape().as_slice()
+        )));
     }
     if data.dtype() != E::dtype() {
         return Err(invalid(format!("a batch's {what} are {:?}, not {:?}", data.dtype(), E::dtype())));

@@ -180,12 +180,7 @@ impl Optimizer {
 
     /// An optimizer whose groups are still to be said.
     pub fn builder(options: impl Into<Hyperparameters>) -> OptimizerBuilder {
-        OptimizerBuilder {
-            hyperparameters: options.into(),
-            groups: Vec::new(),
-            exclude: Vec::new(),
-            named: false,
-        }
+        OptimizerBuilder { hyperparameters: options.into(), groups: Vec::new(), exclude: Vec::new(), named: false }
     }
 
     /// Which optimizer it is.

@@ -226,8 +226,7 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
                       the order of parameters";
         Err(ErrorKind::MissingKey { key: name.clone(), advice: advice.to_owned() }.into())
     };
-    let members: Vec<Vec<usize>> =
-        names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
+    let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];
     for &place in members.iter().flatten() {
         if std::mem::replace(&mut seen[place], true) {

@@ -89,6 +89,13 @@ pub fn ulps(a: f32, b: f32) -> u32 {
     ordered(a).abs_diff(ordered(b))
 }
 
+/// The distance of `a` and `b` in units in the last place of `scale`: of the largest value that an element had on its way.
+/// What is nearly cancelled keeps the rounding of what it was, and may be many of its own units away.
+pub fn units(a: f32, b: f32, scale: f32) -> f32 {
+    let scale = scale.abs().max(f32::MIN_POSITIVE);
+    (a - b).abs() / (scale.next_up() - scale)
+}
+
 pub fn ulps64(a: f64, b: f64) -> u64 {
     let ordered = |x: f64| {
         let bits = x.to_bits().cast_signed();

@@ -39,19 +39,16 @@ fn near(what: &str, found: &Tensor, exact: &Tensor, tolerance: f64) {
 
 /// The loss, as PyTorch's `cross_entropy` or `mse_loss` has it.
 fn loss(output: Batch, target: &Tensor, function: &str, device: &Device) -> BurnTensor<1> {
-    match function {
-        "mse" => {
-            let elements: Vec<f32> = target.to_vec().unwrap();
-            let target = Batch::from_vec(elements, target.shape(), device).unwrap().into_4d().unwrap();
-            (output.into_4d().unwrap() - target).square().mean()
-        }
-        _ => {
-            let output = output.into_2d().unwrap();
-            let classes: Vec<i64> = target.to_vec().unwrap();
-            let rows = classes.len();
-            let target = BurnTensor::<1, Int>::from_data(classes.as_slice(), device).reshape([rows, 1]);
-            log_softmax(output, 1).gather(1, target).mean().neg()
-        }
+    if function == "mse" {
+        let elements: Vec<f32> = target.to_vec().unwrap();
+        let target = Batch::from_vec(elements, target.shape(), device).unwrap().into_4d().unwrap();
+        (output.into_4d().unwrap() - target).square().mean()
+    } else {
+        let output = output.into_2d().unwrap();
+        let classes: Vec<i64> = target.to_vec().unwrap();
+        let rows = classes.len();
+        let target = BurnTensor::<1, Int>::from_data(classes.as_slice(), device).reshape([rows, 1]);
+        log_softmax(output, 1).gather(1, target).mean().neg()
     }
 }
 

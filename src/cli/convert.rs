@@ -21,7 +21,7 @@ pub(super) struct Convert {
     /// The container to write: zip, ...; by default what OUT's extension says
     #[arg(long)]
     to: Option<String>,
-    /// Take only the part at this path, such as model_state_dict
+    /// Take only the part at this path, such as `model_state_dict`
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
     /// Take this prefix off the keys that have it

@@ -52,7 +52,7 @@ pub(super) struct Resume {
     /// How many steps to take (default: all fixed batches, or one epoch)
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// The loss (default: cross_entropy)
+    /// The loss (default: `cross_entropy`)
     #[arg(long, value_enum, value_name = "NAME")]
     loss: Option<Loss>,
     /// The optimizer, where the checkpoint leaves it open

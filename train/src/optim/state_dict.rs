@@ -192,8 +192,8 @@ impl Saved {
         let shape = |id: &Value| {
             let state = self.state.get_key(id)?;
             let state = state.as_dict()?;
-            let moments = rule.moments().iter().filter_map(|name| state.get(name));
-            moments.filter_map(|value| Some(value.as_tensor()?.shape().to_vec())).next()
+            let mut moments = rule.moments().iter().filter_map(|name| state.get(name));
+            moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }

@@ -145,7 +145,9 @@ fn the_rule_as_tensor_operations_agrees_with_the_fused_pass() {
             for (place, (a, b)) in found.iter().zip(&fused[step as usize]).enumerate() {
                 largest[place] = largest[place].abs().max(b.abs());
                 let apart = units(*a, *b, largest[place]);
-                assert!(apart <= 4.0, "{}, step {step}, element {place}: {a:e} and {b:e}", case.name);
+                // Each step rounds anew where the fused pass rounds once, and momentum carries it on.
+                let steps = f32::from(u8::try_from(step + 1).unwrap());
+                assert!(apart <= 4.0 * steps, "{}, step {step}, element {place}: {a:e} and {b:e}", case.name);
             }
         }
     }

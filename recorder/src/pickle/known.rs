@@ -35,10 +35,15 @@ const CALLS: &[(&str, &str, Make)] = &[
 ];
 
 /// What calls of this function make here.
-pub(super) fn find(global: &Global) -> Option<Make> {
-    let (module, name) = globals::python3_name(&global.module, &global.name);
-    let row = |table: &[(&str, &str, Make)]| table.iter().find(|row| row.1 == name && row.0 == module).map(|row| row.2);
-    row(CALLS).or_else(|| row(torch::CALLS))
+fn find(global: &Global) -> Option<Make> {
+    let row = |module: &str, name: &str| {
+        let mut rows = torch::CALLS.iter().chain(CALLS);
+        rows.find(|row| row.1 == name && row.0 == module).map(|row| row.2)
+    };
+    row(&global.module, &global.name).or_else(|| {
+        let (module, name) = globals::python3_name(&global.module, &global.name);
+        row(module, name)
+    })
 }
 
 /// `callable(*args)`, where the outcome is known.
@@ -152,7 +157,6 @@ fn latin1(args: &[Value], making: &mut Making<'_>) -> Result<Option<Vec<u8>>> {
     if !matches!(&**codec, "latin1" | "latin-1") {
         return Ok(None);
     }
-    making.budget.copies(text.len() / 64)?;
     making.budget.bytes(text.len() as u64)?;
     Ok(to_latin1(text))
 }

@@ -124,6 +124,9 @@ fn number(digits: &[u8], radix: u32, least: usize, most: usize) -> Option<(u32, 
 
 /// The characters of a text as bytes, where all are within Latin-1.
 pub(super) fn to_latin1(text: &str) -> Option<Vec<u8>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().to_vec());
+    }
     text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect()
 }
 

@@ -23,8 +23,8 @@ fn a_network_from_a_seed_is_the_one_pytorch_makes_after_manual_seed() {
             let first: Vec<f64> = tensor.to_f64_vec().unwrap()[..3].to_vec();
             let wanted: Vec<f64> = exact["first"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
             assert_eq!(first, wanted, "{name}: {key}");
-            let digest: String =
-                Sha256::digest(tensor.to_le_bytes().unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = Sha256::digest(tensor.to_le_bytes().unwrap());
+            let digest = digest.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
             assert_eq!(digest, exact["sha256"].as_str().unwrap(), "{name}: {key}");
         }
         assert_eq!(
@@ -42,7 +42,7 @@ fn weights_that_burn_draws_are_of_the_same_distribution() {
     let weight = network.state_dict().unwrap().get("0.weight").unwrap().to_f64_vec().unwrap();
     // Uniform over +-1/10: the largest of 50,000 is close to the bound, and the variance is bound^2 / 3.
     let largest = weight.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-    assert!((0.099..=0.1000001).contains(&largest), "{largest}");
+    assert!((0.099..=0.100_000_1).contains(&largest), "{largest}");
     let variance = weight.iter().map(|x| x * x).sum::<f64>() / 50_000.0;
     assert!((variance - 0.01 / 3.0).abs() < 1e-4, "{variance}");
 }

@@ -96,8 +96,8 @@ fn exercise(name: &str) {
         Batch::from_vec(elements, &lengths(&rule["shape"]), device).unwrap()
     };
     let output = network.forward(inputs(1.0, &device)).unwrap();
-    // Ten times what PyTorch's single precision is away from its double, where that is more.
-    let noise = |what: &str| FORWARD.max(10.0 * truth["error"][what].as_f64().unwrap());
+    // PyTorch's own single precision is this far from its double; where that is more, each of the two may be so far from it.
+    let noise = |what: &str| FORWARD.max(2.0 * truth["error"][what].as_f64().unwrap());
     near("train_output", &host(output.clone()), &tensor(&checkpoint, "train_output"), noise("train_output"));
     let function = truth["loss_function"].as_str().unwrap();
     let loss = loss(output, &tensor(&checkpoint, "target"), function, &device);

@@ -112,13 +112,12 @@ impl BatchNorm {
         let unbiased = biased_var.clone().mul_scalar(count as f64 / (count as f64 - 1.0));
         let take = |running: &Buffer<Tensor<1>>, batch: Tensor<1>| {
             let old = running.value().to_device(&batch.device());
-            let new = match self.momentum {
-                Some(momentum) => batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum)),
+            let new = if let Some(momentum) = self.momentum {
+                batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum))
+            } else {
                 // The mean over all batches: the n-th counts 1/n.
-                None => {
-                    let share = batches.clone().float().recip().to_device(&batch.device());
-                    batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
-                }
+                let share = batches.clone().float().recip().to_device(&batch.device());
+                batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
             };
             running.set(new.detach());
         };

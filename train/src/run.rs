@@ -9,7 +9,7 @@ use rekindle_recorder::burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
 
 use crate::attributes::invalid;
 use crate::data::{Batch, DataLoader};
@@ -368,19 +368,17 @@ impl<M: Module> Run<M> {
     /// When something cannot be read from its device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let model = self.model();
-        let fresh = || Checkpoint::from(tutorial(self.scheduler.is_some()));
-        let origin = self.origin.clone().unwrap_or_else(fresh);
-        let mut state = RunState::read(&origin)?;
+        let mut state = RunState::default();
         state.model = model.state_dict()?;
         state.optimizers = vec![self.optimizer.state_dict(model)?];
         state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
         state.rng = Some(TorchTensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
-        state.step = state.step.and(self.step);
-        if let Some(loss) = self.loss()? {
-            state.loss = Some(loss.into());
-        }
-        state.write_back(&origin)
+        state.loss = self.loss()?.map(Value::from);
+        let Some(origin) = &self.origin else { return state.to_checkpoint() };
+        // A step that the checkpoint does not tell is told by the optimizer's.
+        state.step = RunState::read(origin)?.step.and(self.step);
+        state.write_back(origin)
     }
 
     /// Writes [`checkpoint`](Self::checkpoint) to a file, whole or not at all. A file that is there is replaced.
@@ -411,18 +409,4 @@ fn only<'a>(found: &'a [Value], what: &str) -> Result<Option<&'a Value>> {
             Err(ErrorKind::Unsupported { what, advice }.into())
         }
     }
-}
-
-/// The checkpoint of the PyTorch tutorial on saving and loading, empty.
-fn tutorial(scheduler: bool) -> Value {
-    let checkpoint = Dict::new();
-    checkpoint.insert("epoch", 0);
-    checkpoint.insert("model_state_dict", Dict::ordered());
-    checkpoint.insert("optimizer_state_dict", Dict::new());
-    if scheduler {
-        checkpoint.insert("scheduler_state_dict", Dict::new());
-    }
-    checkpoint.insert("loss", Value::None);
-    checkpoint.insert("rng_state", Value::None);
-    checkpoint.into()
 }

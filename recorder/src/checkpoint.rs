@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ::serde::de::DeserializeOwned;
 
 use crate::container::{self, Container, Opened};
+use crate::run::Layout;
 use crate::value::Global;
 use crate::{Error, Limits, Result, StateDict, Tensor, Value, serde, walk};
 
@@ -299,6 +300,20 @@ impl Checkpoint {
         });
         self.named(walked)?;
         Ok(tensors)
+    }
+
+    /// Which program's way of laying out a run it is, told by its keys.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout::detect(&self.root)
+    }
+
+    /// An error about this checkpoint, with its file where it came from one.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match &self.path {
+            Some(path) => error.in_file(path),
+            None => error,
+        }
     }
 
     /// Saves it as `torch.save` does; plain `torch.load` opens what is written. The file appears whole or not at all, so that

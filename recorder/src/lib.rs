@@ -38,13 +38,17 @@
 pub mod burn;
 pub mod checkpoint;
 pub mod container;
+pub mod convert;
+pub mod diff;
 mod dtype;
 mod elements;
 mod error;
+pub mod inspect;
 pub mod integrity;
 pub mod keys;
 mod limits;
 pub mod pickle;
+pub mod rebuild;
 pub mod report;
 pub mod run;
 pub mod serde;

@@ -10,6 +10,7 @@
 
 pub mod attributes;
 pub mod data;
+pub mod log;
 pub mod loss;
 pub mod lr_scheduler;
 pub mod optim;

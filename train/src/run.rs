@@ -294,7 +294,9 @@ impl<M: Module> Run<M> {
     /// When it cannot be read from its device.
     pub fn loss(&self) -> Result<Option<f64>> {
         let read = |loss: &Tensor<1>| {
-            loss.clone().try_into_scalar::<f64>().map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
+            loss.clone()
+                .try_into_scalar::<f64>()
+                .map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
         };
         self.loss.as_ref().map(read).transpose()
     }
@@ -314,7 +316,9 @@ impl<M: Module> Run<M> {
                 return Err(invalid("the run has no loader to take a batch from; give it one with `with_loader`"));
             };
             if loader.is_empty() {
-                return Err(invalid("the run's loader has no batches: the data set is empty, or smaller than one batch"));
+                return Err(invalid(
+                    "the run's loader has no batches: the data set is empty, or smaller than one batch",
+                ));
             }
             match loader.next_batch(&mut self.generator)? {
                 Some(batch) => return Ok(Some(batch)),

@@ -30,41 +30,7 @@ fn is_tar(file: &FileBytes) -> bool {
     std::str::from_utf8(&digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok()) == Some(sum)
 }
 
-pub(super) fn is_burnpack(file: &FileBytes) -> bool {
-    file.starts_with(&0x4255_524E_u32.to_le_bytes())
-}
-
-pub(super) fn is_npy(file: &FileBytes) -> bool {
-    file.starts_with(b"\x93NUMPY")
-}
-
-/// A header's length in eight bytes, then the header: JSON whose first byte must be `{`. A file that is cut off inside its
-/// header is one, too.
-pub(super) fn is_safetensors(file: &FileBytes) -> bool {
-    /// The longest header that safetensors itself accepts.
-    const MAX_HEADER: u64 = 100_000_000;
-    let len = file.first_chunk().map(|chunk| u64::from_le_bytes(*chunk));
-    len.is_some_and(|len| (2..=MAX_HEADER).contains(&len)) && file.get(8) == Some(&b'{')
-}
-
-/// A map that begins with the key `metadata`, in `MessagePack` or JSON; the same packed with gzip, where the name says so.
-pub(super) fn is_burn_record(file: &FileBytes) -> bool {
-    let name = file.path().map(|path| path.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let packed = [".mpk.gz", ".json.gz", ".bin.gz"].iter().any(|end| name.ends_with(end));
-    let json: Vec<u8> = head(file, 256).iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    file.starts_with(b"\x82\xa8metadata")
-        || json.starts_with(b"{\"metadata\":{\"float\"")
-        || packed && file.starts_with(GZIP)
-}
-
 const GZIP: &[u8] = b"\x1f\x8b";
-
-/// A JSON file that maps weights to shards.
-pub(super) fn is_hf_index(file: &FileBytes) -> bool {
-    const KEY: &[u8] = b"\"weight_map\"";
-    let start = head(file, 1 << 20);
-    start.trim_ascii_start().first() == Some(&b'{') && start.windows(KEY.len()).any(|window| window == KEY)
-}
 
 /// A pickle of protocol 2 or later begins with its number.
 pub(super) fn is_binary_pickle(file: &FileBytes) -> bool {

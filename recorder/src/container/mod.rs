@@ -1,7 +1,13 @@
 //! The files and folders that hold checkpoints. Each format is a module with `detect`, `read` and `write`; what a file is
 //! told by its content, never by its extension.
 
+pub mod burn_record;
+pub mod burnpack;
 mod content;
+pub mod hf;
+mod named;
+pub mod numpy;
+pub mod safetensors;
 pub mod zip;
 
 use std::fmt;
@@ -124,16 +130,31 @@ const FORMATS: &[Format] = &[
         detect: content::is_torch_tar,
         read: None,
     },
-    Format { container: Container::Burnpack, name: "a burnpack file", detect: content::is_burnpack, read: None },
-    Format { container: Container::Numpy, name: "a NumPy array (.npy)", detect: content::is_npy, read: None },
+    Format {
+        container: Container::Burnpack,
+        name: "a burnpack file",
+        detect: burnpack::detect,
+        read: Some(burnpack::read),
+    },
+    Format {
+        container: Container::Numpy,
+        name: "a NumPy array (.npy)",
+        detect: numpy::detect,
+        read: Some(numpy::read),
+    },
     Format {
         container: Container::Safetensors,
         name: "a safetensors file",
-        detect: content::is_safetensors,
-        read: None,
+        detect: safetensors::detect,
+        read: Some(safetensors::read),
     },
-    Format { container: Container::BurnRecord, name: "a record of Burn", detect: content::is_burn_record, read: None },
-    Format { container: Container::Hf, name: "an index of shards", detect: content::is_hf_index, read: None },
+    Format {
+        container: Container::BurnRecord,
+        name: "a record of Burn",
+        detect: burn_record::detect,
+        read: Some(burn_record::read),
+    },
+    Format { container: Container::Hf, name: "an index of shards", detect: hf::detect, read: Some(hf::read_index) },
     Format { container: Container::Pickle, name: "a pickle", detect: content::is_pickle, read: Some(read_pickle) },
 ];
 
@@ -154,9 +175,9 @@ const FOLDERS: &[FolderFormat] = &[
     },
     FolderFormat {
         container: Container::Hf,
-        name: "a folder of shards",
-        has: |name| name.ends_with(".index.json"),
-        read: None,
+        name: "a folder of Hugging Face's",
+        has: hf::detect_name,
+        read: Some(hf::read),
     },
 ];
 
@@ -181,6 +202,11 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
+        Container::Hf => hf::write(root, path, options),
+        Container::Safetensors => safetensors::write(root, path, options),
+        Container::Burnpack => burnpack::write(root, path, options),
+        Container::BurnRecord => burn_record::write(root, path, options),
+        Container::Numpy => numpy::write(root, path, options),
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };
     saved.map_err(|error| error.in_file(path))
@@ -201,6 +227,9 @@ fn open_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     if zip::detect(file) {
         return Err(Error::not_a_checkpoint("it is a zip archive in a zip archive"));
     }
+    if hf::detect(file) {
+        return Err(Error::not_a_checkpoint("it is an index of shards in a zip archive; unpack it beside them"));
+    }
     open_file(file, options)
 }
 
@@ -211,8 +240,8 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
     let Some(format) = FOLDERS.iter().find(|format| names.iter().any(|name| (format.has)(name))) else {
-        let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor an index of shards \
-                      (*.index.json); name a file in it";
+        let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
+                      Face's (model.safetensors, *.index.json); name a file in it";
         return Err(Error::not_a_checkpoint(reason));
     };
     match format.read {

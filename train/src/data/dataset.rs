@@ -95,6 +95,49 @@ impl Array {
         Array::new(samples, sample_shape, elements)
     }
 
+    /// The same elements as samples of this shape; `None` leaves it.
+    ///
+    /// # Errors
+    /// When a sample has another number of elements.
+    pub fn reshaped(self, sample_shape: Option<&[usize]>) -> Result<Self> {
+        match sample_shape {
+            Some(shape) => Array::new(self.samples, shape, self.elements),
+            None => Ok(self),
+        }
+    }
+
+    /// Each element divided by a number.
+    ///
+    /// # Errors
+    /// When the elements are integers.
+    pub fn divided(self, by: f32) -> Result<Self> {
+        match self.elements {
+            Elements::F32(elements) => {
+                let elements = Elements::F32(elements.into_iter().map(|x| x / by).collect());
+                Ok(Array { elements, ..self })
+            }
+            Elements::I64(_) => Err(invalid("integers cannot be divided; only floating-point inputs can")),
+        }
+    }
+
+    /// The first `at` samples, and the rest.
+    fn split_at(&self, at: usize) -> Option<(Array, Array)> {
+        let width: usize = self.sample_shape.iter().product();
+        let rest = self.samples.checked_sub(at)?;
+        let part = |samples, elements| Array { samples, sample_shape: self.sample_shape.clone(), elements };
+        let (first, last) = match &self.elements {
+            Elements::F32(elements) => {
+                let (first, last) = elements.split_at_checked(at * width)?;
+                (Elements::F32(first.to_vec()), Elements::F32(last.to_vec()))
+            }
+            Elements::I64(elements) => {
+                let (first, last) = elements.split_at_checked(at * width)?;
+                (Elements::I64(first.to_vec()), Elements::I64(last.to_vec()))
+            }
+        };
+        Some((part(at, first), part(rest, last)))
+    }
+
     /// How many samples there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -182,6 +225,18 @@ impl Dataset {
         &self.targets
     }
 
+    /// The first `at` samples, and the rest: what is trained on, and what is held back.
+    ///
+    /// # Errors
+    /// When there are fewer samples.
+    pub fn split_at(&self, at: usize) -> Result<(Dataset, Dataset)> {
+        let parts = self.inputs.split_at(at).zip(self.targets.split_at(at));
+        let Some(((inputs, held_inputs), (targets, held_targets))) = parts else {
+            return Err(invalid(format!("the data set has {} samples and cannot be divided after {at}", self.len())));
+        };
+        Ok((Dataset { inputs, targets }, Dataset { inputs: held_inputs, targets: held_targets }))
+    }
+
     /// The batch of these samples, in this order.
     ///
     /// # Errors
@@ -216,6 +271,24 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
+    }
+
+    /// The one sample of this batch as a batch of its own, whose first axis counts what was the sample's first axis.
+    pub(super) fn without_leading_axis(self) -> Result<Batch> {
+        let squeeze = |data: TensorData| match data.shape().as_slice() {
+            [1, rest @ ..] if !rest.is_empty() => {
+                let (shape, dtype) = (rest.to_vec(), data.dtype());
+                Ok(TensorData::from_bytes(data.into_bytes(), shape, dtype))
+            }
+            shape => Err(invalid(format!("a batch of shape {shape:?} where one batch a step is expected"))),
+        };
+        Ok(Batch { inputs: squeeze(self.inputs)?, targets: squeeze(self.targets)?, places: self.places })
+    }
+
+    /// The shape of the inputs, the batch's axis first.
+    #[must_use]
+    pub fn input_shape(&self) -> &[usize] {
+        self.inputs.shape().as_slice()
     }
 
     /// The inputs as numbers: `[batch, ...]`.
@@ -253,7 +326,10 @@ impl Batch {
 
 fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {
     if data.rank() != rank {
-        return Err(invalid(format!("a batch's {what} have shape {:?}, not {rank} dimensions", data.shape().as_slice())));
+        return Err(invalid(format!(
+            "a batch's {what} have shape {:?}, not {rank} dimensions",
+            data.shape().as_slice()
+        )));
     }
     if data.dtype() != E::dtype() {
         return Err(invalid(format!("a batch's {what} are {:?}, not {:?}", data.dtype(), E::dtype())));

@@ -4,6 +4,7 @@
 //! headers against the central directory, payloads against their checksums. Stored payloads are slices of the file.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -135,6 +136,34 @@ impl Archive {
     /// contradicts the directory, [`ErrorKind::Unsupported`] when it is encrypted or compressed by another method
     /// than deflate, [`ErrorKind::Limit`] when it inflates to more than the limits allow.
     pub fn payload(&self, record: usize, verify: bool) -> Result<Bytes> {
+        let (entry, place, described) = self.locate(record)?;
+        let verify = verify && self.has_checksum(record);
+        if verify && described {
+            self.check_descriptor(entry, place.end)?;
+        }
+        let stored = self.bytes.slice(place);
+        let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
+        if verify && crc32fast::hash(&payload) != entry.crc32 {
+            return Err(ErrorKind::Checksum { place: entry.place() }.into());
+        }
+        Ok(payload)
+    }
+
+    /// The first bytes of a record's payload, without a look at the rest or at the checksum; `None` where it has fewer.
+    ///
+    /// # Errors
+    /// As [`Archive::payload`], but for the checksum.
+    pub fn prefix(&self, record: usize, len: usize) -> Result<Option<Bytes>> {
+        let (entry, place, _) = self.locate(record)?;
+        let stored = self.bytes.slice(place);
+        if entry.deflated {
+            return Ok(inflate::prefix(&stored, len));
+        }
+        Ok((len <= stored.len()).then(|| stored.slice(..len)))
+    }
+
+    /// A record, where its payload is in the file, and whether a descriptor follows it.
+    fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
         let Some(entry) = self.records.get(record) else {
             return Err(ErrorKind::Invalid(format!("there is no record {record} in the archive")).into());
         };
@@ -145,16 +174,7 @@ impl Archive {
         let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end)) else {
             return Err(Error::damaged(entry.place(), "it lies beyond what can be addressed"));
         };
-        let verify = verify && self.has_checksum(record);
-        if verify && described {
-            self.check_descriptor(entry, to)?;
-        }
-        let stored = self.bytes.slice(from..to);
-        let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
-        if verify && crc32fast::hash(&payload) != entry.crc32 {
-            return Err(ErrorKind::Checksum { place: entry.place() }.into());
-        }
-        Ok(payload)
+        Ok((entry, from..to, described))
     }
 
     /// Compares a local header with the directory. Gives the first byte of the payload, and whether a descriptor follows it.

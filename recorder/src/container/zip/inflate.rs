@@ -49,3 +49,20 @@ pub(super) fn inflate(stored: &[u8], record: &Record, limits: &Limits) -> Result
     }
     Ok(out.into())
 }
+
+/// The first `len` bytes that a deflated payload unpacks to; `None` where there are fewer.
+pub(super) fn prefix(stored: &[u8], len: usize) -> Option<Bytes> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).ok()?;
+    let mut machine = Decompress::new(false);
+    while out.len() < len {
+        let (taken, made) = (machine.total_in(), machine.total_out());
+        let rest = usize::try_from(taken).ok().and_then(|taken| stored.get(taken..)).unwrap_or_default();
+        machine.decompress_vec(rest, &mut out, FlushDecompress::None).ok()?;
+        if (machine.total_in(), machine.total_out()) == (taken, made) {
+            return None;
+        }
+    }
+    out.truncate(len);
+    Some(out.into())
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Archive, torch};
 use crate::checkpoint::OpenOptions;
-use crate::container::{Opened, open_nested};
+use crate::container::{Opened, numpy, open_nested};
 use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Result};
 
@@ -21,6 +21,8 @@ type Read = fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>;
 /// The first that fits is taken.
 const KINDS: &[Kind] = &[
     Kind { name: "a TorchScript archive", detect: is_torchscript, read: None },
+    Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: Some(numpy::read_archive) },
+    Kind { name: "a zipped checkpoint", detect: is_wrapping, read: Some(only_member) },
     Kind {
         name: "a torch.save archive",
         detect: |archive| archive.find("data.pkl").is_some(),
@@ -28,8 +30,6 @@ const KINDS: &[Kind] = &[
     },
     Kind { name: "a torch.export archive (.pt2)", detect: is_export, read: None },
     Kind { name: "a torch.package archive", detect: is_package, read: None },
-    Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: None },
-    Kind { name: "a zipped checkpoint", detect: |archive| archive.records().len() == 1, read: Some(only_member) },
 ];
 
 /// Reads the checkpoint in an archive.
@@ -59,6 +59,11 @@ fn is_package(archive: &Archive) -> bool {
 
 fn is_npz(archive: &Archive) -> bool {
     !archive.records().is_empty() && archive.records().iter().all(|record| has_extension(&record.name, "npy"))
+}
+
+/// One record, and not the pickle of an archive that lacks everything else.
+fn is_wrapping(archive: &Archive) -> bool {
+    archive.records().len() == 1 && (archive.top().is_empty() || archive.find("data.pkl").is_none())
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

@@ -42,7 +42,7 @@ impl<'a> ArchiveWriter<'a> {
     /// Payloads begin at multiples of this, so that mapped tensors are aligned.
     pub const ALIGNMENT: u64 = 64;
 
-    /// An archive whose records all lie in the folder `top`.
+    /// An archive whose records all lie in the folder `top`; in none where that is empty.
     pub fn new(out: &'a mut dyn Write, top: &str) -> Self {
         ArchiveWriter { out, top: top.to_owned(), at: 0, written: Vec::new() }
     }
@@ -52,11 +52,19 @@ impl<'a> ArchiveWriter<'a> {
     /// # Errors
     /// When the output cannot be written, or the name is longer than a zip archive can hold.
     pub fn record(&mut self, name: &str, payload: &[u8]) -> Result<()> {
-        let name = format!("{}/{name}", self.top);
+        self.record_parts(name, &[payload])
+    }
+
+    /// Writes a record whose payload is these parts, one after the other.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::record`].
+    pub fn record_parts(&mut self, name: &str, payload: &[&[u8]]) -> Result<()> {
+        let name = if self.top.is_empty() { name.to_owned() } else { format!("{}/{name}", self.top) };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return Err(Error::unsupported(format!("a record's name of {} bytes", name.len())));
         };
-        let (header, size) = (self.at, payload.len() as u64);
+        let (header, size) = (self.at, payload.iter().map(|part| part.len() as u64).sum());
         // An empty record has no descriptor.
         let flags = if size == 0 { UTF8 } else { UTF8 | DESCRIBED };
         let extra = local_extra(header, name_len, size);
@@ -65,7 +73,7 @@ impl<'a> ArchiveWriter<'a> {
         fields.u16s(&[0, flags, 0, 0, 0]).u32s(&[0, 0, 0]).u16s(&[name_len, len_u16(&extra)]);
         self.put(&[&fields.0[..], name.as_bytes(), &extra])?;
         let mut hasher = crc32fast::Hasher::new();
-        for piece in payload.chunks(PIECE) {
+        for piece in payload.iter().flat_map(|part| part.chunks(PIECE)) {
             hasher.update(piece);
             self.put(&[piece])?;
         }
@@ -218,5 +226,40 @@ impl Fields {
     fn u64s(&mut self, fields: &[u64]) -> &mut Self {
         self.0.extend(fields.iter().flat_map(|field| field.to_le_bytes()));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What PyTorch 2.15 wrote for two storages of 4 GiB and a small one between them (`torch.serialization.skip_data`).
+    #[test]
+    fn beyond_four_gibibytes_sizes_and_places_are_written_as_pytorch_writes_them() {
+        const SIZE: u64 = 1 << 32;
+        let le = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        for (header, size, local, central) in [
+            (0x316, 40, &[][..], &[][..]),
+            (0x3b8, SIZE, &[SIZE, 0], &[SIZE, SIZE]),
+            (0x1_0000_0418, 12, &[0x1_0000_0418], &[0x1_0000_0418]),
+            (0x1_0000_04a4, SIZE, &[SIZE, 0, 0x1_0000_04a4], &[SIZE, SIZE, 0x1_0000_04a4]),
+        ] {
+            let wide = |numbers: &[u64]| match u8::try_from(8 * numbers.len()).unwrap() {
+                0 => Vec::new(),
+                len => [vec![1, 0, len, 0], le(numbers)].concat(),
+            };
+            let name = "skip/data/0".to_owned();
+            let extra = local_extra(header, len_u16(name.as_bytes()), size);
+            let padding = extra.strip_prefix(&*wide(local)).unwrap();
+            assert_eq!(
+                (padding[..2].as_ref(), usize::from(padding[2]), padding[3]),
+                (&b"FB"[..], padding.len() - 4, 0)
+            );
+            assert_eq!((header + 30 + name.len() as u64 + extra.len() as u64) % 64, 0);
+            let [fields, _, extra] = Written { name, header, size, crc32: 7 }.directory_entry();
+            assert_eq!(extra, wide(central));
+            let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+            assert_eq!((&fields[20..28], &fields[42..]), (&[narrow(size); 2].concat()[..], &narrow(header)[..]));
+        }
     }
 }

@@ -1,0 +1,233 @@
+//! Writing a folder as `save_pretrained` does: the same names, the same sizes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::folder::{Files, WriteFile};
+use super::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
+use super::{INDEX, MODELS, index};
+use crate::checkpoint::{SaveOptions, SaveReport};
+use crate::container::named::{Item, Metadata, Named};
+use crate::container::safetensors::{self, FORMAT};
+use crate::container::zip;
+use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value, integrity};
+
+/// How a model is split into files.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ShardOptions {
+    /// How many bytes of tensors one file may hold. Default 5 GB ([`DEFAULT_SHARD_SIZE`]).
+    pub max_shard_size: u64,
+    /// What the files are. Default safetensors.
+    pub format: ShardFormat,
+}
+
+/// What the files of a model are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ShardFormat {
+    /// `model.safetensors`.
+    #[default]
+    Safetensors,
+    /// `pytorch_model.bin`, by `torch.save`.
+    Bin,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        ShardOptions { max_shard_size: DEFAULT_SHARD_SIZE, format: ShardFormat::default() }
+    }
+}
+
+impl ShardOptions {
+    /// How many bytes of tensors one file may hold.
+    #[must_use]
+    pub fn max_shard_size(mut self, bytes: u64) -> Self {
+        self.max_shard_size = bytes;
+        self
+    }
+
+    /// What the files are.
+    #[must_use]
+    pub fn format(mut self, format: ShardFormat) -> Self {
+        self.format = format;
+        self
+    }
+}
+
+impl ShardFormat {
+    fn stem(self) -> &'static str {
+        match self {
+            ShardFormat::Safetensors => "model",
+            ShardFormat::Bin => "pytorch_model",
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            ShardFormat::Safetensors => ".safetensors",
+            ShardFormat::Bin => ".bin",
+        }
+    }
+
+    /// The name of the only file, or of one of several.
+    fn file_name(self, shard: usize, shards: usize) -> String {
+        let (stem, extension) = (self.stem(), self.extension());
+        match shards {
+            1 => format!("{stem}{extension}"),
+            _ => format!("{stem}-{:05}-of-{shards:05}{extension}", shard + 1),
+        }
+    }
+
+    /// Whether `save_pretrained` could have given a file this name.
+    fn owns(self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(self.stem()) else { return false };
+        let Some(suffix) = rest.strip_suffix(INDEX).unwrap_or(rest).strip_suffix(self.extension()) else {
+            return false;
+        };
+        let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let numbers = suffix.strip_prefix('-').and_then(|numbers| numbers.split_once("-of-"));
+        suffix.is_empty() || numbers.is_some_and(|(shard, shards)| digits(shard) && digits(shards))
+    }
+}
+
+/// Writes a state dict as a folder of safetensors files of at most 5 GB: [`write_shards`] with the default options.
+///
+/// # Errors
+/// As [`write_shards`].
+pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    write_shards(root, path, options, &ShardOptions::default())
+}
+
+/// Writes a state dict as a folder. Files of an older model under the same names are replaced, others in the folder stay.
+///
+/// # Errors
+/// As [`safetensors::write`](crate::container::safetensors::write) and [`zip::write`](crate::container::zip::write), whichever the files are;
+/// [`ErrorKind::Exists`] when the folder holds a model that was not to be replaced, [`ErrorKind::Invalid`] when it holds
+/// one that readers would prefer.
+pub fn write_shards(root: &Value, path: &Path, options: &SaveOptions, shards: &ShardOptions) -> Result<SaveReport> {
+    if let (ShardFormat::Bin, Some(preferred)) = (shards.format, preferred_file(path)) {
+        let reason = format!(
+            "the folder holds {preferred}, which readers prefer to the new file; remove it or choose another folder"
+        );
+        return Err(ErrorKind::Invalid(reason).into());
+    }
+    let planned = match shards.format {
+        ShardFormat::Safetensors => Planned::safetensors(root, shards)?,
+        ShardFormat::Bin => Planned::bin(root, shards, options)?,
+    };
+    planned.commit(path, options, shards.format)
+}
+
+fn preferred_file(path: &Path) -> Option<String> {
+    let name = MODELS[0];
+    [name.to_owned(), format!("{name}{INDEX}")].into_iter().find(|name| path.join(name).exists())
+}
+
+/// The files of a model before any is written.
+struct Planned<'a> {
+    files: Vec<(String, WriteFile<'a>)>,
+    /// What the index says where there are several.
+    index: String,
+    notes: Vec<String>,
+}
+
+impl<'a> Planned<'a> {
+    fn safetensors(root: &Value, shards: &ShardOptions) -> Result<Self> {
+        let named = Named::of(root, &safetensors::TARGET)?;
+        let metadata = safetensors::record_ties(&named)?;
+        let Named { tensors, notes, .. } = named;
+        let kept: Vec<Item> = tensors.into_iter().filter(|item| item.tied.is_none()).collect();
+        let layout = Layout::of(kept.iter().map(|item| (&*item.name, Some(&item.tensor))), shards);
+        let index = layout.index(&metadata)?;
+        // Several files tell only the format; the rest is said once, in the index.
+        let of_file = if layout.files.len() == 1 { metadata } else { only_format(metadata) };
+        let kept = Arc::new(kept);
+        let file = |(name, places): (String, Vec<usize>)| {
+            let (kept, metadata) = (Arc::clone(&kept), of_file.clone());
+            // Laid out twice, so that a tensor that cannot be written is found before any file is.
+            safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
+            let write = move |path: &Path| {
+                let file = safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
+                integrity::commit(path, false, |out| file.write(out))?;
+                Ok(SaveReport { bytes: file.bytes, notes: Vec::new() })
+            };
+            Ok((name, Box::new(write) as WriteFile<'a>))
+        };
+        Ok(Planned { files: layout.files.into_iter().map(file).collect::<Result<_>>()?, index, notes })
+    }
+
+    fn bin(root: &Value, shards: &ShardOptions, options: &'a SaveOptions) -> Result<Self> {
+        let state_dict = StateDict::from_value(root)?;
+        let layout = Layout::of(state_dict.values().map(|(name, value)| (name, value.as_tensor())), shards);
+        let index = layout.index(&Metadata::new())?;
+        let whole = layout.files.len() == 1;
+        let entries: Vec<(&str, &Value)> = state_dict.values().collect();
+        let file = |(name, places): (String, Vec<usize>)| {
+            let part = || places.iter().map(|&place| (entries[place].0, entries[place].1.clone())).collect::<Dict>();
+            let part = if whole { root.clone() } else { part().into() };
+            (name, Box::new(move |path: &Path| zip::write(&part, path, options)) as WriteFile<'a>)
+        };
+        let files = layout.files.iter().cloned().map(file).collect();
+        Ok(Planned { files, index, notes: Vec::new() })
+    }
+
+    fn commit(mut self, path: &Path, options: &SaveOptions, format: ShardFormat) -> Result<SaveReport> {
+        if self.files.len() > 1 {
+            let text = self.index;
+            let write = move |path: &Path| {
+                let failed = |source| Error::io("cannot write the index", source);
+                integrity::commit(path, false, |out| out.write_all(text.as_bytes()).map_err(failed))?;
+                Ok(SaveReport { bytes: text.len() as u64, notes: Vec::new() })
+            };
+            self.files.push((format!("{}{INDEX}", format.file_name(0, 1)), Box::new(write)));
+        }
+        let files = Files { files: self.files, belongs: Box::new(move |name| format.owns(name)) };
+        let mut report = files.commit(path, options.overwrite)?;
+        report.notes.splice(0..0, self.notes);
+        Ok(report)
+    }
+}
+
+fn only_format(metadata: Metadata) -> Metadata {
+    metadata.into_iter().filter(|(key, _)| key == FORMAT).collect()
+}
+
+/// Which tensor goes into which file.
+struct Layout {
+    /// Each file with the places of its tensors, which keep the order of the state dict.
+    files: Vec<(String, Vec<usize>)>,
+    weight_map: IndexMap<String, String>,
+    total_size: u64,
+}
+
+impl Layout {
+    fn of<'t>(tensors: impl Iterator<Item = (&'t str, Option<&'t Tensor>)>, options: &ShardOptions) -> Self {
+        let (names, weights): (Vec<&str>, Vec<Weight>) =
+            tensors.map(|(name, tensor)| (name, Weight::of(tensor))).unzip();
+        let Split { mut shards, total_size } = split(&weights, options.max_shard_size);
+        if shards.is_empty() {
+            shards.push(Vec::new());
+        }
+        let count = shards.len();
+        let mut weight_map: IndexMap<String, String> =
+            names.iter().map(|&name| (name.to_owned(), String::new())).collect();
+        let mut files = Vec::with_capacity(count);
+        for (number, mut places) in shards.into_iter().enumerate() {
+            let file = options.format.file_name(number, count);
+            places.sort_unstable();
+            for &place in &places {
+                weight_map[place].clone_from(&file);
+            }
+            files.push((file, places));
+        }
+        Layout { files, weight_map, total_size }
+    }
+
+    fn index(&self, metadata: &Metadata) -> Result<String> {
+        let said = metadata.iter().filter(|(key, _)| *key != FORMAT).map(|(key, value)| (key.clone(), value.clone()));
+        index::text(&said.collect(), self.total_size, self.weight_map.clone())
+    }
+}

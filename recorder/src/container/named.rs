@@ -1,0 +1,360 @@
+//! What the containers of nothing but named tensors share (safetensors, Hugging Face's shards, NumPy's archives): taking the
+//! tensors out of a value, finding those that are one, saying what such a container cannot keep, and putting the value
+//! together again.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use indexmap::IndexMap;
+
+use crate::storage::Source;
+use crate::tensor::{TensorClass, TensorData};
+use crate::value::Key;
+use crate::{DType, Dict, Error, ErrorKind, Result, StateDict, Storage, Tensor, Value};
+
+/// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
+pub(super) const METADATA: &str = "__metadata__";
+
+/// What a file says of itself, in order.
+pub(super) type Metadata = IndexMap<String, Value>;
+
+/// How many names a note lists before it counts the rest.
+const LISTED: usize = 5;
+
+/// What a container of named tensors is called, and what it keeps of how they lie in memory.
+pub(super) struct Target {
+    /// For messages.
+    pub(super) name: &'static str,
+    /// Column-major order.
+    pub(super) fortran: bool,
+    /// That two names stand for the same elements.
+    pub(super) ties: bool,
+}
+
+/// The tensors of a state dict, as a container takes them that keeps nothing else.
+pub(super) struct Named {
+    /// In the order of the state dict.
+    pub(super) tensors: Vec<Item>,
+    /// What the root's attribute `__metadata__` says.
+    pub(super) metadata: Metadata,
+    /// What will be lost, a sentence each.
+    pub(super) notes: Vec<String>,
+}
+
+/// A tensor under its name.
+pub(super) struct Item {
+    pub(super) name: Arc<str>,
+    pub(super) tensor: Tensor,
+    /// The place of an earlier tensor that shows the very same elements of the same storage.
+    pub(super) tied: Option<usize>,
+}
+
+impl Named {
+    /// Takes the tensors out of a value: a dict of names and strided tensors, nothing else.
+    pub(super) fn of(root: &Value, target: &Target) -> Result<Self> {
+        if let Value::Tensor(_) = root {
+            let advice = "; put it into a dict under a name".to_owned();
+            let what = format!("writing a tensor without a name into {}", target.name);
+            return Err(ErrorKind::Unsupported { what, advice }.into());
+        }
+        let state_dict = StateDict::from_value(root)?;
+        let mut tensors = Vec::with_capacity(state_dict.len());
+        for (name, value) in state_dict.values() {
+            let Value::Tensor(tensor) = value else { return Err(not_a_tensor(root, name, value, target.name)) };
+            check_strided(name, tensor, target.name)?;
+            tensors.push(Item { name: name.into(), tensor: tensor.clone(), tied: None });
+        }
+        let mut named = Named { tensors, metadata: Metadata::new(), notes: Vec::new() };
+        named.find_ties();
+        named.note_losses(target);
+        named.take_attributes(root, target.name)?;
+        Ok(named)
+    }
+
+    /// A single tensor.
+    pub(super) fn of_tensor(tensor: &Tensor, target: &Target) -> Result<Self> {
+        let name: Arc<str> = "the tensor".into();
+        check_strided(&name, tensor, target.name)?;
+        let tensors = vec![Item { name, tensor: tensor.clone(), tied: None }];
+        let mut named = Named { tensors, metadata: Metadata::new(), notes: Vec::new() };
+        named.note_losses(target);
+        Ok(named)
+    }
+
+    fn find_ties(&mut self) {
+        let mut seen = HashMap::new();
+        for (place, item) in self.tensors.iter_mut().enumerate() {
+            if let Some(view) = View::of(&item.tensor) {
+                let first = *seen.entry(view).or_insert(place);
+                item.tied = (first != place).then_some(first);
+            }
+        }
+    }
+
+    fn note_losses(&mut self, target: &Target) {
+        let container = target.name;
+        let strided: Lost = if target.fortran {
+            |tensor| !tensor.is_contiguous() && !is_fortran(tensor)
+        } else {
+            |tensor| !tensor.is_contiguous()
+        };
+        let table: [(Lost, &str); 5] = [
+            (strided, "were strided views and are written in row-major order"),
+            (
+                |tensor| tensor.parts().conj || tensor.parts().neg,
+                "had the conjugate or negative bit; the numbers themselves are written",
+            ),
+            (
+                |tensor| tensor.requires_grad() || !matches!(tensor.parts().class, TensorClass::Tensor),
+                "were parameters, required a gradient or had a class of their own, which is not kept",
+            ),
+            (|tensor| tensor.device() != "cpu", "were tagged with another device than cpu, which is not kept"),
+            (|tensor| tensor.parts().backward_hooks.is_some(), "had backward hooks, which are not kept"),
+        ];
+        let mut notes: Vec<String> = Vec::new();
+        for (lost, what) in table {
+            let names: Vec<&str> =
+                self.tensors.iter().filter(|item| lost(&item.tensor)).map(|item| &*item.name).collect();
+            if !names.is_empty() {
+                notes.push(format!("{}: {what} ({container})", listed(&names)));
+            }
+        }
+        if !target.ties {
+            for (name, first) in self.ties() {
+                notes.push(format!("'{name}' and '{first}': were one tensor; in {container} each has its own copy"));
+            }
+        }
+        let (overlapping, partial) = self.shared_storages();
+        for group in overlapping {
+            let names: Vec<String> = group.iter().map(|name| format!("'{name}'")).collect();
+            let names = names.join(", ");
+            notes.push(format!("{names}: overlapped in memory; in {container} each has its own copy"));
+        }
+        if !partial.is_empty() {
+            notes.push(format!(
+                "{}: showed a part of a larger storage; only what they show is written ({container})",
+                listed(&partial)
+            ));
+        }
+        self.notes.extend(notes);
+    }
+
+    /// Names that overlap without being one, in groups; and names that show a part of their storage.
+    fn shared_storages(&self) -> (Vec<Vec<&str>>, Vec<&str>) {
+        let mut storages: HashMap<usize, Vec<usize>> = HashMap::new();
+        let mut partial = Vec::new();
+        for (place, item) in self.tensors.iter().enumerate() {
+            let Some(storage) = item.tensor.storage() else { continue };
+            let range = byte_range(&item.tensor);
+            if !range.is_empty() && (range.start, range.end) != (0, storage.len()) {
+                partial.push(&*item.name);
+            }
+            if item.tied.is_none() && !range.is_empty() {
+                storages.entry(storage.id()).or_default().push(place);
+            }
+        }
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for mut places in storages.into_values().filter(|places| places.len() > 1) {
+            places.sort_by_key(|&place| byte_range(&self.tensors[place].tensor).start);
+            let mut end = 0;
+            let mut group: Vec<usize> = Vec::new();
+            for place in places {
+                let range = byte_range(&self.tensors[place].tensor);
+                if range.start >= end {
+                    groups.push(std::mem::take(&mut group));
+                }
+                end = end.max(range.end);
+                group.push(place);
+            }
+            groups.push(group);
+        }
+        groups.retain(|group| group.len() > 1);
+        for group in &mut groups {
+            group.sort_unstable();
+        }
+        groups.sort_unstable();
+        let name = |&place: &usize| &*self.tensors[place].name;
+        (groups.iter().map(|group| group.iter().map(name).collect()).collect(), partial)
+    }
+
+    /// Keeps `__metadata__`; the other attributes of the root have no place.
+    fn take_attributes(&mut self, root: &Value, container: &str) -> Result<()> {
+        let attributes = match root {
+            Value::Dict(dict) => dict.state(),
+            Value::Object(object) => object.read().states.first().cloned(),
+            _ => None,
+        };
+        let entries = attributes.as_ref().and_then(Value::as_dict).map(Dict::entries).unwrap_or_default();
+        for (key, value) in entries {
+            if key.as_str() != Some(METADATA) {
+                self.notes
+                    .push(format!("the state dict's attribute {key:?} has no place in {container} and is left out"));
+                continue;
+            }
+            let Some(dict) = value.as_dict() else {
+                return Err(Error::wrong_type(METADATA, "a dict of texts", value.describe()));
+            };
+            for (key, value) in dict.entries() {
+                let Some(name) = key.as_str() else {
+                    return Err(Error::wrong_type(METADATA, "a dict of texts", format!("a dict with the key {key:?}")));
+                };
+                self.metadata.insert(name.to_owned(), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tied names, each with the name it is kept under.
+    pub(super) fn ties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.tensors.iter().filter_map(|item| Some((&*item.name, &*self.tensors[item.tied?].name)))
+    }
+}
+
+/// Whether a tensor loses something when it is written.
+type Lost = fn(&Tensor) -> bool;
+
+/// Which elements of which storage a tensor shows. Two equal ones are tied; tensors without elements are not.
+#[derive(PartialEq, Eq, Hash)]
+struct View {
+    storage: usize,
+    dtype: DType,
+    offset: usize,
+    shape: Vec<usize>,
+    stride: Vec<usize>,
+    bits: (bool, bool),
+}
+
+impl View {
+    fn of(tensor: &Tensor) -> Option<Self> {
+        let parts = tensor.parts();
+        let TensorData::Strided { storage, offset, stride } = &parts.data else { return None };
+        if tensor.numel() == 0 {
+            return None;
+        }
+        // The stride of a dimension of length 1 leads nowhere.
+        let stride = parts.shape.iter().zip(stride).map(|(&n, &step)| if n == 1 { 0 } else { step }).collect();
+        Some(View {
+            storage: storage.id(),
+            dtype: parts.dtype,
+            offset: *offset,
+            shape: parts.shape.clone(),
+            stride,
+            bits: (parts.conj, parts.neg),
+        })
+    }
+}
+
+/// The bytes of its storage from the first that a tensor shows to the last; empty where it shows none.
+fn byte_range(tensor: &Tensor) -> Range<u64> {
+    let (Some(stride), false) = (tensor.stride(), tensor.numel() == 0) else { return 0..0 };
+    // `Tensor::new` checked that the last element lies inside the storage.
+    let last: usize = tensor.shape().iter().zip(stride).map(|(&n, &step)| (n - 1) * step).sum();
+    let (start, end) = (tensor.offset() * tensor.dtype().size(), (tensor.offset() + last + 1) * tensor.dtype().size());
+    start as u64..end as u64
+}
+
+/// Whether the elements lie in column-major order without gaps, and not in row-major order.
+pub(super) fn is_fortran(tensor: &Tensor) -> bool {
+    if tensor.is_contiguous() {
+        return false;
+    }
+    let Some(stride) = tensor.stride() else { return false };
+    let mut expected = 1_usize;
+    tensor.shape().iter().zip(stride).all(|(&n, &step)| {
+        let fits = n == 1 || step == expected;
+        expected = expected.saturating_mul(n);
+        fits
+    })
+}
+
+/// `'a', 'b' and 3 more`.
+pub(super) fn listed(names: &[&str]) -> String {
+    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
+    match names.len().saturating_sub(LISTED) {
+        0 => shown.join(", "),
+        rest => format!("{} and {rest} more", shown.join(", ")),
+    }
+}
+
+fn not_a_tensor(root: &Value, name: &str, value: &Value, container: &str) -> Error {
+    // A dict of tensors inside is most likely what is meant.
+    let meant = root.as_dict().map(Dict::entries).unwrap_or_default().into_iter().find_map(|(key, value)| {
+        let dict = value.as_dict()?;
+        let only_tensors = !dict.is_empty() && dict.entries().iter().all(|(_, item)| item.as_tensor().is_some());
+        only_tensors.then(|| key.as_str().map(str::to_owned)).flatten()
+    });
+    let advice = match meant {
+        Some(key) => format!("; write the state dict alone (--key {key})"),
+        None => "; write a state dict alone, for example with --key model_state_dict".to_owned(),
+    };
+    let what = format!("writing '{name}' ({}) into {container}, which keeps tensors only,", value.describe());
+    ErrorKind::Unsupported { what, advice }.into()
+}
+
+fn check_strided(name: &str, tensor: &Tensor, container: &str) -> Result<()> {
+    let (kind, advice) = match &tensor.parts().data {
+        TensorData::Strided { .. } if tensor.dtype().is_quantized() => ("a quantised tensor", "; dequantize it first"),
+        TensorData::Strided { .. } => return Ok(()),
+        TensorData::Meta { .. } => ("a tensor on the device meta, which has no elements", "; leave it out"),
+        TensorData::Sparse { .. } => ("a sparse tensor", "; make it dense first (to_dense())"),
+        TensorData::Nested { .. } => ("a nested tensor", "; pad it or write its parts one by one"),
+    };
+    Err(refused(name, kind, container, advice))
+}
+
+/// A tensor that a container has no way to hold.
+pub(super) fn refused(name: &str, kind: &str, container: &str, advice: &str) -> Error {
+    ErrorKind::Unsupported { what: format!("writing '{name}', {kind}, into {container}"), advice: advice.to_owned() }
+        .into()
+}
+
+/// A named part of a file as a storage's bytes; no copy.
+pub(super) struct Slice {
+    name: Box<str>,
+    bytes: Bytes,
+}
+
+impl Slice {
+    pub(super) fn new(name: &str, bytes: Bytes) -> Self {
+        Slice { name: name.into(), bytes }
+    }
+}
+
+impl Source for Slice {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&self) -> Result<Bytes> {
+        Ok(self.bytes.clone())
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.name)
+    }
+}
+
+/// A storage on the CPU as a container without devices has it.
+pub(super) fn storage(dtype: DType, source: impl Source + 'static) -> Storage {
+    Storage::from_source(dtype.storage_class().and(Some(dtype)), "cpu", source)
+}
+
+/// The root of a container of named tensors: an `OrderedDict`, with `__metadata__` as its attribute where there is any.
+pub(super) fn root(tensors: impl IntoIterator<Item = (Arc<str>, Value)>, metadata: Metadata) -> Value {
+    let dict = Dict::ordered();
+    let mut data = dict.write();
+    data.entries.extend(tensors.into_iter().map(|(name, value)| (Key(Value::Str(name)), value)));
+    if !metadata.is_empty() {
+        let attribute = Value::from(metadata.into_iter().collect::<Dict>());
+        data.state = Some(Dict::from_iter([(METADATA, attribute)]).into());
+    }
+    drop(data);
+    dict.into()
+}
+
+/// A second tensor object over the same elements, as `state_dict()` gives for tied weights.
+pub(super) fn alias(tensor: &Tensor) -> Result<Tensor> {
+    Tensor::new(tensor.parts().clone())
+}

@@ -1,0 +1,84 @@
+//! Writing `.npz` and `.npy`, byte for byte the arrays that `np.savez` and `np.save` write.
+
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::{EXTENSION, header};
+use crate::checkpoint::{SaveOptions, SaveReport};
+use crate::container::named::{Named, Target, is_fortran, refused};
+use crate::container::zip::ArchiveWriter;
+use crate::tensor::{TensorData, TensorParts};
+use crate::{Error, ErrorKind, Result, Tensor, Value, integrity};
+
+/// Writes a state dict (a dict of names and tensors) as an `.npz` file, or a single tensor as an `.npy` file.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] when the value holds anything else than strided tensors of types that NumPy has, each by its key;
+/// [`ErrorKind::Invalid`] for a state dict under a name that ends with `.npy`; [`ErrorKind::Exists`] when the file is there
+/// and was not to be replaced.
+pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let is_npy = path.extension().is_some_and(|extension| extension == "npy");
+    match root {
+        Value::Tensor(tensor) if is_npy => write_npy(tensor, path, options),
+        _ if is_npy => Err(ErrorKind::Invalid("an .npy file holds one tensor; call the file .npz".to_owned()).into()),
+        _ => write_npz(root, path, options),
+    }
+}
+
+fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let target = Target { name: ".npy", fortran: true, ties: false };
+    let notes = Named::of_tensor(tensor, &target)?.notes;
+    let head = head(tensor, "the tensor", target.name)?;
+    let mut len = head.len() as u64;
+    integrity::commit(path, options.overwrite, |out| {
+        let elements = elements(tensor)?;
+        len += elements.len() as u64;
+        let failed = |source| Error::io("cannot write the file", source);
+        out.write_all(&head).and_then(|()| out.write_all(&elements)).map_err(failed)
+    })?;
+    Ok(SaveReport { bytes: len, notes })
+}
+
+fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let target = Target { name: ".npz", fortran: true, ties: false };
+    let mut named = Named::of(root, &target)?;
+    if named.tensors.is_empty() {
+        // An archive without records is no sign of NumPy.
+        return Err(Error::unsupported("writing a state dict without tensors into .npz"));
+    }
+    if !named.metadata.is_empty() {
+        named.notes.push("__metadata__ has no place in .npz and is left out".to_owned());
+    }
+    // All headers first: a type that NumPy lacks is found before anything is written.
+    let heads =
+        named.tensors.iter().map(|item| head(&item.tensor, &item.name, target.name)).collect::<Result<Vec<_>>>()?;
+    let mut bytes = 0;
+    integrity::commit(path, options.overwrite, |out| {
+        let mut archive = ArchiveWriter::new(out, "");
+        for (item, head) in named.tensors.iter().zip(&heads) {
+            archive.record_parts(&format!("{}{EXTENSION}", item.name), &[head, &elements(&item.tensor)?])?;
+        }
+        bytes = archive.finish()?;
+        Ok(())
+    })?;
+    Ok(SaveReport { bytes, notes: named.notes })
+}
+
+fn head(tensor: &Tensor, name: &str, target: &str) -> Result<Vec<u8>> {
+    header::write(tensor.dtype(), is_fortran(tensor), tensor.shape()).ok_or_else(|| {
+        let kind = format!("a tensor of {}", tensor.dtype());
+        refused(name, &kind, target, "; NumPy has no such type, cast it first (--dtype float32)")
+    })
+}
+
+/// The elements in the order that the header tells.
+fn elements(tensor: &Tensor) -> Result<Bytes> {
+    let (true, TensorData::Strided { storage, offset, stride }) = (is_fortran(tensor), &tensor.parts().data) else {
+        return tensor.to_le_bytes();
+    };
+    // The transposed tensor is in row-major order.
+    let reversed = |items: &[usize]| items.iter().rev().copied().collect::<Vec<_>>();
+    let data = TensorData::Strided { storage: storage.clone(), offset: *offset, stride: reversed(stride) };
+    Tensor::new(TensorParts { shape: reversed(tensor.shape()), data, ..tensor.parts().clone() })?.to_le_bytes()
+}

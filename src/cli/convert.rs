@@ -1,0 +1,102 @@
+//! `rekindle convert`: a checkpoint written again.
+
+use std::path::PathBuf;
+
+use rekindle::Checkpoint;
+use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::container::Container;
+use rekindle::recorder::convert::Conversion;
+use rekindle::recorder::keys::LoadOptions;
+
+use super::{Answer, usage};
+
+/// The arguments of `rekindle convert`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle convert run.pt weights.pt --key model_state_dict --strip-prefix module.")]
+pub(super) struct Convert {
+    /// The checkpoint to read
+    input: PathBuf,
+    /// The file to write
+    output: PathBuf,
+    /// The container to write: zip, ...; by default what OUT's extension says
+    #[arg(long)]
+    to: Option<String>,
+    /// Take only the part at this path, such as `model_state_dict`
+    #[arg(long, value_name = "PATH")]
+    key: Option<String>,
+    /// Take this prefix off the keys that have it
+    #[arg(long, value_name = "P")]
+    strip_prefix: Vec<String>,
+    /// Replace what the regular expression RE finds in a key, in order
+    #[arg(long, value_name = "RE=WITH")]
+    rename: Vec<String>,
+    /// Keep only keys that match one of these globs
+    #[arg(long, value_name = "GLOB")]
+    include: Vec<String>,
+    /// Leave out keys that match one of these globs
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Cast the floating-point tensors of the state dict: float64, float32, float16, bfloat16
+    #[arg(long, value_name = "D")]
+    dtype: Option<String>,
+    /// Write this device tag on every tensor, such as cpu or cuda:0
+    #[arg(long, value_name = "L")]
+    map_location: Option<String>,
+    /// Replace OUT if it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+impl Convert {
+    pub(super) fn run(&self) -> Answer {
+        if self.output.exists() && !self.overwrite {
+            return Err(usage(format!(
+                "{}: the file exists already; pass --overwrite to replace it",
+                self.output.display()
+            )));
+        }
+        let mut save = SaveOptions::default().overwrite(self.overwrite);
+        if let Some(to) = &self.to {
+            save = save.container(to.parse::<Container>()?);
+        }
+        let input = Checkpoint::open(&self.input)?;
+        let mut conversion = Conversion::default();
+        conversion.key.clone_from(&self.key);
+        conversion.location.clone_from(&self.map_location);
+        conversion.keys = self.keys()?;
+        conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
+        let report =
+            conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
+        for note in &report.notes {
+            eprintln!("note: {note}");
+        }
+        eprintln!("{}: {} bytes", self.output.display(), report.bytes);
+        Ok(true)
+    }
+
+    /// How the keys are mapped; `None` where they stay.
+    fn keys(&self) -> Result<Option<LoadOptions>, Box<dyn std::error::Error>> {
+        let untouched =
+            [&self.strip_prefix, &self.rename, &self.include, &self.exclude].iter().all(|list| list.is_empty());
+        if untouched {
+            return Ok(None);
+        }
+        let mut keys = LoadOptions::lenient();
+        for prefix in &self.strip_prefix {
+            keys = keys.strip_prefix(prefix);
+        }
+        for rename in &self.rename {
+            let Some((pattern, with)) = rename.split_once('=') else {
+                return Err(usage(format!("--rename {rename}: RE=WITH is expected, such as '^encoder=backbone'")));
+            };
+            keys = keys.rename(pattern, with);
+        }
+        for glob in &self.include {
+            keys = keys.include(glob);
+        }
+        for glob in &self.exclude {
+            keys = keys.exclude(glob);
+        }
+        Ok(Some(keys))
+    }
+}

@@ -1,0 +1,88 @@
+//! The `rekindle` command: one file a verb. Verbs call the crates and print; what they print on standard output is their
+//! answer, everything else goes to standard error.
+
+mod convert;
+mod devices;
+mod diff;
+mod inspect;
+mod json;
+mod resume;
+mod settings;
+mod task;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use rekindle::recorder::ErrorKind;
+
+/// What a verb answers: `true` is yes (exit status 0), `false` no (1), an error that it could not be done (2).
+type Answer = Result<bool, Box<dyn std::error::Error>>;
+
+/// PyTorch checkpoints in Rust: look into them, compare, convert, and go on training.
+#[derive(Debug, Parser)]
+#[command(name = "rekindle", version, after_help = "Exit status: 0 done or yes, 1 no, 2 it could not be done.")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what is in a checkpoint: container, layout, tensors, values
+    Inspect(inspect::Inspect),
+    /// Say which tensors and values of two checkpoints differ, and by how much
+    Diff(diff::Diff),
+    /// Write a checkpoint again: another container, other keys, another dtype
+    Convert(convert::Convert),
+    /// Go on with a training run
+    Resume(resume::Resume),
+    /// List what can compute here
+    Devices(devices::Devices),
+}
+
+/// Runs the command with the process's arguments.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let answer = match cli.verb {
+        Verb::Inspect(verb) => verb.run(),
+        Verb::Diff(verb) => verb.run(),
+        Verb::Convert(verb) => verb.run(),
+        Verb::Resume(verb) => verb.run(),
+        Verb::Devices(verb) => verb.run(),
+    };
+    match answer {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("rekindle: {}", sentence(&*error));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// An error as one sentence. Only a report of keys is longer by itself.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<rekindle::Error>() {
+        Some(error) => match (error.kind(), error.file()) {
+            (ErrorKind::Mismatch(report), Some(file)) => format!("{}: {}", file.display(), report.summary()),
+            (ErrorKind::Mismatch(report), None) => report.summary(),
+            _ => error.to_string(),
+        },
+        None => error.to_string(),
+    }
+}
+
+/// Writes an answer to standard output. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> Result<(), std::io::Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// One sentence for a mistake in the arguments that the parser cannot see.
+fn usage(sentence: impl Into<String>) -> Box<dyn std::error::Error> {
+    sentence.into().into()
+}

@@ -1,0 +1,364 @@
+//! `rekindle resume`: a training run goes on.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rekindle::Checkpoint;
+use rekindle::models::{Config, Network};
+use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::train::data::{DataLoader, FixedBatches, ReadOptions, read_dataset};
+use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
+use rekindle::train::optim::Select;
+use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
+use serde_json::json;
+
+use super::settings::Settings;
+use super::task::{Loss, Task};
+use super::{Answer, json, print, usage};
+
+/// The arguments of `rekindle resume`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
+    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it.")]
+pub(super) struct Resume {
+    /// The checkpoint to go on from
+    checkpoint: PathBuf,
+    /// The network, such as digits, lenet or mlp
+    #[arg(long, value_name = "NAME")]
+    model: Option<String>,
+    /// A setting of the network, such as sizes=20,32,16,10
+    #[arg(long, value_name = "K=V")]
+    config: Vec<String>,
+    /// Batches made elsewhere: `inputs` and `targets` with a leading axis of steps
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    batches: Option<PathBuf>,
+    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// The shape of one input, such as 1,8,8
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
+    input_shape: Option<Vec<usize>>,
+    /// What inputs are divided by
+    #[arg(long, value_name = "X")]
+    divide_by: Option<f32>,
+    /// How many of the data set's last samples are not trained on but asked for accuracy
+    #[arg(long, value_name = "N")]
+    held_back: Option<usize>,
+    /// Samples of a batch
+    #[arg(long, value_name = "N")]
+    batch_size: Option<usize>,
+    /// How many steps to take (default: all fixed batches, or one epoch)
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// The loss (default: `cross_entropy`)
+    #[arg(long, value_enum, value_name = "NAME")]
+    loss: Option<Loss>,
+    /// The optimizer, where the checkpoint leaves it open
+    #[arg(long, value_name = "NAME")]
+    optimizer: Option<String>,
+    /// The scheduler, where the checkpoint leaves it open
+    #[arg(long, value_name = "NAME")]
+    scheduler: Option<String>,
+    /// How often the scheduler steps (default: step)
+    #[arg(long, value_parser = ["step", "epoch"])]
+    schedule_per: Option<String>,
+    /// The parameters of one optimizer group, by glob; once a group, in the file's order
+    #[arg(long, value_name = "GLOB[,GLOB]")]
+    group: Vec<String>,
+    /// Seed of the generator, where the checkpoint holds no state of it
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
+    #[arg(long, value_name = "D")]
+    device: Option<String>,
+    /// The checkpoint to write (default: NAME-resumed.pt in the current folder)
+    #[arg(long, value_name = "OUT")]
+    save: Option<PathBuf>,
+    /// Write a line a step
+    #[arg(long, value_name = "FILE.jsonl")]
+    log: Option<PathBuf>,
+    /// PyTorch's losses, to compare with
+    #[arg(long, value_name = "FILE.jsonl")]
+    expect: Option<PathBuf>,
+    /// Replace OUT and the log if they exist
+    #[arg(long)]
+    overwrite: bool,
+    /// Print the summary as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the batches come from.
+enum Batches {
+    Fixed(FixedBatches),
+    Data { train: rekindle::train::data::Dataset, held_back: rekindle::train::data::Dataset, batch_size: usize },
+}
+
+impl Resume {
+    pub(super) fn run(mut self) -> Answer {
+        let mut settings = Settings::beside(&self.checkpoint)?;
+        let save = self.save.take().or(settings.save.take()).unwrap_or_else(|| resumed_name(&self.checkpoint));
+        let log = self.log.take().or(settings.log.take());
+        for path in [Some(&save), log.as_ref()].into_iter().flatten() {
+            if path.exists() && !self.overwrite {
+                let sentence = format!("{}: the file exists already; pass --overwrite to replace it", path.display());
+                return Err(usage(sentence));
+            }
+        }
+        let expect = self.expect.take().or(settings.expect.take());
+        let expected = expect.map(read_log).transpose()?.unwrap_or_default();
+
+        let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
+        let batches = self.batches(&mut settings)?;
+        let mut run = self.resumed(&mut settings, &device.clone().autodiff())?;
+        let steps = match (&batches, self.steps.or(settings.steps)) {
+            (Batches::Fixed(fixed), steps) => steps.unwrap_or(fixed.len() as u64).min(fixed.len() as u64),
+            (Batches::Data { train, batch_size, .. }, steps) => {
+                steps.unwrap_or_else(|| train.len().div_ceil(*batch_size) as u64)
+            }
+        };
+        if let Batches::Data { train, batch_size, .. } = &batches {
+            run = run.with_loader(DataLoader::new(train.clone(), *batch_size)?.shuffle(true));
+        }
+        let first = run.steps();
+        run = run.until_step(first.saturating_add(i64::try_from(steps)?));
+
+        let task = Task::new(device, self.loss.or(settings.loss_named()?).unwrap_or_default());
+        let mut course = Course::new(steps, log.as_deref(), &expected, self.json)?;
+        course.header()?;
+        for i in 0..steps {
+            let batch = match &batches {
+                Batches::Fixed(fixed) => fixed.batch(usize::try_from(i)?)?,
+                Batches::Data { .. } => match run.next_batch()? {
+                    Some(batch) => batch,
+                    None => break,
+                },
+            };
+            let (lr, epoch) = (run.lr()?, run.epochs());
+            let loss = task.loss(run.model(), &batch)?;
+            run.step(loss)?;
+            let loss = run.loss()?.unwrap_or(f64::NAN);
+            course.step(LogLine { step: u64::try_from(run.steps())?, loss, lr })?;
+            if run.epochs() > epoch {
+                course.epoch(run.epochs())?;
+            }
+        }
+        let accuracy = match &batches {
+            Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
+            Batches::Fixed(_) => None,
+        };
+        let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
+        if let Some((taken, of)) = taken {
+            eprintln!(
+                "note: stopped after {taken} of the {of} batches of epoch {}; PyTorch's checkpoints have no place for that, so \
+                 whoever goes on begins an epoch anew",
+                run.epochs() + 1
+            );
+        }
+        let report = run.save_with(&save, &SaveOptions::default().overwrite(self.overwrite))?;
+        for note in &report.notes {
+            eprintln!("note: {note}");
+        }
+        course.finish(&save, accuracy)
+    }
+
+    /// The batches, from the flags or the settings.
+    fn batches(&mut self, settings: &mut Settings) -> Result<Batches, Box<dyn std::error::Error>> {
+        let (batches, data) = match (self.batches.take(), self.data.take()) {
+            (None, None) => (settings.batches.take(), settings.data.take()),
+            flags => flags,
+        };
+        let data = match (batches, data) {
+            (Some(path), None) => return Ok(Batches::Fixed(FixedBatches::read(path)?)),
+            (None, Some(path)) => path,
+            (Some(_), Some(_)) => {
+                return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed"));
+            }
+            (None, None) => {
+                let name = self.checkpoint.display();
+                return Err(usage(format!(
+                    "{name}: nothing to train on; name a data set with --data or batches with --batches"
+                )));
+            }
+        };
+        let mut options = ReadOptions::default();
+        options.input_shape = self.input_shape.take().or(settings.input_shape.take());
+        options.divide_by = self.divide_by.or(settings.divide_by);
+        let dataset = read_dataset(&data, &options)?;
+        let held_back = self.held_back.or(settings.held_back).unwrap_or(0);
+        let Some(at) = dataset.len().checked_sub(held_back) else {
+            let sentence = format!("{}: {held_back} samples cannot be held back of {}", data.display(), dataset.len());
+            return Err(usage(sentence));
+        };
+        let (train, held_back) = dataset.split_at(at)?;
+        let batch_size = self.batch_size.or(settings.batch_size).filter(|&size| size > 0);
+        let batch_size = batch_size.ok_or_else(|| usage("--data needs a --batch-size of at least 1"))?;
+        Ok(Batches::Data { train, held_back, batch_size })
+    }
+
+    /// The run as it was in the checkpoint.
+    fn resumed(
+        &mut self,
+        settings: &mut Settings,
+        device: &burn::tensor::Device,
+    ) -> Result<Run<Network>, Box<dyn std::error::Error>> {
+        let checkpoint = Checkpoint::open(&self.checkpoint)?;
+        let name = self.model.take().or(settings.model.take()).ok_or_else(|| {
+            let names = Network::names().collect::<Vec<_>>().join(", ");
+            usage(format!("{}: which network is it? name one with --model: {names}", self.checkpoint.display()))
+        })?;
+        let mut config = Config::new();
+        for (key, value) in &settings.config {
+            config.set(key, setting(value));
+        }
+        for pair in &self.config {
+            let Some((key, value)) = pair.split_once('=') else {
+                return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
+            };
+            config.set(key, value);
+        }
+        let network = Network::build(&name, &config, device)?;
+
+        let mut options = ResumeOptions::default();
+        let named = self.optimizer.as_ref().or(settings.optimizer.as_ref());
+        options.optimizer = named.map(|name| name.parse()).transpose()?;
+        let named = self.scheduler.as_ref().or(settings.scheduler.as_ref());
+        options.scheduler = named.map(|name| name.parse()).transpose()?;
+        options.seed = self.seed.or(settings.seed);
+        let groups = if self.group.is_empty() { &settings.group } else { &self.group };
+        options.groups =
+            groups.iter().map(|globs| Select::from(globs.split(',').map(str::to_owned).collect::<Vec<_>>())).collect();
+
+        let per_epoch = self.schedule_per.as_deref().or(settings.schedule_per.as_deref()) == Some("epoch");
+        let per = if per_epoch { SchedulePer::Epoch } else { SchedulePer::Step };
+        let run = Run::resume_with(checkpoint, network, options).map_err(|error| error.in_file(&self.checkpoint))?;
+        Ok(run.schedule_per(per))
+    }
+}
+
+/// `NAME-resumed.pt` in the current folder.
+fn resumed_name(checkpoint: &Path) -> PathBuf {
+    let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
+    PathBuf::from(format!("{stem}-resumed.pt"))
+}
+
+/// A setting of rekindle.toml as `--config` spells it: lists with commas.
+fn setting(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(setting).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// What the command shows of a run while it goes, and at its end.
+struct Course<'a> {
+    bar: ProgressBar,
+    log: Option<(PathBuf, BufWriter<File>)>,
+    expected: &'a [LogLine],
+    lines: Vec<LogLine>,
+    /// Where the current epoch began, as an index into `lines`.
+    epoch_began: usize,
+    json: bool,
+}
+
+impl<'a> Course<'a> {
+    fn new(
+        steps: u64,
+        log: Option<&Path>,
+        expected: &'a [LogLine],
+        json: bool,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let bar = ProgressBar::new(steps);
+        if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {elapsed}  {msg}")?);
+        let log = log
+            .map(|path| match File::create(path) {
+                Ok(file) => Ok((path.to_owned(), BufWriter::new(file))),
+                Err(error) => Err(usage(format!("{}: cannot write the log: {error}", path.display()))),
+            })
+            .transpose()?;
+        Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, json })
+    }
+
+    fn header(&self) -> std::io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        print(if self.expected.is_empty() {
+            "epoch       loss\n"
+        } else {
+            "epoch    PyTorch       here   largest difference of a step\n"
+        })
+    }
+
+    fn step(&mut self, line: LogLine) -> Result<(), Box<dyn std::error::Error>> {
+        if let Some((path, file)) = &mut self.log {
+            // Flushed line by line: a run that is killed leaves its log.
+            let written = write_line(file, &line).and_then(|()| file.flush());
+            written.map_err(|error| usage(format!("{}: cannot write the log: {error}", path.display())))?;
+        }
+        self.bar.set_message(format!("loss {:.4}", line.loss));
+        self.bar.inc(1);
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Shows the epoch that has just ended.
+    fn epoch(&mut self, number: i64) -> std::io::Result<()> {
+        let lines = &self.lines[self.epoch_began..];
+        self.epoch_began = self.lines.len();
+        let (Some(first), Some(last), false) = (lines.first(), lines.last(), self.json) else { return Ok(()) };
+        let ours = mean_loss(lines, first.step, last.step).unwrap_or(f64::NAN);
+        let row = match (mean_loss(self.expected, first.step, last.step), Apart::between(lines, self.expected)) {
+            (Some(theirs), Some(apart)) => format!("{number:5}   {theirs:8.6}   {ours:8.6}   {:.1e}\n", apart.largest),
+            _ if self.expected.is_empty() => format!("{number:5}   {ours:8.6}\n"),
+            _ => format!("{number:5}          -   {ours:8.6}   -\n"),
+        };
+        self.bar.suspend(|| print(&row))
+    }
+
+    fn finish(&self, save: &Path, accuracy: Option<f64>) -> Answer {
+        self.bar.finish_and_clear();
+        let apart = Apart::between(&self.lines, self.expected);
+        let last = self.lines.last();
+        if self.json {
+            let compared = apart.as_ref().map(|apart| {
+                json!({"steps": apart.steps, "largest": json::leaf(&apart.largest.into()), "at": apart.at, "same_lr": apart.same_lr})
+            });
+            let document = json!({
+                "saved": save.display().to_string(),
+                "steps": self.lines.len(),
+                "step": last.map(|line| line.step),
+                "loss": last.map(|line| json::leaf(&line.loss.into())),
+                "accuracy": accuracy,
+                "expect": compared,
+            });
+            print(&format!("{document:#}\n"))?;
+            return Ok(true);
+        }
+        if let Some(line) = last {
+            print(&format!("{} steps taken, to step {}: loss {:.6}\n", self.lines.len(), line.step, line.loss))?;
+        }
+        if let Some(accuracy) = accuracy {
+            print(&format!("accuracy on the samples held back: {accuracy:.4}\n"))?;
+        }
+        match apart {
+            Some(apart) => print(&format!(
+                "over {} steps the losses are at most {:.1e} apart (relative, at step {}); the learning rates {}\n",
+                apart.steps,
+                apart.largest,
+                apart.at,
+                if apart.same_lr { "are equal to the last bit" } else { "differ" },
+            ))?,
+            None if self.expected.is_empty() => {}
+            None => print("none of these steps is among the expected ones\n")?,
+        }
+        print(&format!("wrote {}\n", save.display()))?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a network is trained to do: its loss on a batch, and its accuracy on samples held back.
+
+use burn::module::Module as _;
+use burn::tensor::{Device, Tensor};
+use rekindle::models::{Inputs, Network, Outputs};
+use rekindle::recorder::Error;
+use rekindle::train::data::{Batch, Dataset, Elements};
+use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
+
+use super::usage;
+
+/// The losses of `--loss`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(super) enum Loss {
+    /// Logits against classes
+    #[default]
+    CrossEntropy,
+    /// Numbers against numbers
+    Mse,
+    /// Logits against numbers from 0 to 1
+    BceWithLogits,
+    /// Log-probabilities against classes
+    Nll,
+}
+
+type Anything<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// A loss, and the device to compute it on.
+pub(super) struct Task {
+    /// Without autodiff.
+    device: Device,
+    loss: Loss,
+}
+
+impl Task {
+    pub(super) fn new(device: Device, loss: Loss) -> Self {
+        Task { device, loss }
+    }
+
+    /// The loss of a batch, ready for its backward pass.
+    pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Anything<Tensor<1>> {
+        let device = self.device.clone().autodiff();
+        let outputs = network.forward(inputs(batch, &device)?)?;
+        Ok(match (self.loss, outputs) {
+            (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(&device)?),
+            (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(&device)?),
+            (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(&device)?),
+            (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(&device)?),
+            (loss, Outputs::D2(outputs)) => numbers(loss, outputs, batch.values::<2>(&device)?)?,
+            (loss, Outputs::D4(outputs)) => numbers(loss, outputs, batch.values::<4>(&device)?)?,
+            (_, outputs) => {
+                return Err(usage(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())));
+            }
+        })
+    }
+
+    /// The part of the samples whose class has the largest output; `None` where that says nothing.
+    pub(super) fn accuracy(&self, network: &Network, samples: &Dataset, batch_size: usize) -> Anything<Option<f64>> {
+        let Elements::I64(classes) = samples.targets().elements() else { return Ok(None) };
+        if samples.is_empty() || !matches!(self.loss, Loss::CrossEntropy | Loss::Nll) {
+            return Ok(None);
+        }
+        let network = network.valid();
+        let mut right = 0_usize;
+        for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
+            let batch = samples.batch(places)?;
+            let Outputs::D2(outputs) = network.forward(inputs(&batch, &self.device)?)? else { return Ok(None) };
+            let best = outputs.argmax(1).into_data().convert::<i64>();
+            let best = best.as_slice::<i64>().map_err(|error| usage(format!("outputs cannot be read: {error:?}")))?;
+            right += best.iter().zip(places).filter(|(best, place)| classes.get(**place) == Some(*best)).count();
+        }
+        #[allow(clippy::cast_precision_loss)] // counts of samples
+        Ok(Some(right as f64 / samples.len() as f64))
+    }
+}
+
+fn inputs(batch: &Batch, device: &Device) -> Result<Inputs, Error> {
+    Ok(match batch.input_shape().len() {
+        2 => Inputs::D2(batch.inputs(device)?),
+        3 => Inputs::D3(batch.inputs(device)?),
+        _ => Inputs::D4(batch.inputs(device)?),
+    })
+}
+
+/// A loss of numbers against numbers, which must be of one shape.
+fn numbers<const D: usize>(loss: Loss, outputs: Tensor<D>, targets: Tensor<D>) -> Anything<Tensor<1>> {
+    let (found, expected) = (targets.dims(), outputs.dims());
+    if found != expected {
+        return Err(usage(format!("targets have shape {found:?}, the network's outputs {expected:?}")));
+    }
+    Ok(if loss == Loss::Mse { mse(outputs, targets) } else { bce_with_logits(outputs, targets) })
+}

@@ -1,0 +1,214 @@
+//! Data sets in files: a table of comma-separated numbers with the label last (`.csv`, `.csv.gz`), or a checkpoint that holds
+//! `inputs` and `targets`.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek as _};
+use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
+use rekindle_recorder::{Checkpoint, Error, Tensor};
+
+use super::{Array, Batch, Dataset};
+
+/// How the numbers of a file become inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ReadOptions {
+    /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
+    pub input_shape: Option<Vec<usize>>,
+    /// What inputs are divided by, in single precision. Default: nothing.
+    pub divide_by: Option<f32>,
+}
+
+/// Why a data set cannot be read from a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// The table is not as expected.
+    #[error("{}: line {line}: {reason}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// A checkpoint cannot be read, or its tensors are no data set.
+    #[error(transparent)]
+    Checkpoint(#[from] Error),
+}
+
+/// Reads a data set: a table where the file begins as text or gzip does, else a checkpoint with tensors `inputs` and
+/// `targets`, whose first axis counts the samples.
+///
+/// A table holds one sample a line, numbers between commas, without a header; the last column is the class.
+///
+/// # Errors
+/// When the file cannot be read, a line of a table has another number of columns or something else than numbers, or a shape
+/// does not fit.
+pub fn read_dataset(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, DataError> {
+    let path = path.as_ref();
+    let (inputs, targets) = if is_table(path)? { read_table(path, options)? } else { read_tensors(path, options)? };
+    Ok(Dataset::new(inputs, targets).map_err(|error| error.in_file(path))?)
+}
+
+/// Batches that were made elsewhere: `inputs` and `targets` with a leading axis of steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FixedBatches {
+    steps: Dataset,
+}
+
+impl FixedBatches {
+    /// Reads a checkpoint with tensors `inputs` and `targets`.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the two count unlike numbers of steps.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
+        let path = path.as_ref();
+        let (inputs, targets) = read_tensors(path, &ReadOptions::default())?;
+        Ok(FixedBatches { steps: Dataset::new(inputs, targets).map_err(|error| error.in_file(path))? })
+    }
+
+    /// How many steps there are batches for.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The batch of step `i`, from 0: exactly `inputs[i]` and `targets[i]`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn batch(&self, i: usize) -> Result<Batch, Error> {
+        self.steps.batch(&[i])?.without_leading_axis()
+    }
+}
+
+/// Whether the file is a table: gzip, or text that begins with a number.
+fn is_table(path: &Path) -> Result<bool, DataError> {
+    if path.is_dir() {
+        return Ok(false);
+    }
+    let mut start = [0_u8; 2];
+    let read = File::open(path).and_then(|mut file| file.read(&mut start));
+    let read = read.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
+    let text = |byte: &u8| byte.is_ascii_digit() || b"-+. \t,".contains(byte);
+    Ok(start[..read] == [0x1f, 0x8b]
+        || (read > 0 && start[..read].iter().all(|byte| text(byte) || b"\r\n".contains(byte))))
+}
+
+fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
+    let io = |source| DataError::Io { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(io)?;
+    let mut magic = [0_u8; 2];
+    let read = file.read(&mut magic).map_err(io)?;
+    file.rewind().map_err(io)?;
+    let file = BufReader::new(file);
+    let text: Box<dyn Read> =
+        if magic[..read] == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(text);
+    let (mut inputs, mut targets, mut width) = (Vec::new(), Vec::new(), 0);
+    let mut row = csv::StringRecord::new();
+    let table = |line, reason: String| DataError::Table { path: path.to_owned(), line, reason };
+    loop {
+        let line = reader.position().line();
+        match reader.read_record(&mut row) {
+            Ok(false) => break,
+            Ok(true) => {}
+            Err(error) => return Err(table(error.position().map_or(line, csv::Position::line), error.to_string())),
+        }
+        let Some(last) = row.len().checked_sub(1).filter(|&last| last > 0) else {
+            return Err(table(line, "a line needs at least one number and a label after it".to_owned()));
+        };
+        width = last;
+        for column in row.iter().take(last) {
+            let number: f32 = column.parse().map_err(|_| table(line, format!("'{column}' is no number")))?;
+            inputs.push(options.divide_by.map_or(number, |by| number / by));
+        }
+        let label = &row[last];
+        let class: i64 = label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?;
+        targets.push(class);
+    }
+    let shape = options.input_shape.clone().unwrap_or_else(|| vec![width]);
+    let samples = targets.len();
+    let inputs = Array::new(samples, &shape, inputs).map_err(|error| error.in_file(path))?;
+    Ok((inputs, Array::new(samples, &[], targets).map_err(|error| error.in_file(path))?))
+}
+
+fn read_tensors(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
+    let checkpoint = Checkpoint::open(path)?;
+    let tensor = |key: &str| -> Result<Tensor, Error> { checkpoint.get(key) };
+    let inputs = Array::from_tensor(&tensor("inputs")?).map_err(|error| error.in_file(path))?;
+    let targets = Array::from_tensor(&tensor("targets")?).map_err(|error| error.in_file(path))?;
+    let inputs = inputs.reshaped(options.input_shape.as_deref()).map_err(|error| error.in_file(path))?;
+    let inputs = match options.divide_by {
+        Some(by) => inputs.divided(by).map_err(|error| error.in_file(path))?,
+        None => inputs,
+    };
+    Ok((inputs, targets))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn table(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn a_table_gives_inputs_and_the_label_that_stands_last() {
+        let (_folder, path) = table("data.csv", "0,8,16,4,3\n16, 0, 1, 2, 9\n");
+        let options = ReadOptions { input_shape: Some(vec![1, 2, 2]), divide_by: Some(16.0) };
+        let data = read_dataset(&path, &options).unwrap();
+        assert_eq!((data.len(), data.inputs().sample_shape()), (2, &[1, 2, 2][..]));
+        assert_eq!(*data.inputs().elements(), vec![0.0_f32, 0.5, 1.0, 0.25, 1.0, 0.0, 0.0625, 0.125].into());
+        assert_eq!(*data.targets().elements(), vec![3_i64, 9].into());
+        let (rest, held) = data.split_at(1).unwrap();
+        assert_eq!((rest.len(), held.len(), held.targets().elements()), (1, 1, &vec![9_i64].into()));
+    }
+
+    #[test]
+    fn a_gzipped_table_is_read_as_the_table() {
+        let (_folder, path) = table("data.csv.gz", "");
+        let mut gz = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::default());
+        gz.write_all(b"1,2,0\n3,4,1\n").unwrap();
+        gz.finish().unwrap();
+        assert_eq!(read_dataset(&path, &ReadOptions::default()).unwrap().inputs().sample_shape(), [2]);
+    }
+
+    #[test]
+    fn a_broken_table_names_the_line() {
+        for (text, expected) in [
+            ("1,2,0\n1,x,0\n", "line 2: 'x' is no number"),
+            ("1,2,0.5\n", "line 1: the label '0.5'"),
+            ("1,2,0\n1,2\n", "line 2"),
+            ("1\n", "line 1: a line needs"),
+        ] {
+            let (_folder, path) = table("data.csv", text);
+            let error = read_dataset(&path, &ReadOptions::default()).unwrap_err().to_string();
+            assert!(error.contains(expected) && error.contains("data.csv"), "{error}");
+        }
+    }
+}

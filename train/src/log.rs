@@ -1,0 +1,207 @@
+//! The log of a run, a line a step, and how far two runs are apart.
+//!
+//! A line is one JSON object, `{"step": 6, "loss": 1.2345678, "lr": [0.001]}`: the step's number from 1, the loss as computed,
+//! and the learning rate of each parameter group that the step used.
+
+use std::io::{BufRead as _, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// One step of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The step's number, from 1.
+    pub step: u64,
+    /// The loss that the step computed.
+    #[serde(deserialize_with = "python_float")]
+    pub loss: f64,
+    /// The learning rate of each parameter group in this step.
+    pub lr: Vec<f64>,
+}
+
+/// Why a log cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The log.
+        path: PathBuf,
+        /// The system's own error.
+        source: std::io::Error,
+    },
+    /// A line is not what a log holds.
+    #[error("{}: line {line}: {source}; lines like {{\"step\": 6, \"loss\": 1.25, \"lr\": [0.001]}} are expected", path.display())]
+    Line {
+        /// The log.
+        path: PathBuf,
+        /// The line's number, from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads a log; empty lines are skipped.
+///
+/// # Errors
+/// When the file cannot be read or a line is not of this form.
+pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<LogLine>, LogError> {
+    let path = path.as_ref();
+    let io = |source| LogError::Io { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut lines = Vec::new();
+    for (i, text) in BufReader::new(file).lines().enumerate() {
+        let text = text.map_err(io)?;
+        if !text.trim().is_empty() {
+            let line = serde_json::from_str(&without_python_constants(&text));
+            lines.push(line.map_err(|source| LogError::Line { path: path.to_owned(), line: i + 1, source })?);
+        }
+    }
+    Ok(lines)
+}
+
+/// Python's `json` writes NaN and the infinities as bare words, which JSON does not know.
+fn without_python_constants(text: &str) -> String {
+    text.replace("NaN", "\"nan\"").replace("Infinity", "\"inf\"").replace("-\"inf\"", "\"-inf\"")
+}
+
+/// A number, or one of the words that [`without_python_constants`] puts in quotes.
+fn python_float<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Float {
+        Number(f64),
+        Word(String),
+    }
+    match Float::deserialize(deserializer)? {
+        Float::Number(x) => Ok(x),
+        Float::Word(word) => word.parse().map_err(|_| serde::de::Error::custom(format!("'{word}' is no number"))),
+    }
+}
+
+/// Writes one line; a loss that is not finite is written as `NaN` or `Infinity`, as Python's `json` does.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_line(out: &mut impl Write, line: &LogLine) -> std::io::Result<()> {
+    if line.loss.is_finite() {
+        serde_json::to_writer(&mut *out, line)?;
+        return out.write_all(b"\n");
+    }
+    let loss = if line.loss.is_nan() {
+        "NaN"
+    } else if line.loss > 0.0 {
+        "Infinity"
+    } else {
+        "-Infinity"
+    };
+    writeln!(out, "{{\"step\":{},\"loss\":{loss},\"lr\":{}}}", line.step, serde_json::to_string(&line.lr)?)
+}
+
+/// How far two logs are apart over the steps that both have.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Apart {
+    /// How many steps both have.
+    pub steps: usize,
+    /// The largest relative difference of a loss, `|a - b| / |b|`; infinite where one is NaN and the other is not.
+    pub largest: f64,
+    /// The step where it is.
+    pub at: u64,
+    /// Whether the learning rates of all these steps are equal to the last bit.
+    pub same_lr: bool,
+}
+
+impl Apart {
+    /// Compares `ours` with `theirs` by step; `None` where they have no step in common.
+    #[must_use]
+    pub fn between(ours: &[LogLine], theirs: &[LogLine]) -> Option<Self> {
+        let mut apart: Option<Apart> = None;
+        for a in ours {
+            let Some(b) = find(theirs, a.step) else { continue };
+            let relative = relative(a.loss, b.loss);
+            let apart = apart.get_or_insert(Apart { steps: 0, largest: 0.0, at: a.step, same_lr: true });
+            apart.steps += 1;
+            if relative > apart.largest {
+                (apart.largest, apart.at) = (relative, a.step);
+            }
+            apart.same_lr &= a.lr.iter().map(|lr| lr.to_bits()).eq(b.lr.iter().map(|lr| lr.to_bits()));
+        }
+        apart
+    }
+}
+
+/// The mean loss of the steps `from..=to` that a log has; `None` where it has none of them.
+#[must_use]
+pub fn mean_loss(lines: &[LogLine], from: u64, to: u64) -> Option<f64> {
+    let losses: Vec<f64> = lines.iter().filter(|line| (from..=to).contains(&line.step)).map(|line| line.loss).collect();
+    #[allow(clippy::cast_precision_loss)] // a count of steps
+    (!losses.is_empty()).then(|| losses.iter().sum::<f64>() / losses.len() as f64)
+}
+
+/// The line of a step, in a log whose steps follow one another; any other log is searched through.
+fn find(lines: &[LogLine], step: u64) -> Option<&LogLine> {
+    let guess = step.checked_sub(lines.first()?.step).and_then(|i| lines.get(usize::try_from(i).ok()?));
+    guess.filter(|line| line.step == step).or_else(|| lines.iter().find(|line| line.step == step))
+}
+
+fn relative(a: f64, b: f64) -> f64 {
+    #[allow(clippy::float_cmp)] // equal losses are no distance apart, zero and infinity included
+    if a == b || (a.is_nan() && b.is_nan()) {
+        return 0.0;
+    }
+    let relative = (a - b).abs() / b.abs();
+    if relative.is_nan() { f64::INFINITY } else { relative }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(step: u64, loss: f64) -> LogLine {
+        LogLine { step, loss, lr: vec![0.1] }
+    }
+
+    #[test]
+    fn logs_are_compared_step_by_step() {
+        let ours = [line(6, 1.0), line(7, 2.0), line(8, 3.0)];
+        let theirs = [line(7, 2.5), line(8, 3.0), line(9, 1.0)];
+        let apart = Apart::between(&ours, &theirs).unwrap();
+        assert_eq!(apart, Apart { steps: 2, largest: 0.2, at: 7, same_lr: true });
+        assert_eq!(Apart::between(&ours, &[line(99, 1.0)]), None);
+        assert_eq!(Apart::between(&[line(6, f64::NAN)], &theirs[..1]), None);
+        assert_eq!(Apart::between(&[line(7, f64::NAN)], &theirs).unwrap().largest, f64::INFINITY);
+    }
+
+    #[test]
+    fn a_line_reads_back_to_the_last_bit() {
+        let written = LogLine { step: 300, loss: f64::from(0.174_588_71_f32), lr: vec![0.001_499_999_999_999_999_6] };
+        let mut out = Vec::new();
+        write_line(&mut out, &written).unwrap();
+        assert_eq!(serde_json::from_slice::<LogLine>(&out).unwrap(), written);
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_is_written_as_python_writes_it_and_read_back() {
+        for loss in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log.jsonl");
+            let mut out = Vec::new();
+            write_line(&mut out, &line(1, loss)).unwrap();
+            std::fs::write(&path, out).unwrap();
+            assert_eq!(read_log(&path).unwrap()[0].loss.to_bits(), loss.to_bits());
+        }
+    }
+
+    #[test]
+    fn a_broken_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.jsonl");
+        std::fs::write(&path, "{\"step\": 1, \"loss\": 0.5, \"lr\": []}\n\n{\"step\": 2}\n").unwrap();
+        let error = read_log(&path).unwrap_err().to_string();
+        assert!(error.contains("log.jsonl: line 3: missing field `loss`"), "{error}");
+    }
+}

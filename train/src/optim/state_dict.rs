@@ -56,14 +56,6 @@ impl Optimizer {
         let members = self.members(&saved)?;
         let names = self.groups.first().is_some_and(|group| group.contains("param_names"));
 
-        let mut loaded = Optimizer {
-            hyperparameters: self.hyperparameters.clone(),
-            parameters: Vec::new(),
-            groups: Vec::new(),
-            groups_given: self.groups_given,
-            places: HashMap::new(),
-            order: Vec::new(),
-        };
         let groups = members.iter().zip(&saved.groups).map(|(members, group)| {
             let members: Vec<_> = members.iter().map(|&place| self.parameters[place].named.clone()).collect();
             let mut attributes = group.attributes.clone();
@@ -72,7 +64,7 @@ impl Optimizer {
             }
             (members, attributes)
         });
-        loaded.arrange(groups)?;
+        let mut loaded = Optimizer::arranged(self.hyperparameters.clone(), self.groups_given, groups)?;
 
         let ids = saved.groups.iter().flat_map(|group| &group.ids);
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();

@@ -146,6 +146,15 @@ fn a_record_of_one_number_stands_under_item() {
 }
 
 #[test]
+fn a_record_of_one_parameter_stands_under_item() {
+    let item = param(&[0, 0, 128, 63], &[1], &text("F32"));
+    let metadata = [&[0x83, 0xa8][..], b"metadata", &[0x80]].concat();
+    let dict = read_bytes([metadata, text("item"), item, text("_b"), vec![0xc0]].concat()).unwrap();
+    assert_eq!(tensor(&dict, "item").to_vec::<f32>().unwrap(), [1.0]);
+    assert!(attribute(&dict, ["_burnpack", "param_ids"]).get("item").is_some());
+}
+
+#[test]
 fn an_optimizers_record_in_bincode_is_an_error_that_says_what_to_do() {
     for format in ["bin", "bin.gz"] {
         let error = read_bytes(bytes(&format!("adam.{format}"))).unwrap_err();
@@ -316,6 +325,8 @@ fn values_memory_and_nesting_are_bounded() {
         (message_pack(&deep(&[0x91], 100_000)), &Limits::default()),
         (message_pack(&deep(b"\x81\xa1a", 100_000)), &Limits::default()),
         (json(&format!("[{}null]", "null,".repeat(200))), &few),
+        // One long name, and many short ones below it that each begin with it.
+        (message_pack(&[&[0x81][..], &text(&"x".repeat(700)), &[0x93, 1, 2, 3]].concat()), &small),
     ];
     for (i, (bytes, limits)) in cases.into_iter().enumerate() {
         let mut options = OpenOptions::default();

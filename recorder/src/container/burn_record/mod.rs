@@ -71,8 +71,8 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let packed = gzip::detect(file);
     let bytes: Bytes = if packed { gzip::inflate(file, options)? } else { file.bytes() };
     let value = match format(bytes.get(..HEAD).unwrap_or(&bytes)) {
-        Some(Format::MessagePack) => record::value(tree::message_pack(&bytes, &options.limits)?)?,
-        Some(Format::Json) => record::value(tree::json(&bytes, &options.limits)?)?,
+        Some(Format::MessagePack) => record::value(tree::message_pack(&bytes, &options.limits)?, &options.limits)?,
+        Some(Format::Json) => record::value(tree::json(&bytes, &options.limits)?, &options.limits)?,
         Some(Format::Bincode) => bincode::read(&bytes, &options.limits)?,
         None => return Err(crate::Error::not_a_checkpoint("it does not begin as a record of Burn does")),
     };

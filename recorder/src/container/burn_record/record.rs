@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use super::param_id;
 use super::tree::Node;
-use crate::container::burnpack::{self, BurnType};
+use crate::container::burnpack::{self, Budget, BurnType};
 use crate::container::named::METADATA;
 use crate::tensor::element_count;
-use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
+use crate::{Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
 
-/// Where a record stands that is no struct.
+/// Where a record stands that is one bare value.
 const ITEM: &str = "item";
 
 /// The value of a whole file: a map of `metadata` and `item`.
-pub(super) fn value(root: Node) -> Result<Value> {
+pub(super) fn value(root: Node, limits: &Limits) -> Result<Value> {
     let Node::Map(entries) = root else { return Err(Error::damaged("the record", "it is no map")) };
-    let mut record = Record::default();
+    let mut record = Record::new(Dict::new());
+    let mut budget = Budget::new(limits);
     let mut item = None;
     for (name, node) in entries {
         match &*name {
@@ -26,13 +27,11 @@ pub(super) fn value(root: Node) -> Result<Value> {
         }
     }
     let Some(item) = item else { return Err(Error::damaged("the record", "it has no item")) };
-    let name = if matches!(item, Node::Map(_) | Node::Seq(_)) && !is_tensor(&item) { "" } else { ITEM };
-    record.flatten(name, item)?;
+    record.flatten("", item, &mut budget)?;
     Ok(record.into_value())
 }
 
 /// What a record is made into.
-#[derive(Default)]
 pub(super) struct Record {
     metadata: Dict,
     root: Dict,
@@ -51,16 +50,17 @@ fn metadata(node: Node) -> Result<Dict> {
 impl Record {
     /// An empty one with the five texts.
     pub(super) fn new(metadata: Dict) -> Self {
-        Record { metadata, ..Record::default() }
+        Record { metadata, root: Dict::ordered(), ids: Dict::new() }
     }
 
     /// A parameter with its id.
     pub(super) fn insert_param(&mut self, name: &str, id: &str, tensor: Tensor) -> Result<()> {
-        self.ids.insert(name, param_id::value(id));
+        self.ids.insert(or_item(name), param_id::value(id));
         self.insert(name, tensor.into())
     }
 
     fn insert(&mut self, name: &str, value: Value) -> Result<()> {
+        let name = or_item(name);
         match self.root.insert(name, value) {
             None => Ok(()),
             Some(_) => Err(Error::damaged(format!("'{name}'"), "it stands in the record twice")),
@@ -68,19 +68,17 @@ impl Record {
     }
 
     pub(super) fn into_value(self) -> Value {
-        let root = Dict::ordered();
-        root.write().entries = std::mem::take(&mut self.root.write().entries);
         let attributes = Dict::new();
         attributes.insert(METADATA, self.metadata);
         if !self.ids.is_empty() {
             attributes.insert(burnpack::ATTRIBUTE, Dict::from_iter([(burnpack::PARAM_IDS, self.ids)]));
         }
-        root.write().state = Some(attributes.into());
-        root.into()
+        self.root.write().state = Some(attributes.into());
+        self.root.into()
     }
 
     /// Puts what is in `node` under names that begin with `name`. As deep as the tree was allowed to be.
-    fn flatten(&mut self, name: &str, node: Node) -> Result<()> {
+    fn flatten(&mut self, name: &str, node: Node, budget: &mut Budget<'_>) -> Result<()> {
         match node {
             Node::Nil => Ok(()),
             Node::Bool(bit) => self.insert(name, bit.into()),
@@ -90,31 +88,45 @@ impl Record {
             Node::Str(text) => self.insert(name, Value::Str(text)),
             Node::Bytes(bytes) => self.insert(name, (&*bytes).into()),
             node if is_tensor(&node) => {
-                let tensor = tensor(name, node)?;
+                let tensor = tensor(or_item(name), node)?;
                 self.insert(name, tensor.into())
             }
-            Node::Seq(nodes) => nodes
-                .into_iter()
-                .enumerate()
-                .try_for_each(|(i, node)| self.flatten(&joined(name, &i.to_string()), node)),
+            Node::Seq(nodes) => {
+                let nodes = nodes.into_iter().enumerate();
+                self.flatten_all(name, nodes.map(|(place, node)| (place.to_string(), node)), budget)
+            }
             Node::Map(entries) => match param(entries) {
                 Ok((id, node)) => {
-                    let tensor = tensor(name, node)?;
+                    let tensor = tensor(or_item(name), node)?;
                     self.insert_param(name, &id, tensor)
                 }
-                Err(entries) => {
-                    if is_before_014(&entries) {
-                        return Err(before_014(name));
-                    }
-                    entries.into_iter().try_for_each(|(key, node)| self.flatten(&joined(name, &key), node))
-                }
+                Err(entries) if is_before_014(&entries) => Err(before_014(or_item(name))),
+                Err(entries) => self.flatten_all(name, entries.into_iter(), budget),
             },
         }
     }
+
+    /// Each name repeats those above it, so that short files could ask for long names: they are charged.
+    fn flatten_all<K: AsRef<str>>(
+        &mut self,
+        name: &str,
+        mut nodes: impl Iterator<Item = (K, Node)>,
+        budget: &mut Budget<'_>,
+    ) -> Result<()> {
+        nodes.try_for_each(|(key, node)| {
+            let key = key.as_ref();
+            if matches!(node, Node::Nil) {
+                return Ok(());
+            }
+            budget.bytes(name.len() as u64 + key.len() as u64 + 1)?;
+            let name = if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+            self.flatten(&name, node, budget)
+        })
+    }
 }
 
-fn joined(name: &str, key: &str) -> String {
-    if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
+fn or_item(name: &str) -> &str {
+    if name.is_empty() { ITEM } else { name }
 }
 
 type Entry = (Arc<str>, Node);

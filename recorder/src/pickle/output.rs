@@ -28,6 +28,8 @@ type SlotKey = (usize, Option<Option<DType>>);
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
     pub(super) storages: Vec<Storage>,
+    /// The class that each has.
+    pub(super) classes: Vec<Option<DType>>,
     /// Entries put into the memo so far.
     memoised: u32,
     strings: HashMap<Arc<str>, u32>,
@@ -217,6 +219,7 @@ impl Output {
         let slot = *self.slots.entry(slot_key(storage, class)).or_insert(new);
         if slot.number == self.storages.len() {
             self.storages.push(storage.clone());
+            self.classes.push(class);
         }
         let length = if dialect == Dialect::Legacy { 6 } else { 5 };
         self.open_tuple(length);

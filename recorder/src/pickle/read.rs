@@ -17,7 +17,7 @@ use super::memo::Memo;
 use super::opcodes as op;
 use super::opcodes::Argument;
 use super::persistent::PersistentLoad;
-use super::{text, torch};
+use super::{old, text, torch};
 use crate::value::{Construction, Dict, Global, Key, List, ObjectData, Shared};
 use crate::{Error, Limits, Result, Value};
 
@@ -64,12 +64,13 @@ impl Equivalent<Global> for Name<'_> {
 
 pub(super) struct Machine<'a> {
     pub(super) input: Input<'a>,
-    ids: &'a mut dyn PersistentLoad,
     making: Making<'a>,
     stack: Vec<Value>,
     /// The length of the stack at each mark that is open.
     marks: Vec<usize>,
     pub(super) memo: Memo,
+    /// Where in the memo an object is that may become a tensor when it gets its state.
+    unfinished: ById<u64>,
     /// Every name seen, with the value it stands for.
     names: IndexMap<Global, Value>,
     /// What the sets that are being added to hold.
@@ -83,12 +84,12 @@ impl<'a> Machine<'a> {
     pub(super) fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
         Machine {
             input: Input::new(bytes, place),
-            ids,
-            making: Making { budget: Budget::new(limits), storage_types: ById::default() },
+            making: Making { budget: Budget::new(limits), ids, storage_types: ById::default() },
             arena: Arena::default(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: Memo::default(),
+            unfinished: ById::default(),
             names: IndexMap::new(),
             sets: ById::default(),
             protocol: 0,
@@ -337,6 +338,9 @@ impl<'a> Machine<'a> {
         }
         self.making.budget.bytes(2 * PLACE)?;
         let value = self.top()?.clone();
+        if let Some(id) = old::unfinished(&value) {
+            self.unfinished.insert(id, index);
+        }
         self.memo.put(index, value);
         Ok(())
     }
@@ -383,7 +387,7 @@ impl<'a> Machine<'a> {
     }
 
     fn persistent(&mut self, id: Value) -> Result<()> {
-        if let Some(value) = self.ids.load(&id)? {
+        if let Some(value) = self.making.ids.load(&id)? {
             if let (Value::Storage(storage), Value::Tuple(items)) = (&value, &id)
                 && let Some(Value::Global(class)) = items.get(1)
                 && let Some(dtype) = torch::storage_class(class)
@@ -545,10 +549,27 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
+    /// Puts another value in the place of the object on top of the stack, and of its entry in the memo.
+    fn replace_top(&mut self, object: usize, value: Value) {
+        self.arena.add(&value);
+        if let Some(index) = self.unfinished.remove(&object) {
+            self.memo.put(index, value.clone());
+        }
+        if let Some(top) = self.stack.last_mut() {
+            *top = value;
+        }
+    }
+
     /// Gives a state to an object, as Python's `__setstate__` or `__dict__.update` would.
     fn build(&mut self, target: &Value, state: Value) -> Result<()> {
         match target {
-            Value::Object(object) => object.write().states.push(state),
+            Value::Object(object) => {
+                let tensor = old::with_state(&object.read(), &state, &mut self.making)?;
+                object.write().states.push(state);
+                if let Some(tensor) = tensor {
+                    self.replace_top(object.id(), tensor);
+                }
+            }
             Value::Dict(dict) => {
                 // Not under the lock: the dict may be its own state.
                 let state = match (dict.state(), state) {

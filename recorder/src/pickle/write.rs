@@ -15,7 +15,7 @@ use super::reduce::{self, Arg, Call};
 use super::{numpy, path};
 use crate::tensor::{TensorClass, TensorData};
 use crate::value::{Construction, DictKind, ObjectData};
-use crate::{Error, ErrorKind, Result, Storage, Tensor, Value};
+use crate::{DType, Error, ErrorKind, Result, Storage, Tensor, Value};
 
 /// How a value is pickled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Pickled {
     pub bytes: Vec<u8>,
     /// The storages it refers to; the one at `i` has the key `i`.
     pub storages: Vec<Storage>,
+    /// The class that each of them has there; `None` for an `UntypedStorage`, whose elements are bytes.
+    pub classes: Vec<Option<DType>>,
     /// What was written otherwise than it was, each with its path.
     pub notes: Vec<String>,
 }
@@ -130,7 +132,8 @@ impl Writer {
             self.step(step)?;
         }
         self.output.op(op::STOP);
-        Ok(Pickled { bytes: self.output.bytes, storages: self.output.storages, notes: self.notes })
+        let Output { bytes, storages, classes, .. } = self.output;
+        Ok(Pickled { bytes, storages, classes, notes: self.notes })
     }
 
     /// Steps to take next, the first of them first.
@@ -197,6 +200,16 @@ impl Writer {
     /// An error where only objects allowed can be written.
     fn needs_permission(&self, what: impl FnOnce() -> String) -> Result<(), Stop> {
         if self.options.allow_objects { Ok(()) } else { Err(self.refuse(what())) }
+    }
+
+    /// An error where the zip format, or permission to write objects, is needed for data of a type that has no storage class.
+    fn needs_zip(&self, what: &str) -> Result<(), Stop> {
+        if self.options.dialect != Dialect::Legacy || self.options.allow_objects {
+            return Ok(());
+        }
+        let what = format!("{}: {what} in the format before PyTorch 1.6", self.path());
+        let advice = "; PyTorch cannot load it from there. Save it in the format zip".to_owned();
+        Err(Error::from(ErrorKind::Unsupported { what, advice }).into())
     }
 
     fn hashable(&self, key: &Value) -> Result<(), Stop> {
@@ -476,6 +489,9 @@ impl Writer {
         if matches!(parts.data, TensorData::Nested { .. }) {
             self.needs_permission(|| "a nested tensor".to_owned())?;
         }
+        if matches!(parts.data, TensorData::Strided { .. }) && parts.dtype.storage_class().is_none() {
+            self.needs_zip(&format!("a tensor of {}", parts.dtype))?;
+        }
         let call = reduce::call(tensor, &self.output, self.options.dialect)
             .map_err(|reason| Error::invalid_tensor(self.path(), reason))?;
         self.begin(&value);
@@ -531,15 +547,14 @@ impl Writer {
         self.storage_as(storage, class)
     }
 
-    fn storage_as(&mut self, storage: &Storage, class: Option<crate::DType>) -> Result<(), Stop> {
+    fn storage_as(&mut self, storage: &Storage, class: Option<DType>) -> Result<(), Stop> {
         match self.options.dialect {
             Dialect::Plain => {
-                let what = format!("{}: a pickle by itself has no place for a tensor's data", self.path());
-                return Err(Error::from(ErrorKind::Invalid(what)).into());
+                let what = format!("{}: a tensor's data in a pickle by itself", self.path());
+                let advice = "; save it in the format zip".to_owned();
+                return Err(Error::from(ErrorKind::Unsupported { what, advice }).into());
             }
-            Dialect::Legacy if class.is_none() => {
-                self.needs_permission(|| "data of a type that only the zip format can hold".to_owned())?;
-            }
+            _ if class.is_none() => self.needs_zip("a storage without an element type")?,
             _ => {}
         }
         self.output.storage(storage, class, self.options.dialect);

@@ -201,9 +201,7 @@ fn parameter_with_state(args: &[Value], _: &mut Making<'_>) -> Result<Option<Val
 /// `(tensor, requires_grad)`, as PyTorch 0.4 made parameters. (The tensor itself then says the same.)
 fn parameter_class(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
     match args {
-        [Value::Tensor(data), requires_grad] => {
-            as_parameter(&data.detach().into(), requires_grad, &Value::None, None)
-        }
+        [Value::Tensor(data), requires_grad] => as_parameter(&data.detach().into(), requires_grad, &Value::None, None),
         _ => Ok(None),
     }
 }

@@ -40,7 +40,10 @@ fn a_cut_says_where_and_what_is_missing() {
     let whole = bytes("protocol4.pt");
     let ends = ends(&whole);
     let said = |len: usize| error_of(&whole[..len]).to_string();
-    assert!(said(ends[2] - 1).contains(&format!("the description of the machine, which begins at byte {}, is not", ends[1])));
+    assert!(
+        said(ends[2] - 1)
+            .contains(&format!("the description of the machine, which begins at byte {}, is not", ends[1]))
+    );
     assert!(said(ends[3] - 1).contains(&format!("the object, which begins at byte {}, is not all there", ends[2])));
     assert!(said(ends[4] - 1).contains("the list of storages"));
     let data = format!("storage 99999999998000 takes 24 bytes from byte {} on, and 23 are left", ends[4] + 8);
@@ -123,7 +126,8 @@ fn counts_and_lists_that_lie_are_found() {
 fn ids(ids: &[(&str, i64, &str, Option<(&str, i64, i64)>)]) -> Vec<u8> {
     let mut out = b"\x80\x02](".to_vec();
     for (key, numel, class, view) in ids {
-        let view = view.map_or(Value::None, |(key, first, count)| Value::tuple([key.into(), first.into(), count.into()]));
+        let view =
+            view.map_or(Value::None, |(key, first, count)| Value::tuple([key.into(), first.into(), count.into()]));
         let class = Global::new("torch", class).into();
         let id = Value::tuple(["storage".into(), class, (*key).into(), "cpu".into(), (*numel).into(), view]);
         let pickled = plain(&id);
@@ -137,16 +141,25 @@ fn ids(ids: &[(&str, i64, &str, Option<(&str, i64, i64)>)]) -> Vec<u8> {
 #[test]
 fn storages_that_contradict_themselves_are_found() {
     for (object, words) in [
-        (ids(&[("0", 2, "FloatStorage", None), ("0", 3, "FloatStorage", None)]), "storage 0: it has 8 bytes in one place and 12 in another"),
+        (
+            ids(&[("0", 2, "FloatStorage", None), ("0", 3, "FloatStorage", None)]),
+            "storage 0: it has 8 bytes in one place and 12 in another",
+        ),
         (ids(&[("0", i64::MAX, "DoubleStorage", None)]), "elements are more than there can be"),
         (ids(&[("0", 2, "FloatStorage", Some(("v", 1, 2)))]), "storage v: it is a part that leaves the storage 0"),
-        (ids(&[("0", 2, "FloatStorage", Some(("v", i64::MAX, 2)))]), "storage v: it is a part that leaves the storage 0"),
+        (
+            ids(&[("0", 2, "FloatStorage", Some(("v", i64::MAX, 2)))]),
+            "storage v: it is a part that leaves the storage 0",
+        ),
         (
             ids(&[("0", 2, "FloatStorage", Some(("v", 0, 1))), ("0", 2, "FloatStorage", Some(("v", 1, 1)))]),
             "storage v: it is two parts of storages under one key",
         ),
         (ids(&[("0", -2, "FloatStorage", None)]), "a number in it is negative"),
-        (ids(&[("0", 1 << 60, "ByteStorage", None)]), "storage 0: it holds 2 elements, where the object expects 1152921504606846976"),
+        (
+            ids(&[("0", 1 << 60, "ByteStorage", None)]),
+            "storage 0: it holds 2 elements, where the object expects 1152921504606846976",
+        ),
     ] {
         let error = error_of(&Parts { object, ..parts() }.join());
         assert!(matches!(error.kind(), ErrorKind::Damaged { .. }), "{error}");

@@ -26,11 +26,16 @@ fn parts_of_a_storage_are_views_of_the_whole() {
     for name in ["again", "transposed", "half", "in_half", "whole_as_part", "parameter", "frozen", "parameter04"] {
         assert!(storage(&checkpoint, name).same(&whole), "{name}");
     }
-    for (name, offset) in [("half", 12), ("in_half", 14), ("whole_as_part", 5), ("frozen", 12), ("counts", 2), ("first", 2)] {
+    for (name, offset) in
+        [("half", 12), ("in_half", 14), ("whole_as_part", 5), ("frozen", 12), ("counts", 2), ("first", 2)]
+    {
         assert_eq!(checkpoint.get::<Tensor>(name).unwrap().offset(), offset, "{name}");
     }
     assert!(storage(&checkpoint, "counts").same(&storage(&checkpoint, "first")));
-    assert_eq!(checkpoint.get::<Tensor>("in_half").unwrap().to_vec::<f32>().unwrap(), [14.0, 15.0, 16.0, 18.0, 19.0, 20.0]);
+    assert_eq!(
+        checkpoint.get::<Tensor>("in_half").unwrap().to_vec::<f32>().unwrap(),
+        [14.0, 15.0, 16.0, 18.0, 19.0, 20.0]
+    );
     assert_eq!(checkpoint.get::<Tensor>("counts").unwrap().to_vec::<i64>().unwrap(), [4, 1, 5, 9]);
 }
 

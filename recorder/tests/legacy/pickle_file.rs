@@ -99,7 +99,10 @@ fn values_are_written_as_a_pickle_and_tensors_are_not() {
     let tensors = open(&file(2));
     let error = tensors.save_with(&copy, &options).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
-    assert!(error.to_string().contains("weight: a tensor's data in a pickle by itself is not supported; save it"), "{error}");
+    assert!(
+        error.to_string().contains("weight: a tensor's data in a pickle by itself is not supported; save it"),
+        "{error}"
+    );
     assert_eq!(std::fs::read(&copy).unwrap(), written);
     let error = Checkpoint::open(path("shared.pt")).unwrap().save_with(&copy, &options.overwrite(false)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Exists | ErrorKind::Unsupported { .. }), "{error}");

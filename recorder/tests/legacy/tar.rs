@@ -69,7 +69,10 @@ fn an_archive_cut_off_within_its_members_is_said_to_be_cut_off() {
             Ok(checkpoint) => assert!(len >= last && assert_tensors(&checkpoint, "early.tar") == 8, "{len}"),
             // Without the first member's header it is no archive of PyTorch's yet.
             Err(error) if len < member(&whole, "sys_info").end => {
-                assert!(matches!(error.kind(), ErrorKind::NotACheckpoint { .. } | ErrorKind::Truncated { .. }), "{error}");
+                assert!(
+                    matches!(error.kind(), ErrorKind::NotACheckpoint { .. } | ErrorKind::Truncated { .. }),
+                    "{error}"
+                );
             }
             Err(error) => assert!(len < last && matches!(error.kind(), ErrorKind::Truncated { .. }), "{len}: {error}"),
         }
@@ -109,7 +112,8 @@ fn what_is_missing_or_lies_is_told() {
     let whole = bytes("early.tar");
     let of = |name: &str| whole[member(&whole, name)].to_vec();
     let (object, tensors, storages) = (of("pickle"), of("tensors"), of("storages"));
-    let error_of = |members: &[(&str, &[u8])]| open_bytes(&archive(members), &OpenOptions::default()).unwrap_err().to_string();
+    let error_of =
+        |members: &[(&str, &[u8])]| open_bytes(&archive(members), &OpenOptions::default()).unwrap_err().to_string();
     // The parts need not stand in order.
     let moved = archive(&[("storages", &storages), ("pickle", &object), ("tensors", &tensors), ("other", b"")]);
     assert_eq!(assert_tensors(&open_bytes(&moved, &OpenOptions::default()).unwrap(), "early.tar"), 8);
@@ -125,7 +129,8 @@ fn what_is_missing_or_lies_is_told() {
     let error = error_of(&[("pickle", &object), ("storages", b"\x80\x02J\xff\xff\xff\xff.")]);
     assert!(error.contains("the number of storages: it is an int"), "{error}");
     let key = b"U\x0599999".as_slice();
-    let tensor = |rest: &[u8]| [b"\x80\x02K\x01.\x80\x02(", key, b"U\x0e99999999998000ctorch\nFloatTensor\nt.", rest].concat();
+    let tensor =
+        |rest: &[u8]| [b"\x80\x02K\x01.\x80\x02(", key, b"U\x0e99999999998000ctorch\nFloatTensor\nt.", rest].concat();
     let numbers = |numbers: &[i64]| -> Vec<u8> { numbers.iter().flat_map(|number| number.to_le_bytes()).collect() };
     for (rest, words) in [
         (numbers(&[-1]), "tensor number 0: it has -1 dimensions"),
@@ -164,7 +169,7 @@ fn archives_of_other_programs_are_read() {
         let name = entry.path().unwrap().to_string_lossy().into_owned();
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
-        let is_tar = name.ends_with(".tar");
+        let is_tar = Path::new(&name).extension().is_some_and(|extension| extension == "tar");
         if name.contains("/burn-store-testdata/") && (is_tar || name.contains("legacy")) {
             let checkpoint = open_bytes(&content, &OpenOptions::default()).unwrap();
             let tensors = checkpoint.tensors().unwrap();

@@ -326,7 +326,7 @@ fn named_parameters_are_pytorchs_without_buffers() {
     assert_eq!(weight.dtype, DType::Float32);
 
     // Moments move as the weights do.
-    let moment = Tensor::from_vec(&[4, 3], (0..12).map(|i| i as f32).collect()).unwrap();
+    let moment = Tensor::from_vec(&[4, 3], (0_u8..12).map(f32::from).collect()).unwrap();
     let pieces = weight.split(&moment).unwrap();
     assert_eq!(pieces[0].as_slice::<f32>().unwrap(), [0.0, 3.0, 6.0, 9.0, 1.0, 4.0, 7.0, 10.0, 2.0, 5.0, 8.0, 11.0]);
     assert_eq!(weight.join(&pieces).unwrap().to_le_bytes().unwrap(), moment.to_le_bytes().unwrap());
@@ -475,7 +475,7 @@ fn element_types_stay_the_modules_and_each_conversion_is_reported() {
     let device = flex();
     let wide = BurnTensor::<1>::from_data([0.1_f64], (&device, burn::tensor::DType::F64));
     let mut kinds = Kinds {
-        count: Param::initialized(ParamId::new(), BurnTensor::from_data([3_i64], &device)),
+        count: Param::initialized(ParamId::new(), BurnTensor::from_data([3_i64], (&device, burn::tensor::DType::I64))),
         mask: Param::initialized(ParamId::new(), BurnTensor::from_data([true, false], &device)),
         wide: Param::from_tensor(wide),
         frozen: Param::from_data([1.0_f32], &device).set_require_grad(false),

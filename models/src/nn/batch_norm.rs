@@ -95,7 +95,10 @@ impl BatchNorm {
         }
         let dims = input.dims();
         let count = dims.iter().product::<usize>() / dims[1].max(1);
-        assert!(count > 1, "batch norm in training needs more than one value per channel, which {dims:?} does not have");
+        assert!(
+            count > 1,
+            "batch norm in training needs more than one value per channel, which {dims:?} does not have"
+        );
         let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
         self.track(&batch.mean.detach(), &batch.variance.detach(), count);
         batch.output
@@ -109,13 +112,12 @@ impl BatchNorm {
         let unbiased = biased_var.clone().mul_scalar(count as f64 / (count as f64 - 1.0));
         let take = |running: &Buffer<Tensor<1>>, batch: Tensor<1>| {
             let old = running.value().to_device(&batch.device());
-            let new = match self.momentum {
-                Some(momentum) => batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum)),
+            let new = if let Some(momentum) = self.momentum {
+                batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum))
+            } else {
                 // The mean over all batches: the n-th counts 1/n.
-                None => {
-                    let share = batches.clone().float().recip().to_device(&batch.device());
-                    batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
-                }
+                let share = batches.clone().float().recip().to_device(&batch.device());
+                batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
             };
             running.set(new.detach());
         };

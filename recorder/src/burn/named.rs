@@ -75,13 +75,13 @@ impl NamedParameter {
     /// As [`join`](Self::join), without a copy where the elements lie as in PyTorch.
     pub(super) fn join_owned(&self, pieces: Vec<TensorData>) -> Result<Tensor> {
         if pieces.len() != self.pieces.len() {
-            return Err(self.invalid(format!("it has {} pieces, {} were given", self.pieces.len(), pieces.len())));
+            return Err(self.invalid(&format!("it has {} pieces, {} were given", self.pieces.len(), pieces.len())));
         }
         let mut parts = Vec::with_capacity(pieces.len());
         for (piece, data) in self.pieces.iter().zip(pieces) {
             if data.shape().as_slice() != piece.shape {
                 let found = data.shape().as_slice();
-                return Err(self.invalid(format!("its Burn parameter has the shape {:?}, not {found:?}", piece.shape)));
+                return Err(self.invalid(&format!("its Burn parameter has the shape {:?}, not {found:?}", piece.shape)));
             }
             let tensor = data::data_to_tensor(data)?;
             parts.push(match piece.transform {
@@ -91,7 +91,7 @@ impl NamedParameter {
                     let (Some(shape), &[rows, columns]) =
                         (piece.transform.torch_shape(&piece.shape), piece.shape.as_slice())
                     else {
-                        return Err(self.invalid(format!("{:?} is no matrix", piece.shape)));
+                        return Err(self.invalid(&format!("{:?} is no matrix", piece.shape)));
                     };
                     let turned = data::transpose(&tensor.to_le_bytes()?, rows, columns, tensor.dtype().size());
                     Tensor::from_le_bytes(tensor.dtype(), &shape, turned)?
@@ -113,13 +113,13 @@ impl NamedParameter {
     pub fn split(&self, torch: &Tensor) -> Result<Vec<TensorData>> {
         if !self.takes(torch.shape()) {
             let found = torch.shape();
-            return Err(self.invalid(format!("its shape is {:?}, not {found:?}", self.shape)));
+            return Err(self.invalid(&format!("its shape is {:?}, not {found:?}", self.shape)));
         }
         let mut start = 0;
         let mut pieces = Vec::with_capacity(self.pieces.len());
         for piece in &self.pieces {
             let Some(shape) = piece.transform.torch_shape(&piece.shape) else {
-                return Err(self.invalid(format!("{:?} is not {}", piece.shape, piece.transform.describe())));
+                return Err(self.invalid(&format!("{:?} is not {}", piece.shape, piece.transform.describe())));
             };
             let length = shape.get(self.axis).copied().unwrap_or(1);
             let part = if self.pieces.len() == 1 { torch.clone() } else { narrow(torch, self.axis, start, length)? };
@@ -145,7 +145,7 @@ impl NamedParameter {
         let Some(dtype) =
             parts.first().map(Tensor::dtype).filter(|first| parts.iter().all(|part| part.dtype() == *first))
         else {
-            return Err(self.invalid("its pieces are of several element types".to_owned()));
+            return Err(self.invalid("its pieces are of several element types"));
         };
         // A run of bytes of each part, in turn, for every place before the axis.
         let inner: usize = self.shape.iter().skip(self.axis + 1).product::<usize>() * dtype.size();
@@ -165,7 +165,7 @@ impl NamedParameter {
         Tensor::from_le_bytes(dtype, &self.shape, joined)
     }
 
-    fn invalid(&self, what: String) -> Error {
+    fn invalid(&self, what: &str) -> Error {
         ErrorKind::Invalid(format!("{}: {what}", self.name)).into()
     }
 }

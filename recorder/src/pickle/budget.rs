@@ -8,6 +8,8 @@ pub(super) const PLACE: u64 = size_of::<Value>() as u64;
 pub(super) const ENTRY: u64 = 2 * PLACE + 24;
 /// Bytes charged for a container beyond its contents.
 pub(super) const CONTAINER: u64 = 128;
+/// Bytes hashed for one step of work.
+const HASHED: usize = 8;
 /// Keys may not nest deeper than this, whatever the limits: hashing and comparing them recurses.
 const KEY_DEPTH: usize = 1000;
 
@@ -51,8 +53,8 @@ impl<'a> Budget<'a> {
     }
 
     fn work(&mut self, steps: u64) -> Result<()> {
-        // Four steps a value is far beyond what an honest pickle needs, and a matter of seconds.
-        let limit = self.limits.values.saturating_mul(4);
+        // Two steps a value are far beyond what an honest pickle needs, and a matter of seconds.
+        let limit = self.limits.values.saturating_mul(2);
         self.work = self.work.saturating_add(steps);
         if self.work > limit {
             return Err(Error::limit("the work of comparing the keys of a pickle", limit));
@@ -63,7 +65,7 @@ impl<'a> Budget<'a> {
     /// A value that is to be hashed and compared as a key among `others`.
     pub(super) fn key(&mut self, key: &Value, others: usize) -> Result<()> {
         match key {
-            Value::Str(text) => self.work(text.len() as u64 / 64),
+            Value::Str(text) => self.work((text.len() / HASHED) as u64),
             Value::Int(_) | Value::Bool(_) | Value::None => Ok(()),
             other => {
                 let (size, alike) = self.measure(other)?;
@@ -95,12 +97,12 @@ impl<'a> Budget<'a> {
                     0
                 }
                 Value::Size(items) => items.len(),
-                Value::Str(text) => text.len() / 64,
-                Value::Bytes(bytes) => bytes.len() / 64,
+                Value::Str(text) => text.len() / HASHED,
+                Value::Bytes(bytes) => bytes.len() / HASHED,
                 Value::Int(_) | Value::Bool(_) | Value::Float(_) | Value::None => 0,
                 Value::SurrogateStr(bytes) => {
                     alike = true;
-                    bytes.len() / 64
+                    bytes.len() / HASHED
                 }
                 other => {
                     alike |= other.id().is_none();

@@ -37,10 +37,15 @@ const CALLS: &[(&str, &str, Make)] = &[
 ];
 
 /// What calls of this function make here.
-pub(super) fn find(global: &Global) -> Option<Make> {
-    let (module, name) = globals::python3_name(&global.module, &global.name);
-    let row = |table: &[(&str, &str, Make)]| table.iter().find(|row| row.1 == name && row.0 == module).map(|row| row.2);
-    row(CALLS).or_else(|| row(torch::CALLS))
+fn find(global: &Global) -> Option<Make> {
+    let row = |module: &str, name: &str| {
+        let mut rows = torch::CALLS.iter().chain(CALLS);
+        rows.find(|row| row.1 == name && row.0 == module).map(|row| row.2)
+    };
+    row(&global.module, &global.name).or_else(|| {
+        let (module, name) = globals::python3_name(&global.module, &global.name);
+        row(module, name)
+    })
 }
 
 /// `callable(*args)`, where the outcome is known.
@@ -73,8 +78,8 @@ fn ordered_dict(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>
 
 fn pair_of(pair: &Value) -> Option<[Value; 2]> {
     match pair {
-        Value::List(items) => items.read().as_slice().try_into().ok().map(|pair: &[Value; 2]| pair.clone()),
-        Value::Tuple(items) => (**items).try_into().ok().map(|pair: &[Value; 2]| pair.clone()),
+        Value::List(items) => <&[Value; 2]>::try_from(items.read().as_slice()).ok().cloned(),
+        Value::Tuple(items) => <&[Value; 2]>::try_from(&**items).ok().cloned(),
         _ => None,
     }
 }
@@ -154,7 +159,6 @@ fn latin1(args: &[Value], making: &mut Making<'_>) -> Result<Option<Vec<u8>>> {
     if !matches!(&**codec, "latin1" | "latin-1") {
         return Ok(None);
     }
-    making.budget.copies(text.len() / 64)?;
     making.budget.bytes(text.len() as u64)?;
     Ok(to_latin1(text))
 }

@@ -35,7 +35,9 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
     let mut globals: IndexSet<Global> = machine.globals().into_iter().collect();
     let mut end = machine.input.position();
     if problem.is_some() {
-        let known = |index| machine.memo.get(index).and_then(|value| value.as_str().map(str::to_owned));
+        // What is too long for a name only keeps its place.
+        let short = |text: &str| if text.len() > LONGEST { String::new() } else { text.to_owned() };
+        let known = |index| machine.memo.get(index).and_then(|value| value.as_str().map(short));
         let next = machine.memo.len();
         let mut sweep =
             Sweep { bytes, pos: machine.input.op_at(), strings: Vec::new(), memo: HashMap::new(), next, known };
@@ -166,7 +168,6 @@ impl<F: Fn(u64) -> Option<String>> Sweep<'_, F> {
         if self.strings.len() > 1 {
             self.strings.remove(0);
         }
-        // What is too long for a name only keeps its place.
         self.strings.push(if text.len() > LONGEST { String::new() } else { text });
     }
 }

@@ -65,7 +65,6 @@ impl Equivalent<Global> for Name<'_> {
 pub(super) struct Machine<'a> {
     pub(super) input: Input<'a>,
     making: Making<'a>,
-    arena: Arena,
     stack: Vec<Value>,
     /// The length of the stack at each mark that is open.
     marks: Vec<usize>,
@@ -77,6 +76,8 @@ pub(super) struct Machine<'a> {
     /// What the sets that are being added to hold.
     sets: ById<HashSet<Key>>,
     protocol: u8,
+    /// The last field, so that it is dropped after all that holds values.
+    arena: Arena,
 }
 
 impl<'a> Machine<'a> {

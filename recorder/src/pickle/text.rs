@@ -35,10 +35,7 @@ fn is_surrogate_utf8(mut bytes: &[u8]) -> bool {
 
 /// The inside of a quoted string of protocol 0, quotes and Python's escapes taken off.
 pub(super) fn unquote(line: &[u8]) -> Option<Vec<u8>> {
-    let inner = match line.trim_ascii_end() {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => return None,
-    };
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line.trim_ascii_end() else { return None };
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let [first, after @ ..] = rest {
@@ -110,6 +107,7 @@ pub(super) fn raw_unicode_escape(line: &[u8]) -> Option<Value> {
 
 /// The three bytes of a surrogate code point.
 fn surrogate(code: u32) -> Option<[u8; 3]> {
+    #[allow(clippy::cast_possible_truncation)] // six bits
     let low = |shift: u32| (0x80 | (code >> shift & 0x3f)) as u8;
     (0xd800..0xe000).contains(&code).then(|| [0xed, low(6), low(0)])
 }
@@ -126,6 +124,9 @@ fn number(digits: &[u8], radix: u32, least: usize, most: usize) -> Option<(u32, 
 
 /// The characters of a text as bytes, where all are within Latin-1.
 pub(super) fn to_latin1(text: &str) -> Option<Vec<u8>> {
+    if text.is_ascii() {
+        return Some(text.as_bytes().to_vec());
+    }
     text.chars().map(|character| u8::try_from(u32::from(character)).ok()).collect()
 }
 

@@ -169,7 +169,7 @@ fn archives_of_other_programs_are_read() {
         let name = entry.path().unwrap().to_string_lossy().into_owned();
         let mut content = Vec::new();
         std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
-        let is_tar = name.ends_with(".tar");
+        let is_tar = Path::new(&name).extension().is_some_and(|extension| extension == "tar");
         if name.contains("/burn-store-testdata/") && (is_tar || name.contains("legacy")) {
             let checkpoint = open_bytes(&content, &OpenOptions::default()).unwrap();
             let tensors = checkpoint.tensors().unwrap();

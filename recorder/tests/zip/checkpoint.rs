@@ -215,7 +215,6 @@ fn other_archives_of_pytorch_are_named() {
         (&["model.json", "tensors/0"], "reading a TorchScript archive is not supported"),
         (&["archive_format", "models/model.json"], "reading a torch.export archive (.pt2) is not supported"),
         (&[".data/extern_modules", "a.py"], "reading a torch.package archive is not supported"),
-        (&["x.npy", "y.npy"], "reading a NumPy archive (.npz) is not supported"),
         (
             &["readme.txt", "data/0"],
             "it is a zip archive without a record data.pkl (the first record is 'top/readme.txt')",

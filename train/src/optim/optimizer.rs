@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor};
 use rekindle_recorder::burn::{ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
 
@@ -13,7 +13,7 @@ use super::group::{Hyperparameters, ParamGroup, Select};
 use super::rule::{OptimizerKind, Rule};
 use super::state::{Buffer, ParamState};
 use super::{AdamOptions, AdamWOptions, SgdOptions};
-use crate::attributes::invalid;
+use crate::attributes::{Attributes, invalid};
 
 /// An optimizer of `torch.optim` over the parameters of a Burn module, and their state: what `torch.optim.AdamW(...)` gives.
 ///
@@ -31,7 +31,7 @@ pub struct Optimizer {
     /// Whether the caller said which parameter belongs to which group, or else all of the model's are in one.
     pub(super) groups_given: bool,
     /// Which parameter, and which piece of it, a Burn parameter is.
-    places: HashMap<ParamId, (usize, usize)>,
+    pub(super) places: HashMap<ParamId, (usize, usize)>,
     /// The order in which `optimizer.state` has its entries.
     pub(super) order: Vec<StateKey>,
 }
@@ -140,16 +140,8 @@ impl OptimizerBuilder {
         for group in &attributes {
             hyperparameters.rule.check(group)?;
         }
-        let mut optimizer = Optimizer {
-            hyperparameters,
-            parameters: Vec::new(),
-            groups: Vec::new(),
-            groups_given,
-            places: HashMap::new(),
-            order: Vec::new(),
-        };
-        optimizer.arrange(members.into_iter().zip(attributes).map(|((group, _), attributes)| (group, attributes)))?;
-        Ok(optimizer)
+        let groups = members.into_iter().zip(attributes).map(|((group, _), attributes)| (group, attributes));
+        Optimizer::arranged(hyperparameters, groups_given, groups)
     }
 }
 
@@ -180,12 +172,7 @@ impl Optimizer {
 
     /// An optimizer whose groups are still to be said.
     pub fn builder(options: impl Into<Hyperparameters>) -> OptimizerBuilder {
-        OptimizerBuilder {
-            hyperparameters: options.into(),
-            groups: Vec::new(),
-            exclude: Vec::new(),
-            named: false,
-        }
+        OptimizerBuilder { hyperparameters: options.into(), groups: Vec::new(), exclude: Vec::new(), named: false }
     }
 
     /// Which optimizer it is.
@@ -230,11 +217,12 @@ impl Optimizer {
         counts.reduce(f64::max)
     }
 
-    /// Takes these groups for its own; the parameters' states are gone.
-    pub(super) fn arrange(
-        &mut self,
-        groups: impl IntoIterator<Item = (Vec<NamedParameter>, crate::attributes::Attributes)>,
-    ) -> Result<()> {
+    /// An optimizer of these groups; no parameter has state.
+    pub(super) fn arranged(
+        hyperparameters: Hyperparameters,
+        groups_given: bool,
+        groups: impl IntoIterator<Item = (Vec<NamedParameter>, Attributes)>,
+    ) -> Result<Self> {
         let (mut parameters, mut arranged, mut places) = (Vec::new(), Vec::new(), HashMap::new());
         for (group, (members, attributes)) in groups.into_iter().enumerate() {
             let start = parameters.len();
@@ -252,11 +240,7 @@ impl Optimizer {
             }
             arranged.push(ParamGroup::new(attributes, start..parameters.len()));
         }
-        self.parameters = parameters;
-        self.groups = arranged;
-        self.places = places;
-        self.order.clear();
-        Ok(())
+        Ok(Optimizer { hyperparameters, parameters, groups: arranged, groups_given, places, order: Vec::new() })
     }
 
     /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated.

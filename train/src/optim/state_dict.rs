@@ -56,14 +56,6 @@ impl Optimizer {
         let members = self.members(&saved)?;
         let names = self.groups.first().is_some_and(|group| group.contains("param_names"));
 
-        let mut loaded = Optimizer {
-            hyperparameters: self.hyperparameters.clone(),
-            parameters: Vec::new(),
-            groups: Vec::new(),
-            groups_given: self.groups_given,
-            places: HashMap::new(),
-            order: Vec::new(),
-        };
         let groups = members.iter().zip(&saved.groups).map(|(members, group)| {
             let members: Vec<_> = members.iter().map(|&place| self.parameters[place].named.clone()).collect();
             let mut attributes = group.attributes.clone();
@@ -72,7 +64,7 @@ impl Optimizer {
             }
             (members, attributes)
         });
-        loaded.arrange(groups)?;
+        let mut loaded = Optimizer::arranged(self.hyperparameters.clone(), self.groups_given, groups)?;
 
         let ids = saved.groups.iter().flat_map(|group| &group.ids);
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
@@ -192,8 +184,8 @@ impl Saved {
         let shape = |id: &Value| {
             let state = self.state.get_key(id)?;
             let state = state.as_dict()?;
-            let moments = rule.moments().iter().filter_map(|name| state.get(name));
-            moments.filter_map(|value| Some(value.as_tensor()?.shape().to_vec())).next()
+            let mut moments = rule.moments().iter().filter_map(|name| state.get(name));
+            moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }
@@ -226,8 +218,7 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
                       the order of parameters";
         Err(ErrorKind::MissingKey { key: name.clone(), advice: advice.to_owned() }.into())
     };
-    let members: Vec<Vec<usize>> =
-        names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
+    let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];
     for &place in members.iter().flatten() {
         if std::mem::replace(&mut seen[place], true) {

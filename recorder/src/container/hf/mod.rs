@@ -77,7 +77,8 @@ fn is_index_name(name: &str) -> bool {
 pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let path = if path.is_dir() { path.join(find(path)?) } else { path.to_owned() };
     let file = FileBytes::open(&path)?;
-    let opened = if detect(&file) { read_index(&file, options) } else { super::open_file(&file, options) };
+    let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
+    let opened = if is_index { read_index(&file, options) } else { super::open_file(&file, options) };
     Ok(Opened { container: Container::Hf, ..opened.map_err(|error| error.in_file(&path))? })
 }
 

@@ -487,6 +487,8 @@ impl Writer {
             self.notes.push(format!("{}: requires_grad of a {tensor:?} has no place in the format", self.path()));
         }
         if matches!(parts.data, TensorData::Nested { .. }) {
+            // PyTorch asks for its parts' shapes before their data are read.
+            self.needs_zip("a nested tensor")?;
             self.needs_permission(|| "a nested tensor".to_owned())?;
         }
         if matches!(parts.data, TensorData::Strided { .. }) && parts.dtype.storage_class().is_none() {

@@ -196,6 +196,55 @@ fn a_module_that_burn_0_21_saved_is_read_in_its_order_and_written_again_byte_for
     assert!(write(&dict).unwrap().0 == bytes, "the same file");
 }
 
+fn truth022() -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(fixtures().join("burnpack/truth022.json")).unwrap()).unwrap()
+}
+
+fn numbers(row: &serde_json::Value) -> Vec<f64> {
+    serde_json::from_value(row.clone()).unwrap()
+}
+
+#[test]
+fn records_of_burn_0_22_are_written_again_byte_for_byte() {
+    for name in ["model022", "adam022", "cosine022"] {
+        let bytes = std::fs::read(fixtures().join(format!("burnpack/{name}.bpk"))).unwrap();
+        let (again, report) = write(&read(&bytes).unwrap()).unwrap();
+        assert!(again == bytes, "{name}: the same file");
+        assert!(report.notes.is_empty(), "{name}: {:?}", report.notes);
+    }
+}
+
+#[test]
+fn a_module_record_of_burn_0_22_holds_burns_own_numbers() {
+    let dict = read(&std::fs::read(fixtures().join("burnpack/model022.bpk")).unwrap()).unwrap();
+    let truth = truth022();
+    let rows = truth["model"].as_array().unwrap();
+    assert_eq!(names(&dict), rows.iter().map(|row| row["name"].as_str().unwrap()).collect::<Vec<_>>());
+    for row in rows {
+        let name = row["name"].as_str().unwrap();
+        assert_eq!(tensor(&dict, name).to_f64_vec().unwrap(), numbers(&row["elements"]), "{name}");
+    }
+}
+
+#[test]
+fn optimizer_and_scheduler_records_of_burn_0_22_are_values_too() {
+    let dict = read(&std::fs::read(fixtures().join("burnpack/adam022.bpk")).unwrap()).unwrap();
+    let truth = truth022();
+    let (id, gradient) = (&truth["adam"]["weight"], numbers(&truth["adam"]["gradient"]));
+    assert_eq!(dict.get(&format!("{id}.__rank")).unwrap().as_i64(), Some(2));
+    assert_eq!(dict.get(&format!("{id}.momentum.time")).unwrap().as_i64(), Some(1));
+    let moment = tensor(&dict, &format!("{id}.momentum.moment_1"));
+    assert_eq!(moment.shape(), [2, 3]);
+    for (moment, gradient) in moment.to_f64_vec().unwrap().into_iter().zip(gradient) {
+        // Burn has the factor 1 - 0.9 in single precision.
+        assert!((moment / (f64::from(1.0_f32 - 0.9) * gradient) - 1.0).abs() < 1e-6, "{moment}");
+    }
+    let dict = read(&std::fs::read(fixtures().join("burnpack/cosine022.bpk")).unwrap()).unwrap();
+    let scalars: Vec<(String, String)> =
+        dict.entries().iter().map(|(name, value)| (name.as_str().unwrap().to_owned(), format!("{value:?}"))).collect();
+    assert!(scalars.iter().any(|(name, value)| name == "0.current_iter" && value == "2"), "{scalars:?}");
+}
+
 #[test]
 fn what_is_written_burns_own_reader_opens() {
     let dict = Dict::ordered();

@@ -46,7 +46,7 @@ fn a_cut_says_where_and_what_is_missing() {
     );
     assert!(said(ends[3] - 1).contains(&format!("the object, which begins at byte {}, is not all there", ends[2])));
     assert!(said(ends[4] - 1).contains("the list of storages"));
-    let data = format!("storage 99999999998000 takes 24 bytes from byte {} on, and 23 are left", ends[4] + 8);
+    let data = format!("storage 99999999998000 (weight) takes 24 bytes from byte {} on, and 23 are left", ends[4] + 8);
     assert!(said(whole.len() - 1).contains(&data), "{}", said(whole.len() - 1));
 }
 
@@ -104,10 +104,10 @@ fn counts_and_lists_that_lie_are_found() {
     let two = with_keys(vec!["0", "0"].into());
     let twice = [&two[..], &parts().data].concat();
     for (stream, words) in [
-        (counted(1), "storage 0: it holds 1 elements, where the object expects 2"),
-        (counted(3), "storage 0: it holds 3 elements, where the object expects 2"),
-        (counted(u64::MAX / 4), "storage 0: it holds 4611686018427387903 elements"),
-        (counted(u64::MAX), "storage 0: -1 counts nothing"),
+        (counted(1), "storage 0 (w): it holds 1 elements, where the object expects 2"),
+        (counted(3), "storage 0 (w): it holds 3 elements, where the object expects 2"),
+        (counted(u64::MAX / 4), "storage 0 (w): it holds 4611686018427387903 elements"),
+        (counted(u64::MAX), "storage 0 (w): -1 counts nothing"),
         (with_keys(Value::list([])), "the list of storages: the storage 0 is missing"),
         (with_keys(vec!["1"].into()), "the list of storages: nothing refers to the storage 1"),
         (twice, "the list of storages: the storage 0 stands there twice"),

@@ -31,7 +31,7 @@ pub(super) fn read(bytes: Bytes, limits: &Limits) -> Result<Opened> {
     let mut storages = Storages::default();
     let value = stream.pickle("the object", &mut storages)?;
     let keys = stream.pickle("the list of storages", &mut KeepIds)?;
-    storages.locate(&keys, &mut stream)?;
+    storages.locate(&keys, &value, &mut stream)?;
     let globals = stream.globals().into_iter().collect();
     Ok(Opened { container: Container::Legacy, value, globals, bytes: len })
 }

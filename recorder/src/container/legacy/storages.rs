@@ -7,8 +7,9 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::container::stream::Stream;
+use crate::container::zip::labels;
 use crate::pickle::{self, PersistentLoad, StorageId};
-use crate::{DType, Error, Result, Source, Storage, Value};
+use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
 
 /// The storages that the object's pickle names.
 #[derive(Default)]
@@ -27,6 +28,32 @@ struct Entry {
     size: u64,
     /// Where the bytes are put when they are found.
     place: Arc<OnceLock<Bytes>>,
+}
+
+impl Entry {
+    /// Takes the count and the elements.
+    fn find(&self, key: &str, stream: &mut Stream<'_>) -> Result<Bytes> {
+        let what = place(key);
+        let numel = stream.count(&what)?;
+        if numel != self.numel {
+            let reason = format!("it holds {numel} elements, where the object expects {}", self.numel);
+            return Err(Error::damaged(what, reason));
+        }
+        // No overflow: it was checked when the pickle named it.
+        stream.take(numel.saturating_mul(self.size), &what)
+    }
+}
+
+/// The same error with the name of the first tensor that has the storage.
+fn named(error: Error, key: &str, storage: &Storage, object: &Value) -> Error {
+    let labels = labels::collect(object);
+    let Some(label) = labels.get(&storage.id()).filter(|label| !label.path.is_empty()) else { return error };
+    let (bare, named) = (place(key), format!("{} ({})", place(key), label.path));
+    match error.kind() {
+        ErrorKind::Truncated { reason } => Error::truncated(reason.replacen(&bare, &named, 1)),
+        ErrorKind::Damaged { place, reason } => Error::damaged(place.replacen(&bare, &named, 1), reason),
+        _ => error,
+    }
 }
 
 struct View {
@@ -104,8 +131,8 @@ impl Storages {
         Ok(storage)
     }
 
-    /// Finds the bytes of the storages in the order of this list.
-    pub(super) fn locate(&self, keys: &Value, stream: &mut Stream<'_>) -> Result<()> {
+    /// Finds the bytes of the storages in the order of this list. Errors name the tensor in the object that has the storage.
+    pub(super) fn locate(&self, keys: &Value, object: &Value, stream: &mut Stream<'_>) -> Result<()> {
         let list = || "the list of storages";
         let Some(keys) = keys.items() else { return Err(Error::damaged(list(), "it is no list")) };
         for key in keys {
@@ -117,14 +144,7 @@ impl Storages {
             let Some(entry) = self.by_key.get(&key) else {
                 return Err(Error::damaged(list(), format!("nothing refers to the storage {key}")));
             };
-            let what = place(&key);
-            let numel = stream.count(&what)?;
-            if numel != entry.numel {
-                let reason = format!("it holds {numel} elements, where the object expects {}", entry.numel);
-                return Err(Error::damaged(what, reason));
-            }
-            // No overflow: it was checked when the pickle named it.
-            let bytes = stream.take(numel.saturating_mul(entry.size), &what)?;
+            let bytes = entry.find(&key, stream).map_err(|error| named(error, &key, &entry.storage, object))?;
             if entry.place.set(bytes).is_err() {
                 return Err(Error::damaged(list(), format!("the storage {key} stands there twice")));
             }

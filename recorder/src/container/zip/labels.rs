@@ -8,17 +8,17 @@ use crate::{Storage, Tensor, Value};
 
 /// What the first tensor that views a storage says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Label {
+pub(in crate::container) struct Label {
     /// The path of that tensor from the root, such as `model_state_dict.conv1.weight`.
-    pub(super) path: String,
+    pub(in crate::container) path: String,
     /// How many bytes are swapped between big and little endian; `None` where tensors disagree.
-    pub(super) swap_unit: Option<usize>,
+    pub(in crate::container) swap_unit: Option<usize>,
 }
 
 /// Labels for every storage that a tensor inside the value views, by [`Storage::id`].
 ///
 /// Each container is entered once, so that sharing and cycles cost nothing.
-pub(super) fn collect(root: &Value) -> HashMap<usize, Label> {
+pub(in crate::container) fn collect(root: &Value) -> HashMap<usize, Label> {
     let mut walk = Walk { seen: HashSet::new(), todo: vec![(String::new(), root.clone())], labels: HashMap::new() };
     while let Some((path, value)) = walk.todo.pop() {
         // What is found inside was put on top in order, so the last is taken first: turn it round.

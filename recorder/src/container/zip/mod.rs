@@ -8,7 +8,7 @@ mod directory;
 mod format;
 mod inflate;
 mod kinds;
-mod labels;
+pub(super) mod labels;
 mod torch;
 mod writer;
 

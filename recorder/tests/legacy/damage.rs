@@ -5,10 +5,10 @@ use rekindle_recorder::pickle::{self, Dialect, KeepIds, PickleOptions};
 use rekindle_recorder::value::Global;
 use rekindle_recorder::{Dict, Error, ErrorKind, Limits, Value};
 
-use crate::fixtures::{STREAMS, bytes, open_bytes};
+use crate::fixtures::{STREAMS, bytes, open_bytes, read_bytes, read_with_flipped_bits};
 
 fn error_of(stream: &[u8]) -> Error {
-    open_bytes(stream, &OpenOptions::default()).unwrap_err()
+    read_bytes(stream).unwrap_err()
 }
 
 /// Where each of the five pickles ends.
@@ -25,7 +25,7 @@ fn ends(stream: &[u8]) -> Vec<usize> {
 fn a_stream_cut_off_anywhere_is_said_to_be_cut_off() {
     for file in STREAMS {
         let whole = bytes(file);
-        let step = if whole.len() > 3000 { 7 } else { 1 };
+        let step = if whole.len() > 3000 { 3 } else { 1 };
         let ends = ends(&whole);
         for len in (2..whole.len()).filter(|len| len % step == 0 || ends.contains(len) || *len > whole.len() - 20) {
             let error = error_of(&whole[..len]);
@@ -54,17 +54,7 @@ fn a_cut_says_where_and_what_is_missing() {
 fn no_flipped_bit_is_a_panic() {
     for file in ["protocol4.pt", "python2.pt", "untyped.pt"] {
         let whole = bytes(file);
-        for at in 0..whole.len() {
-            for flip in [0x01, 0x10, 0x80, 0xff] {
-                let mut changed = whole.clone();
-                changed[at] ^= flip;
-                if let Ok(checkpoint) = open_bytes(&changed, &OpenOptions::default())
-                    && let Ok(tensors) = checkpoint.tensors()
-                {
-                    tensors.iter().for_each(|(_, tensor)| drop(tensor.to_le_bytes()));
-                }
-            }
-        }
+        read_with_flipped_bits(&whole, 0..whole.len());
     }
 }
 

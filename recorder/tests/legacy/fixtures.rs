@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::{Container, Opened, legacy, pickle, tar};
+use rekindle_recorder::source::FileBytes;
 use rekindle_recorder::tensor::Quantizer;
-use rekindle_recorder::{Tensor, Value};
+use rekindle_recorder::{Result, Tensor, Value};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
@@ -26,12 +27,40 @@ pub(crate) fn open(name: &str) -> Checkpoint {
     Checkpoint::open(path(name)).unwrap()
 }
 
-/// Opens bytes as a file.
-pub(crate) fn open_bytes(bytes: &[u8], options: &OpenOptions) -> rekindle_recorder::Result<Checkpoint> {
+/// Opens bytes as a file of this name, by its content.
+pub(crate) fn open_bytes(bytes: &[u8], options: &OpenOptions) -> Result<Checkpoint> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("copy.pt");
     std::fs::write(&path, bytes).unwrap();
     Checkpoint::open_with(&path, options)
+}
+
+/// Reads bytes that are never a file, for the tests that do so thousands of times.
+pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Checkpoint> {
+    type Format = (fn(&FileBytes) -> bool, fn(&FileBytes, &OpenOptions) -> Result<Opened>);
+    let formats: [Format; 3] =
+        [(legacy::detect, legacy::read), (tar::detect, tar::read), (pickle::detect, pickle::read)];
+    let file = FileBytes::from_vec("copy.pt", bytes.to_vec());
+    match formats.iter().find(|(detect, _)| detect(&file)) {
+        Some((_, read)) => read(&file, &OpenOptions::default())
+            .map(|opened| opened.value.into())
+            .map_err(|error| error.in_file("copy.pt")),
+        None => open_bytes(bytes, &OpenOptions::default()),
+    }
+}
+
+/// Whatever is changed in the bytes, reading them is an error or gives tensors, and no panic.
+pub(crate) fn read_with_flipped_bits(whole: &[u8], places: impl IntoIterator<Item = usize>) {
+    let mut changed = whole.to_vec();
+    for at in places {
+        for flip in [0x01, 0x10, 0x20, 0x80, 0xff] {
+            changed[at] = whole[at] ^ flip;
+            if let Ok(tensors) = read_bytes(&changed).and_then(|checkpoint| checkpoint.tensors()) {
+                tensors.iter().for_each(|(_, tensor)| drop(tensor.to_le_bytes()));
+            }
+        }
+        changed[at] = whole[at];
+    }
 }
 
 pub(crate) fn truth(file: &str) -> Json {

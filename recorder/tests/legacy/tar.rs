@@ -6,7 +6,7 @@ use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::Container;
 use rekindle_recorder::{ErrorKind, Limits, Storage, Tensor, Value};
 
-use crate::fixtures::{assert_tensors, assert_values, bytes, open, open_bytes};
+use crate::fixtures::{assert_tensors, assert_values, bytes, open, open_bytes, read_with_flipped_bits};
 
 #[test]
 fn every_tensor_of_an_early_archive_is_what_pytorch_says() {
@@ -83,17 +83,7 @@ fn an_archive_cut_off_within_its_members_is_said_to_be_cut_off() {
 fn no_flipped_bit_is_a_panic() {
     let whole = bytes("early.tar");
     let places = ["pickle", "tensors", "storages"].into_iter().flat_map(|name| member(&whole, name));
-    for at in places.chain((0..whole.len()).step_by(11)) {
-        for flip in [0x01, 0x20, 0xff] {
-            let mut changed = whole.clone();
-            changed[at] ^= flip;
-            if let Ok(checkpoint) = open_bytes(&changed, &OpenOptions::default())
-                && let Ok(tensors) = checkpoint.tensors()
-            {
-                tensors.iter().for_each(|(_, tensor)| drop(tensor.to_le_bytes()));
-            }
-        }
-    }
+    read_with_flipped_bits(&whole, places.chain((0..whole.len()).step_by(11)));
 }
 
 /// An archive of these members.

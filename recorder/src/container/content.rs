@@ -3,26 +3,8 @@
 use super::zip;
 use crate::source::FileBytes;
 
-/// The LONG1 opcode with the magic number of `torch.save` before 1.6, as the file's first pickle holds it.
-const LEGACY_MAGIC: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
-/// The same in protocol 0.
-const LEGACY_MAGIC_TEXT: &[u8] = b"L119547037146038801333356L\n.";
-
-pub(super) fn is_legacy(file: &FileBytes) -> bool {
-    // Protocol 4 and 5 put a frame of 9 bytes before it.
-    let start = head(file, 32);
-    start.starts_with(LEGACY_MAGIC_TEXT)
-        || start.first() == Some(&0x80) && start.windows(LEGACY_MAGIC.len()).any(|window| window == LEGACY_MAGIC)
-}
-
-/// A tar archive whose first member is one of PyTorch 0.1's.
-pub(super) fn is_torch_tar(file: &FileBytes) -> bool {
-    is_tar(file)
-        && [&b"sys_info\0"[..], b"pickle\0", b"tensors\0", b"storages\0"].iter().any(|name| file.starts_with(name))
-}
-
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
-fn is_tar(file: &FileBytes) -> bool {
+pub(super) fn is_tar(file: &FileBytes) -> bool {
     let Some(header) = file.first_chunk::<512>() else { return false };
     let (field, mut sum) = (&header[148..156], 8 * u32::from(b' '));
     let digits: Vec<u8> = field.iter().copied().filter(u8::is_ascii_digit).collect();

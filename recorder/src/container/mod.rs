@@ -5,9 +5,13 @@ pub mod burn_record;
 pub mod burnpack;
 mod content;
 pub mod hf;
+pub mod legacy;
 mod named;
 pub mod numpy;
+pub mod pickle;
 pub mod safetensors;
+mod stream;
+pub mod tar;
 pub mod zip;
 
 use std::fmt;
@@ -15,7 +19,6 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, ErrorKind, Result, Value};
@@ -121,14 +124,14 @@ const FORMATS: &[Format] = &[
     Format {
         container: Container::Legacy,
         name: "a file of torch.save before PyTorch 1.6",
-        detect: content::is_legacy,
-        read: None,
+        detect: legacy::detect,
+        read: Some(legacy::read),
     },
     Format {
         container: Container::Tar,
         name: "a tar archive of PyTorch 0.1",
-        detect: content::is_torch_tar,
-        read: None,
+        detect: tar::detect,
+        read: Some(tar::read),
     },
     Format {
         container: Container::Burnpack,
@@ -155,7 +158,7 @@ const FORMATS: &[Format] = &[
         read: Some(burn_record::read),
     },
     Format { container: Container::Hf, name: "an index of shards", detect: hf::detect, read: Some(hf::read_index) },
-    Format { container: Container::Pickle, name: "a pickle", detect: content::is_pickle, read: Some(read_pickle) },
+    Format { container: Container::Pickle, name: "a pickle", detect: pickle::detect, read: Some(pickle::read) },
 ];
 
 /// A format that is a folder, told by the names in it.
@@ -202,11 +205,13 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
+        Container::Legacy => legacy::write(root, path, options),
         Container::Hf => hf::write(root, path, options),
         Container::Safetensors => safetensors::write(root, path, options),
         Container::Burnpack => burnpack::write(root, path, options),
         Container::BurnRecord => burn_record::write(root, path, options),
         Container::Numpy => numpy::write(root, path, options),
+        Container::Pickle => pickle::write(root, path, options),
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };
     saved.map_err(|error| error.in_file(path))
@@ -252,26 +257,6 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 fn unsupported(container: Container, name: &str) -> Error {
     Error::unsupported(format!("reading {name} (format '{container}')"))
-}
-
-/// Reads a pickle that is the whole file.
-fn read_pickle(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    let len = file.len() as u64;
-    if len > options.limits.pickle_bytes {
-        return Err(Error::limit(format!("a pickle of {len} bytes"), options.limits.pickle_bytes));
-    }
-    let unpickled = match pickle::read(file, "the pickle", &options.limits, &mut KeepIds) {
-        Ok(unpickled) => unpickled,
-        // Text that merely ends as an old pickle does.
-        Err(_) if !content::is_binary_pickle(file) => return Err(Error::not_a_checkpoint(content::describe(file))),
-        Err(error) => return Err(error),
-    };
-    if unpickled.end < file.trim_ascii_end().len() {
-        let advice = "; split it into files of one pickle each".to_owned();
-        let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
-        return Err(ErrorKind::Unsupported { what, advice }.into());
-    }
-    Ok(Opened { container: Container::Pickle, value: unpickled.value, globals: unpickled.globals, bytes: len })
 }
 
 #[cfg(test)]

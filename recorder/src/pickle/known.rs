@@ -8,6 +8,7 @@ use indexmap::IndexSet;
 use super::arena::ById;
 use super::budget::Budget;
 use super::globals;
+use super::persistent::PersistentLoad;
 use super::text::to_latin1;
 use super::torch;
 use crate::value::{Dict, Global, Key, List, Shared};
@@ -16,6 +17,7 @@ use crate::{DType, Result, Value};
 /// What a call needs beside its arguments.
 pub(super) struct Making<'a> {
     pub(super) budget: Budget<'a>,
+    pub(super) ids: &'a mut dyn PersistentLoad,
     /// The element type that the latest persistent id named for a storage, where it is not the storage's own.
     pub(super) storage_types: ById<Option<DType>>,
 }

@@ -12,6 +12,7 @@ mod known;
 mod memo;
 mod names;
 mod numpy;
+mod old;
 mod opcodes;
 mod output;
 mod path;

@@ -28,6 +28,8 @@ type SlotKey = (usize, Option<Option<DType>>);
 pub(super) struct Output {
     pub(super) bytes: Vec<u8>,
     pub(super) storages: Vec<Storage>,
+    /// The class that each has.
+    pub(super) classes: Vec<Option<DType>>,
     /// Entries put into the memo so far.
     memoised: u32,
     strings: HashMap<Arc<str>, u32>,
@@ -217,6 +219,7 @@ impl Output {
         let slot = *self.slots.entry(slot_key(storage, class)).or_insert(new);
         if slot.number == self.storages.len() {
             self.storages.push(storage.clone());
+            self.classes.push(class);
         }
         let length = if dialect == Dialect::Legacy { 6 } else { 5 };
         self.open_tuple(length);
@@ -225,7 +228,13 @@ impl Output {
             Some(name) => self.global("torch", name),
             None => self.global("torch.storage", "UntypedStorage"),
         }
-        self.str(&slot.number.to_string());
+        let key = slot.number.to_string();
+        if dialect == Dialect::Legacy {
+            // PyTorch makes a new string of the address each time.
+            self.text(key.as_bytes());
+        } else {
+            self.str(&key);
+        }
         self.str(storage.location());
         self.count(storage.len() / class.map_or(1, DType::size) as u64);
         if dialect == Dialect::Legacy {

@@ -1,7 +1,9 @@
 //! Persistent ids: how a pickle refers to storages that lie outside of it.
 
+use std::sync::Arc;
+
 use super::torch;
-use crate::{DType, Error, Result, Value};
+use crate::{DType, Error, Result, Storage, Value};
 
 /// Puts values in the place of persistent ids.
 pub trait PersistentLoad {
@@ -10,6 +12,32 @@ pub trait PersistentLoad {
     /// # Errors
     /// When the id is malformed, or what it refers to is not there.
     fn load(&mut self, id: &Value) -> Result<Option<Value>>;
+
+    /// The value for an id that stands itself where its value should, as some writers' files have it. By default none.
+    ///
+    /// # Errors
+    /// As [`PersistentLoad::load`].
+    fn load_inline(&mut self, id: &Value) -> Result<Option<Value>> {
+        let _ = id;
+        Ok(None)
+    }
+
+    /// Where a storage that was loaded is a part of another: that one, and the byte in it at which the part begins. Tensors
+    /// over the part become views of the whole. By default no storage is.
+    fn whole_of(&self, part: &Storage) -> Option<(Storage, u64)> {
+        let _ = part;
+        None
+    }
+
+    /// The storage in bytes that are a file of their own: so PyTorch puts a storage into a pickle that has no other place for it.
+    /// `None`, the default, keeps the call as an object.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    fn load_bytes(&mut self, bytes: &Arc<[u8]>) -> Result<Option<Value>> {
+        let _ = bytes;
+        Ok(None)
+    }
 }
 
 /// Keeps every persistent id as an object.

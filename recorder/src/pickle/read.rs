@@ -4,20 +4,22 @@
 //! The machine is Python's: a stack, marks in it, a memo of shared handles. It does not recurse, takes no length on trust,
 //! and charges the limits for what it makes before it makes it.
 
+mod change;
+
 use std::collections::HashSet;
 
 use indexmap::{Equivalent, IndexMap};
 use num_bigint::BigInt;
 
 use super::arena::{Arena, ById};
-use super::budget::{Budget, CONTAINER, ENTRY, PLACE};
+use super::budget::{Budget, CONTAINER, PLACE};
 use super::input::Input;
 use super::known::{self, Making};
 use super::memo::Memo;
 use super::opcodes as op;
 use super::opcodes::Argument;
 use super::persistent::PersistentLoad;
-use super::{text, torch};
+use super::{old, text, torch};
 use crate::value::{Construction, Dict, Global, Key, List, ObjectData, Shared};
 use crate::{Error, Limits, Result, Value};
 
@@ -64,12 +66,13 @@ impl Equivalent<Global> for Name<'_> {
 
 pub(super) struct Machine<'a> {
     pub(super) input: Input<'a>,
-    ids: &'a mut dyn PersistentLoad,
     making: Making<'a>,
     stack: Vec<Value>,
     /// The length of the stack at each mark that is open.
     marks: Vec<usize>,
     pub(super) memo: Memo,
+    /// Where in the memo an object is that may become a tensor when it gets its state.
+    unfinished: ById<u64>,
     /// Every name seen, with the value it stands for.
     names: IndexMap<Global, Value>,
     /// What the sets that are being added to hold.
@@ -83,12 +86,12 @@ impl<'a> Machine<'a> {
     pub(super) fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
         Machine {
             input: Input::new(bytes, place),
-            ids,
-            making: Making { budget: Budget::new(limits), storage_types: ById::default() },
+            making: Making { budget: Budget::new(limits), ids, storage_types: ById::default() },
             arena: Arena::default(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: Memo::default(),
+            unfinished: ById::default(),
             names: IndexMap::new(),
             sets: ById::default(),
             protocol: 0,
@@ -337,6 +340,9 @@ impl<'a> Machine<'a> {
         }
         self.making.budget.bytes(2 * PLACE)?;
         let value = self.top()?.clone();
+        if let Some(id) = old::unfinished(&value) {
+            self.unfinished.insert(id, index);
+        }
         self.memo.put(index, value);
         Ok(())
     }
@@ -383,7 +389,7 @@ impl<'a> Machine<'a> {
     }
 
     fn persistent(&mut self, id: Value) -> Result<()> {
-        if let Some(value) = self.ids.load(&id)? {
+        if let Some(value) = self.making.ids.load(&id)? {
             if let (Value::Storage(storage), Value::Tuple(items)) = (&value, &id)
                 && let Some(Value::Global(class)) = items.get(1)
                 && let Some(dtype) = torch::storage_class(class)
@@ -473,118 +479,10 @@ impl<'a> Machine<'a> {
             }
         }
     }
-
-    fn append(
-        &mut self,
-        target: &Value,
-        items: impl IntoIterator<Item = Value, IntoIter: ExactSizeIterator>,
-    ) -> Result<()> {
-        let items = items.into_iter();
-        self.making.budget.bytes(PLACE * items.len() as u64)?;
-        match target {
-            Value::List(list) => list.write().extend(items),
-            Value::Object(object) => object.write().items.extend(items),
-            other => return Err(self.error(format!("nothing can be appended to {}", other.describe()))),
-        }
-        Ok(())
-    }
-
-    fn add_items(&mut self) -> Result<()> {
-        let start = self.close_mark()?;
-        let items = self.stack.split_off(start);
-        let Value::Set(set) = self.top()?.clone() else {
-            return Err(self.error(format!("ADDITEMS is for sets, not for {}", self.top()?.describe())));
-        };
-        let mut held = set.write();
-        let known = self.sets.entry(set.id()).or_insert_with(|| held.iter().cloned().map(Key).collect());
-        self.making.budget.bytes(ENTRY * items.len() as u64)?;
-        for item in items {
-            self.making.budget.key(&item, held.len())?;
-            if known.insert(Key(item.clone())) {
-                held.push(item);
-            }
-        }
-        Ok(())
-    }
-
-    fn set_items_on_top(&mut self, start: usize) -> Result<()> {
-        let target =
-            start.checked_sub(1).filter(|&place| place >= self.floor()).and_then(|place| self.stack.get(place));
-        let target = target.cloned().ok_or_else(|| self.underflow())?;
-        self.set_items(&target, start)
-    }
-
-    /// Takes keys and values in turn off the stack, from `start` on.
-    fn set_items(&mut self, target: &Value, start: usize) -> Result<()> {
-        let count = self.stack.len() - start;
-        if !count.is_multiple_of(2) {
-            return Err(self.error("a dict's key has no value"));
-        }
-        self.making.budget.bytes(ENTRY * (count / 2) as u64)?;
-        let mut items = self.stack.drain(start..);
-        match target {
-            Value::Dict(dict) => {
-                let mut dict = dict.write();
-                while let (Some(key), Some(value)) = (items.next(), items.next()) {
-                    self.making.budget.key(&key, dict.entries.len())?;
-                    dict.entries.insert(Key(key), value);
-                }
-            }
-            Value::Object(object) => {
-                let mut object = object.write();
-                while let (Some(key), Some(value)) = (items.next(), items.next()) {
-                    object.entries.push((key, value));
-                }
-            }
-            other => {
-                let reason = format!("{} has no entries to set", other.describe());
-                drop(items);
-                return Err(self.error(reason));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a state to an object, as Python's `__setstate__` or `__dict__.update` would.
-    fn build(&mut self, target: &Value, state: Value) -> Result<()> {
-        match target {
-            Value::Object(object) => object.write().states.push(state),
-            Value::Dict(dict) => {
-                // Not under the lock: the dict may be its own state.
-                let state = match (dict.state(), state) {
-                    (None, state) => state,
-                    (Some(Value::Dict(before)), Value::Dict(more)) => {
-                        self.making.budget.copies(before.len() + more.len())?;
-                        let merged: Dict = before.entries().into_iter().chain(more.entries()).collect();
-                        let merged = Value::Dict(merged);
-                        self.arena.add(&merged);
-                        merged
-                    }
-                    _ => return Err(self.error("a dict is given two states that do not go together")),
-                };
-                dict.write().state = Some(state);
-            }
-            // As in Python, an empty state does nothing.
-            _ if is_empty(&state) => {}
-            other => {
-                let reason = format!("{} is given a state, which it cannot have", other.describe());
-                return Err(self.error(reason));
-            }
-        }
-        Ok(())
-    }
 }
 
 fn object(construction: Construction, callable: Value, args: Value) -> Value {
     ObjectData { construction, args, ..ObjectData::call(callable, Vec::new()) }.into()
-}
-
-fn is_empty(state: &Value) -> bool {
-    match state {
-        Value::None => true,
-        Value::Dict(dict) => dict.is_empty(),
-        _ => false,
-    }
 }
 
 /// An integer of up to eight bytes, two's complement, little-endian.

@@ -21,6 +21,8 @@ pub(super) const CALLS: &[(&str, &str, Make)] = &[
     ("torch._tensor", "_rebuild_from_type_v2", from_type),
     ("torch", "Size", size),
     ("torch", "device", device),
+    ("torch.nn.parameter", "Parameter", parameter_class),
+    ("torch.storage", "_load_from_bytes", storage_from_bytes),
 ];
 
 /// The element type that a name in module `torch` stands for.
@@ -42,6 +44,8 @@ pub(super) fn storage_class(class: &Global) -> Option<Option<DType>> {
 
 /// Where a view of a storage lies, in elements.
 struct View {
+    /// The element type that the storage's own class names.
+    dtype: Option<DType>,
     storage: Storage,
     offset: usize,
     shape: Vec<usize>,
@@ -50,13 +54,33 @@ struct View {
 
 /// The first four arguments of every function that makes a view; `None` where they are of another kind.
 fn view(args: &[Value], making: &mut Making<'_>) -> Result<Option<View>> {
-    let [Value::Storage(storage), offset, shape, stride, ..] = args else { return Ok(None) };
+    let [storage, offset, shape, stride, ..] = args else { return Ok(None) };
+    let inline = match storage {
+        Value::Tuple(_) => making.ids.load_inline(storage)?,
+        _ => None,
+    };
+    let Value::Storage(storage) = inline.as_ref().unwrap_or(storage) else { return Ok(None) };
     let (Some(offset), Some(shape), Some(stride)) =
         (lengths(std::slice::from_ref(offset), making)?, sizes(shape, making)?, sizes(stride, making)?)
     else {
         return Ok(None);
     };
-    Ok(Some(View { storage: storage.clone(), offset: offset[0], shape, stride }))
+    let dtype = making.storage_types.get(&storage.id()).copied().unwrap_or(storage.dtype());
+    of_whole(View { dtype, storage: storage.clone(), offset: offset[0], shape, stride }, making).map(Some)
+}
+
+/// The same view, of the whole storage where it is one of a part.
+fn of_whole(view: View, making: &Making<'_>) -> Result<View> {
+    let (Some(dtype), Some((storage, start))) = (view.dtype, making.ids.whole_of(&view.storage)) else {
+        return Ok(view);
+    };
+    let size = dtype.size() as u64;
+    let start = usize::try_from(start / size).ok().filter(|_| start.is_multiple_of(size));
+    let Some(offset) = start.and_then(|start| view.offset.checked_add(start)) else { return Ok(view) };
+    // It must not leave the part either.
+    let View { shape, stride, .. } = &view;
+    Tensor::new(TensorParts::strided(dtype, shape.clone(), view.storage.clone(), view.offset, stride.clone()))?;
+    Ok(View { storage, offset, ..view })
 }
 
 /// The items of a tuple or `torch.Size`.
@@ -88,7 +112,7 @@ fn length(item: i64) -> Result<usize> {
 }
 
 /// An empty `OrderedDict` of hooks, as every modern file has it, is not worth keeping.
-fn hooks(value: &Value) -> Option<Value> {
+pub(super) fn hooks(value: &Value) -> Option<Value> {
     match value {
         Value::None => None,
         Value::Dict(dict) if dict.is_empty() && dict.state().is_none() => None,
@@ -114,22 +138,17 @@ fn bits(metadata: Option<&Value>) -> Option<(bool, bool)> {
     Some((conj, neg))
 }
 
-/// The element type that a storage's own class names.
-fn typed(storage: &Storage, making: &Making<'_>) -> Option<DType> {
-    making.storage_types.get(&storage.id()).copied().unwrap_or(storage.dtype())
-}
-
-fn finish(parts: TensorParts) -> Result<Option<Value>> {
+pub(super) fn finish(parts: TensorParts) -> Result<Option<Value>> {
     Ok(Some(Value::Tensor(Tensor::new(parts)?)))
 }
 
 /// `(storage, offset, size, stride)`.
-fn tensor_v1(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
-    let Some(view) = view(args, making)? else { return Ok(None) };
-    match typed(&view.storage, making) {
-        Some(dtype) if args.len() == 4 => finish(strided(dtype, view)),
-        _ => Ok(None),
+pub(super) fn tensor_v1(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
+    if args.len() != 4 {
+        return Ok(None);
     }
+    let Some(view) = view(args, making)? else { return Ok(None) };
+    view.dtype.map_or(Ok(None), |dtype| finish(strided(dtype, view)))
 }
 
 fn strided(dtype: DType, view: View) -> TensorParts {
@@ -144,7 +163,7 @@ fn tensor_v2(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
         return Ok(None);
     };
     let (Some(view), Some((conj, neg))) = (view(args, making)?, bits(args.get(6))) else { return Ok(None) };
-    let Some(dtype) = typed(&view.storage, making) else { return Ok(None) };
+    let Some(dtype) = view.dtype else { return Ok(None) };
     let backward_hooks = hooks(backward_hooks);
     finish(TensorParts { requires_grad: *requires_grad, backward_hooks, conj, neg, ..strided(dtype, view) })
 }
@@ -179,7 +198,20 @@ fn parameter_with_state(args: &[Value], _: &mut Making<'_>) -> Result<Option<Val
     }
 }
 
-fn as_parameter(data: &Value, requires_grad: &Value, hooked: &Value, state: Option<Value>) -> Result<Option<Value>> {
+/// `(tensor, requires_grad)`, as PyTorch 0.4 made parameters. (The tensor itself then says the same.)
+fn parameter_class(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
+    match args {
+        [Value::Tensor(data), requires_grad] => as_parameter(&data.detach().into(), requires_grad, &Value::None, None),
+        _ => Ok(None),
+    }
+}
+
+pub(super) fn as_parameter(
+    data: &Value,
+    requires_grad: &Value,
+    hooked: &Value,
+    state: Option<Value>,
+) -> Result<Option<Value>> {
     let (Value::Tensor(data), &Value::Bool(requires_grad)) = (data, requires_grad) else { return Ok(None) };
     let parts = data.parts();
     // Only a plain tensor's parts are all carried over.
@@ -270,7 +302,7 @@ fn quantized_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Va
         _ => return Ok(None),
     };
     let Some(view) = view(args, making)? else { return Ok(None) };
-    let Some(dtype) = typed(&view.storage, making) else { return Ok(None) };
+    let Some(dtype) = view.dtype else { return Ok(None) };
     let (quantizer, backward_hooks) = (Some(quantizer), hooks(backward_hooks));
     finish(TensorParts { quantizer, backward_hooks, requires_grad: *requires_grad, ..strided(dtype, view) })
 }
@@ -321,4 +353,11 @@ fn device(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
         },
         _ => None,
     })
+}
+
+/// `(bytes,)`: a storage in a pickle that has no other place for it, as a file of `torch.save`.
+fn storage_from_bytes(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
+    let [Value::Bytes(bytes)] = args else { return Ok(None) };
+    making.budget.copies(bytes.len() / 64)?;
+    Ok(making.ids.load_bytes(bytes)?.filter(|value| matches!(value, Value::Storage(_))))
 }

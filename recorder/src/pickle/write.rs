@@ -5,17 +5,18 @@
 //! be named; what fills it (the items of a list) comes after. Where a value is among its own makings, the fillings within
 //! are put off until it is made.
 
+mod tensor;
+
 use super::arena::ById;
 use super::fill::{Appends, SetItems};
 use super::globals::{self, Allowed};
 use super::opcodes as op;
 use super::output::{self, Output};
 use super::persistent::Dialect;
-use super::reduce::{self, Arg, Call};
+use super::reduce::Arg;
 use super::{numpy, path};
-use crate::tensor::{TensorClass, TensorData};
 use crate::value::{Construction, DictKind, ObjectData};
-use crate::{Error, ErrorKind, Result, Storage, Tensor, Value};
+use crate::{DType, Error, ErrorKind, Result, Storage, Value};
 
 /// How a value is pickled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Pickled {
     pub bytes: Vec<u8>,
     /// The storages it refers to; the one at `i` has the key `i`.
     pub storages: Vec<Storage>,
+    /// The class that each of them has there; `None` for an `UntypedStorage`, whose elements are bytes.
+    pub classes: Vec<Option<DType>>,
     /// What was written otherwise than it was, each with its path.
     pub notes: Vec<String>,
 }
@@ -130,7 +133,8 @@ impl Writer {
             self.step(step)?;
         }
         self.output.op(op::STOP);
-        Ok(Pickled { bytes: self.output.bytes, storages: self.output.storages, notes: self.notes })
+        let Output { bytes, storages, classes, .. } = self.output;
+        Ok(Pickled { bytes, storages, classes, notes: self.notes })
     }
 
     /// Steps to take next, the first of them first.
@@ -463,87 +467,6 @@ impl Writer {
             }
             _ => {}
         }
-    }
-
-    fn tensor(&mut self, value: Value, tensor: &Tensor) -> Result<(), Stop> {
-        let parts = tensor.parts();
-        if parts.requires_grad
-            && matches!(parts.data, TensorData::Sparse { .. } | TensorData::Nested { .. })
-            && !matches!(parts.class, TensorClass::Parameter { .. })
-        {
-            self.notes.push(format!("{}: requires_grad of a {tensor:?} has no place in the format", self.path()));
-        }
-        if matches!(parts.data, TensorData::Nested { .. }) {
-            self.needs_permission(|| "a nested tensor".to_owned())?;
-        }
-        let call = reduce::call(tensor, &self.output, self.options.dialect)
-            .map_err(|reason| Error::invalid_tensor(self.path(), reason))?;
-        self.begin(&value);
-        self.steps.push(Step::Made(value));
-        self.call(call);
-        Ok(())
-    }
-
-    /// A call up to its opcode.
-    fn call(&mut self, call: Call) {
-        self.output.global(call.module, call.function);
-        let length = call.args.len();
-        self.output.open_tuple(length);
-        self.plan([Step::Args(call.args.into_iter()), Step::FinishTuple(length), Step::Op(op::REDUCE)]);
-    }
-
-    fn arg(&mut self, arg: Arg) -> Result<(), Stop> {
-        match arg {
-            Arg::Value(value) => self.value(value)?,
-            Arg::Storage(storage, class) => self.storage_as(&storage, class)?,
-            Arg::Counts(counts) => self.output.counts(&counts),
-            Arg::Size(counts) => {
-                self.output.global("torch", "Size");
-                self.output.counts(&counts);
-                self.output.finish_tuple(1);
-                self.output.reduce();
-            }
-            Arg::Layout(layout) => self.output.layout(layout),
-            Arg::NoHooks => {
-                self.output.ordered_dict();
-            }
-            Arg::Tuple(args) => {
-                let length = args.len();
-                self.output.open_tuple(length);
-                self.plan([Step::Args(args.into_iter()), Step::FinishTuple(length)]);
-            }
-            Arg::Call(call) => {
-                self.steps.push(Step::Put);
-                self.call(call);
-            }
-        }
-        Ok(())
-    }
-
-    /// A storage by itself, as its own class.
-    fn storage(&mut self, storage: &Storage) -> Result<(), Stop> {
-        let class = match storage.dtype() {
-            Some(dtype) => reduce::shared_class(storage, dtype, &self.output)
-                .map(Some)
-                .map_err(|reason| Error::invalid_tensor(self.path(), reason))?,
-            None => None,
-        };
-        self.storage_as(storage, class)
-    }
-
-    fn storage_as(&mut self, storage: &Storage, class: Option<crate::DType>) -> Result<(), Stop> {
-        match self.options.dialect {
-            Dialect::Plain => {
-                let what = format!("{}: a pickle by itself has no place for a tensor's data", self.path());
-                return Err(Error::from(ErrorKind::Invalid(what)).into());
-            }
-            Dialect::Legacy if class.is_none() => {
-                self.needs_permission(|| "data of a type that only the zip format can hold".to_owned())?;
-            }
-            _ => {}
-        }
-        self.output.storage(storage, class, self.options.dialect);
-        Ok(())
     }
 
     fn object(&mut self, value: Value, data: ObjectData) -> Result<(), Stop> {

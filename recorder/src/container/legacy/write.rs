@@ -1,0 +1,66 @@
+//! Writing: the parts in PyTorch's order, one storage in memory at a time.
+
+use std::io::Write;
+use std::path::Path;
+
+use num_bigint::BigInt;
+
+use super::{MAGIC, VERSION};
+use crate::checkpoint::{SaveOptions, SaveReport};
+use crate::integrity::commit;
+use crate::pickle::{self, Dialect, PickleOptions, Pickled};
+use crate::{DType, Dict, Error, Result, Value};
+
+pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let pickled =
+        pickle::write(root, &PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects })?;
+    let mut bytes = 0;
+    commit(path, options.overwrite, |out| {
+        let mut out = Counted { out, written: 0 };
+        write_parts(&pickled, &mut out)?;
+        bytes = out.written;
+        Ok(())
+    })?;
+    Ok(SaveReport { bytes, notes: pickled.notes })
+}
+
+fn write_parts(pickled: &Pickled, out: &mut Counted<'_>) -> Result<()> {
+    let sizes = [("short", 2), ("int", 4), ("long", 4)];
+    let machine = Dict::from_iter([
+        ("protocol_version", Value::Int(VERSION)),
+        ("little_endian", Value::Bool(true)),
+        ("type_sizes", Dict::from_iter(sizes).into()),
+    ]);
+    for value in [BigInt::from(MAGIC).into(), Value::Int(VERSION), machine.into()] {
+        out.pickle(&value)?;
+    }
+    out.put(&pickled.bytes)?;
+    // PyTorch sorts the keys as strings: 0, 1, 10, 11, 2.
+    let mut storages: Vec<_> = pickled.storages.iter().zip(&pickled.classes).enumerate().collect();
+    storages.sort_by_cached_key(|(number, _)| number.to_string());
+    out.pickle(&Value::list(storages.iter().map(|(number, _)| number.to_string().into())))?;
+    for (_, (storage, class)) in storages {
+        let size = class.map_or(1, DType::size) as u64;
+        out.put(&(storage.len() / size).to_le_bytes())?;
+        out.put(&storage.bytes()?)?;
+    }
+    Ok(())
+}
+
+/// An output that counts.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    written: u64,
+}
+
+impl Counted<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn pickle(&mut self, value: &Value) -> Result<()> {
+        self.put(&pickle::write(value, &PickleOptions { dialect: Dialect::Plain, allow_objects: false })?.bytes)
+    }
+}

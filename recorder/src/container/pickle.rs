@@ -1,0 +1,73 @@
+//! A pickle by itself, as `pickle.dump` writes it: read in any protocol from 0 to 5, written in protocol 2.
+//!
+//! PyTorch puts a tensor's storage into such a pickle as a whole file of `torch.save`, in bytes; it is read from there. (Each
+//! tensor then has a storage of its own: what they shared is lost when they are pickled.)
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Container, Opened, content, legacy};
+use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use crate::integrity::commit;
+use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
+use crate::source::FileBytes;
+use crate::{Error, ErrorKind, Limits, Result, Value};
+
+/// Whether it may be a pickle. From protocol 2 on they begin with their number. Protocols 0 and 1 have no signature: any file
+/// may be one that begins with an opcode that makes something, and ends with STOP; [`read`] then decides.
+#[must_use]
+pub fn detect(file: &FileBytes) -> bool {
+    content::is_pickle(file)
+}
+
+/// Reads a pickle that is the whole file.
+///
+/// # Errors
+/// As [`pickle::read`](crate::pickle::read), and [`Unsupported`](ErrorKind::Unsupported) when other bytes follow it.
+pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    let len = file.len() as u64;
+    if len > options.limits.pickle_bytes {
+        return Err(Error::limit(format!("a pickle of {len} bytes"), options.limits.pickle_bytes));
+    }
+    let mut storages = Storages(&options.limits);
+    let unpickled = match pickle::read(file, "the pickle", &options.limits, &mut storages) {
+        Ok(unpickled) => unpickled,
+        // Text that merely ends as an old pickle does.
+        Err(_) if !content::is_binary_pickle(file) => return Err(Error::not_a_checkpoint(content::describe(file))),
+        Err(error) => return Err(error),
+    };
+    if unpickled.end < file.trim_ascii_end().len() {
+        let advice = "; split it into files of one pickle each".to_owned();
+        let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
+        return Err(ErrorKind::Unsupported { what, advice }.into());
+    }
+    Ok(Opened { container: Container::Pickle, value: unpickled.value, globals: unpickled.globals, bytes: len })
+}
+
+/// Writes a value that holds no tensors as a pickle of protocol 2. The file appears whole or not at all
+/// ([`commit`](crate::integrity::commit)).
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and
+/// [`Refused`](ErrorKind::Refused) for objects, unless [`SaveOptions::allow_objects`] is set; each with its path.
+pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let options_here = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
+    let pickled = pickle::write(root, &options_here)?;
+    commit(path, options.overwrite, |out| {
+        out.write_all(&pickled.bytes).map_err(|source| Error::io("cannot write the file", source))
+    })?;
+    Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: pickled.notes })
+}
+
+/// Finds the storages that lie in the pickle.
+struct Storages<'a>(&'a Limits);
+
+impl PersistentLoad for Storages<'_> {
+    fn load(&mut self, _: &Value) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    fn load_bytes(&mut self, bytes: &Arc<[u8]>) -> Result<Option<Value>> {
+        legacy::storage_in(bytes, self.0)
+    }
+}

@@ -2,10 +2,14 @@
 //! told by its content, never by its extension.
 
 mod content;
+pub mod export;
 pub mod hf;
 mod named;
 pub mod numpy;
+pub mod package;
 pub mod safetensors;
+mod template;
+pub mod torchscript;
 pub mod zip;
 
 use std::fmt;
@@ -16,7 +20,7 @@ use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::value::Global;
-use crate::{Error, ErrorKind, Result, Value};
+use crate::{Error, ErrorKind, Limits, Result, Value};
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,11 +51,13 @@ pub enum Container {
     Numpy,
     /// A pickle by itself.
     Pickle,
+    /// What `torch.package` writes.
+    Package,
 }
 
 impl Container {
     /// All formats with their names.
-    pub const NAMES: [(Container, &'static str); 12] = [
+    pub const NAMES: [(Container, &'static str); 13] = [
         (Container::Zip, "zip"),
         (Container::Legacy, "legacy"),
         (Container::Tar, "tar"),
@@ -64,7 +70,13 @@ impl Container {
         (Container::BurnRecord, "burn-record"),
         (Container::Numpy, "numpy"),
         (Container::Pickle, "pickle"),
+        (Container::Package, "package"),
     ];
+
+    /// Whether its files hold code beside the weights.
+    pub(crate) fn holds_programs(self) -> bool {
+        matches!(self, Container::TorchScript | Container::Pt2 | Container::Package)
+    }
 
     /// Its name, such as `zip`.
     #[must_use]
@@ -190,12 +202,34 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
+        Container::TorchScript => torchscript::write(root, path, options),
+        Container::Pt2 => export::write(root, path, options),
         Container::Hf => hf::write(root, path, options),
         Container::Safetensors => safetensors::write(root, path, options),
         Container::Numpy => numpy::write(root, path, options),
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };
     saved.map_err(|error| error.in_file(path))
+}
+
+/// The format of an archive that weights are to be put into.
+///
+/// # Errors
+/// When it is none of those that can be a template, or not the one asked for.
+pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Result<Container> {
+    let find = || {
+        let file = FileBytes::open(template)?;
+        let container = zip::container_of(&file, &Limits::default())?.filter(|container| {
+            matches!(container, Container::TorchScript | Container::Pt2) && asked_for.is_none_or(|other| other == *container)
+        });
+        container.ok_or_else(|| {
+            let kind = asked_for.map_or("archive of TorchScript's or torch.export's".to_owned(), |asked_for| {
+                format!("archive of the format '{asked_for}'")
+            });
+            ErrorKind::Invalid(format!("a template must be an {kind}, this is none")).into()
+        })
+    };
+    find().map_err(|error: Error| error.in_file(template))
 }
 
 fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {

@@ -70,7 +70,9 @@ fn diff_answers_yes_and_no_by_its_exit_status() {
     assert_eq!(other.status.code(), Some(1));
     let document: Json = serde_json::from_str(&stdout(&other)).unwrap();
     assert_eq!(document["equal"], false);
-    assert!(document["differences"].as_array().unwrap().iter().any(|row| row["name"] == "model_state_dict.conv1.weight"));
+    assert!(
+        document["differences"].as_array().unwrap().iter().any(|row| row["name"] == "model_state_dict.conv1.weight")
+    );
 }
 
 #[test]
@@ -84,7 +86,16 @@ fn convert_takes_a_part_and_maps_its_keys_but_never_replaces_a_file() {
     let arguments = ["--key", "model_state_dict", "--rename", "^fc=head", "--exclude", "conv2.*"];
     assert_eq!(convert(&arguments).status.code(), Some(0));
     let keys = stdout(&rekindle([Path::new("inspect"), &out, Path::new("--keys")]));
-    let expected = ["conv1.weight", "conv1.bias", "head1.weight", "head1.bias", "head2.weight", "head2.bias", "head3.weight", "head3.bias"];
+    let expected = [
+        "conv1.weight",
+        "conv1.bias",
+        "head1.weight",
+        "head1.bias",
+        "head2.weight",
+        "head2.bias",
+        "head3.weight",
+        "head3.bias",
+    ];
     assert_eq!(keys.lines().collect::<Vec<_>>(), expected);
 
     let refused = refusal(&convert(&[]));
@@ -123,7 +134,10 @@ fn a_bit_that_flipped_is_found_and_the_tensor_named() {
     bytes[middle] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
     let sentence = refusal(&rekindle([Path::new("inspect"), &path, Path::new("--hash")]));
-    assert!(sentence.contains("checksum") && sentence.contains("data/") && sentence.contains("_state_dict"), "{sentence}");
+    assert!(
+        sentence.contains("checksum") && sentence.contains("data/") && sentence.contains("_state_dict"),
+        "{sentence}"
+    );
 }
 
 #[test]

@@ -62,7 +62,11 @@ fn the_digits_run_goes_on_as_if_it_had_not_moved() {
     )
     .unwrap();
     let rng = resumed.value("rng_state").unwrap().as_tensor().unwrap().to_le_bytes().unwrap();
-    assert_eq!(sha256(&rng), truth["rng_state_after_epoch"]["26"]["sha256"], "the generator stands where PyTorch's stands");
+    assert_eq!(
+        sha256(&rng),
+        truth["rng_state_after_epoch"]["26"]["sha256"],
+        "the generator stands where PyTorch's stands"
+    );
     let names = |checkpoint: &Checkpoint| -> Vec<String> {
         checkpoint.tensors().unwrap().into_iter().map(|(name, _)| name).collect()
     };
@@ -128,7 +132,8 @@ fn an_existing_result_is_not_replaced_and_said_so_before_any_work() {
 #[test]
 fn flags_win_over_the_settings_beside_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    let output = resume(&digits().join("run.pt"), &["--steps", "2", "--log", "log.jsonl", "--save", "two.pt"], folder.path());
+    let output =
+        resume(&digits().join("run.pt"), &["--steps", "2", "--log", "log.jsonl", "--save", "two.pt"], folder.path());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(lines(&folder.path().join("log.jsonl")).len(), 2);
     assert!(folder.path().join("two.pt").exists());

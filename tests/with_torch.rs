@@ -20,7 +20,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs a script of tests/with_torch/ and gives what it printed; a script that fails, fails the test.
+/// Runs a script of `tests/with_torch`/ and gives what it printed; a script that fails, fails the test.
 fn run(python: &Path, script: &str, arguments: &[&Path]) -> String {
     let output = Command::new(python)
         .arg(root().join("tests/with_torch").join(script))

@@ -4,7 +4,7 @@
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 
 /// What went wrong in building or running a network.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// No network has this name.

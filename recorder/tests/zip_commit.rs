@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rekindle_recorder::integrity::commit;
@@ -11,6 +12,14 @@ use rekindle_recorder::{Error, ErrorKind, Result};
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).map_err(|source| ErrorKind::Io { doing: "cannot write the file", source }.into())
+}
+
+/// A child that is being started holds the locks of its parent for a moment: the test that starts children and the one that
+/// drops a lock take turns.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -24,7 +33,7 @@ fn names(folder: &Path) -> Vec<String> {
 fn a_file_is_created_and_replaced_and_nothing_else_is_left() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
-    for content in [&b"first"[..], &[7; 1_000_000], b""] {
+    for content in [b"first".to_vec(), vec![7; 1_000_000], Vec::new()] {
         commit(&path, true, |out| content.chunks(1000).try_for_each(|chunk| put(out, chunk))).unwrap();
         assert_eq!(fs::read(&path).unwrap(), content);
         assert_eq!(names(folder.path()), ["run.pt"]);
@@ -36,7 +45,7 @@ fn an_error_leaves_the_old_file_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     let fail = |out: &mut dyn Write| {
-        put(out, &[1; 500_000])?;
+        put(out, &vec![1; 500_000])?;
         Err(Error::new(ErrorKind::Invalid("the disk is full".to_owned())))
     };
     let error = commit(&path, true, fail).unwrap_err();
@@ -145,6 +154,7 @@ mod unix {
 
 #[test]
 fn what_a_killed_process_left_is_swept_and_what_a_live_one_writes_is_not() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     let dead = folder.path().join(".run.pt.rekindle-1-abcdefgh.tmp");
@@ -178,6 +188,7 @@ fn fifty_kills_at_any_moment_leave_a_whole_file_and_no_litter() {
                 .unwrap();
         }
     }
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     commit(&path, true, |out| put(out, &content(0))).unwrap();
@@ -207,7 +218,9 @@ fn fifty_kills_at_any_moment_leave_a_whole_file_and_no_litter() {
         assert!(bytes == content(number), "after kill {kill} the file is torn");
         replaced += usize::from(fs::metadata(&path).unwrap().modified().unwrap() != before);
         let rest: Vec<String> = names(folder.path()).into_iter().filter(|name| name != "run.pt").collect();
-        assert!(rest.iter().all(|name| name.starts_with(".run.pt.rekindle-") && name.ends_with(".tmp")), "{rest:?}");
+        let staged =
+            |name: &String| name.strip_suffix(".tmp").is_some_and(|name| name.starts_with(".run.pt.rekindle-"));
+        assert!(rest.iter().all(staged), "{rest:?}");
         litter += rest.len();
     }
     assert!(replaced >= 25, "the children committed only {replaced} times");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::container::Container;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
@@ -20,7 +21,7 @@ pub(super) struct Convert {
     /// The container to write: zip, ...; by default what OUT's extension says
     #[arg(long)]
     to: Option<String>,
-    /// Take only the part at this path, such as model_state_dict
+    /// Take only the part at this path, such as `model_state_dict`
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
     /// Take this prefix off the keys that have it
@@ -49,11 +50,14 @@ pub(super) struct Convert {
 impl Convert {
     pub(super) fn run(&self) -> Answer {
         if self.output.exists() && !self.overwrite {
-            return Err(usage(format!("{}: the file exists already; pass --overwrite to replace it", self.output.display())));
+            return Err(usage(format!(
+                "{}: the file exists already; pass --overwrite to replace it",
+                self.output.display()
+            )));
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite);
         if let Some(to) = &self.to {
-            save = save.container(to.parse()?);
+            save = save.container(to.parse::<Container>()?);
         }
         let input = Checkpoint::open(&self.input)?;
         let mut conversion = Conversion::default();
@@ -61,7 +65,8 @@ impl Convert {
         conversion.location.clone_from(&self.map_location);
         conversion.keys = self.keys()?;
         conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let report = conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
+        let report =
+            conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
         for note in &report.notes {
             eprintln!("note: {note}");
         }
@@ -71,7 +76,8 @@ impl Convert {
 
     /// How the keys are mapped; `None` where they stay.
     fn keys(&self) -> Result<Option<LoadOptions>, Box<dyn std::error::Error>> {
-        let untouched = [&self.strip_prefix, &self.rename, &self.include, &self.exclude].iter().all(|list| list.is_empty());
+        let untouched =
+            [&self.strip_prefix, &self.rename, &self.include, &self.exclude].iter().all(|list| list.is_empty());
         if untouched {
             return Ok(None);
         }

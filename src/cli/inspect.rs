@@ -68,7 +68,8 @@ impl Inspect {
             let tied = entry.tied_to.as_ref().map(|name| format!("  shares {name}")).unwrap_or_default();
             let hash = entry.sha256.as_ref().map(|hash| format!("  {hash}")).unwrap_or_default();
             // Writing to a string cannot fail.
-            let _ = writeln!(out, "  {:width$}  {:9} {shape:<20} {}{tied}{hash}", entry.name, entry.dtype, entry.device);
+            let _ =
+                writeln!(out, "  {:width$}  {:9} {shape:<20} {}{tied}{hash}", entry.name, entry.dtype, entry.device);
         }
         for (path, value) in &inspection.values {
             let _ = writeln!(out, "  {path} = {}", json::leaf(value));
@@ -88,7 +89,10 @@ fn tensor(entry: &TensorEntry) -> Json {
         "device": entry.device,
         "requires_grad": entry.requires_grad,
     });
-    let also = [("layout", entry.sparse.map(|layout| json!(layout))), ("sha256", entry.sha256.as_ref().map(|hash| json!(hash)))];
+    let also = [
+        ("layout", entry.sparse.map(|layout| json!(layout))),
+        ("sha256", entry.sha256.as_ref().map(|hash| json!(hash))),
+    ];
     if let Some(object) = object.as_object_mut() {
         object.extend(also.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     }

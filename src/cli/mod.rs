@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rekindle::recorder::ErrorKind;
 
 /// What a verb answers: `true` is yes (exit status 0), `false` no (1), an error that it could not be done (2).
 type Answer = Result<bool, Box<dyn std::error::Error>>;
@@ -54,9 +55,21 @@ pub(crate) fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("rekindle: {error}");
+            eprintln!("rekindle: {}", sentence(&*error));
             ExitCode::from(2)
         }
+    }
+}
+
+/// An error as one sentence. Only a report of keys is longer by itself.
+fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<rekindle::Error>() {
+        Some(error) => match (error.kind(), error.file()) {
+            (ErrorKind::Mismatch(report), Some(file)) => format!("{}: {}", file.display(), report.summary()),
+            (ErrorKind::Mismatch(report), None) => report.summary(),
+            _ => error.to_string(),
+        },
+        None => error.to_string(),
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) struct Resume {
     /// How many steps to take (default: all fixed batches, or one epoch)
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// The loss (default: cross_entropy)
+    /// The loss (default: `cross_entropy`)
     #[arg(long, value_enum, value_name = "NAME")]
     loss: Option<Loss>,
     /// The optimizer, where the checkpoint leaves it open
@@ -173,10 +173,14 @@ impl Resume {
         let data = match (batches, data) {
             (Some(path), None) => return Ok(Batches::Fixed(FixedBatches::read(path)?)),
             (None, Some(path)) => path,
-            (Some(_), Some(_)) => return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed")),
+            (Some(_), Some(_)) => {
+                return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed"));
+            }
             (None, None) => {
                 let name = self.checkpoint.display();
-                return Err(usage(format!("{name}: nothing to train on; name a data set with --data or batches with --batches")));
+                return Err(usage(format!(
+                    "{name}: nothing to train on; name a data set with --data or batches with --batches"
+                )));
             }
         };
         let mut options = ReadOptions::default();
@@ -202,18 +206,18 @@ impl Resume {
     ) -> Result<Run<Network>, Box<dyn std::error::Error>> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         let name = self.model.take().or(settings.model.take()).ok_or_else(|| {
-            let names = Network::names().join(", ");
+            let names = Network::names().collect::<Vec<_>>().join(", ");
             usage(format!("{}: which network is it? name one with --model: {names}", self.checkpoint.display()))
         })?;
         let mut config = Config::new();
         for (key, value) in &settings.config {
-            config.insert(key, setting(value));
+            config.set(key, setting(value));
         }
         for pair in &self.config {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
             };
-            config.insert(key, value);
+            config.set(key, value);
         }
         let network = Network::build(&name, &config, device)?;
 

@@ -58,7 +58,9 @@ impl Settings {
 
     /// The loss of this name.
     pub(super) fn loss_named(&self) -> Result<Option<Loss>, Box<dyn std::error::Error>> {
-        let parse = |name: &String| Loss::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no loss '{name}'")));
+        let parse = |name: &String| {
+            Loss::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no loss '{name}'")))
+        };
         self.loss.as_ref().map(parse).transpose()
     }
 }

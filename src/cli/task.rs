@@ -49,6 +49,9 @@ impl Task {
             (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(&device)?),
             (loss, Outputs::D2(outputs)) => numbers(loss, outputs, batch.values::<2>(&device)?)?,
             (loss, Outputs::D4(outputs)) => numbers(loss, outputs, batch.values::<4>(&device)?)?,
+            (_, outputs) => {
+                return Err(usage(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())));
+            }
         })
     }
 
@@ -73,10 +76,11 @@ impl Task {
 }
 
 fn inputs(batch: &Batch, device: &Device) -> Result<Inputs, Error> {
-    match batch.input_shape().len() {
-        2 => Ok(Inputs::D2(batch.inputs(device)?)),
-        _ => Ok(Inputs::D4(batch.inputs(device)?)),
-    }
+    Ok(match batch.input_shape().len() {
+        2 => Inputs::D2(batch.inputs(device)?),
+        3 => Inputs::D3(batch.inputs(device)?),
+        _ => Inputs::D4(batch.inputs(device)?),
+    })
 }
 
 /// A loss of numbers against numbers, which must be of one shape.

@@ -14,6 +14,6 @@ pub mod log;
 pub mod loss;
 pub mod lr_scheduler;
 pub mod optim;
-// pub mod run;
+pub mod run;
 
-// pub use run::Run;
+pub use run::Run;

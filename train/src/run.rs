@@ -9,7 +9,7 @@ use rekindle_recorder::burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
 
 use crate::attributes::invalid;
 use crate::data::{Batch, DataLoader};
@@ -294,7 +294,9 @@ impl<M: Module> Run<M> {
     /// When it cannot be read from its device.
     pub fn loss(&self) -> Result<Option<f64>> {
         let read = |loss: &Tensor<1>| {
-            loss.clone().try_into_scalar::<f64>().map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
+            loss.clone()
+                .try_into_scalar::<f64>()
+                .map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
         };
         self.loss.as_ref().map(read).transpose()
     }
@@ -314,7 +316,9 @@ impl<M: Module> Run<M> {
                 return Err(invalid("the run has no loader to take a batch from; give it one with `with_loader`"));
             };
             if loader.is_empty() {
-                return Err(invalid("the run's loader has no batches: the data set is empty, or smaller than one batch"));
+                return Err(invalid(
+                    "the run's loader has no batches: the data set is empty, or smaller than one batch",
+                ));
             }
             match loader.next_batch(&mut self.generator)? {
                 Some(batch) => return Ok(Some(batch)),
@@ -368,19 +372,17 @@ impl<M: Module> Run<M> {
     /// When something cannot be read from its device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let model = self.model();
-        let fresh = || Checkpoint::from(tutorial(self.scheduler.is_some()));
-        let origin = self.origin.clone().unwrap_or_else(fresh);
-        let mut state = RunState::read(&origin)?;
+        let mut state = RunState::default();
         state.model = model.state_dict()?;
         state.optimizers = vec![self.optimizer.state_dict(model)?];
         state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
         state.rng = Some(TorchTensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
-        state.step = state.step.and(self.step);
-        if let Some(loss) = self.loss()? {
-            state.loss = Some(loss.into());
-        }
-        state.write_back(&origin)
+        state.loss = self.loss()?.map(Value::from);
+        let Some(origin) = &self.origin else { return state.to_checkpoint() };
+        // A step that the checkpoint does not tell is told by the optimizer's.
+        state.step = RunState::read(origin)?.step.and(self.step);
+        state.write_back(origin)
     }
 
     /// Writes [`checkpoint`](Self::checkpoint) to a file, whole or not at all. A file that is there is replaced.
@@ -411,18 +413,4 @@ fn only<'a>(found: &'a [Value], what: &str) -> Result<Option<&'a Value>> {
             Err(ErrorKind::Unsupported { what, advice }.into())
         }
     }
-}
-
-/// The checkpoint of the PyTorch tutorial on saving and loading, empty.
-fn tutorial(scheduler: bool) -> Value {
-    let checkpoint = Dict::new();
-    checkpoint.insert("epoch", 0);
-    checkpoint.insert("model_state_dict", Dict::ordered());
-    checkpoint.insert("optimizer_state_dict", Dict::new());
-    if scheduler {
-        checkpoint.insert("scheduler_state_dict", Dict::new());
-    }
-    checkpoint.insert("loss", Value::None);
-    checkpoint.insert("rng_state", Value::None);
-    checkpoint.into()
 }

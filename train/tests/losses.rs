@@ -53,7 +53,8 @@ fn values_and_gradients_are_pytorch_s() {
         };
         let expected = case["value"].as_f64().unwrap();
         let difference = (f64::from(value) - expected).abs();
-        assert!(difference <= 1e-7 * expected.abs().max(1.0), "{}: {value} and {expected}", case["name"]);
+        // Two units in the last place; PyTorch's own single precision is up to 1.5e-7 away from its double here.
+        assert!(difference <= 2.4e-7 * expected.abs().max(1.0), "{}: {value} and {expected}", case["name"]);
         let expected: Vec<f32> = tensor(&case["gradient"]).to_vec().unwrap();
         for (a, b) in gradient.iter().zip(expected) {
             assert!((a - b).abs() <= 1e-7 * b.abs().max(1.0), "{}: {a} and {b}", case["name"]);

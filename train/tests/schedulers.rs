@@ -133,7 +133,8 @@ fn an_older_release_s_state_is_taken_and_its_unknown_keys_are_kept() {
     let mut scheduler = LRScheduler::from_state_dict(&state, &optimizer).unwrap();
     scheduler.step(&mut optimizer).unwrap();
     let after = scheduler.state_dict();
-    let keys: Vec<String> = after.as_dict().unwrap().entries().iter().map(|(key, _)| key.as_str().unwrap().into()).collect();
+    let keys: Vec<String> =
+        after.as_dict().unwrap().entries().iter().map(|(key, _)| key.as_str().unwrap().into()).collect();
     assert_eq!(
         keys,
         [

@@ -38,7 +38,8 @@ impl Net {
     /// Any step: the arithmetic is tested elsewhere.
     fn step(self, optimizer: &mut Optimizer) -> Self {
         let device = Device::flex().autodiff();
-        let loss = self.forward(Tensor::from_data([[0.5, -1.0, 2.0], [1.0, 1.0, -0.5]], &device)).powf_scalar(2.0).mean();
+        let loss =
+            self.forward(Tensor::from_data([[0.5, -1.0, 2.0], [1.0, 1.0, -0.5]], &device)).powf_scalar(2.0).mean();
         optimizer.step(self, loss.backward()).unwrap()
     }
 }
@@ -50,7 +51,8 @@ fn net() -> Net {
 /// The optimizer of a case, made as in Rust one would make it.
 fn builder(case: &Json) -> OptimizerBuilder {
     let options = value(&case["options"]);
-    let float = |name: &str, default: f64| options.as_dict().unwrap().get(name).map_or(default, |x| x.as_f64().unwrap());
+    let float =
+        |name: &str, default: f64| options.as_dict().unwrap().get(name).map_or(default, |x| x.as_f64().unwrap());
     let amsgrad = float("amsgrad", 0.0) != 0.0;
     let betas = options.as_dict().unwrap().get("betas").and_then(|betas| betas.items());
     let betas = betas.map_or((0.9, 0.999), |betas| (betas[0].as_f64().unwrap(), betas[1].as_f64().unwrap()));
@@ -117,7 +119,8 @@ fn an_optimizer_that_was_loaded_goes_on_from_there() {
         let before = net.state_dict().unwrap();
         let net = net.step(&mut optimizer);
         let after = net.state_dict().unwrap();
-        let same = |name| before.get(name).unwrap().to_le_bytes().unwrap() == after.get(name).unwrap().to_le_bytes().unwrap();
+        let same =
+            |name| before.get(name).unwrap().to_le_bytes().unwrap() == after.get(name).unwrap().to_le_bytes().unwrap();
         assert!(!same("fc1.weight") && !same("fc2.bias"), "{name}");
         assert!(same("frozen.weight") && same("frozen.bias"), "{name}");
         if name.starts_with("adam") {
@@ -181,9 +184,10 @@ fn groups_of_a_file_are_found_by_their_shapes_or_names() {
     assert_eq!(spell(&optimizer.state_dict(&net).unwrap(), true), spell(&whole, true));
 
     // Names say it whatever the shapes, and whatever a wrapper put before them.
-    for (place, names) in [["fc1.bias", "module.frozen.weight", "fc2.weight"], ["fc1.weight", "frozen.bias", "fc2.bias"]]
-        .into_iter()
-        .enumerate()
+    for (place, names) in
+        [["fc1.bias", "module.frozen.weight", "fc2.weight"], ["fc1.weight", "frozen.bias", "fc2.bias"]]
+            .into_iter()
+            .enumerate()
     {
         let groups = grouped.as_dict().unwrap().get("param_groups").unwrap().items().unwrap();
         groups[place].as_dict().unwrap().insert("param_names", Value::list(names.map(Value::from)));
@@ -263,7 +267,10 @@ fn an_optimizer_is_known_by_its_keys() {
     let group = |names: &[&str]| names.iter().map(|name| (*name, 1)).collect::<Dict>();
     let state_dict = |group: Dict| Value::from(Dict::from_iter([("param_groups", Value::list([group.into()]))]));
     for (names, expected) in [
-        (&["lr", "alpha", "eps", "centered", "momentum"][..], "the optimizer RMSprop is not supported; there are SGD, Adam, AdamW"),
+        (
+            &["lr", "alpha", "eps", "centered", "momentum"][..],
+            "the optimizer RMSprop is not supported; there are SGD, Adam, AdamW",
+        ),
         (&["weight"], "this is not the state dict of an optimizer: no optimizer of torch.optim has groups of weight"),
     ] {
         assert_eq!(OptimizerKind::infer(&state_dict(group(names))).unwrap_err().to_string(), expected);

@@ -95,7 +95,10 @@ impl BatchNorm {
         }
         let dims = input.dims();
         let count = dims.iter().product::<usize>() / dims[1].max(1);
-        assert!(count > 1, "batch norm in training needs more than one value per channel, which {dims:?} does not have");
+        assert!(
+            count > 1,
+            "batch norm in training needs more than one value per channel, which {dims:?} does not have"
+        );
         let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
         self.track(&batch.mean.detach(), &batch.variance.detach(), count);
         batch.output

@@ -3,11 +3,10 @@
 //! Burn's `RunningState` serves the same end, for floating-point tensors only, and keeps the last update aside until the
 //! next: a record or state dict taken in between lacks it. A `Buffer` is updated at once, and of any type.
 
+use std::convert::identity;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::{
-    Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId,
-};
+use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Int, Tensor};
 
 /// A tensor that belongs to a layer's state but is not trained.
@@ -43,7 +42,7 @@ impl<T: Clone> Buffer<T> {
 }
 
 macro_rules! buffers {
-    ($($kind:ty: $visit:ident $map:ident;)*) => { $(
+    ($($kind:ty: $visit:ident $map:ident $settle:ident;)*) => { $(
         impl<const D: usize> Module for Buffer<$kind> {
             fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
                 visitor.$visit(&Param::initialized(self.id, self.value()));
@@ -51,7 +50,7 @@ macro_rules! buffers {
 
             fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
                 let (id, value, _) = mapper.$map(Param::initialized(self.id, self.value())).consume();
-                Buffer::with_id(id, value.detach())
+                Buffer::with_id(id, $settle(value))
             }
 
             fn to_device(self, device: &Device) -> Self {
@@ -94,6 +93,11 @@ macro_rules! buffers {
 }
 
 buffers! {
-    Tensor<D>: visit_float map_float;
-    Tensor<D, Int>: visit_int map_int;
+    Tensor<D>: visit_float map_float detached;
+    Tensor<D, Int>: visit_int map_int identity;
+}
+
+/// A mapper may hand back a tensor with a graph behind it; a buffer has none.
+fn detached<const D: usize>(value: Tensor<D>) -> Tensor<D> {
+    value.detach()
 }

@@ -1,4 +1,4 @@
-//! The stem of a ResNet and a classifier: the smallest network with batch normalisation.
+//! The stem of a `ResNet` and a classifier: the smallest network with batch normalisation.
 
 use burn::module::Module;
 use burn::nn::conv::{Conv2d, Conv2dConfig};

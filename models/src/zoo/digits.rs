@@ -34,9 +34,7 @@ impl Digits {
     /// # Errors
     /// None in truth: the layers have inputs.
     pub fn new(init: &mut Init<'_>) -> Result<Self> {
-        let conv = |channels| {
-            Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
-        };
+        let conv = |channels| Conv2dConfig::new(channels, [3, 3]).with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1));
         Ok(Digits {
             conv1: init.conv2d(&conv([1, 6]))?,
             conv2: init.conv2d(&conv([6, 16]))?,

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::init::Init;
 use crate::nn::{Layer, Sequential};
 
-/// Linear layers from each size to the next, with ReLU between them: `[batch, sizes[0]]` to `[batch, sizes[last]]`.
+/// Linear layers from each size to the next, with `ReLU` between them: `[batch, sizes[0]]` to `[batch, sizes[last]]`.
 ///
 /// # Errors
 /// When a layer has no inputs.

@@ -55,7 +55,10 @@ pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> R
         };
     }
     if crate::tensor::element_count(shape).and_then(|count| dtype.bytes_for(count)) != Some(bytes.len()) {
-        return Err(Error::invalid_tensor(format!("a tensor of {dtype} {shape:?}"), format!("it has {} bytes", bytes.len())));
+        return Err(Error::invalid_tensor(
+            format!("a tensor of {dtype} {shape:?}"),
+            format!("it has {} bytes", bytes.len()),
+        ));
     }
     Ok(data! {
         Float64 => f64, Float32 => f32, Float16 => f16, BFloat16 => bf16,
@@ -159,14 +162,15 @@ fn numbers(from: DType, bytes: &[u8]) -> Option<Vec<Number>> {
 fn from_numbers(to: DType, numbers: impl Iterator<Item = Number>) -> Option<Vec<u8>> {
     macro_rules! integers {
         ($ty:ty) => {
-            numbers.map(|number| match number {
-                Number::Integer(i) => <$ty>::try_from(i).ok(),
-                // Towards zero, as C converts. (No f64 within i128's range is lost on the way.)
-                Number::Float(x) if x.is_finite() && x.abs() < 1e30 => <$ty>::try_from(x as i128).ok(),
-                Number::Float(_) => None,
-            })
-            .collect::<Option<Vec<$ty>>>()
-            .map(|all| <$ty>::to_le_vec(&all))
+            numbers
+                .map(|number| match number {
+                    Number::Integer(i) => <$ty>::try_from(i).ok(),
+                    // Towards zero, as C converts. (No f64 within i128's range is lost on the way.)
+                    Number::Float(x) if x.is_finite() && x.abs() < 1e30 => <$ty>::try_from(x as i128).ok(),
+                    Number::Float(_) => None,
+                })
+                .collect::<Option<Vec<$ty>>>()
+                .map(|all| <$ty>::to_le_vec(&all))
         };
     }
     let float = |number| match number {
@@ -239,7 +243,9 @@ mod tests {
     #[test]
     fn every_shared_element_type_goes_to_burn_and_back() {
         let bytes: Vec<u8> = (0..48).map(|i| i % 2).collect();
-        for dtype in "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split(' ') {
+        for dtype in
+            "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split(' ')
+        {
             let dtype: DType = dtype.parse().unwrap();
             let count = 48 / dtype.size();
             let tensor = Tensor::from_le_bytes(dtype, &[2, count / 2], bytes.clone()).unwrap();

@@ -282,8 +282,10 @@ impl Replace {
 }
 
 fn astray() -> Error {
-    ErrorKind::Invalid("the module's `map` does not meet the parameters that its `visit` met, so it cannot be loaded".to_owned())
-        .into()
+    ErrorKind::Invalid(
+        "the module's `map` does not meet the parameters that its `visit` met, so it cannot be loaded".to_owned(),
+    )
+    .into()
 }
 
 macro_rules! map {

@@ -122,8 +122,7 @@ impl NamedParameter {
                 return Err(self.invalid(format!("{:?} is not {}", piece.shape, piece.transform.describe())));
             };
             let length = shape.get(self.axis).copied().unwrap_or(1);
-            let part =
-                if self.pieces.len() == 1 { torch.clone() } else { narrow(torch, self.axis, start, length)? };
+            let part = if self.pieces.len() == 1 { torch.clone() } else { narrow(torch, self.axis, start, length)? };
             start += length;
             let bytes = part.to_le_bytes()?;
             pieces.push(match (piece.transform, shape.as_slice()) {
@@ -143,7 +142,8 @@ impl NamedParameter {
     }
 
     fn concatenate(&self, parts: &[Tensor]) -> Result<Tensor> {
-        let Some(dtype) = parts.first().map(Tensor::dtype).filter(|first| parts.iter().all(|part| part.dtype() == *first))
+        let Some(dtype) =
+            parts.first().map(Tensor::dtype).filter(|first| parts.iter().all(|part| part.dtype() == *first))
         else {
             return Err(self.invalid("its pieces are of several element types".to_owned()));
         };

@@ -49,7 +49,9 @@ impl Tree {
         for slot in tree.slots() {
             if !names.insert(slot.tensor.name.as_str()) {
                 let name = &slot.tensor.name;
-                return Err(invalid(format!("two parameters of the module are called '{name}' in PyTorch; give one of their structs another row or mark it `as_is`")));
+                return Err(invalid(format!(
+                    "two parameters of the module are called '{name}' in PyTorch; give one of their structs another row or mark it `as_is`"
+                )));
             }
         }
         Ok(tree)
@@ -116,7 +118,9 @@ impl Node {
         match (item, frames.last().map(|frame| &frame.container)) {
             (Item::Leaf { leaf, .. }, _) => {
                 let Some(name) = path.pop() else {
-                    return Err(invalid("a parameter of the module has no name in PyTorch: its row leaves it out".to_owned()));
+                    return Err(invalid(
+                        "a parameter of the module has no name in PyTorch: its row leaves it out".to_owned(),
+                    ));
                 };
                 let entry = Entry {
                     name,
@@ -150,7 +154,10 @@ impl Node {
                 *place = Some(leaf);
                 Ok(())
             }
-            _ => Err(invalid(format!("two parameters of the module are the same part of '{}'", key(&path.join("."), &entry.name)))),
+            _ => Err(invalid(format!(
+                "two parameters of the module are the same part of '{}'",
+                key(&path.join("."), &entry.name)
+            ))),
         }
     }
 
@@ -162,8 +169,10 @@ impl Node {
         tensors.sort_by_key(|tensor| tensor.order);
         let mut slots = tensors.into_iter().map(|tensor| tensor.slot(path, leaves)).collect::<Result<Vec<_>>>()?;
         let buffers = slots.extract_if(.., |slot| slot.role == Role::Buffer).collect::<Vec<_>>();
-        let constants = rows.iter().flat_map(|row| &row.constants).map(|(name, value)| (key(path, name), value.clone()));
-        let constants = constants.filter(|(name, _)| buffers.iter().all(|slot| slot.tensor.name != *name)).collect::<Vec<_>>();
+        let constants =
+            rows.iter().flat_map(|row| &row.constants).map(|(name, value)| (key(path, name), value.clone()));
+        let constants =
+            constants.filter(|(name, _)| buffers.iter().all(|slot| slot.tensor.name != *name)).collect::<Vec<_>>();
         tree.lines.extend(slots.into_iter().chain(buffers).map(Line::Slot));
         tree.lines.extend(constants.into_iter().map(|(name, value)| Line::Constant(name, value)));
         for (name, child) in self.children {
@@ -207,7 +216,9 @@ impl Gathered {
         };
         if let Some(other) = met.iter().find(|leaf| leaf.torch_dtype != first.torch_dtype) {
             let (one, other) = (first.torch_dtype, other.torch_dtype);
-            return Err(invalid(format!("'{name}' is made of parameters of {one} and {other}; cast the module to one of them")));
+            return Err(invalid(format!(
+                "'{name}' is made of parameters of {one} and {other}; cast the module to one of them"
+            )));
         }
         let guessed = if met.iter().all(|leaf| leaf.parameter) { Role::Parameter } else { Role::Buffer };
         let (dtype, requires_grad) = (first.torch_dtype, met.iter().any(|leaf| leaf.requires_grad));
@@ -232,7 +243,8 @@ impl Row {
     /// Which tensor, and which part of it, the parameter at the end of these frames is; the first frame is a field of the
     /// row's struct.
     fn claims(&self, frames: &[Frame]) -> Option<(usize, usize)> {
-        let steps = || frames.iter().filter(|frame| frame.container != Container::Enum).map(|frame| frame.name.as_str());
+        let steps =
+            || frames.iter().filter(|frame| frame.container != Container::Enum).map(|frame| frame.name.as_str());
         self.entries.iter().enumerate().find_map(|(order, entry)| {
             let part = entry.parts.iter().position(|part| part.path.split('.').eq(steps()))?;
             Some((order, part))

@@ -30,20 +30,6 @@ fn is_tar(file: &FileBytes) -> bool {
     std::str::from_utf8(&digits).ok().and_then(|digits| u32::from_str_radix(digits, 8).ok()) == Some(sum)
 }
 
-pub(super) fn is_burnpack(file: &FileBytes) -> bool {
-    file.starts_with(&0x4255_524E_u32.to_le_bytes())
-}
-
-/// A map that begins with the key `metadata`, in `MessagePack` or JSON; the same packed with gzip, where the name says so.
-pub(super) fn is_burn_record(file: &FileBytes) -> bool {
-    let name = file.path().map(|path| path.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
-    let packed = [".mpk.gz", ".json.gz", ".bin.gz"].iter().any(|end| name.ends_with(end));
-    let json: Vec<u8> = head(file, 256).iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    file.starts_with(b"\x82\xa8metadata")
-        || json.starts_with(b"{\"metadata\":{\"float\"")
-        || packed && file.starts_with(GZIP)
-}
-
 const GZIP: &[u8] = b"\x1f\x8b";
 
 /// A pickle of protocol 2 or later begins with its number.

@@ -1,6 +1,8 @@
 //! The files and folders that hold checkpoints. Each format is a module with `detect`, `read` and `write`; what a file is
 //! told by its content, never by its extension.
 
+pub mod burn_record;
+pub mod burnpack;
 mod content;
 pub mod export;
 pub mod hf;
@@ -140,7 +142,12 @@ const FORMATS: &[Format] = &[
         detect: content::is_torch_tar,
         read: None,
     },
-    Format { container: Container::Burnpack, name: "a burnpack file", detect: content::is_burnpack, read: None },
+    Format {
+        container: Container::Burnpack,
+        name: "a burnpack file",
+        detect: burnpack::detect,
+        read: Some(burnpack::read),
+    },
     Format {
         container: Container::Numpy,
         name: "a NumPy array (.npy)",
@@ -153,7 +160,12 @@ const FORMATS: &[Format] = &[
         detect: safetensors::detect,
         read: Some(safetensors::read),
     },
-    Format { container: Container::BurnRecord, name: "a record of Burn", detect: content::is_burn_record, read: None },
+    Format {
+        container: Container::BurnRecord,
+        name: "a record of Burn",
+        detect: burn_record::detect,
+        read: Some(burn_record::read),
+    },
     Format { container: Container::Hf, name: "an index of shards", detect: hf::detect, read: Some(hf::read_index) },
     Format { container: Container::Pickle, name: "a pickle", detect: content::is_pickle, read: Some(read_pickle) },
 ];
@@ -206,6 +218,8 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
         Container::Pt2 => export::write(root, path, options),
         Container::Hf => hf::write(root, path, options),
         Container::Safetensors => safetensors::write(root, path, options),
+        Container::Burnpack => burnpack::write(root, path, options),
+        Container::BurnRecord => burn_record::write(root, path, options),
         Container::Numpy => numpy::write(root, path, options),
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };

@@ -95,11 +95,12 @@ impl Named {
 
     fn note_losses(&mut self, target: &Target) {
         let container = target.name;
-        let strided: fn(&Tensor) -> bool = match target.fortran {
-            true => |tensor| !tensor.is_contiguous() && !is_fortran(tensor),
-            false => |tensor| !tensor.is_contiguous(),
+        let strided: Lost = if target.fortran {
+            |tensor| !tensor.is_contiguous() && !is_fortran(tensor)
+        } else {
+            |tensor| !tensor.is_contiguous()
         };
-        let table: [(fn(&Tensor) -> bool, &str); 5] = [
+        let table: [(Lost, &str); 5] = [
             (strided, "were strided views and are written in row-major order"),
             (
                 |tensor| tensor.parts().conj || tensor.parts().neg,
@@ -127,7 +128,9 @@ impl Named {
         }
         let (overlapping, partial) = self.shared_storages();
         for group in overlapping {
-            notes.push(format!("{}: overlapped in memory; in {container} each has its own copy", listed(&group)));
+            let names: Vec<String> = group.iter().map(|name| format!("'{name}'")).collect();
+            let names = names.join(", ");
+            notes.push(format!("{names}: overlapped in memory; in {container} each has its own copy"));
         }
         if !partial.is_empty() {
             notes.push(format!(
@@ -168,7 +171,9 @@ impl Named {
             groups.push(group);
         }
         groups.retain(|group| group.len() > 1);
-        groups.iter_mut().for_each(|group| group.sort_unstable());
+        for group in &mut groups {
+            group.sort_unstable();
+        }
         groups.sort_unstable();
         let name = |&place: &usize| &*self.tensors[place].name;
         (groups.iter().map(|group| group.iter().map(name).collect()).collect(), partial)
@@ -206,6 +211,9 @@ impl Named {
         self.tensors.iter().filter_map(|item| Some((&*item.name, &*self.tensors[item.tied?].name)))
     }
 }
+
+/// Whether a tensor loses something when it is written.
+type Lost = fn(&Tensor) -> bool;
 
 /// Which elements of which storage a tensor shows. Two equal ones are tied; tensors without elements are not.
 #[derive(PartialEq, Eq, Hash)]

@@ -71,8 +71,8 @@ fn ordered_dict(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>
 
 fn pair_of(pair: &Value) -> Option<[Value; 2]> {
     match pair {
-        Value::List(items) => items.read().as_slice().try_into().ok().map(|pair: &[Value; 2]| pair.clone()),
-        Value::Tuple(items) => (**items).try_into().ok().map(|pair: &[Value; 2]| pair.clone()),
+        Value::List(items) => <&[Value; 2]>::try_from(items.read().as_slice()).ok().cloned(),
+        Value::Tuple(items) => <&[Value; 2]>::try_from(&**items).ok().cloned(),
         _ => None,
     }
 }

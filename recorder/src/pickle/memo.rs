@@ -51,7 +51,7 @@ mod tests {
         for (count, &number) in numbers.iter().enumerate() {
             memo.put(number, Value::from(count));
         }
-        let last = |number| numbers.iter().rposition(|&other| other == number).map(|at| at as i64);
+        let last = |number| numbers.iter().rposition(|&other| other == number).and_then(|at| i64::try_from(at).ok());
         for number in numbers {
             assert_eq!(memo.get(number).and_then(Value::as_i64), last(number), "{number}");
         }

@@ -35,10 +35,7 @@ fn is_surrogate_utf8(mut bytes: &[u8]) -> bool {
 
 /// The inside of a quoted string of protocol 0, quotes and Python's escapes taken off.
 pub(super) fn unquote(line: &[u8]) -> Option<Vec<u8>> {
-    let inner = match line.trim_ascii_end() {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => return None,
-    };
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line.trim_ascii_end() else { return None };
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let [first, after @ ..] = rest {
@@ -110,6 +107,7 @@ pub(super) fn raw_unicode_escape(line: &[u8]) -> Option<Value> {
 
 /// The three bytes of a surrogate code point.
 fn surrogate(code: u32) -> Option<[u8; 3]> {
+    #[allow(clippy::cast_possible_truncation)] // six bits
     let low = |shift: u32| (0x80 | (code >> shift & 0x3f)) as u8;
     (0xd800..0xe000).contains(&code).then(|| [0xed, low(6), low(0)])
 }

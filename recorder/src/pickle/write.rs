@@ -397,7 +397,12 @@ impl Writer {
         self.steps.push(Step::Made(value.clone()));
         // `Made` puts the tuple into the memo.
         self.steps.push(Step::Op(output::tuple_opcode(length)));
-        self.steps.push(Step::Items(items.to_vec().into_iter(), 0));
+        self.steps.push({
+            // The step owns its items: the value may change hands before they are written.
+            #[allow(clippy::unnecessary_to_owned)]
+            let items = items.to_vec().into_iter();
+            Step::Items(items, 0)
+        });
         Ok(())
     }
 

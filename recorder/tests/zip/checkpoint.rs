@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
+use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::zip::{self, Archive};
 use rekindle_recorder::container::{self, Container};
 use rekindle_recorder::source::FileBytes;
-use rekindle_recorder::{DType, Error, ErrorKind, Limits, Result, Tensor, Value, walk};
+use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value, walk};
 
 use crate::fixtures::path;
 use crate::make::{Told, open, payload, plain_layout, torch_layout};
@@ -62,6 +62,11 @@ fn a_big_endian_file_is_read_by_its_element_types() {
         }
         let other = open_as(file, &torch_layout(&borrowed(&swapped))).unwrap();
         assert_eq!(elements(&other), elements(&original));
+        // It is saved little-endian.
+        let folder = tempfile::tempdir().unwrap();
+        let saved = folder.path().join(file);
+        other.save_with(&saved, &SaveOptions::default().allow_objects(true)).unwrap();
+        assert_eq!(elements(&Checkpoint::open(&saved).unwrap()), elements(&original));
     }
 }
 
@@ -210,7 +215,6 @@ fn other_archives_of_pytorch_are_named() {
         (&["model.json", "tensors/0"], "reading a TorchScript archive is not supported"),
         (&["archive_format", "models/model.json"], "reading a torch.export archive (.pt2) is not supported"),
         (&[".data/extern_modules", "a.py"], "reading a torch.package archive is not supported"),
-        (&["x.npy", "y.npy"], "reading a NumPy archive (.npz) is not supported"),
         (
             &["readme.txt", "data/0"],
             "it is a zip archive without a record data.pkl (the first record is 'top/readme.txt')",
@@ -228,14 +232,54 @@ fn other_archives_of_pytorch_are_named() {
 #[test]
 fn the_only_member_of_an_archive_is_opened_as_a_checkpoint() {
     let pickle = b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x05s.";
-    let zipped = open_as("x.zip", &plain_layout(&[("x.pkl", pickle)], true, Told::Ahead)).unwrap();
-    assert_eq!((zipped.container(), zipped.get::<i64>("a").unwrap()), (Some(Container::Pickle), 5));
+    for name in ["x.pkl", "data.pkl", "folder/x.pkl"] {
+        let zipped = open_as("x.zip", &plain_layout(&[(name, pickle)], true, Told::Ahead)).unwrap();
+        assert_eq!((zipped.container(), zipped.get::<i64>("a").unwrap()), (Some(Container::Pickle), 5));
+    }
+    let error = open_as("x.zip", &plain_layout(&[("folder/data.pkl", pickle)], true, Told::Ahead)).unwrap_err();
+    assert!(error.to_string().contains("record version: it is missing"), "{error}");
     let error = open_as("x.zip", &plain_layout(&[("readme.txt", b"hello")], false, Told::Ahead)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotACheckpoint { .. }), "{error}");
     // An archive in an archive in an archive is not followed.
     let mut bytes = plain_layout(&[("x.pkl", pickle)], false, Told::Ahead);
     bytes = plain_layout(&[("x.zip", &bytes)], false, Told::Ahead);
     assert!(matches!(open_as("y.zip", &bytes).unwrap_err().kind(), ErrorKind::NotACheckpoint { .. }));
+}
+
+#[test]
+fn a_mapped_checkpoint_is_saved_over_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.pt");
+    let numbers: Vec<i32> = (0..100_000).collect();
+    let dict: Dict = [("x", Tensor::from_vec(&[100, 1000], numbers).unwrap())].into_iter().collect();
+    let first = Checkpoint::from(Value::from(dict)).save(&path).unwrap();
+    assert_eq!(first.bytes, std::fs::metadata(&path).unwrap().len());
+    for epoch in 0..3 {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        checkpoint.set("epoch", epoch).unwrap();
+        checkpoint.save(&path).unwrap();
+        // The old file lives on in the mapping.
+        assert_eq!(elements(&checkpoint), elements(&Checkpoint::open(&path).unwrap()));
+    }
+    let last = Checkpoint::open(&path).unwrap();
+    assert_eq!(last.get::<i64>("epoch").unwrap(), 2);
+    let (_, x) = &last.tensors().unwrap()[0];
+    assert_eq!(x.to_vec::<i32>().unwrap()[99_999], 99_999);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_storage_that_cannot_be_read_leaves_the_target_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("from.pt"), folder.path().join("to.pt"));
+    let mut bytes = torch_layout(&borrowed(&records("tutorial.pt")));
+    let at = payload(&bytes, "data/9");
+    bytes[at] ^= 1;
+    std::fs::write(&from, bytes).unwrap();
+    std::fs::write(&to, b"old").unwrap();
+    let error = Checkpoint::open(&from).unwrap().save(&to).unwrap_err();
+    assert!(error.to_string().contains("from.pt: record data/9 (optimizer_state_dict.state[0].exp_avg): "), "{error}");
+    assert_eq!(std::fs::read(&to).unwrap(), b"old");
 }
 
 /// Writes a checkpoint of two storages, the first of five GiB of zeros that take no room on the disk, as `torch.save` writes

@@ -29,7 +29,7 @@ pub(crate) enum Told {
     Ahead,
     /// In a descriptor, with its signature or without, with sizes of 4 or 8 bytes.
     Behind { signature: bool, wide: bool },
-    /// In a descriptor of 8-byte sizes, the local header's fields moved to a zip64 field of zeros, as CPython streams.
+    /// In a descriptor of 8-byte sizes, the local header's fields moved to a zip64 field of zeros, as Python's `zipfile` streams.
     BehindZip64,
 }
 

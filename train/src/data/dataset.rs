@@ -277,8 +277,8 @@ impl Batch {
     pub(super) fn without_leading_axis(self) -> Result<Batch> {
         let squeeze = |data: TensorData| match data.shape().as_slice() {
             [1, rest @ ..] if !rest.is_empty() => {
-                let shape = rest.to_vec();
-                Ok(TensorData::from_bytes(data.bytes.clone(), shape, data.dtype()))
+                let (shape, dtype) = (rest.to_vec(), data.dtype());
+                Ok(TensorData::from_bytes(data.into_bytes(), shape, dtype))
             }
             shape => Err(invalid(format!("a batch of shape {shape:?} where one batch a step is expected"))),
         };
@@ -326,7 +326,10 @@ impl Batch {
 
 fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {
     if data.rank() != rank {
-        return Err(invalid(format!("a batch's {what} have shape {:?}, not {rank} dimensions", data.shape().as_slice())));
+        return Err(invalid(format!(
+            "a batch's {what} have shape {:?}, not {rank} dimensions",
+            data.shape().as_slice()
+        )));
     }
     if data.dtype() != E::dtype() {
         return Err(invalid(format!("a batch's {what} are {:?}, not {:?}", data.dtype(), E::dtype())));

@@ -108,7 +108,8 @@ fn is_table(path: &Path) -> Result<bool, DataError> {
     let read = File::open(path).and_then(|mut file| file.read(&mut start));
     let read = read.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let text = |byte: &u8| byte.is_ascii_digit() || b"-+. \t,".contains(byte);
-    Ok(start[..read] == [0x1f, 0x8b] || (read > 0 && start[..read].iter().all(|byte| text(byte) || b"\r\n".contains(byte))))
+    Ok(start[..read] == [0x1f, 0x8b]
+        || (read > 0 && start[..read].iter().all(|byte| text(byte) || b"\r\n".contains(byte))))
 }
 
 fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
@@ -141,7 +142,8 @@ fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Data
             inputs.push(options.divide_by.map_or(number, |by| number / by));
         }
         let label = &row[last];
-        targets.push(label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?);
+        let class: i64 = label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?;
+        targets.push(class);
     }
     let shape = options.input_shape.clone().unwrap_or_else(|| vec![width]);
     let samples = targets.len();

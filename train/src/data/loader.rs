@@ -171,7 +171,8 @@ impl DataLoader {
     /// # Errors
     /// Never in fact: states always fit their tensors.
     pub fn state_dict(&self) -> Result<Value> {
-        let tensor = |generator: &Generator| Tensor::from_vec(&[rekindle_random::STATE_SIZE], generator.state().to_vec());
+        let tensor =
+            |generator: &Generator| Tensor::from_vec(&[rekindle_random::STATE_SIZE], generator.state().to_vec());
         let dict = Dict::new();
         dict.insert("num_yielded", self.taken());
         if let Some(epoch) = &self.epoch {
@@ -191,16 +192,25 @@ impl DataLoader {
         let state = Attributes::from_value("loader.", state_dict)?;
         let taken = usize::try_from(state.int("num_yielded")?).unwrap_or(usize::MAX);
         if taken > self.len() {
-            return Err(invalid(format!("the loader gave out {taken} batches of an epoch, and here one has {}", self.len())));
+            return Err(invalid(format!(
+                "the loader gave out {taken} batches of an epoch, and here one has {}",
+                self.len()
+            )));
         }
         let own = read_generator(&state, "generator")?;
         if own.is_some() != self.generator.is_some() {
-            return Err(invalid("the loader had a generator of its own, and this one has none, or the other way round"));
+            return Err(invalid(
+                "the loader had a generator of its own, and this one has none, or the other way round",
+            ));
         }
         let start = read_generator(&state, "epoch_generator")?;
         if start.is_none() && taken > 0 {
             let key = "loader.epoch_generator".to_owned();
-            return Err(ErrorKind::MissingKey { key, advice: "; the order of the epoch cannot be drawn again".to_owned() }.into());
+            return Err(ErrorKind::MissingKey {
+                key,
+                advice: "; the order of the epoch cannot be drawn again".to_owned(),
+            }
+            .into());
         }
         self.epoch = None;
         if let Some(mut start) = start {

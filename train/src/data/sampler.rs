@@ -90,9 +90,9 @@ impl Sampler for RandomSampler {
                 let nothing = |error: ParameterError| invalid(format!("cannot sample from an empty data set: {error}"));
                 drawn.extend(randint(generator, 0, high, block).map_err(nothing)?);
             }
-        } else if samples > 0 {
+        } else if let Some(whole) = len.checked_div(samples) {
             // PyTorch draws a last permutation even where none of it is used.
-            for _ in 0..len / samples {
+            for _ in 0..whole {
                 drawn.extend(randperm(generator, samples));
             }
             drawn.extend(randperm(generator, samples).into_iter().take(len % samples));

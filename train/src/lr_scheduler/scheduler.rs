@@ -163,11 +163,7 @@ impl LRScheduler {
     ///
     /// # Errors
     /// As [`LRScheduler::new`], and when a group lacks `initial_lr`.
-    pub fn with_last_epoch(
-        schedule: impl Into<Schedule>,
-        optimizer: &mut Optimizer,
-        last_epoch: i64,
-    ) -> Result<Self> {
+    pub fn with_last_epoch(schedule: impl Into<Schedule>, optimizer: &mut Optimizer, last_epoch: i64) -> Result<Self> {
         let Schedule { rule, mut attributes } = schedule.into();
         rule.check(&attributes)?;
         let mut base_lrs = Vec::new();

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor};
 use rekindle_recorder::burn::{ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
 
@@ -31,7 +31,7 @@ pub struct Optimizer {
     /// Whether the caller said which parameter belongs to which group, or else all of the model's are in one.
     pub(super) groups_given: bool,
     /// Which parameter, and which piece of it, a Burn parameter is.
-    places: HashMap<ParamId, (usize, usize)>,
+    pub(super) places: HashMap<ParamId, (usize, usize)>,
     /// The order in which `optimizer.state` has its entries.
     pub(super) order: Vec<StateKey>,
 }
@@ -180,12 +180,7 @@ impl Optimizer {
 
     /// An optimizer whose groups are still to be said.
     pub fn builder(options: impl Into<Hyperparameters>) -> OptimizerBuilder {
-        OptimizerBuilder {
-            hyperparameters: options.into(),
-            groups: Vec::new(),
-            exclude: Vec::new(),
-            named: false,
-        }
+        OptimizerBuilder { hyperparameters: options.into(), groups: Vec::new(), exclude: Vec::new(), named: false }
     }
 
     /// Which optimizer it is.

@@ -156,7 +156,8 @@ impl ParamState {
 }
 
 fn missing(name: &str) -> rekindle_recorder::Error {
-    ErrorKind::MissingKey { key: format!("state[..].{name}"), advice: "; the optimizer needs it to go on".to_owned() }.into()
+    ErrorKind::MissingKey { key: format!("state[..].{name}"), advice: "; the optimizer needs it to go on".to_owned() }
+        .into()
 }
 
 impl Scalar {

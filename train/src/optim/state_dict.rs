@@ -192,8 +192,8 @@ impl Saved {
         let shape = |id: &Value| {
             let state = self.state.get_key(id)?;
             let state = state.as_dict()?;
-            let moments = rule.moments().iter().filter_map(|name| state.get(name));
-            moments.filter_map(|value| Some(value.as_tensor()?.shape().to_vec())).next()
+            let mut moments = rule.moments().iter().filter_map(|name| state.get(name));
+            moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }
@@ -226,8 +226,7 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
                       the order of parameters";
         Err(ErrorKind::MissingKey { key: name.clone(), advice: advice.to_owned() }.into())
     };
-    let members: Vec<Vec<usize>> =
-        names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
+    let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];
     for &place in members.iter().flatten() {
         if std::mem::replace(&mut seen[place], true) {

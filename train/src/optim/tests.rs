@@ -7,7 +7,7 @@ use super::OptimizerKind;
 use super::group::ParamGroup;
 use super::state::{Buffer, ParamState};
 use crate::attributes::Attributes;
-use common::{bytes, case, cases, f32s, f64s, ulps, ulps64, value};
+use common::{bytes, case, cases, f32s, f64s, ulps, ulps64, units, value};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -41,7 +41,7 @@ impl<'a> Case<'a> {
     }
 
     /// How far PyTorch's square root, which is not correctly rounded, may lead away.
-    fn tolerance(&self) -> u32 {
+    fn tolerance(&self) -> u8 {
         if self.kind == OptimizerKind::Sgd { 0 } else { 2 }
     }
 }
@@ -72,14 +72,18 @@ fn sgd_is_equal_to_pytorch_and_adam_differs_by_no_more_than_the_square_root() {
     for mut case in Case::all(&cases, "float32") {
         let tolerance = case.tolerance();
         let (name, json) = (case.name, case.json);
+        let mut largest = start.clone();
         let mut state = host_f32(&mut case, &start, &gradients, |step, param| {
             let expected = f32s(&json["after"][step as usize]);
             for (place, (a, b)) in param.iter().zip(expected).enumerate() {
-                assert!(ulps(*a, b) <= tolerance, "{name}, step {step}, element {place}: {a:e} and {b:e}");
+                largest[place] = largest[place].abs().max(b.abs());
+                let apart = units(*a, b, largest[place]);
+                assert!(apart <= f32::from(tolerance), "{name}, step {step}, element {place}: {a:e} and {b:e}");
             }
         });
         // No square root is on the way to the moments, unless weights decay through the gradient.
-        let tolerance = if case.group.float("weight_decay").unwrap() == 0.0 || name.starts_with("adamw") { 0 } else { tolerance };
+        let tolerance =
+            if case.group.float("weight_decay").unwrap() == 0.0 || name.starts_with("adamw") { 0 } else { tolerance };
         for entry in json["state"]["dict"].as_array().unwrap() {
             let (key, expected) = (entry[0].as_str().unwrap(), f32s(&entry[1]["data"]));
             if key == "step" {
@@ -88,7 +92,7 @@ fn sgd_is_equal_to_pytorch_and_adam_differs_by_no_more_than_the_square_root() {
             }
             let found = state.buffers(&[key], 0).unwrap().remove(0).f32(start.len()).unwrap();
             for (a, b) in found.iter().zip(expected) {
-                assert!(ulps(*a, b) <= tolerance, "{name}, {key}: {a:e} and {b:e}");
+                assert!(ulps(*a, b) <= tolerance.into(), "{name}, {key}: {a:e} and {b:e}");
             }
         }
     }
@@ -127,7 +131,7 @@ fn the_rule_as_tensor_operations_agrees_with_the_fused_pass() {
         let mut fused = Vec::new();
         host_f32(&mut case, &start, &gradients, |_, param| fused.push(param.to_vec()));
         let mut param = Tensor::<1>::from_data(TensorData::new(start.clone(), [len]), &device);
-        let mut state = ParamState::new(1);
+        let (mut state, mut largest) = (ParamState::new(1), start.clone());
         for (step, gradient) in (0..).zip(gradients.chunks(len)) {
             case.before_step(step);
             let update = case.kind.rule().prepare(&case.group, &mut state).unwrap();
@@ -139,7 +143,11 @@ fn the_rule_as_tensor_operations_agrees_with_the_fused_pass() {
             param = updated;
             let found = param.to_data().try_to_vec::<f32>().unwrap();
             for (place, (a, b)) in found.iter().zip(&fused[step as usize]).enumerate() {
-                assert!(ulps(*a, *b) <= 4, "{}, step {step}, element {place}: {a:e} and {b:e}", case.name);
+                largest[place] = largest[place].abs().max(b.abs());
+                let apart = units(*a, *b, largest[place]);
+                // Each step rounds anew where the fused pass rounds once, and momentum carries it on.
+                let steps = f32::from(u8::try_from(step + 1).unwrap());
+                assert!(apart <= 4.0 * steps, "{}, step {step}, element {place}: {a:e} and {b:e}", case.name);
             }
         }
     }

@@ -7,42 +7,42 @@ use rekindle_recorder::{DType, Dict, Tensor, Value};
 use serde_json::Value as Json;
 
 /// The cases of a file in `tests/fixtures/train`.
-pub fn cases(name: &str) -> Vec<Json> {
+pub(crate) fn cases(name: &str) -> Vec<Json> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/train").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
 }
 
-pub fn case<'a>(cases: &'a [Json], name: &str) -> &'a Json {
+pub(crate) fn case<'a>(cases: &'a [Json], name: &str) -> &'a Json {
     cases.iter().find(|case| case["name"] == name).unwrap_or_else(|| panic!("there is no case {name}"))
 }
 
 /// The bytes of an array.
-pub fn bytes(json: &Json) -> Vec<u8> {
+pub(crate) fn bytes(json: &Json) -> Vec<u8> {
     BASE64_STANDARD.decode(json.as_str().unwrap()).unwrap()
 }
 
-pub fn f32s(json: &Json) -> Vec<f32> {
+pub(crate) fn f32s(json: &Json) -> Vec<f32> {
     bytes(json).as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)).collect()
 }
 
-pub fn f64s(json: &Json) -> Vec<f64> {
+pub(crate) fn f64s(json: &Json) -> Vec<f64> {
     bytes(json).as_chunks().0.iter().map(|chunk| f64::from_le_bytes(*chunk)).collect()
 }
 
 /// A tensor as the section's `tagged` wrote it.
-pub fn tensor(json: &Json) -> Tensor {
+pub(crate) fn tensor(json: &Json) -> Tensor {
     let dtype: DType = json["tensor"].as_str().unwrap().parse().unwrap();
     let shape: Vec<usize> = json["shape"].as_array().unwrap().iter().map(size).collect();
     Tensor::from_le_bytes(dtype, &shape, bytes(&json["data"])).unwrap()
 }
 
-pub fn size(json: &Json) -> usize {
+pub(crate) fn size(json: &Json) -> usize {
     usize::try_from(json.as_u64().unwrap()).unwrap()
 }
 
 /// A Python value as the section's `tagged` wrote it.
-pub fn value(json: &Json) -> Value {
+pub(crate) fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::None,
         Json::Bool(b) => (*b).into(),
@@ -63,7 +63,7 @@ pub fn value(json: &Json) -> Value {
 }
 
 /// A value written out with its types and the order of its keys; tensors by type, shape and, if asked for, bytes.
-pub fn spell(value: &Value, elements: bool) -> String {
+pub(crate) fn spell(value: &Value, elements: bool) -> String {
     let all = |items: &[Value]| items.iter().map(|item| spell(item, elements)).collect::<Vec<_>>().join(", ");
     match value {
         Value::Dict(dict) => {
@@ -81,7 +81,7 @@ pub fn spell(value: &Value, elements: bool) -> String {
 }
 
 /// How many representable numbers lie between two.
-pub fn ulps(a: f32, b: f32) -> u32 {
+pub(crate) fn ulps(a: f32, b: f32) -> u32 {
     let ordered = |x: f32| {
         let bits = x.to_bits().cast_signed();
         if bits < 0 { i32::MIN - bits } else { bits }
@@ -89,7 +89,14 @@ pub fn ulps(a: f32, b: f32) -> u32 {
     ordered(a).abs_diff(ordered(b))
 }
 
-pub fn ulps64(a: f64, b: f64) -> u64 {
+/// The distance of `a` and `b` in units in the last place of `scale`: of the largest value that an element had on its way.
+/// What is nearly cancelled keeps the rounding of what it was, and may be many of its own units away.
+pub(crate) fn units(a: f32, b: f32, scale: f32) -> f32 {
+    let scale = scale.abs().max(f32::MIN_POSITIVE);
+    (a - b).abs() / (scale.next_up() - scale)
+}
+
+pub(crate) fn ulps64(a: f64, b: f64) -> u64 {
     let ordered = |x: f64| {
         let bits = x.to_bits().cast_signed();
         if bits < 0 { i64::MIN - bits } else { bits }

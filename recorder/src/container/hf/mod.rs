@@ -1,6 +1,6 @@
 //! Hugging Face's folders: `model.safetensors`, or shards `model-00001-of-00002.safetensors` and an index that says where each
 //! tensor is; the same as `pytorch_model.bin`, by `torch.save`. Read and written as transformers' `save_pretrained` and
-//! huggingface_hub do.
+//! `huggingface_hub` do.
 //!
 //! **Value.** Of shards, an `OrderedDict` of tensors in the order of the index's `weight_map`. Texts and numbers of the index's
 //! metadata, and the shards' `__metadata__`, are its attribute `__metadata__`; `total_size` is not kept, since the
@@ -64,7 +64,7 @@ pub fn detect(file: &FileBytes) -> bool {
 }
 
 fn is_index_name(name: &str) -> bool {
-    name.strip_suffix(INDEX).is_some_and(|stem| stem.ends_with(".safetensors") || stem.ends_with(".bin"))
+    name.strip_suffix(INDEX).is_some_and(|stem| matches!(stem.rsplit_once('.'), Some((_, "safetensors" | "bin"))))
 }
 
 /// Reads a folder, or the index in it. Tensors are read when they are asked for.
@@ -77,7 +77,8 @@ fn is_index_name(name: &str) -> bool {
 pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let path = if path.is_dir() { path.join(find(path)?) } else { path.to_owned() };
     let file = FileBytes::open(&path)?;
-    let opened = if detect(&file) { read_index(&file, options) } else { super::open_file(&file, options) };
+    let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
+    let opened = if is_index { read_index(&file, options) } else { super::open_file(&file, options) };
     Ok(Opened { container: Container::Hf, ..opened.map_err(|error| error.in_file(&path))? })
 }
 

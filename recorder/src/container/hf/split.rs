@@ -1,10 +1,10 @@
-//! How a state dict is split into shards: `split_state_dict_into_shards_factory` of huggingface_hub, step by step.
+//! How a state dict is split into shards: `split_state_dict_into_shards_factory` of `huggingface_hub`, step by step.
 
 use std::collections::HashMap;
 
 use crate::{ErrorKind, Result, Tensor};
 
-/// How large a shard may be unless the caller says otherwise: 5 GB, as in transformers and huggingface_hub.
+/// How large a shard may be unless the caller says otherwise: 5 GB, as in transformers and `huggingface_hub`.
 pub const DEFAULT_SHARD_SIZE: u64 = 5_000_000_000;
 
 /// What a tensor weighs in the count: its storage, which it may share.
@@ -70,7 +70,7 @@ pub(super) fn split(weights: &[Weight], max_shard_size: u64) -> Split {
     Split { shards, total_size }
 }
 
-/// Units of sizes: huggingface_hub's, and the binary ones that transformers takes too.
+/// Units of sizes: `huggingface_hub`'s, and the binary ones that transformers takes too.
 const UNITS: [(&str, u64); 9] = [
     ("KIB", 1 << 10),
     ("MIB", 1 << 20),

@@ -166,7 +166,7 @@ impl<'a> Planned<'a> {
         let whole = layout.files.len() == 1;
         let entries: Vec<(&str, &Value)> = state_dict.values().collect();
         let file = |(name, places): (String, Vec<usize>)| {
-            let part = || Dict::from_iter(places.iter().map(|&place| (entries[place].0, entries[place].1.clone())));
+            let part = || places.iter().map(|&place| (entries[place].0, entries[place].1.clone())).collect::<Dict>();
             let part = if whole { root.clone() } else { part().into() };
             (name, Box::new(move |path: &Path| zip::write(&part, path, options)) as WriteFile<'a>)
         };
@@ -218,7 +218,9 @@ impl Layout {
         for (number, mut places) in shards.into_iter().enumerate() {
             let file = options.format.file_name(number, count);
             places.sort_unstable();
-            places.iter().for_each(|&place| weight_map[place].clone_from(&file));
+            for &place in &places {
+                weight_map[place].clone_from(&file);
+            }
             files.push((file, places));
         }
         Layout { files, weight_map, total_size }

@@ -43,6 +43,10 @@ fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<Save
 fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let target = Target { name: ".npz", fortran: true, ties: false };
     let mut named = Named::of(root, &target)?;
+    if named.tensors.is_empty() {
+        // An archive without records is no sign of NumPy.
+        return Err(Error::unsupported("writing a state dict without tensors into .npz"));
+    }
     if !named.metadata.is_empty() {
         named.notes.push("__metadata__ has no place in .npz and is left out".to_owned());
     }

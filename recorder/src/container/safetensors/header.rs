@@ -173,13 +173,11 @@ struct Budget {
 
 impl Budget {
     fn charge<E: de::Error>(&mut self) -> Result<(), E> {
-        match self.left.checked_sub(1) {
-            Some(left) => self.left = left,
-            None => {
-                self.exceeded = true;
-                return Err(E::custom("too many entries"));
-            }
-        }
+        let Some(left) = self.left.checked_sub(1) else {
+            self.exceeded = true;
+            return Err(E::custom("too many entries"));
+        };
+        self.left = left;
         Ok(())
     }
 }
@@ -296,41 +294,12 @@ impl<'de> Deserialize<'de> for Known {
 
             /// serde's long spelling of an enum's variant, `{"F32": null}`, is accepted by the crate.
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Known, A::Error> {
-                let Some((name, Nothing)) = map.next_entry::<String, Nothing>()? else {
+                let Some((name, ())) = map.next_entry::<String, ()>()? else {
                     return Err(de::Error::custom("an element type is missing"));
                 };
                 match map.next_key::<String>()? {
                     None => self.visit_str(&name),
                     Some(_) => Err(de::Error::custom("more than one element type is given")),
-                }
-            }
-        }
-        deserializer.deserialize_any(Read)
-    }
-}
-
-/// `null` or `{}`.
-struct Nothing;
-
-impl<'de> Deserialize<'de> for Nothing {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = Nothing;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("nothing")
-            }
-
-            fn visit_unit<E>(self) -> Result<Nothing, E> {
-                Ok(Nothing)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Nothing, A::Error> {
-                match map.next_key::<String>()? {
-                    None => Ok(Nothing),
-                    Some(_) => Err(de::Error::custom("an element type has no fields")),
                 }
             }
         }

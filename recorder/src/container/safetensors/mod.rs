@@ -9,7 +9,7 @@
 //! in the order of the state dict, so that it comes back.
 //!
 //! **Ties.** The format has no shared memory. Of tensors that show the same elements of one storage, the first in
-//! the state dict is written, and `__metadata__` maps each other name to it, as `save_model` and huggingface_hub do; where
+//! the state dict is written, and `__metadata__` maps each other name to it, as `save_model` and `huggingface_hub` do; where
 //! they are not the last of the state dict, `rekindle.places` tells their places. Reading puts them back on one
 //! storage. Tensors that overlap in any other way become copies, and the report names them.
 

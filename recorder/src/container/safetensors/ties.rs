@@ -1,6 +1,6 @@
 //! Tied tensors in a container without shared memory: names of the tensors left out, each with the one that is kept.
 //!
-//! The form is that of `safetensors.torch.save_model` and huggingface_hub: an entry `name left out: name kept` of the metadata.
+//! The form is that of `safetensors.torch.save_model` and `huggingface_hub`: an entry `name left out: name kept` of the metadata.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -19,10 +19,10 @@ struct Kind {
 const KINDS: &[Kind] = &[
     Kind { container: Some(Container::Package), detect: package::is_archive, read: package::read },
     Kind { container: Some(Container::TorchScript), detect: torchscript::is_archive, read: torchscript::read },
+    Kind { container: Some(Container::Numpy), detect: is_npz, read: numpy::read_archive },
+    Kind { container: None, detect: is_wrapping, read: only_member },
     Kind { container: Some(Container::Zip), detect: |archive| archive.find("data.pkl").is_some(), read: torch::read },
     Kind { container: Some(Container::Pt2), detect: export::is_archive, read: export::read },
-    Kind { container: Some(Container::Numpy), detect: is_npz, read: numpy::read_archive },
-    Kind { container: None, detect: |archive| archive.records().len() == 1, read: only_member },
 ];
 
 /// The format of an archive; `None` where it is none that is known.
@@ -40,6 +40,11 @@ pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) ->
 
 fn is_npz(archive: &Archive) -> bool {
     !archive.records().is_empty() && archive.records().iter().all(|record| has_extension(&record.name, "npy"))
+}
+
+/// One record, and not the pickle of an archive that lacks everything else.
+fn is_wrapping(archive: &Archive) -> bool {
+    archive.records().len() == 1 && (archive.top().is_empty() || archive.find("data.pkl").is_none())
 }
 
 fn has_extension(name: &str, extension: &str) -> bool {

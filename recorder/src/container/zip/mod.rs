@@ -1,7 +1,7 @@
 //! Zip archives: what `torch.save` writes since PyTorch 1.6.
 //!
 //! - [`Archive`]: records of any zip file, looked up by name, checked and unpacked.
-//! - [`detect`], [`read`], [`write`]: a checkpoint in one.
+//! - [`detect`], [`read()`], [`write()`]: a checkpoint in one.
 
 mod archive;
 mod directory;

@@ -228,3 +228,38 @@ impl Fields {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What PyTorch 2.15 wrote for two storages of 4 GiB and a small one between them (`torch.serialization.skip_data`).
+    #[test]
+    fn beyond_four_gibibytes_sizes_and_places_are_written_as_pytorch_writes_them() {
+        const SIZE: u64 = 1 << 32;
+        let le = |numbers: &[u64]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+        for (header, size, local, central) in [
+            (0x316, 40, &[][..], &[][..]),
+            (0x3b8, SIZE, &[SIZE, 0], &[SIZE, SIZE]),
+            (0x1_0000_0418, 12, &[0x1_0000_0418], &[0x1_0000_0418]),
+            (0x1_0000_04a4, SIZE, &[SIZE, 0, 0x1_0000_04a4], &[SIZE, SIZE, 0x1_0000_04a4]),
+        ] {
+            let wide = |numbers: &[u64]| match u8::try_from(8 * numbers.len()).unwrap() {
+                0 => Vec::new(),
+                len => [vec![1, 0, len, 0], le(numbers)].concat(),
+            };
+            let name = "skip/data/0".to_owned();
+            let extra = local_extra(header, len_u16(name.as_bytes()), size);
+            let padding = extra.strip_prefix(&*wide(local)).unwrap();
+            assert_eq!(
+                (padding[..2].as_ref(), usize::from(padding[2]), padding[3]),
+                (&b"FB"[..], padding.len() - 4, 0)
+            );
+            assert_eq!((header + 30 + name.len() as u64 + extra.len() as u64) % 64, 0);
+            let [fields, _, extra] = Written { name, header, size, crc32: 7 }.directory_entry();
+            assert_eq!(extra, wide(central));
+            let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+            assert_eq!((&fields[20..28], &fields[42..]), (&[narrow(size); 2].concat()[..], &narrow(header)[..]));
+        }
+    }
+}

@@ -234,7 +234,8 @@ pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Resu
     let find = || {
         let file = FileBytes::open(template)?;
         let container = zip::container_of(&file, &Limits::default())?.filter(|container| {
-            matches!(container, Container::TorchScript | Container::Pt2) && asked_for.is_none_or(|other| other == *container)
+            matches!(container, Container::TorchScript | Container::Pt2)
+                && asked_for.is_none_or(|other| other == *container)
         });
         container.ok_or_else(|| {
             let kind = asked_for.map_or("archive of TorchScript's or torch.export's".to_owned(), |asked_for| {

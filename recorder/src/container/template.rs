@@ -125,7 +125,10 @@ impl Slot {
         }
         // A record of its own is what a dense tensor has.
         if self.tensor.storage().is_none() || new.storage().is_none() {
-            let what = format!("replacing '{}' ({:?}) by {new:?}; only dense tensors are replaced, this", self.name, self.tensor);
+            let what = format!(
+                "replacing '{}' ({:?}) by {new:?}; only dense tensors are replaced, this",
+                self.name, self.tensor
+            );
             return Err(Error::unsupported(what));
         }
         if parts.dtype.packed() > 1 && !(self.tensor.is_contiguous() && self.tensor.offset() == 0) {
@@ -160,7 +163,12 @@ fn same_quantizer(ours: Option<&Quantizer>, new: Option<&Quantizer>) -> Result<b
         ) => scale.to_bits() == new_scale.to_bits() && zero_point == new_zero,
         (
             Some(Quantizer::PerChannel { scheme, scales, zero_points, axis }),
-            Some(Quantizer::PerChannel { scheme: new_scheme, scales: new_scales, zero_points: new_zeros, axis: new_axis }),
+            Some(Quantizer::PerChannel {
+                scheme: new_scheme,
+                scales: new_scales,
+                zero_points: new_zeros,
+                axis: new_axis,
+            }),
         ) => {
             (scheme, axis) == (new_scheme, new_axis)
                 && scales.to_le_bytes()? == new_scales.to_le_bytes()?

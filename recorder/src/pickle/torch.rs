@@ -250,7 +250,9 @@ fn sparse_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value
     if let [Value::Int(layout), size, Value::Bool(requires_grad), parts @ .., Value::Tensor(values), hooked] = args {
         let (layout, indices) = match (layout, parts) {
             (1, [Value::Tensor(indices)]) => (SparseLayout::Coo, vec![indices.clone()]),
-            (2, [Value::Tensor(rows), Value::Tensor(columns)]) => (SparseLayout::Csr, vec![rows.clone(), columns.clone()]),
+            (2, [Value::Tensor(rows), Value::Tensor(columns)]) => {
+                (SparseLayout::Csr, vec![rows.clone(), columns.clone()])
+            }
             _ => return Ok(None),
         };
         let Some(shape) = sizes(size, making)? else { return Ok(None) };

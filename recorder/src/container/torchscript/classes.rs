@@ -125,7 +125,8 @@ fn string(text: &str) -> Option<(String, &str)> {
         at += 1;
         match byte {
             b'\\' => {
-                let digits = text.as_bytes().get(at..)?.iter().take(3).take_while(|digit| (b'0'..b'8').contains(*digit));
+                let digits =
+                    text.as_bytes().get(at..)?.iter().take(3).take_while(|digit| (b'0'..b'8').contains(*digit));
                 let digits = digits.count();
                 if digits == 0 {
                     bytes.push(unescape(*text.as_bytes().get(at)?));
@@ -184,7 +185,15 @@ mod tests {
 
     #[test]
     fn code_that_pytorch_would_not_print_is_no_trouble() {
-        for code in ["", "class", "class :", "class X(Module):\n  __parameters__ = [\"a", "  x : y\n", "class X:\n  __buffers__ = [\"\\", "class X:\n  __annotations__[\"\\777\"] = Tensor"] {
+        for code in [
+            "",
+            "class",
+            "class :",
+            "class X(Module):\n  __parameters__ = [\"a",
+            "  x : y\n",
+            "class X:\n  __buffers__ = [\"\\",
+            "class X:\n  __annotations__[\"\\777\"] = Tensor",
+        ] {
             parse(code);
         }
     }

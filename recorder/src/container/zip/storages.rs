@@ -69,11 +69,7 @@ pub(in crate::container) struct Storages {
 
 impl Storages {
     /// For an archive of a version that is known.
-    pub(in crate::container) fn new(
-        archive: &Arc<Archive>,
-        file: &FileBytes,
-        options: &OpenOptions,
-    ) -> Result<Self> {
+    pub(in crate::container) fn new(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
         Storages::within(archive, "", file, options)
     }
 
@@ -298,4 +294,3 @@ impl Source for StorageRecord {
         self.entry().is_some_and(|record| record.deflated) || self.swap_unit().is_ok_and(|unit| unit > 1)
     }
 }
-

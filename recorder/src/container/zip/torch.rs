@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::storages::Storages;
 use super::{Archive, ArchiveWriter};
 use crate::Result;
+use crate::Value;
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::container::{Container, Opened};
 use crate::integrity::commit;
 use crate::pickle::{self, Dialect, PickleOptions};
 use crate::source::FileBytes;
-use crate::Value;
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
 /// in none, as where somebody zipped the folder's contents.

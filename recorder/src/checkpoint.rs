@@ -9,7 +9,7 @@ use ::serde::de::DeserializeOwned;
 use crate::container::{self, Container, Opened};
 use crate::run::Layout;
 use crate::value::Global;
-use crate::{Error, Limits, Result, StateDict, Tensor, Value, serde, walk};
+use crate::{Error, ErrorKind, Limits, Result, StateDict, Tensor, Value, serde, walk};
 
 /// How a checkpoint is opened.
 ///
@@ -65,11 +65,14 @@ pub struct SaveOptions {
     /// The format; `None`, the default, goes by the file's extension, and where that says nothing writes a zip archive as
     /// `torch.save` does.
     pub container: Option<Container>,
+    /// An archive of TorchScript's or `torch.export`'s: the state dict goes into a copy of it, everything else in it stays. The
+    /// format is then that of the archive. Default `None`.
+    pub template: Option<PathBuf>,
 }
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        SaveOptions { overwrite: true, allow_objects: false, container: None }
+        SaveOptions { overwrite: true, allow_objects: false, container: None, template: None }
     }
 }
 
@@ -92,6 +95,14 @@ impl SaveOptions {
     #[must_use]
     pub fn container(mut self, container: impl Into<Option<Container>>) -> Self {
         self.container = container.into();
+        self
+    }
+
+    /// Sets the archive into a copy of which the state dict goes
+    /// ([`torchscript::replace`](container::torchscript::replace), [`export::replace`](container::export::replace)).
+    #[must_use]
+    pub fn template(mut self, archive: impl Into<PathBuf>) -> Self {
+        self.template = Some(archive.into());
         self
     }
 }
@@ -330,13 +341,28 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::save`]; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when a file is there that was not to be replaced,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written. What came from an archive
+    /// that holds a program as well (TorchScript, `torch.export`, `torch.package`) is written only where the options name a format
+    /// or a template, so that no program is lost by mistake.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let asked_for = || EXTENSIONS.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
-        let container = options.container.or_else(|| asked_for().map(|(_, container)| *container));
-        container::save(&self.root, container.unwrap_or(Container::Zip), path, options)
-            .map_err(|error: Error| error.in_file(path))
+        let container = match &options.template {
+            Some(template) => Some(container::of_template(template, options.container)?),
+            None => options.container.or_else(|| asked_for().map(|(_, container)| *container)),
+        };
+        let container = match (container, self.container) {
+            (Some(container), _) => container,
+            (None, Some(origin)) if origin.holds_programs() => {
+                let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
+                let advice = "; to put its weights into a copy of that archive, convert with the archive as template; to \
+                              write the state dict alone, ask for the format 'zip'";
+                let error: Error = ErrorKind::Unsupported { what, advice: advice.to_owned() }.into();
+                return Err(error.in_file(path));
+            }
+            (None, _) => Container::Zip,
+        };
+        container::save(&self.root, container, path, options).map_err(|error: Error| error.in_file(path))
     }
 }

@@ -4,14 +4,18 @@
 pub mod burn_record;
 pub mod burnpack;
 mod content;
+pub mod export;
 pub mod hf;
 pub mod legacy;
 mod named;
 pub mod numpy;
+pub mod package;
 pub mod pickle;
 pub mod safetensors;
 mod stream;
 pub mod tar;
+mod template;
+pub mod torchscript;
 pub mod zip;
 
 use std::fmt;
@@ -21,7 +25,7 @@ use std::str::FromStr;
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
 use crate::value::Global;
-use crate::{Error, ErrorKind, Result, Value};
+use crate::{Error, ErrorKind, Limits, Result, Value};
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,11 +56,13 @@ pub enum Container {
     Numpy,
     /// A pickle by itself.
     Pickle,
+    /// What `torch.package` writes.
+    Package,
 }
 
 impl Container {
     /// All formats with their names.
-    pub const NAMES: [(Container, &'static str); 12] = [
+    pub const NAMES: [(Container, &'static str); 13] = [
         (Container::Zip, "zip"),
         (Container::Legacy, "legacy"),
         (Container::Tar, "tar"),
@@ -69,7 +75,13 @@ impl Container {
         (Container::BurnRecord, "burn-record"),
         (Container::Numpy, "numpy"),
         (Container::Pickle, "pickle"),
+        (Container::Package, "package"),
     ];
+
+    /// Whether its files hold code beside the weights.
+    pub(crate) fn holds_programs(self) -> bool {
+        matches!(self, Container::TorchScript | Container::Pt2 | Container::Package)
+    }
 
     /// Its name, such as `zip`.
     #[must_use]
@@ -206,6 +218,8 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
         Container::Legacy => legacy::write(root, path, options),
+        Container::TorchScript => torchscript::write(root, path, options),
+        Container::Pt2 => export::write(root, path, options),
         Container::Hf => hf::write(root, path, options),
         Container::Safetensors => safetensors::write(root, path, options),
         Container::Burnpack => burnpack::write(root, path, options),
@@ -215,6 +229,27 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };
     saved.map_err(|error| error.in_file(path))
+}
+
+/// The format of an archive that weights are to be put into.
+///
+/// # Errors
+/// When it is none of those that can be a template, or not the one asked for.
+pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Result<Container> {
+    let find = || {
+        let file = FileBytes::open(template)?;
+        let container = zip::container_of(&file, &Limits::default())?.filter(|container| {
+            matches!(container, Container::TorchScript | Container::Pt2)
+                && asked_for.is_none_or(|other| other == *container)
+        });
+        container.ok_or_else(|| {
+            let kind = asked_for.map_or("archive of TorchScript's or torch.export's".to_owned(), |asked_for| {
+                format!("archive of the format '{asked_for}'")
+            });
+            ErrorKind::Invalid(format!("a template must be an {kind}, this is none")).into()
+        })
+    };
+    find().map_err(|error: Error| error.in_file(template))
 }
 
 fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {

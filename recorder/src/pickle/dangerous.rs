@@ -10,6 +10,9 @@ pub(super) fn is_dangerous(module: &str, name: &str) -> bool {
     if module == "copyreg" {
         return !matches!(name, "_reconstructor" | "__newobj__" | "__newobj_ex__");
     }
+    if module == "torch.jit._pickle" {
+        return !is_word(TYPE_TAGS, name);
+    }
     let holds = |words: &str, name: &str| words.split_whitespace().any(|word| is_within(name, word));
     // A dotted name leads through attributes, and a module's attributes are other modules.
     let attributes = || name.split('.').map(|part| part.trim_start_matches('_'));
@@ -45,6 +48,9 @@ const INERT_BUILTINS: &str = "
     memoryview min next object oct ord pow print property range repr reversed round set slice sorted
     staticmethod str sum super tuple type zip buffer cmp coerce
 ";
+
+/// Functions of `torch.jit._pickle` that give back what they are given.
+const TYPE_TAGS: &str = "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag";
 
 /// Modules all of whose names count as dangerous, with everything below them.
 const DANGEROUS_MODULES: &[&str] = &[

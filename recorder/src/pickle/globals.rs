@@ -214,6 +214,8 @@ mod tests {
             ("omegaconf.dictconfig", "DictConfig"),
             ("transformers.training_args", "TrainingArguments"),
             ("__main__", "Config"),
+            ("__torch__.torch.nn.modules.linear", "Linear"),
+            ("torch.jit._pickle", "restore_type_tag"),
         ] {
             assert_eq!(of(module, name), Verdict::Inert, "{module}.{name}");
         }
@@ -227,6 +229,8 @@ mod tests {
             ("cPickle", "loads"),
             ("torch.storage", "_load_from_bytes"),
             ("torch", "load"),
+            ("torch.jit._pickle", "build_intlist.__globals__"),
+            ("torch.jit", "load"),
             ("torch.fx.graph_module", "reduce_graph_module"),
             ("functools", "partial"),
             ("numpy.testing._private.utils", "runstring"),

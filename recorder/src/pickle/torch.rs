@@ -23,6 +23,31 @@ pub(super) const CALLS: &[(&str, &str, Make)] = &[
     ("torch", "device", device),
     ("torch.nn.parameter", "Parameter", parameter_class),
     ("torch.storage", "_load_from_bytes", storage_from_bytes),
+    ("torch.jit._pickle", "build_intlist", untyped),
+    ("torch.jit._pickle", "build_doublelist", untyped),
+    ("torch.jit._pickle", "build_boollist", untyped),
+    ("torch.jit._pickle", "build_tensorlist", untyped),
+    ("torch.jit._pickle", "restore_type_tag", untyped),
+];
+
+/// The element types that have no storage class in Python, as TorchScript's own pickler spells theirs.
+const CPP_STORAGES: &[(&str, DType)] = &[
+    ("ComplexHalfStorage", DType::Complex32),
+    ("BComplex32Storage", DType::BComplex32),
+    ("Float8_e5m2Storage", DType::Float8E5M2),
+    ("Float8_e4m3fnStorage", DType::Float8E4M3Fn),
+    ("Float8_e5m2fnuzStorage", DType::Float8E5M2Fnuz),
+    ("Float8_e4m3fnuzStorage", DType::Float8E4M3Fnuz),
+    ("Float8_e8m0fnuStorage", DType::Float8E8M0Fnu),
+    ("Float4_e2m1fn_x2Storage", DType::Float4E2M1FnX2),
+    ("UInt16Storage", DType::UInt16),
+    ("UInt32Storage", DType::UInt32),
+    ("UInt64Storage", DType::UInt64),
+    ("Bits8Storage", DType::Bits8),
+    ("Bits16Storage", DType::Bits16),
+    ("Bits1x8Storage", DType::Bits1x8),
+    ("Bits2x4Storage", DType::Bits2x4),
+    ("Bits4x2Storage", DType::Bits4x2),
 ];
 
 /// The element type that a name in module `torch` stands for.
@@ -38,7 +63,10 @@ pub(super) fn dtype(module: &str, name: &str) -> Option<DType> {
 pub(super) fn storage_class(class: &Global) -> Option<Option<DType>> {
     match &*class.name {
         "UntypedStorage" => Some(None),
-        name => DType::from_storage_class(name).map(Some),
+        name => {
+            let cpp = || CPP_STORAGES.iter().find(|row| row.0 == name).map(|row| row.1);
+            DType::from_storage_class(name).or_else(cpp).map(Some)
+        }
     }
 }
 
@@ -248,8 +276,22 @@ fn layout(value: &Value) -> Option<SparseLayout> {
     SparseLayout::NAMES.iter().find(|row| *row.1 == **name).map(|row| row.0)
 }
 
-/// `(layout, data)`; data is `(indices, values, size[, is_coalesced])` or `(compressed, plain, values, size)`.
+/// `(layout, data)`; data is `(indices, values, size[, is_coalesced])` or `(compressed, plain, values, size)`. TorchScript's
+/// own pickler writes `(layout, size, requires_grad, indices, ..., values, hooks)`, its layout a number.
 fn sparse_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
+    if let [Value::Int(layout), size, Value::Bool(requires_grad), parts @ .., Value::Tensor(values), hooked] = args {
+        let (layout, indices) = match (layout, parts) {
+            (1, [Value::Tensor(indices)]) => (SparseLayout::Coo, vec![indices.clone()]),
+            (2, [Value::Tensor(rows), Value::Tensor(columns)]) => {
+                (SparseLayout::Csr, vec![rows.clone(), columns.clone()])
+            }
+            _ => return Ok(None),
+        };
+        let Some(shape) = sizes(size, making)? else { return Ok(None) };
+        let data = TensorData::Sparse { layout, indices, values: values.clone(), coalesced: None };
+        let (requires_grad, backward_hooks) = (*requires_grad, hooks(hooked));
+        return finish(TensorParts { requires_grad, backward_hooks, ..plain(values.dtype(), shape, data) });
+    }
     let [kind, Value::Tuple(data)] = args else { return Ok(None) };
     let Some(layout) = layout(kind) else { return Ok(None) };
     let (indices, values, size, coalesced) = match (layout, &**data) {
@@ -360,4 +402,13 @@ fn storage_from_bytes(args: &[Value], making: &mut Making<'_>) -> Result<Option<
     let [Value::Bytes(bytes)] = args else { return Ok(None) };
     making.budget.copies(bytes.len() / 64)?;
     Ok(making.ids.load_bytes(bytes)?.filter(|value| matches!(value, Value::Storage(_))))
+}
+
+/// TorchScript's own pickler tells the types of its containers' elements: `(list,)`, or `(container, type)`.
+fn untyped(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
+    Ok(match args {
+        [Value::List(_)] => args.first().cloned(),
+        [container @ (Value::List(_) | Value::Dict(_)), Value::Str(_)] => Some(container.clone()),
+        _ => None,
+    })
 }

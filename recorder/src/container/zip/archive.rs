@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Limits, Result};
 /// A zip file whose records are looked up by name.
 #[derive(Debug)]
 pub struct Archive {
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
     records: Vec<Record>,
     by_name: HashMap<Box<str>, usize>,
     top: Box<str>,
@@ -46,6 +46,8 @@ pub struct Record {
     pub(super) encrypted: bool,
     /// Where the next record or the central directory begins.
     pub(super) end: u64,
+    /// Where its entry in the directory begins.
+    pub(super) entry: usize,
 }
 
 /// Which records have checksums. PyTorch writes 0 for all of them under `config.save.compute_crc32 = False`, and for all
@@ -100,6 +102,11 @@ impl Archive {
             return self.by_name.get(name).copied();
         }
         self.by_name.get(&*format!("{}/{name}", self.top)).copied()
+    }
+
+    /// The bytes of the whole file.
+    pub(in crate::container) fn size(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// The names inside the top folder.
@@ -163,7 +170,7 @@ impl Archive {
     }
 
     /// A record, where its payload is in the file, and whether a descriptor follows it.
-    fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
+    pub(super) fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
         let Some(entry) = self.records.get(record) else {
             return Err(ErrorKind::Invalid(format!("there is no record {record} in the archive")).into());
         };

@@ -37,7 +37,8 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Vec<Record>> {
             let place = format!("zip directory, entry {i}");
             return Err(Error::damaged(place, "it is no directory entry, or leaves the directory or the file"));
         };
-        records.push(record);
+        let start = usize::try_from(end.offset).unwrap_or(usize::MAX);
+        records.push(Record { entry: start.saturating_add(at), ..record });
         at = next;
     }
     if at != directory.len() {
@@ -146,6 +147,7 @@ fn entry(directory: &[u8], at: usize, directory_offset: u64) -> Option<(Record, 
         method,
         encrypted: u16_at(entry, 8)? & ENCRYPTED != 0,
         end: 0,
+        entry: 0,
     };
     let fits = header.checked_add((LOCAL_LEN + name_len) as u64)?.checked_add(stored)? <= directory_offset;
     let sizes = method != 0 || record.encrypted || size == stored;

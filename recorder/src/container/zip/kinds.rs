@@ -4,57 +4,38 @@ use std::sync::Arc;
 
 use super::{Archive, torch};
 use crate::checkpoint::OpenOptions;
-use crate::container::{Opened, numpy, open_nested};
+use crate::container::{Container, Opened, export, numpy, open_nested, package, torchscript};
 use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Result};
 
 struct Kind {
-    /// For messages.
-    name: &'static str,
+    /// `None` where the content decides.
+    container: Option<Container>,
     detect: fn(&Archive) -> bool,
-    /// `None` where it cannot be read yet.
-    read: Option<Read>,
+    read: fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>,
 }
 
-type Read = fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>;
-
-/// The first that fits is taken.
+/// The first that fits is taken. A package may hold a `data.pkl` of its own.
 const KINDS: &[Kind] = &[
-    Kind { name: "a TorchScript archive", detect: is_torchscript, read: None },
-    Kind { name: "a NumPy archive (.npz)", detect: is_npz, read: Some(numpy::read_archive) },
-    Kind { name: "a zipped checkpoint", detect: is_wrapping, read: Some(only_member) },
-    Kind {
-        name: "a torch.save archive",
-        detect: |archive| archive.find("data.pkl").is_some(),
-        read: Some(torch::read),
-    },
-    Kind { name: "a torch.export archive (.pt2)", detect: is_export, read: None },
-    Kind { name: "a torch.package archive", detect: is_package, read: None },
+    Kind { container: Some(Container::Package), detect: package::is_archive, read: package::read },
+    Kind { container: Some(Container::TorchScript), detect: torchscript::is_archive, read: torchscript::read },
+    Kind { container: Some(Container::Numpy), detect: is_npz, read: numpy::read_archive },
+    Kind { container: None, detect: is_wrapping, read: only_member },
+    Kind { container: Some(Container::Zip), detect: |archive| archive.find("data.pkl").is_some(), read: torch::read },
+    Kind { container: Some(Container::Pt2), detect: export::is_archive, read: export::read },
 ];
+
+/// The format of an archive; `None` where it is none that is known.
+pub(super) fn container(archive: &Archive) -> Option<Container> {
+    KINDS.iter().find(|kind| (kind.detect)(archive))?.container
+}
 
 /// Reads the checkpoint in an archive.
 pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     match KINDS.iter().find(|kind| (kind.detect)(&archive)) {
-        Some(Kind { read: Some(read), .. }) => read(&Arc::new(archive), file, options),
-        Some(Kind { name, .. }) => Err(Error::unsupported(format!("reading {name}"))),
+        Some(kind) => (kind.read)(&Arc::new(archive), file, options),
         None => Err(Error::not_a_checkpoint(describe(&archive))),
     }
-}
-
-/// `torch.jit.save` puts the constants beside the pickle; before 1.4 it wrote no pickle but a `model.json`.
-fn is_torchscript(archive: &Archive) -> bool {
-    let has = |name| archive.find(name).is_some();
-    has("data.pkl") && has("constants.pkl")
-        || has("model.json") && archive.names().any(|name| name.starts_with("tensors/"))
-}
-
-fn is_export(archive: &Archive) -> bool {
-    archive.find("archive_format").is_some()
-        || archive.names().any(|name| name.starts_with("models/") && has_extension(name, "json"))
-}
-
-fn is_package(archive: &Archive) -> bool {
-    archive.find(".data/extern_modules").is_some() || archive.find(".data/python_version").is_some()
 }
 
 fn is_npz(archive: &Archive) -> bool {

@@ -9,23 +9,35 @@ mod format;
 mod inflate;
 mod kinds;
 pub(super) mod labels;
+mod patch;
+mod storages;
 mod torch;
 mod writer;
 
 use std::path::Path;
 
 pub use archive::{Archive, Record};
+pub(super) use patch::patch;
+pub(super) use storages::Storages;
 pub use writer::ArchiveWriter;
 
-use super::Opened;
+use super::{Container, Opened};
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
-use crate::{Result, Value};
+use crate::{Limits, Result, Value};
 
 /// Whether the bytes begin as a zip archive does. PyTorch accepts nothing before the first record.
 #[must_use]
 pub fn detect(file: &FileBytes) -> bool {
     file.starts_with(b"PK\x03\x04")
+}
+
+/// The format of a file where it is a zip archive; `None` where it is no archive, or none that is known.
+pub(super) fn container_of(file: &FileBytes, limits: &Limits) -> Result<Option<Container>> {
+    if !detect(file) {
+        return Ok(None);
+    }
+    Ok(kinds::container(&Archive::open(file.bytes(), limits)?))
 }
 
 /// Reads the checkpoint in a zip archive. Only the directory and the pickle are touched; a storage's record is read, and

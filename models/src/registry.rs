@@ -1,8 +1,13 @@
 //! `Network`: any network of the zoo, built by its name and run on batches of any kind. A table says which there are.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use burn::module::Module;
 use burn::tensor::Device;
 use rekindle_random::Generator;
+use rekindle_recorder::ErrorKind;
+use rekindle_recorder::checkpoint::SaveReport;
 
 use crate::init::Init;
 use crate::nn::{Layer, Sequential};
@@ -127,6 +132,42 @@ impl Network {
     /// As [`build`](Self::build).
     pub fn build_seeded(name: &str, config: &Config, device: &Device, generator: &mut Generator) -> Result<Self> {
         Self::build_with(name, config, &mut Init::from_generator(device, generator))
+    }
+
+    /// Saves the network with its name and its settings, so that [`load_with_config`](Self::load_with_config) builds it again:
+    /// `{"arch": name, "config": {...}, "state_dict": ...}`, which plain `torch.load` opens.
+    ///
+    /// # Errors
+    /// When the state dict cannot be made, or the file cannot be written.
+    pub fn save_with_config(&self, config: &Config, path: impl AsRef<Path>) -> rekindle_recorder::Result<SaveReport> {
+        let settings: BTreeMap<&str, &str> = config.iter().collect();
+        rekindle_recorder::burn::save_with_config(path, self.name(), &settings, self)
+    }
+
+    /// Builds the network that [`save_with_config`](Self::save_with_config) saved, with its weights.
+    ///
+    /// ```
+    /// # use burn::tensor::Device;
+    /// use rekindle_models::{Config, Network};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("mlp.pt");
+    /// let config = Config::new().with("sizes", "20,32,10");
+    /// Network::build("mlp", &config, &Device::flex())?.save_with_config(&config, &path)?;
+    /// let mlp = Network::load_with_config(&path, &Device::flex())?;
+    /// assert_eq!(mlp.name(), "mlp");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the file cannot be read or has not these keys, there is no such network, or the weights do not fit it.
+    pub fn load_with_config(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
+        rekindle_recorder::burn::load_with_config(path, |name, settings: BTreeMap<String, String>| {
+            Self::build(name, &settings.into_iter().collect(), device)
+                .map_err(|error| ErrorKind::Invalid(error.to_string()).into())
+        })
     }
 
     fn build_with(name: &str, config: &Config, init: &mut Init<'_>) -> Result<Self> {

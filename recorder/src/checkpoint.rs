@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ::serde::de::DeserializeOwned;
 
 use crate::container::{self, Container, Opened};
-use crate::run::Layout;
+use crate::run::{Layout, RunState};
 use crate::value::Global;
 use crate::{Error, ErrorKind, Limits, Result, StateDict, Tensor, Value, serde, walk};
 
@@ -295,8 +295,47 @@ impl Checkpoint {
     /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there,
     /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no state dict.
     pub fn state_dict(&self, path: &str) -> Result<StateDict> {
+        self.read_state_dict(path, false)
+    }
+
+    /// The same with parameters left parameters, as `state_dict(keep_vars=True)` gives them: which of them are trained is told
+    /// by [`Tensor::requires_grad`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::state_dict`].
+    pub fn state_dict_keep_vars(&self, path: &str) -> Result<StateDict> {
+        self.read_state_dict(path, true)
+    }
+
+    fn read_state_dict(&self, path: &str, keep_vars: bool) -> Result<StateDict> {
         let place = if path.is_empty() { "the root" } else { path };
-        self.named(walk::get(&self.root, path).and_then(|value| StateDict::read(&value, place)))
+        self.named(walk::get(&self.root, path).and_then(|value| StateDict::read(&value, place, keep_vars)))
+    }
+
+    /// What is at a path, as a checkpoint of its own: `checkpoint.at("model_state_dict")?`. Its values are the same objects.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there.
+    pub fn at(&self, path: &str) -> Result<Checkpoint> {
+        Ok(Checkpoint { root: self.value(path)?, ..self.clone() })
+    }
+
+    /// The model's state dict, wherever the checkpoint keeps it: under `model_state_dict`, `state_dict`, `model`, `net` and
+    /// what else people write, or as the whole file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when none is found,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there are several: [`Checkpoint::state_dict`] takes one by its
+    /// path.
+    pub fn model_state_dict(&self) -> Result<StateDict> {
+        let run = RunState::read(self)?;
+        if run.other_models.is_empty() {
+            return Ok(run.model);
+        }
+        let names = run.other_models.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+        let reason =
+            format!("the checkpoint holds several models; {names} come after the first: say which one by its path");
+        Err(self.blame(ErrorKind::Invalid(reason).into()))
     }
 
     /// Every tensor with its path, in order.

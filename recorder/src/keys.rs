@@ -1,4 +1,5 @@
-//! `LoadOptions`: how the keys of a state dict are mapped and chosen before it is loaded into a model.
+//! `LoadOptions`: how the keys of a state dict are mapped and chosen before it is loaded into a model, and what is done about
+//! tensors that do not fit as they are.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,20 @@ use crate::{Dict, Error, ErrorKind, Result, Value};
 pub struct LoadOptions {
     strict: bool,
     steps: Vec<Step>,
+    rules: Rules,
+}
+
+/// What is done about tensors, once their keys are mapped. By default: nothing that was not asked for.
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    /// Pass over tensors of another shape.
+    skip_mismatched: bool,
+    /// Load what both have of tensors with these names.
+    partial: Vec<GlobMatcher>,
+    /// Take over the file's element types.
+    adopt_dtype: bool,
+    /// Take over which parameters are trained.
+    requires_grad: bool,
 }
 
 /// Answers whether an entry is kept.
@@ -74,20 +89,26 @@ impl LoadOptions {
     /// Every key must be found in both, as `load_state_dict(..., strict=True)` asks.
     #[must_use]
     pub fn strict() -> Self {
-        LoadOptions { strict: true, steps: Vec::new() }
+        LoadOptions { strict: true, steps: Vec::new(), rules: Rules::default() }
     }
 
     /// Keys that only one of them has are reported and left, as with `strict=False`. A tensor of another shape stays an
-    /// error, as in PyTorch; leave it out with [`LoadOptions::exclude`].
+    /// error, as in PyTorch; leave it out with [`LoadOptions::exclude`], or [`LoadOptions::skip_mismatched`].
     #[must_use]
     pub fn lenient() -> Self {
-        LoadOptions { strict: false, steps: Vec::new() }
+        LoadOptions { strict: false, ..LoadOptions::strict() }
     }
 
     /// Whether every key must be found in both.
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.strict
+    }
+
+    /// The same options with keys that only one side has left to the caller.
+    #[cfg(feature = "burn")]
+    pub(crate) fn leniently(&self) -> Self {
+        LoadOptions { strict: false, ..self.clone() }
     }
 
     fn step(mut self, step: Step) -> Self {
@@ -162,6 +183,69 @@ impl LoadOptions {
     #[must_use]
     pub fn filter(self, keep: impl Fn(&str, &Value) -> bool + Send + Sync + 'static) -> Self {
         self.step(Step::Filter(Arc::new(keep)))
+    }
+
+    /// Passes over tensors of another shape: the model keeps its own, and the report lists them as
+    /// [`skipped`](crate::LoadReport::skipped). With [`LoadOptions::lenient`] this is a warm start: what two models share by
+    /// name and shape goes from one to the other.
+    #[must_use]
+    pub fn skip_mismatched(mut self) -> Self {
+        self.rules.skip_mismatched = true;
+        self
+    }
+
+    /// Of tensors whose (mapped) name matches a glob and that are of another length along the first dimension, loads the rows
+    /// that both have: the known words of a larger vocabulary, the first classes of a larger head. The model keeps its own
+    /// rows beyond, and the report lists the tensor as [`partial`](crate::LoadReport::partial).
+    #[must_use]
+    pub fn partial(mut self, glob: &str) -> Self {
+        match matcher(glob) {
+            Ok(glob) => self.rules.partial.push(glob),
+            Err(reason) => self.steps.push(Step::Faulty(reason)),
+        }
+        self
+    }
+
+    /// The model takes over the file's floating-point types: a float32 model becomes a bfloat16 model by loading a bfloat16
+    /// file. By default the model keeps its types, the elements are converted, and the report says which.
+    #[must_use]
+    pub fn adopt_dtype(mut self) -> Self {
+        self.rules.adopt_dtype = true;
+        self
+    }
+
+    /// The model takes over from the file which parameters are frozen (`requires_grad=False`). A plain `state_dict()` does not
+    /// say it: the file must hold a whole module, or `state_dict(keep_vars=True)`; read it with
+    /// [`Checkpoint::state_dict_keep_vars`](crate::Checkpoint::state_dict_keep_vars). Loading fails where no tensor of the
+    /// state dict is a parameter.
+    #[must_use]
+    pub fn requires_grad_from_file(mut self) -> Self {
+        self.rules.requires_grad = true;
+        self
+    }
+
+    /// Whether tensors of another shape are passed over.
+    #[must_use]
+    pub fn skips_mismatched(&self) -> bool {
+        self.rules.skip_mismatched
+    }
+
+    /// Whether a tensor of this name may be loaded in part.
+    #[must_use]
+    pub fn is_partial(&self, name: &str) -> bool {
+        self.rules.partial.iter().any(|glob| glob.is_match(name))
+    }
+
+    /// Whether the model takes over the file's floating-point types.
+    #[must_use]
+    pub fn adopts_dtype(&self) -> bool {
+        self.rules.adopt_dtype
+    }
+
+    /// Whether the model takes over which parameters are frozen.
+    #[must_use]
+    pub fn takes_requires_grad(&self) -> bool {
+        self.rules.requires_grad
     }
 
     /// The state dict as it is to be loaded: the same tensors under the keys that the steps give them. The versions in

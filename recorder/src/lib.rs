@@ -47,6 +47,7 @@ pub mod inspect;
 pub mod integrity;
 pub mod keys;
 mod limits;
+pub mod location;
 pub mod pickle;
 pub mod rebuild;
 pub mod report;

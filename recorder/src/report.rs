@@ -28,6 +28,12 @@ pub struct LoadReport {
     pub unexpected: Vec<String>,
     /// Keys that both have, with another shape.
     pub mismatched: Vec<ShapeMismatch>,
+    /// Keys of another shape that were passed over, as asked for.
+    pub skipped: Vec<ShapeMismatch>,
+    /// Keys of which only the rows that both have were loaded, as asked for.
+    pub partial: Vec<ShapeMismatch>,
+    /// Keys of the state dict that the model lacks, and that are the very tensor of a key that was loaded.
+    pub tied: Vec<Tie>,
     /// Keys that were loaded into another element type.
     pub cast: Vec<Cast>,
     /// What may help, a sentence each: see [`LoadReport::advise`].
@@ -51,6 +57,24 @@ impl ShapeMismatch {
     #[must_use]
     pub fn new(key: impl Into<String>, expected: &[usize], found: &[usize]) -> Self {
         ShapeMismatch { key: key.into(), expected: expected.to_vec(), found: found.to_vec() }
+    }
+}
+
+/// A second name of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tie {
+    /// The name that the model lacks.
+    pub key: String,
+    /// The name that was loaded.
+    pub with: String,
+}
+
+impl Tie {
+    /// This key is the tensor of that one.
+    #[must_use]
+    pub fn new(key: impl Into<String>, with: impl Into<String>) -> Self {
+        Tie { key: key.into(), with: with.into() }
     }
 }
 
@@ -94,10 +118,12 @@ fn is_counter(key: &str) -> bool {
 }
 
 impl LoadReport {
-    /// Whether every key of each was found in the other, with the same shape. Conversions of the element type do not count.
+    /// Whether every key of each was found in the other, with the same shape. Conversions of the element type and second
+    /// names of what was loaded do not count.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        self.missing.is_empty() && self.unexpected.is_empty() && self.mismatched.is_empty()
+        let differing = [&self.mismatched, &self.skipped, &self.partial];
+        self.missing.is_empty() && self.unexpected.is_empty() && differing.into_iter().all(Vec::is_empty)
     }
 
     /// Whether a strict load accepts it: it is exact, or no more than `num_batches_tracked` of some layers is missing or left
@@ -209,6 +235,14 @@ impl fmt::Display for LoadReport {
                 }
             }
         }
+        for tie in &self.tied {
+            write!(f, "\ntied: {} is {}", tie.key, tie.with)?;
+        }
+        for (what, shapes) in [("passed over", &self.skipped), ("loaded in part", &self.partial)] {
+            for ShapeMismatch { key, expected, found } in shapes {
+                write!(f, "\n{what}: {key} is {expected:?} in the model and {found:?} in the state dict")?;
+            }
+        }
         for (from, to, n) in self.casts() {
             write!(f, "\nconverted: {} from {from} to {to}", count(n, "tensor", "tensors"))?;
         }
@@ -237,6 +271,32 @@ impl LoadReport {
         format!("the state dict does not match the model; {parts}{hint}")
     }
 
+    /// Writes the report to the program's log, through `tracing`: what was loaded at debug level key by key, what was not as
+    /// warnings, and the sentence at info level.
+    pub fn log(&self) {
+        for key in &self.loaded {
+            tracing::debug!(%key, "loaded");
+        }
+        for Tie { key, with } in &self.tied {
+            tracing::debug!(%key, %with, "tied");
+        }
+        for Cast { key, from, to } in &self.cast {
+            tracing::debug!(%key, %from, %to, "converted");
+        }
+        for (keys, what) in [(&self.missing, "missing"), (&self.unexpected, "unexpected")] {
+            keys.iter().for_each(|key| tracing::warn!(%key, "{what}"));
+        }
+        let differing =
+            [(&self.mismatched, "not loaded"), (&self.skipped, "passed over"), (&self.partial, "loaded in part")];
+        for (shapes, what) in differing {
+            for ShapeMismatch { key, expected, found } in shapes {
+                tracing::warn!(%key, ?expected, ?found, "{what}: another shape");
+            }
+        }
+        let loaded = self.loaded.len();
+        tracing::info!(loaded, missing = self.missing.len(), unexpected = self.unexpected.len(), "state dict");
+    }
+
     fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let loaded = self.loaded.len();
         if self.is_exact() {
@@ -247,9 +307,11 @@ impl LoadReport {
             (missing, if missing == 1 { "key missing" } else { "keys missing" }),
             (self.unexpected.len(), "unexpected"),
             (self.mismatched.len(), "of another shape"),
+            (self.skipped.len(), "passed over"),
+            (self.partial.len(), "loaded in part"),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if self.is_loadable_strictly() {
+        if self.is_loadable_strictly() && self.skipped.is_empty() && self.partial.is_empty() {
             return write!(
                 f,
                 "the state dict matches the model but for {COUNTER}: {} loaded, {}",

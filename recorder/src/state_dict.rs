@@ -54,12 +54,21 @@ impl StateDict {
     /// # Errors
     /// [`ErrorKind::WrongType`] when it is no dict, or one of its keys is no string.
     pub fn from_value(value: &Value) -> Result<Self> {
-        StateDict::read(value, "the state dict")
+        StateDict::read(value, "the state dict", false)
+    }
+
+    /// The same with parameters left parameters, as `state_dict(keep_vars=True)` gives them: which of them are trained is told
+    /// by [`Tensor::requires_grad`]. It makes a difference for a whole `nn.Module` only.
+    ///
+    /// # Errors
+    /// As [`StateDict::from_value`].
+    pub fn from_value_keep_vars(value: &Value) -> Result<Self> {
+        StateDict::read(value, "the state dict", true)
     }
 
     /// The same, with the name of the value for errors.
-    pub(crate) fn read(value: &Value, place: &str) -> Result<Self> {
-        if let Some(module) = module::state_dict(value) {
+    pub(crate) fn read(value: &Value, place: &str, keep_vars: bool) -> Result<Self> {
+        if let Some(module) = module::state_dict(value, keep_vars) {
             return module;
         }
         let (kind, entries, state) = match value {

@@ -88,6 +88,26 @@ pub(super) fn torch_dtype(dtype: BurnDType) -> Result<DType> {
     })
 }
 
+/// Burn's name of an element type that [`elements_to_data`] takes.
+pub(super) fn burn_dtype(dtype: DType) -> Option<BurnDType> {
+    Some(match dtype {
+        DType::Float64 => BurnDType::F64,
+        DType::Float32 => BurnDType::F32,
+        DType::Float16 => BurnDType::F16,
+        DType::BFloat16 => BurnDType::BF16,
+        DType::Int64 => BurnDType::I64,
+        DType::Int32 => BurnDType::I32,
+        DType::Int16 => BurnDType::I16,
+        DType::Int8 => BurnDType::I8,
+        DType::UInt64 => BurnDType::U64,
+        DType::UInt32 => BurnDType::U32,
+        DType::UInt16 => BurnDType::U16,
+        DType::UInt8 => BurnDType::U8,
+        DType::Bool => BurnDType::Bool(BoolStore::Native),
+        _ => return None,
+    })
+}
+
 fn unsupported(what: &str) -> Error {
     let advice = "; PyTorch and Burn share float64, float32, float16, bfloat16, the integers and bool".to_owned();
     ErrorKind::Unsupported { what: what.to_owned(), advice }.into()

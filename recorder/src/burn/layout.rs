@@ -178,13 +178,15 @@ impl Row {
 #[derive(Clone, Debug)]
 pub struct Layout {
     rows: HashMap<String, Row>,
+    /// A name that PyTorch has and Burn lacks, and the name that it stands for.
+    ties: Vec<(String, String)>,
 }
 
 impl Layout {
     /// No rows at all: every name and every tensor stays as Burn has it.
     #[must_use]
     pub fn empty() -> Self {
-        Layout { rows: HashMap::new() }
+        Layout { rows: HashMap::new(), ties: Vec::new() }
     }
 
     /// With this row, in the place of one for the same struct.
@@ -199,6 +201,28 @@ impl Layout {
     pub fn as_is(mut self, module: &str) -> Self {
         self.rows.remove(module);
         self
+    }
+
+    /// In PyTorch, `alias` is another name of the tensor `name`, which is all that the Burn module has: GPT-2's
+    /// `lm_head.weight` is its `transformer.wte.weight`. A state dict gets both names on one storage, the alias at the end; and
+    /// one of them is enough for loading.
+    ///
+    /// Names that lie on one storage in the file need no declaration for loading, and neither do two fields of the module
+    /// that share a parameter for saving.
+    #[must_use]
+    pub fn tied(mut self, alias: impl Into<String>, name: impl Into<String>) -> Self {
+        self.ties.push((alias.into(), name.into()));
+        self
+    }
+
+    pub(super) fn ties(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.ties.iter().map(|(alias, name)| (alias.as_str(), name.as_str()))
+    }
+
+    /// The other names that are declared for a tensor.
+    pub(super) fn tied_with(&self, name: &str) -> Vec<&str> {
+        let other = |(alias, of)| if alias == name { Some(of) } else { (of == name).then_some(alias) };
+        self.ties().filter_map(other).collect()
     }
 
     pub(super) fn row(&self, module: &str) -> Option<&Row> {

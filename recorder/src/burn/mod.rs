@@ -4,14 +4,19 @@
 //! names, shapes and order. How a layer of burn-nn lies in PyTorch is a [`Row`] of a [`Layout`]: data, to which users add
 //! rows for their own layers. The same rows move an optimizer's moments ([`NamedParameter::split`], [`NamedParameter::join`]).
 
+mod config;
 mod data;
 mod layout;
 mod leaves;
+mod matching;
 mod module;
 mod named;
+mod store;
 mod tree;
 
+pub use config::{load_with_config, save_with_config};
 pub use data::{data_to_tensor, tensor_to_data};
 pub use layout::{Layout, Part, Role, Row, Transform};
 pub use module::ModuleStateDict;
 pub use named::{NamedParameter, Piece};
+pub use store::TorchStore;

@@ -1,7 +1,8 @@
 //! `ModuleStateDict`: `state_dict()`, `load_state_dict()` and `named_parameters()` for every Burn module, as PyTorch's
 //! `nn.Module` has them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
 use ::burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
@@ -10,11 +11,12 @@ use ::burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
 use super::data;
 use super::layout::{Layout, Role};
 use super::leaves::{self, Leaf, Leaves};
+use super::matching::{Match, compare};
 use super::named::NamedParameter;
 use super::tree::{Line, Slot, Tree};
 use crate::keys::LoadOptions;
-use crate::report::{Cast, ShapeMismatch};
-use crate::{Dict, Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
+use crate::report::Cast;
+use crate::{Dict, Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
 
 /// What PyTorch's `nn.Module` can do and a Burn module cannot by itself. Every [`Module`] has it.
 ///
@@ -59,15 +61,29 @@ pub trait ModuleStateDict: Module {
         }
         let tree = Tree::build(layout, &leaves)?;
         let mut state_dict = StateDict::new();
+        // Two fields that share a parameter are two names of one storage.
+        let mut shared: HashMap<Vec<ParamId>, Tensor> = HashMap::new();
         for line in tree.lines {
             match line {
                 Line::Slot(slot) => {
-                    let tensor = read(&slot, &leaves).map_err(|error| about(&slot.tensor.name, error))?;
+                    let ids: Vec<ParamId> = slot.tensor.pieces.iter().map(|piece| piece.id).collect();
+                    let known = shared.get(&ids).filter(|known| known.shape() == slot.tensor.shape);
+                    let tensor = match known {
+                        Some(known) => Tensor::new(known.parts().clone())?,
+                        None => read(&slot, &leaves).map_err(|error| about(&slot.tensor.name, error))?,
+                    };
+                    shared.insert(ids, tensor.clone());
                     state_dict.insert(slot.tensor.name, tensor);
                 }
                 Line::Constant(name, value) => {
                     state_dict.insert(name, value);
                 }
+            }
+        }
+        for (alias, name) in layout.ties() {
+            if let (false, Some(tensor)) = (state_dict.contains(alias), state_dict.get(name)) {
+                let tensor = Tensor::new(tensor.parts().clone())?;
+                state_dict.insert(alias, tensor);
             }
         }
         let metadata = Dict::ordered();
@@ -115,38 +131,67 @@ pub trait ModuleStateDict: Module {
         let state_dict = options.apply(state_dict)?;
         let leaves = Leaves::collect(self)?;
         let tree = Tree::build(layout, &leaves)?;
-        let (report, matched) = compare(&tree, &state_dict)?;
+        let (report, matched) = compare(&tree, layout, &state_dict, options)?;
         let mut report = report.into_result(options.is_strict())?;
+        if options.takes_requires_grad() && !matched.iter().any(|Match { tensor, .. }| tensor.is_parameter()) {
+            let reason = "the state dict does not say which parameters are frozen: `state_dict()` forgets it; save the whole \
+                          module or `state_dict(keep_vars=True)`, and read it with `state_dict_keep_vars`";
+            return Err(ErrorKind::Invalid(reason.to_owned()).into());
+        }
         // Everything that can fail comes first.
+        let whole = |slot: &Slot, tensor: &Tensor, partial: bool| match partial {
+            true => overlay(slot, &leaves, tensor),
+            false => Ok(tensor.clone()),
+        };
+        let mut split = Vec::with_capacity(matched.len());
+        for Match { slot, tensor, partial } in matched {
+            let (name, own) = (&slot.tensor.name, slot.tensor.dtype);
+            let adopted = options.adopts_dtype() && own.is_floating_point() && tensor.dtype().is_floating_point();
+            let dtype = if adopted { tensor.dtype() } else { own };
+            if tensor.dtype() != dtype && slot.saved_dtype != Some(tensor.dtype()) {
+                report.cast.push(Cast::new(name, tensor.dtype(), dtype));
+            }
+            let pieces = whole(slot, tensor, partial)
+                .and_then(|whole| data::cast(&whole, dtype))
+                .and_then(|cast| slot.tensor.split(&cast))
+                .map_err(|error| about(name, error))?;
+            let requires_grad =
+                (options.takes_requires_grad() && slot.role == Role::Parameter && tensor.is_parameter())
+                    .then(|| tensor.requires_grad());
+            split.push((slot, pieces, requires_grad));
+        }
         let running = leaves.all.iter().any(|leaf| leaf.running);
         let autodiff = leaves.all.iter().any(|leaf| leaf.device.is_autodiff());
         let Leaves { all, flags, .. } = leaves;
-        let mut plans: Vec<Plan> = all.into_iter().map(|leaf| Plan { leaf, data: None, done: None }).collect();
-        for (slot, tensor) in matched {
-            let name = &slot.tensor.name;
-            if tensor.dtype() != slot.tensor.dtype && slot.saved_dtype != Some(tensor.dtype()) {
-                report.cast.push(Cast::new(name, tensor.dtype(), slot.tensor.dtype));
-            }
-            let pieces = data::cast(tensor, slot.tensor.dtype)
-                .and_then(|tensor| slot.tensor.split(&tensor))
-                .map_err(|error| about(name, error))?;
+        let mut plans: Vec<Plan> =
+            all.into_iter().map(|leaf| Plan { leaf, data: None, requires_grad: None, done: None }).collect();
+        for (slot, pieces, requires_grad) in split {
             for (&leaf, piece) in slot.leaves.iter().zip(pieces) {
                 if let Some(plan) = plans.get_mut(leaf) {
-                    plan.data = Some(piece);
+                    (plan.data, plan.requires_grad) = (Some(piece), requires_grad);
                 }
             }
         }
 
         let mut replace = Replace { plans, flags, next: 0, next_flag: 0, pass: Pass::Parameters, error: None };
-        let mut loaded = replace.apply(self.clone())?;
-        if running {
-            // Burn's running states are shared with the clones, and may have updates waiting that would overwrite what is
-            // loaded. `valid()` and `train()` make new ones; what else they change is put back in a second pass.
-            loaded = if autodiff { loaded.valid().train() } else { loaded.valid() };
-            replace.pass = Pass::RunningStates;
-            loaded = replace.apply(loaded)?;
-        }
-        *self = loaded;
+        let original = &*self;
+        // A backend, or a module's own mapper, may panic: this module is not touched before all is done.
+        let loaded = catch_unwind(AssertUnwindSafe(|| -> Result<Self> {
+            let mut loaded = replace.apply(original.clone())?;
+            if running {
+                // Burn's running states are shared with the clones, and may have updates waiting that would overwrite what is
+                // loaded. `valid()` and `train()` make new ones; what else they change is put back in a second pass.
+                loaded = if autodiff { loaded.valid().train() } else { loaded.valid() };
+                replace.pass = Pass::RunningStates;
+                loaded = replace.apply(loaded)?;
+            }
+            Ok(loaded)
+        }));
+        *self = loaded.unwrap_or_else(|panic| {
+            let reason = panic.downcast_ref::<String>().map(String::as_str);
+            let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
+            Err(ErrorKind::Invalid(format!("the module could not be loaded, its code panicked: {reason}")).into())
+        })?;
         Ok(report)
     }
 
@@ -190,36 +235,17 @@ fn read(slot: &Slot, leaves: &Leaves) -> Result<Tensor> {
     }
 }
 
-/// Which keys match and which do not, without touching an element.
-fn compare<'a>(tree: &'a Tree, state_dict: &'a StateDict) -> Result<(LoadReport, Vec<(&'a Slot, &'a Tensor)>)> {
-    let mut report = LoadReport::default();
-    let mut matched = Vec::new();
-    let mut known = HashSet::new();
-    for line in &tree.lines {
-        let slot = match line {
-            Line::Slot(slot) => slot,
-            Line::Constant(name, _) => {
-                known.insert(name.as_str());
-                continue;
-            }
-        };
-        let name = &slot.tensor.name;
-        known.insert(name);
-        match state_dict.get_value(name) {
-            None if slot.optional => {}
-            None => report.missing.push(name.clone()),
-            Some(Value::Tensor(tensor)) if slot.tensor.takes(tensor.shape()) => {
-                report.loaded.push(name.clone());
-                matched.push((slot, tensor));
-            }
-            Some(Value::Tensor(tensor)) => {
-                report.mismatched.push(ShapeMismatch::new(name, &slot.tensor.shape, tensor.shape()));
-            }
-            Some(other) => return Err(Error::wrong_type(name, "a tensor", other.describe())),
-        }
+/// A tensor whose first rows are the file's, as far as both have them, and the rest the module's.
+fn overlay(slot: &Slot, leaves: &Leaves, tensor: &Tensor) -> Result<Tensor> {
+    let own = read(slot, leaves)?;
+    let tensor = data::cast(tensor, own.dtype())?;
+    let mut bytes = own.to_le_bytes()?.to_vec();
+    let rows = tensor.to_le_bytes()?;
+    let length = bytes.len().min(rows.len());
+    if let (Some(bytes), Some(rows)) = (bytes.get_mut(..length), rows.get(..length)) {
+        bytes.copy_from_slice(rows);
     }
-    report.unexpected.extend(state_dict.keys().filter(|key| !known.contains(key)).map(str::to_owned));
-    Ok((report, matched))
+    Tensor::from_le_bytes(own.dtype(), own.shape(), bytes)
 }
 
 /// The same error, said of this tensor where it does not say so itself.
@@ -236,8 +262,10 @@ fn about(name: &str, error: Error) -> Error {
 /// What becomes of a parameter or buffer.
 struct Plan {
     leaf: Leaf,
-    /// The elements to load.
+    /// The elements to load, of the type that the parameter is to have.
     data: Option<TensorData>,
+    /// Whether it is to be trained, where the file says so.
+    requires_grad: Option<bool>,
     /// What the first pass put in its place.
     done: Option<Box<dyn leaves::Value>>,
 }
@@ -292,8 +320,11 @@ macro_rules! map {
     ($($map:ident $kind:ty, $keep:expr;)*) => { $(
         fn $map<const D: usize>(&mut self, param: Param<$kind>) -> Param<$kind> {
             let Some((plan, pass)) = self.next(param.id) else { return param };
-            let Plan { leaf, data, done } = plan;
-            let tensor = |data| <$kind>::from_data(data, (&leaf.device, leaf.dtype));
+            let Plan { leaf, data, requires_grad, done } = plan;
+            let tensor = |data: TensorData| {
+                let dtype = if leaf.dtype.is_float() { data.dtype() } else { leaf.dtype };
+                <$kind>::from_data(data, (&leaf.device, dtype))
+            };
             if leaf.running {
                 return match (pass, data.take()) {
                     (Pass::RunningStates, Some(data)) => Param::initialized(param.id, tensor(data)),
@@ -318,6 +349,10 @@ macro_rules! map {
                 // Mappers work on the form that Burn's records have; this is the form that the layer has.
                 let (id, old, mapper) = known.consume();
                 Param::from_mapped_value(id, keep(tensor(data), &old), mapper)
+            };
+            let loaded = match *requires_grad {
+                Some(requires_grad) => loaded.set_require_grad(requires_grad),
+                None => loaded,
             };
             *done = Some(Box::new(loaded.clone()));
             loaded

@@ -180,7 +180,7 @@ fn read(root: &Value) -> Result<RunState> {
     let (layout, places) = layout::find(root)?;
     let mut run = RunState { layout, ..RunState::default() };
     for (i, (place, value)) in places.values(root, Role::Model).enumerate() {
-        let model = StateDict::read(&value, &place.to_string())?;
+        let model = StateDict::read(&value, &place.to_string(), false)?;
         match i {
             0 => run.model = model,
             _ => run.other_models.push((place.to_string(), model)),
@@ -251,7 +251,7 @@ fn number_like(number: &Value, old: &Value) -> Option<Value> {
 /// A state dict in the shape that another has: the same kind of dict (or module), the order of its names, the prefix that a
 /// wrapper gave them, its `_metadata` where the new one has none.
 fn model_like(model: &StateDict, old: &Value, place: &Place) -> Result<Value> {
-    let before = StateDict::read(old, &place.to_string())?;
+    let before = StateDict::read(old, &place.to_string(), false)?;
     let model = model.spelled_like(&before);
     let same = |(a, b): ((&str, &Value), (&str, &Value))| a.0 == b.0 && a.1.id().is_some() && a.1.id() == b.1.id();
     if module::is_module(old) {

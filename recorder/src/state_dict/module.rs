@@ -67,8 +67,8 @@ fn too_deep() -> Error {
     Error::limit("the nesting of modules (one may hold itself)", DEPTH as u64)
 }
 
-/// What a module's `state_dict()` gives; `None` for other values.
-pub(super) fn state_dict(value: &Value) -> Option<Result<StateDict>> {
+/// What a module's `state_dict(keep_vars=keep_vars)` gives; `None` for other values.
+pub(super) fn state_dict(value: &Value, keep_vars: bool) -> Option<Result<StateDict>> {
     registries(value).map(|root| {
         let mut state_dict = StateDict::new();
         let mut waiting = vec![(String::new(), root, 0)];
@@ -82,7 +82,7 @@ pub(super) fn state_dict(value: &Value) -> Option<Result<StateDict>> {
                 return Err(too_deep());
             }
             for (_, name, tensor) in own_tensors(&attributes) {
-                state_dict.insert(format!("{prefix}{name}"), tensor.detach());
+                state_dict.insert(format!("{prefix}{name}"), if keep_vars { tensor } else { tensor.detach() });
             }
             // Children are taken from the end, so the last goes in first.
             for (name, child) in registered(&attributes, MODULES_OF).into_iter().rev() {
@@ -126,7 +126,7 @@ impl Copying<'_> {
         }
         if let Some(copy) = self.modules.get(&object.id()) {
             let copy = copy.clone();
-            if let Some(names) = state_dict(module) {
+            if let Some(names) = state_dict(module, true) {
                 let names = names?;
                 self.names.extend(names.keys().map(|name| (format!("{prefix}{name}"), true)));
             }

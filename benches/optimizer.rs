@@ -1,0 +1,135 @@
+//! One step of an optimizer over 50 million parameters in 160 tensors on the CPU, beside PyTorch's single-tensor, foreach and
+//! fused steps in the same run, taken in turn:
+//!
+//!     REKINDLE_TORCH=/path/to/python cargo bench --bench optimizer
+//!
+//! Without `REKINDLE_TORCH` (a Python with PyTorch) only our own step is measured. Medians over the rounds; both sides use as
+//! many threads as there are cores.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Distribution, Tensor};
+use rekindle::train::optim::{AdamOptions, AdamWOptions, Hyperparameters, Optimizer, SgdOptions};
+
+const PAIRS: usize = 80;
+const SIZE: usize = 790;
+const ROUNDS: usize = 11;
+const PATHS: [&str; 3] = ["single", "foreach", "fused"];
+
+type Error = Box<dyn std::error::Error>;
+
+/// Square matrices and vectors in turn, as a transformer has them.
+#[derive(Module, Debug)]
+struct Parameters {
+    matrices: Vec<Param<Tensor<2>>>,
+    vectors: Vec<Param<Tensor<1>>>,
+}
+
+impl Parameters {
+    fn new(device: &Device) -> Self {
+        let spread = Distribution::Uniform(-0.5, 0.5);
+        Parameters {
+            matrices: (0..PAIRS).map(|_| Param::from_tensor(Tensor::random([SIZE, SIZE], spread, device))).collect(),
+            vectors: (0..PAIRS).map(|_| Param::from_tensor(Tensor::random([SIZE], spread, device))).collect(),
+        }
+    }
+
+    /// A loss that gives every parameter a gradient.
+    fn loss(&self) -> Tensor<1> {
+        let matrices = self.matrices.iter().map(|matrix| (matrix.val() * 0.25).sum());
+        let vectors = self.vectors.iter().map(|vector| (vector.val() * 0.25).sum());
+        matrices.chain(vectors).reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([1], &Device::flex()))
+    }
+}
+
+/// A Python with PyTorch that takes steps when told to.
+struct Torch {
+    process: Child,
+    ask: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Torch {
+    fn start(threads: usize) -> Result<Option<Self>, Error> {
+        let Some(python) = std::env::var_os("REKINDLE_TORCH") else { return Ok(None) };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/optimizer.py");
+        let sizes = [PAIRS, SIZE, threads].map(|n| n.to_string());
+        let mut command = Command::new(python);
+        command.arg(script).args(sizes).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let (ask, answers) = (process.stdin.take().ok_or("no input")?, process.stdout.take().ok_or("no output")?);
+        let mut torch = Torch { process, ask, answers: BufReader::new(answers) };
+        println!("PyTorch: {}", torch.line()?.trim());
+        Ok(Some(torch))
+    }
+
+    fn line(&mut self) -> Result<String, Error> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        Ok(line)
+    }
+
+    fn step(&mut self, optimizer: &str, path: &str) -> Result<f64, Error> {
+        writeln!(self.ask, "{optimizer} {path}")?;
+        Ok(self.line()?.trim().parse()?)
+    }
+}
+
+impl Drop for Torch {
+    fn drop(&mut self) {
+        // It has nothing to lose.
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+fn main() -> Result<(), Error> {
+    let threads = std::thread::available_parallelism()?.get();
+    let device = Device::flex().autodiff();
+    let mut torch = Torch::start(threads)?;
+    let table: [(&str, Hyperparameters); 3] = [
+        ("SGD", SgdOptions { lr: 1e-3, momentum: 0.9, ..Default::default() }.into()),
+        ("Adam", AdamOptions::default().into()),
+        ("AdamW", AdamWOptions::default().into()),
+    ];
+    println!(
+        "{PAIRS} matrices of {SIZE} x {SIZE} and as many vectors, {threads} threads, median of {ROUNDS} steps in ms"
+    );
+    println!("{:8}{:>10}{:>10}{:>10}{:>10}", "", "rekindle", PATHS[0], PATHS[1], PATHS[2]);
+    for (name, hyperparameters) in table {
+        let mut model = Parameters::new(&device);
+        let mut optimizer = Optimizer::builder(hyperparameters).build(&model)?;
+        let mut ours = Vec::new();
+        let mut theirs: [Vec<f64>; 3] = Default::default();
+        for round in 0..=ROUNDS {
+            let gradients = model.loss().backward();
+            let begin = Instant::now();
+            model = optimizer.step(model, gradients)?;
+            let seconds = begin.elapsed().as_secs_f64();
+            // The first step makes the state.
+            if round == 0 {
+                continue;
+            }
+            ours.push(seconds);
+            if let Some(torch) = &mut torch {
+                for (path, theirs) in PATHS.iter().zip(&mut theirs) {
+                    theirs.push(torch.step(name, path)?);
+                }
+            }
+        }
+        print!("{name:8}{:>10.1}", median(ours) * 1e3);
+        for theirs in theirs.into_iter().filter(|theirs| !theirs.is_empty()) {
+            print!("{:>10.1}", median(theirs) * 1e3);
+        }
+        println!();
+    }
+    Ok(())
+}

@@ -1,10 +1,11 @@
 //! New weights in an existing archive: they are there, and everything else is as it was.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
-use rekindle_recorder::container::zip::Archive;
+use rekindle_recorder::container::zip::{Archive, Record};
 use rekindle_recorder::container::{Container, export, torchscript};
 use rekindle_recorder::tensor::{Quantizer, TensorParts};
 use rekindle_recorder::{DType, Error, ErrorKind, Limits, Result, StateDict, Tensor, Value};
@@ -35,6 +36,14 @@ fn archive(bytes: Vec<u8>) -> Archive {
     Archive::open(bytes.into(), &Limits::default()).unwrap()
 }
 
+/// Where a record's payload is in the file.
+fn payload_of(file: &[u8], record: &Record) -> Range<usize> {
+    let header = usize::try_from(record.header).unwrap();
+    let extra = usize::from(u16::from_le_bytes([file[header + 28], file[header + 29]]));
+    let start = header + 30 + record.name.len() + extra;
+    start..start + usize::try_from(record.stored).unwrap()
+}
+
 /// The names of the records whose payload differs; everything else about the archives is the same.
 fn changed_records(before: &[u8], after: &[u8]) -> BTreeSet<String> {
     assert_eq!(before.len(), after.len());
@@ -52,20 +61,24 @@ fn changed_records(before: &[u8], after: &[u8]) -> BTreeSet<String> {
         }
     }
     // With the changed payloads and their checksums put back, it is the same file to the byte.
-    for (record, other) in old.records().iter().zip(new.records()) {
-        let (old_crc, new_crc) = (record.crc32.to_le_bytes(), other.crc32.to_le_bytes());
-        let start = usize::try_from(record.header).unwrap();
-        let name_at = start + 30;
-        let extra = usize::from(u16::from_le_bytes([before[start + 28], before[start + 29]]));
-        let payload = name_at + record.name.len() + extra;
-        let len = usize::try_from(record.stored).unwrap();
-        restored[payload..payload + len].copy_from_slice(&before[payload..payload + len]);
-        if old_crc != new_crc {
-            let places: Vec<usize> = (0..restored.len() - 4)
-                .filter(|&at| restored[at..at + 4] == new_crc && before[at..at + 4] == old_crc)
-                .collect();
-            assert_eq!(places.len(), 2, "{}: in its descriptor or header, and in the directory", record.name);
-            places.into_iter().for_each(|at| restored[at..at + 4].copy_from_slice(&old_crc));
+    for record in old.records() {
+        let payload = payload_of(before, record);
+        let mut places = vec![payload.clone()];
+        if record.stored > 0 {
+            // The checksum in the header or behind the signature of the descriptor, and in the directory.
+            let entry = (payload.end..before.len() - 46)
+                .find(|&at| {
+                    before[at..].starts_with(b"PK\x01\x02") && before[at + 46..].starts_with(record.name.as_bytes())
+                })
+                .unwrap();
+            let header = usize::try_from(record.header).unwrap();
+            places.extend([header + 14..header + 18, entry + 16..entry + 20]);
+            if before[payload.end..].starts_with(b"PK\x07\x08") {
+                places.push(payload.end + 4..payload.end + 8);
+            }
+        }
+        for place in places {
+            restored[place.clone()].copy_from_slice(&before[place]);
         }
     }
     assert!(restored == before, "a byte outside the payloads differs");
@@ -286,14 +299,12 @@ fn a_damaged_template_is_no_template() {
         let weights = state_dict(file);
         let records = archive(whole.clone()).records().to_vec();
         for record in records.iter().filter(|record| record.stored > 0) {
-            // The last byte of its payload, weights or not.
+            // A byte of its payload, weights or not.
             let mut damaged = whole.clone();
-            let start = usize::try_from(record.header).unwrap();
-            let extra = usize::from(u16::from_le_bytes([whole[start + 28], whole[start + 29]]));
-            let end = start + 30 + record.name.len() + extra + usize::try_from(record.stored).unwrap();
-            damaged[end - 1] ^= 0x10;
+            let payload = payload_of(&whole, record);
+            damaged[payload.start + payload.len() / 2] ^= 0x10;
             std::fs::write(&from, damaged).unwrap();
-            let error = replace(&from, &weights, &to).map(drop).unwrap_err();
+            let error = replace(&from, &weights, &to).expect_err(&record.name);
             assert!(!matches!(error.kind(), ErrorKind::Io { .. } | ErrorKind::Mismatch(_)), "{}: {error}", record.name);
             assert!(!to.exists(), "{}", record.name);
         }

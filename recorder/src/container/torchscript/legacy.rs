@@ -256,7 +256,7 @@ fn tensor(def: &TensorDef, storages: &mut Storages) -> Result<Tensor> {
         return Err(Error::damaged(format!("record {}", def.data.key), "it is missing"));
     };
     let location = if def.device.is_empty() { "cpu" } else { &def.device };
-    let storage = storages.storage(record, Some(dtype), location);
+    let storage = storages.storage_of(record, dtype, location)?;
     let counts = |counts: &[Int]| counts.iter().map(Int::index).collect::<Result<Vec<_>>>();
     let quantizer = if def.is_quantized {
         Some(Quantizer::PerTensor { scale: def.scale, zero_point: def.zero_point.get()? })

@@ -58,9 +58,12 @@ impl Template {
 
     /// Writes the archive with the tensors of a state dict in the place of its own.
     pub(super) fn save(&self, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-        self.check(state_dict)?;
+        let report = self.check(state_dict)?;
         commit(path, options.overwrite, |out| self.write(state_dict, out))?;
-        Ok(SaveReport { bytes: self.archive.size(), notes: Vec::new() })
+        let missing = report.missing.iter().map(|name| format!("there is no '{name}'; the archive's own stays"));
+        let unexpected =
+            report.unexpected.iter().map(|name| format!("'{name}' is left out; the archive has no such tensor"));
+        Ok(SaveReport { bytes: self.archive.size(), notes: missing.chain(unexpected).collect() })
     }
 
     fn slots(&self) -> Vec<&Slot> {
@@ -68,8 +71,8 @@ impl Template {
         self.slots.iter().chain(nested).collect()
     }
 
-    /// Compares names, shapes and element types.
-    fn check(&self, state_dict: &StateDict) -> Result<()> {
+    /// Compares names, shapes and element types. As in `load_state_dict`, no more than counters of batches may be missing.
+    fn check(&self, state_dict: &StateDict) -> Result<LoadReport> {
         let slots = self.slots();
         let mut report = LoadReport::default();
         for slot in &slots {
@@ -83,10 +86,11 @@ impl Template {
         }
         let known: HashSet<&str> = slots.iter().map(|slot| &*slot.name).collect();
         report.unexpected.extend(state_dict.keys().filter(|name| !known.contains(name)).map(ToOwned::to_owned));
-        report.into_result(true)?;
+        let report = report.into_result(true)?;
         let pairs = slots.iter().filter_map(|slot| Some((slot, state_dict.get(&slot.name)?)));
         pairs.into_iter().try_for_each(|(slot, new)| slot.check(new))?;
-        self.check_byte_order()
+        self.check_byte_order()?;
+        Ok(report)
     }
 
     fn check_byte_order(&self) -> Result<()> {
@@ -262,6 +266,8 @@ pub(super) fn replace(
             return Err(ErrorKind::Invalid("the template is no zip archive".to_owned()).into());
         }
         let zip = Arc::new(Archive::open(file.bytes(), &Limits::default())?);
+        // Most of it is copied without another look.
+        (0..zip.records().len()).try_for_each(|record| zip.payload(record, true).map(drop))?;
         read(&zip, &file)
     };
     let template = open().map_err(|error| error.in_file(archive))?;

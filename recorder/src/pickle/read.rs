@@ -411,6 +411,8 @@ impl<'a> Machine<'a> {
         match opcode {
             op::REDUCE => {
                 let (args, callable) = (self.pop()?, self.pop()?);
+                let bare = !matches!(args, Value::Tuple(_)) && is_scripted(&callable);
+                let args = if bare { Value::tuple([args]) } else { args };
                 let Value::Tuple(items) = &args else {
                     return Err(self.error(format!("a call's arguments are {}, not a tuple", args.describe())));
                 };
@@ -479,6 +481,11 @@ impl<'a> Machine<'a> {
             }
         }
     }
+}
+
+/// A class that TorchScript compiled: of an enumeration's member it writes the value without a tuple around it.
+fn is_scripted(callable: &Value) -> bool {
+    matches!(callable, Value::Global(class) if class.module.split('.').next() == Some("__torch__"))
 }
 
 fn object(construction: Construction, callable: Value, args: Value) -> Value {

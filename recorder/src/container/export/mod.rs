@@ -214,9 +214,12 @@ impl Reading<'_> {
             return self.file_of([&file, &file], weights);
         }
         let document = format!("{folder}{program}{document}");
-        let Some(storages) = self.export.storages.as_ref().filter(|_| self.archive.find(&document).is_some()) else {
+        // Compiled code has weights beside it, but no constants.
+        let compiled = self.archive.find(&format!("models/{program}.json")).is_none();
+        if compiled && self.archive.find(&document).is_none() {
             return Ok(Vec::new());
-        };
+        }
+        let Some(storages) = self.export.storages.as_ref() else { return Ok(Vec::new()) };
         let Config { config } = storages.json(&document)?;
         let mut tensors = Vec::with_capacity(config.len());
         for (name, payload) in &config {
@@ -235,7 +238,7 @@ impl Reading<'_> {
             } else {
                 let described = payload.describe(name)?;
                 let Some(storages) = &mut self.export.storages else { return Ok(Vec::new()) };
-                let storage = storages.storage(place, Some(described.dtype()), &*described.location);
+                let storage = storages.storage_of(place, described.dtype(), &*described.location)?;
                 let tensor = described.tensor(storage, name)?;
                 if weights {
                     self.export.weights.push((full, tensor.clone()));

@@ -144,7 +144,15 @@ pub(super) struct Legacy {
 
 pub(super) fn read(storages: &mut Storages, limits: &Limits) -> Result<Legacy> {
     let def: ModelDef = storages.json("model.json")?;
-    let tensors: Vec<Tensor> = def.tensors.iter().map(|def| tensor(def, storages)).collect::<Result<_>>()?;
+    let named = |(i, def): (usize, &TensorDef)| {
+        tensor(def, storages).map_err(|error| match error.kind() {
+            ErrorKind::InvalidTensor { reason, .. } => {
+                Error::invalid_tensor(format!("tensor {i} of model.json ({})", def.data.key), reason.clone())
+            }
+            _ => error,
+        })
+    };
+    let tensors: Vec<Tensor> = def.tensors.iter().enumerate().map(named).collect::<Result<_>>()?;
     let (attributes, globals) = if storages.archive().find("attributes.pkl").is_some() {
         // Its tensors are places in the table.
         let unpickled = storages.unpickle("attributes.pkl", |key| format!("tensors/{key}"))?;
@@ -248,7 +256,7 @@ fn tensor(def: &TensorDef, storages: &mut Storages) -> Result<Tensor> {
         return Err(Error::damaged(format!("record {}", def.data.key), "it is missing"));
     };
     let location = if def.device.is_empty() { "cpu" } else { &def.device };
-    let storage = storages.storage(record, Some(dtype), location);
+    let storage = storages.storage_of(record, dtype, location)?;
     let counts = |counts: &[Int]| counts.iter().map(Int::index).collect::<Result<Vec<_>>>();
     let quantizer = if def.is_quantized {
         Some(Quantizer::PerTensor { scale: def.scale, zero_point: def.zero_point.get()? })

@@ -154,6 +154,22 @@ impl Storages {
         storage
     }
 
+    /// The same for a record of whose length nothing is known but that it holds whole elements.
+    pub(in crate::container) fn storage_of(
+        &mut self,
+        record: usize,
+        dtype: DType,
+        location: impl Into<String>,
+    ) -> Result<Storage> {
+        if let Some(entry) = self.shared.archive.records().get(record)
+            && entry.size % (dtype.size().max(1) as u64) != 0
+        {
+            let reason = format!("it holds {} bytes, which are no whole elements of {dtype}", entry.size);
+            return Err(Error::damaged(entry.place(), reason));
+        }
+        Ok(self.storage(record, Some(dtype), location))
+    }
+
     /// The records by the identities of their storages.
     pub(in crate::container) fn records(&self) -> HashMap<usize, usize> {
         let of = |(&record, storages): (&usize, &Vec<Storage>)| {

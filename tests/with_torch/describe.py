@@ -57,7 +57,7 @@ class Describer:
         if kind is bytes:
             return ["bytes", value.hex()]
         if kind is torch.Size:
-            return ["Size", *value]
+            return ["Size", list(value)]
         if kind is torch.device:
             return ["device", str(value)]
         if kind is torch.dtype:

@@ -34,6 +34,15 @@ class Thing:
 class Slotted:
     __slots__ = ("left", "right")
 
+    # Before protocol 2 there is no other way to pickle slots.
+    def __getstate__(self):
+        return None, {name: getattr(self, name) for name in self.__slots__ if hasattr(self, name)}
+
+
+    def __setstate__(self, state):
+        for name, value in state[1].items():
+            setattr(self, name, value)
+
 
 class Numbers(list):
     """A list of a user's own."""

@@ -144,8 +144,8 @@ class Grower:
             made = self.keep(collections.deque(maxlen=r.choice([None, 4])))
             made.extend(self.values(depth))
         elif kind == 3:
-            made = self.keep(Numbers())
-            made.extend(self.values(depth))
+            # Before protocol 2 it cannot hold itself.
+            made = self.keep(Numbers(self.values(depth)))
         elif kind == 4:
             made = self.keep(Slotted())
             made.left = self.value(depth)

@@ -68,11 +68,14 @@ pub struct SaveOptions {
     /// An archive of TorchScript's or `torch.export`'s: the state dict goes into a copy of it, everything else in it stays. The
     /// format is then that of the archive. Default `None`.
     pub template: Option<PathBuf>,
+    /// How many bytes of tensors one file of the format `hf` may hold; other formats have no such files. `None`, the default,
+    /// is 5 GB ([`DEFAULT_SHARD_SIZE`](container::hf::DEFAULT_SHARD_SIZE)).
+    pub max_shard_size: Option<u64>,
 }
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        SaveOptions { overwrite: true, allow_objects: false, container: None, template: None }
+        SaveOptions { overwrite: true, allow_objects: false, container: None, template: None, max_shard_size: None }
     }
 }
 
@@ -105,6 +108,13 @@ impl SaveOptions {
         self.template = Some(archive.into());
         self
     }
+
+    /// Sets how many bytes of tensors one file of the format `hf` may hold.
+    #[must_use]
+    pub fn max_shard_size(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_shard_size = bytes.into();
+        self
+    }
 }
 
 /// What was saved.
@@ -124,6 +134,7 @@ const EXTENSIONS: &[(&str, Container)] = &[
     ("bpk", Container::Burnpack),
     ("npy", Container::Numpy),
     ("npz", Container::Numpy),
+    ("pt2", Container::Pt2),
 ];
 
 /// A checkpoint: everything that is in a file of PyTorch's, as a [`Value`], and where it came from.
@@ -385,23 +396,37 @@ impl Checkpoint {
     /// or a template, so that no program is lost by mistake.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
+        let container = self.container_for(path, options)?;
+        if options.max_shard_size.is_some() && container != Container::Hf {
+            let reason = format!("a size of shards is for the format 'hf', and '{container}' is to be written");
+            return Err(Error::from(ErrorKind::Invalid(reason)).in_file(path));
+        }
+        container::save(&self.root, container, path, options).map_err(|error: Error| error.in_file(path))
+    }
+
+    /// The format that it is saved in under this path.
+    pub(crate) fn container_for(&self, path: &Path, options: &SaveOptions) -> Result<Container> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         let asked_for = || EXTENSIONS.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
         let container = match &options.template {
             Some(template) => Some(container::of_template(template, options.container)?),
             None => options.container.or_else(|| asked_for().map(|(_, container)| *container)),
         };
-        let container = match (container, self.container) {
-            (Some(container), _) => container,
+        match (container, self.container) {
+            (Some(container), _) => Ok(container),
             (None, Some(origin)) if origin.holds_programs() => {
                 let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
                 let advice = "; to put its weights into a copy of that archive, convert with the archive as template; to \
                               write the state dict alone, ask for the format 'zip'";
                 let error: Error = ErrorKind::Unsupported { what, advice: advice.to_owned() }.into();
-                return Err(error.in_file(path));
+                Err(error.in_file(path))
             }
-            (None, _) => Container::Zip,
-        };
-        container::save(&self.root, container, path, options).map_err(|error: Error| error.in_file(path))
+            (None, _) => Ok(Container::Zip),
+        }
+    }
+
+    /// The same checkpoint with something else in it.
+    pub(crate) fn with_root(self, root: Value) -> Self {
+        Checkpoint { root, ..self }
     }
 }

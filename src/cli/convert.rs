@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::container::Container;
+use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
@@ -18,9 +19,12 @@ pub(super) struct Convert {
     input: PathBuf,
     /// The file to write
     output: PathBuf,
-    /// The container to write: zip, ...; by default what OUT's extension says
-    #[arg(long)]
+    /// The format to write: zip, legacy, safetensors, hf, dcp, burnpack, numpy; by default what OUT's extension says
+    #[arg(long, value_name = "FORMAT")]
     to: Option<String>,
+    /// Put the weights into a copy of this archive of TorchScript's or `torch.export`'s; everything else in it stays
+    #[arg(long, value_name = "ARCHIVE", conflicts_with = "to")]
+    template: Option<PathBuf>,
     /// Take only the part at this path, such as `model_state_dict`
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
@@ -42,31 +46,36 @@ pub(super) struct Convert {
     /// Write this device tag on every tensor, such as cpu or cuda:0
     #[arg(long, value_name = "L")]
     map_location: Option<String>,
+    /// How much one file of the format hf may hold: 5GB, 500MB, 1GiB or a number of bytes; 5GB by default
+    #[arg(long, value_name = "N")]
+    max_shard_size: Option<String>,
     /// Replace OUT if it exists
     #[arg(long)]
     overwrite: bool,
+    /// Write objects that plain `torch.load` refuses to open, too
+    #[arg(long)]
+    allow_objects: bool,
 }
 
 impl Convert {
     pub(super) fn run(&self) -> Answer {
-        if self.output.exists() && !self.overwrite {
+        if self.output.is_file() && !self.overwrite {
             return Err(usage(format!(
                 "{}: the file exists already; pass --overwrite to replace it",
                 self.output.display()
             )));
         }
-        let mut save = SaveOptions::default().overwrite(self.overwrite);
-        if let Some(to) = &self.to {
-            save = save.container(to.parse::<Container>()?);
-        }
+        let mut save = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
+        save.container = self.to.as_deref().map(str::parse::<Container>).transpose()?;
+        save.template.clone_from(&self.template);
+        save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
         let input = Checkpoint::open(&self.input)?;
         let mut conversion = Conversion::default();
         conversion.key.clone_from(&self.key);
         conversion.location.clone_from(&self.map_location);
         conversion.keys = self.keys()?;
         conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
-        let report =
-            conversion.apply(&input).map_err(|error| error.in_file(&self.input))?.save_with(&self.output, &save)?;
+        let report = conversion.save(&input, &self.output, &save)?;
         for note in &report.notes {
             eprintln!("note: {note}");
         }

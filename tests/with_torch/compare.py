@@ -48,6 +48,11 @@ class Comparison:
                 return
         if isinstance(a, torch.Tensor):
             self.tensors(a, b, path)
+        elif isinstance(a, torch.TypedStorage):
+            self.check(a.dtype == b.dtype, path, "another element type")
+            self.bytes(a.untyped(), b.untyped(), path)
+        elif isinstance(a, torch.UntypedStorage):
+            self.bytes(a, b, path)
         elif isinstance(a, dict):
             self.check(len(a) == len(b), path, f"{len(a)} entries became {len(b)}")
             for (key, value), (other_key, other) in zip(a.items(), b.items()):
@@ -107,7 +112,9 @@ class Comparison:
                 self.tensors(a.q_per_channel_zero_points(), b.q_per_channel_zero_points(), f"{path}.zero_points")
         self.check(a.stride() == b.stride(), path, f"strides {a.stride()} became {b.stride()}")
         self.check(a.storage_offset() == b.storage_offset(), path, "another offset")
-        left, right = a.untyped_storage(), b.untyped_storage()
+        self.bytes(a.untyped_storage(), b.untyped_storage(), path)
+
+    def bytes(self, left, right, path):
         self.check(len(left) == len(right), path, f"a storage of {len(left)} bytes became one of {len(right)}")
         if len(left):
             seen = left.data_ptr() in self.storages

@@ -27,6 +27,8 @@ use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, ErrorKind, Limits, Result, Value};
 
+pub(crate) use named::listed;
+
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -270,7 +270,7 @@ pub(super) fn is_fortran(tensor: &Tensor) -> bool {
 }
 
 /// `'a', 'b' and 3 more`.
-pub(super) fn listed(names: &[&str]) -> String {
+pub(crate) fn listed(names: &[&str]) -> String {
     let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
     match names.len().saturating_sub(LISTED) {
         0 => shown.join(", "),

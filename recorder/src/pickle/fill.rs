@@ -6,35 +6,24 @@ use crate::Value;
 
 const BATCH: usize = 1000;
 
-/// The items of a list, a set or an object like them.
+/// The items of a list or of an object like one.
 pub(super) struct Appends {
     items: std::vec::IntoIter<Value>,
     /// How many items are written.
     pub(super) done: usize,
     /// How many of them belong to the batch that is open, if one is.
     open: Option<usize>,
-    /// The opcodes for one item and for a batch.
-    one: Option<u8>,
-    many: u8,
     /// Whether the last item of many goes without a batch, as CPython does for all but lists.
     last_alone: bool,
 }
 
 impl Appends {
-    fn new(items: Vec<Value>, one: Option<u8>, many: u8, last_alone: bool) -> Self {
-        Appends { items: items.into_iter(), done: 0, open: None, one, many, last_alone }
-    }
-
     pub(super) fn to_list(items: Vec<Value>) -> Self {
-        Appends::new(items, Some(op::APPEND), op::APPENDS, false)
+        Appends { items: items.into_iter(), done: 0, open: None, last_alone: false }
     }
 
     pub(super) fn to_object(items: Vec<Value>) -> Self {
-        Appends::new(items, Some(op::APPEND), op::APPENDS, true)
-    }
-
-    pub(super) fn to_set(items: Vec<Value>) -> Self {
-        Appends::new(items, None, op::ADDITEMS, false)
+        Appends { last_alone: true, ..Appends::to_list(items) }
     }
 
     /// The next item to write, after the opcodes that come before it; `None` at the end.
@@ -43,17 +32,17 @@ impl Appends {
         match self.open {
             Some(0) => {
                 // A single item is written: it has no mark.
-                output.op(self.one.unwrap_or(self.many));
+                output.op(op::APPEND);
                 self.open = None;
             }
             Some(count) if count == BATCH || left == 0 => {
-                output.op(self.many);
+                output.op(op::APPENDS);
                 self.open = None;
             }
             _ => {}
         }
         let item = self.items.next()?;
-        let alone = left == 1 && self.one.is_some() && (self.done == 0 || self.last_alone);
+        let alone = left == 1 && (self.done == 0 || self.last_alone);
         self.open = match self.open {
             None if alone => Some(0),
             None => {

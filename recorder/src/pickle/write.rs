@@ -2,8 +2,8 @@
 //!
 //! It does not recurse: what is still to be written lies on a stack of steps, from which the path of the value at hand is
 //! read for errors. What makes a value (the items of a tuple, the arguments of a call) must be written before the value can
-//! be named; what fills it (the items of a list) comes after. Where a value is among its own makings, the fillings within
-//! are put off until it is made.
+//! be named; what fills it (the items of a list) comes after. A value that is among its own makings (by way of a list, which
+//! has its name by then) is made where it is met, and once more around that, which is thrown away: CPython's way, too.
 
 mod tensor;
 
@@ -47,34 +47,14 @@ pub struct Pickled {
 /// [`ErrorKind::Refused`] for what plain `torch.load` refuses, [`ErrorKind::InvalidTensor`] for a tensor that the format
 /// cannot hold, [`ErrorKind::Invalid`] for what no Python program could have made, each with the path of the value.
 pub fn write(root: &Value, options: &PickleOptions) -> Result<Pickled> {
-    let outcome = match Writer::new(*options, false).run(root) {
-        Err(Stop::Cycle(_)) if options.allow_objects => Writer::new(*options, true).run(root),
-        outcome => outcome,
-    };
-    outcome.map_err(|stop| match stop {
-        Stop::Error(error) => error,
-        Stop::Cycle(key) if options.allow_objects => {
-            ErrorKind::Invalid(format!("{key} is made of itself, which nothing in Python can be")).into()
-        }
-        Stop::Cycle(key) => refused(key, "part of what it is made of"),
-    })
+    Writer::new(*options).run(root)
 }
 
-/// Why the writer stopped.
-enum Stop {
-    Error(Error),
-    /// A value is among its own makings.
-    Cycle(String),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Stop::Error(error)
-    }
-}
+/// How often a value may be met among its own makings: each time all that it is made of is written once more.
+const MOST_CYCLES: usize = 1000;
 
 fn refused(key: String, what: impl Into<String>) -> Error {
-    let advice = "take it out, or set `allow_objects` to write it all the same".to_owned();
+    let advice = "take it out, or set `allow_objects` (--allow-objects) to write it all the same".to_owned();
     ErrorKind::Refused { key, what: what.into(), advice }.into()
 }
 
@@ -82,7 +62,8 @@ fn refused(key: String, what: impl Into<String>) -> Error {
 pub(super) enum Step {
     Value(Value),
     Op(u8),
-    Get(u32),
+    /// A tuple's end.
+    Tuple(Value, usize),
     /// A nameless tuple's end.
     FinishTuple(usize),
     /// A nameless object's place in the memo.
@@ -94,7 +75,7 @@ pub(super) enum Step {
     SetItems(SetItems),
     /// The value is made, and on top of the stack.
     Made(Value),
-    /// The contents of the container on top of the stack, unless they must wait.
+    /// The contents of the container on top of the stack.
     Fill(Value),
 }
 
@@ -104,29 +85,27 @@ struct Writer {
     steps: Vec<Step>,
     /// The memo: its numbers by identity. The values are held, so that no identity is given twice.
     memo: ById<(u32, Value)>,
-    /// What is being made.
-    making: ById<()>,
-    /// Whether fillings wait while something is being made.
-    patient: bool,
-    waiting: Vec<Value>,
+    /// What is being made, with the length of the memo when that was begun.
+    making: ById<usize>,
+    /// How often something was met among its own makings.
+    cycles: usize,
     notes: Vec<String>,
 }
 
 impl Writer {
-    fn new(options: PickleOptions, patient: bool) -> Self {
+    fn new(options: PickleOptions) -> Self {
         Writer {
             options,
             output: Output::default(),
             steps: Vec::new(),
             memo: ById::default(),
             making: ById::default(),
-            patient,
-            waiting: Vec::new(),
+            cycles: 0,
             notes: Vec::new(),
         }
     }
 
-    fn run(mut self, root: &Value) -> Result<Pickled, Stop> {
+    fn run(mut self, root: &Value) -> Result<Pickled> {
         self.output.bytes.extend([op::PROTO, 2]);
         self.steps.push(Step::Value(root.clone()));
         while let Some(step) = self.steps.pop() {
@@ -142,11 +121,11 @@ impl Writer {
         self.steps.extend(steps.into_iter().rev());
     }
 
-    fn step(&mut self, step: Step) -> Result<(), Stop> {
+    fn step(&mut self, step: Step) -> Result<()> {
         match step {
             Step::Value(value) => self.value(value)?,
             Step::Op(opcode) => self.output.op(opcode),
-            Step::Get(index) => self.output.get(index),
+            Step::Tuple(value, length) => self.finish_tuple(value, length),
             Step::FinishTuple(length) => self.output.finish_tuple(length),
             Step::Put => {
                 self.output.put();
@@ -178,13 +157,7 @@ impl Writer {
                 }
             }
             Step::Made(value) => self.made(value),
-            Step::Fill(value) => {
-                if self.patient && !self.making.is_empty() {
-                    self.waiting.push(value);
-                } else {
-                    self.fill(&value);
-                }
-            }
+            Step::Fill(value) => self.fill(&value),
         }
         Ok(())
     }
@@ -194,21 +167,20 @@ impl Writer {
         path::of(&self.steps)
     }
 
-    fn refuse(&self, what: impl Into<String>) -> Stop {
-        refused(self.path(), what).into()
+    fn refuse(&self, what: impl Into<String>) -> Error {
+        refused(self.path(), what)
     }
 
     /// An error where only objects allowed can be written.
-    fn needs_permission(&self, what: impl FnOnce() -> String) -> Result<(), Stop> {
+    fn needs_permission(&self, what: impl FnOnce() -> String) -> Result<()> {
         if self.options.allow_objects { Ok(()) } else { Err(self.refuse(what())) }
     }
 
-    fn hashable(&self, key: &Value) -> Result<(), Stop> {
+    fn hashable(&self, key: &Value) -> Result<()> {
         match key {
             Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
                 let what = key.describe();
-                Err(Error::from(ErrorKind::Invalid(format!("{}: {what} cannot be a key in Python", self.path())))
-                    .into())
+                Err(ErrorKind::Invalid(format!("{}: {what} cannot be a key in Python", self.path())).into())
             }
             _ => Ok(()),
         }
@@ -220,14 +192,14 @@ impl Writer {
         }
     }
 
-    fn value(&mut self, value: Value) -> Result<(), Stop> {
+    fn value(&mut self, value: Value) -> Result<()> {
         if let Some(id) = identity(&value) {
             if let Some(&(index, _)) = self.memo.get(&id) {
                 self.output.get(index);
                 return Ok(());
             }
-            if self.making.contains_key(&id) {
-                return Err(Stop::Cycle(self.path()));
+            if let Some(&begun) = self.making.get(&id) {
+                self.cycle(begun)?;
             }
         }
         if self.scalar(&value)? {
@@ -253,13 +225,9 @@ impl Writer {
                     self.empty(value);
                 }
             }
-            Value::Set(items) if !self.patient => {
+            Value::Set(items) => {
                 let items = items.read().clone();
                 self.set(value, items, "set")?;
-            }
-            Value::Set(_) => {
-                self.output.op(op::EMPTY_SET);
-                self.empty(value);
             }
             Value::FrozenSet(items) => {
                 self.needs_permission(|| value.describe())?;
@@ -276,7 +244,7 @@ impl Writer {
             }
             other => {
                 let what = format!("{}: {} cannot be pickled", self.path(), other.describe());
-                return Err(Error::from(ErrorKind::Invalid(what)).into());
+                return Err(ErrorKind::Invalid(what).into());
             }
         }
         Ok(())
@@ -290,7 +258,7 @@ impl Writer {
     }
 
     /// What holds no other values. False where it does.
-    fn scalar(&mut self, value: &Value) -> Result<bool, Stop> {
+    fn scalar(&mut self, value: &Value) -> Result<bool> {
         let output = &mut self.output;
         match value {
             Value::None => output.op(op::NONE),
@@ -366,9 +334,7 @@ impl Writer {
                     self.needs_permission(|| value.describe())?;
                 }
                 if global.module.contains('\n') || global.name.contains('\n') {
-                    return Err(
-                        Error::from(ErrorKind::Invalid(format!("{}: a name has a line break", self.path()))).into()
-                    );
+                    return Err(ErrorKind::Invalid(format!("{}: a name has a line break", self.path())).into());
                 }
                 self.output.named(global);
             }
@@ -378,14 +344,14 @@ impl Writer {
     }
 
     /// The longest text there is an opcode for that plain `torch.load` takes.
-    fn writable_text(&self, length: usize) -> Result<(), Stop> {
+    fn writable_text(&self, length: usize) -> Result<()> {
         if u32::try_from(length).is_err() {
             self.needs_permission(|| "a text of more than 4 GiB".to_owned())?;
         }
         Ok(())
     }
 
-    fn tuple(&mut self, value: &Value, items: &[Value]) -> Result<(), Stop> {
+    fn tuple(&mut self, value: &Value, items: &[Value]) -> Result<()> {
         let length = items.len();
         self.output.open_tuple(length);
         if items.iter().all(is_scalar) {
@@ -398,9 +364,7 @@ impl Writer {
             return Ok(());
         }
         self.begin(value);
-        self.steps.push(Step::Made(value.clone()));
-        // `Made` puts the tuple into the memo.
-        self.steps.push(Step::Op(output::tuple_opcode(length)));
+        self.steps.push(Step::Tuple(value.clone(), length));
         self.steps.push({
             // The step owns its items: the value may change hands before they are written.
             #[allow(clippy::unnecessary_to_owned)]
@@ -411,7 +375,7 @@ impl Writer {
     }
 
     /// `set([...])` or `frozenset([...])`.
-    fn set(&mut self, value: Value, items: Vec<Value>, class: &str) -> Result<(), Stop> {
+    fn set(&mut self, value: Value, items: Vec<Value>, class: &str) -> Result<()> {
         for item in &items {
             self.hashable(item)?;
         }
@@ -426,23 +390,53 @@ impl Writer {
 
     fn begin(&mut self, value: &Value) {
         if let Some(id) = identity(value) {
-            self.making.insert(id, ());
+            self.making.insert(id, self.memo.len());
         }
     }
 
-    /// Puts what is made into the memo. If nothing else is being made, the fillings that waited follow.
-    fn made(&mut self, value: Value) {
-        let index = self.output.put();
-        if let Some(id) = identity(&value) {
-            self.making.remove(&id);
-        }
-        self.remember(index, value);
-        if self.making.is_empty() {
-            for value in std::mem::take(&mut self.waiting).into_iter().rev() {
-                if let Some(&(index, _)) = identity(&value).and_then(|id| self.memo.get(&id)) {
-                    self.plan([Step::Get(index), Step::Fill(value), Step::Op(op::POP)]);
-                }
+    /// A value is met among its own makings, `begun` when the memo had that length.
+    fn cycle(&mut self, begun: usize) -> Result<()> {
+        self.needs_permission(|| "part of what it is made of".to_owned())?;
+        self.cycles += 1;
+        let reason = match begun {
+            // Nothing on the way has a name by which it could be told that it is there already.
+            begun if begun == self.memo.len() => "is made of itself, which nothing in Python can be",
+            _ if self.cycles > MOST_CYCLES => "holds itself in more ways than can be written",
+            _ => return Ok(()),
+        };
+        Err(ErrorKind::Invalid(format!("{} {reason}", self.path())).into())
+    }
+
+    /// The number of what was made inside its own makings.
+    fn made_inside(&mut self, value: &Value) -> Option<u32> {
+        let id = identity(value)?;
+        self.making.remove(&id);
+        self.memo.get(&id).map(|&(index, _)| index)
+    }
+
+    fn finish_tuple(&mut self, value: Value, length: usize) {
+        if let Some(index) = self.made_inside(&value) {
+            match length {
+                0..=3 => (0..length).for_each(|_| self.output.op(op::POP)),
+                _ => self.output.op(op::POP_MARK),
             }
+            return self.output.get(index);
+        }
+        self.output.op(output::tuple_opcode(length));
+        let index = self.output.put();
+        self.remember(index, value);
+    }
+
+    /// Puts what is made into the memo, and fills it if it is an object.
+    fn made(&mut self, value: Value) {
+        if let Some(index) = self.made_inside(&value) {
+            self.output.op(op::POP);
+            return self.output.get(index);
+        }
+        let index = self.output.put();
+        self.remember(index, value.clone());
+        if let Value::Object(_) = value {
+            self.steps.push(Step::Fill(value));
         }
     }
 
@@ -450,7 +444,6 @@ impl Writer {
     fn fill(&mut self, value: &Value) {
         match value {
             Value::List(items) => self.steps.push(Step::Appends(Appends::to_list(items.read().clone()))),
-            Value::Set(items) => self.steps.push(Step::Appends(Appends::to_set(items.read().clone()))),
             Value::Dict(dict) => {
                 let entries = match dict.kind() {
                     DictKind::Dict => SetItems::of_dict(dict.entries()),
@@ -469,7 +462,7 @@ impl Writer {
         }
     }
 
-    fn object(&mut self, value: Value, data: ObjectData) -> Result<(), Stop> {
+    fn object(&mut self, value: Value, data: ObjectData) -> Result<()> {
         if !self.options.allow_objects {
             if let Some((number, class)) = numpy::scalar(&data) {
                 self.notes.push(format!(
@@ -488,10 +481,10 @@ impl Writer {
             && matches!(&data.args, Value::Tuple(id) if id.first().and_then(Value::as_str) == Some("storage"))
         {
             let what = format!("{}: a storage whose data were not read cannot be written", self.path());
-            return Err(Error::from(ErrorKind::Invalid(what)).into());
+            return Err(ErrorKind::Invalid(what).into());
         }
         self.begin(&value);
-        let made = [Step::Made(value.clone()), Step::Fill(value)];
+        let made = [Step::Made(value)];
         let ObjectData { construction, callable, args, kwargs, .. } = data;
         let making = match (construction, kwargs) {
             (Construction::Call, _) => vec![Step::Value(callable), Step::Value(args), Step::Op(op::REDUCE)],

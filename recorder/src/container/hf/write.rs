@@ -93,12 +93,13 @@ impl ShardFormat {
     }
 }
 
-/// Writes a state dict as a folder of safetensors files of at most 5 GB: [`write_shards`] with the default options.
+/// Writes a state dict as a folder of safetensors files of at most [`SaveOptions::max_shard_size`]: [`write_shards`].
 ///
 /// # Errors
 /// As [`write_shards`].
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    write_shards(root, path, options, &ShardOptions::default())
+    let max_shard_size = options.max_shard_size.unwrap_or(DEFAULT_SHARD_SIZE);
+    write_shards(root, path, options, &ShardOptions::default().max_shard_size(max_shard_size))
 }
 
 /// Writes a state dict as a folder. Files of an older model under the same names are replaced, others in the folder stay.

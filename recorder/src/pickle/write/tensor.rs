@@ -1,14 +1,14 @@
 //! Tensors and storages, as the calls and persistent ids that make them.
 
-use super::{Step, Stop, Writer};
+use super::{Step, Writer};
 use crate::pickle::opcodes as op;
 use crate::pickle::persistent::Dialect;
 use crate::pickle::reduce::{self, Arg, Call};
 use crate::tensor::{TensorClass, TensorData};
-use crate::{DType, Error, ErrorKind, Storage, Tensor, Value};
+use crate::{DType, Error, ErrorKind, Result, Storage, Tensor, Value};
 
 impl Writer {
-    pub(super) fn tensor(&mut self, value: Value, tensor: &Tensor) -> Result<(), Stop> {
+    pub(super) fn tensor(&mut self, value: Value, tensor: &Tensor) -> Result<()> {
         let parts = tensor.parts();
         if parts.requires_grad
             && matches!(parts.data, TensorData::Sparse { .. } | TensorData::Nested { .. })
@@ -40,7 +40,7 @@ impl Writer {
         self.plan([Step::Args(call.args.into_iter()), Step::FinishTuple(length), Step::Op(op::REDUCE)]);
     }
 
-    pub(super) fn arg(&mut self, arg: Arg) -> Result<(), Stop> {
+    pub(super) fn arg(&mut self, arg: Arg) -> Result<()> {
         match arg {
             Arg::Value(value) => self.value(value)?,
             Arg::Storage(storage, class) => self.storage_as(&storage, class)?,
@@ -69,7 +69,7 @@ impl Writer {
     }
 
     /// A storage by itself, as its own class.
-    pub(super) fn storage(&mut self, storage: &Storage) -> Result<(), Stop> {
+    pub(super) fn storage(&mut self, storage: &Storage) -> Result<()> {
         let class = match storage.dtype() {
             Some(dtype) => reduce::shared_class(storage, dtype, &self.output)
                 .map(Some)
@@ -79,12 +79,12 @@ impl Writer {
         self.storage_as(storage, class)
     }
 
-    fn storage_as(&mut self, storage: &Storage, class: Option<DType>) -> Result<(), Stop> {
+    fn storage_as(&mut self, storage: &Storage, class: Option<DType>) -> Result<()> {
         match self.options.dialect {
             Dialect::Plain => {
                 let what = format!("{}: a tensor's data in a pickle by itself", self.path());
                 let advice = "; save it in the format zip".to_owned();
-                return Err(Error::from(ErrorKind::Unsupported { what, advice }).into());
+                return Err(ErrorKind::Unsupported { what, advice }.into());
             }
             _ if class.is_none() => self.needs_zip("a storage without an element type")?,
             _ => {}
@@ -94,12 +94,12 @@ impl Writer {
     }
 
     /// An error where the zip format, or permission to write objects, is needed for data of a type that has no storage class.
-    fn needs_zip(&self, what: &str) -> Result<(), Stop> {
+    fn needs_zip(&self, what: &str) -> Result<()> {
         if self.options.dialect != Dialect::Legacy || self.options.allow_objects {
             return Ok(());
         }
         let what = format!("{}: {what} in the format before PyTorch 1.6", self.path());
         let advice = "; PyTorch cannot load it from there. Save it in the format zip".to_owned();
-        Err(Error::from(ErrorKind::Unsupported { what, advice }).into())
+        Err(ErrorKind::Unsupported { what, advice }.into())
     }
 }

@@ -103,6 +103,20 @@ pub(crate) fn spell(value: &Value, elements: bool) -> String {
     }
 }
 
+/// `filled(shape, number)` of the section `models`, as a flat list: numbers from -1 to 1 that anybody can repeat.
+pub(crate) fn filled(count: usize, number: u32) -> Vec<f32> {
+    let element = |i: usize| {
+        let mut x = u32::try_from(i).unwrap().wrapping_add(number.wrapping_mul(0x9E37_79B1));
+        x ^= x >> 16;
+        x = x.wrapping_mul(0x85EB_CA6B);
+        x ^= x >> 13;
+        x = x.wrapping_mul(0xC2B2_AE35);
+        x ^= x >> 16;
+        (x >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(element).collect()
+}
+
 /// How many representable numbers lie between two.
 pub(crate) fn ulps(a: f32, b: f32) -> u32 {
     let ordered = |x: f32| {

@@ -111,6 +111,19 @@ fn averages_and_their_state_dicts_are_pytorch_s() {
 }
 
 #[test]
+fn a_mean_by_lerp_is_the_mean() {
+    let models = part(&open("amp_ema/averages.pt"), "model");
+    let mut model = network();
+    let mut averages = [Averaging::Swa, Averaging::SwaMultiAvgFn].map(|how| AveragedModel::new(&model, how).unwrap());
+    for place in 0..7 {
+        model.load_state_dict(&moment(&models, place)).unwrap();
+        averages.iter_mut().for_each(|average| average.update_parameters(&model).unwrap());
+    }
+    let [mean, lerp] = averages;
+    assert_same(&lerp.state_dict(), &StateDict::from_value(&mean.state_dict()).unwrap(), 4, "lerp");
+}
+
+#[test]
 fn update_bn_gives_the_statistics_that_pytorch_gives() {
     let saved = open("amp_ema/averaged.pt");
     let loader = part(&saved, "loader").as_tensor().unwrap().to_vec::<f32>().unwrap();

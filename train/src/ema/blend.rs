@@ -12,9 +12,11 @@ use crate::optim::Number;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub enum Averaging {
-    /// `get_swa_multi_avg_fn()`, PyTorch's default: the mean of all values.
+    /// `get_swa_avg_fn()`, PyTorch's default on the CPU: the mean of all values, `average + (value - average) / (n + 1)`.
     #[default]
     Swa,
+    /// `get_swa_multi_avg_fn()`, PyTorch's default on a GPU: the same by `lerp`, which may differ in the last digit.
+    SwaMultiAvgFn,
     /// `get_ema_multi_avg_fn(decay)`: `lerp(average, value, 1 - decay)`. Also that of timm's `ModelEmaV3`.
     Ema {
         /// How much of the average stays, from 0 to 1.
@@ -35,6 +37,7 @@ impl fmt::Debug for Averaging {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Averaging::Swa => f.write_str("Swa"),
+            Averaging::SwaMultiAvgFn => f.write_str("SwaMultiAvgFn"),
             Averaging::Ema { decay } => f.debug_struct("Ema").field("decay", decay).finish(),
             Averaging::EmaAvgFn { decay } => f.debug_struct("EmaAvgFn").field("decay", decay).finish(),
             Averaging::AvgFn(_) => f.write_str("AvgFn(a function)"),
@@ -73,9 +76,13 @@ impl Averaging {
     fn floats<T: Float>(&self, mut average: Vec<T>, value: Vec<T>, n_averaged: i64) -> Vec<T> {
         let each = average.iter_mut().zip(value);
         match self {
-            // PyTorch divides tensors there, in single precision.
             Averaging::Swa => {
-                let weight = f64::from(1.0 / single(n_averaged + 1));
+                let count = double(n_averaged) + 1.0;
+                each.for_each(|(average, value)| *average = average.add(value.add(*average, -1.0).div(count), 1.0));
+            }
+            // PyTorch divides tensors there, in single precision.
+            Averaging::SwaMultiAvgFn => {
+                let weight = f64::from(1.0 / (single(n_averaged) + 1.0));
                 each.for_each(|(average, value)| *average = average.lerp(value, weight));
             }
             Averaging::Ema { decay } => {
@@ -101,7 +108,10 @@ impl Averaging {
         for (average, value) in average.iter_mut().zip(value) {
             let decayed = |decay: f64| single(*average) * decay as f32 + single(value) * (1.0 - decay) as f32;
             *average = match self {
-                Averaging::Swa => *average + value.saturating_sub(*average) / (n_averaged + 1),
+                Averaging::Swa | Averaging::SwaMultiAvgFn => {
+                    let difference = single(value.saturating_sub(*average));
+                    (single(*average) + difference / (single(n_averaged) + 1.0)) as i64
+                }
                 Averaging::Ema { decay } | Averaging::EmaAvgFn { decay } => decayed(*decay) as i64,
                 Averaging::AvgFn(function) => function(double(*average), double(value), n_averaged) as i64,
             };

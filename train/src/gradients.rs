@@ -1,6 +1,7 @@
 //! Gradients as Burn's backward pass leaves them, by parameter: summed over several passes, and rewritten before a step.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
@@ -54,6 +55,29 @@ impl ModuleVisitor for Adder<'_> {
             };
             tensor.grad_replace(&mut self.sum, grad);
         }
+    }
+}
+
+/// The gradients of the passes since the last step.
+#[derive(Default)]
+pub(crate) struct Pending(Option<Gradients>);
+
+impl Pending {
+    pub(crate) fn add<M: Module>(&mut self, model: &M, grads: Gradients) {
+        self.0 = Some(match self.0.take() {
+            Some(sum) => accumulate(model, sum, grads),
+            None => grads,
+        });
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Gradients> {
+        self.0.take()
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Pending(gradients)" } else { "Pending(none)" })
     }
 }
 

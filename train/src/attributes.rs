@@ -77,11 +77,6 @@ impl Attributes {
         self.entries.shift_remove(name)
     }
 
-    /// Replaces the values of names that are there, and appends the others (Python's `update`).
-    pub(crate) fn update(&mut self, other: Attributes) {
-        self.entries.extend(other.entries);
-    }
-
     /// The number of this name: a `bool`, `int`, `float` or a tensor of one element.
     ///
     /// # Errors
@@ -126,6 +121,22 @@ impl Attributes {
     /// When it is missing or no list of numbers.
     pub fn floats(&self, name: &str) -> Result<Vec<f64>> {
         self.typed(name, "a list of numbers", |value| value.items()?.iter().map(number).collect())
+    }
+
+    /// The integers of this name.
+    ///
+    /// # Errors
+    /// When it is missing or no list of integers.
+    pub fn ints(&self, name: &str) -> Result<Vec<i64>> {
+        self.typed(name, "a list of ints", |value| value.items()?.iter().map(Value::as_i64).collect())
+    }
+
+    /// The text of this name.
+    ///
+    /// # Errors
+    /// When it is missing or no `str`.
+    pub fn text(&self, name: &str) -> Result<String> {
+        self.typed(name, "a str", |value| value.as_str().map(str::to_owned))
     }
 
     fn typed<T>(&self, name: &str, expected: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {

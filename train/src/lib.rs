@@ -8,8 +8,12 @@
 //! |---|---|---|
 //! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
 
+pub mod amp;
 pub mod attributes;
+pub mod clip;
 pub mod data;
+pub mod ema;
+pub mod gradients;
 pub mod log;
 pub mod loss;
 pub mod lr_scheduler;

@@ -11,9 +11,13 @@ use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::run::RunState;
 use rekindle_recorder::{ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
 
+use crate::amp::GradScaler;
 use crate::attributes::invalid;
+use crate::clip::{ClipGradNorm, clip_grad_norm_};
 use crate::data::{Batch, DataLoader};
-use crate::lr_scheduler::{LRScheduler, SchedulerKind};
+use crate::ema::AveragedModel;
+use crate::gradients::Pending;
+use crate::lr_scheduler::{LRScheduler, Schedule, SchedulerKind};
 use crate::optim::{Hyperparameters, Optimizer, OptimizerKind, Select};
 
 /// How often the scheduler is stepped.
@@ -25,6 +29,8 @@ pub enum SchedulePer {
     Step,
     /// After the last step of every epoch.
     Epoch,
+    /// When the run is told a metric: [`Run::step_scheduler`].
+    Metric,
 }
 
 /// What [`Run::resume_with`] has to be told where a checkpoint leaves it open.
@@ -35,6 +41,9 @@ pub struct ResumeOptions {
     pub optimizer: Option<OptimizerKind>,
     /// Which scheduler it was. Default: told by the keys of its state.
     pub scheduler: Option<SchedulerKind>,
+    /// The schedule that the scheduler was made with, where it has functions that no file holds, such as those of
+    /// [`transformers`](crate::lr_scheduler::transformers).
+    pub schedule: Option<Schedule>,
     /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order. Default: told by their names or
     /// shapes.
     pub groups: Vec<Select>,
@@ -80,6 +89,11 @@ pub struct Run<M: Module> {
     optimizer: Optimizer,
     scheduler: Option<LRScheduler>,
     schedule_per: SchedulePer,
+    scaler: Option<GradScaler>,
+    clip: Option<ClipGradNorm>,
+    average: Option<AveragedModel>,
+    /// Those of the passes since the last step.
+    grads: Pending,
     loader: Option<DataLoader>,
     generator: Generator,
     /// Epochs that were finished.
@@ -103,6 +117,10 @@ impl<M: Module> Run<M> {
             optimizer,
             scheduler: None,
             schedule_per: SchedulePer::default(),
+            scaler: None,
+            clip: None,
+            average: None,
+            grads: Pending::default(),
             loader: None,
             generator: Generator::default(),
             epoch: 0,
@@ -116,7 +134,7 @@ impl<M: Module> Run<M> {
     }
 
     /// A run that goes on from a checkpoint, PyTorch's or one of [`save`](Self::save): its weights are loaded into the model,
-    /// its optimizer, scheduler and generator are made as they were.
+    /// its optimizer, scheduler, scaler and generator are made as they were.
     ///
     /// # Errors
     /// When the checkpoint is not one of a training run, the model does not fit it, or it leaves open which optimizer it was
@@ -148,7 +166,10 @@ impl<M: Module> Run<M> {
 
         let mut scheduler = None;
         if let Some(saved) = only(&state.schedulers, "scheduler")? {
-            let made = LRScheduler::from_state_dict(saved, &optimizer)?;
+            let made = match options.schedule {
+                Some(schedule) => LRScheduler::resume(schedule, saved, &optimizer)?,
+                None => LRScheduler::from_state_dict(saved, &optimizer)?,
+            };
             if let Some(expected) = options.scheduler
                 && expected != made.kind()
             {
@@ -171,6 +192,10 @@ impl<M: Module> Run<M> {
             optimizer,
             scheduler,
             schedule_per: SchedulePer::default(),
+            scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
+            clip: None,
+            average: None,
+            grads: Pending::default(),
             loader: None,
             generator,
             epoch: state.epoch.unwrap_or(0),
@@ -193,6 +218,24 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn schedule_per(self, schedule_per: SchedulePer) -> Self {
         Run { schedule_per, ..self }
+    }
+
+    /// With a scaler of gradients, for half precision: losses are scaled, and steps with gradients that overflowed skipped.
+    #[must_use]
+    pub fn with_scaler(self, scaler: GradScaler) -> Self {
+        Run { scaler: Some(scaler), ..self }
+    }
+
+    /// With gradients clipped by their norm before each step: `clip_grad_norm_(model.parameters(), ...)`.
+    #[must_use]
+    pub fn with_clip(self, clip: ClipGradNorm) -> Self {
+        Run { clip: Some(clip), ..self }
+    }
+
+    /// With an average of the weights, which takes them in after each step.
+    #[must_use]
+    pub fn with_average(self, average: AveragedModel) -> Self {
+        Run { average: Some(average), ..self }
     }
 
     /// With a loader, which [`next_batch`](Self::next_batch) takes batches from.
@@ -248,6 +291,18 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn scheduler(&self) -> Option<&LRScheduler> {
         self.scheduler.as_ref()
+    }
+
+    /// The scaler of gradients, if there is one.
+    #[must_use]
+    pub fn scaler(&self) -> Option<&GradScaler> {
+        self.scaler.as_ref()
+    }
+
+    /// The average of the weights, if there is one.
+    #[must_use]
+    pub fn average(&self) -> Option<&AveragedModel> {
+        self.average.as_ref()
     }
 
     /// The loader, if there is one.
@@ -328,18 +383,51 @@ impl<M: Module> Run<M> {
         }
     }
 
-    /// `loss.backward()`, `optimizer.step()`, and `scheduler.step()` where it is due: after every step, or after the step on
-    /// the last batch of an epoch.
+    /// `loss.backward()` without a step: the gradients are kept, and summed with those of the passes before and of the next
+    /// [`step`](Self::step). For the mean over several batches divide each loss by their number.
     ///
     /// # Errors
-    /// When the optimizer's state does not fit the model (which is lost then), or the scheduler cannot go on.
-    pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
-        let grads = loss.backward();
-        self.loss = Some(loss.inner());
-        let Some(model) = self.model.take() else {
-            return Err(invalid("the model was lost in a step that failed"));
+    /// When the model was lost in a step that failed.
+    pub fn backward(&mut self, loss: Tensor<1>) -> Result<()> {
+        let Some(model) = &self.model else { return Err(lost()) };
+        let scaled = match &mut self.scaler {
+            Some(scaler) => scaler.scale(loss.clone()),
+            None => loss.clone(),
         };
-        self.model = Some(self.optimizer.step(model, grads)?);
+        let grads = scaled.backward();
+        self.loss = Some(loss.inner());
+        self.grads.add(model, grads);
+        Ok(())
+    }
+
+    /// `loss.backward()`, `optimizer.step()`, and `scheduler.step()` where it is due: after every step, or after the step on
+    /// the last batch of an epoch. Gradients are scaled and clipped, and the average updated, where the run has it so.
+    ///
+    /// # Errors
+    /// When the optimizer's state does not fit the model (which is lost then), the scheduler cannot go on, or gradients
+    /// cannot be clipped.
+    pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
+        self.backward(loss)?;
+        let (Some(model), Some(mut grads)) = (&self.model, self.grads.take()) else { return Err(lost()) };
+        if let Some(clip) = self.clip {
+            if let Some(scaler) = &mut self.scaler {
+                scaler.unscale_(&self.optimizer, model, &mut grads)?;
+            }
+            clip_grad_norm_(model, self.optimizer.parameters(), &mut grads, clip)?;
+        }
+        let Some(model) = self.model.take() else { return Err(lost()) };
+        let model = match &mut self.scaler {
+            Some(scaler) => {
+                let (model, _) = scaler.step(&mut self.optimizer, model, grads)?;
+                scaler.update()?;
+                model
+            }
+            None => self.optimizer.step(model, grads)?,
+        };
+        let model = self.model.insert(model);
+        if let Some(average) = &mut self.average {
+            average.update_parameters(model)?;
+        }
         self.step = Some(self.steps() + 1);
         if self.schedule_per == SchedulePer::Step {
             self.schedule()?;
@@ -351,6 +439,19 @@ impl<M: Module> Run<M> {
             self.finish_epoch()?;
         }
         Ok(())
+    }
+
+    /// `scheduler.step(metric)`: for schedulers that go by a metric, such as the loss on held-back samples.
+    ///
+    /// # Errors
+    /// When there is no scheduler, or it goes by no metric.
+    pub fn step_scheduler(&mut self, metric: f64) -> Result<()> {
+        match &mut self.scheduler {
+            Some(scheduler) => scheduler.step_with_metric(metric, &mut self.optimizer),
+            None => {
+                Err(invalid("the run has no scheduler that a metric could be told; give it one with `with_scheduler`"))
+            }
+        }
     }
 
     fn schedule(&mut self) -> Result<()> {
@@ -376,6 +477,8 @@ impl<M: Module> Run<M> {
         state.model = model.state_dict()?;
         state.optimizers = vec![self.optimizer.state_dict(model)?];
         state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
+        state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
+        state.ema = self.average.as_ref().map(AveragedModel::state_dict);
         state.rng = Some(TorchTensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
         state.loss = self.loss()?.map(Value::from);
@@ -400,6 +503,10 @@ impl<M: Module> Run<M> {
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         self.checkpoint()?.save_with(path, options)
     }
+}
+
+fn lost() -> rekindle_recorder::Error {
+    invalid("the model was lost in a step that failed")
 }
 
 /// The one state dict of its kind, where there is any.

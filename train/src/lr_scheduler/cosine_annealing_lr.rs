@@ -5,8 +5,12 @@ use std::f64::consts::PI;
 
 use rekindle_recorder::Result;
 
-use super::scheduler::{Now, Rule, Schedule, SchedulerKind};
+use super::kind::SchedulerKind;
+use super::rule::{Formula, Now, divide, real};
+use super::schedule::{Options, Schedule, attributes};
+use super::scheduler::LRScheduler;
 use crate::attributes::{Attributes, invalid};
+use crate::optim::ParamGroup;
 
 /// `CosineAnnealingLR(optimizer, T_max, eta_min)`: down to `eta_min` in `t_max` epochs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,33 +36,40 @@ impl CosineAnnealingLR {
 }
 
 impl From<CosineAnnealingLR> for Schedule {
-    fn from(CosineAnnealingLR { t_max, eta_min }: CosineAnnealingLR) -> Self {
-        Schedule::new(SchedulerKind::CosineAnnealingLR, [("T_max", t_max.into()), ("eta_min", eta_min.into())])
+    fn from(options: CosineAnnealingLR) -> Self {
+        Schedule::new(options)
+    }
+}
+
+impl Options for CosineAnnealingLR {
+    fn kind(&self) -> SchedulerKind {
+        SchedulerKind::CosineAnnealingLR
+    }
+
+    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
+        Ok(attributes([("T_max", self.t_max.into()), ("eta_min", self.eta_min.into())]))
     }
 }
 
 #[derive(Debug)]
 pub(super) struct CosineAnnealing;
 
-impl Rule for CosineAnnealing {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::CosineAnnealingLR
-    }
+fn options(scheduler: &LRScheduler) -> Result<(f64, f64)> {
+    Ok((scheduler.attributes.float("T_max")?, scheduler.attributes.float("eta_min")?))
+}
 
-    fn check(&self, attributes: &Attributes) -> Result<()> {
-        attributes.float("eta_min")?;
-        let t_max = attributes.float("T_max")?;
+impl Formula for CosineAnnealing {
+    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
+        let (t_max, _) = options(scheduler)?;
         if t_max == 0.0 || !t_max.is_finite() {
             return Err(invalid(format!("CosineAnnealingLR's T_max must not be {t_max}")));
         }
         Ok(())
     }
 
-    fn lr(&self, attributes: &Attributes, now: &Now) -> Result<f64> {
-        let t_max = attributes.float("T_max")?;
-        let eta_min = attributes.float("eta_min")?;
-        #[allow(clippy::cast_precision_loss)]
-        let epoch = now.epoch as f64;
+    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
+        let (t_max, eta_min) = options(scheduler)?;
+        let epoch = real(now.epoch);
         if now.initial {
             return Ok(now.lr);
         }
@@ -70,9 +81,11 @@ impl Rule for CosineAnnealing {
             return Ok(now.lr + (now.base - eta_min) * (1.0 - (PI / t_max).cos()) / 2.0);
         }
         let before = 1.0 + (PI * (epoch - 1.0) / t_max).cos();
-        if before == 0.0 {
-            return Err(invalid(format!("CosineAnnealingLR divides by zero at epoch {} of T_max {t_max}", now.epoch)));
-        }
-        Ok((1.0 + (PI * epoch / t_max).cos()) / before * (now.lr - eta_min) + eta_min)
+        Ok(divide(scheduler, 1.0 + (PI * epoch / t_max).cos(), before)? * (now.lr - eta_min) + eta_min)
+    }
+
+    fn first_lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
+        let (_, eta_min) = options(scheduler)?;
+        Ok(eta_min + (now.base - eta_min) * (1.0 + 0.0_f64.cos()) / 2.0)
     }
 }

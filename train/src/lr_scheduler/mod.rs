@@ -22,10 +22,42 @@
 //! # Ok::<(), rekindle_recorder::Error>(())
 //! ```
 
+mod chained_scheduler;
+mod constant_lr;
 mod cosine_annealing_lr;
+mod cosine_annealing_warm_restarts;
+mod cyclic_lr;
+mod exponential_lr;
+mod kind;
+mod lambda_lr;
+mod linear_lr;
+mod multi_step_lr;
+mod one_cycle_lr;
+mod polynomial_lr;
+mod reduce_lr_on_plateau;
+mod rule;
+mod schedule;
 mod scheduler;
+mod sequential_lr;
 mod step_lr;
+mod swa_lr;
+pub mod transformers;
 
+pub use chained_scheduler::ChainedScheduler;
+pub use constant_lr::ConstantLR;
 pub use cosine_annealing_lr::CosineAnnealingLR;
-pub use scheduler::{LRScheduler, Schedule, SchedulerKind};
+pub use cosine_annealing_warm_restarts::CosineAnnealingWarmRestarts;
+pub use cyclic_lr::{CyclicLR, CyclicScale};
+pub use exponential_lr::ExponentialLR;
+pub use kind::SchedulerKind;
+pub use lambda_lr::{LambdaLR, MultiplicativeLR};
+pub use linear_lr::LinearLR;
+pub use multi_step_lr::MultiStepLR;
+pub use one_cycle_lr::{AnnealStrategy, OneCycleLR};
+pub use polynomial_lr::PolynomialLR;
+pub use reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
+pub use schedule::{Function, PerGroup, Schedule};
+pub use scheduler::LRScheduler;
+pub use sequential_lr::SequentialLR;
 pub use step_lr::StepLR;
+pub use swa_lr::SWALR;

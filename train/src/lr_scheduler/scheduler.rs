@@ -1,150 +1,26 @@
-//! `LRScheduler`: what all schedulers have in common (`class LRScheduler` of `torch/optim/lr_scheduler.py`), and the table of
-//! those that are here.
+//! `LRScheduler`: a scheduler at work: construction, steps and state dicts, which all schedulers have in common.
 
-use rekindle_recorder::{Error, ErrorKind, Result, Value};
+use rekindle_recorder::{Result, Value};
 
-use super::cosine_annealing_lr::CosineAnnealing;
-use super::step_lr::Step;
-use crate::attributes::{Attributes, invalid};
-use crate::optim::Optimizer;
-
-/// One scheduler's formula. It keeps nothing itself: its numbers are in the attributes.
-pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
-    /// Which one it is.
-    fn kind(&self) -> SchedulerKind;
-
-    /// Refuses attributes that it cannot compute with.
-    fn check(&self, attributes: &Attributes) -> Result<()>;
-
-    /// `get_lr()` of one group.
-    fn lr(&self, attributes: &Attributes, now: &Now) -> Result<f64>;
-}
-
-/// Where a scheduler stands when it computes a group's learning rate.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    /// `last_epoch`, already counted on.
-    pub(crate) epoch: i64,
-    /// `_step_count`, already counted on.
-    pub(crate) step_count: i64,
-    /// Whether it is the step that the constructor makes.
-    pub(crate) initial: bool,
-    /// The group's learning rate.
-    pub(crate) lr: f64,
-    /// The group's learning rate when the scheduler was made.
-    pub(crate) base: f64,
-}
-
-/// A scheduler of `torch.optim.lr_scheduler`. `Display` gives its name there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SchedulerKind {
-    /// `StepLR`.
-    StepLR,
-    /// `CosineAnnealingLR`.
-    CosineAnnealingLR,
-}
-
-impl SchedulerKind {
-    /// All there are.
-    pub const ALL: &'static [SchedulerKind] = &[SchedulerKind::StepLR, SchedulerKind::CosineAnnealingLR];
-
-    fn rule(self) -> &'static dyn Rule {
-        match self {
-            SchedulerKind::StepLR => &Step,
-            SchedulerKind::CosineAnnealingLR => &CosineAnnealing,
-        }
-    }
-
-    /// The name in `torch.optim.lr_scheduler`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            SchedulerKind::StepLR => "StepLR",
-            SchedulerKind::CosineAnnealingLR => "CosineAnnealingLR",
-        }
-    }
-
-    /// Which scheduler wrote this state dict, told by its keys.
-    ///
-    /// # Errors
-    /// When the keys are those of a scheduler that is not here, or of none.
-    pub fn infer(state_dict: &Value) -> Result<Self> {
-        let attributes = Attributes::from_value("scheduler.", state_dict)?;
-        let fits = |keys: &[&str]| keys.iter().all(|key| attributes.contains(key));
-        match SIGNATURES.iter().find(|(_, keys)| fits(keys)) {
-            Some((name, _)) => name.parse(),
-            None => {
-                let keys = attributes.names().collect::<Vec<_>>().join(", ");
-                Err(invalid(format!("no scheduler of torch.optim.lr_scheduler has a state of {keys}")))
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for SchedulerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for SchedulerKind {
-    type Err = Error;
-
-    /// Takes the name in `torch.optim.lr_scheduler`, in any case.
-    fn from_str(name: &str) -> Result<Self> {
-        SchedulerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            let names = SchedulerKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-            let advice = format!("; there are {names}");
-            ErrorKind::Unsupported { what: format!("the scheduler {name}"), advice }.into()
-        })
-    }
-}
-
-/// A scheduler's name and keys that only its state dict has. In this order: the first that fits is it.
-const SIGNATURES: &[(&str, &[&str])] = &[
-    ("LambdaLR or MultiplicativeLR", &["lr_lambdas"]),
-    ("StepLR", &["step_size", "gamma"]),
-    ("MultiStepLR", &["milestones", "gamma"]),
-    ("ConstantLR", &["factor", "total_iters"]),
-    ("LinearLR", &["start_factor", "end_factor"]),
-    ("PolynomialLR", &["power", "total_iters"]),
-    ("CosineAnnealingLR", &["T_max", "eta_min"]),
-    ("CosineAnnealingWarmRestarts", &["T_0", "T_mult"]),
-    ("CyclicLR", &["max_lrs", "step_ratio"]),
-    ("OneCycleLR", &["total_steps", "cycle_momentum"]),
-    ("ReduceLROnPlateau", &["patience", "cooldown"]),
-    ("SequentialLR", &["_milestones", "_schedulers"]),
-    ("ChainedScheduler", &["_schedulers"]),
-    ("SWALR", &["anneal_epochs"]),
-    // Its key is some others' too.
-    ("ExponentialLR", &["gamma"]),
-];
-
-/// How a scheduler of `torch.optim.lr_scheduler` is set: made from the options of one, such as
-/// [`CosineAnnealingLR`](super::CosineAnnealingLR).
-#[derive(Clone, Debug)]
-pub struct Schedule {
-    pub(super) rule: &'static dyn Rule,
-    pub(super) attributes: Attributes,
-}
-
-impl Schedule {
-    pub(super) fn new(kind: SchedulerKind, entries: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let mut attributes = Attributes::new("scheduler.");
-        entries.into_iter().for_each(|(name, value)| attributes.set(name, value));
-        Schedule { rule: kind.rule(), attributes }
-    }
-}
+use super::kind::{SchedulerKind, Tail, candidates, names};
+use super::schedule::{Function, PLACE, Schedule};
+use crate::attributes::{Attributes, invalid, wrong_type};
+use crate::optim::{Optimizer, ParamGroup};
 
 /// A scheduler of `torch.optim.lr_scheduler` at work.
 ///
 /// It holds no optimizer: the one whose learning rates it changes is given to each [`step`](LRScheduler::step).
+///
+/// In PyTorch a scheduler must be constructed before the optimizer's state is loaded, since its constructor overwrites the
+/// learning rates. Here the order does not matter: what goes on from a state dict is made by
+/// [`from_state_dict`](LRScheduler::from_state_dict) or [`resume`](LRScheduler::resume), which change no learning rate.
 #[derive(Clone, Debug)]
 pub struct LRScheduler {
-    rule: &'static dyn Rule,
-    /// What Python's object has in its `__dict__`, but for the optimizer.
-    attributes: Attributes,
+    kind: SchedulerKind,
+    /// What Python's object has in its `__dict__`, but for the optimizer, functions and other schedulers.
+    pub(super) attributes: Attributes,
+    pub(super) functions: Vec<Function>,
+    pub(super) children: Vec<LRScheduler>,
 }
 
 impl LRScheduler {
@@ -154,7 +30,7 @@ impl LRScheduler {
     /// To go on from a checkpoint use [`LRScheduler::from_state_dict`], which leaves the learning rates alone.
     ///
     /// # Errors
-    /// When an option is out of range.
+    /// When an option is out of range; then nothing has changed.
     pub fn new(schedule: impl Into<Schedule>, optimizer: &mut Optimizer) -> Result<Self> {
         LRScheduler::with_last_epoch(schedule, optimizer, -1)
     }
@@ -162,12 +38,30 @@ impl LRScheduler {
     /// `...LR(optimizer, ..., last_epoch=last_epoch)`: from 0 on, the groups must have `initial_lr` already.
     ///
     /// # Errors
-    /// As [`LRScheduler::new`], and when a group lacks `initial_lr`.
+    /// As [`LRScheduler::new`]; when a group lacks `initial_lr`; and from 0 on for schedulers that cannot be made so.
     pub fn with_last_epoch(schedule: impl Into<Schedule>, optimizer: &mut Optimizer, last_epoch: i64) -> Result<Self> {
-        let Schedule { rule, mut attributes } = schedule.into();
-        rule.check(&attributes)?;
+        let mut groups = optimizer.param_groups().to_vec();
+        let scheduler = LRScheduler::constructed(&schedule.into(), &mut groups, last_epoch)?;
+        optimizer.param_groups_mut().clone_from_slice(&groups);
+        Ok(scheduler)
+    }
+
+    fn constructed(schedule: &Schedule, groups: &mut [ParamGroup], last_epoch: i64) -> Result<Self> {
+        let options = schedule.options();
+        let children = options.children().iter().map(|child| LRScheduler::constructed(child, groups, last_epoch));
+        let children = children.collect::<Result<_>>()?;
+        let attributes = options.attributes(groups, last_epoch == -1)?;
+        let functions = options.functions(groups.len())?;
+        let mut scheduler = LRScheduler { kind: schedule.kind(), attributes, functions, children };
+        options.construct(&mut scheduler, groups, last_epoch)?;
+        scheduler.check(groups.len())?;
+        Ok(scheduler)
+    }
+
+    /// The constructor of PyTorch's base class.
+    pub(super) fn construct(&mut self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
         let mut base_lrs = Vec::new();
-        for group in optimizer.param_groups_mut() {
+        for group in groups.iter_mut() {
             group.lr()?;
             if last_epoch == -1
                 && let Some(lr) = group.get("lr").cloned()
@@ -177,74 +71,172 @@ impl LRScheduler {
             group.float("initial_lr")?;
             base_lrs.extend(group.get("initial_lr").cloned());
         }
-        attributes.set("base_lrs", base_lrs);
-        attributes.set("last_epoch", last_epoch);
-        attributes.set("_step_count", 0);
-        attributes.set("_is_initial", true);
-        let mut scheduler = LRScheduler { rule, attributes };
-        scheduler.step(optimizer)?;
-        scheduler.attributes.set("_is_initial", false);
-        Ok(scheduler)
+        self.attributes.set("base_lrs", base_lrs);
+        self.attributes.set("last_epoch", last_epoch);
+        self.initial_step(groups)
+    }
+
+    /// Refuses a `last_epoch` where PyTorch's constructor takes none, or makes nothing useful of it.
+    pub(super) fn only_fresh(&self, last_epoch: i64) -> Result<()> {
+        if last_epoch == -1 {
+            return Ok(());
+        }
+        Err(invalid(format!("{} cannot be made from a last_epoch; go on from its state dict", self.kind)))
+    }
+
+    /// `_initial_step()`: the step of the constructor.
+    pub(super) fn initial_step(&mut self, groups: &mut [ParamGroup]) -> Result<()> {
+        self.attributes.set("_step_count", 0);
+        self.attributes.set("_is_initial", true);
+        self.check(groups.len())?;
+        self.step_groups(groups, None)?;
+        self.attributes.set("_is_initial", false);
+        Ok(())
     }
 
     /// The scheduler that wrote a state dict, as it then was. The optimizer's learning rates stay as they are: they are part
     /// of the optimizer's own state dict, and it does not matter which of the two is loaded first.
     ///
     /// # Errors
-    /// When the state dict is that of no scheduler that is here, or of an optimizer with another number of groups.
+    /// When the state dict is that of no scheduler that is known, of an optimizer with another number of groups, or of a
+    /// scheduler with functions, which no file holds: see [`resume`](LRScheduler::resume). Whether a `CyclicLR` of a plain
+    /// mode had a function of its own, its state dict does not tell.
     pub fn from_state_dict(state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
-        let rule = SchedulerKind::infer(state_dict)?.rule();
-        let mut attributes = Attributes::new("scheduler.");
-        attributes.update(Attributes::from_value("scheduler.", state_dict)?);
+        LRScheduler::restored(None, state_dict, optimizer.param_groups())
+    }
+
+    /// The scheduler that wrote a state dict, made with the schedule that it was made with, for functions that the state dict
+    /// lacks. Everything else is as the state dict says; the optimizer's learning rates stay as they are.
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](LRScheduler::from_state_dict), and when the state dict is another scheduler's.
+    pub fn resume(schedule: impl Into<Schedule>, state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
+        LRScheduler::restored(Some(&schedule.into()), state_dict, optimizer.param_groups())
+    }
+
+    fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup]) -> Result<Self> {
+        let mut attributes = Attributes::from_value(PLACE, state_dict)?;
+        let kind = match schedule {
+            None => SchedulerKind::infer(state_dict)?,
+            Some(schedule) => {
+                let found = candidates(&attributes)?;
+                if !found.contains(&schedule.kind()) {
+                    let (found, expected) = (names(&found, " or "), schedule.kind());
+                    return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {expected}")));
+                }
+                schedule.kind()
+            }
+        };
+        let tail = kind.tail().and_then(|tail| Some((tail, attributes.remove(tail.key())?)));
         // Releases before 2.8 did not have it; it only ever differs inside a constructor.
-        attributes.set_default("_is_initial", false);
-        let scheduler = LRScheduler { rule, attributes };
-        scheduler.check(optimizer.param_groups().len())?;
+        if attributes.contains("_step_count") {
+            attributes.set_default("_is_initial", false);
+        }
+        kind.rule().complete(&mut attributes);
+        let mut functions = match schedule {
+            Some(schedule) => schedule.options().functions(groups.len())?,
+            None => Vec::new(),
+        };
+        let mut children = Vec::new();
+        match tail {
+            Some((Tail::Functions(key), states)) => {
+                let states = items(key, &states)?;
+                if states.len() == functions.len() {
+                    functions.iter_mut().zip(states).for_each(|(function, state)| function.load(state));
+                } else {
+                    return Err(invalid(format!(
+                        "the scheduler is for an optimizer of {} groups, and this one has {}",
+                        states.len(),
+                        functions.len()
+                    )));
+                }
+            }
+            Some((Tail::Function(key), state)) => match functions.first_mut() {
+                Some(function) => function.load(state),
+                None if matches!(state, Value::None) => {}
+                None => {
+                    return Err(invalid(format!(
+                        "{PLACE}{key} is an object's, which no file holds; go on with `LRScheduler::resume` and a function in \
+                         its place"
+                    )));
+                }
+            },
+            Some((Tail::Schedulers(key), states)) => {
+                let states = items(key, &states)?;
+                let schedules = schedule.map(|schedule| schedule.options().children());
+                if let Some(schedules) = schedules
+                    && schedules.len() != states.len()
+                {
+                    let (found, expected) = (states.len(), schedules.len());
+                    return Err(invalid(format!(
+                        "the state dict is that of {found} schedulers, and here are {expected}"
+                    )));
+                }
+                for (place, state) in states.iter().enumerate() {
+                    let schedule = schedules.and_then(|schedules| schedules.get(place));
+                    children.push(LRScheduler::restored(schedule, state, groups)?);
+                }
+            }
+            None => {}
+        }
+        let scheduler = LRScheduler { kind, attributes, functions, children };
+        scheduler.check(groups.len())?;
+        kind.rule().check_loaded(&scheduler, groups.len())?;
         Ok(scheduler)
     }
 
     /// Which scheduler it is.
     #[must_use]
     pub fn kind(&self) -> SchedulerKind {
-        self.rule.kind()
+        self.kind
     }
 
-    /// `scheduler.step()`: counts on, and sets the learning rate of each group.
+    /// The schedulers that a `SequentialLR` or `ChainedScheduler` is made of.
+    #[must_use]
+    pub fn schedulers(&self) -> &[LRScheduler] {
+        &self.children
+    }
+
+    /// `scheduler.step()`: counts on, and sets the learning rate of each group, and its momentum where the scheduler moves
+    /// that.
     ///
     /// # Errors
-    /// When the optimizer has another number of groups than the one the scheduler was made for, or the formula divides by
-    /// zero.
+    /// When the optimizer has another number of groups than the one the scheduler was made for, the schedule has come to its
+    /// end, the formula divides by zero, or the scheduler goes by a metric. Then nothing has changed.
     pub fn step(&mut self, optimizer: &mut Optimizer) -> Result<()> {
-        self.check(optimizer.param_groups().len())?;
-        let mut now = Now {
-            epoch: self.attributes.int("last_epoch")?.saturating_add(1),
-            step_count: self.attributes.int("_step_count")?.saturating_add(1),
-            initial: self.attributes.flag("_is_initial")?,
-            lr: 0.0,
-            base: 0.0,
-        };
-        let bases = self.attributes.floats("base_lrs")?;
-        let rates = optimizer.param_groups().iter().zip(bases).map(|(group, base)| {
-            now.lr = group.lr()?;
-            now.base = base;
-            self.rule.lr(&self.attributes, &now)
-        });
-        let rates: Vec<f64> = rates.collect::<Result<_>>()?;
-        for (group, lr) in optimizer.param_groups_mut().iter_mut().zip(rates) {
-            group.set_lr(lr);
-        }
-        self.attributes.set("_step_count", now.step_count);
-        self.attributes.set("last_epoch", now.epoch);
-        self.attributes.set("_get_lr_called_within_step", false);
-        let last: Vec<Value> = optimizer.param_groups().iter().filter_map(|group| group.get("lr").cloned()).collect();
-        self.attributes.set("_last_lr", last);
+        self.stepped(optimizer, None)
+    }
+
+    /// `scheduler.step(metric)`: as [`step`](Self::step), for `ReduceLROnPlateau`.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), and when the scheduler goes by no metric.
+    pub fn step_with_metric(&mut self, metric: f64, optimizer: &mut Optimizer) -> Result<()> {
+        self.stepped(optimizer, Some(metric))
+    }
+
+    fn stepped(&mut self, optimizer: &mut Optimizer, metric: Option<f64>) -> Result<()> {
+        // On a copy, so that an error leaves everything as it was.
+        let (mut next, mut groups) = (self.clone(), optimizer.param_groups().to_vec());
+        next.check(groups.len())?;
+        next.step_groups(&mut groups, metric)?;
+        optimizer.param_groups_mut().clone_from_slice(&groups);
+        *self = next;
         Ok(())
     }
 
-    /// How often it was stepped since it was made: `last_epoch`.
+    pub(super) fn step_groups(&mut self, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()> {
+        self.kind.rule().step(self, groups, metric)
+    }
+
+    pub(super) fn check(&self, groups: usize) -> Result<()> {
+        self.kind.rule().check(self, groups)
+    }
+
+    /// How often it was stepped since it was made: `last_epoch`. A `ChainedScheduler` does not count.
     ///
     /// # Errors
-    /// Never, as long as nobody puts something else in its place.
+    /// For a `ChainedScheduler`.
     pub fn last_epoch(&self) -> Result<i64> {
         self.attributes.int("last_epoch")
     }
@@ -260,36 +252,19 @@ impl LRScheduler {
     /// `scheduler.state_dict()`: every attribute of PyTorch's object but the optimizer, in its order.
     #[must_use]
     pub fn state_dict(&self) -> Value {
-        self.attributes.to_dict().into()
-    }
-
-    /// `scheduler.load_state_dict(state_dict)`. Unknown keys are kept. The optimizer's learning rates stay as they are.
-    /// Nothing changes unless all of it fits.
-    ///
-    /// # Errors
-    /// When the state dict is another scheduler's, or that of an optimizer with another number of groups.
-    pub fn load_state_dict(&mut self, state_dict: &Value) -> Result<()> {
-        let found = SchedulerKind::infer(state_dict)?;
-        if found != self.kind() {
-            return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {}", self.kind())));
+        let dict = self.attributes.to_dict();
+        if let Some(tail) = self.kind.tail() {
+            let state = match tail {
+                Tail::Functions(_) => Value::list(self.functions.iter().map(Function::state)),
+                Tail::Function(_) => self.functions.first().map_or(Value::None, Function::state),
+                Tail::Schedulers(_) => Value::list(self.children.iter().map(LRScheduler::state_dict)),
+            };
+            dict.insert(tail.key(), state);
         }
-        let mut loaded = self.clone();
-        loaded.attributes.update(Attributes::from_value("scheduler.", state_dict)?);
-        loaded.check(self.attributes.floats("base_lrs")?.len())?;
-        *self = loaded;
-        Ok(())
+        dict.into()
     }
+}
 
-    /// Whether the attributes are such that it can go on.
-    fn check(&self, groups: usize) -> Result<()> {
-        self.rule.check(&self.attributes)?;
-        self.attributes.int("last_epoch")?;
-        self.attributes.int("_step_count")?;
-        self.attributes.flag("_is_initial")?;
-        let bases = self.attributes.floats("base_lrs")?.len();
-        if bases == groups {
-            return Ok(());
-        }
-        Err(invalid(format!("the scheduler is for an optimizer of {bases} groups, and this one has {groups}")))
-    }
+fn items(key: &str, value: &Value) -> Result<Vec<Value>> {
+    value.items().ok_or_else(|| wrong_type(&format!("{PLACE}{key}"), "a list", value))
 }

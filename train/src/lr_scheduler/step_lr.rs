@@ -2,8 +2,12 @@
 
 use rekindle_recorder::Result;
 
-use super::scheduler::{Now, Rule, Schedule, SchedulerKind};
+use super::kind::SchedulerKind;
+use super::rule::{Formula, Now};
+use super::schedule::{Options, Schedule, attributes};
+use super::scheduler::LRScheduler;
 use crate::attributes::{Attributes, invalid};
+use crate::optim::ParamGroup;
 
 /// `StepLR(optimizer, step_size, gamma)`: times `gamma` every `step_size` epochs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,30 +33,40 @@ impl StepLR {
 }
 
 impl From<StepLR> for Schedule {
-    fn from(StepLR { step_size, gamma }: StepLR) -> Self {
-        Schedule::new(SchedulerKind::StepLR, [("step_size", step_size.into()), ("gamma", gamma.into())])
+    fn from(options: StepLR) -> Self {
+        Schedule::new(options)
+    }
+}
+
+impl Options for StepLR {
+    fn kind(&self) -> SchedulerKind {
+        SchedulerKind::StepLR
+    }
+
+    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
+        Ok(attributes([("step_size", self.step_size.into()), ("gamma", self.gamma.into())]))
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Step;
 
-impl Rule for Step {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::StepLR
-    }
-
-    fn check(&self, attributes: &Attributes) -> Result<()> {
-        attributes.float("gamma")?;
-        if attributes.int("step_size")? == 0 {
+impl Formula for Step {
+    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
+        scheduler.attributes.float("gamma")?;
+        if scheduler.attributes.int("step_size")? == 0 {
             return Err(invalid("StepLR's step_size must not be 0"));
         }
         Ok(())
     }
 
-    fn lr(&self, attributes: &Attributes, now: &Now) -> Result<f64> {
+    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
         // i64::MIN % -1 overflows; every multiple of -1 is one of 1.
-        let waits = now.epoch == 0 || now.epoch.wrapping_rem(attributes.int("step_size")?) != 0;
-        Ok(if waits { now.lr } else { now.lr * attributes.float("gamma")? })
+        let waits = now.epoch == 0 || now.epoch.wrapping_rem(scheduler.attributes.int("step_size")?) != 0;
+        Ok(if waits { now.lr } else { now.lr * scheduler.attributes.float("gamma")? })
+    }
+
+    fn first_lr(&self, _scheduler: &LRScheduler, now: &Now) -> Result<f64> {
+        Ok(now.base)
     }
 }

@@ -36,5 +36,8 @@ pub use optimizer::{Optimizer, OptimizerBuilder};
 pub use rule::OptimizerKind;
 pub use sgd::SgdOptions;
 
+pub(crate) use number::Number;
+pub(crate) use optimizer::in_host_memory;
+
 #[cfg(test)]
 mod tests;

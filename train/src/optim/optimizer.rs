@@ -422,11 +422,11 @@ fn unreadable(error: impl std::fmt::Display) -> Error {
 
 /// Whether tensors of this device can be taken out and put back without a copy.
 #[cfg(feature = "flex")]
-fn in_host_memory(device: &Device) -> bool {
+pub(crate) fn in_host_memory(device: &Device) -> bool {
     matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
 }
 
 #[cfg(not(feature = "flex"))]
-fn in_host_memory(_: &Device) -> bool {
+pub(crate) fn in_host_memory(_: &Device) -> bool {
     false
 }

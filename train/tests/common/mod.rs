@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{DType, Dict, Tensor, Value};
 use serde_json::Value as Json;
 
@@ -11,6 +12,17 @@ pub(crate) fn cases(name: &str) -> Vec<Json> {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/train").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).unwrap()
+}
+
+/// A JSON file in `tests/fixtures`.
+pub(crate) fn fixture(name: &str) -> Json {
+    let path = fixture_path(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+pub(crate) fn fixture_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
 }
 
 pub(crate) fn case<'a>(cases: &'a [Json], name: &str) -> &'a Json {
@@ -55,6 +67,13 @@ pub(crate) fn value(json: &Json) -> Value {
                 Dict::from_iter(entries.as_array().unwrap().iter().map(entry)).into()
             } else if let Some(items) = tagged.get("tuple") {
                 Value::tuple(items.as_array().unwrap().iter().map(value))
+            } else if let Some(counts) = tagged.get("Counter") {
+                let entry = |pair: &Json| (value(&pair[0]), value(&pair[1]));
+                let counts = Dict::from_iter(counts.as_array().unwrap().iter().map(entry));
+                let class = Global::new("collections", "Counter");
+                Value::Object(Object::new(ObjectData::call(class, vec![counts.into()])))
+            } else if let Some(float) = tagged.get("float") {
+                Value::Float(float.as_str().unwrap().parse().unwrap())
             } else {
                 tensor(json).into()
             }
@@ -76,8 +95,26 @@ pub(crate) fn spell(value: &Value, elements: bool) -> String {
             let data = if elements { format!("{:?}", &tensor.to_le_bytes().unwrap()[..]) } else { String::new() };
             format!("<{} {:?} {data}>", tensor.dtype(), tensor.shape())
         }
+        Value::Object(object) => {
+            let object = object.read();
+            format!("{}({})", object.class().unwrap(), all(object.arguments()))
+        }
         other => format!("{other:?}"),
     }
+}
+
+/// `filled(shape, number)` of the section `models`, as a flat list: numbers from -1 to 1 that anybody can repeat.
+pub(crate) fn filled(count: usize, number: u32) -> Vec<f32> {
+    let element = |i: usize| {
+        let mut x = u32::try_from(i).unwrap().wrapping_add(number.wrapping_mul(0x9E37_79B1));
+        x ^= x >> 16;
+        x = x.wrapping_mul(0x85EB_CA6B);
+        x ^= x >> 13;
+        x = x.wrapping_mul(0xC2B2_AE35);
+        x ^= x >> 16;
+        (x >> 8) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(element).collect()
 }
 
 /// How many representable numbers lie between two.

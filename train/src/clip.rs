@@ -1,0 +1,205 @@
+//! `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ParamId};
+use burn::tensor::{Gradients, Tensor};
+use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::{DType, Result};
+
+use crate::attributes::invalid;
+use crate::gradients::{for_each, ids};
+use crate::optim::in_host_memory;
+
+/// How gradients are clipped by their norm.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipGradNorm {
+    /// The largest norm that they may have.
+    pub max_norm: f64,
+    /// Which norm: the p-norm of this p, any number or an infinity. Default 2.
+    pub norm_type: f64,
+    /// Whether a norm that is not finite is an error. Default false: gradients become 0 or NaN then.
+    pub error_if_nonfinite: bool,
+}
+
+impl ClipGradNorm {
+    /// To a 2-norm of at most `max_norm`.
+    #[must_use]
+    pub fn new(max_norm: f64) -> Self {
+        ClipGradNorm { max_norm, norm_type: 2.0, error_if_nonfinite: false }
+    }
+}
+
+/// `torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type, error_if_nonfinite)`: the gradients of the parameters,
+/// taken together, are scaled down to `max_norm` if their norm is larger. Gives the norm that they had.
+///
+/// All parameters, those of an optimizer, or those of one of its groups:
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_};
+/// use rekindle_train::optim::{Optimizer, SgdOptions};
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(3, 2).init(&device);
+/// let optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+/// let mut grads = model.forward(Tensor::<2>::ones([4, 3], &device)).sum().backward();
+///
+/// let norm = clip_grad_norm_(&model, optimizer.parameters(), &mut grads, ClipGradNorm::new(1.0))?;
+/// assert!((norm - 8.0 * f64::sqrt(2.0)).abs() < 1e-6);
+///
+/// let group = optimizer.param_groups()[0].params();
+/// let group = optimizer.parameters().skip(group.start).take(group.len());
+/// let norm = clip_grad_norm_(&model, group, &mut grads, ClipGradNorm::new(1.0))?;
+/// assert!((norm - 1.0).abs() < 1e-6);
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+///
+/// As in PyTorch it is the norm of the norms of each parameter's gradient, rounded to the parameters' type, and the factor
+/// is `max_norm / (norm + 1e-6)`, at most 1. On the CPU each sum is made in double precision; PyTorch's own, in single
+/// precision, depends on the number of threads and the processor in its last digits.
+///
+/// # Errors
+/// When a gradient cannot be read from its device; when the norm is not finite, if that is to be an error. Then nothing has
+/// changed.
+pub fn clip_grad_norm_<'a, M: Module>(
+    model: &M,
+    parameters: impl IntoIterator<Item = &'a NamedParameter>,
+    grads: &mut Gradients,
+    options: ClipGradNorm,
+) -> Result<f64> {
+    let ClipGradNorm { max_norm, norm_type, error_if_nonfinite } = options;
+    let parameters: Vec<&NamedParameter> = parameters.into_iter().collect();
+    let chosen = ids(parameters.iter().copied());
+    let mut sums: HashMap<ParamId, Sum> = HashMap::new();
+    for_each(model, chosen.clone(), grads, |id, grad| {
+        sums.insert(id, Sum::of(grad, norm_type));
+        None
+    });
+
+    let double = parameters.iter().all(|parameter| parameter.dtype == DType::Float64);
+    let rounded = |norm: f64| if double { norm } else { f64::from(single(norm)) };
+    let mut norms = Vec::new();
+    for parameter in &parameters {
+        // A tensor of which Burn has several pieces has one norm.
+        let mut whole = None;
+        for sum in parameter.pieces.iter().filter_map(|piece| sums.remove(&piece.id)) {
+            let sum = sum.read()?;
+            whole = Some(whole.map_or(sum, |whole| combined(whole, sum, norm_type)));
+        }
+        norms.extend(whole.map(|sum| rounded(root(sum, norm_type))));
+    }
+    let total = norms.iter().map(|norm| term(*norm, norm_type)).reduce(|a, b| combined(a, b, norm_type));
+    let total = total.map_or(0.0, |sum| rounded(root(sum, norm_type)));
+    if error_if_nonfinite && !total.is_finite() {
+        return Err(invalid(format!(
+            "the norm of order {norm_type} of the gradients is {total}, so they cannot be clipped; look for what makes them \
+             so, or set `error_if_nonfinite` to false"
+        )));
+    }
+
+    // `max_norm / tensor` is the tensor's reciprocal times `max_norm`.
+    let factor = if double {
+        1.0 / (total + 1e-6) * max_norm
+    } else {
+        f64::from(1.0 / (single(total) + 1e-6_f32) * single(max_norm))
+    };
+    // A NaN stays one.
+    let factor = if factor > 1.0 { 1.0 } else { factor };
+    for_each(model, chosen, grads, |_, grad| Some(grad * factor));
+    Ok(total)
+}
+
+/// `torch.nn.utils.clip_grad_value_(parameters, clip_value)`: every element of the gradients is brought into the range from
+/// `-clip_value` to `clip_value`. A NaN stays one.
+///
+/// # Errors
+/// When `clip_value` is negative or NaN.
+pub fn clip_grad_value_<'a, M: Module>(
+    model: &M,
+    parameters: impl IntoIterator<Item = &'a NamedParameter>,
+    grads: &mut Gradients,
+    clip_value: f64,
+) -> Result<()> {
+    if clip_value.is_nan() || clip_value < 0.0 {
+        return Err(invalid(format!("gradients cannot be clipped to {clip_value}; give a value of at least 0")));
+    }
+    for_each(model, ids(parameters), grads, |_, grad| Some(grad.clamp(-clip_value, clip_value)));
+    Ok(())
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn single(number: f64) -> f32 {
+    number as f32
+}
+
+/// What a p-norm adds up of one element; for the infinities the element itself.
+fn term(element: f64, p: f64) -> f64 {
+    let element = element.abs();
+    match p {
+        0.0 => f64::from(u8::from(element != 0.0)),
+        1.0 => element,
+        2.0 => element * element,
+        p if p.is_infinite() => element,
+        p => element.powf(p),
+    }
+}
+
+/// Two such sums together. A NaN on either side is the result.
+fn combined(a: f64, b: f64, p: f64) -> f64 {
+    let larger = |a: f64, b: f64| if a > b || a.is_nan() { a } else { b };
+    match p {
+        f64::INFINITY => larger(a, b),
+        f64::NEG_INFINITY => -larger(-a, -b),
+        _ => a + b,
+    }
+}
+
+/// The norm that has this sum.
+fn root(sum: f64, p: f64) -> f64 {
+    match p {
+        0.0 | 1.0 => sum,
+        2.0 => sum.sqrt(),
+        p if p.is_infinite() => sum,
+        p => sum.powf(1.0 / p),
+    }
+}
+
+/// What a p-norm adds up of a tensor.
+enum Sum {
+    Here(Result<f64>),
+    /// On its device, where the tensors that follow need not wait for it.
+    There(Tensor<1>),
+}
+
+impl Sum {
+    fn of(tensor: Tensor<1>, p: f64) -> Self {
+        if !in_host_memory(&tensor.device()) {
+            let elements = tensor.abs();
+            return Sum::There(match p {
+                0.0 => elements.not_equal_elem(0.0).float().sum(),
+                1.0 => elements.sum(),
+                2.0 => elements.clone().mul(elements).sum(),
+                f64::INFINITY => elements.max(),
+                f64::NEG_INFINITY => elements.min(),
+                p => elements.powf_scalar(p).sum(),
+            });
+        }
+        Sum::Here(tensor.try_into_data().map_err(unreadable).and_then(|data| {
+            let elements: Box<dyn Iterator<Item = f64>> = Box::new(data.iter::<f64>());
+            Ok(elements.map(|element| term(element, p)).reduce(|a, b| combined(a, b, p)).unwrap_or(0.0))
+        }))
+    }
+
+    fn read(self) -> Result<f64> {
+        match self {
+            Sum::Here(sum) => sum,
+            Sum::There(tensor) => tensor.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}"))),
+        }
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
+    invalid(format!("a gradient cannot be read from its device: {error}"))
+}

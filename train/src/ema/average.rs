@@ -1,0 +1,265 @@
+//! `AveragedModel`: an average of a model's weights, and its state dict in three layouts.
+
+use std::collections::HashSet;
+
+use burn::module::Module;
+use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
+
+use super::Averaging;
+use crate::attributes::{invalid, wrong_type};
+
+/// Whose files an average is in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AveragedLayout {
+    /// PyTorch's `AveragedModel`: `n_averaged`, then the model's keys after `module.`.
+    #[default]
+    PyTorch,
+    /// mmengine's averaged models: the model's keys after `module.`, and a count `steps`. In a checkpoint of mmengine's
+    /// `EMAHook` the average and the model's own weights have changed places: see [`AveragedModel::from_mmengine`].
+    MmEngine,
+    /// The model's own keys, as timm's `state_dict_ema` has them. It has no count, and takes the first value in as every
+    /// other; counts of batches are not averaged but copied.
+    Plain,
+}
+
+const COUNTS: [(AveragedLayout, &str); 2] =
+    [(AveragedLayout::PyTorch, "n_averaged"), (AveragedLayout::MmEngine, "steps")];
+const PREFIX: &str = "module.";
+
+/// An average of a model's weights: `torch.optim.swa_utils.AveragedModel`.
+///
+/// It lies in host memory, under PyTorch's names and in PyTorch's shapes, whatever device the model is on. Each update reads
+/// the whole model; [`load_into`](Self::load_into) puts the average into a model.
+#[derive(Clone, Debug)]
+pub struct AveragedModel {
+    module: StateDict,
+    n_averaged: i64,
+    averaging: Averaging,
+    use_buffers: bool,
+    layout: AveragedLayout,
+}
+
+impl AveragedModel {
+    /// `AveragedModel(model, multi_avg_fn=...)`: a copy of the model, which is not counted as one of the values.
+    ///
+    /// # Errors
+    /// When a decay is out of range, or the model cannot be read from its device.
+    pub fn new<M: Module>(model: &M, averaging: Averaging) -> Result<Self> {
+        averaging.check()?;
+        let (module, layout) = (model.state_dict()?, AveragedLayout::PyTorch);
+        Ok(AveragedModel { module, n_averaged: 0, averaging, use_buffers: false, layout })
+    }
+
+    /// Whether buffers (the running statistics of batch norms) are averaged like parameters, `use_buffers=True`, or copied
+    /// from the model. Default: copied.
+    #[must_use]
+    pub fn use_buffers(self, use_buffers: bool) -> Self {
+        AveragedModel { use_buffers, ..self }
+    }
+
+    /// In another layout.
+    #[must_use]
+    pub fn with_layout(self, layout: AveragedLayout) -> Self {
+        AveragedModel { layout, ..self }
+    }
+
+    /// The average that wrote a state dict, PyTorch's, mmengine's or timm's, told by its keys. How it goes on averaging, no
+    /// file says.
+    ///
+    /// # Errors
+    /// When it is no state dict of an average, or a decay is out of range.
+    pub fn from_state_dict(state_dict: &Value, averaging: Averaging) -> Result<Self> {
+        averaging.check()?;
+        let saved = StateDict::from_value(state_dict)?;
+        let count = COUNTS.iter().find(|(_, count)| {
+            saved.contains(count) && saved.keys().all(|key| key == *count || key.starts_with(PREFIX))
+        });
+        let Some(&(layout, count)) = count else {
+            let (module, layout) = (saved, AveragedLayout::Plain);
+            return Ok(AveragedModel { module, n_averaged: 1, averaging, use_buffers: true, layout });
+        };
+        let value = saved.get_value(count).cloned().unwrap_or(Value::None);
+        let number = match &value {
+            Value::Tensor(tensor) => tensor.to_vec::<i64>().ok().and_then(|all| all.first().copied()),
+            other => other.as_i64(),
+        };
+        let n_averaged = number.ok_or_else(|| wrong_type(count, "an integer", &value))?;
+        let mut module = StateDict::new();
+        for (key, value) in saved.values() {
+            if let Some(name) = key.strip_prefix(PREFIX) {
+                module.insert_value(name, value.clone());
+            }
+        }
+        if let Some(metadata) = saved.metadata().and_then(Value::as_dict) {
+            let own = Dict::ordered();
+            for (path, versions) in metadata.entries() {
+                match path.as_str() {
+                    Some("module") => drop(own.insert("", versions)),
+                    Some(path) => {
+                        if let Some(path) = path.strip_prefix(PREFIX) {
+                            own.insert(path, versions);
+                        }
+                    }
+                    None => {}
+                }
+            }
+            module.set_metadata(own);
+        }
+        Ok(AveragedModel { module, n_averaged, averaging, use_buffers: false, layout })
+    }
+
+    /// The average and the model's own weights of a checkpoint that mmengine's `EMAHook` wrote, from its `state_dict` and
+    /// `ema_state_dict`: there the average lies in the first, ready for use, and what was trained in the second.
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](Self::from_state_dict), and when a key of one is not in the other.
+    pub fn from_mmengine(state_dict: &StateDict, ema: &Value, averaging: Averaging) -> Result<(Self, StateDict)> {
+        let mut average = AveragedModel::from_state_dict(ema, averaging)?;
+        if average.layout != AveragedLayout::MmEngine {
+            return Err(invalid("the ema_state_dict is not mmengine's: it has no 'steps'"));
+        }
+        let model = average.exchanged(state_dict)?;
+        Ok((average, model))
+    }
+
+    /// The `state_dict` and `ema_state_dict` that mmengine's `EMAHook` writes, of this average and the model's own weights.
+    ///
+    /// # Errors
+    /// When a key of one is not in the other.
+    pub fn to_mmengine(&self, model: &StateDict) -> Result<(StateDict, Value)> {
+        let mut swapped = self.clone().with_layout(AveragedLayout::MmEngine);
+        let averaged = swapped.exchanged(model)?;
+        Ok((averaged, swapped.state_dict()))
+    }
+
+    /// Exchanges the tensors of the average with those of a state dict, which is given back.
+    fn exchanged(&mut self, other: &StateDict) -> Result<StateDict> {
+        let mut exchanged = other.clone();
+        let mut module = self.module.clone();
+        for (name, value) in self.module.values() {
+            let Some(own) = exchanged.get_value(name).cloned() else {
+                let advice = "; the average and the model are not of one network".to_owned();
+                return Err(ErrorKind::MissingKey { key: name.to_owned(), advice }.into());
+            };
+            exchanged.insert_value(name, value.clone());
+            module.insert_value(name, own);
+        }
+        self.module = module;
+        Ok(exchanged)
+    }
+
+    /// Takes the model's weights in: `update_parameters(model)`. The first time they are copied.
+    ///
+    /// # Errors
+    /// When the model has other names or shapes than the average, or its weights cannot be read. Then nothing has changed.
+    pub fn update_parameters<M: Module>(&mut self, model: &M) -> Result<()> {
+        let current = model.state_dict()?;
+        let parameters: HashSet<String> = model.named_parameters()?.into_iter().map(|named| named.name).collect();
+        if let Some(name) = current.keys().find(|name| !self.module.contains(name)) {
+            return Err(invalid(format!("the average has no '{name}', which the model has")));
+        }
+        let mut next = self.module.clone();
+        for (name, average) in self.module.iter() {
+            let Some(value) = current.get(name) else {
+                // A count of batches, which burn-nn's batch norm does not keep.
+                if name.ends_with("num_batches_tracked") {
+                    continue;
+                }
+                return Err(invalid(format!("the average has '{name}', which the model has not")));
+            };
+            if average.shape() != value.shape() {
+                let (found, expected) = (value.shape(), average.shape());
+                return Err(invalid(format!(
+                    "'{name}' has the shape {found:?} in the model and {expected:?} in the average"
+                )));
+            }
+            let taken = if self.is_copied(average, parameters.contains(name)) {
+                value.clone()
+            } else {
+                self.averaging.blend(name, average, value, self.n_averaged)?
+            };
+            next.insert(name, taken);
+        }
+        self.module = next;
+        self.n_averaged = self.n_averaged.saturating_add(1);
+        Ok(())
+    }
+
+    fn is_copied(&self, average: &Tensor, parameter: bool) -> bool {
+        match self.layout {
+            AveragedLayout::Plain => !average.dtype().is_floating_point() || !(parameter || self.use_buffers),
+            _ => self.n_averaged == 0 || !(parameter || self.use_buffers),
+        }
+    }
+
+    /// How many values were taken in.
+    #[must_use]
+    pub fn n_averaged(&self) -> i64 {
+        self.n_averaged
+    }
+
+    /// The average, under the model's own names: `averaged_model.module.state_dict()`.
+    #[must_use]
+    pub fn module(&self) -> &StateDict {
+        &self.module
+    }
+
+    /// Puts the average into a model.
+    ///
+    /// # Errors
+    /// When the model has other names or shapes; then it is as it was.
+    pub fn load_into<M: Module>(&self, model: &mut M) -> Result<LoadReport> {
+        model.load_state_dict(&self.module)
+    }
+
+    /// `update_bn(loader, averaged_model)`: gives the average the running statistics that its batch norms have over these
+    /// batches, see [`update_bn`](super::update_bn). `model` is any model of the same network; it stays as it is.
+    ///
+    /// # Errors
+    /// As [`update_bn`](super::update_bn).
+    pub fn update_bn<M: Module, B>(
+        &mut self,
+        model: &M,
+        batches: impl IntoIterator<Item = B>,
+        forward: impl FnMut(&M, &B),
+    ) -> Result<()> {
+        let mut averaged = model.clone();
+        self.load_into(&mut averaged)?;
+        let state = super::update_bn(averaged, batches, forward)?.state_dict()?;
+        let buffers =
+            |name: &str| ["running_mean", "running_var", "num_batches_tracked"].iter().any(|b| name.ends_with(b));
+        for (name, tensor) in state.iter().filter(|(name, _)| buffers(name)) {
+            self.module.insert(name, tensor.clone());
+        }
+        Ok(())
+    }
+
+    /// `averaged_model.state_dict()`, in its layout.
+    #[must_use]
+    pub fn state_dict(&self) -> Value {
+        let mut saved = StateDict::new();
+        match self.layout {
+            AveragedLayout::Plain => return self.module.to_value(),
+            AveragedLayout::PyTorch => drop(saved.insert("n_averaged", Tensor::scalar(self.n_averaged))),
+            AveragedLayout::MmEngine => drop(saved.insert("steps", Tensor::scalar(self.n_averaged))),
+        }
+        for (name, value) in self.module.values() {
+            saved.insert_value(format!("{PREFIX}{name}"), value.clone());
+        }
+        if let Some(metadata) = self.module.metadata().and_then(Value::as_dict) {
+            let all = Dict::ordered();
+            all.insert("", Dict::from_iter([("version", 1)]));
+            for (path, versions) in metadata.entries() {
+                match path.as_str() {
+                    Some("") => drop(all.insert("module", versions)),
+                    Some(path) => drop(all.insert(format!("{PREFIX}{path}"), versions)),
+                    None => {}
+                }
+            }
+            saved.set_metadata(all);
+        }
+        saved.to_value()
+    }
+}

@@ -1,0 +1,119 @@
+//! Gradients as Burn's backward pass leaves them, by parameter: summed over several passes, and rewritten before a step.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Gradients, Tensor};
+use rekindle_recorder::burn::NamedParameter;
+
+/// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
+/// calls `zero_grad()`.
+///
+/// As there, gradients are summed: for the mean over several batches, divide each loss by their number. The model must be
+/// the same all the while; a step makes another one of it, and its gradients begin anew.
+///
+/// ```
+/// use burn::nn::LinearConfig;
+/// use burn::tensor::{Device, Tensor};
+/// use rekindle_train::gradients::accumulate;
+/// use rekindle_train::optim::{Optimizer, SgdOptions};
+///
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(3, 2).init(&device);
+/// let mut optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+/// let loss = |batch: f32| model.forward(Tensor::<2>::full([4, 3], batch, &device)).powf_scalar(2.0).mean() / 2.0;
+///
+/// let grads = loss(1.0).backward();
+/// let grads = accumulate(&model, grads, loss(2.0).backward());
+/// let model = optimizer.step(model, grads)?;
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[must_use]
+pub fn accumulate<M: Module>(model: &M, sum: Gradients, mut grads: Gradients) -> Gradients {
+    let mut adder = Adder { sum, grads: &mut grads, seen: HashSet::new() };
+    model.visit(&mut adder);
+    adder.sum
+}
+
+struct Adder<'a> {
+    sum: Gradients,
+    grads: &'a mut Gradients,
+    seen: HashSet<ParamId>,
+}
+
+impl ModuleVisitor for Adder<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.base();
+        // A tied parameter is met several times.
+        if self.seen.insert(param.id)
+            && let Some(grad) = tensor.grad_remove(self.grads)
+        {
+            let grad = match tensor.grad_remove(&mut self.sum) {
+                Some(sum) => sum + grad,
+                None => grad,
+            };
+            tensor.grad_replace(&mut self.sum, grad);
+        }
+    }
+}
+
+/// The gradients of the passes since the last step.
+#[derive(Default)]
+pub(crate) struct Pending(Option<Gradients>);
+
+impl Pending {
+    pub(crate) fn add<M: Module>(&mut self, model: &M, grads: Gradients) {
+        self.0 = Some(match self.0.take() {
+            Some(sum) => accumulate(model, sum, grads),
+            None => grads,
+        });
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Gradients> {
+        self.0.take()
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Pending(gradients)" } else { "Pending(none)" })
+    }
+}
+
+/// The Burn parameters behind these.
+pub(crate) fn ids<'a>(parameters: impl IntoIterator<Item = &'a NamedParameter>) -> HashSet<ParamId> {
+    parameters.into_iter().flat_map(|parameter| parameter.pieces.iter().map(|piece| piece.id)).collect()
+}
+
+/// Calls a function with the gradient of each of these parameters that has one, flat, and puts what it gives back in the
+/// gradient's place, if it gives anything.
+pub(crate) fn for_each<M: Module>(
+    model: &M,
+    parameters: HashSet<ParamId>,
+    grads: &mut Gradients,
+    function: impl FnMut(ParamId, Tensor<1>) -> Option<Tensor<1>>,
+) {
+    model.visit(&mut Rewriter { parameters, grads, function });
+}
+
+struct Rewriter<'a, F> {
+    /// Those that are still to come.
+    parameters: HashSet<ParamId>,
+    grads: &'a mut Gradients,
+    function: F,
+}
+
+impl<F: FnMut(ParamId, Tensor<1>) -> Option<Tensor<1>>> ModuleVisitor for Rewriter<'_, F> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.base();
+        if self.parameters.remove(&param.id)
+            && let Some(grad) = tensor.grad(self.grads)
+        {
+            let shape = grad.shape();
+            if let Some(grad) = (self.function)(param.id, grad.reshape([shape.num_elements()])) {
+                tensor.grad_replace(self.grads, grad.reshape(shape));
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The schedules of Hugging Face's `transformers.optimization`: each a [`LambdaLR`] over steps, with its function.
+//!
+//! What they say of their function in a state dict is what transformers' say: nothing for the constant one, and `{}` for the
+//! others, which are `functools.partial`s there. So none of the options is in a file: a run that goes on needs them again.
+//!
+//! ```
+//! use burn::nn::LinearConfig;
+//! use burn::tensor::Device;
+//! use rekindle_train::lr_scheduler::{LRScheduler, transformers};
+//! use rekindle_train::optim::{AdamWOptions, Optimizer};
+//!
+//! let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
+//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions { lr: 5e-5, ..Default::default() })?;
+//! let schedule = transformers::linear_schedule_with_warmup(100, 1000);
+//! let scheduler = LRScheduler::new(schedule.clone(), &mut optimizer)?;
+//! assert_eq!(optimizer.lr()?, [0.0]);
+//!
+//! let scheduler = LRScheduler::resume(schedule, &scheduler.state_dict(), &optimizer)?;
+//! # Ok::<(), rekindle_recorder::Error>(())
+//! ```
+
+use std::f64::consts::PI;
+
+use rekindle_recorder::Dict;
+
+use super::lambda_lr::LambdaLR;
+use super::rule::real;
+use super::schedule::Function;
+
+fn partial(function: impl Fn(i64) -> f64 + Send + Sync + 'static) -> LambdaLR {
+    Function::new(function).with_state(Dict::new()).into()
+}
+
+/// The part of the warmup that is done.
+fn warmup(step: i64, steps: i64) -> f64 {
+    real(step) / real(steps.max(1))
+}
+
+/// The part of what follows the warmup that is done.
+fn progress(step: i64, num_warmup_steps: i64, num_training_steps: i64) -> f64 {
+    real(step - num_warmup_steps) / real((num_training_steps - num_warmup_steps).max(1))
+}
+
+/// `num_cycles` cosine waves, from 1.
+fn waves(num_cycles: f64, progress: f64) -> f64 {
+    0.5 * (1.0 + (PI * num_cycles * 2.0 * progress).cos())
+}
+
+/// Python's `max`: the first, unless the second is larger.
+fn max(a: f64, b: f64) -> f64 {
+    if b > a { b } else { a }
+}
+
+/// `get_constant_schedule`: the learning rate as it is.
+#[must_use]
+pub fn constant_schedule() -> LambdaLR {
+    LambdaLR::new(|_| 1.0)
+}
+
+/// `get_constant_schedule_with_warmup`: up from 0 in a straight line, then constant.
+#[must_use]
+pub fn constant_schedule_with_warmup(num_warmup_steps: i64) -> LambdaLR {
+    partial(move |step| if step < num_warmup_steps { warmup(step, num_warmup_steps) } else { 1.0 })
+}
+
+/// `get_linear_schedule_with_warmup`: up from 0 in a straight line, then down to 0 in another.
+#[must_use]
+pub fn linear_schedule_with_warmup(num_warmup_steps: i64, num_training_steps: i64) -> LambdaLR {
+    partial(move |step| {
+        if step < num_warmup_steps {
+            return warmup(step, num_warmup_steps);
+        }
+        max(0.0, real(num_training_steps - step) / real((num_training_steps - num_warmup_steps).max(1)))
+    })
+}
+
+/// `get_cosine_schedule_with_warmup`: up from 0 in a straight line, then along `num_cycles` cosine waves; PyTorch's default
+/// of 0.5 is one way down to 0.
+#[must_use]
+pub fn cosine_schedule_with_warmup(num_warmup_steps: i64, num_training_steps: i64, num_cycles: f64) -> LambdaLR {
+    cosine_with_min_lr_schedule_with_warmup(num_warmup_steps, num_training_steps, num_cycles, 0.0)
+}
+
+/// `get_cosine_with_min_lr_schedule_with_warmup`: as [`cosine_schedule_with_warmup`], down to `min_lr_rate` of the learning
+/// rate.
+#[must_use]
+pub fn cosine_with_min_lr_schedule_with_warmup(
+    num_warmup_steps: i64,
+    num_training_steps: i64,
+    num_cycles: f64,
+    min_lr_rate: f64,
+) -> LambdaLR {
+    partial(move |step| {
+        if step < num_warmup_steps {
+            return warmup(step, num_warmup_steps);
+        }
+        let factor = waves(num_cycles, progress(step, num_warmup_steps, num_training_steps));
+        max(0.0, factor * (1.0 - min_lr_rate) + min_lr_rate)
+    })
+}
+
+/// `get_cosine_with_hard_restarts_schedule_with_warmup`: up from 0 in a straight line, then `num_cycles` times half a cosine
+/// wave down to 0; transformers' default is 1.
+#[must_use]
+pub fn cosine_with_hard_restarts_schedule_with_warmup(
+    num_warmup_steps: i64,
+    num_training_steps: i64,
+    num_cycles: i64,
+) -> LambdaLR {
+    partial(move |step| {
+        if step < num_warmup_steps {
+            return warmup(step, num_warmup_steps);
+        }
+        let done = progress(step, num_warmup_steps, num_training_steps);
+        if done >= 1.0 {
+            return 0.0;
+        }
+        max(0.0, 0.5 * (1.0 + (PI * ((real(num_cycles) * done) % 1.0)).cos()))
+    })
+}
+
+/// `get_polynomial_decay_schedule_with_warmup`: up from 0 in a straight line, then down to the learning rate `lr_end` along
+/// a power; transformers' defaults are 1e-7 and 1. `lr_init` is the learning rate that the optimizer was made with
+/// (`optimizer.defaults["lr"]`), which transformers looks up itself.
+#[must_use]
+pub fn polynomial_decay_schedule_with_warmup(
+    lr_init: f64,
+    num_warmup_steps: i64,
+    num_training_steps: i64,
+    lr_end: f64,
+    power: f64,
+) -> LambdaLR {
+    partial(move |step| {
+        if step < num_warmup_steps {
+            return warmup(step, num_warmup_steps);
+        }
+        if step > num_training_steps {
+            return lr_end / lr_init;
+        }
+        let left = 1.0 - real(step - num_warmup_steps) / real(num_training_steps - num_warmup_steps);
+        ((lr_init - lr_end) * left.powf(power) + lr_end) / lr_init
+    })
+}
+
+/// `get_inverse_sqrt_schedule`: up from 0 in a straight line, then along one over the square root of the steps;
+/// `timescale` is as in transformers, where `None` is as long as the warmup, or 10,000 without one.
+#[must_use]
+pub fn inverse_sqrt_schedule(num_warmup_steps: i64, timescale: Option<i64>) -> LambdaLR {
+    let timescale = timescale.unwrap_or(if num_warmup_steps == 0 { 10_000 } else { num_warmup_steps });
+    partial(move |step| {
+        if step < num_warmup_steps {
+            return warmup(step, num_warmup_steps);
+        }
+        1.0 / (real(step + timescale - num_warmup_steps) / real(timescale)).sqrt()
+    })
+}
+
+/// `get_wsd_schedule` with its defaults, a straight line up and half a cosine wave down: to the learning rate in
+/// `num_warmup_steps`, constant for `num_stable_steps`, then to `min_lr_ratio` of it in `num_decay_steps`.
+#[must_use]
+pub fn wsd_schedule(
+    num_warmup_steps: i64,
+    num_stable_steps: i64,
+    num_decay_steps: i64,
+    min_lr_ratio: f64,
+    num_cycles: f64,
+) -> LambdaLR {
+    let above = move |factor: f64| max(0.0, factor * (1.0 - min_lr_ratio) + min_lr_ratio);
+    partial(move |step| {
+        let decay_begins = num_warmup_steps + num_stable_steps;
+        if step < num_warmup_steps {
+            above(warmup(step, num_warmup_steps))
+        } else if step < decay_begins {
+            1.0
+        } else if step < decay_begins + num_decay_steps {
+            above(waves(num_cycles, real(step - decay_begins) / real(num_decay_steps.max(1))))
+        } else {
+            min_lr_ratio
+        }
+    })
+}

@@ -5,13 +5,15 @@
 //! rows for their own layers. The same rows move an optimizer's moments ([`NamedParameter::split`], [`NamedParameter::join`]).
 
 mod data;
+mod fields;
 mod layout;
 mod leaves;
 mod module;
 mod named;
+mod rows;
 mod tree;
 
 pub use data::{data_to_tensor, tensor_to_data};
-pub use layout::{Layout, Part, Role, Row, Transform};
+pub use layout::{Layout, Part, Role, Row, Shapes, Transform};
 pub use module::ModuleStateDict;
 pub use named::{NamedParameter, Piece};

@@ -250,8 +250,8 @@ fn a_struct_that_only_has_a_layers_name_keeps_its_own() {
     );
 }
 
-#[derive(Module, Debug)]
-struct Pair(Linear, Linear);
+/// Burn derives `Module` for structs with named fields only, so a tuple stands for what would be a tuple struct.
+type Pair = (Linear, Linear);
 
 #[derive(Module, Debug)]
 struct Nothing {}
@@ -265,7 +265,7 @@ enum Stage {
 
 #[derive(Module, Debug)]
 struct Forms {
-    tuple_struct: Pair,
+    pair: Pair,
     there: Option<Linear>,
     absent: Option<Linear>,
     list: Vec<Linear>,
@@ -277,9 +277,9 @@ struct Forms {
 }
 
 fn forms() -> Forms {
-    let pair = || Pair(linear(), linear());
+    let pair = || (linear(), linear());
     Forms {
-        tuple_struct: pair(),
+        pair: pair(),
         there: Some(linear()),
         absent: None,
         list: vec![linear(), linear()],
@@ -295,7 +295,7 @@ fn forms() -> Forms {
 fn structs_of_every_form_have_the_keys_that_pytorch_users_expect() {
     let state_dict = forms().state_dict().unwrap();
     let modules: Vec<&str> = state_dict.keys().map(|key| key.strip_suffix(".weight").unwrap()).collect();
-    let wanted = "tuple_struct.0 tuple_struct.1 there list.0 list.1 array.0 array.1 tuple.0 tuple.1.0 tuple.1.1 choice.0 \
+    let wanted = "pair.0 pair.1 there list.0 list.1 array.0 array.1 tuple.0 tuple.1.0 tuple.1.1 choice.0 \
                   choice.1 stages.0 stages.2 deep.1.0 deep.1.1";
     assert_eq!(modules, wanted.split_whitespace().collect::<Vec<_>>());
 
@@ -340,7 +340,7 @@ fn places_have_other_numbers_only_where_a_row_says_so() {
 fn children_stand_in_the_order_of_the_row() {
     let row = Row::new("Forms").order(["choice", "there"]);
     let state_dict = forms().state_dict_with(&Layout::default().with(row)).unwrap();
-    assert_eq!(keys(&state_dict)[..4], ["choice.0.weight", "choice.1.weight", "there.weight", "tuple_struct.0.weight"]);
+    assert_eq!(keys(&state_dict)[..4], ["choice.0.weight", "choice.1.weight", "there.weight", "pair.0.weight"]);
 }
 
 /// An LSTM cell of the user's with burn-nn's gates.

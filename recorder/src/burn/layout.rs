@@ -1,10 +1,13 @@
-//! How each layer of burn-nn lies in PyTorch, as data: one [`Row`] for each Burn struct, found by the struct's name.
+//! How a layer lies in PyTorch, as data: one [`Row`] for each Burn struct, found by the struct's name in a [`Layout`].
 //!
 //! A row says which PyTorch tensors the layer has, in PyTorch's order, of which Burn parameters each is made and how
 //! (as it is, transposed, several joined along an axis), what the layer's children are called, and the version that
-//! PyTorch writes into `_metadata`. What a row does not name keeps its Burn name and lies as it is.
+//! PyTorch writes into `_metadata`. What a row does not name keeps its Burn name and lies as it is. The rows of burn-nn's
+//! layers are in `rows.rs`.
 
 use std::collections::HashMap;
+
+use super::rows;
 
 use crate::{DType, Tensor};
 
@@ -19,6 +22,15 @@ pub enum Transform {
     Transpose,
     /// Burn's `[1]` is PyTorch's scalar: Burn has no tensors without dimensions.
     Scalar,
+    /// The weight `[in, out]` or the bias `[out]` of a linear layer that makes queries or keys for rotary embedding. The
+    /// weight is transposed; and within each `head` outputs, Burn's
+    /// [`RotaryEncoding`](::burn::nn::RotaryEncoding) turns neighbours together, `(0, 1)`, `(2, 3)`, ..., as Meta's Llama
+    /// does, where PyTorch's layer turns the halves together, `(0, head/2)`, `(1, head/2 + 1)`, ..., as those of Hugging
+    /// Face and GPT-NeoX do. So Burn's output `2 i` is PyTorch's `i`, and `2 i + 1` is `head/2 + i`.
+    HalfRotated {
+        /// The outputs of one head: an even number.
+        head: usize,
+    },
 }
 
 /// Whether PyTorch holds a tensor as a parameter or as a buffer.
@@ -88,15 +100,74 @@ pub struct Row {
     pub(super) entries: Vec<Entry>,
     /// Burn field -> PyTorch child; `None` leaves the field out of the path.
     pub(super) children: HashMap<String, Option<String>>,
+    /// The fields whose places are called otherwise in PyTorch.
+    pub(super) places: HashMap<String, Places>,
+    /// PyTorch's order of the children.
+    pub(super) order: Vec<String>,
     /// Tensors that PyTorch has and Burn lacks, with what they are at the start.
     pub(super) constants: Vec<(String, Tensor)>,
+    /// What the layer must not be.
+    pub(super) refusals: Vec<Refusal>,
+    /// Rows that stand in for this one.
+    pub(super) variants: Vec<(Condition, Row)>,
+}
+
+/// What the places of a `Vec`, an array or a tuple are called in PyTorch.
+#[derive(Clone, Debug)]
+pub(super) enum Places {
+    /// By these names, one for each place.
+    Named(Vec<String>),
+    /// Nothing: they are layers of one module, told apart in the names of its tensors.
+    Stacked,
+}
+
+/// A plain field that makes the layer one that PyTorch lacks.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) field: String,
+    /// What the value begins with.
+    pub(super) value: String,
+    pub(super) why: String,
+}
+
+/// When a row stands in for another.
+#[derive(Clone, Debug)]
+pub(super) enum Condition {
+    /// The plain field has this value.
+    Field(String, String),
+    /// The parameters have such shapes.
+    Shapes(fn(&Shapes) -> bool),
+}
+
+/// The Burn parameters of a layer with their shapes in Burn, for [`Row::when_shapes`].
+#[derive(Clone, Debug, Default)]
+pub struct Shapes {
+    pub(super) all: HashMap<String, Vec<usize>>,
+}
+
+impl Shapes {
+    /// The shape of the parameter at a path such as `query.weight`, spelled as for [`Part::new`]. Empty where the layer has
+    /// no such parameter.
+    pub fn of(&self, path: &str) -> &[usize] {
+        self.all.get(path).map_or(&[], Vec::as_slice)
+    }
 }
 
 impl Row {
     /// A row for the Burn struct of this name that changes nothing yet.
     #[must_use]
     pub fn new(module: impl Into<String>) -> Self {
-        Row { module: module.into(), version: 1, entries: Vec::new(), children: HashMap::new(), constants: Vec::new() }
+        Row {
+            module: module.into(),
+            version: 1,
+            entries: Vec::new(),
+            children: HashMap::new(),
+            places: HashMap::new(),
+            order: Vec::new(),
+            constants: Vec::new(),
+            refusals: Vec::new(),
+            variants: Vec::new(),
+        }
     }
 
     /// The version that PyTorch's `_metadata` has for the layer. Default 1.
@@ -106,7 +177,7 @@ impl Row {
     }
 
     /// PyTorch's tensor `name` is this one Burn parameter. Within a module, tensors stand in the order in which the row
-    /// names them.
+    /// names them. A name with a dot is a tensor of a child: `q_proj.weight`.
     #[must_use]
     pub fn tensor(self, name: impl Into<String>, part: Part) -> Self {
         self.joined(name, 0, [part])
@@ -163,6 +234,68 @@ impl Row {
         self
     }
 
+    /// PyTorch's names of the places of a field that is a `Vec`, an array or a tuple, where they are not 0, 1, 2, ...: an
+    /// `nn.Sequential` counts its layers without parameters, too. A place without a name is an error.
+    ///
+    /// ```
+    /// # use rekindle_recorder::burn::Row;
+    /// // features = nn.Sequential(Conv2d, ReLU, MaxPool2d, Conv2d, ReLU), of which Burn has `features: Vec<Conv2d>`.
+    /// let row = Row::new("Net").places("features", [0, 3]);
+    /// ```
+    #[must_use]
+    pub fn places(mut self, field: impl Into<String>, names: impl IntoIterator<Item = impl ToString>) -> Self {
+        let names = names.into_iter().map(|name| name.to_string()).collect();
+        self.places.insert(field.into(), Places::Named(names));
+        self
+    }
+
+    /// The layers in this field, a `Vec`, an array or a tuple, are one PyTorch module with several layers: what is called
+    /// `weight_ih_l0` within a layer is `weight_ih_l1` for the second. So a `Stack { layers: Vec<Lstm> }` is an `nn.LSTM`
+    /// with its `num_layers`, once the field is [`transparent`](Self::transparent), too.
+    #[must_use]
+    pub fn stacked(mut self, field: impl Into<String>) -> Self {
+        self.places.insert(field.into(), Places::Stacked);
+        self
+    }
+
+    /// PyTorch's order of the layer's children, by PyTorch's names. Those it does not name come behind, in the order of the
+    /// fields.
+    #[must_use]
+    pub fn order(mut self, children: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.order = children.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Of a layer whose plain field (a number, a `bool`, an `Option` or enum of such) has this value in `Debug`, `row` tells
+    /// the rest, in place of all but the refusals of this one. The first row that fits is taken.
+    #[must_use]
+    pub fn when(mut self, field: impl Into<String>, value: impl Into<String>, row: Row) -> Self {
+        self.variants.push((Condition::Field(field.into(), value.into()), row));
+        self
+    }
+
+    /// As [`when`](Self::when), of a layer whose parameters have such shapes.
+    #[must_use]
+    pub fn when_shapes(mut self, condition: fn(&Shapes) -> bool, row: Row) -> Self {
+        self.variants.push((Condition::Shapes(condition), row));
+        self
+    }
+
+    /// A layer whose plain field begins so in `Debug` computes what no PyTorch layer with these tensors does: it is neither
+    /// loaded nor saved, but an error that says `why`. `forward.clip` is the field of a struct in a field, as long as that
+    /// has a row that asks for its fields, too.
+    #[must_use]
+    pub fn refuse(mut self, field: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
+        self.refusals.push(Refusal { field: field.into(), value: value.into(), why: why.into() });
+        self
+    }
+
+    /// Whether it depends on plain fields, which only the module's `Debug` shows.
+    pub(super) fn asks_for_fields(&self) -> bool {
+        let by_field = |(condition, _): &(Condition, Row)| matches!(condition, Condition::Field(..));
+        !self.refusals.is_empty() || self.variants.iter().any(by_field)
+    }
+
     /// PyTorch has a buffer `name` that Burn lacks: it is written as `value`, and passed over when loading.
     #[must_use]
     pub fn constant(mut self, name: impl Into<String>, value: Tensor) -> Self {
@@ -175,9 +308,33 @@ impl Row {
 ///
 /// Rows are found by the name of the Burn struct alone, which is all that Burn tells. Of a struct of one's own that
 /// happens to be called like a layer of burn-nn, say so with [`Layout::as_is`].
+///
+/// The layers of burn-nn, and what they compute otherwise than PyTorch's unless they are configured so (a state dict tells
+/// nothing of it, in PyTorch neither):
+///
+/// | Burn | PyTorch | to compute the same |
+/// |---|---|---|
+/// | `Linear`, `Conv1d` to `Conv3d`, `ConvTranspose1d` to `ConvTranspose3d`, `Embedding` | the same name | |
+/// | `DeformConv2d` | torchvision's | |
+/// | `BatchNorm` | `BatchNorm1d` to `BatchNorm3d` | `running_var` moves by the biased variance in Burn; batches are not counted |
+/// | `LayerNorm`, `GroupNorm` | the same name | |
+/// | `InstanceNorm` | `InstanceNorm1d` to `InstanceNorm3d` | PyTorch's default is `affine=False`; Burn keeps no running statistics |
+/// | `RmsNorm` | `RMSNorm` | Burn's epsilon is 1e-5, PyTorch's that of the element type (1.2e-7 for `float32`) |
+/// | `PRelu` | `PReLU` | |
+/// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip` |
+/// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch. Refused: `quiet_softmax` |
+/// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | dropout, as above |
+/// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is GELU in Burn, ReLU in PyTorch |
+/// | `PositionWiseFeedForward` | `linear1` and `linear2`, as in PyTorch's transformer layers | Refused: an activation with parameters, which Burn does not show |
+/// | `SwiGlu` | `gate_proj` and `up_proj`, as in Hugging Face's Llama; for Meta's `w1` and `w3` give it a row | |
+/// | `RotaryEncoding` | no tensors; `inv_freq` and `freqs` of old checkpoints are unexpected keys, to be excluded | see [`Transform::HalfRotated`] |
+///
+/// "Refused" means that no PyTorch layer computes such a one, so that loading and saving are errors that say why.
 #[derive(Clone, Debug)]
 pub struct Layout {
     rows: HashMap<String, Row>,
+    /// The values of plain fields that modules do not show.
+    fields: HashMap<(String, String), String>,
     /// A name that PyTorch has and Burn lacks, and the name that it stands for.
     ties: Vec<(String, String)>,
 }
@@ -186,7 +343,7 @@ impl Layout {
     /// No rows at all: every name and every tensor stays as Burn has it.
     #[must_use]
     pub fn empty() -> Self {
-        Layout { rows: HashMap::new(), ties: Vec::new() }
+        Layout { rows: HashMap::new(), fields: HashMap::new(), ties: Vec::new() }
     }
 
     /// With this row, in the place of one for the same struct.
@@ -225,79 +382,28 @@ impl Layout {
         self.ties().filter_map(other).collect()
     }
 
-    pub(super) fn row(&self, module: &str) -> Option<&Row> {
+    /// In every struct of this name the plain field has this value, as `Debug` would print it. Rows that depend on plain
+    /// fields read them from the module's `Debug`; this is for modules whose `Debug` is not derived and does not show them.
+    #[must_use]
+    pub fn field(mut self, module: impl Into<String>, field: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fields.insert((module.into(), field.into()), value.into());
+        self
+    }
+
+    /// The row for the struct of this name.
+    pub fn row(&self, module: &str) -> Option<&Row> {
         self.rows.get(module)
     }
+
+    /// What [`field`](Self::field) said.
+    pub(super) fn said(&self, module: &str, field: &str) -> Option<&str> {
+        self.fields.get(&(module.to_owned(), field.to_owned())).map(String::as_str)
+    }
 }
 
-/// The rows of burn-nn's layers. A layer with several lines for one PyTorch tensor is written in several ways.
+/// The rows of burn-nn's layers.
 impl Default for Layout {
     fn default() -> Self {
-        BUILT_IN
-            .iter()
-            .flat_map(|line| line.modules.iter().map(move |module| line.row(module)))
-            .chain([batch_norm(), Row::new("Sequential").transparent("layers")])
-            .fold(Layout::empty(), Layout::with)
+        rows::all().into_iter().fold(Layout::empty(), Layout::with)
     }
-}
-
-/// Layers that differ from PyTorch's in names and transposition only.
-struct Line {
-    modules: &'static [&'static str],
-    version: i64,
-    /// PyTorch's name, Burn's name, how they lie to each other.
-    tensors: &'static [(&'static str, &'static str, Transform)],
-}
-
-const BUILT_IN: &[Line] = &[
-    Line {
-        modules: &["Linear"],
-        version: 1,
-        tensors: &[("weight", "weight", Transform::Transpose), ("bias", "bias", Transform::AsIs)],
-    },
-    Line {
-        modules: &["Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"],
-        version: 1,
-        tensors: &[("weight", "weight", Transform::AsIs), ("bias", "bias", Transform::AsIs)],
-    },
-    Line {
-        modules: &["LayerNorm", "GroupNorm", "RmsNorm"],
-        version: 1,
-        tensors: &[("weight", "gamma", Transform::AsIs), ("bias", "beta", Transform::AsIs)],
-    },
-    Line {
-        modules: &["InstanceNorm"],
-        version: 2,
-        tensors: &[("weight", "gamma", Transform::AsIs), ("bias", "beta", Transform::AsIs)],
-    },
-    Line { modules: &["PRelu"], version: 1, tensors: &[("weight", "alpha", Transform::AsIs)] },
-    Line { modules: &["Embedding"], version: 1, tensors: &[("weight", "weight", Transform::AsIs)] },
-];
-
-impl Line {
-    fn row(&self, module: &str) -> Row {
-        self.tensors.iter().fold(Row::new(module).version(self.version), |row, &(torch, burn, transform)| {
-            row.tensor(torch, Part::new(burn).with(transform))
-        })
-    }
-}
-
-/// burn-nn's `BatchNorm` (`gamma`, `beta`, no count of batches), and one that is spelled as PyTorch's. State dicts of
-/// before PyTorch 0.4.1 have no count either.
-fn batch_norm() -> Row {
-    Row::new("BatchNorm")
-        .version(2)
-        .tensor("weight", Part::new("gamma"))
-        .tensor("weight", Part::new("weight"))
-        .tensor("bias", Part::new("beta"))
-        .tensor("bias", Part::new("bias"))
-        .tensor("running_mean", Part::new("running_mean"))
-        .role(Role::Buffer)
-        .tensor("running_var", Part::new("running_var"))
-        .role(Role::Buffer)
-        .tensor("num_batches_tracked", Part::new("num_batches_tracked").with(Transform::Scalar))
-        .role(Role::Buffer)
-        .dtype(DType::Int64)
-        .optional()
-        .constant("num_batches_tracked", Tensor::scalar(0_i64))
 }

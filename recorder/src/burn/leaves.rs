@@ -6,6 +6,8 @@ use ::burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use ::burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, TensorData};
 
 use super::data;
+use super::fields::Fields;
+use super::layout::{Layout, Row};
 use crate::{DType, ErrorKind, Result};
 
 /// One step on the way to a parameter.
@@ -49,6 +51,14 @@ pub(super) enum Item {
     Empty { frames: Vec<Frame> },
 }
 
+impl Item {
+    pub(super) fn frames(&self) -> &[Frame] {
+        match self {
+            Item::Leaf { frames, .. } | Item::Flag { frames } | Item::Empty { frames } => frames,
+        }
+    }
+}
+
 /// A parameter or buffer.
 #[derive(Debug)]
 pub(super) struct Leaf {
@@ -72,6 +82,8 @@ pub(super) struct Leaves {
     pub(super) items: Vec<Item>,
     pub(super) all: Vec<Leaf>,
     pub(super) flags: Vec<Param<Flag>>,
+    /// The plain fields of the layers whose rows ask for them.
+    pub(super) fields: Fields,
 }
 
 /// A `Param` of any rank and kind.
@@ -114,7 +126,7 @@ values!(BurnTensor<D>, BurnTensor<D, Int>, BurnTensor<D, Bool>);
 impl Leaves {
     /// Walks the module. Nothing in it changes, but parameters that were not initialised yet are where `collect` needs
     /// to know how they lie.
-    pub(super) fn collect(module: &impl Module) -> Result<Self> {
+    pub(super) fn collect(module: &impl Module, layout: &Layout) -> Result<Self> {
         let mut walk = Walk { frames: Vec::new(), entered: Vec::new(), leaves: Leaves::default(), error: None };
         module.visit(&mut walk);
         if let Some(error) = walk.error {
@@ -133,6 +145,11 @@ impl Leaves {
                 leaf.running = true;
                 leaf.parameter = false;
             }
+        }
+        let asks = |name: &str| layout.row(name).is_some_and(Row::asks_for_fields);
+        let asks_frame = |frame: &Frame| matches!(&frame.container, Container::Struct(name) if asks(name));
+        if leaves.items.iter().flat_map(Item::frames).any(asks_frame) {
+            leaves.fields = Fields::read(module, asks);
         }
         Ok(leaves)
     }

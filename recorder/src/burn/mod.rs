@@ -6,17 +6,19 @@
 
 mod config;
 mod data;
+mod fields;
 mod layout;
 mod leaves;
 mod matching;
 mod module;
 mod named;
+mod rows;
 mod store;
 mod tree;
 
 pub use config::{load_with_config, save_with_config};
 pub use data::{data_to_tensor, tensor_to_data};
-pub use layout::{Layout, Part, Role, Row, Transform};
+pub use layout::{Layout, Part, Role, Row, Shapes, Transform};
 pub use module::ModuleStateDict;
 pub use named::{NamedParameter, Piece};
 pub use store::TorchStore;

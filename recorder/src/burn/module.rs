@@ -53,11 +53,11 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`state_dict`](Self::state_dict).
     fn state_dict_with(&self, layout: &Layout) -> Result<StateDict> {
-        let mut leaves = Leaves::collect(self)?;
+        let mut leaves = Leaves::collect(self, layout)?;
         if leaves.all.iter().any(|leaf| leaf.running) {
             // Burn keeps the last update of a running state aside until the next one, or until `valid()` wants it.
             drop(self.valid());
-            leaves = Leaves::collect(self)?;
+            leaves = Leaves::collect(self, layout)?;
         }
         let tree = Tree::build(layout, &leaves)?;
         let mut state_dict = StateDict::new();
@@ -129,7 +129,7 @@ pub trait ModuleStateDict: Module {
         layout: &Layout,
     ) -> Result<LoadReport> {
         let state_dict = options.apply(state_dict)?;
-        let leaves = Leaves::collect(self)?;
+        let leaves = Leaves::collect(self, layout)?;
         let tree = Tree::build(layout, &leaves)?;
         let (report, matched) = compare(&tree, layout, &state_dict, options)?;
         let mut report = report.into_result(options.is_strict())?;
@@ -209,7 +209,7 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`named_parameters`](Self::named_parameters).
     fn named_parameters_with(&self, layout: &Layout) -> Result<Vec<NamedParameter>> {
-        let tree = Tree::build(layout, &Leaves::collect(self)?)?;
+        let tree = Tree::build(layout, &Leaves::collect(self, layout)?)?;
         let slots = tree.lines.into_iter().filter_map(|line| match line {
             Line::Slot(slot) if slot.role == Role::Parameter => Some(slot.tensor),
             _ => None,

@@ -2,6 +2,7 @@
 
 use ::burn::module::ParamId;
 use ::burn::tensor::TensorData;
+use bytes::Bytes;
 
 use super::data::{self, elements_to_data};
 use super::layout::Transform;
@@ -49,17 +50,72 @@ impl Transform {
             (Transform::AsIs, _) => Some(shape.to_vec()),
             (Transform::Transpose, &[rows, columns]) => Some(vec![columns, rows]),
             (Transform::Scalar, &[1]) => Some(Vec::new()),
+            (Transform::HalfRotated { head }, &[.., outputs]) if head % 2 == 0 && outputs.is_multiple_of(head) => {
+                Some(shape.iter().rev().copied().collect()).filter(|_| shape.len() <= 2)
+            }
             _ => None,
         }
     }
 
-    pub(super) fn describe(self) -> &'static str {
+    pub(super) fn describe(self) -> String {
         match self {
-            Transform::AsIs => "a tensor",
-            Transform::Transpose => "a transposed matrix",
-            Transform::Scalar => "a scalar, [1] in Burn",
+            Transform::AsIs => "a tensor".to_owned(),
+            Transform::Transpose => "a transposed matrix".to_owned(),
+            Transform::Scalar => "a scalar, [1] in Burn".to_owned(),
+            Transform::HalfRotated { head } => {
+                format!("the weight or bias of a linear layer whose outputs are heads of {head}, an even number")
+            }
         }
     }
+
+    /// The elements of a Burn parameter of this shape, which can lie so, as PyTorch has them.
+    fn to_torch(self, bytes: Bytes, shape: &[usize], size: usize) -> Bytes {
+        let turned = |bytes: &[u8]| match *shape {
+            [rows, columns] => data::transpose(bytes, rows, columns, size),
+            _ => bytes.to_vec(),
+        };
+        match self {
+            Transform::AsIs | Transform::Scalar => bytes,
+            Transform::Transpose => turned(&bytes).into(),
+            Transform::HalfRotated { head } => regroup(&turned(&bytes), shape, head, size, |head| (head / 2, 2)).into(),
+        }
+    }
+
+    /// The other way round.
+    fn to_burn(self, bytes: Bytes, shape: &[usize], size: usize) -> Bytes {
+        let turned = |bytes: &[u8]| match *shape {
+            [rows, columns] => data::transpose(bytes, columns, rows, size),
+            _ => bytes.to_vec(),
+        };
+        match self {
+            Transform::AsIs | Transform::Scalar => bytes,
+            Transform::Transpose => turned(&bytes).into(),
+            Transform::HalfRotated { head } => turned(&regroup(&bytes, shape, head, size, |head| (2, head / 2))).into(),
+        }
+    }
+}
+
+/// The outputs of each head in another order: a head is `[rows, columns]` of outputs, which becomes `[columns, rows]`. The
+/// last dimension of Burn's shape, PyTorch's first, has the outputs.
+fn regroup(
+    bytes: &[u8],
+    shape: &[usize],
+    head: usize,
+    size: usize,
+    rows_and_columns: impl Fn(usize) -> (usize, usize),
+) -> Vec<u8> {
+    let (rows, columns) = rows_and_columns(head);
+    let output = shape.iter().rev().skip(1).product::<usize>() * size;
+    let mut regrouped = Vec::with_capacity(bytes.len());
+    for head in bytes.chunks_exact((head * output).max(1)) {
+        for column in 0..columns {
+            for row in 0..rows {
+                let start = (row * columns + column) * output;
+                regrouped.extend_from_slice(head.get(start..start + output).unwrap_or_default());
+            }
+        }
+    }
+    regrouped
 }
 
 impl NamedParameter {
@@ -86,15 +142,10 @@ impl NamedParameter {
             let tensor = data::data_to_tensor(data)?;
             parts.push(match piece.transform {
                 Transform::AsIs => tensor,
-                Transform::Scalar => Tensor::from_le_bytes(tensor.dtype(), &[], tensor.to_le_bytes()?)?,
-                Transform::Transpose => {
-                    let (Some(shape), &[rows, columns]) =
-                        (piece.transform.torch_shape(&piece.shape), piece.shape.as_slice())
-                    else {
-                        return Err(self.invalid(&format!("{:?} is no matrix", piece.shape)));
-                    };
-                    let turned = data::transpose(&tensor.to_le_bytes()?, rows, columns, tensor.dtype().size());
-                    Tensor::from_le_bytes(tensor.dtype(), &shape, turned)?
+                transform => {
+                    let shape = self.torch_shape(piece)?;
+                    let bytes = transform.to_torch(tensor.to_le_bytes()?, &piece.shape, tensor.dtype().size());
+                    Tensor::from_le_bytes(tensor.dtype(), &shape, bytes)?
                 }
             });
         }
@@ -118,20 +169,11 @@ impl NamedParameter {
         let mut start = 0;
         let mut pieces = Vec::with_capacity(self.pieces.len());
         for piece in &self.pieces {
-            let Some(shape) = piece.transform.torch_shape(&piece.shape) else {
-                return Err(self.invalid(&format!("{:?} is not {}", piece.shape, piece.transform.describe())));
-            };
-            let length = shape.get(self.axis).copied().unwrap_or(1);
+            let length = self.torch_shape(piece)?.get(self.axis).copied().unwrap_or(1);
             let part = if self.pieces.len() == 1 { torch.clone() } else { narrow(torch, self.axis, start, length)? };
             start += length;
-            let bytes = part.to_le_bytes()?;
-            pieces.push(match (piece.transform, shape.as_slice()) {
-                (Transform::Transpose, &[rows, columns]) => {
-                    let turned = data::transpose(&bytes, rows, columns, torch.dtype().size());
-                    elements_to_data(torch.dtype(), &piece.shape, &turned)?
-                }
-                _ => elements_to_data(torch.dtype(), &piece.shape, &bytes)?,
-            });
+            let bytes = piece.transform.to_burn(part.to_le_bytes()?, &piece.shape, torch.dtype().size());
+            pieces.push(elements_to_data(torch.dtype(), &piece.shape, &bytes)?);
         }
         Ok(pieces)
     }
@@ -163,6 +205,11 @@ impl NamedParameter {
             }
         }
         Tensor::from_le_bytes(dtype, &self.shape, joined)
+    }
+
+    fn torch_shape(&self, piece: &Piece) -> Result<Vec<usize>> {
+        let shape = piece.transform.torch_shape(&piece.shape);
+        shape.ok_or_else(|| self.invalid(&format!("{:?} is not {}", piece.shape, piece.transform.describe())))
     }
 
     fn invalid(&self, what: &str) -> Error {

@@ -1,10 +1,12 @@
 //! The module as PyTorch sees it: a tree of modules, each with its parameters, its buffers and its children, by PyTorch's
 //! names and in PyTorch's order. Made of what a walk met and of the layout's rows.
 
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 
-use super::layout::{Entry, Layout, Role, Row};
-use super::leaves::{Container, Frame, Item, Leaves};
+use super::layout::{Condition, Entry, Layout, Part, Places, Role, Row, Shapes};
+use super::leaves::{Container, Frame, Item, Leaf, Leaves};
 use super::named::{NamedParameter, Piece};
 use crate::{DType, Error, ErrorKind, Result, Tensor};
 
@@ -39,12 +41,13 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn build(layout: &Layout, leaves: &Leaves) -> Result<Self> {
+        let rows = Rows::choose(layout, leaves)?;
         let mut root = Node::default();
         for item in &leaves.items {
-            root.place(layout, item)?;
+            root.place(&rows, item)?;
         }
         let mut tree = Tree::default();
-        root.emit("", layout, leaves, &mut tree)?;
+        root.emit("", leaves, &mut tree)?;
         let mut names = std::collections::HashSet::new();
         for slot in tree.slots() {
             if !names.insert(slot.tensor.name.as_str()) {
@@ -65,55 +68,184 @@ impl Tree {
     }
 }
 
+/// The row of each struct in the module, by the struct's place in it.
+struct Rows<'a> {
+    chosen: HashMap<String, &'a Row>,
+}
+
+impl<'a> Rows<'a> {
+    fn choose(layout: &'a Layout, leaves: &Leaves) -> Result<Self> {
+        let mut chosen = HashMap::new();
+        for frames in leaves.items.iter().map(Item::frames) {
+            for (depth, frame) in frames.iter().enumerate() {
+                let Container::Struct(module) = &frame.container else { continue };
+                let Some(row) = layout.row(module) else { continue };
+                let place = place(&frames[..depth]);
+                if !chosen.contains_key(&place) {
+                    let layer = Layer { layout, leaves, module, frames: &frames[..depth], place: &place };
+                    let row = layer.choose(row)?;
+                    chosen.insert(place, row);
+                }
+            }
+        }
+        Ok(Rows { chosen })
+    }
+
+    fn at(&self, frames: &[Frame]) -> Option<&'a Row> {
+        self.chosen.get(&place(frames)).copied()
+    }
+}
+
+/// Where a struct is, in Burn's names.
+fn place(frames: &[Frame]) -> String {
+    frames.iter().map(|frame| frame.name.as_str()).collect::<Vec<_>>().join(".")
+}
+
+/// A struct that a row is for.
+struct Layer<'a> {
+    layout: &'a Layout,
+    leaves: &'a Leaves,
+    module: &'a str,
+    frames: &'a [Frame],
+    place: &'a str,
+}
+
+impl Layer<'_> {
+    /// The row itself, or the variant of it that fits.
+    fn choose<'r>(&self, row: &'r Row) -> Result<&'r Row> {
+        // What has no parameters has nothing to lose; and is not known in `Debug`.
+        let Some((_, first)) = self.parameters().next() else { return Ok(row) };
+        for refusal in &row.refusals {
+            if self.field(&refusal.field, first)?.is_some_and(|value| value.starts_with(&refusal.value)) {
+                let (field, value, why) = (&refusal.field, &refusal.value, &refusal.why);
+                let what = format!("{self} with {field} = {value}");
+                let advice = format!(
+                    "; {why}. For a state dict with Burn's names, mark `{}` as_is in the layout, or give it a row",
+                    self.module
+                );
+                return Err(ErrorKind::Unsupported { what, advice }.into());
+            }
+        }
+        for (condition, variant) in &row.variants {
+            let fits = match condition {
+                Condition::Field(field, value) => self.field(field, first)? == Some(value),
+                Condition::Shapes(fit) => fit(&self.shapes()),
+            };
+            if fits {
+                return Ok(variant);
+            }
+        }
+        Ok(row)
+    }
+
+    /// The parameters with their paths from the struct.
+    fn parameters(&self) -> impl Iterator<Item = (&[Frame], &Leaf)> {
+        self.leaves.items.iter().filter_map(|item| match item {
+            Item::Leaf { frames, leaf } => Some((frames.strip_prefix(self.frames)?, self.leaves.all.get(*leaf)?)),
+            _ => None,
+        })
+    }
+
+    fn shapes(&self) -> Shapes {
+        let steps = |frames: &[Frame]| steps(frames).collect::<Vec<_>>().join(".");
+        Shapes { all: self.parameters().map(|(frames, leaf)| (steps(frames), leaf.shape.clone())).collect() }
+    }
+
+    /// The value of a plain field; none where the struct has no such field: it only has a layer's name.
+    fn field(&self, field: &str, parameter: &Leaf) -> Result<Option<&str>> {
+        if let Some(value) = self.layout.said(self.module, field) {
+            return Ok(Some(value));
+        }
+        match self.leaves.fields.of(self.module, &parameter.id.to_string()) {
+            Some(fields) => Ok(fields.get(field).map(String::as_str)),
+            None => Err(invalid(format!(
+                "the module's `Debug` does not show {self}, whose field '{field}' decides how it lies in PyTorch; derive \
+                 `Debug`, or say the value with `Layout::field`, or mark `{}` as_is if it is not burn-nn's",
+                self.module
+            ))),
+        }
+    }
+}
+
+impl std::fmt::Display for Layer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.place {
+            "" => write!(f, "a {}", self.module),
+            place => write!(f, "the {} '{place}'", self.module),
+        }
+    }
+}
+
+/// The names on the way, as rows spell them.
+fn steps(frames: &[Frame]) -> impl Iterator<Item = &str> {
+    frames.iter().filter(|frame| frame.container != Container::Enum).map(|frame| frame.name.as_str())
+}
+
 #[derive(Default)]
-struct Node {
-    /// The Burn structs that make the module: several where one is wrapped in another.
-    structs: Vec<String>,
+struct Node<'a> {
+    /// The rows of the Burn structs that make the module: several where one is wrapped in another.
+    rows: Vec<&'a Row>,
     tensors: Vec<Gathered>,
-    children: IndexMap<String, Node>,
+    children: IndexMap<String, Node<'a>>,
 }
 
 /// A PyTorch tensor whose parts are being met.
 struct Gathered {
     name: String,
-    /// Its place in the row; what the row does not name comes behind.
-    order: usize,
+    /// Its layer in a stack and its place in the row; what the row does not name comes behind.
+    order: (usize, usize),
     entry: Entry,
     parts: Vec<Option<usize>>,
 }
 
-impl Node {
-    fn at(&mut self, path: &[String]) -> &mut Node {
-        path.iter().fold(self, |node, name| node.children.entry(name.clone()).or_default())
+impl<'a> Node<'a> {
+    fn at<'n>(&mut self, path: impl IntoIterator<Item = &'n str>) -> &mut Node<'a> {
+        path.into_iter().fold(self, |node, name| node.children.entry(name.to_owned()).or_default())
     }
 
     /// Puts an item where its frames and the rows of the structs on the way lead.
-    fn place(&mut self, layout: &Layout, item: &Item) -> Result<()> {
-        let (frames, leaf) = match item {
-            Item::Leaf { frames, leaf } => (frames, Some(*leaf)),
-            Item::Flag { frames } | Item::Empty { frames } => (frames, None),
-        };
-        let mut path: Vec<String> = Vec::new();
+    fn place(&mut self, rows: &Rows<'a>, item: &Item) -> Result<()> {
+        let frames = item.frames();
+        let mut path: Vec<&str> = Vec::new();
+        let mut stack = 0;
+        // What the row says of the places in the field.
+        let mut places: Option<&Places> = None;
         for (depth, frame) in frames.iter().enumerate() {
-            if let Container::Struct(name) = &frame.container {
-                let node = self.at(&path);
-                if !node.structs.contains(name) {
-                    node.structs.push(name.clone());
-                }
-                if let Some(row) = layout.row(name) {
-                    match leaf {
-                        Some(leaf) => {
-                            if let Some((order, part)) = row.claims(&frames[depth..]) {
-                                return node.gather(&path, order, &row.entries[order], part, leaf);
-                            }
+            match &frame.container {
+                Container::Enum => {}
+                Container::Place => match (places.take(), frame.name.parse::<usize>()) {
+                    (Some(Places::Stacked), Ok(place)) => stack = place,
+                    (Some(Places::Named(names)), Ok(place)) => path.push(names.get(place).ok_or_else(|| {
+                        let field = self::place(&frames[..depth]);
+                        invalid(format!("the row names {} places of '{field}', which has more", names.len()))
+                    })?),
+                    _ => path.push(&frame.name),
+                },
+                Container::Struct(_) => {
+                    let node = self.at(path.iter().copied());
+                    places = None;
+                    let Some(row) = rows.at(&frames[..depth]) else {
+                        path.push(&frame.name);
+                        continue;
+                    };
+                    if !node.rows.iter().any(|known| std::ptr::eq(*known, row)) {
+                        node.rows.push(row);
+                    }
+                    if let Item::Leaf { leaf, .. } = item {
+                        if let Some((order, part)) = row.claims(&frames[depth..]) {
+                            return self.gather(path, (stack, order), &row.entries[order], part, *leaf);
                         }
+                    } else if row.covers(&frame.name) {
                         // Inside a tensor's parts there are no modules that PyTorch knows.
-                        None if row.covers(&frame.name) => return Ok(()),
-                        None => {}
+                        return Ok(());
+                    }
+                    places = row.places.get(&frame.name);
+                    match row.children.get(&frame.name) {
+                        None => path.push(&frame.name),
+                        Some(renamed) => path.extend(renamed.as_deref()),
                     }
                 }
             }
-            path.extend(frame.torch_name(layout));
         }
         match (item, frames.last().map(|frame| &frame.container)) {
             (Item::Leaf { leaf, .. }, _) => {
@@ -123,46 +255,64 @@ impl Node {
                     ));
                 };
                 let entry = Entry {
-                    name,
-                    parts: vec![super::layout::Part::new("")],
+                    name: name.to_owned(),
+                    parts: vec![Part::new("")],
                     axis: 0,
                     role: None,
                     dtype: None,
                     optional: false,
                 };
-                self.at(&path).gather(&path, usize::MAX, &entry, 0, *leaf)
+                self.gather(path, (stack, usize::MAX), &entry, 0, *leaf)
             }
             // A place in a `Vec` or a variant is a module even with nothing in it; an empty field may be an absent `Option`.
             (Item::Empty { .. }, Some(Container::Place | Container::Enum)) => {
-                self.at(&path);
+                self.at(path);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn gather(&mut self, path: &[String], order: usize, entry: &Entry, part: usize, leaf: usize) -> Result<()> {
+    /// Puts a parameter in its place in the tensor of the module at this path.
+    fn gather(
+        &mut self,
+        path: Vec<&str>,
+        order: (usize, usize),
+        entry: &Entry,
+        part: usize,
+        leaf: usize,
+    ) -> Result<()> {
+        let name = match order.0 {
+            0 => entry.name.clone(),
+            layer => entry.name.replace("_l0", &format!("_l{layer}")),
+        };
+        let (mut path, mut name) = (path, name.as_str());
+        if let Some((child, last)) = name.rsplit_once('.') {
+            path.extend(child.split('.'));
+            name = last;
+        }
+        let node = self.at(path.iter().copied());
         // Of one tensor that a row spells in several ways, `order` tells the spellings apart.
-        let known = self.tensors.iter().position(|known| known.order == order && known.name == entry.name);
+        let known = node.tensors.iter().position(|known| known.order == order && known.name == name);
         let index = known.unwrap_or_else(|| {
             let parts = vec![None; entry.parts.len()];
-            self.tensors.push(Gathered { name: entry.name.clone(), order, entry: entry.clone(), parts });
-            self.tensors.len() - 1
+            node.tensors.push(Gathered { name: name.to_owned(), order, entry: entry.clone(), parts });
+            node.tensors.len() - 1
         });
-        match self.tensors.get_mut(index).and_then(|tensor| tensor.parts.get_mut(part)) {
+        match node.tensors.get_mut(index).and_then(|tensor| tensor.parts.get_mut(part)) {
             Some(place @ None) => {
                 *place = Some(leaf);
                 Ok(())
             }
             _ => Err(invalid(format!(
                 "two parameters of the module are the same part of '{}'",
-                key(&path.join("."), &entry.name)
+                key(&path.join("."), name)
             ))),
         }
     }
 
-    fn emit(self, path: &str, layout: &Layout, leaves: &Leaves, tree: &mut Tree) -> Result<()> {
-        let rows: Vec<&Row> = self.structs.iter().filter_map(|name| layout.row(name)).collect();
+    fn emit(self, path: &str, leaves: &Leaves, tree: &mut Tree) -> Result<()> {
+        let rows = self.rows;
         tree.modules.push((path.to_owned(), rows.iter().map(|row| row.version).max().unwrap_or(1)));
 
         let mut tensors = self.tensors;
@@ -175,8 +325,11 @@ impl Node {
             constants.filter(|(name, _)| buffers.iter().all(|slot| slot.tensor.name != *name)).collect::<Vec<_>>();
         tree.lines.extend(slots.into_iter().chain(buffers).map(Line::Slot));
         tree.lines.extend(constants.into_iter().map(|(name, value)| Line::Constant(name, value)));
-        for (name, child) in self.children {
-            child.emit(&key(path, &name), layout, leaves, tree)?;
+        let order: Vec<&String> = rows.iter().flat_map(|row| &row.order).collect();
+        let mut children: Vec<(String, Node)> = self.children.into_iter().collect();
+        children.sort_by_key(|(name, _)| order.iter().position(|known| *known == name).unwrap_or(order.len()));
+        for (name, child) in children {
+            child.emit(&key(path, &name), leaves, tree)?;
         }
         Ok(())
     }
@@ -243,10 +396,8 @@ impl Row {
     /// Which tensor, and which part of it, the parameter at the end of these frames is; the first frame is a field of the
     /// row's struct.
     fn claims(&self, frames: &[Frame]) -> Option<(usize, usize)> {
-        let steps =
-            || frames.iter().filter(|frame| frame.container != Container::Enum).map(|frame| frame.name.as_str());
         self.entries.iter().enumerate().find_map(|(order, entry)| {
-            let part = entry.parts.iter().position(|part| part.path.split('.').eq(steps()))?;
+            let part = entry.parts.iter().position(|part| part.path.split('.').eq(steps(frames)))?;
             Some((order, part))
         })
     }
@@ -255,20 +406,6 @@ impl Row {
     fn covers(&self, field: &str) -> bool {
         let mut parts = self.entries.iter().flat_map(|entry| &entry.parts);
         parts.any(|part| part.path.split_once('.').is_some_and(|(first, _)| first == field))
-    }
-}
-
-impl Frame {
-    /// The step in PyTorch's path; `None` where PyTorch has none.
-    fn torch_name(&self, layout: &Layout) -> Option<String> {
-        match &self.container {
-            Container::Enum => None,
-            Container::Place => Some(self.name.clone()),
-            Container::Struct(module) => match layout.row(module).and_then(|row| row.children.get(&self.name)) {
-                Some(renamed) => renamed.clone(),
-                None => Some(self.name.clone()),
-            },
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use ::burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
 use ::burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
 
 use super::data;
-use super::layout::{Layout, Role};
+use super::layout::{Layout, Role, Transform};
 use super::leaves::{self, Leaf, Leaves};
 use super::matching::{Match, compare};
 use super::named::NamedParameter;
@@ -62,17 +62,17 @@ pub trait ModuleStateDict: Module {
         let tree = Tree::build(layout, &leaves)?;
         let mut state_dict = StateDict::new();
         // Two fields that share a parameter are two names of one storage.
-        let mut shared: HashMap<Vec<ParamId>, Tensor> = HashMap::new();
+        let mut shared: HashMap<Vec<(ParamId, Transform)>, Tensor> = HashMap::new();
         for line in tree.lines {
             match line {
                 Line::Slot(slot) => {
-                    let ids: Vec<ParamId> = slot.tensor.pieces.iter().map(|piece| piece.id).collect();
-                    let known = shared.get(&ids).filter(|known| known.shape() == slot.tensor.shape);
-                    let tensor = match known {
-                        Some(known) => Tensor::new(known.parts().clone())?,
-                        None => read(&slot, &leaves).map_err(|error| about(&slot.tensor.name, error))?,
-                    };
-                    shared.insert(ids, tensor.clone());
+                    let pieces = slot.tensor.pieces.iter().map(|piece| (piece.id, piece.transform)).collect();
+                    let mut tensor = read(&slot, &leaves).map_err(|error| about(&slot.tensor.name, error))?;
+                    // One id is no proof: each of the two may have been given elements of its own.
+                    match shared.get(&pieces) {
+                        Some(known) if is_equal(known, &tensor)? => tensor = Tensor::new(known.parts().clone())?,
+                        _ => drop(shared.insert(pieces, tensor.clone())),
+                    }
                     state_dict.insert(slot.tensor.name, tensor);
                 }
                 Line::Constant(name, value) => {
@@ -233,6 +233,10 @@ fn read(slot: &Slot, leaves: &Leaves) -> Result<Tensor> {
         Some(dtype) => data::cast(&tensor, dtype),
         None => Ok(tensor),
     }
+}
+
+fn is_equal(one: &Tensor, other: &Tensor) -> Result<bool> {
+    Ok(one.dtype() == other.dtype() && one.shape() == other.shape() && one.to_le_bytes()? == other.to_le_bytes()?)
 }
 
 /// A tensor whose first rows are the file's, as far as both have them, and the rest the module's.

@@ -24,7 +24,7 @@ pub(crate) const SCRIPTS: [&str; 8] = [
 ];
 
 /// The archives of `torch.export` with one program.
-pub(crate) const PROGRAMS: [&str; 3] = ["program.pt2", "views.pt2", "program_old.pt2"];
+pub(crate) const PROGRAMS: [&str; 4] = ["program.pt2", "views.pt2", "program28.pt2", "program_old.pt2"];
 
 pub(crate) fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/scripted").join(name)

@@ -1,9 +1,10 @@
-"""Say whether an archive with a program computes with the weights that were put into it.
+"""Say whether archives with programs compute with the weights that were put into them.
 
-    python scripted.py ARCHIVE REPLACED STATE_DICT
+    python scripted.py ARCHIVE REPLACED STATE_DICT [ARCHIVE REPLACED STATE_DICT ...]
 
 REPLACED is a copy of ARCHIVE with the weights of STATE_DICT. What it computes must be, to the bit, what ARCHIVE computes once PyTorch
-itself has loaded STATE_DICT into it, and something else than what ARCHIVE computes by itself.
+itself has loaded STATE_DICT into it, and something else than what ARCHIVE computes by itself. Mobile archives (.ptl) must do so in the
+interpreter of phones, too.
 """
 
 import logging
@@ -12,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch.jit.mobile import _load_for_lite_interpreter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "fixtures"))
 warnings.simplefilter("ignore")
@@ -19,7 +21,7 @@ logging.getLogger("torch.export").setLevel(logging.ERROR)  # it tells the older 
 
 INPUTS = {
     "script": lambda: torch.randn(4, 2),
-    "mobile": lambda: torch.randn(4, 2),
+    "mobile": lambda: torch.tensor([[1, 2, 0], [4, 3, 3]]),
     "traced": lambda: torch.tensor([[1, 2, 0], [4, 3, 3]]),
     "quantised": lambda: torch.randn(4, 3),
     "program": lambda: torch.tensor([[1, 2, 0]]),
@@ -57,39 +59,46 @@ def open_script(path):
     return script.state_dict(), script.eval()
 
 
-def load(model, weights, found):
-    """As load_state_dict, but for what it does not know how to copy: quantised elements, and what goes by other names in `module()`."""
+def put(weights, found):
+    """As load_state_dict, which does not know how to copy quantised elements."""
     with torch.no_grad():
         for name, tensor in found.items():
             tensor.copy_(weights[name])
 
 
-def main():
-    archive, replaced, state_dict = sys.argv[1:]
-    kind = Path(archive).stem.removesuffix("113").removesuffix("_old")
+def check(archive, replaced, state_dict):
+    kind = Path(archive).stem.removesuffix("113").removesuffix("28").removesuffix("_old")
     open_ = open_program if archive.endswith(".pt2") else open_script
     weights = torch.load(state_dict)
     found, model = open_(replaced)
     if list(found) != list(weights):
-        sys.exit(f"the names {list(found)} are not {list(weights)}")
+        sys.exit(f"{archive}: the names {list(found)} are not {list(weights)}")
     for name, tensor in found.items():
         if not same(tensor, weights[name]):
-            sys.exit(f"{name}: {tensor} is not {weights[name]}")
-    old, original = open_(archive)
+            sys.exit(f"{archive}: {name}: {tensor} is not {weights[name]}")
     torch.manual_seed(0)
     x = INPUTS[kind]()
-    before = original(x).detach().clone()
-    _, original = open_(archive)
+    before = open_(archive)[1](x).detach().clone()
+    original = open_(archive)[1]
     if archive.endswith(".pt2"):
-        original.load_state_dict({name: tensor for name, tensor in weights.items()})
+        original.load_state_dict(weights)
     else:
-        load(original, weights, original.state_dict())
-    expected, got = original(x), model(x)
-    if not same(expected, got):
-        sys.exit(f"{got} is not {expected}")
-    if same(before, got):
-        sys.exit("the old weights give the same")
-    print(f"{len(weights)} weights, same outputs")
+        put(weights, original.state_dict())
+    expected, got = original(x), [model(x)]
+    if archive.endswith(".ptl"):
+        got.append(_load_for_lite_interpreter(replaced)(x))
+    for output in got:
+        if not same(expected, output):
+            sys.exit(f"{archive}: {output} is not {expected}")
+        if same(before, output):
+            sys.exit(f"{archive}: the old weights give the same")
+
+
+def main():
+    arguments = sys.argv[1:]
+    for archive, replaced, state_dict in zip(*[iter(arguments)] * 3):
+        check(archive, replaced, state_dict)
+    print(f"{len(arguments) // 3} archives compute with their new weights")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ use std::fmt::Debug;
 /// What `Debug` shows of the structs of some names.
 #[derive(Debug, Default)]
 pub(super) struct Fields {
-    /// By the struct's name and the id of one of its parameters: the fields, or `None` where layers with the same
-    /// parameters differ.
-    layers: HashMap<(String, String), Option<HashMap<String, String>>>,
+    layers: Vec<HashMap<String, String>>,
+    /// By the struct's name and the id of one of its parameters: the place in `layers`, or `None` where layers with the
+    /// same parameters differ.
+    places: HashMap<(String, String), Option<usize>>,
 }
 
 impl Fields {
@@ -24,7 +25,8 @@ impl Fields {
     /// The fields of the struct of this name that has this parameter, where `Debug` shows it. `forward.clip` is the field
     /// of a struct in a field.
     pub(super) fn of(&self, module: &str, parameter: &str) -> Option<&HashMap<String, String>> {
-        self.layers.get(&(module.to_owned(), parameter.to_owned()))?.as_ref()
+        let place = self.places.get(&(module.to_owned(), parameter.to_owned()))?;
+        self.layers.get((*place)?)
     }
 }
 
@@ -94,12 +96,13 @@ impl<'a, W: Fn(&str) -> bool> Reader<'a, W> {
 
     fn close(&mut self, closed: Open<'a>) {
         if (self.wanted)(closed.name) {
+            let Fields { layers, places } = &mut self.fields;
             let fields = closed.fields.iter().map(|(name, &value)| (name.clone(), value.to_owned()));
-            let fields: HashMap<_, _> = fields.collect();
+            let new = layers.len();
+            layers.push(fields.collect());
             for parameter in closed.parameters {
-                let known = self.fields.layers.entry((closed.name.to_owned(), parameter.to_owned()));
-                let known = known.or_insert_with(|| Some(fields.clone()));
-                if known.as_ref() != Some(&fields) {
+                let known = places.entry((closed.name.to_owned(), parameter.to_owned())).or_insert(Some(new));
+                if known.is_some_and(|known| layers.get(known) != layers.get(new)) {
                     *known = None;
                 }
             }

@@ -322,9 +322,9 @@ impl Row {
 /// | `RmsNorm` | `RMSNorm` | Burn's epsilon is 1e-5, PyTorch's that of the element type (1.2e-7 for `float32`) |
 /// | `PRelu` | `PReLU` | |
 /// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip` |
-/// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch. Refused: `quiet_softmax` |
-/// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | dropout, as above |
-/// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is GELU in Burn, ReLU in PyTorch |
+/// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch; a masked score is -10,000 in Burn, minus infinity in PyTorch. Refused: `quiet_softmax` |
+/// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | as above |
+/// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is `Gelu` in Burn, `relu` in PyTorch |
 /// | `PositionWiseFeedForward` | `linear1` and `linear2`, as in PyTorch's transformer layers | Refused: an activation with parameters, which Burn does not show |
 /// | `SwiGlu` | `gate_proj` and `up_proj`, as in Hugging Face's Llama; for Meta's `w1` and `w3` give it a row | |
 /// | `RotaryEncoding` | no tensors; `inv_freq` and `freqs` of old checkpoints are unexpected keys, to be excluded | see [`Transform::HalfRotated`] |

@@ -1,7 +1,7 @@
 //! The module as PyTorch sees it: a tree of modules, each with its parameters, its buffers and its children, by PyTorch's
 //! names and in PyTorch's order. Made of what a walk met and of the layout's rows.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use indexmap::IndexMap;
 
@@ -76,15 +76,16 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn choose(layout: &'a Layout, leaves: &Leaves) -> Result<Self> {
         let mut chosen = HashMap::new();
-        for frames in leaves.items.iter().map(Item::frames) {
+        for (first, item) in leaves.items.iter().enumerate() {
+            let frames = item.frames();
             for (depth, frame) in frames.iter().enumerate() {
                 let Container::Struct(module) = &frame.container else { continue };
                 let Some(row) = layout.row(module) else { continue };
-                let place = place(&frames[..depth]);
-                if !chosen.contains_key(&place) {
-                    let layer = Layer { layout, leaves, module, frames: &frames[..depth], place: &place };
+                if let hash_map::Entry::Vacant(vacant) = chosen.entry(place(&frames[..depth])) {
+                    let frames = &frames[..depth];
+                    let layer = Layer { layout, leaves, module, first, frames, place: vacant.key() };
                     let row = layer.choose(row)?;
-                    chosen.insert(place, row);
+                    vacant.insert(row);
                 }
             }
         }
@@ -106,6 +107,8 @@ struct Layer<'a> {
     layout: &'a Layout,
     leaves: &'a Leaves,
     module: &'a str,
+    /// The first item in it.
+    first: usize,
     frames: &'a [Frame],
     place: &'a str,
 }
@@ -140,8 +143,10 @@ impl Layer<'_> {
 
     /// The parameters with their paths from the struct.
     fn parameters(&self) -> impl Iterator<Item = (&[Frame], &Leaf)> {
-        self.leaves.items.iter().filter_map(|item| match item {
-            Item::Leaf { frames, leaf } => Some((frames.strip_prefix(self.frames)?, self.leaves.all.get(*leaf)?)),
+        let items = self.leaves.items.iter().skip(self.first);
+        let within = items.map_while(|item| Some((item, item.frames().strip_prefix(self.frames)?)));
+        within.filter_map(|(item, frames)| match item {
+            Item::Leaf { leaf, .. } => Some((frames, self.leaves.all.get(*leaf)?)),
             _ => None,
         })
     }

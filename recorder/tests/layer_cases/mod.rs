@@ -20,9 +20,9 @@ use burn::nn::transformer::{
 };
 use burn::nn::{
     BatchNorm, BatchNormConfig, BiGruConfig, BiLstm, BiLstmConfig, BiRnnConfig, EmbeddingConfig, GroupNormConfig,
-    GruConfig, InstanceNormConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, LstmConfig, PReluConfig,
-    PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, RmsNormConfig, RnnConfig, RotaryEncoding, RotaryEncodingConfig,
-    SwiGluConfig,
+    GruConfig, InstanceNormConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig, LinearLayout, LstmConfig,
+    PReluConfig, PaddingConfig1d, PaddingConfig2d, PaddingConfig3d, RmsNormConfig, RnnConfig, RotaryEncoding,
+    RotaryEncodingConfig, SwiGluConfig,
 };
 use burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, activation};
 use rekindle_recorder::burn::{Layout, Part, Row, Transform, tensor_to_data};
@@ -92,8 +92,8 @@ pub(crate) trait Check {
 
 pub(crate) fn linear_and_embedding(check: &mut impl Check) {
     let device = &check.device();
-    for (name, bias) in [("linear", true), ("linear_without_bias", false)] {
-        let layer = LinearConfig::new(5, 4).with_bias(bias).init(device);
+    for (name, bias, lies) in [("linear", true, LinearLayout::Row), ("linear_without_bias", false, LinearLayout::Col)] {
+        let layer = LinearConfig::new(5, 4).with_bias(bias).with_layout(lies).init(device);
         check.plain(name, layer, |layer, case| layer.forward(case.input::<2>(0)));
     }
     check.plain("embedding", EmbeddingConfig::new(7, 4).init(device), |layer, case| {

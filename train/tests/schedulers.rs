@@ -1,7 +1,7 @@
 //! Every scheduler against PyTorch's own: `tests/fixtures/schedulers/schedulers.json`.
 
 use common::{fixture, spell, value};
-use rekindle_recorder::{Dict, Value};
+use rekindle_recorder::{Checkpoint, Dict, Value};
 use rekindle_train::lr_scheduler::{
     ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, ExponentialLR, Function, LRScheduler,
     LambdaLR, LinearLR, OneCycleLR, ReduceLROnPlateau, SWALR, Schedule, SchedulerKind, SequentialLR, StepLR,
@@ -30,7 +30,7 @@ fn groups(optimizer: &Optimizer) -> Value {
 #[test]
 fn learning_rates_momenta_groups_and_state_dicts_are_pytorch_s_to_the_last_bit() {
     let settings = fixture("schedulers/schedulers.json");
-    assert!(settings.as_object().unwrap().len() >= 67);
+    assert!(settings.as_object().unwrap().len() >= 68);
     for (name, setting) in settings.as_object().unwrap() {
         let expected = Sequence::of(setting);
         let mut running = Running::new(setting);
@@ -158,6 +158,39 @@ fn an_older_release_s_state_is_taken_and_its_unknown_keys_are_kept() {
         "_is_initial",
     ];
     assert_eq!(keys(&scheduler.state_dict()), expected);
+}
+
+#[test]
+fn the_states_of_torch_1_13_go_on_as_there() {
+    let file = Checkpoint::open(common::fixture_path("schedulers/old113.pt")).unwrap();
+    let saved = file.root().as_dict().unwrap().entries();
+    assert_eq!(saved.len(), 9);
+    for (name, saved) in saved {
+        let saved = |key: &str| saved.as_dict().unwrap().get(key).unwrap();
+        let mut optimizer = two_groups();
+        let groups = saved("groups").items().unwrap();
+        for (group, saved) in optimizer.param_groups_mut().iter_mut().zip(groups) {
+            saved
+                .as_dict()
+                .unwrap()
+                .entries()
+                .into_iter()
+                .for_each(|(key, value)| group.set(key.as_str().unwrap(), value));
+        }
+        let mut scheduler = LRScheduler::from_state_dict(&saved("state"), &optimizer).unwrap();
+        for (step, expected) in saved("lrs").items().unwrap().iter().enumerate() {
+            match scheduler.kind() {
+                SchedulerKind::ReduceLROnPlateau => scheduler.step_with_metric(1.0, &mut optimizer),
+                _ => scheduler.step(&mut optimizer),
+            }
+            .unwrap();
+            let expected: Vec<f64> = expected.items().unwrap().iter().map(|lr| lr.as_f64().unwrap()).collect();
+            assert_eq!(optimizer.lr().unwrap(), expected, "{name:?}, step {step}");
+        }
+        // A function, which plain torch.load refuses, has become the name that today's PyTorch gives it.
+        let state = scheduler.state_dict();
+        assert!(!keys(&state).contains(&"anneal_func".to_owned()), "{name:?}");
+    }
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl GradScaler {
         let (mut found, mut any, mut error) = (Vec::new(), false, None);
         for_each(model, ids(optimizer.parameters()), grads, |_, grad| {
             any = true;
-            match Finite::of(&grad) {
+            match Finite::of(&grad, in_host_memory(&grad.device())) {
                 Ok(finite) => found.push(finite),
                 Err(unreadable) => error = Some(unreadable),
             }
@@ -355,8 +355,8 @@ enum Finite {
 }
 
 impl Finite {
-    fn of(tensor: &Tensor<1>) -> Result<Self> {
-        if !in_host_memory(&tensor.device()) {
+    fn of(tensor: &Tensor<1>, here: bool) -> Result<Self> {
+        if !here {
             return Ok(Finite::There(tensor.clone().is_finite().bool_not().float().sum()));
         }
         let data = tensor.clone().try_into_data().map_err(unreadable)?;
@@ -376,4 +376,21 @@ impl Finite {
 
 fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("a gradient cannot be read from its device: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn an_element_that_is_not_finite_is_found_by_tensor_operations_too() {
+        for (last, finite) in [(1.0, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false), (f32::NAN, false)] {
+            let tensor = Tensor::<1>::from_floats([0.0, -1.0, f32::MAX, last], &Device::flex());
+            for here in [false, true] {
+                assert_eq!(Finite::of(&tensor, here).unwrap().read().unwrap(), finite, "{last}");
+            }
+        }
+    }
 }

@@ -74,7 +74,8 @@ pub fn clip_grad_norm_<'a, M: Module>(
     let chosen = ids(parameters.iter().copied());
     let mut sums: HashMap<ParamId, Sum> = HashMap::new();
     for_each(model, chosen.clone(), grads, |id, grad| {
-        sums.insert(id, Sum::of(grad, norm_type));
+        let here = in_host_memory(&grad.device());
+        sums.insert(id, Sum::of(grad, norm_type, here));
         None
     });
 
@@ -174,8 +175,8 @@ enum Sum {
 }
 
 impl Sum {
-    fn of(tensor: Tensor<1>, p: f64) -> Self {
-        if !in_host_memory(&tensor.device()) {
+    fn of(tensor: Tensor<1>, p: f64, here: bool) -> Self {
+        if !here {
             let elements = tensor.abs();
             return Sum::There(match p {
                 0.0 => elements.not_equal_elem(0.0).float().sum(),
@@ -202,4 +203,24 @@ impl Sum {
 
 fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("a gradient cannot be read from its device: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn norms_made_of_tensor_operations_are_those_made_of_elements() {
+        let device = Device::flex();
+        let elements = [0.5_f32, -2.0, 0.0, 0.25, -0.125, 3.0];
+        for p in [2.0, 1.0, 0.0, 3.0, 0.5, f64::INFINITY, f64::NEG_INFINITY] {
+            let [there, here] = [false, true].map(|here| {
+                let tensor = Tensor::<1>::from_floats(elements, &device);
+                root(Sum::of(tensor, p, here).read().unwrap(), p)
+            });
+            assert!((there - here).abs() <= 1e-6 * here, "{p}: {there} {here}");
+        }
+    }
 }

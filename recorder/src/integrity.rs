@@ -1,10 +1,15 @@
 //! Files that are whole or not there: [`commit`] stages a new file beside its target and moves it there in one step.
+//! Folders: `folder.rs`.
+
+mod folder;
 
 use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, ErrorKind, Result};
+
+pub(crate) use folder::StagedFolder;
 
 /// Between the file's name and a random part in the names of staged files.
 const MARK: &str = ".rekindle-";
@@ -68,6 +73,14 @@ fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) 
     sync_folder(&target.folder).map_err(|source| Error::io("cannot flush the folder to the disk", source))
 }
 
+/// How the names of what is staged for a target of this name begin.
+fn prefix(name: &std::ffi::OsStr) -> String {
+    // A name may take 255 bytes on the usual file systems; the staged one is longer than the target's.
+    let mut name = name.to_string_lossy().into_owned();
+    name.truncate(name.floor_char_boundary(160));
+    format!(".{name}{MARK}")
+}
+
 /// Where the new file goes.
 struct Target {
     path: PathBuf,
@@ -102,14 +115,12 @@ impl Target {
         let Some(name) = path.file_name() else {
             return Err(refused("this is no name of a file"));
         };
-        // A name may take 255 bytes on the usual file systems; the staged file's is longer than the target's.
-        let mut name = name.to_string_lossy().into_owned();
-        name.truncate(name.floor_char_boundary(160));
+        let prefix = prefix(name);
         let folder = match path.parent() {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Target { prefix: format!(".{name}{MARK}"), path, folder, old })
+        Ok(Target { prefix, path, folder, old })
     }
 
     /// Removes staged files of this target whose processes are gone. What cannot be removed does not matter here.
@@ -245,7 +256,7 @@ mod linux {
 }
 
 #[cfg(unix)]
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     match File::open(folder)?.sync_all() {
         // Some file systems have nothing to flush for a folder, and say so.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => Ok(()),
@@ -255,7 +266,7 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 
 /// Windows flushes a folder with the files in it.
 #[cfg(not(unix))]
-fn sync_folder(_folder: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(_folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 

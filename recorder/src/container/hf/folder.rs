@@ -1,9 +1,10 @@
 //! Putting a set of files into a folder so that a reader never takes half of it for the whole.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::checkpoint::SaveReport;
+use crate::integrity::{StagedFolder, sync_folder};
 use crate::{Error, ErrorKind, Result};
 
 /// Writes one file, which is not there yet, under the path that it is given.
@@ -18,8 +19,9 @@ pub(super) struct Files<'a> {
 
 impl Files<'_> {
     /// A new folder appears whole, by one rename. In a folder that is there, all files are written beside the old ones
-    /// first; then the old index goes, the files take their places, and the new index comes last: should this be interrupted,
-    /// the folder has no index, and reading it is an error.
+    /// first. Where some of the names are the same, the old folder then changes places with a new one, by one rename. Where the
+    /// system cannot do that, the old index goes, the files take their places, and the new index comes last: should this
+    /// be interrupted, the folder has no index, and reading it is an error.
     pub(super) fn commit(self, path: &Path, overwrite: bool) -> Result<SaveReport> {
         let replaces = path.is_dir();
         let old = if replaces { self.names_in(path)? } else { Vec::new() };
@@ -29,28 +31,40 @@ impl Files<'_> {
         if !overwrite && !old.is_empty() {
             return Err(ErrorKind::Exists.into());
         }
-        let parent = match path.parent() {
-            _ if replaces => path,
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let staged = stage(parent)?;
+        let exchanges = self.replaces_in_steps(&old);
+        let (staged, target) = stage(path, replaces, exchanges)?;
         let mut report = SaveReport::default();
         for (name, write) in &self.files {
             let written = write(&staged.path().join(name))?;
             report.bytes = report.bytes.saturating_add(written.bytes);
             report.notes.extend(written.notes);
         }
-        if replaces {
-            self.replace(path, staged.path(), &old)?;
-            sync(path)?;
+        if !replaces {
+            staged.publish(&target)?;
+            sync(target.parent().unwrap_or(&target))?;
             return Ok(report);
         }
-        fs::rename(staged.path(), path).map_err(|source| Error::io("cannot rename the finished folder", source))?;
-        // It has another name now, which is not to be removed.
-        let _ = staged.keep();
-        sync(parent)?;
+        let staged = if exchanges {
+            match staged.exchange(&target, |name| !old.iter().any(|old| old == name)) {
+                Ok(()) => {
+                    sync(target.parent().unwrap_or(&target))?;
+                    return Ok(report);
+                }
+                Err(staged) => staged,
+            }
+        } else {
+            staged
+        };
+        self.replace(path, staged.path(), &old)?;
+        sync(path)?;
         Ok(report)
+    }
+
+    /// Whether files before the last one have the names of old ones: no order of renaming them one by one is then without a
+    /// moment at which the folder is half of each.
+    fn replaces_in_steps(&self, old: &[String]) -> bool {
+        let before_last = self.files.split_last().map_or(&[][..], |(_, files)| files);
+        before_last.iter().any(|(name, _)| old.contains(name))
     }
 
     fn replace(&self, path: &Path, staged: &Path, old: &[String]) -> Result<()> {
@@ -81,25 +95,30 @@ impl Files<'_> {
     }
 }
 
-/// A folder for files that are not finished; removed again unless it is kept.
-fn stage(parent: &Path) -> Result<tempfile::TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".rekindle-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // As for any new folder; the user's mask still applies.
-        builder.permissions(fs::Permissions::from_mode(0o777));
+/// A folder for files that are not finished, and the target by the name that it really has: in the target where its files are
+/// replaced one by one, else beside it.
+fn stage(path: &Path, replaces: bool, exchanges: bool) -> Result<(StagedFolder, PathBuf)> {
+    let failed = |source| Error::io("cannot find the folder", source);
+    let target = if replaces { path.canonicalize().map_err(failed)? } else { path.to_owned() };
+    let name = target.file_name().unwrap_or_default();
+    let beside = match target.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => &target,
+    };
+    if !replaces {
+        return Ok((StagedFolder::create(beside, name)?, target));
     }
-    builder.tempdir_in(parent).map_err(|source| Error::io("cannot make a folder beside the target", source))
+    // Only a folder of the same file system can change places, which a target that is mounted has none beside it of.
+    let mut staged = StagedFolder::create(&target, name)?;
+    if exchanges && cfg!(target_os = "linux") {
+        staged.try_move(beside, name);
+    }
+    Ok((staged, target))
 }
 
 /// Makes names in a folder durable.
 fn sync(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    fs::File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|source| Error::io("cannot make the folder durable", source))?;
-    let _ = folder;
-    Ok(())
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    sync_folder(folder).map_err(|source| Error::io("cannot make the folder durable", source))
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rekindle::Checkpoint;
-use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle::recorder::container::Container;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
@@ -45,6 +45,9 @@ pub(super) struct Convert {
     /// Replace OUT if it exists
     #[arg(long)]
     overwrite: bool,
+    /// Read on where a checksum is wrong
+    #[arg(long)]
+    no_verify: bool,
 }
 
 impl Convert {
@@ -59,7 +62,7 @@ impl Convert {
         if let Some(to) = &self.to {
             save = save.container(to.parse::<Container>()?);
         }
-        let input = Checkpoint::open(&self.input)?;
+        let input = Checkpoint::open_with(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
         let mut conversion = Conversion::default();
         conversion.key.clone_from(&self.key);
         conversion.location.clone_from(&self.map_location);

@@ -28,6 +28,8 @@
 //! | read values into your own types | [`serde`] |
 //! | map the keys of a model's weights | [`StateDict`], [`LoadOptions`] |
 //! | go on with a run, whatever wrote it | [`run::RunState`] |
+//! | see what a file would run in Python | [`scan::scan`] |
+//! | know whether a file is whole | [`verify::verify`] |
 //! | go through everything in a file | [`walk::walk`], [`Checkpoint::tensors`] |
 //!
 //! | Feature | Default | What it adds |
@@ -52,12 +54,14 @@ pub mod pickle;
 pub mod rebuild;
 pub mod report;
 pub mod run;
+pub mod scan;
 pub mod serde;
 pub mod source;
 pub mod state_dict;
 mod storage;
 pub mod tensor;
 pub mod value;
+pub mod verify;
 pub mod walk;
 
 pub use checkpoint::Checkpoint;

@@ -267,6 +267,11 @@ impl Tensor {
         &self.0
     }
 
+    /// Its parts, where this is the only handle on it.
+    pub(crate) fn parts_mut(&mut self) -> Option<&mut TensorParts> {
+        Arc::get_mut(&mut self.0)
+    }
+
     /// The element type.
     #[must_use]
     pub fn dtype(&self) -> DType {
@@ -367,6 +372,13 @@ impl Tensor {
             TensorParts { requires_grad: false, class: TensorClass::Tensor, backward_hooks: None, ..(*self.0).clone() };
         Tensor(Arc::new(parts))
     }
+}
+
+/// How many bytes of its storage a strided tensor needs; `None` for others, and where it is more than can be counted.
+pub(crate) fn reach(tensor: &Tensor) -> Option<u64> {
+    let TensorData::Strided { offset, stride, .. } = &tensor.0.data else { return None };
+    let end = extent(&tensor.0.shape, stride, *offset)?;
+    tensor.0.dtype.bytes_for(end).map(|bytes| bytes as u64)
 }
 
 /// The number of elements from the storage's start to the last one that the view touches, plus one.

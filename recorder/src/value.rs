@@ -5,8 +5,11 @@
 //! nobody here knows are kept whole (how they were made, from what, their state and items) and written back as they came.
 //! Cycles can be represented; they are freed only when [`Value::clear`] takes them apart.
 
+mod free;
+mod key;
+
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use indexmap::IndexMap;
@@ -14,6 +17,10 @@ use num_bigint::BigInt;
 use num_traits::ToPrimitive as _;
 
 use crate::{DType, Storage, Tensor};
+
+pub use free::Contents;
+pub use key::Key;
+use key::StrKey;
 
 /// A Python object as data.
 #[derive(Clone)]
@@ -42,13 +49,13 @@ pub enum Value {
     /// `list`.
     List(List),
     /// `tuple`.
-    Tuple(Arc<[Value]>),
+    Tuple(Items),
     /// `dict` and `collections.OrderedDict`.
     Dict(Dict),
     /// `set`.
     Set(Shared<Vec<Value>>),
     /// `frozenset`.
-    FrozenSet(Arc<[Value]>),
+    FrozenSet(Items),
     /// `torch.Size`.
     Size(Arc<[i64]>),
     /// `torch.device`.
@@ -112,10 +119,40 @@ impl fmt::Display for Device {
     }
 }
 
-/// A shared, changeable piece of data: clones are the same Python object.
-pub struct Shared<T>(Arc<RwLock<T>>);
+/// The items of a tuple or frozenset: clones are the same Python object.
+#[derive(Clone)]
+pub struct Items(Arc<[Value]>);
 
-impl<T> Shared<T> {
+impl Deref for Items {
+    type Target = [Value];
+
+    fn deref(&self) -> &[Value] {
+        &self.0
+    }
+}
+
+impl<T: Into<Arc<[Value]>>> From<T> for Items {
+    fn from(items: T) -> Self {
+        Items(items.into())
+    }
+}
+
+impl FromIterator<Value> for Items {
+    fn from_iter<I: IntoIterator<Item = Value>>(items: I) -> Self {
+        Items(items.into_iter().collect())
+    }
+}
+
+impl fmt::Debug for Items {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A shared, changeable piece of data: clones are the same Python object.
+pub struct Shared<T: Contents>(Arc<RwLock<T>>);
+
+impl<T: Contents> Shared<T> {
     /// A new object.
     pub fn new(data: T) -> Self {
         Shared(Arc::new(RwLock::new(data)))
@@ -144,13 +181,13 @@ impl<T> Shared<T> {
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T: Contents> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Shared(Arc::clone(&self.0))
     }
 }
 
-impl<T> fmt::Debug for Shared<T> {
+impl<T: Contents> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Shared({:#x})", self.id())
     }
@@ -289,97 +326,6 @@ impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Dict {
 impl fmt::Debug for DictData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} of {} entries", self.kind, self.entries.len())
-    }
-}
-
-/// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
-/// identity. (NaN equals itself here.)
-#[derive(Clone, Debug)]
-pub struct Key(pub Value);
-
-/// A string, to look up a [`Key`] without making one.
-struct StrKey<'a>(&'a str);
-
-const STR_TAG: u8 = 1;
-
-impl Hash for StrKey<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        STR_TAG.hash(state);
-        self.0.hash(state);
-    }
-}
-
-impl indexmap::Equivalent<Key> for StrKey<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        matches!(&key.0, Value::Str(s) if **s == *self.0)
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        match &self.0 {
-            Value::Str(s) => StrKey(s).hash(state),
-            Value::Bytes(b) => (2_u8, b).hash(state),
-            Value::Tuple(items) | Value::FrozenSet(items) => {
-                (3_u8, items.len()).hash(state);
-                // A frozenset's items have no order, so only a tuple's go in.
-                if matches!(self.0, Value::Tuple(_)) {
-                    items.iter().for_each(|item| Key(item.clone()).hash(state));
-                }
-            }
-            Value::Size(items) => {
-                (3_u8, items.len()).hash(state);
-                items.iter().for_each(|&item| Key(Value::Int(item)).hash(state));
-            }
-            other => match (number(other), other.id()) {
-                (Some(number), _) => (4_u8, number.to_bits()).hash(state),
-                (None, Some(id)) => (5_u8, id).hash(state),
-                // The remaining few (None, classes, dtypes, devices, big integers) may share a bucket.
-                (None, None) => 6_u8.hash(state),
-            },
-        }
-    }
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        let all = |a: &[Value], b: &[Value]| {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Key(a.clone()) == Key(b.clone()))
-        };
-        match (&self.0, &other.0) {
-            (Value::None, Value::None) => true,
-            (Value::Int(a), Value::Int(b)) => a == b,
-            (Value::Str(a), Value::Str(b)) => a == b,
-            (Value::SurrogateStr(a), Value::SurrogateStr(b)) | (Value::Bytes(a), Value::Bytes(b)) => a == b,
-            (Value::BigInt(a), Value::BigInt(b)) => a == b,
-            (Value::Complex(a, b), Value::Complex(c, d)) => (a.to_bits(), b.to_bits()) == (c.to_bits(), d.to_bits()),
-            (Value::Tuple(a), Value::Tuple(b)) => all(a, b),
-            (Value::FrozenSet(a), Value::FrozenSet(b)) => {
-                a.len() == b.len() && a.iter().all(|x| b.iter().any(|y| Key(x.clone()) == Key(y.clone())))
-            }
-            (Value::Size(a), Value::Size(b)) => a == b,
-            (Value::Device(a), Value::Device(b)) => a == b,
-            (Value::Dtype(a), Value::Dtype(b)) => a == b,
-            (Value::Global(a), Value::Global(b)) => a == b,
-            (a, b) => match (number(a), number(b)) {
-                (Some(a), Some(b)) => a.to_bits() == b.to_bits(),
-                (None, None) => a.id().is_some() && a.id() == b.id(),
-                _ => false,
-            },
-        }
-    }
-}
-
-impl Eq for Key {}
-
-/// Numbers that Python takes for equal keys, as one double. (Integers beyond 2^53 may meet here; `==` tells them apart.)
-#[allow(clippy::cast_precision_loss)]
-fn number(value: &Value) -> Option<f64> {
-    match *value {
-        Value::Bool(b) => Some(f64::from(u8::from(b))),
-        Value::Int(i) => Some(i as f64),
-        Value::Float(x) => Some(if x == 0.0 { 0.0 } else { x }),
-        _ => None,
     }
 }
 
@@ -668,21 +614,6 @@ impl fmt::Debug for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keys_are_equal_as_in_python() {
-        let dict = Dict::new();
-        dict.insert(1_i64, "one");
-        dict.insert(true, "true");
-        dict.insert(1.0, "float");
-        assert_eq!(dict.len(), 1);
-        assert_eq!(dict.get_key(&Value::Int(1)).unwrap().as_str(), Some("float"));
-        dict.insert(Value::tuple([Value::Int(1), Value::None]), "tuple");
-        assert!(dict.get_key(&Value::tuple([Value::Float(1.0), Value::None])).is_some());
-        dict.insert(i64::MAX, "a");
-        dict.insert(i64::MAX - 1, "b");
-        assert_eq!(dict.len(), 4);
-    }
 
     #[test]
     fn a_change_through_one_handle_is_seen_through_the_other() {

@@ -10,10 +10,9 @@ mod repr;
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use crate::serde::scalar;
-use crate::value::{Construction, Global, List, Object, ObjectData};
+use crate::value::{Construction, Global, Items, List, Object, ObjectData};
 use crate::{Dict, Error, Limits, Result, Value};
 
 pub(crate) use path::list_names;
@@ -130,7 +129,7 @@ impl Label {
 enum Children {
     Dict(Dict, usize),
     List(List, usize),
-    Tuple(Arc<[Value]>, usize),
+    Tuple(Items, usize),
     Object(std::vec::IntoIter<(Label, Value, Slot)>),
 }
 

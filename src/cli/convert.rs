@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use rekindle::Checkpoint;
-use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle::recorder::container::Container;
 use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
@@ -55,6 +55,9 @@ pub(super) struct Convert {
     /// Write objects that plain `torch.load` refuses to open, too
     #[arg(long)]
     allow_objects: bool,
+    /// Read on where a checksum is wrong
+    #[arg(long)]
+    no_verify: bool,
 }
 
 impl Convert {
@@ -69,7 +72,7 @@ impl Convert {
         save.container = self.to.as_deref().map(str::parse::<Container>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
-        let input = Checkpoint::open(&self.input)?;
+        let input = Checkpoint::open_with(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
         let mut conversion = Conversion::default();
         conversion.key.clone_from(&self.key);
         conversion.location.clone_from(&self.map_location);

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rekindle::Checkpoint;
+use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
 use serde_json::{Value as Json, json};
 
@@ -27,11 +28,15 @@ pub(super) struct Diff {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
+    /// Read on where a checksum is wrong
+    #[arg(long)]
+    no_verify: bool,
 }
 
 impl Diff {
     pub(super) fn run(&self) -> Answer {
-        let (a, b) = (Checkpoint::open(&self.a)?, Checkpoint::open(&self.b)?);
+        let options = OpenOptions::default().verify(!self.no_verify);
+        let (a, b) = (Checkpoint::open_with(&self.a, &options)?, Checkpoint::open_with(&self.b, &options)?);
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
         print(&if self.json { format!("{:#}\n", self.document(&differences)) } else { text(&differences) })?;

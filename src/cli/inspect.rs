@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rekindle::Checkpoint;
+use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
 use serde_json::{Map, Value as Json, json};
 
@@ -24,11 +25,14 @@ pub(super) struct Inspect {
     /// Print the names of the tensors, a line each, and nothing else
     #[arg(long)]
     keys: bool,
+    /// Read on where a checksum is wrong
+    #[arg(long)]
+    no_verify: bool,
 }
 
 impl Inspect {
     pub(super) fn run(&self) -> Answer {
-        let checkpoint = Checkpoint::open(&self.path)?;
+        let checkpoint = Checkpoint::open_with(&self.path, &OpenOptions::default().verify(!self.no_verify))?;
         let inspection = Inspection::of(&checkpoint, self.hash)?;
         print(&match (self.json, self.keys) {
             (true, _) => format!("{:#}\n", self.document(&inspection)),

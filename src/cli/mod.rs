@@ -7,8 +7,10 @@ mod diff;
 mod inspect;
 mod json;
 mod resume;
+mod scan;
 mod settings;
 mod task;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -33,6 +35,10 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Say which tensors and values of two checkpoints differ, and by how much
     Diff(diff::Diff),
+    /// Say whether checkpoints are whole: checksums, sizes, views; with --finite also NaN and infinity
+    Verify(verify::Verify),
+    /// List what the pickles in files would run in Python
+    Scan(scan::Scan),
     /// Write a checkpoint again: another container, other keys, another dtype
     Convert(convert::Convert),
     /// Go on with a training run
@@ -47,6 +53,8 @@ pub(crate) fn main() -> ExitCode {
     let answer = match cli.verb {
         Verb::Inspect(verb) => verb.run(),
         Verb::Diff(verb) => verb.run(),
+        Verb::Verify(verb) => verb.run(),
+        Verb::Scan(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
         Verb::Resume(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
@@ -80,6 +88,15 @@ fn print(text: &str) -> Result<(), std::io::Error> {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// The answer of a verb that takes several files, some of which it failed at. A no outweighs that.
+fn failed(mut failures: Vec<String>, answer: bool) -> Answer {
+    let last = if answer { failures.pop() } else { None };
+    for failure in failures {
+        eprintln!("rekindle: {failure}");
+    }
+    last.map_or(Ok(answer), |last| Err(last.into()))
 }
 
 /// One sentence for a mistake in the arguments that the parser cannot see.

@@ -4,7 +4,7 @@ use super::zip;
 use crate::source::FileBytes;
 
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
-pub(super) fn is_tar(file: &FileBytes) -> bool {
+pub(crate) fn is_tar(file: &FileBytes) -> bool {
     let Some(header) = file.first_chunk::<512>() else { return false };
     let (field, mut sum) = (&header[148..156], 8 * u32::from(b' '));
     let digits: Vec<u8> = field.iter().copied().filter(u8::is_ascii_digit).collect();
@@ -15,21 +15,30 @@ pub(super) fn is_tar(file: &FileBytes) -> bool {
 const GZIP: &[u8] = b"\x1f\x8b";
 
 /// A pickle of protocol 2 or later begins with its number.
-pub(super) fn is_binary_pickle(file: &FileBytes) -> bool {
-    matches!(**file, [0x80, 2..=5, ..])
+pub(crate) fn is_binary_pickle(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80, 2..=5, ..])
 }
 
 /// Protocols 0 and 1 have no signature: any file may be one that begins with an opcode that makes something, and ends with
 /// STOP. The reader then decides.
-pub(super) fn is_pickle(file: &FileBytes) -> bool {
+pub(crate) fn is_pickle(bytes: &[u8]) -> bool {
+    is_binary_pickle(bytes) || begins_as_pickle(bytes) && bytes.trim_ascii_end().last() == Some(&b'.')
+}
+
+/// Whether the first byte is an opcode that makes something, or the second gives a protocol.
+pub(crate) fn begins_as_pickle(bytes: &[u8]) -> bool {
     /// MARK, the empty containers, numbers, strings, names and persistent ids.
     const FIRST: &[u8] = b"()]}cILFSVNKJMXTUGPl\x88\x89\x8a\x8c";
-    is_binary_pickle(file)
-        || file.first().is_some_and(|first| FIRST.contains(first)) && file.trim_ascii_end().last() == Some(&b'.')
+    is_binary_pickle(bytes) || bytes.first().is_some_and(|first| FIRST.contains(first))
+}
+
+/// Whether it is an archive or a compressed file that nothing here looks into.
+pub(crate) fn is_packed(file: &FileBytes) -> bool {
+    SIGNATURES.iter().any(|(signature, what)| what.contains("unpack") && file.starts_with(signature))
 }
 
 /// What a file that is no checkpoint looks like instead, and what to do about it where that is known.
-pub(super) fn describe(file: &FileBytes) -> String {
+pub(crate) fn describe(file: &FileBytes) -> String {
     let bytes: &[u8] = file;
     let text = head(file, 512);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();

@@ -3,7 +3,7 @@
 
 pub mod burn_record;
 pub mod burnpack;
-mod content;
+pub(crate) mod content;
 pub mod export;
 pub mod hf;
 pub mod legacy;
@@ -262,6 +262,12 @@ fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         Some(read) => read(file, options),
         None => Err(unsupported(format.container, format.name)),
     }
+}
+
+/// Whether it is of a format that holds no pickles and no archives.
+pub(crate) fn has_no_pickles(file: &FileBytes) -> bool {
+    let formats = [Container::Safetensors, Container::Burnpack, Container::BurnRecord, Container::Hf];
+    FORMATS.iter().any(|format| formats.contains(&format.container) && (format.detect)(file))
 }
 
 /// Opens a checkpoint that lies whole inside another file. It is no zip archive again.

@@ -26,6 +26,11 @@ impl<'a> Stream<'a> {
         self.at >= self.bytes.len()
     }
 
+    /// What is left.
+    pub(super) fn rest(&self) -> Bytes {
+        self.bytes.slice(self.at.min(self.bytes.len())..)
+    }
+
     pub(super) fn globals(self) -> IndexSet<Global> {
         self.globals
     }

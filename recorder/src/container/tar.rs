@@ -62,6 +62,33 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     Ok(Opened { container: Container::Tar, value, globals, bytes: file.len() as u64 })
 }
 
+/// The members of a tar archive, whatever it holds, and why it could not be read further.
+pub(crate) fn members(file: &FileBytes, limits: &Limits) -> (Vec<(String, Bytes)>, Option<Error>) {
+    let Members { found, problem } = Members::of(file, limits);
+    (found, problem)
+}
+
+/// What the pickles in a member name between which there are numbers.
+pub(crate) struct Pickles {
+    pub(crate) globals: IndexSet<Global>,
+    /// From the first pickle on that cannot be read.
+    pub(crate) rest: Option<Bytes>,
+}
+
+/// Goes through the pickles of the members `storages` and `tensors`; `None` for other members.
+pub(crate) fn pickles(member: &str, bytes: Bytes, limits: &Limits) -> Option<Pickles> {
+    let mut objects = Objects::default();
+    let mut stream = Stream::new(bytes, limits);
+    let read = match member {
+        "storages" => objects.read_storages(&mut stream, limits),
+        // The storages that they view are not there, so only the pickles count.
+        "tensors" => Objects::skip_tensors(&mut stream, limits),
+        _ => return None,
+    };
+    let rest = read.is_err().then(|| stream.rest());
+    Some(Pickles { globals: stream.globals(), rest })
+}
+
 /// The members of an archive.
 struct Members {
     /// Names, and contents as slices of the file.
@@ -195,6 +222,20 @@ impl Objects {
             let [offset] = offset[..] else { return Err(Error::truncated(what)) };
             let tensor = self.tensor(&storage, &class, shape, stride, offset)?;
             self.put(key_of(&key)?, tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Reads past the tensors without making them.
+    fn skip_tensors(stream: &mut Stream<'_>, limits: &Limits) -> Result<()> {
+        for number in 0..count(stream, "the number of tensors", limits)? {
+            let what = format!("tensor number {number}");
+            triple(stream, &what)?;
+            let dimensions = stream.take(8, &what)?;
+            let (dimensions, _) = dimensions.as_chunks();
+            let dimensions = dimensions.first().map_or(0, |low| i32::from_le_bytes(*low));
+            let words = u64::try_from(dimensions).unwrap_or_default() * 2 + 1;
+            stream.take(words * 8, &what)?;
         }
         Ok(())
     }

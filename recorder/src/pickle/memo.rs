@@ -5,32 +5,37 @@ use std::collections::HashMap;
 use crate::Value;
 
 /// A vector, as Python numbers the entries from zero up, and a map for numbers that jump.
-#[derive(Default)]
-pub(super) struct Memo {
-    dense: Vec<Option<Value>>,
-    sparse: HashMap<u64, Value>,
+pub(super) struct Memo<T = Value> {
+    dense: Vec<Option<T>>,
+    sparse: HashMap<u64, T>,
     len: u64,
 }
 
-impl Memo {
+impl<T> Default for Memo<T> {
+    fn default() -> Self {
+        Memo { dense: Vec::new(), sparse: HashMap::new(), len: 0 }
+    }
+}
+
+impl<T> Memo<T> {
     /// How many entries there are.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    pub(super) fn get(&self, index: u64) -> Option<&Value> {
+    pub(super) fn get(&self, index: u64) -> Option<&T> {
         let dense = usize::try_from(index).ok().and_then(|index| self.dense.get(index));
         dense.and_then(Option::as_ref).or_else(|| self.sparse.get(&index))
     }
 
-    pub(super) fn put(&mut self, index: u64, value: Value) {
+    pub(super) fn put(&mut self, index: u64, value: T) {
         let before = match usize::try_from(index) {
             Ok(place) if place < self.dense.len() => {
                 self.dense[place].replace(value).or_else(|| self.sparse.remove(&index))
             }
             // Python 2 numbers from one, and some writers leave entries out.
             Ok(place) if place < self.dense.len() + 16 => {
-                self.dense.resize(place, None);
+                self.dense.resize_with(place, || None);
                 self.dense.push(Some(value));
                 self.sparse.remove(&index)
             }

@@ -8,7 +8,7 @@ mod change;
 
 use std::collections::HashSet;
 
-use indexmap::{Equivalent, IndexMap};
+use indexmap::IndexMap;
 use num_bigint::BigInt;
 
 use super::arena::{Arena, ById};
@@ -16,6 +16,7 @@ use super::budget::{Budget, CONTAINER, PLACE};
 use super::input::Input;
 use super::known::{self, Making};
 use super::memo::Memo;
+use super::names::Name;
 use super::opcodes as op;
 use super::opcodes::Argument;
 use super::persistent::PersistentLoad;
@@ -54,23 +55,13 @@ pub fn read(bytes: &[u8], place: &str, limits: &Limits, ids: &mut dyn Persistent
 /// Names longer than this are none: hashing them would cost more than reading the pickle.
 const LONGEST_NAME: usize = 4096;
 
-/// A name that is looked up among those seen, without making it.
-#[derive(Hash)]
-struct Name<'a>(&'a str, &'a str);
-
-impl Equivalent<Global> for Name<'_> {
-    fn equivalent(&self, global: &Global) -> bool {
-        global.is(self.0, self.1)
-    }
-}
-
-pub(super) struct Machine<'a> {
-    pub(super) input: Input<'a>,
+struct Machine<'a> {
+    input: Input<'a>,
     making: Making<'a>,
     stack: Vec<Value>,
     /// The length of the stack at each mark that is open.
     marks: Vec<usize>,
-    pub(super) memo: Memo,
+    memo: Memo,
     /// Where in the memo an object is that may become a tensor when it gets its state.
     unfinished: ById<u64>,
     /// Every name seen, with the value it stands for.
@@ -83,7 +74,7 @@ pub(super) struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    pub(super) fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
+    fn new(bytes: &'a [u8], place: &'a str, limits: &'a Limits, ids: &'a mut dyn PersistentLoad) -> Self {
         Machine {
             input: Input::new(bytes, place),
             making: Making { budget: Budget::new(limits), ids, storage_types: ById::default() },
@@ -99,12 +90,12 @@ impl<'a> Machine<'a> {
     }
 
     /// Every class or function named so far.
-    pub(super) fn globals(&self) -> Vec<Global> {
+    fn globals(&self) -> Vec<Global> {
         self.names.keys().cloned().collect()
     }
 
     /// Carries out every opcode up to the one that ends the pickle.
-    pub(super) fn steps(&mut self) -> Result<Value> {
+    fn steps(&mut self) -> Result<Value> {
         loop {
             let opcode = self.input.opcode()?;
             match opcode {

@@ -29,6 +29,8 @@ const MAGIC: i128 = 0x1950_a86a_20f9_469c_fc6c;
 const MAGIC_PICKLED: &[u8] = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
 /// The same in protocols 0 and 1.
 const MAGIC_AS_TEXT: &[u8] = b"L119547037146038801333356L\n.";
+/// How many pickles come before the storages.
+pub(crate) const PICKLES: u64 = 5;
 /// The only version there has been.
 const VERSION: i64 = 1001;
 

@@ -61,6 +61,11 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     Ok(Opened { container: Container::Numpy, value, globals: Vec::new(), bytes: file.len() as u64 })
 }
 
+/// Where the elements of an array begin.
+pub(crate) fn data_start(file: &FileBytes, limits: &Limits) -> Result<usize> {
+    header::whole_len(file.get(..MAX_PREFIX).unwrap_or(file), limits)
+}
+
 /// Reads an `.npz` archive: the headers now, the elements when they are asked for.
 pub(super) fn read_archive(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let mut arrays: Vec<(Arc<str>, Value)> = Vec::with_capacity(archive.records().len());

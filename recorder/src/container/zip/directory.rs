@@ -11,7 +11,7 @@ use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in
 /// which miniz, PyTorch's zip library, takes its last look.
-const SEARCHED: usize = u16::MAX as usize + END_LEN + 4096;
+pub(super) const SEARCHED: usize = u16::MAX as usize + END_LEN + 4096;
 
 /// Where the directory is, as the end records say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,11 @@ fn find(bytes: &[u8]) -> Result<End> {
         return Err(Error::damaged("zip end record", "there is no zip directory where it says"));
     }
     Err(Error::truncated("its end, where a zip archive keeps its central directory, is missing"))
+}
+
+/// Whether an archive ends with the end record at this place.
+pub(super) fn ends_at(bytes: &[u8], at: usize) -> bool {
+    end_at(bytes, at).is_some()
 }
 
 /// The end record at this place with its zip64 part, where they agree with each other and with the file.

@@ -10,6 +10,7 @@ mod inflate;
 mod kinds;
 pub(super) mod labels;
 mod patch;
+mod salvage;
 mod storages;
 mod torch;
 mod writer;
@@ -18,6 +19,7 @@ use std::path::Path;
 
 pub use archive::{Archive, Record};
 pub(super) use patch::patch;
+pub(crate) use salvage::{ends_as_archive, in_a_row, salvage};
 pub(super) use storages::Storages;
 pub use writer::ArchiveWriter;
 

@@ -1,0 +1,314 @@
+//! `Key`: a dict's key, hashed and compared as Python does. Neither recurses, and both look at each tuple once, however
+//! often it occurs, so that no key can take forever or exhaust the stack.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
+use std::sync::LazyLock;
+
+use super::Items;
+use crate::Value;
+
+/// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
+/// identity. (NaN equals itself here.)
+#[derive(Clone, Debug)]
+pub struct Key(pub Value);
+
+/// A string, to look up a [`Key`] without making one.
+pub(super) struct StrKey<'a>(pub(super) &'a str);
+
+const STR_TAG: u8 = 1;
+
+impl Hash for StrKey<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        STR_TAG.hash(state);
+        self.0.hash(state);
+    }
+}
+
+impl indexmap::Equivalent<Key> for StrKey<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        matches!(&key.0, Value::Str(s) if **s == *self.0)
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match Node::of(&self.0) {
+            Some(node) => Digests::default().of(node).hash(state),
+            None => hash_leaf(&self.0, state),
+        }
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        match (Node::of(&self.0), Node::of(&other.0)) {
+            (None, None) => equal_leaves(&self.0, &other.0),
+            (Some(a), Some(b)) => equal_nodes(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Key {}
+
+/// A tuple or frozenset: what a key can nest.
+#[derive(Clone, Copy)]
+struct Node<'a> {
+    items: &'a Items,
+    is_set: bool,
+}
+
+impl<'a> Node<'a> {
+    fn of(value: &'a Value) -> Option<Self> {
+        match value {
+            Value::Tuple(items) => Some(Node { items, is_set: false }),
+            Value::FrozenSet(items) => Some(Node { items, is_set: true }),
+            _ => None,
+        }
+    }
+
+    fn id(self) -> (usize, bool) {
+        (self.items.as_ptr().addr(), self.is_set)
+    }
+}
+
+/// The same for the whole process, and another in the next: nobody can prepare keys whose digests are alike.
+static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// The digests of the nodes seen so far.
+#[derive(Default)]
+struct Digests(HashMap<(usize, bool), u64>);
+
+impl Digests {
+    /// The digest of a node: equal nodes have the same.
+    fn of(&mut self, root: Node<'_>) -> u64 {
+        let mut open = vec![root];
+        while let Some(&node) = open.last() {
+            if !self.0.contains_key(&node.id()) {
+                let before = open.len();
+                open.extend(node.items.iter().filter_map(Node::of).filter(|inner| !self.0.contains_key(&inner.id())));
+                if open.len() > before {
+                    continue;
+                }
+                let digest = self.of_items(node);
+                self.0.insert(node.id(), digest);
+            }
+            open.pop();
+        }
+        self.known(root)
+    }
+
+    fn known(&self, node: Node<'_>) -> u64 {
+        self.0.get(&node.id()).copied().unwrap_or_default()
+    }
+
+    fn of_items(&self, node: Node<'_>) -> u64 {
+        let mut hasher = STATE.build_hasher();
+        (node.is_set, node.items.len()).hash(&mut hasher);
+        // The items of a set have no order.
+        if node.is_set {
+            node.items.iter().fold(0, |sum: u64, item| sum.wrapping_add(self.of_item(item))).hash(&mut hasher);
+        } else {
+            node.items.iter().for_each(|item| self.of_item(item).hash(&mut hasher));
+        }
+        hasher.finish()
+    }
+
+    fn of_item(&self, item: &Value) -> u64 {
+        if let Some(node) = Node::of(item) {
+            return self.known(node);
+        }
+        let mut hasher = STATE.build_hasher();
+        hash_leaf(item, &mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Compares nodes as Hopcroft and Karp compare automata: what was once found alike, or is still being compared, is one, so
+/// that there are no more steps than there are nodes.
+fn equal_nodes(a: Node<'_>, b: Node<'_>) -> bool {
+    let mut alike = Alike::default();
+    let mut digests = Digests::default();
+    let mut open = vec![(a, b)];
+    while let Some((a, b)) = open.pop() {
+        if a.is_set != b.is_set || a.items.len() != b.items.len() {
+            return false;
+        }
+        if !alike.join(a.id(), b.id()) {
+            continue;
+        }
+        let (mut left, mut right): (Vec<&Value>, Vec<&Value>) = (a.items.iter().collect(), b.items.iter().collect());
+        if a.is_set {
+            // In the order of their digests, which are as good as different, equal items stand side by side.
+            digests.of(a);
+            digests.of(b);
+            left.sort_by_cached_key(|item| digests.of_item(item));
+            right.sort_by_cached_key(|item| digests.of_item(item));
+        }
+        for (left, right) in left.into_iter().zip(right) {
+            match (Node::of(left), Node::of(right)) {
+                (Some(left), Some(right)) => open.push((left, right)),
+                (None, None) if equal_leaves(left, right) => {}
+                _ => return false,
+            }
+        }
+    }
+    true
+}
+
+/// Which nodes are taken for equal.
+#[derive(Default)]
+struct Alike(HashMap<(usize, bool), (usize, bool)>);
+
+impl Alike {
+    fn find(&mut self, mut node: (usize, bool)) -> (usize, bool) {
+        while let Some(&parent) = self.0.get(&node) {
+            // Halve the way for those who come later.
+            if let Some(&above) = self.0.get(&parent) {
+                self.0.insert(node, above);
+            }
+            node = parent;
+        }
+        node
+    }
+
+    /// False where they are one already.
+    fn join(&mut self, a: (usize, bool), b: (usize, bool)) -> bool {
+        let (a, b) = (self.find(a), self.find(b));
+        if a != b {
+            self.0.insert(a, b);
+        }
+        a != b
+    }
+}
+
+fn hash_leaf<H: Hasher>(value: &Value, state: &mut H) {
+    match value {
+        Value::Str(s) => StrKey(s).hash(state),
+        Value::Bytes(b) => (2_u8, b).hash(state),
+        Value::SurrogateStr(b) => (3_u8, b).hash(state),
+        Value::BigInt(i) => (4_u8, i).hash(state),
+        Value::Complex(re, im) => (5_u8, re.to_bits(), im.to_bits()).hash(state),
+        Value::Size(items) => (6_u8, items).hash(state),
+        Value::Device(device) => (7_u8, device).hash(state),
+        Value::Dtype(dtype) => (8_u8, dtype).hash(state),
+        Value::Global(global) => (9_u8, global).hash(state),
+        other => (10_u8, number(other), other.id()).hash(state),
+    }
+}
+
+fn equal_leaves(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::None, Value::None) => true,
+        (Value::Str(a), Value::Str(b)) => a == b,
+        (Value::SurrogateStr(a), Value::SurrogateStr(b)) | (Value::Bytes(a), Value::Bytes(b)) => a == b,
+        (Value::BigInt(a), Value::BigInt(b)) => a == b,
+        (Value::Complex(a, b), Value::Complex(c, d)) => (a.to_bits(), b.to_bits()) == (c.to_bits(), d.to_bits()),
+        (Value::Size(a), Value::Size(b)) => a == b,
+        (Value::Device(a), Value::Device(b)) => a == b,
+        (Value::Dtype(a), Value::Dtype(b)) => a == b,
+        (Value::Global(a), Value::Global(b)) => a == b,
+        (a, b) => match (number(a), number(b)) {
+            (None, None) => a.id().is_some() && a.id() == b.id(),
+            (a, b) => a == b,
+        },
+    }
+}
+
+/// A number in the form that is the same for all that Python takes for equal.
+#[derive(PartialEq, Eq, Hash)]
+enum Number {
+    Whole(i64),
+    /// The bits of a double that is no whole number within 64 bits.
+    Double(u64),
+}
+
+#[allow(clippy::cast_possible_truncation)]
+fn number(value: &Value) -> Option<Number> {
+    /// 2^63, the first whole number beyond 64 bits.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    match *value {
+        Value::Bool(b) => Some(Number::Whole(i64::from(b))),
+        Value::Int(i) => Some(Number::Whole(i)),
+        Value::Float(x) if x.fract() == 0.0 && (-BEYOND..BEYOND).contains(&x) => Some(Number::Whole(x as i64)),
+        Value::Float(x) => Some(Number::Double(x.to_bits())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Dict;
+
+    fn has(key: &Value, other: &Value) -> bool {
+        Dict::from_iter([(key.clone(), Value::None)]).get_key(other).is_some()
+    }
+
+    #[test]
+    fn keys_are_equal_as_in_python() {
+        let dict = Dict::new();
+        dict.insert(1_i64, "one");
+        dict.insert(true, "true");
+        dict.insert(1.0, "float");
+        assert_eq!(dict.len(), 1);
+        assert_eq!(dict.get_key(&Value::Int(1)).unwrap().as_str(), Some("float"));
+        dict.insert(Value::tuple([Value::Int(1), Value::None]), "tuple");
+        assert!(dict.get_key(&Value::tuple([Value::Float(1.0), Value::None])).is_some());
+        dict.insert(i64::MAX, "a");
+        dict.insert(i64::MAX - 1, "b");
+        assert_eq!(dict.len(), 4);
+        // 2.0**63 is neither of them, and 0.0 is -0.0.
+        assert!(dict.get_key(&Value::Float(9_223_372_036_854_775_808.0)).is_none());
+        assert!(has(&Value::Float(-0.0), &Value::Int(0)) && has(&f64::NAN.into(), &f64::NAN.into()));
+    }
+
+    #[test]
+    fn the_items_of_frozensets_have_no_order() {
+        let set = |items: &[Value]| Value::FrozenSet(items.to_vec().into());
+        let inner = |x: i64, y: i64| set(&[x.into(), y.into(), Value::None, "a".into()]);
+        let a = Value::tuple([set(&[inner(1, 2), inner(3, 4), 5.into()]), "end".into()]);
+        let b = Value::tuple([set(&[5.0.into(), inner(4, 3), inner(2, 1)]), "end".into()]);
+        assert!(has(&a, &b));
+        for other in [set(&[inner(1, 2), inner(3, 5), 5.into()]), set(&[inner(1, 2), 5.into()]), Value::tuple([])] {
+            assert!(!has(&a, &Value::tuple([other, "end".into()])));
+        }
+        assert!(!has(&set(&[1.into()]), &Value::tuple([1.into()])));
+    }
+
+    #[test]
+    fn a_key_of_a_million_levels_is_a_key() {
+        let make = |last: i64, wrap: fn(Value) -> Value| (0..1_000_000).fold(last.into(), |inner, _| wrap(inner));
+        for wrap in [|inner| Value::tuple([inner]), |inner| Value::FrozenSet([inner].into())] {
+            let (key, same, other) = (make(1, wrap), make(1, wrap), make(2, wrap));
+            assert!(has(&key, &same) && !has(&key, &other));
+        }
+    }
+
+    #[test]
+    fn a_key_that_spells_out_to_2_to_the_1000_parts_is_hashed_at_once() {
+        // "Billion laughs": each level holds the one below it twice.
+        let laughs = |last: i64, set: bool| {
+            (0..1000).fold(Value::tuple([last.into()]), |inner, level| {
+                let items = [inner.clone(), inner, Value::Int(level)];
+                if set { Value::FrozenSet(items.into()) } else { Value::tuple(items) }
+            })
+        };
+        for set in [false, true] {
+            assert!(has(&laughs(1, set), &laughs(1, set)));
+            assert!(!has(&laughs(1, set), &laughs(2, set)));
+            let text = format!("{:?} {}", Key(laughs(1, set)), crate::walk::repr(&laughs(1, set)));
+            assert!(text.len() < 20_000);
+        }
+    }
+
+    #[test]
+    fn a_key_that_leads_back_to_itself_through_a_list_is_hashed() {
+        let list = crate::value::List::new(Vec::new());
+        let key = Value::tuple([Value::List(list.clone())]);
+        list.write().push(key.clone());
+        assert!(has(&key, &key.clone()));
+        Value::List(list).clear();
+    }
+}

@@ -1,0 +1,94 @@
+//! `rekindle scan`: what the pickles in a file would run in Python.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use rekindle::recorder::Limits;
+use rekindle::recorder::pickle::Verdict;
+use rekindle::recorder::scan::{ScanReport, scan};
+use serde_json::{Value as Json, json};
+
+use super::{Answer, failed, print};
+
+/// The arguments of `rekindle scan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle scan downloaded.pt models/ --json\n\n\
+    torch: plain torch.load takes the name. inert: a class it does not know, kept as data. dangerous: it would run code in\n\
+    Python, or reach files, processes or the network. Exit status: 0 all safe, 1 something is dangerous, 2 something could\n\
+    not be looked through.")]
+pub(super) struct Scan {
+    /// Checkpoints, or folders: every file in them is scanned
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Print one JSON document: an array, an object for each PATH
+    #[arg(long)]
+    json: bool,
+}
+
+impl Scan {
+    pub(super) fn run(&self) -> Answer {
+        let (mut documents, mut text, mut failures, mut dangerous) = (Vec::new(), String::new(), Vec::new(), false);
+        for path in &self.paths {
+            match scan(path, &Limits::default()) {
+                Ok(report) => {
+                    dangerous |= report.is_dangerous();
+                    let said = |place: &str| format!("{}: {place}", path.display()).trim_end_matches(": ").to_owned();
+                    failures.extend(
+                        report.problems.iter().map(|problem| format!("{}: {}", said(&problem.place), problem.error)),
+                    );
+                    documents.push(document(path, &report));
+                    write_text(&mut text, path, &report);
+                }
+                Err(error) => {
+                    documents.push(json!({"path": path.display().to_string(), "error": error.to_string()}));
+                    failures.push(error.to_string());
+                }
+            }
+        }
+        print(&if self.json { format!("{:#}\n", Json::from(documents)) } else { text })?;
+        failed(failures, !dangerous)
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Torch => "torch",
+        Verdict::Inert => "inert",
+        Verdict::Dangerous => "dangerous",
+    }
+}
+
+fn document(path: &Path, report: &ScanReport) -> Json {
+    let names = report
+        .entries
+        .iter()
+        .map(|entry| json!({"name": entry.name.to_string(), "verdict": word(entry.verdict), "places": entry.places}));
+    let problems = report.problems.iter().map(
+        |problem| json!({"place": problem.place, "error": problem.error.to_string(), "dangerous": problem.deceives}),
+    );
+    json!({
+        "path": path.display().to_string(),
+        "safe": report.is_safe(),
+        "dangerous": report.is_dangerous(),
+        "pickles": report.pickles,
+        "names": names.collect::<Vec<_>>(),
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+fn write_text(out: &mut String, path: &Path, report: &ScanReport) {
+    let verdict = match (report.is_dangerous(), report.is_safe()) {
+        (true, _) => "DANGEROUS",
+        (false, true) => "safe",
+        (false, false) => "not all of it could be looked through",
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{}: {verdict}, {} pickles, {} names", path.display(), report.pickles, report.entries.len());
+    for entry in &report.entries {
+        let more = entry.places.len().saturating_sub(3);
+        let places =
+            entry.places.iter().take(3).filter(|place| !place.is_empty()).cloned().collect::<Vec<_>>().join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let _ = writeln!(out, "  {:9}  {}  ({places}{more})", word(entry.verdict), entry.name);
+    }
+}

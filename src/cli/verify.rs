@@ -1,0 +1,89 @@
+//! `rekindle verify`: whether a checkpoint is whole.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use rekindle::recorder::checkpoint::OpenOptions;
+use rekindle::recorder::verify::{VerifyReport, verify};
+use serde_json::{Value as Json, json};
+
+use super::{Answer, failed, print};
+
+/// The arguments of `rekindle verify`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  rekindle verify runs/*.pt --finite\n\n\
+    Exit status: 0 all whole (and, with --finite, free of NaN and infinity), 1 not, 2 something could not be read.")]
+pub(super) struct Verify {
+    /// The checkpoints
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Count NaN and infinity in every tensor
+    #[arg(long)]
+    finite: bool,
+    /// Print one JSON document: an array, an object for each PATH
+    #[arg(long)]
+    json: bool,
+}
+
+impl Verify {
+    pub(super) fn run(&self) -> Answer {
+        let (mut documents, mut text, mut failures, mut sound) = (Vec::new(), String::new(), Vec::new(), true);
+        for path in &self.paths {
+            match verify(path, &OpenOptions::default(), self.finite) {
+                Ok(report) => {
+                    sound &= report.is_sound() && report.is_finite();
+                    documents.push(document(path, &report));
+                    write_text(&mut text, path, &report);
+                }
+                Err(error) => {
+                    documents.push(json!({"path": path.display().to_string(), "error": error.to_string()}));
+                    failures.push(error.to_string());
+                }
+            }
+        }
+        print(&if self.json { format!("{:#}\n", Json::from(documents)) } else { text })?;
+        failed(failures, sound)
+    }
+}
+
+fn document(path: &Path, report: &VerifyReport) -> Json {
+    let problems = report.problems.iter().map(|problem| {
+        json!({"place": problem.place, "tensor": problem.tensor, "offset": problem.offset, "error": problem.error.to_string()})
+    });
+    let not_finite = report
+        .not_finite
+        .iter()
+        .map(|tensor| json!({"name": tensor.name, "nan": tensor.nan, "inf": tensor.inf, "elements": tensor.elements}));
+    json!({
+        "path": path.display().to_string(),
+        "sound": report.is_sound(),
+        "files": report.files,
+        "records": report.records,
+        "without_checksum": report.unchecked,
+        "tensors": report.tensors,
+        "problems": problems.collect::<Vec<_>>(),
+        "not_finite": not_finite.collect::<Vec<_>>(),
+    })
+}
+
+fn write_text(out: &mut String, path: &Path, report: &VerifyReport) {
+    let verdict = if report.is_sound() { "whole" } else { "DAMAGED" };
+    let unchecked = match report.unchecked {
+        0 => String::new(),
+        count => format!(", {count} without a checksum"),
+    };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "{}: {verdict}, {} checksums{unchecked}, {} tensors",
+        path.display(),
+        report.records,
+        report.tensors
+    );
+    for problem in &report.problems {
+        let _ = writeln!(out, "  {}", problem.error);
+    }
+    for tensor in &report.not_finite {
+        let _ = writeln!(out, "  {}: {} NaN, {} infinite, of {}", tensor.name, tensor.nan, tensor.inf, tensor.elements);
+    }
+}

@@ -103,6 +103,10 @@ impl Hyperparameters {
             OptimizerKind::Sgd => super::SgdOptions::default().into(),
             OptimizerKind::Adam => super::AdamOptions::default().into(),
             OptimizerKind::AdamW => super::AdamWOptions::default().into(),
+            OptimizerKind::Lbfgs => super::LbfgsOptions::default().into(),
+            OptimizerKind::Adafactor => super::AdafactorOptions::default().into(),
+            OptimizerKind::Muon => super::MuonOptions::default().into(),
+            OptimizerKind::SparseAdam => super::SparseAdamOptions::default().into(),
         }
     }
 

@@ -17,24 +17,34 @@
 //! # Ok::<(), rekindle_recorder::Error>(())
 //! ```
 
+mod adafactor;
 mod adam;
 mod adamw;
+mod array;
 mod assign;
 mod elementwise;
 mod group;
+mod lbfgs;
+mod muon;
 mod number;
 mod optimizer;
 mod rule;
 mod sgd;
+mod sparse_adam;
 mod state;
 mod state_dict;
+mod whole;
 
+pub use adafactor::AdafactorOptions;
 pub use adam::AdamOptions;
 pub use adamw::AdamWOptions;
 pub use group::{Hyperparameters, ParamGroup, Select};
+pub use lbfgs::{LbfgsOptions, LineSearch};
+pub use muon::{AdjustLr, MuonOptions};
 pub use optimizer::{Optimizer, OptimizerBuilder};
 pub use rule::OptimizerKind;
 pub use sgd::SgdOptions;
+pub use sparse_adam::SparseAdamOptions;
 
 pub(crate) use number::Number;
 pub(crate) use optimizer::in_host_memory;

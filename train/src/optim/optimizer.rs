@@ -10,8 +10,9 @@ use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
 
 use super::elementwise::Update;
 use super::group::{Hyperparameters, ParamGroup, Select};
-use super::rule::{OptimizerKind, Rule};
+use super::rule::{OptimizerKind, Rule, View};
 use super::state::{Buffer, ParamState};
+use super::whole::{Places, unreadable};
 use super::{AdamOptions, AdamWOptions, SgdOptions};
 use crate::attributes::{Attributes, invalid};
 
@@ -31,7 +32,7 @@ pub struct Optimizer {
     /// Whether the caller said which parameter belongs to which group, or else all of the model's are in one.
     pub(super) groups_given: bool,
     /// Which parameter, and which piece of it, a Burn parameter is.
-    pub(super) places: HashMap<ParamId, (usize, usize)>,
+    pub(super) places: Places,
     /// The order in which `optimizer.state` has its entries.
     pub(super) order: Vec<StateKey>,
 }
@@ -181,6 +182,11 @@ impl Optimizer {
         self.rule().kind()
     }
 
+    /// How many elements all parameters have together.
+    pub(super) fn elements(&self) -> usize {
+        self.parameters().map(|named| named.shape.iter().product::<usize>()).sum()
+    }
+
     pub(super) fn rule(&self) -> &'static dyn Rule {
         self.hyperparameters.rule
     }
@@ -235,10 +241,15 @@ impl Optimizer {
                 for (piece, part) in named.pieces.iter().enumerate() {
                     places.insert(part.id, (parameters.len(), piece));
                 }
-                let state = ParamState::new(named.pieces.len());
+                hyperparameters.rule.admit(&named)?;
+                let state = ParamState::of(hyperparameters.rule, &named);
                 parameters.push(Parameter { named, group, state });
             }
             arranged.push(ParamGroup::new(attributes, start..parameters.len()));
+        }
+        if hyperparameters.rule.view() == View::Closure && arranged.len() != 1 {
+            let kind = hyperparameters.rule.kind();
+            return Err(invalid(format!("{kind} has one group of parameters, and {} were given", arranged.len())));
         }
         Ok(Optimizer { hyperparameters, parameters, groups: arranged, groups_given, places, order: Vec::new() })
     }
@@ -249,14 +260,22 @@ impl Optimizer {
     /// the model over a step unless you need one.
     ///
     /// # Errors
-    /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters. The
-    /// model is gone then; [`Optimizer::check_model`] says beforehand whether it is the right one.
+    /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters; for
+    /// LBFGS, which needs [`Optimizer::step_closure`]. The model is gone then; [`Optimizer::check_model`] says beforehand
+    /// whether it is the right one.
     pub fn step<M: Module>(&mut self, model: M, mut grads: Gradients) -> Result<M> {
         let mut survey = Survey { places: &self.places, grads: &grads, seen: HashMap::new(), started: Vec::new() };
         survey.started.resize(self.parameters.len(), false);
         model.visit(&mut survey);
         let Survey { seen, started, .. } = survey;
         self.all_seen(&seen)?;
+        let view = self.rule().view();
+        if view == View::Closure {
+            return Err(invalid(format!(
+                "{} evaluates the model several times in a step: call step_closure in place of step",
+                self.kind()
+            )));
+        }
 
         let mut updates = Vec::with_capacity(self.parameters.len());
         for (place, parameter) in self.parameters.iter_mut().enumerate() {
@@ -267,11 +286,11 @@ impl Optimizer {
             let new = parameter.state.is_empty();
             updates.push(Some(self.hyperparameters.rule.prepare(&self.groups[parameter.group], &mut parameter.state)?));
             if new && !parameter.state.is_empty() {
-                // A file may have had an empty entry for it.
-                if !self.order.iter().any(|key| matches!(key, StateKey::Parameter(known) if *known == place)) {
-                    self.order.push(StateKey::Parameter(place));
-                }
+                list(&mut self.order, place);
             }
+        }
+        if view == View::Whole {
+            return self.step_whole(model, &updates, &grads);
         }
         let mut stepper = Stepper {
             places: &self.places,
@@ -312,6 +331,13 @@ impl Optimizer {
     }
 }
 
+/// Gives a parameter's state its place in `optimizer.state`. A file may have had an empty entry for it.
+pub(super) fn list(order: &mut Vec<StateKey>, place: usize) {
+    if !order.iter().any(|key| matches!(key, StateKey::Parameter(known) if *known == place)) {
+        order.push(StateKey::Parameter(place));
+    }
+}
+
 /// How often each parameter occurs.
 struct Seen(HashMap<ParamId, usize>);
 
@@ -323,7 +349,7 @@ impl ModuleVisitor for Seen {
 
 /// How often each parameter occurs, and which have a gradient.
 struct Survey<'a> {
-    places: &'a HashMap<ParamId, (usize, usize)>,
+    places: &'a Places,
     grads: &'a Gradients,
     seen: HashMap<ParamId, usize>,
     started: Vec<bool>,
@@ -342,7 +368,7 @@ impl ModuleVisitor for Survey<'_> {
 
 /// Updates each parameter.
 struct Stepper<'a> {
-    places: &'a HashMap<ParamId, (usize, usize)>,
+    places: &'a Places,
     parameters: &'a mut [Parameter],
     updates: Vec<Option<Box<dyn Update>>>,
     grads: &'a mut Gradients,
@@ -386,7 +412,7 @@ impl ModuleMapper for Stepper<'_> {
 }
 
 /// Runs an update over a tensor, where it lies.
-fn apply<const D: usize>(
+pub(super) fn apply<const D: usize>(
     update: &dyn Update,
     tensor: Tensor<D>,
     grad: Tensor<D>,
@@ -414,10 +440,6 @@ fn apply<const D: usize>(
         }
     }
     Ok(Tensor::from_data(data, (&device, dtype)))
-}
-
-fn unreadable(error: impl std::fmt::Display) -> Error {
-    invalid(format!("a parameter or its gradient cannot be read from its device: {error}"))
 }
 
 /// Whether tensors of this device can be taken out and put back without a copy.

@@ -1,13 +1,18 @@
 //! `Rule`: what sets one optimizer of `torch.optim` apart, and the table of all that are here. The rest (groups, state dicts,
 //! the walk over a model) is the same for all.
 
-use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
+use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::{DType, Dict, Error, ErrorKind, Result, Value};
 
+use super::adafactor::Adafactor;
 use super::adam::Adam;
 use super::adamw::AdamW;
 use super::elementwise::Update;
 use super::group::ParamGroup;
+use super::lbfgs::Lbfgs;
+use super::muon::Muon;
 use super::sgd::Sgd;
+use super::sparse_adam::SparseAdam;
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
 
@@ -33,6 +38,43 @@ pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
 
     /// Brings a parameter's state to where one step needs it (makes it, counts the step), and gives the update to run.
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>>;
+
+    /// What its update sees of a parameter.
+    fn view(&self) -> View {
+        View::Elements
+    }
+
+    /// Refuses a parameter that it cannot train.
+    fn admit(&self, _: &NamedParameter) -> Result<()> {
+        Ok(())
+    }
+
+    /// The names of numbers in the state that are no tensors.
+    fn counters(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The shape of one of its [`moments`](Rule::moments) for a parameter of this shape; `None` if such a parameter has none.
+    fn state_shape(&self, _name: &str, shape: &[usize]) -> Option<Vec<usize>> {
+        Some(shape.to_vec())
+    }
+
+    /// The shape of the parameter that this is the state of, where that can be told.
+    fn parameter_shape(&self, state: &Dict) -> Option<Vec<usize>> {
+        let mut moments = self.moments().iter().filter_map(|name| state.get(name));
+        moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
+    }
+}
+
+/// What an update sees of a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Each of its elements by itself: Burn's pieces can be updated where they lie.
+    Elements,
+    /// All of it, its elements in PyTorch's order, and its state too.
+    Whole,
+    /// All parameters together, and what the model makes of them: a closure evaluates it.
+    Closure,
 }
 
 /// An optimizer of `torch.optim`. `Display` gives its name there.
@@ -45,17 +87,37 @@ pub enum OptimizerKind {
     Adam,
     /// `torch.optim.AdamW`.
     AdamW,
+    /// `torch.optim.LBFGS`.
+    Lbfgs,
+    /// `torch.optim.Adafactor`.
+    Adafactor,
+    /// `torch.optim.Muon`.
+    Muon,
+    /// `torch.optim.SparseAdam`.
+    SparseAdam,
 }
 
 impl OptimizerKind {
     /// All there are.
-    pub const ALL: &'static [OptimizerKind] = &[OptimizerKind::Sgd, OptimizerKind::Adam, OptimizerKind::AdamW];
+    pub const ALL: &'static [OptimizerKind] = &[
+        OptimizerKind::Sgd,
+        OptimizerKind::Adam,
+        OptimizerKind::AdamW,
+        OptimizerKind::Lbfgs,
+        OptimizerKind::Adafactor,
+        OptimizerKind::Muon,
+        OptimizerKind::SparseAdam,
+    ];
 
     pub(crate) fn rule(self) -> &'static dyn Rule {
         match self {
             OptimizerKind::Sgd => &Sgd,
             OptimizerKind::Adam => &Adam,
             OptimizerKind::AdamW => &AdamW,
+            OptimizerKind::Lbfgs => &Lbfgs,
+            OptimizerKind::Adafactor => &Adafactor,
+            OptimizerKind::Muon => &Muon,
+            OptimizerKind::SparseAdam => &SparseAdam,
         }
     }
 
@@ -66,6 +128,10 @@ impl OptimizerKind {
             OptimizerKind::Sgd => "SGD",
             OptimizerKind::Adam => "Adam",
             OptimizerKind::AdamW => "AdamW",
+            OptimizerKind::Lbfgs => "LBFGS",
+            OptimizerKind::Adafactor => "Adafactor",
+            OptimizerKind::Muon => "Muon",
+            OptimizerKind::SparseAdam => "SparseAdam",
         }
     }
 

@@ -3,17 +3,27 @@
 
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use indexmap::IndexMap;
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor, Value};
 
-use super::rule::{Rule, STEP_DTYPE};
+use super::group::ParamGroup;
+use super::lbfgs::Memory;
+use super::rule::{Rule, STEP_DTYPE, View};
 use crate::attributes::{invalid, wrong_type};
 
 /// A parameter's entry in `optimizer.state`, in the order of its keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ParamState {
     entries: IndexMap<String, Entry>,
+    /// How many Burn parameters it is the state of; 1 where the optimizer sees parameters as PyTorch has them.
     pieces: usize,
+    /// PyTorch's shape of the parameter, and whether it is of doubles.
+    shape: Vec<usize>,
+    double: bool,
+    /// What LBFGS keeps, of all parameters, in the state of the first.
+    memory: Option<Box<Memory>>,
+    /// Of each of its rows, whether the next gradient touches it, where the caller said so.
+    pub(super) touched: Option<Vec<bool>>,
 }
 
 #[derive(Clone, Debug)]
@@ -22,6 +32,12 @@ enum Entry {
     Scalar(Scalar),
     /// A tensor of the parameter's shape, in the pieces that Burn has of it.
     Moment(Vec<Buffer>),
+    /// A tensor in PyTorch's order, of a shape of its own.
+    Whole(Buffer, Vec<usize>),
+    /// A number that is no tensor.
+    Counter(i64),
+    /// What `memory` holds under this name.
+    Memory,
     /// Anything else: kept.
     Other(Value),
 }
@@ -45,9 +61,22 @@ pub(crate) enum Buffer {
 }
 
 impl ParamState {
-    /// The state of a parameter that was never stepped.
+    /// The state of so many elements' pieces that were never stepped.
+    #[cfg(test)]
     pub(crate) fn new(pieces: usize) -> Self {
-        ParamState { entries: IndexMap::new(), pieces }
+        ParamState { pieces, ..ParamState::default() }
+    }
+
+    /// The state of a parameter that was never stepped.
+    pub(crate) fn of(rule: &dyn Rule, parameter: &NamedParameter) -> Self {
+        let pieces = if rule.view() == View::Elements { parameter.pieces.len() } else { 1 };
+        let double = parameter.dtype == DType::Float64;
+        ParamState { pieces, shape: parameter.shape.clone(), double, ..ParamState::default() }
+    }
+
+    /// PyTorch's shape of the parameter.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -71,6 +100,18 @@ impl ParamState {
         matches!(self.entries.get(name), Some(Entry::Moment(_)))
     }
 
+    /// Makes a tensor of zeros, of this shape and in PyTorch's order.
+    pub(crate) fn whole(&mut self, name: &str, shape: Vec<usize>) {
+        let (len, double) = (shape.iter().product(), self.double);
+        let zeros = || if double { Buffer::F64(vec![0.0; len]) } else { Buffer::F32(vec![0.0; len]) };
+        self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(zeros(), shape));
+    }
+
+    /// Makes a number that is no tensor.
+    pub(crate) fn counter(&mut self, name: &str, number: i64) {
+        self.entries.insert(name.to_owned(), Entry::Counter(number));
+    }
+
     /// Adds 1 to a scalar, in its own type, and gives what it is then.
     pub(crate) fn count(&mut self, name: &str) -> Result<f64> {
         match self.entries.get_mut(name) {
@@ -83,6 +124,11 @@ impl ParamState {
                 }
                 Ok(scalar.number)
             }
+            #[allow(clippy::cast_precision_loss)]
+            Some(Entry::Counter(number)) => {
+                *number = number.saturating_add(1);
+                Ok(*number as f64)
+            }
             _ => Err(missing(name)),
         }
     }
@@ -91,6 +137,8 @@ impl ParamState {
     pub(crate) fn number(&self, name: &str) -> Option<f64> {
         match self.entries.get(name) {
             Some(Entry::Scalar(scalar)) => Some(scalar.number),
+            #[allow(clippy::cast_precision_loss)]
+            Some(Entry::Counter(number)) => Some(*number as f64),
             _ => None,
         }
     }
@@ -99,9 +147,12 @@ impl ParamState {
     pub(crate) fn buffers(&mut self, names: &[&str], piece: usize) -> Result<Vec<&mut Buffer>> {
         let mut found: Vec<Option<&mut Buffer>> = names.iter().map(|_| None).collect();
         for (name, entry) in &mut self.entries {
-            if let (Some(place), Entry::Moment(pieces)) = (names.iter().position(|wanted| wanted == name), entry) {
-                found[place] = pieces.get_mut(piece);
-            }
+            let Some(place) = names.iter().position(|wanted| wanted == name) else { continue };
+            found[place] = match entry {
+                Entry::Moment(pieces) => pieces.get_mut(piece),
+                Entry::Whole(buffer, _) => Some(buffer),
+                _ => None,
+            };
         }
         found.into_iter().zip(names).map(|(buffer, name)| buffer.ok_or_else(|| missing(name))).collect()
     }
@@ -109,13 +160,20 @@ impl ParamState {
     /// What a state dict holds for one parameter; `place` is where, for messages.
     pub(crate) fn read(rule: &dyn Rule, parameter: &NamedParameter, value: &Value, place: &str) -> Result<Self> {
         let dict = value.as_dict().ok_or_else(|| wrong_type(place, "a dict", value))?;
-        let mut state = ParamState::new(parameter.pieces.len());
+        let mut state = ParamState::of(rule, parameter);
         for (key, value) in dict.entries() {
             let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
             let entry = if rule.scalars().contains(&name) {
                 Entry::Scalar(Scalar::read(&value, &format!("{place}.{name}"))?)
             } else if rule.moments().contains(&name) && !matches!(value, Value::None) {
-                Entry::Moment(read_moment(parameter, &value, &format!("{place}.{name}"))?)
+                let key = format!("{place}.{name}");
+                match (rule.view(), rule.state_shape(name, &parameter.shape)) {
+                    (View::Elements, _) => Entry::Moment(read_moment(parameter, &value, &key)?),
+                    (_, Some(shape)) => Entry::Whole(read_whole(parameter, &shape, &value, &key)?, shape),
+                    (_, None) => Entry::Other(value),
+                }
+            } else if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
+                Entry::Counter(number)
             } else {
                 Entry::Other(value)
             };
@@ -138,6 +196,9 @@ impl ParamState {
                         .collect::<Result<_>>()?;
                     parameter.join(&pieces)?.into()
                 }
+                Entry::Whole(buffer, shape) => data_to_tensor(buffer.to_data(shape, parameter.dtype)?)?.into(),
+                Entry::Counter(number) => (*number).into(),
+                Entry::Memory => self.memory.as_ref().map_or(Value::None, |memory| memory.value(name)),
                 Entry::Other(value) => value.clone(),
             };
             dict.insert(name.as_str(), value);
@@ -146,12 +207,33 @@ impl ParamState {
     }
 
     /// The first of these entries that it lacks.
-    pub(crate) fn lacks<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
-        let there = |name: &&str| match self.entries.get(*name) {
-            Some(Entry::Scalar(_) | Entry::Moment(_)) => true,
-            Some(Entry::Other(_)) | None => false,
+    pub(crate) fn lacks<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+        let there = |name: &str| !matches!(self.entries.get(name), Some(Entry::Other(_)) | None);
+        names.find(|name| !there(name))
+    }
+
+    /// Takes what LBFGS keeps, of so many elements, out of the entries that were read.
+    pub(crate) fn recall(&mut self, elements: usize, dtype: DType, group: &ParamGroup, place: &str) -> Result<()> {
+        let value = |name: &str| match self.entries.get(name) {
+            Some(Entry::Other(value)) if !matches!(value, Value::None) => Some(value.clone()),
+            _ => None,
         };
-        names.iter().find(|name| !there(name)).copied()
+        let memory = Memory::read(value, elements, dtype, group, place)?;
+        self.remember(memory);
+        Ok(())
+    }
+
+    /// Keeps what LBFGS keeps.
+    pub(crate) fn remember(&mut self, memory: Memory) {
+        for name in memory.names() {
+            self.entries.insert(name.to_owned(), Entry::Memory);
+        }
+        self.memory = Some(Box::new(memory));
+    }
+
+    /// What LBFGS keeps, taken out until it is [kept](ParamState::remember) again.
+    pub(crate) fn memory(&mut self) -> Option<Memory> {
+        self.memory.take().map(|memory| *memory)
     }
 }
 
@@ -193,13 +275,27 @@ impl Scalar {
 fn read_moment(parameter: &NamedParameter, value: &Value, key: &str) -> Result<Vec<Buffer>> {
     let tensor = value.as_tensor().ok_or_else(|| wrong_type(key, "a tensor", value))?;
     if tensor.shape() != parameter.shape {
-        let (name, found, expected) = (&parameter.name, tensor.shape(), &parameter.shape);
-        return Err(invalid(format!(
-            "{key} has shape {found:?}, and the parameter '{name}' it would go to has {expected:?}; say with --group which \
-             parameters belong to which group, or check that the model is the one the checkpoint was made with"
-        )));
+        return Err(unfit(parameter, &parameter.shape, tensor.shape(), key));
     }
     parameter.split(tensor)?.into_iter().map(|data| Buffer::from_data(data, parameter.dtype)).collect()
+}
+
+/// A tensor of this shape in PyTorch's order, cast to the parameter's type as PyTorch casts it.
+fn read_whole(parameter: &NamedParameter, shape: &[usize], value: &Value, key: &str) -> Result<Buffer> {
+    let tensor = value.as_tensor().ok_or_else(|| wrong_type(key, "a tensor", value))?;
+    if tensor.shape() != shape {
+        return Err(unfit(parameter, shape, tensor.shape(), key));
+    }
+    Buffer::from_data(tensor_to_data(tensor)?, parameter.dtype)
+}
+
+fn unfit(parameter: &NamedParameter, shape: &[usize], found: &[usize], key: &str) -> rekindle_recorder::Error {
+    let needs = if shape == parameter.shape { String::new() } else { format!("{:?} and needs ", parameter.shape) };
+    invalid(format!(
+        "{key} has shape {found:?}, and the parameter '{}' it would go to has {needs}{shape:?}; say with --group which \
+         parameters belong to which group, or check that the model is the one the checkpoint was made with",
+        parameter.name
+    ))
 }
 
 fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
@@ -229,10 +325,20 @@ impl Buffer {
         })
     }
 
+    /// How many elements there are, or this many where none were made yet.
+    fn len_or(&self, len: usize) -> usize {
+        match self {
+            Buffer::Zeros => len,
+            Buffer::F32(values) => values.len(),
+            Buffer::F64(values) => values.len(),
+            Buffer::Tensor(tensor) => tensor.dims()[0],
+        }
+    }
+
     /// The elements in host memory, brought there if need be.
     pub(crate) fn f32(&mut self, len: usize) -> Result<&mut [f32]> {
         if !matches!(self, Buffer::F32(_)) {
-            let data = self.to_data(&[len], DType::Float32)?;
+            let data = self.to_data(&[self.len_or(len)], DType::Float32)?;
             *self = Buffer::from_data(data, DType::Float32)?;
         }
         match self {
@@ -244,7 +350,7 @@ impl Buffer {
     /// As [`Buffer::f32`], for doubles.
     pub(crate) fn f64(&mut self, len: usize) -> Result<&mut [f64]> {
         if !matches!(self, Buffer::F64(_)) {
-            let data = self.to_data(&[len], DType::Float64)?;
+            let data = self.to_data(&[self.len_or(len)], DType::Float64)?;
             *self = Buffer::from_data(data, DType::Float64)?;
         }
         match self {
@@ -258,7 +364,7 @@ impl Buffer {
         match std::mem::replace(self, Buffer::Zeros) {
             Buffer::Tensor(tensor) if tensor.device() == *device => Ok(tensor),
             other => {
-                let data = other.to_data(&[len], DType::Float32)?;
+                let data = other.to_data(&[other.len_or(len)], DType::Float32)?;
                 Ok(Tensor::from_data(data.convert_dtype(dtype), (device, dtype)))
             }
         }

@@ -10,7 +10,7 @@ use rekindle_recorder::{Dict, ErrorKind, Result, Value};
 use super::Optimizer;
 use super::assign::{Known, divide};
 use super::optimizer::StateKey;
-use super::rule::{OptimizerKind, Rule, signature};
+use super::rule::{OptimizerKind, Rule, View, signature};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, wrong_type};
 
@@ -66,6 +66,7 @@ impl Optimizer {
         });
         let mut loaded = Optimizer::arranged(self.hyperparameters.clone(), self.groups_given, groups)?;
 
+        let elements = loaded.elements();
         let ids = saved.groups.iter().flat_map(|group| &group.ids);
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
         for (key, value) in saved.state.entries() {
@@ -76,8 +77,15 @@ impl Optimizer {
             let parameter = &mut loaded.parameters[place];
             let name = format!("state[{key:?}]");
             parameter.state = ParamState::read(loaded.hyperparameters.rule, &parameter.named, &value, &name)?;
+            if place == 0 && self.rule().view() == View::Closure {
+                let group = &loaded.groups[parameter.group];
+                parameter.state.recall(elements, parameter.named.dtype, group, &name)?;
+            }
+            let shape = &parameter.named.shape;
+            let applies = |name: &&&str| self.rule().state_shape(name, shape).is_some();
+            let needed = self.rule().needs(&loaded.groups[parameter.group])?.iter().filter(applies).copied();
             if !parameter.state.is_empty()
-                && let Some(lacking) = parameter.state.lacks(self.rule().needs(&loaded.groups[parameter.group])?)
+                && let Some(lacking) = parameter.state.lacks(needed)
             {
                 let advice = format!("; {} cannot go on without it", self.kind());
                 return Err(ErrorKind::MissingKey { key: format!("{name}.{lacking}"), advice }.into());
@@ -183,9 +191,7 @@ impl Saved {
     fn shapes(&self, rule: &dyn Rule) -> Vec<Vec<Known>> {
         let shape = |id: &Value| {
             let state = self.state.get_key(id)?;
-            let state = state.as_dict()?;
-            let mut moments = rule.moments().iter().filter_map(|name| state.get(name));
-            moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
+            rule.parameter_shape(state.as_dict()?)
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }

@@ -1,0 +1,263 @@
+//! `Array`: what updates of a whole parameter are made of beside the elements' arithmetic: norms, and sums of products. For
+//! elements in host memory, and for a tensor on any device.
+//!
+//! PyTorch adds up `float32` in `float32`, in an order that depends on the machine and the number of threads. Here sums are
+//! of doubles and rounded once, so they are as near to PyTorch's as PyTorch's are to each other, and the same everywhere.
+
+use std::iter::zip;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use burn::tensor::{DType as BurnDType, Tensor};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+use rekindle_recorder::{Element, Result};
+
+use super::number::Number;
+use super::whole::unreadable;
+
+/// An element type that parameters are trained in.
+pub(crate) trait Real:
+    Number
+    + Element
+    + burn::tensor::Element
+    + PartialOrd
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// `torch.finfo(dtype).eps`.
+    const EPSILON: f64;
+
+    /// The nearest to a number.
+    fn of(number: f64) -> Self;
+
+    /// The number.
+    fn double(self) -> f64;
+
+    /// `torch.abs`.
+    fn magnitude(self) -> Self;
+
+    /// `torch.sqrt`.
+    fn root(self) -> Self;
+}
+
+macro_rules! real {
+    ($ty:ident) => {
+        impl Real for $ty {
+            const EPSILON: f64 = $ty::EPSILON as f64;
+
+            #[allow(clippy::cast_possible_truncation, clippy::cast_lossless)]
+            #[inline(always)]
+            fn of(number: f64) -> Self {
+                number as $ty
+            }
+
+            #[allow(clippy::cast_lossless)]
+            #[inline(always)]
+            fn double(self) -> f64 {
+                self as f64
+            }
+
+            #[inline(always)]
+            fn magnitude(self) -> Self {
+                self.abs()
+            }
+
+            #[inline(always)]
+            fn root(self) -> Self {
+                self.sqrt()
+            }
+        }
+    };
+}
+
+real!(f32);
+real!(f64);
+
+/// A parameter, its gradient or its state, all elements in a row. Two that meet have the same number of elements.
+pub(crate) trait Array: Clone {
+    /// `torch.finfo(dtype).eps`.
+    fn epsilon(&self) -> f64;
+    /// `-self`.
+    fn neg(self) -> Self;
+    /// `self * scalar`.
+    fn scale(self, scalar: f64) -> Self;
+    /// `torch.add(self, other, alpha=alpha)`.
+    fn add(self, other: &Self, alpha: f64) -> Self;
+    /// `torch.lerp(self, end, weight)`.
+    fn lerp(self, end: &Self, weight: f64) -> Self;
+    /// `self.norm(2).item()`.
+    fn norm(&self) -> Result<f64>;
+}
+
+/// Elements that one core takes at a time.
+const PART: usize = 1 << 16;
+
+impl<T: Real> Array for Vec<T> {
+    fn epsilon(&self) -> f64 {
+        T::EPSILON
+    }
+
+    fn neg(mut self) -> Self {
+        each(&mut self, |x| -x);
+        self
+    }
+
+    fn scale(mut self, scalar: f64) -> Self {
+        each(&mut self, |x| Number::mul(x, scalar));
+        self
+    }
+
+    fn add(mut self, other: &Self, alpha: f64) -> Self {
+        pairs(&mut self, other, |x, y| Number::add(x, y, alpha));
+        self
+    }
+
+    fn lerp(mut self, end: &Self, weight: f64) -> Self {
+        pairs(&mut self, end, |x, y| Number::lerp(x, y, weight));
+        self
+    }
+
+    fn norm(&self) -> Result<f64> {
+        Ok(T::of(dot(self, self).sqrt()).double())
+    }
+}
+
+impl Array for Tensor<1> {
+    fn epsilon(&self) -> f64 {
+        match self.dtype() {
+            BurnDType::F64 => <f64 as Real>::EPSILON,
+            _ => <f32 as Real>::EPSILON,
+        }
+    }
+
+    fn neg(self) -> Self {
+        Number::neg(self)
+    }
+
+    fn scale(self, scalar: f64) -> Self {
+        Number::mul(self, scalar)
+    }
+
+    fn add(self, other: &Self, alpha: f64) -> Self {
+        Number::add(self, other.clone(), alpha)
+    }
+
+    fn lerp(self, end: &Self, weight: f64) -> Self {
+        Number::lerp(self, end.clone(), weight)
+    }
+
+    fn norm(&self) -> Result<f64> {
+        self.clone().square().sum().sqrt().try_into_scalar::<f64>().map_err(unreadable)
+    }
+}
+
+/// Changes each element.
+pub(crate) fn each<T: Real>(values: &mut [T], change: impl Fn(T) -> T + Copy + Send + Sync) {
+    values.par_chunks_mut(PART).for_each(|values| Arch::new().dispatch(Each { values, change }));
+}
+
+/// Changes each element with another's of the same place.
+pub(crate) fn pairs<T: Real>(values: &mut [T], others: &[T], change: impl Fn(T, T) -> T + Copy + Send + Sync) {
+    values
+        .par_chunks_mut(PART)
+        .zip(others.par_chunks(PART))
+        .for_each(|(values, others)| Arch::new().dispatch(Pairs { values, others, change }));
+}
+
+/// `torch.dot`, not rounded.
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    // Parts of one size are added in one order: the result does not depend on the number of cores.
+    let parts = a.par_chunks(PART).zip(b.par_chunks(PART)).map(|(a, b)| Arch::new().dispatch(Dot { a, b }));
+    parts.collect::<Vec<f64>>().into_iter().sum()
+}
+
+/// `values.abs().sum()`, not rounded.
+pub(crate) fn sum_of_magnitudes<T: Real>(values: &[T]) -> f64 {
+    values.iter().map(|x| x.double().abs()).sum()
+}
+
+/// `values.abs().max()`: not a number if one is not.
+pub(crate) fn largest_magnitude<T: Real>(values: &[T]) -> T {
+    values.iter().fold(T::of(0.0), |largest, x| Number::maximum(x.magnitude(), largest))
+}
+
+struct Each<'a, T, F> {
+    values: &'a mut [T],
+    change: F,
+}
+
+impl<T: Real, F: Fn(T) -> T> WithSimd for Each<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for x in self.values {
+            *x = (self.change)(*x);
+        }
+    }
+}
+
+struct Pairs<'a, T, F> {
+    values: &'a mut [T],
+    others: &'a [T],
+    change: F,
+}
+
+impl<T: Real, F: Fn(T, T) -> T> WithSimd for Pairs<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (x, y) in zip(self.values, self.others) {
+            *x = (self.change)(*x, *y);
+        }
+    }
+}
+
+struct Dot<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+}
+
+impl<T: Real> WithSimd for Dot<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        // Several sums at a time, as wide as the processor's registers.
+        const LANES: usize = 16;
+        let mut sums = [0.0; LANES];
+        let (a, a_rest) = self.a.as_chunks::<LANES>();
+        let (b, b_rest) = self.b.as_chunks::<LANES>();
+        for (a, b) in zip(a, b) {
+            for lane in 0..LANES {
+                sums[lane] += a[lane].double() * b[lane].double();
+            }
+        }
+        let rest: f64 = zip(a_rest, b_rest).map(|(a, b)| a.double() * b.double()).sum();
+        sums.iter().sum::<f64>() + rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_of_host_memory_and_of_a_tensor_agree() {
+        let values: Vec<f32> = (0..100_001).map(|i| (i as f32 * 0.37).sin()).collect();
+        let exact: f64 = values.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+        assert!((values.norm().unwrap() - exact).abs() / exact < 6e-8);
+        let tensor = Tensor::<1>::from_data(&values[..], &burn::tensor::Device::flex());
+        assert!((tensor.norm().unwrap() - exact).abs() / exact < 1e-5);
+    }
+
+    #[test]
+    fn a_magnitude_that_is_not_a_number_is_the_largest() {
+        assert!(largest_magnitude(&[1.0_f32, f32::NAN, -3.0]).is_nan());
+        assert_eq!(largest_magnitude(&[1.0_f32, -3.0, 2.0]), 3.0);
+    }
+}

@@ -1,0 +1,327 @@
+//! `torch.optim.Muon`: momentum whose matrix is made orthogonal, nearly, by Newton and Schulz's iteration, for the matrices of
+//! hidden layers.
+
+use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
+use rekindle_recorder::burn::NamedParameter;
+use rekindle_recorder::{ErrorKind, Result, Value};
+
+use super::array::{Array, Real};
+use super::elementwise::Update;
+use super::group::{Hyperparameters, ParamGroup, check};
+use super::rule::{OptimizerKind, Rule, View};
+use super::state::ParamState;
+use super::whole::unreadable;
+use crate::attributes::{Attributes, invalid, wrong_type};
+
+/// The options of `torch.optim.Muon`, with its defaults. Its parameters are matrices; biases, embeddings and a network's
+/// last layer belong to another optimizer.
+///
+/// The iteration is computed in `bfloat16`, as PyTorch does it: on devices that have that type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MuonOptions {
+    /// Learning rate. Default 1e-3.
+    pub lr: f64,
+    /// Part of a weight, times `lr`, that is taken off it at each step. Default 0.1.
+    pub weight_decay: f64,
+    /// How much of the average of gradients stays at each step. Default 0.95.
+    pub momentum: f64,
+    /// Nesterov's momentum. Default true.
+    pub nesterov: bool,
+    /// `a`, `b` and `c` of the iteration `X = a X + (b X Xᵀ + c X Xᵀ X Xᵀ) X`. Default (3.4445, -4.775, 2.0315).
+    pub ns_coefficients: (f64, f64, f64),
+    /// The least that a matrix is divided by to begin with. Default 1e-7.
+    pub eps: f64,
+    /// How often the iteration runs: less than 100. Default 5.
+    pub ns_steps: u32,
+    /// How the learning rate depends on a matrix's shape. Default `None`, which is [`AdjustLr::Original`].
+    pub adjust_lr_fn: Option<AdjustLr>,
+}
+
+/// How Muon's learning rate depends on a matrix's shape, `[rows, columns]` as PyTorch has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdjustLr {
+    /// Times the root of `rows / columns`, but at least 1.
+    Original,
+    /// Times a fifth of the root of the larger one: steps are about as large as AdamW's.
+    MatchRmsAdamW,
+    /// Times the root of `rows / columns`.
+    SpectralUnclamped,
+}
+
+impl AdjustLr {
+    const ALL: [AdjustLr; 3] = [AdjustLr::Original, AdjustLr::MatchRmsAdamW, AdjustLr::SpectralUnclamped];
+
+    /// PyTorch's name for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            AdjustLr::Original => "original",
+            AdjustLr::MatchRmsAdamW => "match_rms_adamw",
+            AdjustLr::SpectralUnclamped => "spectral_unclamped",
+        }
+    }
+
+    /// What a group says.
+    fn of(group: &Attributes) -> Result<Option<Self>> {
+        let value = group.get("adjust_lr_fn").unwrap_or(&Value::None);
+        if matches!(value, Value::None) {
+            return Ok(None);
+        }
+        let name = value.as_str().ok_or_else(|| wrong_type("adjust_lr_fn", "a str or None", value))?;
+        match AdjustLr::ALL.into_iter().find(|known| known.name() == name) {
+            Some(known) => Ok(Some(known)),
+            None => {
+                let names = AdjustLr::ALL.map(AdjustLr::name).join(", ");
+                Err(invalid(format!("there is no adjust_lr_fn '{name}'; there are {names}")))
+            }
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn ratio(self, rows: usize, columns: usize) -> f64 {
+        let (rows, columns) = (rows as f64, columns as f64);
+        match self {
+            AdjustLr::Original => 1.0_f64.max(rows / columns).sqrt(),
+            AdjustLr::MatchRmsAdamW => 0.2 * rows.max(columns).sqrt(),
+            AdjustLr::SpectralUnclamped => (rows / columns).sqrt(),
+        }
+    }
+}
+
+impl Default for MuonOptions {
+    fn default() -> Self {
+        MuonOptions {
+            lr: 1e-3,
+            weight_decay: 0.1,
+            momentum: 0.95,
+            nesterov: true,
+            ns_coefficients: (3.4445, -4.775, 2.0315),
+            eps: 1e-7,
+            ns_steps: 5,
+            adjust_lr_fn: None,
+        }
+    }
+}
+
+impl From<MuonOptions> for Hyperparameters {
+    fn from(options: MuonOptions) -> Self {
+        let (a, b, c) = options.ns_coefficients;
+        Hyperparameters::new(
+            OptimizerKind::Muon,
+            [
+                ("lr", options.lr.into()),
+                ("weight_decay", options.weight_decay.into()),
+                ("momentum", options.momentum.into()),
+                ("nesterov", options.nesterov.into()),
+                ("ns_coefficients", Value::tuple([a.into(), b.into(), c.into()])),
+                ("eps", options.eps.into()),
+                ("ns_steps", options.ns_steps.into()),
+                ("adjust_lr_fn", options.adjust_lr_fn.map(AdjustLr::name).into()),
+            ],
+        )
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Muon;
+
+const MOMENTUM_BUFFER: &str = "momentum_buffer";
+
+impl Rule for Muon {
+    fn kind(&self) -> OptimizerKind {
+        OptimizerKind::Muon
+    }
+
+    fn complete(&self, _: &mut Attributes) {}
+
+    fn check(&self, group: &Attributes) -> Result<()> {
+        for name in ["lr", "momentum", "weight_decay"] {
+            check(group, name, |x| x >= 0.0, "at least 0")?;
+        }
+        if group.int("ns_steps")? >= 100 {
+            return Err(invalid(format!("ns_steps must be less than 100, and is {}", group.int("ns_steps")?)));
+        }
+        coefficients(group)?;
+        AdjustLr::of(group).map(drop)
+    }
+
+    fn scalars(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        &[MOMENTUM_BUFFER]
+    }
+
+    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
+        Ok(&[])
+    }
+
+    fn view(&self) -> View {
+        View::Whole
+    }
+
+    fn admit(&self, parameter: &NamedParameter) -> Result<()> {
+        if parameter.shape.len() == 2 {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
+            parameter.name, parameter.shape
+        )))
+    }
+
+    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+        let &[rows, columns] = state.shape() else {
+            return Err(invalid("a parameter of Muon is no matrix"));
+        };
+        state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
+        let lr = group.float("lr")?;
+        Ok(Box::new(MuonUpdate {
+            momentum: group.float("momentum")?,
+            nesterov: group.flag("nesterov")?,
+            keep: 1.0 - lr * group.float("weight_decay")?,
+            lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
+            orthogonal: Orthogonal {
+                rows,
+                columns,
+                coefficients: coefficients(group)?,
+                steps: group.int("ns_steps")?,
+                eps: group.float("eps")?,
+            },
+        }))
+    }
+}
+
+fn coefficients(group: &Attributes) -> Result<[f64; 3]> {
+    let numbers = group.floats("ns_coefficients")?;
+    let count = numbers.len();
+    numbers.try_into().map_err(|_| invalid(format!("ns_coefficients must be 3 numbers, and are {count}")))
+}
+
+/// `_single_tensor_muon` of `torch/optim/_muon.py`, of one parameter.
+#[derive(Debug)]
+struct MuonUpdate {
+    momentum: f64,
+    nesterov: bool,
+    /// What is left of a weight when it has decayed.
+    keep: f64,
+    /// Adjusted to the shape.
+    lr: f64,
+    orthogonal: Orthogonal,
+}
+
+impl MuonUpdate {
+    fn step<X: Array>(
+        &self,
+        param: X,
+        grad: X,
+        buffer: X,
+        orthogonal: impl FnOnce(X) -> Result<X>,
+    ) -> Result<(X, X)> {
+        let buffer = buffer.lerp(&grad, 1.0 - self.momentum);
+        let update = if self.nesterov { grad.lerp(&buffer, self.momentum) } else { buffer.clone() };
+        let update = orthogonal(update)?;
+        Ok((param.scale(self.keep).add(&update, -self.lr), buffer))
+    }
+
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let Ok([buffer]) = <[&mut [T]; 1]>::try_from(state) else { return Err(lacking()) };
+        let orthogonal = |update: Vec<T>| {
+            let len = update.len();
+            let data = TensorData::new(update, [len]).convert::<f32>();
+            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
+            let found = self.orthogonal.of(update)?.try_into_data().map_err(unreadable)?;
+            found.convert::<T>().try_into_vec().map_err(unreadable)
+        };
+        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
+        param.copy_from_slice(&updated);
+        buffer.copy_from_slice(&after);
+        Ok(())
+    }
+}
+
+fn lacking() -> rekindle_recorder::Error {
+    invalid("a Muon state lacks its momentum_buffer")
+}
+
+/// Burn's CPU backend, where parameters in host memory come from.
+#[cfg(feature = "flex")]
+fn host() -> Result<Device> {
+    Ok(Device::flex())
+}
+
+#[cfg(not(feature = "flex"))]
+fn host() -> Result<Device> {
+    let what = "a parameter in host memory without the feature 'flex'".to_owned();
+    Err(ErrorKind::Unsupported { what, advice: String::new() }.into())
+}
+
+impl Update for MuonUpdate {
+    fn state(&self) -> &[&'static str] {
+        &[MOMENTUM_BUFFER]
+    }
+
+    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
+        let Ok([buffer]) = <[Tensor<1>; 1]>::try_from(state) else { return Err(lacking()) };
+        let orthogonal = |update: Tensor<1>| {
+            let dtype = FloatDType::from(update.dtype());
+            Ok(self.orthogonal.of(update.cast(FloatDType::F32))?.cast(dtype))
+        };
+        let (param, buffer) = self.step(param, grad, buffer, orthogonal)?;
+        Ok((param, vec![buffer]))
+    }
+}
+
+/// The nearly orthogonal matrix of another: `_zeropower_via_newtonschulz`.
+#[derive(Clone, Copy, Debug)]
+struct Orthogonal {
+    rows: usize,
+    columns: usize,
+    coefficients: [f64; 3],
+    steps: i64,
+    eps: f64,
+}
+
+impl Orthogonal {
+    /// All numbers are of `bfloat16` and kept as `f32`: a product or a sum of products is computed in `f32` and rounded once, as
+    /// PyTorch's kernels do. (Burn's own matrix product of `bfloat16` rounds once more before `beta * input` is added.)
+    fn of(self, matrix: Tensor<1>) -> Result<Tensor<1>> {
+        let device = matrix.device();
+        if !device.supports_dtype(BurnDType::BF16) {
+            let what = "Muon on a device that has no bfloat16".to_owned();
+            let advice = "; train on the CPU or on a device that has it".to_owned();
+            return Err(ErrorKind::Unsupported { what, advice }.into());
+        }
+        if self.rows == 0 || self.columns == 0 {
+            return Ok(matrix);
+        }
+        let [a, b, c] = self.coefficients;
+        let tall = self.rows > self.columns;
+        let x: Tensor<2> = bf16(matrix.reshape([self.rows, self.columns]));
+        let x = if tall { x.transpose() } else { x };
+        let norm = bf16(bf16(x.clone().square().sum().sqrt()).clamp_min(self.eps));
+        let mut x = bf16(x / norm.reshape([1, 1]));
+        for _ in 0..self.steps {
+            let gram = bf16(x.clone().matmul(x.clone().transpose()));
+            let update = bf16(gram.clone() * b + gram.clone().matmul(gram) * c);
+            x = bf16(x.clone() * a + update.matmul(x));
+        }
+        let x = if tall { x.transpose() } else { x };
+        Ok(x.reshape([self.rows * self.columns]))
+    }
+}
+
+/// Rounded to `bfloat16`.
+fn bf16<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    tensor.cast(FloatDType::BF16).cast(FloatDType::F32)
+}

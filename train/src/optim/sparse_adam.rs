@@ -1,0 +1,246 @@
+//! `torch.optim.SparseAdam`: Adam for embeddings, which leaves the rows alone that no gradient touches, moments and all.
+
+use std::ops::{Div, Mul, Sub};
+
+use burn::tensor::{Int, Tensor};
+use rekindle_recorder::{Result, Value};
+
+use super::array::Real;
+use super::elementwise::Update;
+use super::group::{Hyperparameters, ParamGroup, check};
+use super::number::Number;
+use super::optimizer::Optimizer;
+use super::rule::{OptimizerKind, Rule, View};
+use super::state::ParamState;
+use crate::attributes::{Attributes, invalid};
+
+/// The options of `torch.optim.SparseAdam`, with its defaults.
+///
+/// PyTorch's SparseAdam takes gradients of a sparse layout, which list the rows that they touch: those of the tokens in a
+/// batch. Burn's gradients are dense, so the touched rows are either said by
+/// [`Optimizer::touch`], or those of which the gradient is not all zero. The second differs from PyTorch where a row is
+/// touched and its gradient is nevertheless exactly zero: PyTorch lets its moments decay and moves it along, while here it
+/// stays as it is. With a gradient for no row at all the step still counts, as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SparseAdamOptions {
+    /// Learning rate: more than 0. Default 1e-3.
+    pub lr: f64,
+    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the denominator: more than 0. Default 1e-8.
+    pub eps: f64,
+    /// Ascend instead of descend. Default false.
+    pub maximize: bool,
+}
+
+impl Default for SparseAdamOptions {
+    fn default() -> Self {
+        SparseAdamOptions { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, maximize: false }
+    }
+}
+
+impl From<SparseAdamOptions> for Hyperparameters {
+    fn from(options: SparseAdamOptions) -> Self {
+        Hyperparameters::new(
+            OptimizerKind::SparseAdam,
+            [
+                ("lr", options.lr.into()),
+                ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
+                ("eps", options.eps.into()),
+                ("maximize", options.maximize.into()),
+            ],
+        )
+    }
+}
+
+impl Optimizer {
+    /// Says which rows of a parameter the gradient of the next step touches, for [`SparseAdamOptions`]; in any order, and as
+    /// often as you like: an embedding's are the tokens of the batch. Without it they are the rows whose gradient is not zero.
+    ///
+    /// ```
+    /// # use burn::nn::EmbeddingConfig;
+    /// # use burn::tensor::{Device, Int, Tensor};
+    /// # use rekindle_train::optim::{Optimizer, SparseAdamOptions};
+    /// # let device = Device::flex().autodiff();
+    /// let model = EmbeddingConfig::new(5, 2).init(&device);
+    /// let mut optimizer = Optimizer::builder(SparseAdamOptions::default()).build(&model)?;
+    /// let tokens = [[3, 1, 3]];
+    /// let loss = model.forward(Tensor::<2, Int>::from_data(tokens, &device)).powf_scalar(2.0).mean();
+    /// optimizer.touch("weight", tokens.into_iter().flatten())?;
+    /// let model = optimizer.step(model, loss.backward())?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When this is no SparseAdam, it has no such parameter, or the parameter has no such row.
+    pub fn touch(&mut self, parameter: &str, rows: impl IntoIterator<Item = usize>) -> Result<()> {
+        if self.kind() != OptimizerKind::SparseAdam {
+            return Err(invalid(format!("{} updates every row; only SparseAdam asks which are touched", self.kind())));
+        }
+        let found = self.parameters.iter_mut().find(|known| known.named.name == parameter);
+        let found = found.ok_or_else(|| invalid(format!("the optimizer has no parameter '{parameter}'")))?;
+        let count = found.named.shape.first().copied().unwrap_or(1);
+        let mut touched = vec![false; count];
+        for row in rows {
+            let place = touched.get_mut(row);
+            *place.ok_or_else(|| invalid(format!("'{parameter}' has {count} rows, and no row {row}")))? = true;
+        }
+        found.state.touched = Some(touched);
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct SparseAdam;
+
+impl Rule for SparseAdam {
+    fn kind(&self) -> OptimizerKind {
+        OptimizerKind::SparseAdam
+    }
+
+    fn complete(&self, _: &mut Attributes) {}
+
+    fn check(&self, group: &Attributes) -> Result<()> {
+        for name in ["lr", "eps"] {
+            check(group, name, |x| x > 0.0, "more than 0")?;
+        }
+        check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
+    }
+
+    fn scalars(&self) -> &'static [&'static str] {
+        &["step"]
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
+        Ok(&["step", "exp_avg", "exp_avg_sq"])
+    }
+
+    fn view(&self) -> View {
+        View::Whole
+    }
+
+    fn counters(&self) -> &'static [&'static str] {
+        &["step"]
+    }
+
+    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+        let shape = state.shape().to_vec();
+        if state.is_empty() {
+            state.counter("step", 0);
+            state.whole("exp_avg", shape.clone());
+            state.whole("exp_avg_sq", shape.clone());
+        }
+        let step = state.count("step")?;
+        let (beta1, beta2) = group.pair("betas")?;
+        let (bias_correction1, bias_correction2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
+        Ok(Box::new(SparseAdamUpdate {
+            row: shape.iter().skip(1).product(),
+            touched: state.touched.take(),
+            formula: Formula {
+                // Groups of PyTorch 1.12 and before do not say.
+                maximize: group.contains("maximize") && group.flag("maximize")?,
+                weight1: 1.0 - beta1,
+                weight2: 1.0 - beta2,
+                eps: group.float("eps")?,
+                minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
+            },
+        }))
+    }
+}
+
+/// `sparse_adam` of `torch/optim/_functional.py`, of one parameter.
+#[derive(Debug)]
+struct SparseAdamUpdate {
+    /// The elements of a row.
+    row: usize,
+    /// Of each row, whether it is touched, where the caller said so.
+    touched: Option<Vec<bool>>,
+    formula: Formula,
+}
+
+/// What happens to a row that is touched.
+#[derive(Clone, Copy, Debug)]
+struct Formula {
+    maximize: bool,
+    weight1: f64,
+    weight2: f64,
+    eps: f64,
+    minus_step_size: f64,
+}
+
+impl Formula {
+    fn step<X>(self, param: X, grad: X, exp_avg: X, exp_avg_sq: X) -> (X, X, X)
+    where
+        X: Number + Mul<Output = X> + Div<Output = X> + Sub<Output = X>,
+    {
+        let grad = if self.maximize { Number::neg(grad) } else { grad };
+        let change = Number::mul(grad.clone() - exp_avg.clone(), self.weight1);
+        let exp_avg = Number::add(change, exp_avg, 1.0);
+        let change = Number::mul(grad.clone() * grad - exp_avg_sq.clone(), self.weight2);
+        let exp_avg_sq = Number::add(change, exp_avg_sq, 1.0);
+        let denominator = Number::add_scalar(Number::sqrt(exp_avg_sq.clone()), self.eps);
+        let change = Number::mul(exp_avg.clone() / denominator, self.minus_step_size);
+        (Number::add(param, change, 1.0), exp_avg, exp_avg_sq)
+    }
+}
+
+impl SparseAdamUpdate {
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let Ok([exp_avg, exp_avg_sq]) = <[&mut [T]; 2]>::try_from(state) else {
+            return Err(invalid("a SparseAdam state lacks one of its moments"));
+        };
+        let row = self.row.max(1);
+        let rows = param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
+        for (place, (((param, grad), exp_avg), exp_avg_sq)) in rows.enumerate() {
+            let touched = match &self.touched {
+                Some(touched) => touched.get(place).copied().unwrap_or(false),
+                None => grad.iter().any(|x| *x != T::of(0.0)),
+            };
+            if !touched {
+                continue;
+            }
+            let elements = param.iter_mut().zip(grad).zip(exp_avg).zip(exp_avg_sq);
+            for (((param, grad), exp_avg), exp_avg_sq) in elements {
+                (*param, *exp_avg, *exp_avg_sq) = self.formula.step(*param, *grad, *exp_avg, *exp_avg_sq);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Update for SparseAdamUpdate {
+    fn state(&self) -> &[&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
+        let Ok([exp_avg, exp_avg_sq]) = <[Tensor<1>; 2]>::try_from(state) else {
+            return Err(invalid("a SparseAdam state lacks one of its moments"));
+        };
+        let len = param.dims()[0];
+        let rows = len.checked_div(self.row).unwrap_or(0);
+        let touched: Tensor<1, Int> = match &self.touched {
+            Some(touched) => {
+                let touched: Vec<i32> = touched.iter().map(|touched| i32::from(*touched)).collect();
+                Tensor::from_data(&touched[..], &param.device())
+            }
+            None => grad.clone().reshape([rows, self.row]).not_equal_scalar(0.0).any_dim(1).int().reshape([rows]),
+        };
+        let touched = touched.reshape([rows, 1]).repeat_dim(1, self.row).reshape([len]).bool();
+        let after = self.formula.step(param.clone(), grad, exp_avg.clone(), exp_avg_sq.clone());
+        let choose = |before: Tensor<1>, after| before.mask_where(touched.clone(), after);
+        Ok((choose(param, after.0), vec![choose(exp_avg, after.1), choose(exp_avg_sq, after.2)]))
+    }
+}

@@ -120,7 +120,7 @@ impl Target {
             Some(folder) if folder != Path::new("") => folder.to_owned(),
             _ => PathBuf::from("."),
         };
-        Ok(Target { prefix, path, folder, old })
+        Ok(Target { path, folder, prefix, old })
     }
 
     /// Removes staged files of this target whose processes are gone. What cannot be removed does not matter here.

@@ -9,7 +9,7 @@ mod tensors;
 pub(crate) use describe::{describe, difference};
 pub(crate) use grow::{Kinds, grow};
 
-/// Bytes from a seed (SplitMix64), as many as a graph of middling size takes.
+/// Bytes from a seed (`SplitMix64`), as many as a graph of middling size takes.
 pub(crate) fn entropy(seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {

@@ -1,4 +1,4 @@
-//! Large zip archives that take no space on the disk: payloads of zeros are holes in the file, and no record has a checksum.
+//! Large zip archives that take no space on the disk: payloads of zeros are holes in the file.
 
 use std::fs::File;
 use std::io::{Result, Seek as _, SeekFrom, Write as _};
@@ -11,12 +11,13 @@ pub(crate) fn write_zip(path: &Path, records: &[(&str, &[u8], u64)]) -> Result<(
     for (name, bytes, zeros) in records {
         let header = file.stream_position()?;
         let len = bytes.len() as u64 + zeros;
-        file.write_all(&entry(0x0403_4b50, name, len, None))?;
+        let crc = checksum(bytes, *zeros);
+        file.write_all(&entry(0x0403_4b50, name, len, crc, None))?;
         file.write_all(bytes)?;
         let end = file.stream_position()? + zeros;
         file.set_len(end)?;
         file.seek(SeekFrom::Start(end))?;
-        directory.extend(entry(0x0201_4b50, name, len, Some(header)));
+        directory.extend(entry(0x0201_4b50, name, len, crc, Some(header)));
     }
     let start = file.stream_position()?;
     let (count, size) = (records.len() as u64, directory.len() as u64);
@@ -38,7 +39,7 @@ pub(crate) fn write_zip(path: &Path, records: &[(&str, &[u8], u64)]) -> Result<(
 }
 
 /// A local header, or with the header's place an entry of the directory.
-fn entry(signature: u32, name: &str, len: u64, header: Option<u64>) -> Vec<u8> {
+fn entry(signature: u32, name: &str, len: u64, crc: u32, header: Option<u64>) -> Vec<u8> {
     let mut wide: Vec<u8> = [len, len].iter().flat_map(|field| field.to_le_bytes()).collect();
     wide.extend(header.iter().flat_map(|field| field.to_le_bytes()));
     let mut out = signature.to_le_bytes().to_vec();
@@ -46,8 +47,9 @@ fn entry(signature: u32, name: &str, len: u64, header: Option<u64>) -> Vec<u8> {
     if header.is_some() {
         out.extend([45, 0]);
     }
-    // Version, a UTF-8 name, stored, no time, no checksum, wide sizes.
-    out.extend([45, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    // Version, a UTF-8 name, stored, no time, the checksum, wide sizes.
+    out.extend([45, 0, 0, 8, 0, 0, 0, 0, 0, 0]);
+    out.extend(crc.to_le_bytes());
     out.extend([0xff; 8]);
     out.extend(lengths.iter().flat_map(|len| len.to_le_bytes()));
     if header.is_some() {
@@ -60,4 +62,21 @@ fn entry(signature: u32, name: &str, len: u64, header: Option<u64>) -> Vec<u8> {
     out.extend(u16::try_from(wide.len()).unwrap().to_le_bytes());
     out.extend(wide);
     out
+}
+
+/// The CRC-32 of these bytes and so many zeros, which are put together from runs of one, two, four, ... of them.
+fn checksum(bytes: &[u8], zeros: u64) -> u32 {
+    let (mut whole, mut run) = (crc32fast::Hasher::new(), crc32fast::Hasher::new());
+    whole.update(bytes);
+    run.update(&[0]);
+    let mut left = zeros;
+    while left > 0 {
+        if left % 2 == 1 {
+            whole.combine(&run);
+        }
+        let same = run.clone();
+        run.combine(&same);
+        left /= 2;
+    }
+    whole.finalize()
 }

@@ -30,7 +30,7 @@ fn groups(optimizer: &Optimizer) -> Value {
 #[test]
 fn learning_rates_momenta_groups_and_state_dicts_are_pytorch_s_to_the_last_bit() {
     let settings = fixture("schedulers/schedulers.json");
-    assert!(settings.as_object().unwrap().len() >= 68);
+    assert!(settings.as_object().unwrap().len() >= 70);
     for (name, setting) in settings.as_object().unwrap() {
         let expected = Sequence::of(setting);
         let mut running = Running::new(setting);
@@ -294,6 +294,12 @@ fn a_step_that_cannot_be_made_changes_nothing() {
     unchanged(&mut plateau, &mut optimizer, None, expected);
     let expected = "the scheduler is for an optimizer of 2 groups, and this one has 1";
     unchanged(&mut step, &mut one_group(), None, expected);
+    let error = step.step_to(0.5, &mut optimizer).unwrap_err().to_string();
+    assert_eq!(error, "StepLR cannot be stepped to an epoch; step it without one");
+    let mut restarts = LRScheduler::new(CosineAnnealingWarmRestarts::new(3).t_mult(2), &mut optimizer).unwrap();
+    for epoch in [-0.5, f64::NAN, f64::INFINITY] {
+        assert!(restarts.step_to(epoch, &mut optimizer).is_err());
+    }
 }
 
 #[test]

@@ -351,6 +351,8 @@ impl<'a> Running<'a> {
         let switch = self.setting.get("switch").map_or(0, common::size);
         if let Some(metrics) = self.setting.get("metrics") {
             self.scheduler.step_with_metric(number(&metrics[step - 1]), &mut self.optimizer).unwrap();
+        } else if let Some(epochs) = self.setting.get("epochs") {
+            self.scheduler.step_to(number(&epochs[step - 1]), &mut self.optimizer).unwrap();
         } else if let Some(first) = self.first.as_mut().filter(|_| step <= switch) {
             first.step(&mut self.optimizer).unwrap();
         } else {

@@ -360,7 +360,10 @@ impl Finite {
             return Ok(Finite::There(tensor.clone().is_finite().bool_not().float().sum()));
         }
         let data = tensor.clone().try_into_data().map_err(unreadable)?;
-        Ok(Finite::Here(data.iter::<f64>().all(f64::is_finite)))
+        Ok(Finite::Here(match data.as_slice::<f32>() {
+            Ok(elements) => elements.iter().all(|element| element.is_finite()),
+            Err(_) => data.iter::<f64>().all(f64::is_finite),
+        }))
     }
 
     fn read(self) -> Result<bool> {

@@ -157,6 +157,24 @@ fn combined(a: f64, b: f64, p: f64) -> f64 {
     }
 }
 
+/// What a p-norm adds up of these elements, in double precision.
+fn sum<T: Copy + Into<f64>>(elements: &[T], p: f64) -> f64 {
+    if p != 2.0 {
+        let terms = elements.iter().map(|&element| term(element.into(), p));
+        return terms.reduce(|a, b| combined(a, b, p)).unwrap_or(0.0);
+    }
+    // By far the most common: eight sums side by side, which the processor makes at once.
+    let (rows, rest) = elements.as_chunks::<8>();
+    let mut sums = [0.0; 8];
+    for row in rows {
+        for (sum, &element) in sums.iter_mut().zip(row) {
+            let element: f64 = element.into();
+            *sum += element * element;
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(|&element| term(element.into(), p)).sum::<f64>()
+}
+
 /// The norm that has this sum.
 fn root(sum: f64, p: f64) -> f64 {
     match p {
@@ -187,9 +205,9 @@ impl Sum {
                 p => elements.powf_scalar(p).sum(),
             });
         }
-        Sum::Here(tensor.try_into_data().map_err(unreadable).and_then(|data| {
-            let elements: Box<dyn Iterator<Item = f64>> = Box::new(data.iter::<f64>());
-            Ok(elements.map(|element| term(element, p)).reduce(|a, b| combined(a, b, p)).unwrap_or(0.0))
+        Sum::Here(tensor.try_into_data().map_err(unreadable).map(|data| match data.as_slice::<f32>() {
+            Ok(elements) => sum(elements, p),
+            Err(_) => sum(&data.iter::<f64>().collect::<Vec<_>>(), p),
         }))
     }
 

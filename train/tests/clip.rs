@@ -97,6 +97,7 @@ fn gradients_are_clipped_as_pytorch_clips_them() {
                 continue;
             }
             let expected = tensor(&case["total_norm"]).to_vec::<f32>().unwrap();
+            #[allow(clippy::cast_possible_truncation, reason = "it is a float32 already")]
             let norm = apart(&[result.unwrap() as f32], &expected);
             // What is found here is the exact norm, rounded. PyTorch adds up in float32: this is how many units in the last
             // place its own norms of these gradients are from the exact ones.

@@ -46,7 +46,7 @@ fn moment(stacked: &Value, place: usize) -> StateDict {
 }
 
 /// How each kind of the fixture averages, and how many units in the last place it may be away.
-fn averaging(kind: &str) -> (Averaging, u32) {
+fn averaging(kind: &str) -> (Averaging, u16) {
     match kind.trim_end_matches("_buffers") {
         "swa" => (Averaging::Swa, 0),
         "ema" => (Averaging::Ema { decay: 0.99 }, 0),
@@ -59,7 +59,7 @@ fn averaging(kind: &str) -> (Averaging, u32) {
 
 const KINDS: [&str; 7] = ["swa", "swa_buffers", "ema", "ema_buffers", "ema_one_by_one", "own", "own_buffers"];
 
-fn assert_same(found: &Value, expected: &StateDict, units: u32, context: &str) {
+fn assert_same(found: &Value, expected: &StateDict, units: u16, context: &str) {
     let found = StateDict::from_value(found).unwrap();
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{context}");
     for ((name, found), (_, expected)) in found.iter().zip(expected.iter()) {
@@ -67,9 +67,9 @@ fn assert_same(found: &Value, expected: &StateDict, units: u32, context: &str) {
         if found.dtype() == DType::Float32 {
             let pairs = found.to_vec::<f32>().unwrap().into_iter().zip(expected.to_vec::<f32>().unwrap());
             // Nearly cancelled sums keep the rounding of what they were made of, which are below 1 here.
-            let away = |(a, b): (f32, f32)| if (a - b).abs() < 6e-8 * units as f32 { 0 } else { ulps(a, b) };
+            let away = |(a, b): (f32, f32)| if (a - b).abs() < 6e-8 * f32::from(units) { 0 } else { ulps(a, b) };
             let largest = pairs.map(away).max().unwrap_or(0);
-            assert!(largest <= units, "{context}, {name}: {largest} units in the last place away");
+            assert!(largest <= units.into(), "{context}, {name}: {largest} units in the last place away");
         } else {
             assert_eq!(found.to_le_bytes().unwrap(), expected.to_le_bytes().unwrap(), "{context}, {name}");
         }

@@ -8,7 +8,7 @@ use rekindle_train::lr_scheduler::{
 };
 use rekindle_train::optim::{AdamWOptions, Optimizer};
 use serde_json::Value as Json;
-use settings::{HALF, Running, Sequence, has_functions, one_group, optimizer_of, scalars, schedule, two_groups};
+use settings::{HALF, Running, Sequence, has_functions, one_group, optimizer_of, real, scalars, schedule, two_groups};
 
 mod common;
 #[path = "common/settings.rs"]
@@ -30,7 +30,7 @@ fn groups(optimizer: &Optimizer) -> Value {
 #[test]
 fn learning_rates_momenta_groups_and_state_dicts_are_pytorch_s_to_the_last_bit() {
     let settings = fixture("schedulers/schedulers.json");
-    assert!(settings.as_object().unwrap().len() >= 68);
+    assert!(settings.as_object().unwrap().len() >= 70);
     for (name, setting) in settings.as_object().unwrap() {
         let expected = Sequence::of(setting);
         let mut running = Running::new(setting);
@@ -72,9 +72,12 @@ fn a_schedule_resumed_from_any_state_dict_goes_on_as_if_it_had_not_stopped() {
                 }
             };
             let state = value(&setting["states"][place]);
-            let resume = |optimizer: &Optimizer| match has_functions(setting) {
-                true => LRScheduler::resume(schedule(setting), &state, optimizer).unwrap(),
-                false => LRScheduler::from_state_dict(&state, optimizer).unwrap(),
+            let resume = |optimizer: &Optimizer| {
+                if has_functions(setting) {
+                    LRScheduler::resume(schedule(setting), &state, optimizer).unwrap()
+                } else {
+                    LRScheduler::from_state_dict(&state, optimizer).unwrap()
+                }
             };
             // Whichever is loaded first, the scheduler changes no learning rate.
             if place == 0 {
@@ -291,6 +294,12 @@ fn a_step_that_cannot_be_made_changes_nothing() {
     unchanged(&mut plateau, &mut optimizer, None, expected);
     let expected = "the scheduler is for an optimizer of 2 groups, and this one has 1";
     unchanged(&mut step, &mut one_group(), None, expected);
+    let error = step.step_to(0.5, &mut optimizer).unwrap_err().to_string();
+    assert_eq!(error, "StepLR cannot be stepped to an epoch; step it without one");
+    let mut restarts = LRScheduler::new(CosineAnnealingWarmRestarts::new(3).t_mult(2), &mut optimizer).unwrap();
+    for epoch in [-0.5, f64::NAN, f64::INFINITY] {
+        assert!(restarts.step_to(epoch, &mut optimizer).is_err());
+    }
 }
 
 #[test]
@@ -342,7 +351,7 @@ fn options_out_of_range_are_refused_and_the_optimizer_stays_as_it_was() {
 #[test]
 fn schedulers_within_schedulers_go_on_from_their_state_dict() {
     let nested = || {
-        let chain: [Schedule; 2] = [ConstantLR::default().into(), LambdaLR::new(|e| 0.9_f64.powf(e as f64)).into()];
+        let chain: [Schedule; 2] = [ConstantLR::default().into(), LambdaLR::new(|e| 0.9_f64.powf(real(e))).into()];
         let parts: [Schedule; 2] = [ChainedScheduler::new(chain).into(), StepLR::new(2).into()];
         SequentialLR::new(parts, [4])
     };

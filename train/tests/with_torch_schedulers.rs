@@ -14,6 +14,7 @@ use rekindle_recorder::{Checkpoint, Dict, StateDict, Tensor as TorchTensor, Valu
 use rekindle_train::amp::{GradScaler, GradScalerOptions};
 use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_};
 use rekindle_train::ema::{AveragedModel, Averaging};
+use rekindle_train::lr_scheduler::LRScheduler;
 use rekindle_train::optim::{Optimizer, SgdOptions};
 use settings::{HALF, Running};
 
@@ -56,7 +57,7 @@ fn pytorch_goes_on_with_every_scheduler_to_the_last_bit() {
     for (name, setting) in fixture("schedulers/schedulers.json").as_object().unwrap() {
         let mut running = Running::new(setting);
         (1..=HALF).for_each(|step| running.step(step));
-        let first = running.first.as_ref().map_or(Value::None, |first| first.state_dict());
+        let first = running.first.as_ref().map_or(Value::None, LRScheduler::state_dict);
         let parts = [
             ("optimizer", running.optimizer.state_dict(&running.model).unwrap()),
             ("scheduler", running.scheduler.state_dict()),
@@ -89,7 +90,11 @@ fn pytorch_goes_on_with_every_scaler() {
             init_scale: float("init_scale", default.init_scale),
             growth_factor: float("growth_factor", default.growth_factor),
             backoff_factor: float("backoff_factor", default.backoff_factor),
-            growth_interval: float("growth_interval", 2000.0) as i64,
+            growth_interval: given
+                .as_dict()
+                .unwrap()
+                .get("growth_interval")
+                .map_or(2000, |steps| steps.as_i64().unwrap()),
             enabled: float("enabled", 1.0) != 0.0,
         })
         .unwrap();

@@ -95,7 +95,7 @@ impl Averaging {
             }
             Averaging::AvgFn(function) => {
                 each.for_each(|(average, value)| {
-                    *average = T::of(function((*average).into(), value.into(), n_averaged))
+                    *average = T::of(function((*average).into(), value.into(), n_averaged));
                 });
             }
         }

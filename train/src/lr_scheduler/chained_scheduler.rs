@@ -57,10 +57,10 @@ pub(super) fn refuse_by_metric(
     if children.len() == 0 {
         return Err(invalid(format!("{kind} needs at least one scheduler")));
     }
-    match children.any(|child| child == SchedulerKind::ReduceLROnPlateau) {
-        true => Err(invalid(format!("{kind} cannot have a ReduceLROnPlateau, which goes by a metric"))),
-        false => Ok(()),
+    if children.any(|child| child == SchedulerKind::ReduceLROnPlateau) {
+        return Err(invalid(format!("{kind} cannot have a ReduceLROnPlateau, which goes by a metric")));
     }
+    Ok(())
 }
 
 pub(super) fn check_children(scheduler: &LRScheduler, groups: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use std::f64::consts::PI;
 use rekindle_recorder::{Result, Value};
 
 use super::kind::SchedulerKind;
-use super::rule::{Now, Rule, check_base, divide, refuse_metric, update};
+use super::rule::{Now, Rule, check_base, divide, real, refuse_metric, update};
 use super::schedule::{Options, Schedule, attributes};
 use super::scheduler::LRScheduler;
 use crate::attributes::{Attributes, invalid};
@@ -75,7 +75,7 @@ impl Options for CosineAnnealingWarmRestarts {
 #[derive(Debug)]
 pub(super) struct WarmRestarts;
 
-/// Rates as `T_cur` and `T_i` say. They may be fractions: PyTorch's `step(epoch)` takes them.
+/// Rates as `T_cur` and `T_i` say; the first is a fraction after a step to one.
 fn lr(scheduler: &LRScheduler, now: &Now) -> Result<(f64, Option<f64>)> {
     let attributes = &scheduler.attributes;
     let (t_cur, t_i, eta_min) = (attributes.float("T_cur")?, attributes.float("T_i")?, attributes.float("eta_min")?);
@@ -128,6 +128,31 @@ impl Rule for WarmRestarts {
             attributes.set("T_cur", next);
         }
         update(scheduler, groups, last.saturating_add(1), lr)
+    }
+
+    fn step_to(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], epoch: f64) -> Result<()> {
+        if !(0.0..1e15).contains(&epoch) {
+            return Err(invalid(format!("CosineAnnealingWarmRestarts cannot be stepped to epoch {epoch}")));
+        }
+        let (t_0, t_mult) = (scheduler.attributes.int("T_0")?, scheduler.attributes.int("T_mult")?);
+        let (first, longer) = (real(t_0), real(t_mult));
+        let attributes = &mut scheduler.attributes;
+        if epoch < first {
+            attributes.set("T_i", t_0);
+            attributes.set("T_cur", epoch);
+        } else if t_mult == 1 {
+            attributes.set("T_cur", epoch % first);
+        } else {
+            // How many periods are over: their lengths are a geometric series.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let over = ((epoch / first * (longer - 1.0) + 1.0).ln() / longer.ln()) as u32;
+            let grown = t_mult.checked_pow(over).ok_or_else(too_large)?;
+            let before = t_0.checked_mul(grown - 1).ok_or_else(too_large)?;
+            attributes.set("T_cur", epoch - real(before) / (longer - 1.0));
+            attributes.set("T_i", t_0.checked_mul(grown).ok_or_else(too_large)?);
+        }
+        #[allow(clippy::cast_possible_truncation)]
+        update(scheduler, groups, epoch.floor() as i64, lr)
     }
 
     fn begin_turn(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup]) -> Result<()> {

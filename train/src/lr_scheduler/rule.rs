@@ -22,6 +22,11 @@ pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
     /// `step()`, with the metric where one was given.
     fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()>;
 
+    /// `step(epoch)`, for an epoch that need not be whole.
+    fn step_to(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], _epoch: f64) -> Result<()> {
+        Err(invalid(format!("{} cannot be stepped to an epoch; step it without one", scheduler.kind())))
+    }
+
     /// `_update_lr(0)`: what `SequentialLR` does when the turn comes to a scheduler.
     fn begin_turn(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup]) -> Result<()>;
 

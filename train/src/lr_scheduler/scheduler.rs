@@ -204,7 +204,7 @@ impl LRScheduler {
     /// When the optimizer has another number of groups than the one the scheduler was made for, the schedule has come to its
     /// end, the formula divides by zero, or the scheduler goes by a metric. Then nothing has changed.
     pub fn step(&mut self, optimizer: &mut Optimizer) -> Result<()> {
-        self.stepped(optimizer, None)
+        self.stepped(optimizer, |next, groups| next.step_groups(groups, None))
     }
 
     /// `scheduler.step(metric)`: as [`step`](Self::step), for `ReduceLROnPlateau`.
@@ -212,14 +212,27 @@ impl LRScheduler {
     /// # Errors
     /// As [`step`](Self::step), and when the scheduler goes by no metric.
     pub fn step_with_metric(&mut self, metric: f64, optimizer: &mut Optimizer) -> Result<()> {
-        self.stepped(optimizer, Some(metric))
+        self.stepped(optimizer, |next, groups| next.step_groups(groups, Some(metric)))
     }
 
-    fn stepped(&mut self, optimizer: &mut Optimizer, metric: Option<f64>) -> Result<()> {
+    /// `scheduler.step(epoch)`: to an epoch that need not be whole, such as `epoch + batch / batches`, for
+    /// `CosineAnnealingWarmRestarts`. (The other schedulers' `step(epoch)` PyTorch has deprecated.)
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), for a negative epoch, and for other schedulers.
+    pub fn step_to(&mut self, epoch: f64, optimizer: &mut Optimizer) -> Result<()> {
+        self.stepped(optimizer, |next, groups| next.kind.rule().step_to(next, groups, epoch))
+    }
+
+    fn stepped(
+        &mut self,
+        optimizer: &mut Optimizer,
+        step: impl FnOnce(&mut LRScheduler, &mut [ParamGroup]) -> Result<()>,
+    ) -> Result<()> {
         // On a copy, so that an error leaves everything as it was.
         let (mut next, mut groups) = (self.clone(), optimizer.param_groups().to_vec());
         next.check(groups.len())?;
-        next.step_groups(&mut groups, metric)?;
+        step(&mut next, &mut groups)?;
         optimizer.param_groups_mut().clone_from_slice(&groups);
         *self = next;
         Ok(())

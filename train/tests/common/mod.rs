@@ -104,6 +104,7 @@ pub(crate) fn spell(value: &Value, elements: bool) -> String {
 }
 
 /// `filled(shape, number)` of the section `models`, as a flat list: numbers from -1 to 1 that anybody can repeat.
+#[allow(clippy::cast_precision_loss, reason = "24 bits are left")]
 pub(crate) fn filled(count: usize, number: u32) -> Vec<f32> {
     let element = |i: usize| {
         let mut x = u32::try_from(i).unwrap().wrapping_add(number.wrapping_mul(0x9E37_79B1));

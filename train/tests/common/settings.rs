@@ -53,6 +53,12 @@ pub(crate) fn one_group() -> Optimizer {
     Optimizer::sgd(&scalars(), SgdOptions { lr: 0.1, ..Default::default() }).unwrap()
 }
 
+/// A whole number that a float holds.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn real(number: i64) -> f64 {
+    number as f64
+}
+
 /// Python's `float.hex()`.
 pub(crate) fn number(json: &Json) -> f64 {
     let text = json.as_str().unwrap();
@@ -61,7 +67,7 @@ pub(crate) fn number(json: &Json) -> f64 {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap();
     let exponent = exponent.parse::<i32>().unwrap() - 4 * i32::try_from(fraction.len()).unwrap();
-    let magnitude = digits as f64 * 2_f64.powi(exponent);
+    let magnitude = real(i64::try_from(digits).unwrap()) * 2_f64.powi(exponent);
     if sign == "-" { -magnitude } else { magnitude }
 }
 
@@ -100,12 +106,12 @@ impl Sequence {
 /// The functions that the section's settings name.
 fn function(json: &Json) -> Function {
     Function::new(match json["function"].as_str().unwrap() {
-        "0.95 ** e" => |e| 0.95_f64.powf(e as f64),
-        "1 / (1 + 0.1 * e)" => |e| 1.0 / (1.0 + 0.1 * e as f64),
-        "min(1, (e + 1) / 10)" => |e| ((e as f64 + 1.0) / 10.0).min(1.0),
+        "0.95 ** e" => |e| 0.95_f64.powf(real(e)),
+        "1 / (1 + 0.1 * e)" => |e| 1.0 / (1.0 + 0.1 * real(e)),
+        "min(1, (e + 1) / 10)" => |e| ((real(e) + 1.0) / 10.0).min(1.0),
         "0.97" => |_| 0.97,
         "0.9 if e % 10 == 0 else 1" => |e| if e % 10 == 0 { 0.9 } else { 1.0 },
-        "1 / (5 ** (x * 0.1))" => |x| 1.0 / 5_f64.powf(x as f64 * 0.1),
+        "1 / (5 ** (x * 0.1))" => |x| 1.0 / 5_f64.powf(real(x) * 0.1),
         other => panic!("{other}"),
     })
 }
@@ -345,6 +351,8 @@ impl<'a> Running<'a> {
         let switch = self.setting.get("switch").map_or(0, common::size);
         if let Some(metrics) = self.setting.get("metrics") {
             self.scheduler.step_with_metric(number(&metrics[step - 1]), &mut self.optimizer).unwrap();
+        } else if let Some(epochs) = self.setting.get("epochs") {
+            self.scheduler.step_to(number(&epochs[step - 1]), &mut self.optimizer).unwrap();
         } else if let Some(first) = self.first.as_mut().filter(|_| step <= switch) {
             first.step(&mut self.optimizer).unwrap();
         } else {

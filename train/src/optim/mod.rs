@@ -17,22 +17,39 @@
 //! # Ok::<(), rekindle_recorder::Error>(())
 //! ```
 
+mod adadelta;
+mod adagrad;
 mod adam;
+mod adamax;
 mod adamw;
+mod asgd;
 mod assign;
 mod elementwise;
+mod gradient;
 mod group;
+mod nadam;
 mod number;
 mod optimizer;
+mod radam;
+mod rmsprop;
+mod rprop;
 mod rule;
 mod sgd;
 mod state;
 mod state_dict;
 
+pub use adadelta::AdadeltaOptions;
+pub use adagrad::AdagradOptions;
 pub use adam::AdamOptions;
+pub use adamax::AdamaxOptions;
 pub use adamw::AdamWOptions;
+pub use asgd::AsgdOptions;
 pub use group::{Hyperparameters, ParamGroup, Select};
+pub use nadam::NAdamOptions;
 pub use optimizer::{Optimizer, OptimizerBuilder};
+pub use radam::RAdamOptions;
+pub use rmsprop::RMSpropOptions;
+pub use rprop::RpropOptions;
 pub use rule::OptimizerKind;
 pub use sgd::SgdOptions;
 

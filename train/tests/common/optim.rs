@@ -177,7 +177,7 @@ impl Rule {
     }
 }
 
-/// SparseAdam counts with an `int`; the fixture has stacked it to a tensor.
+/// `SparseAdam` counts with an `int`; the fixture has stacked it to a tensor.
 fn scalar_or_tensor(tensor: TorchTensor) -> Value {
     match tensor.dtype() {
         #[allow(clippy::cast_possible_truncation)]

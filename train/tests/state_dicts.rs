@@ -269,7 +269,7 @@ fn an_optimizer_is_known_by_its_keys() {
     for (names, expected) in [
         (
             &["lr", "alpha", "eps", "centered", "momentum"][..],
-            "the optimizer RMSprop is not supported; there are SGD, Adam, AdamW",
+            "the optimizer RMSprop is not supported; there are SGD, Adam, AdamW, LBFGS, Adafactor, Muon, SparseAdam",
         ),
         (&["weight"], "this is not the state dict of an optimizer: no optimizer of torch.optim has groups of weight"),
     ] {

@@ -194,7 +194,8 @@ impl SparseAdamUpdate {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
         };
         let row = self.row.max(1);
-        let rows = param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
+        let rows =
+            param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
         for (place, (((param, grad), exp_avg), exp_avg_sq)) in rows.enumerate() {
             let touched = match &self.touched {
                 Some(touched) => touched.get(place).copied().unwrap_or(false),

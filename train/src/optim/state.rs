@@ -163,7 +163,9 @@ impl ParamState {
         let mut state = ParamState::of(rule, parameter);
         for (key, value) in dict.entries() {
             let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
-            let entry = if rule.scalars().contains(&name) {
+            let entry = if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
+                Entry::Counter(number)
+            } else if rule.scalars().contains(&name) {
                 Entry::Scalar(Scalar::read(&value, &format!("{place}.{name}"))?)
             } else if rule.moments().contains(&name) && !matches!(value, Value::None) {
                 let key = format!("{place}.{name}");
@@ -172,8 +174,6 @@ impl ParamState {
                     (_, Some(shape)) => Entry::Whole(read_whole(parameter, &shape, &value, &key)?, shape),
                     (_, None) => Entry::Other(value),
                 }
-            } else if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
-                Entry::Counter(number)
             } else {
                 Entry::Other(value)
             };

@@ -116,11 +116,7 @@ pub(super) fn strong_wolfe<T: Real>(
 }
 
 /// The minimum of the cubic through two points with their slopes, within bounds: those given, or the points.
-fn cubic_interpolate<T: Real>(
-    one: &Point<T>,
-    two: &Point<T>,
-    bounds: Option<(Scalar<T>, Scalar<T>)>,
-) -> Scalar<T> {
+fn cubic_interpolate<T: Real>(one: &Point<T>, two: &Point<T>, bounds: Option<(Scalar<T>, Scalar<T>)>) -> Scalar<T> {
     let (x1, x2, g1, g2) = (one.t, two.t, one.slope, two.slope);
     let (least, most) = bounds.unwrap_or(if x1 <= x2 { (x1, x2) } else { (x2, x1) });
     let rise = Int(3).mul(Float(one.loss).sub(Float(two.loss))).div(x1.sub(x2));

@@ -1,4 +1,4 @@
-//! State dicts of Adafactor, Muon, SparseAdam and LBFGS against PyTorch's own (`tests/fixtures/optim/state_dicts.json`), and
+//! State dicts of Adafactor, Muon, `SparseAdam` and LBFGS against PyTorch's own (`tests/fixtures/optim/state_dicts.json`), and
 //! what is refused.
 
 use burn::module::{Module, Param};
@@ -88,7 +88,7 @@ impl Model {
         Model { layer }
     }
 
-    /// Half the sum of squares; its gradient by each parameter is the parameter, or for SparseAdam the first row of it.
+    /// Half the sum of squares; its gradient by each parameter is the parameter, or for `SparseAdam` the first row of it.
     fn loss(&self, first_row: bool) -> Tensor<1> {
         fn half<const D: usize>(param: &Param<Tensor<D>>, first_row: bool) -> Tensor<1> {
             let tensor = param.val();

@@ -8,6 +8,10 @@
 //! |---|---|---|
 //! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
 
+// What unit tests and the tests outside have in common calls the crate by its name.
+#[cfg(test)]
+extern crate self as rekindle_train;
+
 pub mod attributes;
 pub mod data;
 pub mod log;

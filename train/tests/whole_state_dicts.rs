@@ -92,7 +92,7 @@ impl Model {
     fn loss(&self, first_row: bool) -> Tensor<1> {
         fn half<const D: usize>(param: &Param<Tensor<D>>, first_row: bool) -> Tensor<1> {
             let tensor = param.val();
-            let tensor = if first_row { tensor.slice([0..1]) } else { tensor };
+            let tensor = if first_row { tensor.narrow(0, 0, 1) } else { tensor };
             (tensor.clone() * tensor).sum() * 0.5
         }
         match &self.layer {

@@ -3,6 +3,7 @@
 use rekindle_recorder::{Result, Value};
 
 use super::elementwise::{Elementwise, Kernel, Update};
+use super::gradient::Gradient;
 use super::group::{Hyperparameters, ParamGroup, check};
 use super::number::Number;
 use super::rule::{OptimizerKind, Rule};
@@ -117,20 +118,15 @@ impl Rule for Adam {
         }
         let step = state.count("step")?;
         let (beta1, beta2) = group.pair("betas")?;
-        let lr = group.float("lr")?;
-        let weight_decay = group.float("weight_decay")?;
-        let decoupled = group.flag("decoupled_weight_decay")?;
         let kernel = AdamKernel {
-            maximize: group.flag("maximize")?,
-            l2: if decoupled { 0.0 } else { weight_decay },
-            keep: if decoupled { 1.0 - lr * weight_decay } else { 1.0 },
+            gradient: Gradient::of(group)?,
             weight1: 1.0 - beta1,
             beta2,
             weight2: 1.0 - beta2,
             eps: group.float("eps")?,
             // (1 - beta2 ** step) ** 0.5
             bias_correction2_sqrt: (1.0 - beta2.powf(step)).powf(0.5),
-            minus_step_size: -(lr / (1.0 - beta1.powf(step))),
+            minus_step_size: -(group.float("lr")? / (1.0 - beta1.powf(step))),
         };
         if amsgrad {
             return Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"], kernel }));
@@ -142,11 +138,7 @@ impl Rule for Adam {
 /// `_single_tensor_adam` of `torch/optim/adam.py`, as it is with `capturable=False`.
 #[derive(Clone, Copy, Debug)]
 struct AdamKernel {
-    maximize: bool,
-    /// Weight decay that goes through the gradient; 0 for none.
-    l2: f64,
-    /// What is left of a weight when it has decayed by itself.
-    keep: f64,
+    gradient: Gradient,
     weight1: f64,
     beta2: f64,
     weight2: f64,
@@ -159,10 +151,7 @@ impl AdamKernel {
     /// Gives the new parameter, `exp_avg`, `exp_avg_sq`, and the largest average of squares so far.
     #[inline(always)]
     fn step<X: Number>(self, param: X, grad: X, exp_avg: X, exp_avg_sq: X, max: Option<X>) -> (X, X, X, X) {
-        let grad = if self.maximize { grad.neg() } else { grad };
-        let param = param.mul(self.keep);
-        // Multiplying by 1 changes nothing, adding 0 times a weight may: a zero's sign, an infinite weight.
-        let grad = if self.l2 == 0.0 { grad } else { grad.add(param.clone(), self.l2) };
+        let (param, grad) = self.gradient.apply(param, grad);
         let exp_avg = exp_avg.lerp(grad.clone(), self.weight1);
         let exp_avg_sq = exp_avg_sq.mul(self.beta2).addcmul(grad.clone(), grad, self.weight2);
         let squares = match max {

@@ -103,11 +103,40 @@ impl Hyperparameters {
             OptimizerKind::Sgd => super::SgdOptions::default().into(),
             OptimizerKind::Adam => super::AdamOptions::default().into(),
             OptimizerKind::AdamW => super::AdamWOptions::default().into(),
+            OptimizerKind::RMSprop => super::RMSpropOptions::default().into(),
+            OptimizerKind::Adagrad => super::AdagradOptions::default().into(),
+            OptimizerKind::Adadelta => super::AdadeltaOptions::default().into(),
+            OptimizerKind::Adamax => super::AdamaxOptions::default().into(),
+            OptimizerKind::NAdam => super::NAdamOptions::default().into(),
+            OptimizerKind::RAdam => super::RAdamOptions::default().into(),
+            OptimizerKind::Rprop => super::RpropOptions::default().into(),
+            OptimizerKind::Asgd => super::AsgdOptions::default().into(),
             OptimizerKind::Lbfgs => super::LbfgsOptions::default().into(),
             OptimizerKind::Adafactor => super::AdafactorOptions::default().into(),
             OptimizerKind::Muon => super::MuonOptions::default().into(),
             OptimizerKind::SparseAdam => super::SparseAdamOptions::default().into(),
         }
+    }
+
+    /// With another value for one of the options, by its name in PyTorch: for names that come from elsewhere, and for the
+    /// options that change nothing here but are written back, such as `foreach`, `fused` and `capturable`.
+    ///
+    /// ```
+    /// use rekindle_train::optim::{Hyperparameters, OptimizerKind};
+    ///
+    /// let adam = Hyperparameters::of(OptimizerKind::Adam).with("lr", 3e-4)?.with("fused", true)?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the optimizer has no such option. Whether the value fits is seen when the optimizer is made.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
+        if !self.defaults.contains(name) {
+            let names = self.defaults.names().collect::<Vec<_>>().join(", ");
+            return Err(invalid(format!("{} has no option '{name}'; there are {names}", self.rule.kind())));
+        }
+        self.defaults.set(name, value);
+        Ok(self)
     }
 
     /// A new group: what is given for it first, then the defaults, as PyTorch orders them.

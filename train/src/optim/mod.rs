@@ -17,17 +17,26 @@
 //! # Ok::<(), rekindle_recorder::Error>(())
 //! ```
 
+mod adadelta;
 mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
 mod adamw;
 mod array;
+mod asgd;
 mod assign;
 mod elementwise;
+mod gradient;
 mod group;
 mod lbfgs;
 mod muon;
+mod nadam;
 mod number;
 mod optimizer;
+mod radam;
+mod rmsprop;
+mod rprop;
 mod rule;
 mod sgd;
 mod sparse_adam;
@@ -35,13 +44,21 @@ mod state;
 mod state_dict;
 mod whole;
 
+pub use adadelta::AdadeltaOptions;
 pub use adafactor::AdafactorOptions;
+pub use adagrad::AdagradOptions;
 pub use adam::AdamOptions;
+pub use adamax::AdamaxOptions;
 pub use adamw::AdamWOptions;
+pub use asgd::AsgdOptions;
 pub use group::{Hyperparameters, ParamGroup, Select};
 pub use lbfgs::{LbfgsOptions, LineSearch};
 pub use muon::{AdjustLr, MuonOptions};
+pub use nadam::NAdamOptions;
 pub use optimizer::{Optimizer, OptimizerBuilder};
+pub use radam::RAdamOptions;
+pub use rmsprop::RMSpropOptions;
+pub use rprop::RpropOptions;
 pub use rule::OptimizerKind;
 pub use sgd::SgdOptions;
 pub use sparse_adam::SparseAdamOptions;

@@ -16,12 +16,26 @@ pub(crate) trait Number: Clone {
     fn mul(self, scalar: f64) -> Self;
     /// `self / scalar`.
     fn div(self, scalar: f64) -> Self;
+    /// `self * other`.
+    fn mul_by(self, other: Self) -> Self;
+    /// `self / other`.
+    fn div_by(self, other: Self) -> Self;
     /// `-self`.
     fn neg(self) -> Self;
+    /// `torch.abs(self)`.
+    fn abs(self) -> Self;
+    /// `torch.reciprocal(self)`.
+    fn reciprocal(self) -> Self;
     /// `torch.sqrt(self)`.
     fn sqrt(self) -> Self;
     /// `torch.maximum(self, other)`.
     fn maximum(self, other: Self) -> Self;
+    /// `torch.clamp(self, min, max)`.
+    fn clamp(self, min: f64, max: f64) -> Self;
+    /// One of three scalars, by `torch.sign(self)`: a NaN counts as a zero.
+    fn by_sign(self, negative: f64, zero: f64, positive: f64) -> Self;
+    /// `torch.where(condition == scalar, 0, self)`.
+    fn zero_where(self, condition: Self, scalar: f64) -> Self;
     /// `torch.lerp(self, end, weight)`.
     fn lerp(self, end: Self, weight: f64) -> Self;
     /// `torch.addcmul(self, x, y, value=value)`.
@@ -54,13 +68,40 @@ macro_rules! element {
             }
 
             #[inline(always)]
+            fn mul_by(self, other: Self) -> Self {
+                self * other
+            }
+
+            #[inline(always)]
+            fn div_by(self, other: Self) -> Self {
+                self / other
+            }
+
+            #[inline(always)]
             fn neg(self) -> Self {
                 -self
             }
 
             #[inline(always)]
+            fn abs(self) -> Self {
+                $ty::abs(self)
+            }
+
+            #[inline(always)]
+            fn reciprocal(self) -> Self {
+                1.0 / self
+            }
+
+            #[inline(always)]
             fn sqrt(self) -> Self {
-                $ty::sqrt(self)
+                let root = $ty::sqrt(self);
+                #[cfg(test)]
+                let root = match root_errors::next() {
+                    std::cmp::Ordering::Less => root.next_down(),
+                    std::cmp::Ordering::Equal => root,
+                    std::cmp::Ordering::Greater => root.next_up(),
+                };
+                root
             }
 
             #[inline(always)]
@@ -70,13 +111,32 @@ macro_rules! element {
             }
 
             #[inline(always)]
+            fn clamp(self, min: f64, max: f64) -> Self {
+                let (min, max) = ($round(min), $round(max));
+                // A NaN stays, and where the bounds are the wrong way round the upper one holds: `f64::clamp` would panic.
+                let raised = if self < min { min } else { self };
+                if raised > max { max } else { raised }
+            }
+
+            #[inline(always)]
+            fn by_sign(self, negative: f64, zero: f64, positive: f64) -> Self {
+                let rest = if self < 0.0 { $round(negative) } else { $round(zero) };
+                if self > 0.0 { $round(positive) } else { rest }
+            }
+
+            #[inline(always)]
+            fn zero_where(self, condition: Self, scalar: f64) -> Self {
+                if condition == $round(scalar) { 0.0 } else { self }
+            }
+
+            #[inline(always)]
             fn lerp(self, end: Self, weight: f64) -> Self {
                 let weight = $round(weight);
                 let difference = end - self;
                 if weight.abs() < 0.5 {
                     weight.mul_add(difference, self)
                 } else {
-                    (-difference).mul_add(1.0 - weight, end)
+                    (weight - 1.0).mul_add(difference, end)
                 }
             }
 
@@ -91,6 +151,26 @@ macro_rules! element {
             }
         }
     };
+}
+
+/// Makes square roots of this thread wrong by a unit in the last place, as MKL's are now and then.
+#[cfg(test)]
+pub(super) mod root_errors {
+    use std::cell::RefCell;
+    use std::cmp::Ordering;
+
+    thread_local! {
+        static ERRORS: RefCell<std::iter::Cycle<std::vec::IntoIter<Ordering>>> = RefCell::new(Vec::new().into_iter().cycle());
+    }
+
+    /// From now on, one after the other and again; none for right ones.
+    pub(crate) fn set(errors: Vec<Ordering>) {
+        ERRORS.set(errors.into_iter().cycle());
+    }
+
+    pub(super) fn next() -> Ordering {
+        ERRORS.with_borrow_mut(|errors| errors.next().unwrap_or(Ordering::Equal))
+    }
 }
 
 #[allow(clippy::cast_possible_truncation)]
@@ -118,8 +198,24 @@ impl Number for Tensor<1> {
         self / scalar
     }
 
+    fn mul_by(self, other: Self) -> Self {
+        self * other
+    }
+
+    fn div_by(self, other: Self) -> Self {
+        self / other
+    }
+
     fn neg(self) -> Self {
         -self
+    }
+
+    fn abs(self) -> Self {
+        Tensor::abs(self)
+    }
+
+    fn reciprocal(self) -> Self {
+        self.recip()
     }
 
     fn sqrt(self) -> Self {
@@ -130,11 +226,24 @@ impl Number for Tensor<1> {
         self.max_pair(other)
     }
 
+    fn clamp(self, min: f64, max: f64) -> Self {
+        Tensor::clamp(self, min, max)
+    }
+
+    fn by_sign(self, negative: f64, zero: f64, positive: f64) -> Self {
+        let (below, above) = (self.clone().lower_elem(0.0), self.clone().greater_elem(0.0));
+        self.full_like(zero).mask_fill(below, negative).mask_fill(above, positive)
+    }
+
+    fn zero_where(self, condition: Self, scalar: f64) -> Self {
+        self.mask_fill(condition.equal_elem(scalar), 0.0)
+    }
+
     fn lerp(self, end: Self, weight: f64) -> Self {
         if weight.abs() < 0.5 {
             self.clone() + (end - self) * weight
         } else {
-            end.clone() - (end - self) * (1.0 - weight)
+            end.clone() + (end - self) * (weight - 1.0)
         }
     }
 

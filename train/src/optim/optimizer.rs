@@ -1,6 +1,7 @@
 //! `Optimizer`: an optimizer of `torch.optim` over the parameters of a Burn module.
 
 use std::any::Any;
+use std::borrow::BorrowMut;
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
@@ -19,8 +20,8 @@ use crate::attributes::{Attributes, invalid};
 /// An optimizer of `torch.optim` over the parameters of a Burn module, and their state: what `torch.optim.AdamW(...)` gives.
 ///
 /// A step computes PyTorch's formula in PyTorch's order, with `f64` scalars: the one of `foreach=False, fused=False,
-/// capturable=False`. On the CPU, SGD's results are PyTorch's to the last bit; Adam's and AdamW's are as close as a
-/// correctly rounded square root is to the one that PyTorch takes from MKL.
+/// capturable=False`. On the CPU, the results of SGD, Adamax, Rprop and ASGD are PyTorch's to the last bit; those of the others
+/// are as close as a correctly rounded square root is to the one that PyTorch takes from MKL.
 ///
 /// Parameters are `f32` or `f64`. What has no gradient (frozen, or not used) is left as it is and gets no state.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Optimizer {
     pub(super) places: Places,
     /// The order in which `optimizer.state` has its entries.
     pub(super) order: Vec<StateKey>,
+    /// On the CPU, too, computes with Burn's tensor operations rather than in one pass: for tests, which compare the two.
+    pub(super) op_by_op: bool,
 }
 
 #[derive(Debug)]
@@ -118,7 +121,7 @@ impl OptimizerBuilder {
             let belongs = select.compile()?;
             let (group, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|parameter| belongs(parameter));
             if group.is_empty() {
-                return Err(invalid(format!("group {place} has no parameters: none is left that fits {selected}")));
+                return Err(nothing_left(place, &selected));
             }
             rest = others;
             members.push((group, given));
@@ -133,17 +136,28 @@ impl OptimizerBuilder {
             )));
         }
         let hyperparameters = self.hyperparameters;
-        let attributes = members.iter().enumerate().map(|(place, (group, given))| {
-            let names = self.named.then(|| group.iter().map(|parameter| parameter.name.as_str().into()).collect());
-            hyperparameters.group(given, names, place)
-        });
+        let attributes = members
+            .iter()
+            .enumerate()
+            .map(|(place, (group, given))| hyperparameters.group(given, self.named.then(|| names_of(group)), place));
         let attributes: Vec<_> = attributes.collect();
         for group in &attributes {
             hyperparameters.rule.check(group)?;
         }
         let groups = members.into_iter().zip(attributes).map(|((group, _), attributes)| (group, attributes));
-        Optimizer::arranged(hyperparameters, groups_given, groups)
+        let mut optimizer = Optimizer::arranged(hyperparameters, groups_given, groups)?;
+        optimizer.begin()?;
+        Ok(optimizer)
     }
+}
+
+fn nothing_left(place: usize, selected: &str) -> Error {
+    invalid(format!("group {place} has no parameters: none is left that fits {selected}"))
+}
+
+/// `param_names`.
+fn names_of(members: &[NamedParameter]) -> Vec<Value> {
+    members.iter().map(|named| named.name.as_str().into()).collect()
 }
 
 impl Optimizer {
@@ -229,32 +243,104 @@ impl Optimizer {
         groups_given: bool,
         groups: impl IntoIterator<Item = (Vec<NamedParameter>, Attributes)>,
     ) -> Result<Self> {
-        let (mut parameters, mut arranged, mut places) = (Vec::new(), Vec::new(), HashMap::new());
-        for (group, (members, attributes)) in groups.into_iter().enumerate() {
-            let start = parameters.len();
-            for named in members {
-                if !matches!(named.dtype, DType::Float32 | DType::Float64) {
-                    let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
-                    let advice = "; train it in float32, or exclude it from the optimizer".to_owned();
-                    return Err(ErrorKind::Unsupported { what, advice }.into());
-                }
-                for (piece, part) in named.pieces.iter().enumerate() {
-                    places.insert(part.id, (parameters.len(), piece));
-                }
-                hyperparameters.rule.admit(&named)?;
-                let state = ParamState::of(hyperparameters.rule, &named);
-                parameters.push(Parameter { named, group, state });
-            }
-            arranged.push(ParamGroup::new(attributes, start..parameters.len()));
+        let mut optimizer = Optimizer {
+            hyperparameters,
+            parameters: Vec::new(),
+            groups: Vec::new(),
+            groups_given,
+            places: HashMap::new(),
+            order: Vec::new(),
+            op_by_op: false,
+        };
+        for (members, attributes) in groups {
+            optimizer.append(members, attributes)?;
         }
-        if hyperparameters.rule.view() == View::Closure && arranged.len() != 1 {
-            let kind = hyperparameters.rule.kind();
-            return Err(invalid(format!("{kind} has one group of parameters, and {} were given", arranged.len())));
-        }
-        Ok(Optimizer { hyperparameters, parameters, groups: arranged, groups_given, places, order: Vec::new() })
+        Ok(optimizer)
     }
 
-    /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated.
+    /// Adds a group of parameters without state.
+    fn append(&mut self, members: Vec<NamedParameter>, attributes: Attributes) -> Result<()> {
+        let untrainable = |named: &&NamedParameter| !matches!(named.dtype, DType::Float32 | DType::Float64);
+        if let Some(named) = members.iter().find(untrainable) {
+            let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
+            let advice = "; train it in float32, or exclude it from the optimizer".to_owned();
+            return Err(ErrorKind::Unsupported { what, advice }.into());
+        }
+        let (rule, count) = (self.hyperparameters.rule, self.groups.len() + 1);
+        members.iter().try_for_each(|named| rule.admit(named))?;
+        if rule.view() == View::Closure && count > 1 {
+            return Err(invalid(format!("{} has one group of parameters, and {count} were given", rule.kind())));
+        }
+        let (start, group) = (self.parameters.len(), self.groups.len());
+        for named in members {
+            for (piece, part) in named.pieces.iter().enumerate() {
+                self.places.insert(part.id, (self.parameters.len(), piece));
+            }
+            let state = ParamState::of(rule, &named);
+            self.parameters.push(Parameter { named, group, state });
+        }
+        self.groups.push(ParamGroup::new(attributes, start..self.parameters.len()));
+        Ok(())
+    }
+
+    /// `optimizer.add_param_group({"params": ..., ...})`: a group of the model's parameters that are selected and in no group
+    /// yet (a part that is trained from now on, say), with hyper-parameters of its own and the optimizer's defaults for the
+    /// rest. Schedulers are made for a number of groups: make them anew.
+    ///
+    /// ```
+    /// # use rekindle_train::optim::{AdamWOptions, Optimizer};
+    /// # let device = burn::tensor::Device::flex().autodiff();
+    /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
+    /// let mut optimizer = Optimizer::builder(AdamWOptions::default()).exclude("weight").build(&model)?;
+    /// optimizer.add_param_group(&model, "weight", [("lr", 1e-4)])?;
+    /// assert_eq!(optimizer.lr()?, [1e-3, 1e-4]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the model is another one, no parameter is left that fits, or a hyper-parameter is out of range. Nothing has
+    /// changed then.
+    pub fn add_param_group<M: Module, K: Into<String>, V: Into<Value>>(
+        &mut self,
+        model: &M,
+        select: impl Into<Select>,
+        hyperparameters: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<()> {
+        self.check_model(model)?;
+        let (select, place) = (select.into(), self.groups.len());
+        let selected = format!("{select:?}");
+        let belongs = select.compile()?;
+        let mut members = model.named_parameters()?;
+        members.retain(|named| !named.pieces.iter().any(|piece| self.places.contains_key(&piece.id)) && belongs(named));
+        if members.is_empty() {
+            return Err(nothing_left(place, &selected));
+        }
+        let given: Vec<_> = hyperparameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let named = self.groups.first().is_some_and(|group| group.contains("param_names"));
+        let attributes = self.hyperparameters.group(&given, named.then(|| names_of(&members)), place);
+        self.rule().check(&attributes)?;
+        self.append(members, attributes)?;
+        self.groups_given = true;
+        Ok(())
+    }
+
+    /// Gives parameters the state that is there before the first step.
+    fn begin(&mut self) -> Result<()> {
+        let Hyperparameters { rule, defaults } = &self.hyperparameters;
+        for (place, parameter) in self.parameters.iter_mut().enumerate() {
+            if parameter.state.is_empty() {
+                rule.begin(defaults, &mut parameter.state)?;
+                if !parameter.state.is_empty() {
+                    self.order.push(StateKey::Parameter(place));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated. Where
+    /// several optimizers share a model's parameters among them, give each `&mut gradients` of the same pass: each takes out
+    /// those of its own parameters.
     ///
     /// Parameters on Burn's CPU backend that nothing else holds are updated where they lie, without a copy: keep no clone of
     /// the model over a step unless you need one.
@@ -263,8 +349,9 @@ impl Optimizer {
     /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters; for
     /// LBFGS, which needs [`Optimizer::step_closure`]. The model is gone then; [`Optimizer::check_model`] says beforehand
     /// whether it is the right one.
-    pub fn step<M: Module>(&mut self, model: M, mut grads: Gradients) -> Result<M> {
-        let mut survey = Survey { places: &self.places, grads: &grads, seen: HashMap::new(), started: Vec::new() };
+    pub fn step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> Result<M> {
+        let grads = grads.borrow_mut();
+        let mut survey = Survey { places: &self.places, grads, seen: HashMap::new(), started: Vec::new() };
         survey.started.resize(self.parameters.len(), false);
         model.visit(&mut survey);
         let Survey { seen, started, .. } = survey;
@@ -284,21 +371,25 @@ impl Optimizer {
                 continue;
             }
             let new = parameter.state.is_empty();
+            if new {
+                self.hyperparameters.rule.begin(&self.hyperparameters.defaults, &mut parameter.state)?;
+            }
             updates.push(Some(self.hyperparameters.rule.prepare(&self.groups[parameter.group], &mut parameter.state)?));
             if new && !parameter.state.is_empty() {
                 list(&mut self.order, place);
             }
         }
         if view == View::Whole {
-            return self.step_whole(model, &updates, &grads);
+            return self.step_whole(model, &updates, grads);
         }
         let mut stepper = Stepper {
             places: &self.places,
             parameters: &mut self.parameters,
             updates,
-            grads: &mut grads,
+            grads,
             seen,
             tied: HashMap::new(),
+            op_by_op: self.op_by_op,
             error: None,
         };
         let model = model.map(&mut stepper);
@@ -375,6 +466,7 @@ struct Stepper<'a> {
     seen: HashMap<ParamId, usize>,
     /// Parameters that occur several times: updated the first time, put in place the others.
     tied: HashMap<ParamId, Box<dyn Any>>,
+    op_by_op: bool,
     error: Option<Error>,
 }
 
@@ -395,7 +487,9 @@ impl ModuleMapper for Stepper<'_> {
         let tensor = tensor.inner();
         let device = tensor.device();
         let state = &mut self.parameters[place].state;
-        let result = state.buffers(update.state(), piece).and_then(|state| apply(&**update, tensor, grad, state));
+        let in_place = in_host_memory(&device) && !self.op_by_op;
+        let result =
+            state.buffers(update.state(), piece).and_then(|state| apply(&**update, tensor, grad, state, in_place));
         let updated = match result {
             Ok(updated) => Tensor::from_inner(updated).set_require_grad(requires_grad),
             Err(error) => {
@@ -411,16 +505,17 @@ impl ModuleMapper for Stepper<'_> {
     }
 }
 
-/// Runs an update over a tensor, where it lies.
+/// Runs an update over a tensor: in place, if it lies in host memory, or by tensor operations.
 pub(super) fn apply<const D: usize>(
     update: &dyn Update,
     tensor: Tensor<D>,
     grad: Tensor<D>,
     state: Vec<&mut Buffer>,
+    in_place: bool,
 ) -> Result<Tensor<D>> {
     let (device, dtype, shape) = (tensor.device(), tensor.dtype(), tensor.shape());
     let len = shape.num_elements();
-    if !in_host_memory(&device) {
+    if !in_place {
         let mut state = state;
         let taken = state.iter_mut().map(|buffer| buffer.take(len, dtype, &device)).collect::<Result<_>>()?;
         let (tensor, after) = update.tensor(tensor.reshape([len]), grad.reshape([len]), taken)?;
@@ -444,11 +539,11 @@ pub(super) fn apply<const D: usize>(
 
 /// Whether tensors of this device can be taken out and put back without a copy.
 #[cfg(feature = "flex")]
-fn in_host_memory(device: &Device) -> bool {
+pub(super) fn in_host_memory(device: &Device) -> bool {
     matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
 }
 
 #[cfg(not(feature = "flex"))]
-fn in_host_memory(_: &Device) -> bool {
+pub(super) fn in_host_memory(_: &Device) -> bool {
     false
 }

@@ -4,13 +4,21 @@
 use rekindle_recorder::burn::NamedParameter;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Result, Value};
 
+use super::adadelta::Adadelta;
 use super::adafactor::Adafactor;
+use super::adagrad::Adagrad;
 use super::adam::Adam;
+use super::adamax::Adamax;
 use super::adamw::AdamW;
+use super::asgd::Asgd;
 use super::elementwise::Update;
 use super::group::ParamGroup;
 use super::lbfgs::Lbfgs;
 use super::muon::Muon;
+use super::nadam::NAdam;
+use super::radam::RAdam;
+use super::rmsprop::RMSprop;
+use super::rprop::Rprop;
 use super::sgd::Sgd;
 use super::sparse_adam::SparseAdam;
 use super::state::ParamState;
@@ -35,6 +43,11 @@ pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
 
     /// The entries that the state of a parameter that was stepped must have.
     fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]>;
+
+    /// Makes what a parameter's state holds before the first step, by the optimizer's defaults: nothing, but for Adagrad.
+    fn begin(&self, _defaults: &Attributes, _state: &mut ParamState) -> Result<()> {
+        Ok(())
+    }
 
     /// Brings a parameter's state to where one step needs it (makes it, counts the step), and gives the update to run.
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>>;
@@ -87,6 +100,22 @@ pub enum OptimizerKind {
     Adam,
     /// `torch.optim.AdamW`.
     AdamW,
+    /// `torch.optim.RMSprop`.
+    RMSprop,
+    /// `torch.optim.Adagrad`.
+    Adagrad,
+    /// `torch.optim.Adadelta`.
+    Adadelta,
+    /// `torch.optim.Adamax`.
+    Adamax,
+    /// `torch.optim.NAdam`.
+    NAdam,
+    /// `torch.optim.RAdam`.
+    RAdam,
+    /// `torch.optim.Rprop`.
+    Rprop,
+    /// `torch.optim.ASGD`.
+    Asgd,
     /// `torch.optim.LBFGS`.
     Lbfgs,
     /// `torch.optim.Adafactor`.
@@ -103,6 +132,14 @@ impl OptimizerKind {
         OptimizerKind::Sgd,
         OptimizerKind::Adam,
         OptimizerKind::AdamW,
+        OptimizerKind::RMSprop,
+        OptimizerKind::Adagrad,
+        OptimizerKind::Adadelta,
+        OptimizerKind::Adamax,
+        OptimizerKind::NAdam,
+        OptimizerKind::RAdam,
+        OptimizerKind::Rprop,
+        OptimizerKind::Asgd,
         OptimizerKind::Lbfgs,
         OptimizerKind::Adafactor,
         OptimizerKind::Muon,
@@ -114,6 +151,14 @@ impl OptimizerKind {
             OptimizerKind::Sgd => &Sgd,
             OptimizerKind::Adam => &Adam,
             OptimizerKind::AdamW => &AdamW,
+            OptimizerKind::RMSprop => &RMSprop,
+            OptimizerKind::Adagrad => &Adagrad,
+            OptimizerKind::Adadelta => &Adadelta,
+            OptimizerKind::Adamax => &Adamax,
+            OptimizerKind::NAdam => &NAdam,
+            OptimizerKind::RAdam => &RAdam,
+            OptimizerKind::Rprop => &Rprop,
+            OptimizerKind::Asgd => &Asgd,
             OptimizerKind::Lbfgs => &Lbfgs,
             OptimizerKind::Adafactor => &Adafactor,
             OptimizerKind::Muon => &Muon,
@@ -128,6 +173,14 @@ impl OptimizerKind {
             OptimizerKind::Sgd => "SGD",
             OptimizerKind::Adam => "Adam",
             OptimizerKind::AdamW => "AdamW",
+            OptimizerKind::RMSprop => "RMSprop",
+            OptimizerKind::Adagrad => "Adagrad",
+            OptimizerKind::Adadelta => "Adadelta",
+            OptimizerKind::Adamax => "Adamax",
+            OptimizerKind::NAdam => "NAdam",
+            OptimizerKind::RAdam => "RAdam",
+            OptimizerKind::Rprop => "Rprop",
+            OptimizerKind::Asgd => "ASGD",
             OptimizerKind::Lbfgs => "LBFGS",
             OptimizerKind::Adafactor => "Adafactor",
             OptimizerKind::Muon => "Muon",
@@ -135,28 +188,30 @@ impl OptimizerKind {
         }
     }
 
-    /// Which optimizer wrote this state dict, told by the keys of its groups.
+    /// Which optimizer wrote this state dict, told by the keys of its groups and, where these leave it open, of its state.
     ///
     /// # Errors
     /// When the keys are those of an optimizer that is not here, of none, or of several: up to PyTorch 2.6 Adam and AdamW
     /// wrote the same.
     pub fn infer(state_dict: &Value) -> Result<Self> {
-        let (name, group) = signature(state_dict)?;
-        if name != Adam.kind().name() {
-            return name.parse();
+        let (names, group) = signature(state_dict)?;
+        if names == ADAMS && group.contains("decoupled_weight_decay") {
+            return Ok(if group.flag("decoupled_weight_decay")? { OptimizerKind::AdamW } else { OptimizerKind::Adam });
         }
-        if !group.contains("decoupled_weight_decay") {
-            return Err(invalid(
-                "the optimizer's state is Adam's or AdamW's, which wrote the same keys up to PyTorch 2.6; say which it is \
-                 with --optimizer Adam or --optimizer AdamW",
-            ));
+        match &names[..] {
+            [name] => name.parse(),
+            _ => Err(invalid(format!(
+                "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is with \
+                 --optimizer {}",
+                names.join("'s or "),
+                names.join(" or --optimizer ")
+            ))),
         }
-        Ok(if group.flag("decoupled_weight_decay")? { OptimizerKind::AdamW } else { OptimizerKind::Adam })
     }
 }
 
-/// The name of the optimizer that wrote this state dict, `Adam` for AdamW's too, and its first group.
-pub(crate) fn signature(state_dict: &Value) -> Result<(&'static str, Attributes)> {
+/// The names of the optimizers that may have written this state dict, and its first group.
+pub(crate) fn signature(state_dict: &Value) -> Result<(Vec<&'static str>, Attributes)> {
     let dict = state_dict.as_dict().ok_or_else(|| not_an_optimizer("it is no dict"))?;
     let groups = dict.get("param_groups").and_then(|groups| groups.items());
     let groups = groups.ok_or_else(|| not_an_optimizer("it has no list 'param_groups'"))?;
@@ -165,13 +220,19 @@ pub(crate) fn signature(state_dict: &Value) -> Result<(&'static str, Attributes)
     let fits = |(_, has, lacks): &&Signature| {
         has.iter().all(|name| group.contains(name)) && !lacks.iter().any(|name| group.contains(name))
     };
-    match SIGNATURES.iter().find(fits) {
-        Some((name, ..)) => Ok((name, group)),
-        None => {
-            let keys = group.names().collect::<Vec<_>>().join(", ");
-            Err(not_an_optimizer(&format!("no optimizer of torch.optim has groups of {keys}")))
-        }
+    let Some((names, ..)) = SIGNATURES.iter().find(fits) else {
+        let keys = group.names().collect::<Vec<_>>().join(", ");
+        return Err(not_an_optimizer(&format!("no optimizer of torch.optim has groups of {keys}")));
+    };
+    let mut names = names.to_vec();
+    if names.len() > 1 {
+        // Adamax keeps a norm where the others keep an average of squares.
+        let states = dict.get("state").and_then(|state| Some(state.as_dict()?.entries())).unwrap_or_default();
+        let has = |key| states.iter().any(|(_, state)| state.as_dict().is_some_and(|state| state.get(key).is_some()));
+        let (norm, squares) = (has("exp_inf"), has("exp_avg_sq"));
+        names.retain(|name| if *name == "Adamax" { !squares } else { !norm });
     }
+    Ok((names, group))
 }
 
 impl std::fmt::Display for OptimizerKind {
@@ -197,26 +258,30 @@ fn not_an_optimizer(reason: &str) -> Error {
     invalid(format!("this is not the state dict of an optimizer: {reason}"))
 }
 
-/// An optimizer's name, keys that its groups always have, and keys that they never have.
-type Signature = (&'static str, &'static [&'static str], &'static [&'static str]);
+/// Adam's keys are AdamW's too.
+const ADAMS: [&str; 2] = ["Adam", "AdamW"];
+
+/// The names of optimizers, keys that their groups always have, and keys that they never have.
+type Signature = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 /// In this order: the first that fits is it.
 const SIGNATURES: &[Signature] = &[
-    ("SGD", &["lr", "momentum", "dampening"], &[]),
-    ("NAdam", &["lr", "betas", "eps", "momentum_decay"], &[]),
-    ("Adam", &["lr", "betas", "eps", "weight_decay", "amsgrad"], &[]),
-    ("RMSprop", &["lr", "alpha", "centered"], &[]),
-    ("Adagrad", &["lr", "lr_decay", "initial_accumulator_value"], &[]),
-    ("Adadelta", &["lr", "rho", "eps"], &[]),
-    ("Rprop", &["lr", "etas", "step_sizes"], &[]),
-    ("ASGD", &["lr", "lambd", "alpha", "t0"], &[]),
-    ("LBFGS", &["lr", "max_iter", "history_size"], &[]),
-    ("Adafactor", &["lr", "beta2_decay", "d"], &[]),
-    ("Muon", &["lr", "momentum", "ns_steps"], &[]),
-    ("SparseAdam", &["lr", "betas", "eps"], &["weight_decay"]),
-    // RAdam says so since 2.1; before, its keys were Adamax's.
-    ("RAdam", &["lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"], &[]),
-    ("Adamax", &["lr", "betas", "eps", "weight_decay"], &[]),
+    (&["SGD"], &["lr", "momentum", "dampening"], &[]),
+    (&["NAdam"], &["lr", "betas", "eps", "momentum_decay"], &[]),
+    (&ADAMS, &["lr", "betas", "eps", "weight_decay", "amsgrad"], &[]),
+    (&["RMSprop"], &["lr", "alpha", "eps", "weight_decay"], &["lambd"]),
+    (&["Adagrad"], &["lr", "lr_decay"], &[]),
+    (&["Adadelta"], &["lr", "rho", "eps"], &[]),
+    (&["Rprop"], &["lr", "etas", "step_sizes"], &[]),
+    (&["ASGD"], &["lr", "lambd", "alpha", "t0"], &[]),
+    (&["LBFGS"], &["lr", "max_iter", "history_size"], &[]),
+    (&["Adafactor"], &["lr", "beta2_decay", "d"], &[]),
+    (&["Muon"], &["lr", "momentum", "ns_steps"], &[]),
+    (&["SparseAdam"], &["lr", "betas", "eps"], &["weight_decay"]),
+    // RAdam says so since 2.1, before it had `maximize`. Adam has `amsgrad` since 0.4.
+    (&["RAdam"], &["lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"], &[]),
+    (&["Adamax"], &["lr", "betas", "eps", "weight_decay", "maximize"], &[]),
+    (&["Adamax", "RAdam", "Adam"], &["lr", "betas", "eps", "weight_decay"], &[]),
 ];
 
 /// The type of `step`: `torch.get_default_dtype()`, which is `float32` unless a program changes it.

@@ -3,6 +3,7 @@
 use rekindle_recorder::{Result, Value};
 
 use super::elementwise::{Elementwise, Kernel, Update};
+use super::gradient::Gradient;
 use super::group::{Hyperparameters, ParamGroup, check};
 use super::number::Number;
 use super::rule::{OptimizerKind, Rule};
@@ -98,8 +99,7 @@ impl Rule for Sgd {
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
         let kernel = SgdKernel {
-            maximize: group.flag("maximize")?,
-            weight_decay: group.float("weight_decay")?,
+            gradient: Gradient::of(group)?,
             momentum: group.float("momentum")?,
             undamped: 1.0 - group.float("dampening")?,
             nesterov: group.flag("nesterov")?,
@@ -117,8 +117,7 @@ impl Rule for Sgd {
 /// `_single_tensor_sgd` of `torch/optim/sgd.py`.
 #[derive(Clone, Copy, Debug)]
 struct SgdKernel {
-    maximize: bool,
-    weight_decay: f64,
+    gradient: Gradient,
     momentum: f64,
     /// 1 - dampening.
     undamped: f64,
@@ -128,18 +127,10 @@ struct SgdKernel {
     first: bool,
 }
 
-impl SgdKernel {
-    #[inline(always)]
-    fn gradient<X: Number>(self, param: &X, grad: X) -> X {
-        let grad = if self.maximize { grad.neg() } else { grad };
-        if self.weight_decay == 0.0 { grad } else { grad.add(param.clone(), self.weight_decay) }
-    }
-}
-
 impl Kernel<0> for SgdKernel {
     #[inline(always)]
     fn apply<X: Number>(self, param: X, grad: X, state: [X; 0]) -> (X, [X; 0]) {
-        let grad = self.gradient(&param, grad);
+        let (param, grad) = self.gradient.apply(param, grad);
         (param.add(grad, -self.lr), state)
     }
 }
@@ -147,7 +138,7 @@ impl Kernel<0> for SgdKernel {
 impl Kernel<1> for SgdKernel {
     #[inline(always)]
     fn apply<X: Number>(self, param: X, grad: X, [buffer]: [X; 1]) -> (X, [X; 1]) {
-        let grad = self.gradient(&param, grad);
+        let (param, grad) = self.gradient.apply(param, grad);
         let buffer = if self.first { grad.clone() } else { buffer.mul(self.momentum).add(grad.clone(), self.undamped) };
         let direction = if self.nesterov { grad.add(buffer.clone(), self.momentum) } else { buffer.clone() };
         (param.add(direction, -self.lr), [buffer])

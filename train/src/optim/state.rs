@@ -53,8 +53,8 @@ struct Scalar {
 /// Elements in the order of a Burn parameter.
 #[derive(Clone, Debug)]
 pub(crate) enum Buffer {
-    /// Not made yet: all are 0.
-    Zeros,
+    /// Not made yet: all are this.
+    Filled(f64),
     F32(Vec<f32>),
     F64(Vec<f64>),
     Tensor(Tensor<1>),
@@ -85,14 +85,18 @@ impl ParamState {
 
     /// Makes a scalar of this value.
     pub(crate) fn scalar(&mut self, name: &str, number: f64) {
-        let scalar = Scalar { number, dtype: STEP_DTYPE, shape: Vec::new() };
-        self.entries.insert(name.to_owned(), Entry::Scalar(scalar));
+        self.entries.insert(name.to_owned(), Entry::Scalar(Scalar::new(number, STEP_DTYPE)));
     }
 
     /// Makes a tensor of zeros unless it is there.
     pub(crate) fn moment(&mut self, name: &str) {
+        self.moment_of(name, 0.0);
+    }
+
+    /// Makes a tensor that holds one number everywhere unless it is there.
+    pub(crate) fn moment_of(&mut self, name: &str, number: f64) {
         if !self.has_moment(name) {
-            self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::Zeros; self.pieces]));
+            self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::Filled(number); self.pieces]));
         }
     }
 
@@ -114,21 +118,37 @@ impl ParamState {
 
     /// Adds 1 to a scalar, in its own type, and gives what it is then.
     pub(crate) fn count(&mut self, name: &str) -> Result<f64> {
+        #[allow(clippy::cast_precision_loss)]
+        if let Some(Entry::Counter(number)) = self.entries.get_mut(name) {
+            *number = number.saturating_add(1);
+            return Ok(*number as f64);
+        }
+        let scalar = self.scalar_mut(name)?;
+        scalar.set(scalar.number + 1.0);
+        Ok(scalar.number)
+    }
+
+    /// Multiplies a scalar, in its own type, and gives what it is then: `scalar *= factor`.
+    pub(crate) fn scale(&mut self, name: &str, factor: f64) -> Result<f64> {
+        let scalar = self.scalar_mut(name)?;
+        // The factor is rounded first, as Python's number becomes one of the tensor's type.
+        scalar.set(scalar.number * scalar.rounded(factor));
+        Ok(scalar.number)
+    }
+
+    /// Changes a scalar as `scalar.copy_(torch.as_tensor(number))` does, rounding to the default type, which `step` has, then
+    /// to the scalar's own; gives what it was before.
+    pub(crate) fn copy(&mut self, name: &str, number: f64) -> Result<f64> {
+        let number = self.scalar_mut("step")?.rounded(number);
+        let scalar = self.scalar_mut(name)?;
+        let before = scalar.number;
+        scalar.set(number);
+        Ok(before)
+    }
+
+    fn scalar_mut(&mut self, name: &str) -> Result<&mut Scalar> {
         match self.entries.get_mut(name) {
-            Some(Entry::Scalar(scalar)) => {
-                scalar.number += 1.0;
-                if scalar.dtype == DType::Float32 {
-                    #[allow(clippy::cast_possible_truncation)]
-                    let rounded = scalar.number as f32;
-                    scalar.number = rounded.into();
-                }
-                Ok(scalar.number)
-            }
-            #[allow(clippy::cast_precision_loss)]
-            Some(Entry::Counter(number)) => {
-                *number = number.saturating_add(1);
-                Ok(*number as f64)
-            }
+            Some(Entry::Scalar(scalar)) => Ok(scalar),
             _ => Err(missing(name)),
         }
     }
@@ -166,7 +186,13 @@ impl ParamState {
             let entry = if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
                 Entry::Counter(number)
             } else if rule.scalars().contains(&name) {
-                Entry::Scalar(Scalar::read(&value, &format!("{place}.{name}"))?)
+                let mut scalar = Scalar::read(&value, &format!("{place}.{name}"))?;
+                // PyTorch casts every tensor but this one to the parameter's type.
+                if name != "step" && value.as_tensor().is_some() {
+                    scalar.dtype = parameter.dtype;
+                    scalar.set(scalar.number);
+                }
+                Entry::Scalar(scalar)
             } else if rule.moments().contains(&name) && !matches!(value, Value::None) {
                 let key = format!("{place}.{name}");
                 match (rule.view(), rule.state_shape(name, &parameter.shape)) {
@@ -243,11 +269,29 @@ fn missing(name: &str) -> rekindle_recorder::Error {
 }
 
 impl Scalar {
+    fn new(number: f64, dtype: DType) -> Self {
+        let mut scalar = Scalar { number, dtype, shape: Vec::new() };
+        scalar.set(number);
+        scalar
+    }
+
+    fn rounded(&self, number: f64) -> f64 {
+        match self.dtype {
+            #[allow(clippy::cast_possible_truncation)]
+            DType::Float32 => f64::from(number as f32),
+            _ => number,
+        }
+    }
+
+    fn set(&mut self, number: f64) {
+        self.number = self.rounded(number);
+    }
+
     fn read(value: &Value, key: &str) -> Result<Self> {
         let unexpected = || wrong_type(key, "a number or a tensor of one element", value);
         let Value::Tensor(tensor) = value else {
             let number = value.as_f64().ok_or_else(unexpected)?;
-            return Ok(Scalar { number, dtype: STEP_DTYPE, shape: Vec::new() });
+            return Ok(Scalar::new(number, STEP_DTYPE));
         };
         let [number] = tensor.to_f64_vec()?[..] else { return Err(unexpected()) };
         let scalar = Scalar { number, dtype: tensor.dtype(), shape: tensor.shape().to_vec() };
@@ -314,8 +358,9 @@ impl Buffer {
     /// The elements, in a Burn parameter's shape.
     fn to_data(&self, shape: &[usize], dtype: DType) -> Result<TensorData> {
         Ok(match self {
-            Buffer::Zeros if dtype == DType::Float64 => TensorData::zeros::<f64, _>(shape.to_vec()),
-            Buffer::Zeros => TensorData::zeros::<f32, _>(shape.to_vec()),
+            Buffer::Filled(number) if dtype == DType::Float64 => TensorData::full(shape.to_vec(), *number),
+            #[allow(clippy::cast_possible_truncation)]
+            Buffer::Filled(number) => TensorData::full(shape.to_vec(), *number as f32),
             Buffer::F32(values) => TensorData::new(values.clone(), shape.to_vec()),
             Buffer::F64(values) => TensorData::new(values.clone(), shape.to_vec()),
             Buffer::Tensor(tensor) => {
@@ -328,7 +373,7 @@ impl Buffer {
     /// How many elements there are, or this many where none were made yet.
     fn len_or(&self, len: usize) -> usize {
         match self {
-            Buffer::Zeros => len,
+            Buffer::Filled(_) => len,
             Buffer::F32(values) => values.len(),
             Buffer::F64(values) => values.len(),
             Buffer::Tensor(tensor) => tensor.dims()[0],
@@ -361,10 +406,11 @@ impl Buffer {
 
     /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].
     pub(crate) fn take(&mut self, len: usize, dtype: BurnDType, device: &Device) -> Result<Tensor<1>> {
-        match std::mem::replace(self, Buffer::Zeros) {
+        match std::mem::replace(self, Buffer::Filled(0.0)) {
             Buffer::Tensor(tensor) if tensor.device() == *device => Ok(tensor),
             other => {
-                let data = other.to_data(&[other.len_or(len)], DType::Float32)?;
+                let made = if dtype == BurnDType::F64 { DType::Float64 } else { DType::Float32 };
+                let data = other.to_data(&[other.len_or(len)], made)?;
                 Ok(Tensor::from_data(data.convert_dtype(dtype), (device, dtype)))
             }
         }

@@ -71,6 +71,11 @@ impl Optimizer {
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
         for (key, value) in saved.state.entries() {
             let Some(&place) = places.get(&Key(key.clone())) else {
+                if matches!(key, Value::Int(_)) {
+                    return Err(invalid(format!(
+                        "state[{key:?}] is of a parameter that is in no group; check that the state dict is whole"
+                    )));
+                }
                 loaded.order.push(StateKey::Other(key, value));
                 continue;
             };
@@ -92,6 +97,7 @@ impl Optimizer {
             }
             loaded.order.push(StateKey::Parameter(place));
         }
+        loaded.op_by_op = self.op_by_op;
         *self = loaded;
         Ok(())
     }
@@ -197,14 +203,13 @@ impl Saved {
     }
 }
 
-/// Refuses a state dict whose keys are another optimizer's. Adam's and AdamW's are the same.
+/// Refuses a state dict whose keys are another optimizer's.
 fn refuse_another(kind: OptimizerKind, state_dict: &Value) -> Result<()> {
-    let (found, _) = signature(state_dict)?;
-    let expected = if kind == OptimizerKind::AdamW { OptimizerKind::Adam } else { kind };
-    if found == expected.name() {
+    let (names, _) = signature(state_dict)?;
+    if names.contains(&kind.name()) {
         return Ok(());
     }
-    Err(invalid(format!("the state dict is {found}'s, and the optimizer is {kind}")))
+    Err(invalid(format!("the state dict is {}'s, and the optimizer is {kind}", names.join("'s or "))))
 }
 
 fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {

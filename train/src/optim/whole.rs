@@ -10,7 +10,7 @@ use rekindle_recorder::burn::{NamedParameter, Piece, Transform};
 use rekindle_recorder::{Error, Result};
 
 use super::elementwise::Update;
-use super::optimizer::{Optimizer, Parameter, apply};
+use super::optimizer::{Optimizer, Parameter, apply, in_host_memory};
 use crate::attributes::invalid;
 
 /// Which parameter, and which piece of it, a Burn parameter is.
@@ -38,7 +38,8 @@ impl Optimizer {
             values.push(match (taken, update) {
                 (Some(Taken { param, grad }), Some(update)) => {
                     let state = parameter.state.buffers(update.state(), 0)?;
-                    Some(apply(&**update, param, grad, state)?)
+                    let in_place = in_host_memory(&param.device()) && !self.op_by_op;
+                    Some(apply(&**update, param, grad, state, in_place)?)
                 }
                 _ => None,
             });

@@ -1,0 +1,165 @@
+//! `torch.optim.NAdam`: Adam with Nesterov's momentum, whose schedule is part of the state.
+
+use burn::module::Module;
+use rekindle_recorder::{Result, Value};
+
+use super::Optimizer;
+use super::adam::Adam;
+use super::elementwise::{Elementwise, Kernel, Update};
+use super::gradient::Gradient;
+use super::group::{Hyperparameters, ParamGroup, check};
+use super::number::Number;
+use super::rule::{OptimizerKind, Rule};
+use super::sgd::zero_or;
+use super::state::ParamState;
+use crate::attributes::Attributes;
+
+/// The options of `torch.optim.NAdam`, with its defaults.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NAdamOptions {
+    /// Learning rate. Default 2e-3.
+    pub lr: f64,
+    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+    pub betas: (f64, f64),
+    /// Added to the denominator. Default 1e-8.
+    pub eps: f64,
+    /// L2 penalty. Default 0.
+    pub weight_decay: f64,
+    /// How fast the momentum grows from half of `betas.0` to all of it. Default 4e-3.
+    pub momentum_decay: f64,
+    /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
+    pub decoupled_weight_decay: bool,
+    /// Ascend instead of descend. Default false.
+    pub maximize: bool,
+}
+
+impl Default for NAdamOptions {
+    fn default() -> Self {
+        NAdamOptions {
+            lr: 2e-3,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.0,
+            momentum_decay: 4e-3,
+            decoupled_weight_decay: false,
+            maximize: false,
+        }
+    }
+}
+
+impl From<NAdamOptions> for Hyperparameters {
+    fn from(options: NAdamOptions) -> Self {
+        Hyperparameters::new(
+            OptimizerKind::NAdam,
+            [
+                ("lr", options.lr.into()),
+                ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
+                ("eps", options.eps.into()),
+                ("weight_decay", zero_or(options.weight_decay)),
+                ("momentum_decay", options.momentum_decay.into()),
+                ("decoupled_weight_decay", options.decoupled_weight_decay.into()),
+                ("maximize", options.maximize.into()),
+                ("foreach", Value::None),
+                ("capturable", false.into()),
+                ("differentiable", false.into()),
+            ],
+        )
+    }
+}
+
+impl Optimizer {
+    /// `torch.optim.NAdam(model.parameters(), ...)`.
+    ///
+    /// # Errors
+    /// As [`Optimizer::sgd`].
+    pub fn nadam<M: Module>(model: &M, options: NAdamOptions) -> Result<Self> {
+        Optimizer::builder(options).build(model)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct NAdam;
+
+impl Rule for NAdam {
+    fn kind(&self) -> OptimizerKind {
+        OptimizerKind::NAdam
+    }
+
+    fn complete(&self, group: &mut Attributes) {
+        group.set_default("maximize", false);
+        group.set_default("foreach", Value::None);
+        for name in ["capturable", "differentiable", "decoupled_weight_decay"] {
+            group.set_default(name, false);
+        }
+    }
+
+    fn check(&self, group: &Attributes) -> Result<()> {
+        Adam.check(group)?;
+        check(group, "momentum_decay", |x| x >= 0.0, "at least 0")
+    }
+
+    fn scalars(&self) -> &'static [&'static str] {
+        &["step", "mu_product"]
+    }
+
+    fn moments(&self) -> &'static [&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
+    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
+        Ok(&["step", "mu_product", "exp_avg", "exp_avg_sq"])
+    }
+
+    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+        if state.is_empty() {
+            state.scalar("step", 0.0);
+            state.scalar("mu_product", 1.0);
+            state.moment("exp_avg");
+            state.moment("exp_avg_sq");
+        }
+        let step = state.count("step")?;
+        let (beta1, beta2) = group.pair("betas")?;
+        let (lr, momentum_decay) = (group.float("lr")?, group.float("momentum_decay")?);
+        let mu = |step: f64| beta1 * (1.0 - 0.5 * 0.96_f64.powf(step * momentum_decay));
+        let (mu, mu_next) = (mu(step), mu(step + 1.0));
+        let mu_product = state.scale("mu_product", mu)?;
+        let kernel = NAdamKernel {
+            gradient: Gradient::of(group)?,
+            weight1: 1.0 - beta1,
+            beta2,
+            weight2: 1.0 - beta2,
+            eps: group.float("eps")?,
+            bias_correction2: 1.0 - beta2.powf(step),
+            of_grad: -lr * (1.0 - mu) / (1.0 - mu_product),
+            of_exp_avg: -lr * mu_next / (1.0 - mu_product * mu_next),
+        };
+        Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
+    }
+}
+
+/// `_single_tensor_nadam` of `torch/optim/nadam.py`, as it is with `capturable=False`.
+#[derive(Clone, Copy, Debug)]
+struct NAdamKernel {
+    gradient: Gradient,
+    weight1: f64,
+    beta2: f64,
+    weight2: f64,
+    eps: f64,
+    bias_correction2: f64,
+    /// How far the parameter goes along the gradient, and along its average.
+    of_grad: f64,
+    of_exp_avg: f64,
+}
+
+impl Kernel<2> for NAdamKernel {
+    #[inline(always)]
+    fn apply<X: Number>(self, param: X, grad: X, [exp_avg, exp_avg_sq]: [X; 2]) -> (X, [X; 2]) {
+        let (param, grad) = self.gradient.apply(param, grad);
+        let exp_avg = exp_avg.lerp(grad.clone(), self.weight1);
+        let exp_avg_sq = exp_avg_sq.mul(self.beta2).addcmul(grad.clone(), grad.clone(), self.weight2);
+        let denominator = exp_avg_sq.clone().div(self.bias_correction2).sqrt().add_scalar(self.eps);
+        let param = param.addcdiv(grad, denominator.clone(), self.of_grad);
+        let param = param.addcdiv(exp_avg.clone(), denominator, self.of_exp_avg);
+        (param, [exp_avg, exp_avg_sq])
+    }
+}

@@ -93,7 +93,7 @@ impl CrossEntropy {
         let ignored = targets.clone().equal_elem(self.ignore_index);
         // Any class will do where the target does not count.
         let classes = targets.mask_fill(ignored.clone(), 0);
-        let counted = ignored.clone().bool_not().float().sum();
+        let counted = ignored.clone().bool_not().float().cast(log_probabilities.dtype()).sum();
 
         let of_targets = log_probabilities.clone().gather(1, classes).mask_fill(ignored.clone(), 0.0);
         let nll = -of_targets.sum() / counted.clone();

@@ -69,3 +69,13 @@ fn targets_of_another_shape_are_refused() {
     let logits = Tensor::<2>::zeros([3, 4], &device);
     let _ = rekindle_train::loss::cross_entropy(logits, Tensor::<1, Int>::zeros([4], &device));
 }
+
+#[test]
+fn losses_of_doubles_are_doubles() {
+    let device = (&Device::flex(), burn::tensor::DType::F64);
+    let logits = Tensor::<2>::from_data([[2.0, 0.0], [0.0, 0.0]], device);
+    let targets = Tensor::<1, Int>::from_data([0, 1], &Device::flex());
+    let found: f64 = rekindle_train::loss::cross_entropy(logits, targets).into_scalar();
+    // (log(1 + exp(-2)) + log(2)) / 2
+    assert!((found - 0.410_037_595_801_458_9).abs() < 1e-15, "{found}");
+}

@@ -18,20 +18,20 @@
 //! ```
 
 mod adadelta;
-mod adagrad;
 mod adafactor;
+mod adagrad;
 mod adam;
 mod adamax;
 mod adamw;
-mod asgd;
 mod array;
+mod asgd;
 mod assign;
 mod elementwise;
 mod gradient;
 mod group;
-mod nadam;
 mod lbfgs;
 mod muon;
+mod nadam;
 mod number;
 mod optimizer;
 mod radam;
@@ -45,16 +45,16 @@ mod state_dict;
 mod whole;
 
 pub use adadelta::AdadeltaOptions;
-pub use adagrad::AdagradOptions;
 pub use adafactor::AdafactorOptions;
+pub use adagrad::AdagradOptions;
 pub use adam::AdamOptions;
 pub use adamax::AdamaxOptions;
 pub use adamw::AdamWOptions;
 pub use asgd::AsgdOptions;
 pub use group::{Hyperparameters, ParamGroup, Select};
-pub use nadam::NAdamOptions;
 pub use lbfgs::{LbfgsOptions, LineSearch};
 pub use muon::{AdjustLr, MuonOptions};
+pub use nadam::NAdamOptions;
 pub use optimizer::{Optimizer, OptimizerBuilder};
 pub use radam::RAdamOptions;
 pub use rmsprop::RMSpropOptions;

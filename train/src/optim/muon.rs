@@ -213,13 +213,7 @@ struct MuonUpdate {
 }
 
 impl MuonUpdate {
-    fn step<X: Array>(
-        &self,
-        param: X,
-        grad: X,
-        buffer: X,
-        orthogonal: impl FnOnce(X) -> Result<X>,
-    ) -> Result<(X, X)> {
+    fn step<X: Array>(&self, param: X, grad: X, buffer: X, orthogonal: impl FnOnce(X) -> Result<X>) -> Result<(X, X)> {
         let buffer = buffer.lerp(&grad, 1.0 - self.momentum);
         let update = if self.nesterov { grad.lerp(&buffer, self.momentum) } else { buffer.clone() };
         let update = orthogonal(update)?;

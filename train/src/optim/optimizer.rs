@@ -255,10 +255,6 @@ impl Optimizer {
         for (members, attributes) in groups {
             optimizer.append(members, attributes)?;
         }
-        if optimizer.rule().view() == View::Closure && optimizer.groups.len() != 1 {
-            let (kind, count) = (optimizer.kind(), optimizer.groups.len());
-            return Err(invalid(format!("{kind} has one group of parameters, and {count} were given")));
-        }
         Ok(optimizer)
     }
 
@@ -270,8 +266,12 @@ impl Optimizer {
             let advice = "; train it in float32, or exclude it from the optimizer".to_owned();
             return Err(ErrorKind::Unsupported { what, advice }.into());
         }
-        let (start, group, rule) = (self.parameters.len(), self.groups.len(), self.hyperparameters.rule);
+        let (rule, count) = (self.hyperparameters.rule, self.groups.len() + 1);
         members.iter().try_for_each(|named| rule.admit(named))?;
+        if rule.view() == View::Closure && count > 1 {
+            return Err(invalid(format!("{} has one group of parameters, and {count} were given", rule.kind())));
+        }
+        let (start, group) = (self.parameters.len(), self.groups.len());
         for named in members {
             for (piece, part) in named.pieces.iter().enumerate() {
                 self.places.insert(part.id, (self.parameters.len(), piece));

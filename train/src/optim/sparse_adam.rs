@@ -16,7 +16,7 @@ use crate::attributes::{Attributes, invalid};
 
 /// The options of `torch.optim.SparseAdam`, with its defaults.
 ///
-/// PyTorch's SparseAdam takes gradients of a sparse layout, which list the rows that they touch: those of the tokens in a
+/// PyTorch's `SparseAdam` takes gradients of a sparse layout, which list the rows that they touch: those of the tokens in a
 /// batch. Burn's gradients are dense, so the touched rows are either said by
 /// [`Optimizer::touch`], or those of which the gradient is not all zero. The second differs from PyTorch where a row is
 /// touched and its gradient is nevertheless exactly zero: PyTorch lets its moments decay and moves it along, while here it
@@ -72,7 +72,7 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// When this is no SparseAdam, it has no such parameter, or the parameter has no such row.
+    /// When this is no `SparseAdam`, it has no such parameter, or the parameter has no such row.
     pub fn touch(&mut self, parameter: &str, rows: impl IntoIterator<Item = usize>) -> Result<()> {
         if self.kind() != OptimizerKind::SparseAdam {
             return Err(invalid(format!("{} updates every row; only SparseAdam asks which are touched", self.kind())));
@@ -194,7 +194,8 @@ impl SparseAdamUpdate {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
         };
         let row = self.row.max(1);
-        let rows = param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
+        let rows =
+            param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
         for (place, (((param, grad), exp_avg), exp_avg_sq)) in rows.enumerate() {
             let touched = match &self.touched {
                 Some(touched) => touched.get(place).copied().unwrap_or(false),

@@ -118,9 +118,9 @@ impl ParamState {
 
     /// Adds 1 to a scalar, in its own type, and gives what it is then.
     pub(crate) fn count(&mut self, name: &str) -> Result<f64> {
+        #[allow(clippy::cast_precision_loss)]
         if let Some(Entry::Counter(number)) = self.entries.get_mut(name) {
             *number = number.saturating_add(1);
-            #[allow(clippy::cast_precision_loss)]
             return Ok(*number as f64);
         }
         let scalar = self.scalar_mut(name)?;
@@ -183,7 +183,9 @@ impl ParamState {
         let mut state = ParamState::of(rule, parameter);
         for (key, value) in dict.entries() {
             let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
-            let entry = if rule.scalars().contains(&name) {
+            let entry = if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
+                Entry::Counter(number)
+            } else if rule.scalars().contains(&name) {
                 let mut scalar = Scalar::read(&value, &format!("{place}.{name}"))?;
                 // PyTorch casts every tensor but this one to the parameter's type.
                 if name != "step" && value.as_tensor().is_some() {
@@ -198,8 +200,6 @@ impl ParamState {
                     (_, Some(shape)) => Entry::Whole(read_whole(parameter, &shape, &value, &key)?, shape),
                     (_, None) => Entry::Other(value),
                 }
-            } else if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
-                Entry::Counter(number)
             } else {
                 Entry::Other(value)
             };

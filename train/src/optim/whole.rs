@@ -212,3 +212,103 @@ fn split(parameter: &NamedParameter, whole: Tensor<1>) -> Vec<Tensor<1>> {
 pub(super) fn unreadable(error: impl std::fmt::Display) -> Error {
     invalid(format!("a parameter or its gradient cannot be read from its device: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::conv::Conv2dConfig;
+    use burn::nn::{LinearConfig, LstmConfig};
+    use burn::tensor::DType as BurnDType;
+    use rekindle_recorder::burn::ModuleStateDict as _;
+
+    use super::*;
+    use crate::optim::state::ParamState;
+    use crate::optim::{Hyperparameters, OptimizerKind, ParamGroup};
+
+    /// An LSTM's gates are parameters of their own in Burn, transposed, and one tensor in PyTorch.
+    #[test]
+    fn parameters_are_taken_and_put_as_pytorch_has_them() {
+        let device = Device::flex().autodiff();
+        let lstm = LstmConfig::new(3, 4, true).init(&device);
+        let outputs = lstm.forward(Tensor::ones([2, 5, 3], &device), None).0;
+        let grads = outputs.sum().backward();
+        let optimizer = Optimizer::builder(Hyperparameters::of(OptimizerKind::Adafactor)).build(&lstm).unwrap();
+        let (parameters, places) = (&optimizer.parameters, &optimizer.places);
+        assert!(parameters.iter().any(|parameter| parameter.named.pieces.len() > 1));
+
+        let elements = |model: &burn::nn::Lstm, name: &str| {
+            model.state_dict().unwrap().get(name).unwrap().to_vec::<f32>().unwrap()
+        };
+        let mut values = Vec::new();
+        let taken = take(&lstm, parameters, places, &grads, |place| place != 1).unwrap();
+        for (place, (taken, parameter)) in taken.into_iter().zip(parameters).enumerate() {
+            assert_eq!(taken.is_some(), place != 1);
+            values.push(taken.map(|taken| {
+                let found = taken.param.clone().into_data().try_into_vec::<f32>().unwrap();
+                assert_eq!(found, elements(&lstm, &parameter.named.name));
+                assert!(taken.grad.abs().sum().into_scalar::<f32>() > 0.0);
+                taken.param * 2.0
+            }));
+        }
+        let doubled = put(lstm.clone(), parameters, places, values).unwrap();
+        for (place, parameter) in parameters.iter().enumerate() {
+            let times = if place == 1 { 1.0 } else { 2.0 };
+            let name = &parameter.named.name;
+            let expected: Vec<f32> = elements(&lstm, name).into_iter().map(|x| x * times).collect();
+            assert_eq!(elements(&doubled, name), expected, "{name}");
+        }
+    }
+
+    /// What a GPU computes, computed here.
+    #[test]
+    fn an_update_by_tensor_operations_agrees_with_the_one_in_host_memory() {
+        let device = Device::flex();
+        let mut parameters = LinearConfig::new(9, 4).init(&device).named_parameters().unwrap();
+        parameters.extend(Conv2dConfig::new([3, 2], [2, 2]).init(&device).named_parameters().unwrap());
+        for (kind, named) in [OptimizerKind::Adafactor, OptimizerKind::Muon, OptimizerKind::SparseAdam]
+            .into_iter()
+            .flat_map(|kind| parameters.iter().map(move |named| (kind, named)))
+        {
+            let rule = kind.rule();
+            if rule.admit(named).is_err() {
+                continue;
+            }
+            let group = ParamGroup::new(Hyperparameters::of(kind).group(&[], None, 0), 0..1);
+            let len: usize = named.shape.iter().product();
+            // Every fifth row or so has no gradient.
+            let row = len / named.shape[0];
+            #[allow(clippy::cast_precision_loss)]
+            let values = |step: usize| -> Vec<f32> {
+                let value =
+                    |i: usize| if (i / row + step) % 5 == 4 { 0.0 } else { ((i * 7 + step * 3) as f32 * 0.61).sin() };
+                (0..len).map(value).collect()
+            };
+            let tensor = |values: Vec<f32>| Tensor::<1>::from_data(&values[..], &device);
+            let (mut in_host, mut in_tensors) = (ParamState::of(rule, named), ParamState::of(rule, named));
+            let (mut param, mut as_tensor) = (values(0), tensor(values(0)));
+            for step in 1..6 {
+                let update = rule.prepare(&group, &mut in_host).unwrap();
+                let state = in_host.buffers(update.state(), 0).unwrap();
+                let state = state.into_iter().map(|buffer| buffer.f32(len).unwrap()).collect();
+                update.f32(&mut param, &values(step), state).unwrap();
+
+                let update = rule.prepare(&group, &mut in_tensors).unwrap();
+                let mut state = in_tensors.buffers(update.state(), 0).unwrap();
+                let taken = state.iter_mut().map(|buffer| buffer.take(len, BurnDType::F32, &device).unwrap()).collect();
+                let (updated, after) = update.tensor(as_tensor, tensor(values(step)), taken).unwrap();
+                state.into_iter().zip(after).for_each(|(buffer, tensor)| buffer.put(tensor));
+                as_tensor = updated;
+
+                let found = as_tensor.to_data().try_into_vec::<f32>().unwrap();
+                for (place, (a, b)) in found.iter().zip(&param).enumerate() {
+                    // Four units in the last place of 1, the largest element.
+                    let apart = (a - b).abs();
+                    assert!(
+                        apart <= 4.0 * f32::EPSILON,
+                        "{kind}, {}, step {step}, {place}: {a:e} and {b:e}",
+                        named.name
+                    );
+                }
+            }
+        }
+    }
+}

@@ -168,9 +168,8 @@ impl<F: Fn(&str) -> Option<Value>> Reader<'_, F> {
 
     fn list<X>(&self, name: &str, value: &Value, read: impl Fn(&Value) -> Option<X>) -> Result<Vec<X>> {
         let items = value.items().ok_or_else(|| wrong_type(&self.key(name), "a list", value))?;
-        let read = |(place, item): (usize, &Value)| {
-            read(item).ok_or_else(|| self.unfit(&format!("{name}[{place}]"), item))
-        };
+        let read =
+            |(place, item): (usize, &Value)| read(item).ok_or_else(|| self.unfit(&format!("{name}[{place}]"), item));
         items.iter().enumerate().map(read).collect()
     }
 

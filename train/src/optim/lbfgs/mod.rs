@@ -335,9 +335,11 @@ impl<M: Module, C: FnMut(&M) -> (Tensor<1>, Gradients)> Objective<'_, M, C> {
             search.prev_loss = loss;
 
             let lr = settings.lr::<T>();
-            search.t = match first {
-                true => Float(1.0).min(Float(1.0).div(Scalar::Tensor(T::of(sum_of_magnitudes(&grad))))).mul(lr),
-                false => lr,
+            search.t = if first {
+                let sum = Scalar::Tensor(T::of(sum_of_magnitudes(&grad)));
+                Float(1.0).min(Float(1.0).div(sum)).mul(lr)
+            } else {
+                lr
             };
             let slope = Scalar::Tensor(T::of(dot(&grad, &search.d)));
             if slope > Float(-settings.tolerance_change) {

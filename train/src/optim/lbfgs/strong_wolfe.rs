@@ -71,7 +71,10 @@ pub(super) fn strong_wolfe<T: Real>(
     };
 
     // Narrow it.
-    let lower = |bracket: &[Point<T>; 2]| usize::from(!(bracket[0].loss <= bracket[1].loss));
+    let lower = |bracket: &[Point<T>; 2]| {
+        let first = bracket[0].loss <= bracket[1].loss;
+        usize::from(!first)
+    };
     let mut low = if done { 0 } else { lower(&bracket) };
     let mut stalled = false;
     while !done && iterations < max_evaluations {
@@ -116,27 +119,24 @@ pub(super) fn strong_wolfe<T: Real>(
 }
 
 /// The minimum of the cubic through two points with their slopes, within bounds: those given, or the points.
-fn cubic_interpolate<T: Real>(
-    one: &Point<T>,
-    two: &Point<T>,
-    bounds: Option<(Scalar<T>, Scalar<T>)>,
-) -> Scalar<T> {
+fn cubic_interpolate<T: Real>(one: &Point<T>, two: &Point<T>, bounds: Option<(Scalar<T>, Scalar<T>)>) -> Scalar<T> {
     let (x1, x2, g1, g2) = (one.t, two.t, one.slope, two.slope);
     let (least, most) = bounds.unwrap_or(if x1 <= x2 { (x1, x2) } else { (x2, x1) });
     let rise = Int(3).mul(Float(one.loss).sub(Float(two.loss))).div(x1.sub(x2));
     let d1 = g1.add(g2).sub(rise);
     let square = d1.mul(d1).sub(g1.mul(g2));
-    // Nor if it is not a number.
-    if !(square >= Int(0)) {
-        return least.add(most).div(Float(2.0));
+    // A square that is not a number is none.
+    if square >= Int(0) {
+        let d2 = square.sqrt();
+        let minimum = |from: Scalar<T>, to: Scalar<T>, g_from: Scalar<T>, g_to: Scalar<T>| {
+            let part = g_to.add(d2).sub(d1).div(g_to.sub(g_from).add(Int(2).mul(d2)));
+            to.sub(to.sub(from).mul(part))
+        };
+        let found = if x1 <= x2 { minimum(x1, x2, g1, g2) } else { minimum(x2, x1, g2, g1) };
+        found.max(least).min(most)
+    } else {
+        least.add(most).div(Float(2.0))
     }
-    let d2 = square.sqrt();
-    let minimum = |from: Scalar<T>, to: Scalar<T>, g_from: Scalar<T>, g_to: Scalar<T>| {
-        let part = g_to.add(d2).sub(d1).div(g_to.sub(g_from).add(Int(2).mul(d2)));
-        to.sub(to.sub(from).mul(part))
-    };
-    let found = if x1 <= x2 { minimum(x1, x2, g1, g2) } else { minimum(x2, x1, g2, g1) };
-    found.max(least).min(most)
 }
 
 #[cfg(test)]

@@ -1,0 +1,57 @@
+//! A real PyTorch goes on where Rust left off: 5 steps there, 25 here, 25 there again. `REKINDLE_TORCH` names a Python that
+//! has torch; without it the test says that it was skipped.
+
+use std::path::Path;
+use std::process::Command;
+
+use rekindle_recorder::burn::ModuleStateDict as _;
+use serde_json::Value as Json;
+use whole::{RUNS, Run, json, letters, open};
+
+mod common;
+mod whole;
+
+#[test]
+fn pytorch_goes_on_after_25_steps_as_if_it_had_not_moved() {
+    let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
+        eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
+        return;
+    };
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let (cases, batches) = (json("runs.json"), open("batches.pt").root().clone());
+    let folder = tempfile::tempdir().unwrap();
+    let mut failed = Vec::new();
+    for &(name, weights_limit, state_limit) in RUNS {
+        let json = &cases[name];
+        let checkpoint = open(&format!("runs/{name}.pt"));
+        let mut run = Run::resume(json, &checkpoint);
+        for step in 5..30 {
+            let loss;
+            (run, loss) = run.step(&batches, step);
+            checkpoint.set("loss", loss).unwrap();
+            checkpoint.set("step", i64::from(u32::try_from(step).unwrap()) + 1).unwrap();
+        }
+        checkpoint.set("model_state_dict", run.network.state_dict().unwrap().to_value()).unwrap();
+        for (letter, (optimizer, scheduler)) in letters(json).iter().zip(&run.optimizers) {
+            let state_dict = optimizer.state_dict(&run.network).unwrap();
+            checkpoint.set(&format!("optimizer{letter}_state_dict"), state_dict).unwrap();
+            checkpoint.set(&format!("scheduler{letter}_state_dict"), scheduler.state_dict()).unwrap();
+        }
+        let path = folder.path().join(name).with_extension("pt");
+        checkpoint.save(&path).unwrap();
+        let script = Command::new(&python)
+            .arg(tests.join("with_torch/whole.py"))
+            .args([Path::new(name), &path])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .expect("the Python of REKINDLE_TORCH starts");
+        assert!(script.status.success(), "{name}\n{}", String::from_utf8_lossy(&script.stderr));
+        let found: Json = serde_json::from_slice(&script.stdout).unwrap();
+        println!("{name}: {found}");
+        let apart = |what: &str| found[what].as_f64().unwrap();
+        if apart("losses") > 1e-6 || apart("weights") > weights_limit || apart("state") > state_limit {
+            failed.push(format!("{name}: {found}"));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}

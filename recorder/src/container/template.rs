@@ -77,7 +77,10 @@ impl Template {
         let mut report = LoadReport::default();
         for slot in &slots {
             match state_dict.get(&slot.name) {
-                None => report.missing.push(slot.name.to_string()),
+                None => match state_dict.get_value(&slot.name) {
+                    Some(other) => return Err(Error::wrong_type(&*slot.name, "a tensor", other.describe())),
+                    None => report.missing.push(slot.name.to_string()),
+                },
                 Some(new) if new.shape() != slot.tensor.shape() => {
                     report.mismatched.push(ShapeMismatch::new(&*slot.name, slot.tensor.shape(), new.shape()));
                 }

@@ -54,6 +54,22 @@ fn attributes_of_a_script_are_values() {
 }
 
 #[test]
+fn constants_of_a_class_are_values() {
+    for file in ["script.pt", "script113.pt"] {
+        let checkpoint = open(file);
+        for (path, number) in
+            [("block.offset", 3), ("again.offset", 3), ("steps.0.in_features", 2), ("steps.1.num_features", 3)]
+        {
+            assert_eq!(checkpoint.get::<i64>(&format!("attributes.{path}")).unwrap(), number, "{file} {path}");
+        }
+        let eps: f64 = checkpoint.get("attributes.steps.1.eps").unwrap();
+        assert_eq!(eps.to_bits(), 1e-5_f64.to_bits());
+        assert!(checkpoint.get::<bool>("attributes.steps.1.affine").unwrap());
+    }
+    assert_eq!(open("mobile.ptl").get::<(i64,)>("attributes.norm.normalized_shape").unwrap(), (4,));
+}
+
+#[test]
 fn constants_of_a_script_are_tensors() {
     for file in ["script.pt", "traced.pt", "frozen.pt", "model_json.pt"] {
         let checkpoint = open(file);

@@ -227,7 +227,7 @@ fn what_does_not_fit_is_named() {
         });
         assert!(matches!(error.kind(), ErrorKind::WrongType { key, .. } if key == name), "{error}");
         let error = error_of(file, |weights| drop(weights.insert_value(name, Value::Int(1))));
-        assert_eq!(mismatch(error).missing, [name]);
+        assert!(error.to_string().contains(&format!("{name} is an int, where a tensor is expected")), "{error}");
     }
 }
 

@@ -84,7 +84,8 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// # Errors
 /// [`ErrorKind::Mismatch`] when names or shapes are not those of the program's own state dict,
 /// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`] for weights that are no dense tensors.
+/// [`ErrorKind::Unsupported`] for weights that are no dense tensors; whatever reading the archive says where any record of it is
+/// damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {
         if !is_archive(zip) {

@@ -1,11 +1,11 @@
-//! What the code in an archive says of its classes: which are modules, and which of a module's attributes are parameters and
-//! buffers. The code is read as text, line by line, as far as PyTorch's own printer writes it; nothing is compiled.
+//! What the code in an archive says of its classes: which are modules, which of a module's attributes are parameters and
+//! buffers, and what its constants are. The code is read as text, line by line, as far as PyTorch's own printer writes it; nothing is compiled.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Storages;
+use super::{Storages, constants};
 use crate::value::Global;
-use crate::{Error, Result};
+use crate::{Error, Result, Value};
 
 /// What is known of a class.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub(super) struct Class {
     buffers: Option<HashSet<String>>,
     /// Attributes that may hold something else than a tensor (`Optional[Tensor]`): no buffers to PyTorch.
     untensored: HashSet<String>,
+    /// What every object of it has, and none of them keeps: the code spells it out.
+    pub(super) constants: Vec<(String, Value)>,
 }
 
 /// What a tensor is to the module that it is an attribute of.
@@ -41,12 +43,14 @@ impl Class {
 /// The classes of an archive, each file of code read when a class in it is first asked for.
 pub(super) struct Classes<'a> {
     storages: &'a Storages,
+    /// What the code calls `CONSTANTS`.
+    constants: &'a [Value],
     files: HashMap<String, HashMap<String, Class>>,
 }
 
 impl<'a> Classes<'a> {
-    pub(super) fn new(storages: &'a Storages) -> Self {
-        Classes { storages, files: HashMap::new() }
+    pub(super) fn new(storages: &'a Storages, constants: &'a [Value]) -> Self {
+        Classes { storages, constants, files: HashMap::new() }
     }
 
     /// The class of this name; `None` where the archive has no code for it.
@@ -59,14 +63,14 @@ impl<'a> Classes<'a> {
             };
             let text = std::str::from_utf8(&text)
                 .map_err(|_| Error::damaged(format!("record {record}"), "it is no text in UTF-8"))?;
-            self.files.insert(class.module.to_string(), parse(text));
+            self.files.insert(class.module.to_string(), parse(text, self.constants));
         }
         Ok(self.files.get(&*class.module).and_then(|classes| classes.get(&*class.name)))
     }
 }
 
 /// The classes that a file of code defines.
-fn parse(text: &str) -> HashMap<String, Class> {
+fn parse(text: &str, constants: &[Value]) -> HashMap<String, Class> {
     let mut classes = HashMap::new();
     let mut open: Option<(String, Class)> = None;
     for line in text.lines() {
@@ -84,10 +88,13 @@ fn parse(text: &str) -> HashMap<String, Class> {
             class.parameters = strings(list);
         } else if let Some(list) = attribute.strip_prefix("__buffers__ = ") {
             class.buffers = Some(strings(list));
-        } else if let Some((name, annotation)) = annotation(attribute)
-            && annotation != "Tensor"
-        {
-            class.untensored.insert(name);
+        } else if let Some((name, annotation)) = annotation(attribute) {
+            let value = annotation.strip_prefix("Final[").and_then(|rest| rest.split_once("] = "));
+            if let Some((_, value)) = value {
+                class.constants.extend(constants::parse(value, constants).map(|value| (name, value)));
+            } else if annotation != "Tensor" {
+                class.untensored.insert(name);
+            }
         }
     }
     classes.extend(open);
@@ -116,7 +123,7 @@ fn strings(list: &str) -> HashSet<String> {
 }
 
 /// A quoted string at the beginning, and what follows it. Bytes that are not printed are escaped in octal.
-fn string(text: &str) -> Option<(String, &str)> {
+pub(super) fn string(text: &str) -> Option<(String, &str)> {
     let quote = text.bytes().next().filter(|quote| matches!(quote, b'"' | b'\''))?;
     let mut bytes = Vec::new();
     let mut at = 1;
@@ -162,11 +169,11 @@ mod tests {
     #[test]
     fn the_lists_of_a_module_tell_its_tensors_apart() {
         let code = "class Net(Module):\n  __parameters__ = [\"w\", \"a\\\"b\", ]\n  __buffers__ = [\"mean\", \"maybe\", \"0\", \"\\303\\251\", ]\n  \
-                    w : Tensor\n  mean : Tensor\n  maybe : Optional[Tensor]\n  plain : Tensor\n  \
+                    w : Tensor\n  mean : Tensor\n  maybe : Optional[Tensor]\n  plain : Tensor\n  eps : Final[float] = 0.5\n  \
                     __annotations__[\"0\"] = Optional[Tensor]\n  def forward(self: __torch__.Net,\n    x : int) -> Tensor:\n    \
                     __parameters__ = []\n    return x\nclass Pair(NamedTuple):\n  x : Tensor\nclass Old(Module):\n  \
                     __parameters__ = []\n";
-        let classes = parse(code);
+        let classes = parse(code, &[]);
         let net = &classes["Net"];
         assert!(net.module && !classes["Pair"].module && classes["Old"].module);
         for (name, role) in [
@@ -181,6 +188,7 @@ mod tests {
             assert_eq!(net.role(name), role, "{name}");
         }
         assert_eq!(classes["Old"].role("anything"), Role::Buffer);
+        assert!(matches!(&net.constants[..], [(name, Value::Float(eps))] if name == "eps" && *eps == 0.5));
     }
 
     #[test]
@@ -194,7 +202,7 @@ mod tests {
             "class X:\n  __buffers__ = [\"\\",
             "class X:\n  __annotations__[\"\\777\"] = Tensor",
         ] {
-            parse(code);
+            parse(code, &[]);
         }
     }
 }

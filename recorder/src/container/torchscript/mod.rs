@@ -5,9 +5,10 @@
 //! with its `_metadata`. A model may reach a module by several names; it is there under each. Beside `_metadata` the dict has two
 //! attributes, to be asked for by path like everything else:
 //!
-//! - `attributes`: every other attribute of every module by its path, such as `attributes.encoder.training`. Objects of classes of
-//!   the model's own are dicts here, packed parameters of quantised layers are the tuples they are saved as, members of
-//!   enumerations are their values.
+//! - `attributes`: every other attribute of every module by its path, such as `attributes.encoder.training`, and after them the
+//!   constants of its class (`Final`, `__constants__`), such as `attributes.norm.eps`. Objects of classes of the model's own are
+//!   dicts here, packed parameters of quantised layers are the tuples they are saved as, members of enumerations are their
+//!   values.
 //! - `constants`: the tensors in the code, `constants.c0` for its `CONSTANTS.c0`. Where there are none, so is the attribute. A model
 //!   that went through `torch.jit.freeze` has all its weights here.
 //!
@@ -18,6 +19,7 @@
 //! **Writing.** Code cannot be written, so weights go into a copy of an existing archive: [`replace`].
 
 mod classes;
+mod constants;
 mod legacy;
 mod modules;
 
@@ -64,13 +66,15 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// Copies a TorchScript archive with other weights: `torch.jit.load` opens it and computes with the new numbers.
 ///
 /// Every byte is as in `archive` but for the elements of the state dict's tensors and the checksums over them. Tensors that are
-/// views of one storage stay so; where they overlap, their new values must agree. The file appears whole or not at all; `path`
-/// may be `archive` itself.
+/// views of one storage stay so; where they overlap, their new values must agree. As in `load_state_dict`, a
+/// `num_batches_tracked` may be missing or left over; a note in the report names it. The file appears whole or not at all;
+/// `path` may be `archive` itself.
 ///
 /// # Errors
-/// [`ErrorKind::Mismatch`] when names or shapes are not those of the model's own state dict,
+/// [`ErrorKind::Mismatch`] when other names or shapes are not those of the model's own state dict,
 /// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`] for a frozen model, whose weights are constants, and for weights that are compressed or big-endian.
+/// [`ErrorKind::Unsupported`] for a frozen model, whose weights are constants, and for weights that are compressed or big-endian; whatever reading
+/// the archive says where any record of it is damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {
         if !is_archive(zip) {
@@ -122,8 +126,8 @@ impl Script {
             return Ok(Script { storages, value: data.value, weights: Vec::new(), constants: 0, globals });
         };
         let mut plain = Plain::default();
-        let model = Model::of(root, &mut Classes::new(&storages), limits, &mut plain)?;
         let constants = constants.value.items().unwrap_or_default();
+        let model = Model::of(root, &mut Classes::new(&storages, &constants), limits, &mut plain)?;
         let constants = constants.iter().enumerate().map(|(i, value)| (format!("c{i}").into(), plain.value(value)));
         let constants = constants.collect();
         Ok(Script::new(storages, model, constants, globals))

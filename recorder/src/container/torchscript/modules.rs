@@ -59,6 +59,13 @@ impl Model {
                 }
             }
             model.state_dict.append(&mut buffers);
+            if let Some(known) = class.as_ref().map(|class| classes.find(class)).transpose()?.flatten() {
+                for (name, value) in &known.constants {
+                    let full: Arc<str> = format!("{prefix}{name}").into();
+                    budget.take(&full)?;
+                    model.attributes.push((full, value.clone()));
+                }
+            }
             // Children are taken from the end, so the last goes in first.
             waiting.extend(children.into_iter().rev());
         }

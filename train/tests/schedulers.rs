@@ -230,6 +230,28 @@ fn a_state_of_another_kind_or_another_number_of_groups_is_refused() {
 }
 
 #[test]
+fn counts_at_the_ends_of_64_bits_are_no_panic() {
+    for (name, setting) in fixture("schedulers/schedulers.json").as_object().unwrap() {
+        for count in [i64::MIN, -1, i64::MAX] {
+            let mut optimizer = optimizer_of(setting);
+            let state = value(&setting["states"][1]);
+            let dict = state.as_dict().unwrap();
+            let numbers: Vec<_> =
+                dict.entries().into_iter().filter(|(_, value)| matches!(value, Value::Int(_))).collect();
+            for (key, _) in numbers {
+                dict.insert(key, count);
+            }
+            // Whether it can go on is another matter.
+            if let Ok(mut scheduler) = LRScheduler::resume(schedule(setting), &state, &optimizer) {
+                let steps = [scheduler.step(&mut optimizer), scheduler.step_with_metric(1.0, &mut optimizer)];
+                assert!(steps.iter().any(Result::is_err), "{name} is stepped with a metric or without, not both ways");
+                drop(scheduler.step_to(2.5, &mut optimizer));
+            }
+        }
+    }
+}
+
+#[test]
 fn functions_that_no_file_holds_are_asked_for() {
     let optimizer = two_groups();
     let error = |state: &Value| LRScheduler::from_state_dict(state, &optimizer).unwrap_err().to_string();

@@ -30,7 +30,7 @@ fn groups(optimizer: &Optimizer) -> Value {
 #[test]
 fn learning_rates_momenta_groups_and_state_dicts_are_pytorch_s_to_the_last_bit() {
     let settings = fixture("schedulers/schedulers.json");
-    assert!(settings.as_object().unwrap().len() >= 70);
+    assert!(settings.as_object().unwrap().len() >= 72);
     for (name, setting) in settings.as_object().unwrap() {
         let expected = Sequence::of(setting);
         let mut running = Running::new(setting);
@@ -227,6 +227,28 @@ fn a_state_of_another_kind_or_another_number_of_groups_is_refused() {
     torn.as_dict().unwrap().insert("_milestones", Value::list([1.into(), 2.into()]));
     let found = error(LRScheduler::from_state_dict(&torn, &optimizer));
     assert_eq!(found, "SequentialLR has 2 schedulers and 2 milestones; one less is needed than schedulers");
+}
+
+#[test]
+fn counts_at_the_ends_of_64_bits_are_no_panic() {
+    for (name, setting) in fixture("schedulers/schedulers.json").as_object().unwrap() {
+        for count in [i64::MIN, -1, i64::MAX] {
+            let mut optimizer = optimizer_of(setting);
+            let state = value(&setting["states"][1]);
+            let dict = state.as_dict().unwrap();
+            let numbers: Vec<_> =
+                dict.entries().into_iter().filter(|(_, value)| matches!(value, Value::Int(_))).collect();
+            for (key, _) in numbers {
+                dict.insert(key, count);
+            }
+            // Whether it can go on is another matter.
+            if let Ok(mut scheduler) = LRScheduler::resume(schedule(setting), &state, &optimizer) {
+                let steps = [scheduler.step(&mut optimizer), scheduler.step_with_metric(1.0, &mut optimizer)];
+                assert!(steps.iter().any(Result::is_err), "{name} is stepped with a metric or without, not both ways");
+                drop(scheduler.step_to(2.5, &mut optimizer));
+            }
+        }
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::optim::ParamGroup;
 /// `CyclicLR(optimizer, base_lr, max_lr, ...)`: from `base_lr` to `max_lr` and back, over and over.
 #[derive(Clone, Debug)]
 pub struct CyclicLR {
-    /// The lower bound of each group's learning rate. Until its first step that of an exponential or custom scale, too.
+    /// The lower bound of each group's learning rate, which it begins with.
     pub base_lr: PerGroup,
     /// The upper bound, before it is scaled.
     pub max_lr: PerGroup,

@@ -77,7 +77,7 @@ impl Formula for Linear {
         if now.initial || now.epoch > total {
             return Ok(now.lr);
         }
-        let before = real(total) * start + real(now.epoch - 1) * (end - start);
+        let before = real(total) * start + real(now.epoch.saturating_sub(1)) * (end - start);
         Ok(now.lr * (1.0 + divide(scheduler, end - start, before)?))
     }
 

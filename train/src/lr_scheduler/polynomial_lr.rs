@@ -58,7 +58,7 @@ impl Formula for Polynomial {
             return Ok(now.lr);
         }
         let left = |epoch: i64| divide(scheduler, real(epoch), real(total)).map(|done| 1.0 - done);
-        let kept = divide(scheduler, left(now.epoch)?, left(now.epoch - 1)?)?;
+        let kept = divide(scheduler, left(now.epoch)?, left(now.epoch.saturating_sub(1))?)?;
         Ok(now.lr * power(scheduler, kept, exponent)?)
     }
 

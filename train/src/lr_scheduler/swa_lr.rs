@@ -99,11 +99,11 @@ impl Formula for Swa {
         let strategy = AnnealStrategy::of(scheduler, "_anneal_strategy")?;
         let epochs = scheduler.attributes.int("anneal_epochs")?;
         let swa_lr = now.group.float("swa_lr")?;
-        let step = now.step_count - 1;
+        let step = now.step_count.saturating_sub(1);
         let step = if epochs == 0 { step.max(1) } else { step };
         let part = |step: i64| (real(step) / real(epochs.max(1))).clamp(0.0, 1.0);
         // The learning rate without what the step before mixed in.
-        let before = anneal(strategy, part(step - 1));
+        let before = anneal(strategy, part(step.saturating_sub(1)));
         #[allow(clippy::float_cmp)]
         let own = if before == 1.0 { swa_lr } else { (now.lr - before * swa_lr) / (1.0 - before) };
         let alpha = anneal(strategy, part(step));

@@ -38,7 +38,7 @@ fn warmup(step: i64, steps: i64) -> f64 {
 
 /// The part of what follows the warmup that is done.
 fn progress(step: i64, num_warmup_steps: i64, num_training_steps: i64) -> f64 {
-    real(step - num_warmup_steps) / real((num_training_steps - num_warmup_steps).max(1))
+    real(step.saturating_sub(num_warmup_steps)) / real(num_training_steps.saturating_sub(num_warmup_steps).max(1))
 }
 
 /// `num_cycles` cosine waves, from 1.
@@ -70,12 +70,16 @@ pub fn linear_schedule_with_warmup(num_warmup_steps: i64, num_training_steps: i6
         if step < num_warmup_steps {
             return warmup(step, num_warmup_steps);
         }
-        max(0.0, real(num_training_steps - step) / real((num_training_steps - num_warmup_steps).max(1)))
+        max(
+            0.0,
+            real(num_training_steps.saturating_sub(step))
+                / real(num_training_steps.saturating_sub(num_warmup_steps).max(1)),
+        )
     })
 }
 
-/// `get_cosine_schedule_with_warmup`: up from 0 in a straight line, then along `num_cycles` cosine waves; PyTorch's default
-/// of 0.5 is one way down to 0.
+/// `get_cosine_schedule_with_warmup`: up from 0 in a straight line, then along `num_cycles` cosine waves;
+/// transformers' default of 0.5 is one way down to 0.
 #[must_use]
 pub fn cosine_schedule_with_warmup(num_warmup_steps: i64, num_training_steps: i64, num_cycles: f64) -> LambdaLR {
     cosine_with_min_lr_schedule_with_warmup(num_warmup_steps, num_training_steps, num_cycles, 0.0)
@@ -137,7 +141,8 @@ pub fn polynomial_decay_schedule_with_warmup(
         if step > num_training_steps {
             return lr_end / lr_init;
         }
-        let left = 1.0 - real(step - num_warmup_steps) / real(num_training_steps - num_warmup_steps);
+        let left = 1.0
+            - real(step.saturating_sub(num_warmup_steps)) / real(num_training_steps.saturating_sub(num_warmup_steps));
         ((lr_init - lr_end) * left.powf(power) + lr_end) / lr_init
     })
 }
@@ -151,7 +156,7 @@ pub fn inverse_sqrt_schedule(num_warmup_steps: i64, timescale: Option<i64>) -> L
         if step < num_warmup_steps {
             return warmup(step, num_warmup_steps);
         }
-        1.0 / (real(step + timescale - num_warmup_steps) / real(timescale)).sqrt()
+        1.0 / (real(step.saturating_add(timescale.saturating_sub(num_warmup_steps))) / real(timescale)).sqrt()
     })
 }
 
@@ -167,13 +172,13 @@ pub fn wsd_schedule(
 ) -> LambdaLR {
     let above = move |factor: f64| max(0.0, factor * (1.0 - min_lr_ratio) + min_lr_ratio);
     partial(move |step| {
-        let decay_begins = num_warmup_steps + num_stable_steps;
+        let decay_begins = num_warmup_steps.saturating_add(num_stable_steps);
         if step < num_warmup_steps {
             above(warmup(step, num_warmup_steps))
         } else if step < decay_begins {
             1.0
-        } else if step < decay_begins + num_decay_steps {
-            above(waves(num_cycles, real(step - decay_begins) / real(num_decay_steps.max(1))))
+        } else if step.saturating_sub(decay_begins) < num_decay_steps {
+            above(waves(num_cycles, real(step.saturating_sub(decay_begins)) / real(num_decay_steps.max(1))))
         } else {
             min_lr_ratio
         }

@@ -327,6 +327,7 @@ fn transformers_schedule(name: &str, given: &Given, setting: &Json) -> LambdaLR 
 pub(crate) fn has_functions(setting: &Json) -> bool {
     ["LambdaLR", "MultiplicativeLR"].contains(&setting["scheduler"].as_str().unwrap())
         || setting["options"].get("scale_fn").is_some()
+        || setting["children"].as_array().is_some_and(|children| children.iter().any(has_functions))
 }
 
 /// A setting's schedulers at work.

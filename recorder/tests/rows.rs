@@ -8,8 +8,8 @@ use burn::nn::transformer::{
     PositionWiseFeedForwardConfig, TransformerEncoder, TransformerEncoderConfig, TransformerEncoderLayer,
 };
 use burn::nn::{
-    BiGruConfig, BiLstmConfig, GateController, GruConfig, Initializer, Linear, LinearConfig, Lstm, LstmConfig,
-    PReluConfig, RnnConfig, RotaryEncoding, RotaryEncodingConfig, SwiGlu, SwiGluConfig,
+    BiGruConfig, BiLstmConfig, GateController, GruConfig, HardSigmoidConfig, Initializer, Linear, LinearConfig, Lstm,
+    LstmConfig, PReluConfig, RnnConfig, RotaryEncoding, RotaryEncodingConfig, SwiGlu, SwiGluConfig,
 };
 use burn::tensor::Device;
 use rekindle_recorder::burn::{Layout, ModuleStateDict, Part, Row, Transform};
@@ -72,6 +72,14 @@ fn layers_that_pytorch_cannot_compute_are_refused_with_the_reason() {
     words(refused(clipped, &layout), ["a BiLstm with forward.clip = Some", "does not clip"]);
     let clipped = RnnConfig::new(2, 3, true).with_clip(Some(1.0)).init(&device);
     words(refused(clipped, &layout), ["a Rnn with clip = Some", "does not clip"]);
+    let rnn = RnnConfig::new(2, 3, true).with_hidden_activation(ActivationConfig::Sigmoid).init(&device);
+    words(refused(rnn, &layout), ["a Rnn with hidden_activation = Sigmoid", "tanh or relu"]);
+    let hard = LstmConfig::new(2, 3, true).with_gate_activation(HardSigmoidConfig::new().into()).init(&device);
+    words(refused(hard, &layout), ["a Lstm with gate_activation = HardSigmoid", "sigmoid"]);
+    let relu = LstmConfig::new(2, 3, true).with_cell_activation(ActivationConfig::Relu).init(&device);
+    words(refused(relu, &layout), ["a Lstm with cell_activation = Relu", "tanh"]);
+    let relu = BiGruConfig::new(2, 3, true).with_hidden_activation(ActivationConfig::Relu).init(&device);
+    words(refused(relu, &layout), ["a BiGru with forward.hidden_activation = Relu", "tanh"]);
     let quiet = MultiHeadAttentionConfig::new(4, 2).with_quiet_softmax(true).init(&device);
     words(refused(quiet, &layout), ["a MultiHeadAttention with quiet_softmax = true", "softmax"]);
     let quiet = CrossAttentionConfig::new(4, 4, 2, 1, 2).with_quiet_softmax(true).init(&device);
@@ -197,6 +205,9 @@ fn a_module_that_does_not_show_its_fields_must_be_told_about() {
         .field("Lstm", "input_forget", "false")
         .field("Lstm", "reverse", "false")
         .field("Lstm", "clip", "None")
+        .field("Lstm", "gate_activation", "Sigmoid")
+        .field("Lstm", "cell_activation", "Tanh")
+        .field("Lstm", "hidden_activation", "Tanh")
         .field("MultiHeadAttention", "quiet_softmax", "false")
         .field("PositionWiseFeedForward", "activation", "Gelu");
     assert_eq!(

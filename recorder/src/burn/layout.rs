@@ -106,8 +106,8 @@ pub struct Row {
     pub(super) order: Vec<String>,
     /// Tensors that PyTorch has and Burn lacks, with what they are at the start.
     pub(super) constants: Vec<(String, Tensor)>,
-    /// What the layer must not be.
-    pub(super) refusals: Vec<Refusal>,
+    /// What the layer must be to be one of PyTorch's.
+    pub(super) demands: Vec<Demand>,
     /// Rows that stand in for this one.
     pub(super) variants: Vec<(Condition, Row)>,
 }
@@ -121,13 +121,26 @@ pub(super) enum Places {
     Stacked,
 }
 
-/// A plain field that makes the layer one that PyTorch lacks.
+/// What a plain field must be, or must not be, for PyTorch to have such a layer.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(super) struct Demand {
     pub(super) field: String,
-    /// What the value begins with.
-    pub(super) value: String,
+    pub(super) values: Vec<String>,
+    /// Whether it must be one of them, or none of them.
+    pub(super) wanted: bool,
     pub(super) why: String,
+}
+
+impl Demand {
+    /// Whether the field may have this value, as `Debug` shows it: what stands before its content decides.
+    pub(super) fn allows(&self, value: &str) -> bool {
+        self.values.iter().any(|known| known == head(value)) == self.wanted
+    }
+}
+
+/// Of `Some(1.0)` the `Some`; of a number or a `bool` all of it.
+pub(super) fn head(value: &str) -> &str {
+    value.split([' ', '(']).next().unwrap_or_default()
 }
 
 /// When a row stands in for another.
@@ -165,7 +178,7 @@ impl Row {
             places: HashMap::new(),
             order: Vec::new(),
             constants: Vec::new(),
-            refusals: Vec::new(),
+            demands: Vec::new(),
             variants: Vec::new(),
         }
     }
@@ -267,7 +280,7 @@ impl Row {
     }
 
     /// Of a layer whose plain field (a number, a `bool`, an `Option` or enum of such) has this value in `Debug`, `row` tells
-    /// the rest, in place of all but the refusals of this one. The first row that fits is taken.
+    /// the rest, in place of all that this one says but what it requires and refuses. The first row that fits is taken.
     #[must_use]
     pub fn when(mut self, field: impl Into<String>, value: impl Into<String>, row: Row) -> Self {
         self.variants.push((Condition::Field(field.into(), value.into()), row));
@@ -281,19 +294,39 @@ impl Row {
         self
     }
 
-    /// A layer whose plain field begins so in `Debug` computes what no PyTorch layer with these tensors does: it is neither
-    /// loaded nor saved, but an error that says `why`. `forward.clip` is the field of a struct in a field, as long as that
-    /// has a row that asks for its fields, too.
+    /// Only with one of these values in this plain field does a PyTorch layer compute the same: with another one, the layer
+    /// is neither loaded nor saved, but an error that says `why`. Of an enum the variant is compared: `Some`, `Tanh`.
+    /// `forward.clip` is the field of a struct in a field.
     #[must_use]
-    pub fn refuse(mut self, field: impl Into<String>, value: impl Into<String>, why: impl Into<String>) -> Self {
-        self.refusals.push(Refusal { field: field.into(), value: value.into(), why: why.into() });
+    pub fn require(
+        self,
+        field: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+        why: impl Into<String>,
+    ) -> Self {
+        self.demand(field.into(), values.into_iter().map(Into::into).collect(), true, why.into())
+    }
+
+    /// The contrary of [`require`](Self::require): with one of these values, no PyTorch layer computes the same.
+    #[must_use]
+    pub fn refuse(
+        self,
+        field: impl Into<String>,
+        values: impl IntoIterator<Item = impl Into<String>>,
+        why: impl Into<String>,
+    ) -> Self {
+        self.demand(field.into(), values.into_iter().map(Into::into).collect(), false, why.into())
+    }
+
+    fn demand(mut self, field: String, values: Vec<String>, wanted: bool, why: String) -> Self {
+        self.demands.push(Demand { field, values, wanted, why });
         self
     }
 
     /// Whether it depends on plain fields, which only the module's `Debug` shows.
     pub(super) fn asks_for_fields(&self) -> bool {
         let by_field = |(condition, _): &(Condition, Row)| matches!(condition, Condition::Field(..));
-        !self.refusals.is_empty() || self.variants.iter().any(by_field)
+        !self.demands.is_empty() || self.variants.iter().any(by_field)
     }
 
     /// PyTorch has a buffer `name` that Burn lacks: it is written as `value`, and passed over when loading.
@@ -321,7 +354,7 @@ impl Row {
 /// | `InstanceNorm` | `InstanceNorm1d` to `InstanceNorm3d` | PyTorch's default is `affine=False`; Burn keeps no running statistics |
 /// | `RmsNorm` | `RMSNorm` | Burn's epsilon is 1e-5, PyTorch's that of the element type (1.2e-7 for `float32`) |
 /// | `PRelu` | `PReLU` | |
-/// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip` |
+/// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip`, and activations that PyTorch's layers do not have |
 /// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch; a masked score is -10,000 in Burn, minus infinity in PyTorch. Refused: `quiet_softmax` |
 /// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | as above |
 /// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is `Gelu` in Burn, `relu` in PyTorch |

@@ -99,31 +99,50 @@ struct Recurrent {
     modules: [&'static str; 2],
     /// Burn's gates in PyTorch's order, which is what the documentation of torch.nn's layer says of `weight_ih_l[k]`.
     gates: &'static [&'static str],
-    /// The plain field, how a value begins that PyTorch has no layer for, and why.
-    refusals: &'static [(&'static str, &'static str, &'static str)],
+    /// The plain field, its values in PyTorch's layer, and what another one would be.
+    demands: &'static [(&'static str, &'static [&'static str], &'static str)],
 }
 
-const REVERSE: (&str, &str, &str) =
-    ("reverse", "true", "PyTorch reads a sequence backwards only in a bidirectional layer, beside forwards");
-const CLIP: (&str, &str, &str) = ("clip", "Some", "PyTorch's layer does not clip its state");
+const FORWARDS: (&str, &[&str], &str) =
+    ("reverse", &["false"], "PyTorch reads a sequence backwards only in a bidirectional layer, beside forwards");
+const UNCLIPPED: (&str, &[&str], &str) = ("clip", &["None"], "PyTorch's layer does not clip its state");
+const SIGMOID: (&str, &[&str], &str) = ("gate_activation", &["Sigmoid"], "the gates of PyTorch's layer are sigmoid");
+const TANH: (&str, &[&str], &str) = ("hidden_activation", &["Tanh"], "PyTorch's layer has tanh there");
 
 const RECURRENT: &[Recurrent] = &[
-    Recurrent { modules: ["Rnn", "BiRnn"], gates: &["gate"], refusals: &[REVERSE, CLIP] },
+    Recurrent {
+        modules: ["Rnn", "BiRnn"],
+        gates: &["gate"],
+        demands: &[
+            ("hidden_activation", &["Tanh", "Relu"], "torch.nn.RNN has tanh or relu there"),
+            FORWARDS,
+            UNCLIPPED,
+        ],
+    },
     Recurrent {
         modules: ["Lstm", "BiLstm"],
         gates: &["input_gate", "forget_gate", "cell_gate", "output_gate"],
-        refusals: &[("input_forget", "true", "torch.nn.LSTM has a forget gate of its own"), REVERSE, CLIP],
+        demands: &[
+            ("input_forget", &["false"], "torch.nn.LSTM has a forget gate of its own"),
+            ("cell_activation", &["Tanh"], "PyTorch's layer has tanh there"),
+            SIGMOID,
+            TANH,
+            FORWARDS,
+            UNCLIPPED,
+        ],
     },
     Recurrent {
         modules: ["Gru", "BiGru"],
         gates: &["reset_gate", "update_gate", "new_gate"],
-        refusals: &[
+        demands: &[
             (
                 "reset_after",
-                "false",
+                &["true"],
                 "torch.nn.GRU resets what the hidden weights and bias of the candidate have made, not what goes into them",
             ),
-            CLIP,
+            SIGMOID,
+            TANH,
+            UNCLIPPED,
         ],
     },
 ];
@@ -144,10 +163,9 @@ impl Recurrent {
     }
 
     fn direction(&self, row: Row, prefix: &str, suffix: &str) -> Row {
-        let row = self
-            .refusals
-            .iter()
-            .fold(row, |row, (field, value, why)| row.refuse(format!("{prefix}{field}"), *value, *why));
+        let row = self.demands.iter().fold(row, |row, (field, values, why)| {
+            row.require(format!("{prefix}{field}"), values.iter().copied(), *why)
+        });
         GATE.iter().fold(row, |row, (torch, burn, transform)| {
             let parts = self.gates.iter().map(|gate| Part::new(format!("{prefix}{gate}.{burn}")).with(*transform));
             row.joined(format!("{torch}_l0{suffix}"), 0, parts)
@@ -169,9 +187,9 @@ const IN_PROJ_BIAS: [&str; 3] = ["query.bias", "key.bias", "value.bias"];
 
 /// What is the same for every attention.
 fn attention(row: Row) -> Row {
-    row.child("output", "out_proj").transparent("dropout").refuse(
+    row.child("output", "out_proj").transparent("dropout").require(
         "quiet_softmax",
-        "true",
+        ["false"],
         "PyTorch's attention has no softmax with a 1 in its denominator",
     )
 }
@@ -233,6 +251,5 @@ fn feed_forward() -> Row {
         .child("linear_inner", "linear1")
         .child("linear_outer", "linear2")
         .order(["linear1", "dropout", "linear2"])
-        .refuse("activation", "SwiGlu", "Burn does not show the parameters in this field")
-        .refuse("activation", "PRelu", "Burn does not show the parameters in this field")
+        .refuse("activation", ["SwiGlu", "PRelu"], "Burn does not show the parameters in this field")
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, hash_map};
 
 use indexmap::IndexMap;
 
-use super::layout::{Condition, Entry, Layout, Part, Places, Role, Row, Shapes};
+use super::layout::{Condition, Entry, Layout, Part, Places, Role, Row, Shapes, head};
 use super::leaves::{Container, Frame, Item, Leaf, Leaves};
 use super::named::{NamedParameter, Piece};
 use crate::{DType, Error, ErrorKind, Result, Tensor};
@@ -118,13 +118,13 @@ impl Layer<'_> {
     fn choose<'r>(&self, row: &'r Row) -> Result<&'r Row> {
         // What has no parameters has nothing to lose; and is not known in `Debug`.
         let Some((_, first)) = self.parameters().next() else { return Ok(row) };
-        for refusal in &row.refusals {
-            if self.field(&refusal.field, first)?.is_some_and(|value| value.starts_with(&refusal.value)) {
-                let (field, value, why) = (&refusal.field, &refusal.value, &refusal.why);
-                let what = format!("{self} with {field} = {value}");
+        for demand in &row.demands {
+            let field = &demand.field;
+            if let Some(value) = self.field(field, first)?.filter(|value| !demand.allows(value)) {
+                let what = format!("{self} with {field} = {}", head(value));
                 let advice = format!(
-                    "; {why}. For a state dict with Burn's names, mark `{}` as_is in the layout, or give it a row",
-                    self.module
+                    "; {}. For a state dict with Burn's names, mark `{}` as_is in the layout, or give it a row",
+                    demand.why, self.module
                 );
                 return Err(ErrorKind::Unsupported { what, advice }.into());
             }

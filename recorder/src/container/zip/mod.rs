@@ -19,6 +19,7 @@ use std::path::Path;
 pub use archive::{Archive, Record};
 pub(super) use patch::patch;
 pub(super) use storages::Storages;
+pub(super) use torch::write_records;
 pub use writer::ArchiveWriter;
 
 use super::{Container, Opened};

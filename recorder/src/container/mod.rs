@@ -4,7 +4,9 @@
 pub mod burn_record;
 pub mod burnpack;
 pub(crate) mod content;
+pub mod dcp;
 pub mod export;
+mod folder;
 pub mod hf;
 pub mod legacy;
 mod named;
@@ -172,30 +174,30 @@ const FORMATS: &[Format] = &[
         read: Some(burn_record::read),
     },
     Format { container: Container::Hf, name: "an index of shards", detect: hf::detect, read: Some(hf::read_index) },
+    Format {
+        container: Container::Dcp,
+        name: "the metadata of a distributed checkpoint",
+        detect: dcp::detect,
+        read: Some(dcp::read_metadata),
+    },
     Format { container: Container::Pickle, name: "a pickle", detect: pickle::detect, read: Some(pickle::read) },
 ];
 
-/// A format that is a folder, told by the names in it.
+/// A format that is a folder, told by the names in it and by what these files hold.
 struct FolderFormat {
-    container: Container,
-    name: &'static str,
-    has: fn(&str) -> bool,
-    read: Option<fn(&Path, &OpenOptions) -> Result<Opened>>,
+    detect: fn(&Path, &[String]) -> bool,
+    read: fn(&Path, &OpenOptions) -> Result<Opened>,
 }
 
+/// The first that fits is taken. A `.metadata` that is damaged is still a distributed checkpoint's where nothing else fits.
 const FOLDERS: &[FolderFormat] = &[
+    FolderFormat { detect: dcp::detect_folder, read: dcp::read },
+    FolderFormat { detect: |_, names| names.iter().any(|name| hf::detect_name(name)), read: hf::read },
     FolderFormat {
-        container: Container::Dcp,
-        name: "a torch.distributed.checkpoint folder",
-        has: |name| name == ".metadata",
-        read: None,
+        detect: |_, names| names.iter().any(|name| dcp::shards::detect_name(name)),
+        read: dcp::shards::read,
     },
-    FolderFormat {
-        container: Container::Hf,
-        name: "a folder of Hugging Face's",
-        has: hf::detect_name,
-        read: Some(hf::read),
-    },
+    FolderFormat { detect: |_, names| names.iter().any(|name| name == ".metadata"), read: dcp::read },
 ];
 
 /// Opens a checkpoint, whatever its format. Tensor bytes are not touched.
@@ -222,6 +224,7 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
         Container::Legacy => legacy::write(root, path, options),
         Container::TorchScript => torchscript::write(root, path, options),
         Container::Pt2 => export::write(root, path, options),
+        Container::Dcp => dcp::write(root, path, options),
         Container::Hf => hf::write(root, path, options),
         Container::Safetensors => safetensors::write(root, path, options),
         Container::Burnpack => burnpack::write(root, path, options),
@@ -287,15 +290,12 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
     for entry in std::fs::read_dir(path).map_err(failed)? {
         names.extend(entry.map_err(failed)?.file_name().into_string());
     }
-    let Some(format) = FOLDERS.iter().find(|format| names.iter().any(|name| (format.has)(name))) else {
+    let Some(format) = FOLDERS.iter().find(|format| (format.detect)(path, &names)) else {
         let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
                       Face's (model.safetensors, *.index.json); name a file in it";
         return Err(Error::not_a_checkpoint(reason));
     };
-    match format.read {
-        Some(read) => read(path, options),
-        None => Err(unsupported(format.container, format.name)),
-    }
+    (format.read)(path, options)
 }
 
 fn unsupported(container: Container, name: &str) -> Error {

@@ -27,10 +27,21 @@ const LISTED: usize = 5;
 pub(super) struct Target {
     /// For messages.
     pub(super) name: &'static str,
-    /// Column-major order.
-    pub(super) fortran: bool,
+    /// How its tensors may lie in memory.
+    pub(super) order: Order,
     /// That two names stand for the same elements.
     pub(super) ties: bool,
+}
+
+/// How the tensors of a container may lie in memory. None of them keeps gaps between elements.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Row by row.
+    RowMajor,
+    /// Row by row or column by column.
+    Fortran,
+    /// The dimensions in any order.
+    Any,
 }
 
 /// The tensors of a state dict, as a container takes them that keeps nothing else.
@@ -63,13 +74,21 @@ impl Named {
         let mut tensors = Vec::with_capacity(state_dict.len());
         for (name, value) in state_dict.values() {
             let Value::Tensor(tensor) = value else { return Err(not_a_tensor(root, name, value, target.name)) };
-            check_strided(name, tensor, target.name)?;
             tensors.push(Item { name: name.into(), tensor: tensor.clone(), tied: None });
+        }
+        let mut named = Named::of_items(tensors, target)?;
+        named.take_attributes(root, target.name)?;
+        Ok(named)
+    }
+
+    /// Tensors that have their names already.
+    pub(super) fn of_items(tensors: Vec<Item>, target: &Target) -> Result<Self> {
+        for item in &tensors {
+            check_strided(&item.name, &item.tensor, target.name)?;
         }
         let mut named = Named { tensors, metadata: Metadata::new(), notes: Vec::new() };
         named.find_ties();
         named.note_losses(target);
-        named.take_attributes(root, target.name)?;
         Ok(named)
     }
 
@@ -95,10 +114,13 @@ impl Named {
 
     fn note_losses(&mut self, target: &Target) {
         let container = target.name;
-        let strided: Lost = if target.fortran {
-            |tensor| !tensor.is_contiguous() && !is_fortran(tensor)
-        } else {
-            |tensor| !tensor.is_contiguous()
+        let strided: Lost = match target.order {
+            Order::RowMajor => |tensor| !tensor.is_contiguous(),
+            Order::Fortran => |tensor| !tensor.is_contiguous() && !is_fortran(tensor),
+            Order::Any => |tensor| {
+                let order = tensor.stride().and_then(|stride| memory_order(tensor.shape(), stride));
+                !tensor.is_contiguous() && order.is_none()
+            },
         };
         let table: [(Lost, &str); 5] = [
             (strided, "were strided views and are written in row-major order"),
@@ -267,6 +289,26 @@ pub(super) fn is_fortran(tensor: &Tensor) -> bool {
         expected = expected.saturating_mul(n);
         fits
     })
+}
+
+/// The dimensions from the one whose neighbours are farthest apart to the one where they are nearest, where the elements lie
+/// without gaps and each once; `None` where they do not.
+pub(super) fn memory_order(shape: &[usize], stride: &[usize]) -> Option<Vec<usize>> {
+    if shape.len() != stride.len() || shape.contains(&0) {
+        return None;
+    }
+    let mut dimensions: Vec<(usize, usize, usize)> =
+        shape.iter().zip(stride).enumerate().map(|(d, (&n, &step))| (d, n, step)).collect();
+    // The stride of a dimension of length 1 leads nowhere: these go last.
+    dimensions.sort_by_key(|&(_, n, step)| (n == 1, std::cmp::Reverse(step)));
+    let mut expected = 1_usize;
+    for &(_, n, step) in dimensions.iter().rev().filter(|(_, n, _)| *n != 1) {
+        if step != expected {
+            return None;
+        }
+        expected = expected.checked_mul(n)?;
+    }
+    Some(dimensions.into_iter().map(|(d, _, _)| d).collect())
 }
 
 /// `'a', 'b' and 3 more`.

@@ -28,6 +28,11 @@ impl<'a> Budget<'a> {
         Budget { limits, values: 0, bytes: 0, work: 0, alike: 0 }
     }
 
+    /// The values made so far, and the bytes that they hold.
+    pub(super) fn spent(&self) -> (u64, u64) {
+        (self.values, self.bytes)
+    }
+
     /// One more value.
     pub(super) fn value(&mut self) -> Result<()> {
         self.values += 1;

@@ -35,6 +35,10 @@ pub struct Unpickled {
     pub protocol: u8,
     /// Every class or function it names, each once, as first seen.
     pub globals: Vec<Global>,
+    /// How many values were made, as [`Limits::values`] counts them.
+    pub values: u64,
+    /// The bytes that they hold, as [`Limits::value_bytes`] counts them.
+    pub value_bytes: u64,
 }
 
 /// Reads one pickle, of any protocol from 0 to 5, from the start of `bytes`; what follows it is left alone.
@@ -49,7 +53,9 @@ pub fn read(bytes: &[u8], place: &str, limits: &Limits, ids: &mut dyn Persistent
     let mut machine = Machine::new(bytes, place, limits, ids);
     let value = machine.steps()?;
     machine.arena.keep(&value, limits)?;
-    Ok(Unpickled { value, end: machine.input.position(), protocol: machine.protocol, globals: machine.globals() })
+    let (values, value_bytes) = machine.making.budget.spent();
+    let (end, protocol) = (machine.input.position(), machine.protocol);
+    Ok(Unpickled { value, end, protocol, globals: machine.globals(), values, value_bytes })
 }
 
 /// Names longer than this are none: hashing them would cost more than reading the pickle.

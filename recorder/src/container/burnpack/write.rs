@@ -7,11 +7,11 @@ use std::path::Path;
 use super::header::{self, Descriptor, Metadata, Scalar};
 use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::checkpoint::{SaveOptions, SaveReport};
-use crate::container::named::{Item, METADATA, Named, Target, refused};
+use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
 use crate::{Dict, Error, Result, StateDict, Value, integrity};
 
 /// Every name has bytes of its own.
-const TARGET: Target = Target { name: "burnpack", fortran: false, ties: false };
+const TARGET: Target = Target { name: "burnpack", order: Order::RowMajor, ties: false };
 
 /// burn-pack 0.22.1 opens no file with more than these.
 const MAX_METADATA: u64 = 100 << 20;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::folder::{Files, WriteFile};
 use super::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
 use super::{INDEX, MODELS, index};
 use crate::checkpoint::{SaveOptions, SaveReport};
+use crate::container::folder::{Files, WriteFile};
 use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
@@ -185,7 +185,11 @@ impl<'a> Planned<'a> {
             };
             self.files.push((format!("{}{INDEX}", format.file_name(0, 1)), Box::new(write)));
         }
-        let files = Files { files: self.files, belongs: Box::new(move |name| format.owns(name)) };
+        let files = Files {
+            in_order: self.files,
+            belongs: Box::new(move |name| format.owns(name)),
+            is_index: |name| name.ends_with(INDEX),
+        };
         let mut report = files.commit(path, options.overwrite)?;
         report.notes.splice(0..0, self.notes);
         Ok(report)

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{EXTENSION, header};
 use crate::checkpoint::{SaveOptions, SaveReport};
-use crate::container::named::{Named, Target, is_fortran, refused};
+use crate::container::named::{Named, Order, Target, is_fortran, refused};
 use crate::container::zip::ArchiveWriter;
 use crate::tensor::{TensorData, TensorParts};
 use crate::{Error, ErrorKind, Result, Tensor, Value, integrity};
@@ -27,7 +27,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 }
 
 fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let target = Target { name: ".npy", fortran: true, ties: false };
+    let target = Target { name: ".npy", order: Order::Fortran, ties: false };
     let notes = Named::of_tensor(tensor, &target)?.notes;
     let head = head(tensor, "the tensor", target.name)?;
     let mut len = head.len() as u64;
@@ -41,7 +41,7 @@ fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<Save
 }
 
 fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let target = Target { name: ".npz", fortran: true, ties: false };
+    let target = Target { name: ".npz", order: Order::Fortran, ties: false };
     let mut named = Named::of(root, &target)?;
     if named.tensors.is_empty() {
         // An archive without records is no sign of NumPy.

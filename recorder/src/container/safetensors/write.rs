@@ -6,7 +6,7 @@ use std::path::Path;
 use super::header::{MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use super::ties;
 use crate::checkpoint::{SaveOptions, SaveReport};
-use crate::container::named::{Item, Metadata, Named, Target, refused};
+use crate::container::named::{Item, Metadata, Named, Order, Target, refused};
 use crate::{DType, Error, ErrorKind, Result, Value, integrity};
 
 /// The key under which a header says what wrote it, and what this crate writes there: transformers asks for it.
@@ -14,7 +14,7 @@ pub(in crate::container) const FORMAT: &str = "format";
 const FORMAT_PYTORCH: &str = "pt";
 
 /// Ties are kept in `__metadata__`.
-pub(in crate::container) const TARGET: Target = Target { name: "safetensors", fortran: false, ties: true };
+pub(in crate::container) const TARGET: Target = Target { name: "safetensors", order: Order::RowMajor, ties: true };
 
 /// Writes a state dict (a dict of names and tensors) as one file.
 ///

@@ -21,6 +21,7 @@ pub use archive::{Archive, Record};
 pub(super) use patch::patch;
 pub(crate) use salvage::{ends_as_archive, in_a_row, salvage};
 pub(super) use storages::Storages;
+pub(super) use torch::write_records;
 pub use writer::ArchiveWriter;
 
 use super::{Container, Opened};

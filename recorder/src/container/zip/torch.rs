@@ -1,5 +1,6 @@
 //! The checkpoint in a `torch.save` archive: `data.pkl`, whose storages are the records `data/<key>`.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use crate::Value;
 use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use crate::container::{Container, Opened};
 use crate::integrity::commit;
-use crate::pickle::{self, Dialect, PickleOptions};
+use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::source::FileBytes;
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
@@ -27,29 +28,34 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     })
 }
 
-/// Writes the records in PyTorch's order.
+/// Writes a value as an archive in a file of its own.
 pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &pickle_options)?;
     let mut bytes = 0;
     commit(path, options.overwrite, |out| {
-        let mut archive = ArchiveWriter::new(out, &top_folder(path));
-        archive.record("data.pkl", &pickled.bytes)?;
-        // Version 1: the storages follow in the order of their keys, each where its predecessor's end puts it, so that
-        // a loader can work their places out (`config.load.calculate_storage_offsets`).
-        archive.record(".format_version", b"1")?;
-        archive.record(".storage_alignment", ArchiveWriter::ALIGNMENT.to_string().as_bytes())?;
-        archive.record("byteorder", b"little")?;
-        for (key, storage) in pickled.storages.iter().enumerate() {
-            archive.record(&format!("data/{key}"), &storage.bytes()?)?;
-        }
-        archive.record("version", b"3\n")?;
-        let id = archive.content_id();
-        archive.record(".data/serialization_id", id.as_bytes())?;
-        bytes = archive.finish()?;
+        bytes = write_records(out, &top_folder(path), &pickled)?;
         Ok(())
     })?;
     Ok(SaveReport { bytes, notes: pickled.notes })
+}
+
+/// Writes the records in PyTorch's order, and gives the length of the archive.
+pub(in crate::container) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -> Result<u64> {
+    let mut archive = ArchiveWriter::new(out, top);
+    archive.record("data.pkl", &pickled.bytes)?;
+    // Version 1: the storages follow in the order of their keys, each where its predecessor's end puts it, so that
+    // a loader can work their places out (`config.load.calculate_storage_offsets`).
+    archive.record(".format_version", b"1")?;
+    archive.record(".storage_alignment", ArchiveWriter::ALIGNMENT.to_string().as_bytes())?;
+    archive.record("byteorder", b"little")?;
+    for (key, storage) in pickled.storages.iter().enumerate() {
+        archive.record(&format!("data/{key}"), &storage.bytes()?)?;
+    }
+    archive.record("version", b"3\n")?;
+    let id = archive.content_id();
+    archive.record(".data/serialization_id", id.as_bytes())?;
+    archive.finish()
 }
 
 /// The archive's folder, which PyTorch names after the file: without what follows the last dot. It writes `archive` for a

@@ -10,18 +10,22 @@ use crate::{Error, ErrorKind, Result};
 /// Writes one file, which is not there yet, under the path that it is given.
 pub(super) type WriteFile<'a> = Box<dyn Fn(&Path) -> Result<SaveReport> + 'a>;
 
-/// The files of a model: the last one is what readers look for first (the index, or the only file).
+/// The files of a checkpoint, written in this order: the last one is what readers look for first (the index, or the only
+/// file).
 pub(super) struct Files<'a> {
-    pub(super) files: Vec<(String, WriteFile<'a>)>,
-    /// Whether a file of this name belongs to such a model, so that it goes when it is not replaced.
+    pub(super) in_order: Vec<(String, WriteFile<'a>)>,
+    /// Whether a file of this name belongs to such a checkpoint, so that it goes when it is not replaced.
     pub(super) belongs: Box<dyn Fn(&str) -> bool + 'a>,
+    /// Whether a file of this name is an index, without which the others are no checkpoint.
+    pub(super) is_index: fn(&str) -> bool,
 }
 
 impl Files<'_> {
     /// A new folder appears whole, by one rename. In a folder that is there, all files are written beside the old ones
-    /// first. Where some of the names are the same, the old folder then changes places with a new one, by one rename. Where the
-    /// system cannot do that, the old index goes, the files take their places, and the new index comes last: should this
-    /// be interrupted, the folder has no index, and reading it is an error.
+    /// first, and the new index takes its place last. Where none of the other files has the name of an old one, that one
+    /// rename is the step from the old checkpoint to the new. Where one has, the old folder changes places with a new one, by
+    /// one rename. Where the system cannot do that, the old index goes, the files take their places, and the new index comes
+    /// last: should this be interrupted, the folder has no index, and reading it is an error.
     pub(super) fn commit(self, path: &Path, overwrite: bool) -> Result<SaveReport> {
         let replaces = path.is_dir();
         let old = if replaces { self.names_in(path)? } else { Vec::new() };
@@ -34,7 +38,7 @@ impl Files<'_> {
         let exchanges = self.replaces_in_steps(&old);
         let (staged, target) = stage(path, replaces, exchanges)?;
         let mut report = SaveReport::default();
-        for (name, write) in &self.files {
+        for (name, write) in &self.in_order {
             let written = write(&staged.path().join(name))?;
             report.bytes = report.bytes.saturating_add(written.bytes);
             report.notes.extend(written.notes);
@@ -63,7 +67,7 @@ impl Files<'_> {
     /// Whether files before the last one have the names of old ones: no order of renaming them one by one is then without a
     /// moment at which the folder is half of each.
     fn replaces_in_steps(&self, old: &[String]) -> bool {
-        let before_last = self.files.split_last().map_or(&[][..], |(_, files)| files);
+        let before_last = self.in_order.split_last().map_or(&[][..], |(_, files)| files);
         before_last.iter().any(|(name, _)| old.contains(name))
     }
 
@@ -71,15 +75,18 @@ impl Files<'_> {
         let remove = |name: &str| {
             fs::remove_file(path.join(name)).map_err(|source| Error::io("cannot remove an old file", source))
         };
-        for index in old.iter().filter(|name| name.ends_with(super::INDEX)) {
-            remove(index)?;
+        let is_new = |name: &String| self.in_order.iter().any(|(new, _)| new == name);
+        let is_index = |name: &&String| (self.is_index)(name);
+        if old.iter().any(|name| is_new(name) && !is_index(&name)) {
+            for index in old.iter().filter(is_index) {
+                remove(index)?;
+            }
         }
-        for (name, _) in &self.files {
+        for (name, _) in &self.in_order {
             let renamed = fs::rename(staged.join(name), path.join(name));
             renamed.map_err(|source| Error::io("cannot rename a finished file", source))?;
         }
-        let is_new = |name: &String| self.files.iter().any(|(new, _)| new == name);
-        for name in old.iter().filter(|name| !name.ends_with(super::INDEX) && !is_new(name)) {
+        for name in old.iter().filter(|name| !is_new(name) && path.join(name).exists()) {
             remove(name)?;
         }
         Ok(())

@@ -29,8 +29,9 @@ use path::Slot;
 /// leaf where it comes again.
 ///
 /// # Errors
-/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more leaves than `limits.values` or containers nest deeper than `limits.depth`, and
-/// whatever `visit` returns.
+/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more leaves than `limits.values` or containers nest deeper than `limits.depth`,
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when parts are shared so often that there are many times more paths than values,
+/// and whatever `visit` returns.
 ///
 /// ```
 /// # use rekindle_recorder::{Dict, Limits, Value, walk::walk};
@@ -49,8 +50,10 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
     }
 
     let mut path = String::new();
-    let mut leaves = 0;
+    let (mut leaves, mut spelled) = (0, 0);
     let mut above = HashSet::new();
+    // What is there, each container counted once: of that follows how many paths an honest value has.
+    let (mut entered, mut held) = (HashSet::new(), 0_u64);
     let mut levels: Vec<Level> = Vec::new();
     let mut next = Some(root.clone());
     loop {
@@ -62,11 +65,24 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
                     return Err(Error::limit(what, limits.depth as u64));
                 }
                 Some(children) => {
+                    if id.is_none_or(|id| entered.insert(id)) {
+                        held += children.len() as u64;
+                    }
                     above.extend(id);
                     levels.push(Level { children, id, path: path.len() });
                 }
                 None => {
                     leaves += 1;
+                    spelled += path.len() as u64;
+                    if spelled > limits.value_bytes / PATHS_SHARE {
+                        return Err(Error::limit("the length of all paths", limits.value_bytes / PATHS_SHARE));
+                    }
+                    if leaves > PATHS + PATHS_EACH * held {
+                        let what = format!(
+                            "a value of which {held} parts are shared so often that there are more than {leaves} paths"
+                        );
+                        return Err(Error::unsupported(what));
+                    }
                     if leaves > limits.values {
                         return Err(Error::limit("the number of values, counted by every path,", limits.values));
                     }
@@ -90,6 +106,13 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
         }
     }
 }
+
+/// Beyond this many leaves, those that are reached by several paths may be this many times as many as there are values. Ten
+/// tuples, each of which holds the one before it ten times, would have ten thousand million.
+const PATHS: u64 = 1_000_000;
+const PATHS_EACH: u64 = 64;
+/// Whoever lists the leaves keeps their paths: those may take this part of the memory for values.
+const PATHS_SHARE: u64 = 4;
 
 /// The last part of a path.
 enum Label {
@@ -146,6 +169,18 @@ impl Children {
                 (!contents.is_empty()).then(|| Children::Object(contents.into_iter()))
             }
             _ => None,
+        }
+    }
+}
+
+impl Children {
+    /// How many there are.
+    fn len(&self) -> usize {
+        match self {
+            Children::Dict(dict, _) => dict.len(),
+            Children::List(list, _) => list.read().len(),
+            Children::Tuple(items, _) => items.len(),
+            Children::Object(contents) => contents.len(),
         }
     }
 }

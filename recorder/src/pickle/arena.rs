@@ -9,7 +9,7 @@ use crate::{Error, Limits, Result, Tensor, Value};
 
 /// Addresses are spread by one multiplication; they are no attacker's choice.
 #[derive(Default)]
-pub(super) struct AddressHasher(u64);
+pub(crate) struct AddressHasher(u64);
 
 impl Hasher for AddressHasher {
     fn finish(&self) -> u64 {
@@ -26,7 +26,7 @@ impl Hasher for AddressHasher {
 }
 
 /// A map from the identity of a value.
-pub(super) type ById<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
+pub(crate) type ById<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
 
 /// Everything made so far. Dropping it frees what [`Arena::keep`] did not find, without recursion.
 #[derive(Default)]

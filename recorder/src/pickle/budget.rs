@@ -10,7 +10,7 @@ pub(super) const ENTRY: u64 = 2 * PLACE + 24;
 pub(super) const CONTAINER: u64 = 128;
 /// Bytes hashed for one step of work.
 const HASHED: usize = 8;
-/// Keys may not nest deeper than this, whatever the limits: hashing and comparing them recurses.
+/// Keys may not nest deeper than this, whatever the limits: no program writes such keys.
 const KEY_DEPTH: usize = 1000;
 
 pub(super) struct Budget<'a> {

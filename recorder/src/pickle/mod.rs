@@ -23,6 +23,7 @@ mod text;
 mod torch;
 mod write;
 
+pub(crate) use arena::ById;
 pub use globals::{Verdict, verdict};
 pub use names::{Names, names};
 pub use persistent::{Dialect, KeepIds, PersistentLoad, StorageId, storage_from_id};

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use super::{Found, UNPACKED};
-use crate::container::{self, content, legacy, numpy, tar, zip};
+use crate::container::{self, content, hf, legacy, numpy, tar, zip};
 use crate::pickle::{self, Names, Verdict, verdict};
 use crate::source::FileBytes;
 use crate::value::Global;
@@ -30,6 +30,9 @@ pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()
         return scanner.folder(path, "", 0);
     }
     let file = FileBytes::open(path)?;
+    if hf::detect(&file) {
+        return scanner.shards(&file, path);
+    }
     if scanner.content(&file, "", true, 0) {
         return Ok(());
     }
@@ -74,8 +77,21 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    /// Scans the files that an index of shards names.
+    fn shards(&mut self, index: &FileBytes, path: &Path) -> Result<()> {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let shards = hf::shards(index, self.limits)?;
+        for name in shards {
+            match FileBytes::open(&folder.join(&name)) {
+                Ok(file) => self.file_in_folder(&file, &name),
+                Err(error) => self.found.problem(&name, error),
+            }
+        }
+        Ok(())
+    }
+
     fn file_in_folder(&mut self, file: &FileBytes, place: &str) {
-        let asked = has_extension(place);
+        let asked = has_extension(place) || content::is_binary_pickle(file);
         if !self.content(file, place, asked, 0) && (asked || content::is_packed(file)) {
             self.found.problem(place, Error::not_a_checkpoint(content::describe(file)));
         }
@@ -115,12 +131,12 @@ impl Scanner<'_> {
         let longest = usize::try_from(self.limits.pickle_bytes).unwrap_or(usize::MAX);
         let (mut at, mut count) = (0, 0);
         while let Some(rest) = file.get(at..).filter(|rest| !rest.is_empty()) {
-            let trusted = content::is_binary_pickle(rest) || count == 0 && asked && content::is_pickle(rest);
+            let trusted = count == 0 && asked && content::is_pickle(rest);
             let place = if at == 0 { place.to_owned() } else { format!("{place} (byte {at})").trim_start().to_owned() };
             let here = if place.is_empty() { "the pickle" } else { &place };
             let names = pickle::names(rest.get(..longest).unwrap_or(rest), here, &self.pickle_limits);
             let (end, whole) = (names.end, names.problem.is_none());
-            if !self.take(names, here, trusted && (asked || count == 0)) {
+            if !self.take(names, here, trusted) {
                 break;
             }
             count += 1;
@@ -154,23 +170,22 @@ impl Scanner<'_> {
     }
 
     fn archive(&mut self, file: &FileBytes, place: &str, depth: usize) {
-        let bytes = file.bytes();
-        match zip::Archive::open(bytes.clone(), self.limits) {
-            Ok(archive) => self.records(&archive, file, place, depth),
-            Err(error) => {
-                let archives = zip::in_a_row(&bytes);
-                if archives.iter().map(Bytes::len).sum::<usize>() == bytes.len() {
-                    for archive in archives {
-                        match zip::Archive::open(archive, self.limits) {
-                            Ok(archive) => self.records(&archive, file, place, depth),
-                            Err(error) => self.found.problem(place, error),
-                        }
-                    }
-                } else {
+        let (bytes, archives) = (file.bytes(), zip::archives(&file.bytes()));
+        let end = archives.iter().map(Bytes::len).sum::<usize>();
+        // Without one, its error says what is wrong.
+        let found = if archives.is_empty() { vec![bytes.clone()] } else { archives };
+        for archive in found {
+            match zip::Archive::open(archive.clone(), self.limits) {
+                Ok(archive) => self.records(&archive, file, place, depth),
+                Err(error) => {
                     self.found.problem(place, error);
-                    self.salvage(&bytes, place, depth);
+                    self.salvage(&archive, place, depth);
                 }
             }
+        }
+        let rest = bytes.slice(end..);
+        if end > 0 && !rest.is_empty() {
+            self.content(&file.within(rest), format!("{place} (byte {end})").trim_start(), false, depth + 1);
         }
     }
 
@@ -260,6 +275,7 @@ impl Scanner<'_> {
         };
         let mut unpacked = Vec::new();
         let read = stream.take(UNPACKED + 1).read_to_end(&mut unpacked);
+        let problems = self.found.problems.len();
         if let Err(error) = self.charge(unpacked.len() as u64) {
             self.found.problem(place, error);
             unpacked.truncate(MEMORY.try_into().unwrap_or(usize::MAX));
@@ -271,7 +287,7 @@ impl Scanner<'_> {
             self.found.problem(place, Error::truncated(format!("the compressed stream breaks off ({error})")));
         }
         let inner = file.within(unpacked.into());
-        self.content(&inner, place, false, depth + 1)
+        self.content(&inner, place, false, depth + 1) || self.found.problems.len() > problems
     }
 
     fn tar(&mut self, file: &FileBytes, place: &str, depth: usize) {

@@ -1,12 +1,12 @@
 //! `Key`: a dict's key, hashed and compared as Python does. Neither recurses, and both look at each tuple once, however
 //! often it occurs, so that no key can take forever or exhaust the stack.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
 use super::Items;
 use crate::Value;
+use crate::pickle::ById;
 
 /// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
 /// identity. (NaN equals itself here.)
@@ -68,8 +68,9 @@ impl<'a> Node<'a> {
         }
     }
 
-    fn id(self) -> (usize, bool) {
-        (self.items.as_ptr().addr(), self.is_set)
+    /// Items lie at even addresses.
+    fn id(self) -> usize {
+        self.items.as_ptr().addr() | usize::from(self.is_set)
     }
 }
 
@@ -78,7 +79,7 @@ static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// The digests of the nodes seen so far.
 #[derive(Default)]
-struct Digests(HashMap<(usize, bool), u64>);
+struct Digests(ById<u64>);
 
 impl Digests {
     /// The digest of a node: equal nodes have the same.
@@ -159,10 +160,10 @@ fn equal_nodes(a: Node<'_>, b: Node<'_>) -> bool {
 
 /// Which nodes are taken for equal.
 #[derive(Default)]
-struct Alike(HashMap<(usize, bool), (usize, bool)>);
+struct Alike(ById<usize>);
 
 impl Alike {
-    fn find(&mut self, mut node: (usize, bool)) -> (usize, bool) {
+    fn find(&mut self, mut node: usize) -> usize {
         while let Some(&parent) = self.0.get(&node) {
             // Halve the way for those who come later.
             if let Some(&above) = self.0.get(&parent) {
@@ -174,7 +175,7 @@ impl Alike {
     }
 
     /// False where they are one already.
-    fn join(&mut self, a: (usize, bool), b: (usize, bool)) -> bool {
+    fn join(&mut self, a: usize, b: usize) -> bool {
         let (a, b) = (self.find(a), self.find(b));
         if a != b {
             self.0.insert(a, b);
@@ -278,8 +279,8 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_a_million_levels_is_a_key() {
-        let make = |last: i64, wrap: fn(Value) -> Value| (0..1_000_000).fold(last.into(), |inner, _| wrap(inner));
+    fn a_key_of_a_hundred_thousand_levels_is_a_key() {
+        let make = |last: i64, wrap: fn(Value) -> Value| (0..100_000).fold(last.into(), |inner, _| wrap(inner));
         for wrap in [|inner| Value::tuple([inner]), |inner| Value::FrozenSet([inner].into())] {
             let (key, same, other) = (make(1, wrap), make(1, wrap), make(2, wrap));
             assert!(has(&key, &same) && !has(&key, &other));

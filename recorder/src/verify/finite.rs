@@ -222,6 +222,6 @@ mod tests {
         assert_eq!(nan(&[1 << 40, 2], &[0, 1], 4).unwrap(), 1 << 40);
         // Windows that overlap.
         assert_eq!(nan(&[10, 4], &[1, 1], 0).unwrap(), 4);
-        assert!(nan(&[12; 8], &[1; 8], 5).is_err() || nan(&[3; 11], &[1; 11], 0).is_err());
+        assert!(nan(&[2; 23], &[1; 23], 0).is_err());
     }
 }

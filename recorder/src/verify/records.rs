@@ -28,10 +28,8 @@ pub(super) fn check(
         let outer = if is_folder { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { None };
         let outer = outer.unwrap_or_default();
         if zip::detect(&file) {
-            let whole = Archive::open(file.bytes(), &options.limits);
-            let archives = if whole.is_ok() { vec![file.bytes()] } else { zip::in_a_row(&file.bytes()) };
             // What is no archive at all was found when the checkpoint was opened, if it belongs to it.
-            for bytes in archives {
+            for bytes in zip::archives(&file.bytes()) {
                 let mut records = Records { options, first_views, report: &mut *report, file: &file };
                 records.archive(bytes, &outer, 0);
             }

@@ -19,14 +19,14 @@ use std::collections::HashMap;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
 use super::named::Metadata;
 use super::{Container, Opened, safetensors};
 use crate::checkpoint::OpenOptions;
 use crate::source::FileBytes;
 use crate::value::Global;
-use crate::{Error, Result, StateDict, Value};
+use crate::{Error, Limits, Result, StateDict, Value};
 
 use index::Index;
 
@@ -147,9 +147,20 @@ pub(super) fn read_index(file: &FileBytes, options: &OpenOptions) -> Result<Open
     Ok(Opened { container: Container::Hf, value, globals, bytes })
 }
 
+/// The files that an index names, each once, below its folder.
+pub(crate) fn shards(index: &FileBytes, limits: &Limits) -> Result<IndexSet<String>> {
+    let index = Index::read(index, limits)?;
+    let shards = index.weight_map.into_values();
+    Ok(shards.filter(|name| is_below(name)).collect())
+}
+
+/// A shard lies in the folder of its index or below it.
+fn is_below(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('\\')
+}
+
 fn open_shard(folder: &Path, name: &str, options: &OpenOptions) -> Result<Shard> {
-    // A shard lies in the folder of its index or below it.
-    if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) || name.contains('\\') {
+    if !is_below(name) {
         return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
     }
     let path = folder.join(name);

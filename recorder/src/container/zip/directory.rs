@@ -69,9 +69,19 @@ fn find(bytes: &[u8]) -> Result<End> {
     Err(Error::truncated("its end, where a zip archive keeps its central directory, is missing"))
 }
 
-/// Whether an archive ends with the end record at this place.
+/// Whether an archive ends with the end record at this place, and its zip64 part lies right before: of archives one after
+/// the other, the last may fit the directory of the first where both are of one size.
 pub(super) fn ends_at(bytes: &[u8], at: usize) -> bool {
-    end_at(bytes, at).is_some()
+    let locator = at.checked_sub(LOCATOR64_LEN).and_then(|at| bytes.get(at..));
+    let adjacent = match locator.filter(|locator| u32_at(locator, 0) == Some(LOCATOR64)) {
+        Some(locator) => u64_at(locator, 8).and_then(|place| {
+            let record = slice(bytes, place, END64_LEN as u64)?;
+            // The size that the record gives leaves out the signature and itself.
+            Some(place.checked_add(12)?.checked_add(u64_at(record, 4)?)? == (at - LOCATOR64_LEN) as u64)
+        }),
+        None => Some(true),
+    };
+    adjacent == Some(true) && end_at(bytes, at).is_some()
 }
 
 /// The end record at this place with its zip64 part, where they agree with each other and with the file.

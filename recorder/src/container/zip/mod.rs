@@ -19,7 +19,7 @@ use std::path::Path;
 
 pub use archive::{Archive, Record};
 pub(super) use patch::patch;
-pub(crate) use salvage::{ends_as_archive, in_a_row, salvage};
+pub(crate) use salvage::{archives, ends_as_archive, salvage};
 pub(super) use storages::Storages;
 pub(super) use torch::write_records;
 pub use writer::ArchiveWriter;

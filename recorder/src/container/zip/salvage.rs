@@ -9,8 +9,18 @@ use flate2::bufread::DeflateDecoder;
 use super::directory;
 use super::format::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
 
+/// The archives in the bytes: the whole of them, or several one after the other. What follows the last is not among them.
+pub(crate) fn archives(bytes: &Bytes) -> Vec<Bytes> {
+    let from = bytes.len().saturating_sub(directory::SEARCHED);
+    let ends = bytes.get(from..).unwrap_or_default().windows(4).rposition(|window| window == END.to_le_bytes());
+    match ends.map(|place| from + place) {
+        Some(at) if directory::ends_at(bytes, at) => vec![bytes.clone()],
+        _ => in_a_row(bytes),
+    }
+}
+
 /// The archives that lie in the bytes from the front on, without gaps, as far as there are any.
-pub(crate) fn in_a_row(bytes: &Bytes) -> Vec<Bytes> {
+fn in_a_row(bytes: &Bytes) -> Vec<Bytes> {
     let mut found = Vec::new();
     let (mut start, mut from) = (0, 0);
     while let Some(at) = find(bytes, from, END) {

@@ -362,7 +362,7 @@ impl PartialEq for Key {
             (Value::Dtype(a), Value::Dtype(b)) => a == b,
             (Value::Global(a), Value::Global(b)) => a == b,
             (a, b) => match (number(a), number(b)) {
-                (Some(a), Some(b)) => a.to_bits() == b.to_bits(),
+                (Some(x), Some(y)) => x.to_bits() == y.to_bits() && fits_a_double(a) && fits_a_double(b),
                 (None, None) => a.id().is_some() && a.id() == b.id(),
                 _ => false,
             },
@@ -381,6 +381,12 @@ fn number(value: &Value) -> Option<f64> {
         Value::Float(x) => Some(if x == 0.0 { 0.0 } else { x }),
         _ => None,
     }
+}
+
+/// Whether a number as a double is the number itself, as it is not for most integers beyond 2^53.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+fn fits_a_double(value: &Value) -> bool {
+    !matches!(*value, Value::Int(i) if i as f64 as i128 != i128::from(i))
 }
 
 /// An object of a class that is not read further, kept whole.
@@ -682,6 +688,12 @@ mod tests {
         dict.insert(i64::MAX, "a");
         dict.insert(i64::MAX - 1, "b");
         assert_eq!(dict.len(), 4);
+        // 2^53 + 1 is no double, 2^53 is.
+        dict.insert((1_i64 << 53) + 1, "c");
+        dict.insert(9_007_199_254_740_992.0, "d");
+        dict.insert(1_i64 << 53, "e");
+        assert_eq!(dict.len(), 6);
+        assert_eq!(dict.get_key(&Value::Float(9_007_199_254_740_992.0)).unwrap().as_str(), Some("e"));
     }
 
     #[test]

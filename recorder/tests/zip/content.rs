@@ -79,8 +79,13 @@ fn folders_are_told_by_what_is_in_them() {
     assert!(matches!(open(folder.path()).kind(), ErrorKind::NotACheckpoint { .. }));
     std::fs::write(folder.path().join("model.safetensors.index.json"), b"{}").unwrap();
     assert!(open(folder.path()).to_string().contains("no index of shards (missing field `weight_map`"));
+    // Whosever file it is, it does not hide the model; alone, it is taken for a broken distributed checkpoint.
     std::fs::write(folder.path().join(".metadata"), b"").unwrap();
-    assert!(open(folder.path()).to_string().contains("(format 'dcp')"));
+    assert!(open(folder.path()).to_string().contains("no index of shards"));
+    std::fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+    let error = open(folder.path());
+    assert!(matches!(error.kind(), ErrorKind::Truncated { .. }), "{error}");
+    assert!(error.file().unwrap().ends_with(".metadata"), "{error}");
     assert!(open(&folder.path().join("missing")).to_string().contains("cannot open the file"));
 }
 

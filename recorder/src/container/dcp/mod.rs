@@ -45,9 +45,11 @@ pub use write::write;
 /// The file that says what there is.
 const METADATA: &str = ".metadata";
 
+/// The name of the first class lies within so many bytes of a pickle, whatever its protocol.
+const HEAD: usize = 256;
+
 /// Whether these bytes begin as `.metadata` does: the first class that the pickle names is PyTorch's.
 fn is_metadata(head: &[u8]) -> bool {
-    const HEAD: usize = 256;
     const MODULE: &[u8] = b"checkpoint.metadata";
     let head = head.get(..HEAD).unwrap_or(head);
     head.windows(MODULE.len()).any(|window| window == MODULE)
@@ -62,12 +64,17 @@ pub fn detect(file: &FileBytes) -> bool {
 /// Whether a folder holds the metadata of a distributed checkpoint: for all processes together, or for one of them.
 #[must_use]
 pub(super) fn detect_folder(folder: &Path, names: &[String]) -> bool {
-    let is_one = |name: &str| {
-        let mut head = Vec::new();
-        let read = std::fs::File::open(folder.join(name)).and_then(|file| file.take(256).read_to_end(&mut head));
-        read.is_ok() && is_metadata(&head)
-    };
-    names.iter().any(|name| name.ends_with(METADATA) && is_one(name))
+    names.iter().any(|name| holds_metadata(folder, name))
+}
+
+fn holds_metadata(folder: &Path, name: &str) -> bool {
+    let path = folder.join(name);
+    let mut head = Vec::new();
+    // A pipe is not opened: that would wait for somebody to write into it.
+    name.ends_with(METADATA)
+        && path.is_file()
+        && std::fs::File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head)).is_ok()
+        && is_metadata(&head)
 }
 
 /// Reads a folder. Where every process wrote metadata of its own (`use_collectives=False`) and there are several, they are
@@ -85,8 +92,10 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let failed = |source| Error::io("cannot list the folder", source).in_file(path);
     let mut of_ranks = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed)? {
-        of_ranks.extend(entry.map_err(failed)?.file_name().into_string().ok().filter(|name| name.ends_with(METADATA)));
+        let name = entry.map_err(failed)?.file_name().into_string().ok();
+        of_ranks.extend(name.filter(|name| holds_metadata(path, name)));
     }
+    of_ranks.sort_unstable();
     match &*of_ranks {
         [only] => read_metadata(&FileBytes::open(&path.join(only))?, options),
         [] => Err(Error::not_a_checkpoint("the folder holds no .metadata").in_file(path)),

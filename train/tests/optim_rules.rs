@@ -8,7 +8,7 @@ mod common;
 
 /// How far the fused pass may be from PyTorch after 12 steps, in units in the last place. PyTorch's square root, which on x86 is
 /// MKL's, is one unit off in 0.8 % of elements, and nothing else differs: the unit tests of `optim` hold every bit of a step to
-/// that. RMSprop adds its steps up undamped, Adadelta takes two roots for each, NAdam goes two ways by each.
+/// that. `RMSprop` adds its steps up undamped, Adadelta takes two roots for each, NAdam goes two ways by each.
 const FUSED: &[(&str, f64)] = &[
     ("SGD", 0.0),
     ("Adam", 2.0),

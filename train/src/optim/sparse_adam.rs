@@ -64,9 +64,9 @@ impl Optimizer {
     /// # let device = Device::flex().autodiff();
     /// let model = EmbeddingConfig::new(5, 2).init(&device);
     /// let mut optimizer = Optimizer::builder(SparseAdamOptions::default()).build(&model)?;
-    /// let tokens = [[3, 1, 3]];
-    /// let loss = model.forward(Tensor::<2, Int>::from_data(tokens, &device)).powf_scalar(2.0).mean();
-    /// optimizer.touch("weight", tokens.into_iter().flatten())?;
+    /// let tokens = Tensor::<2, Int>::from_data([[3, 1, 3]], &device);
+    /// let loss = model.forward(tokens).powf_scalar(2.0).mean();
+    /// optimizer.touch("weight", [3, 1, 3])?;
     /// let model = optimizer.step(model, loss.backward())?;
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```

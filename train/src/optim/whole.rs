@@ -215,47 +215,56 @@ pub(super) fn unreadable(error: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use burn::nn::LinearConfig;
     use burn::nn::conv::Conv2dConfig;
-    use burn::nn::{LinearConfig, LstmConfig};
     use burn::tensor::DType as BurnDType;
-    use rekindle_recorder::burn::ModuleStateDict as _;
+    use rekindle_recorder::burn::{Layout, ModuleStateDict as _, Part, Row};
 
     use super::*;
     use crate::optim::state::ParamState;
     use crate::optim::{Hyperparameters, OptimizerKind, ParamGroup};
 
-    /// An LSTM's gates are parameters of their own in Burn, transposed, and one tensor in PyTorch.
+    /// Two matrices that PyTorch has side by side in one, and transposed.
+    #[derive(Module, Debug)]
+    struct Gates {
+        a: Param<Tensor<2>>,
+        b: Param<Tensor<2>>,
+        bias: Param<Tensor<1>>,
+    }
+
     #[test]
     fn parameters_are_taken_and_put_as_pytorch_has_them() {
         let device = Device::flex().autodiff();
-        let lstm = LstmConfig::new(3, 4, true).init(&device);
-        let outputs = lstm.forward(Tensor::ones([2, 5, 3], &device), None).0;
-        let grads = outputs.sum().backward();
-        let optimizer = Optimizer::builder(Hyperparameters::of(OptimizerKind::Adafactor)).build(&lstm).unwrap();
-        let (parameters, places) = (&optimizer.parameters, &optimizer.places);
-        assert!(parameters.iter().any(|parameter| parameter.named.pieces.len() > 1));
-
-        let elements = |model: &burn::nn::Lstm, name: &str| {
-            model.state_dict().unwrap().get(name).unwrap().to_vec::<f32>().unwrap()
+        let gates = Gates {
+            a: Param::from_tensor(Tensor::from_data([[1.0, 4.0], [2.0, 5.0], [3.0, 6.0]], &device)),
+            b: Param::from_tensor(Tensor::from_data([[7.0, 9.0], [8.0, 10.0]], &device)),
+            bias: Param::from_tensor(Tensor::from_data([11.0, 12.0], &device)),
         };
-        let mut values = Vec::new();
-        let taken = take(&lstm, parameters, places, &grads, |place| place != 1).unwrap();
-        for (place, (taken, parameter)) in taken.into_iter().zip(parameters).enumerate() {
-            assert_eq!(taken.is_some(), place != 1);
-            values.push(taken.map(|taken| {
-                let found = taken.param.clone().into_data().try_into_vec::<f32>().unwrap();
-                assert_eq!(found, elements(&lstm, &parameter.named.name));
-                assert!(taken.grad.abs().sum().into_scalar::<f32>() > 0.0);
-                taken.param * 2.0
-            }));
-        }
-        let doubled = put(lstm.clone(), parameters, places, values).unwrap();
-        for (place, parameter) in parameters.iter().enumerate() {
-            let times = if place == 1 { 1.0 } else { 2.0 };
-            let name = &parameter.named.name;
-            let expected: Vec<f32> = elements(&lstm, name).into_iter().map(|x| x * times).collect();
-            assert_eq!(elements(&doubled, name), expected, "{name}");
-        }
+        let joined = ["a", "b"].map(|part| Part::new(part).transposed());
+        let layout = Layout::default().with(Row::new("Gates").joined("weight", 1, joined));
+        let members = gates.named_parameters_with(&layout).unwrap();
+        let names: Vec<&str> = members.iter().map(|named| named.name.as_str()).collect();
+        assert_eq!(names, ["weight", "bias"]);
+        let hyperparameters = Hyperparameters::of(OptimizerKind::Adafactor);
+        let group = hyperparameters.group(&[], None, 0);
+        let optimizer = Optimizer::arranged(hyperparameters, true, [(members, group)]).unwrap();
+        let (parameters, places) = (&optimizer.parameters, &optimizer.places);
+
+        let elements = |tensor: Tensor<1>| tensor.into_data().try_into_vec::<f32>().unwrap();
+        // The gradient of the first piece only.
+        let grads = (gates.a.val() * gates.a.val()).sum().backward();
+        let taken = take(&gates, parameters, places, &grads, |place| place == 0).unwrap();
+        assert!(taken[1].is_none());
+        let taken = taken[0].clone().unwrap();
+        let expected = [1.0, 2.0, 3.0, 7.0, 8.0, 4.0, 5.0, 6.0, 9.0, 10.0];
+        assert_eq!(elements(taken.param.clone()), expected);
+        assert_eq!(elements(taken.grad), [2.0, 4.0, 6.0, 0.0, 0.0, 8.0, 10.0, 12.0, 0.0, 0.0]);
+
+        let gates = put(gates, parameters, places, vec![Some(taken.param * 2.0), None]).unwrap();
+        assert_eq!(elements(gates.a.val().inner().reshape([6])), [2.0, 8.0, 4.0, 10.0, 6.0, 12.0]);
+        assert_eq!(elements(gates.b.val().inner().reshape([4])), [14.0, 18.0, 16.0, 20.0]);
+        assert_eq!(elements(gates.bias.val().inner()), [11.0, 12.0]);
+        assert!(gates.a.val().is_require_grad());
     }
 
     /// What a GPU computes, computed here.

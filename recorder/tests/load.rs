@@ -35,7 +35,11 @@ fn flex() -> Device {
 }
 
 fn tied() -> Tied {
-    Tied { words: EmbeddingConfig::new(4, 3).init(&flex()), middle: LinearConfig::new(3, 3).init(&flex()) }
+    tied_on(&flex())
+}
+
+fn tied_on(device: &Device) -> Tied {
+    Tied { words: EmbeddingConfig::new(4, 3).init(device), middle: LinearConfig::new(3, 3).init(device) }
 }
 
 fn untied() -> Untied {
@@ -205,7 +209,7 @@ fn what_is_frozen_comes_from_the_file_when_asked_for() {
     let mut vars = language_model();
     vars.remove("head.weight");
     let options = LoadOptions::strict().requires_grad_from_file();
-    let mut model = tied().train_on_autodiff();
+    let mut model = tied_on(&flex().autodiff());
     let error = model.load_state_dict_with(&vars, &options).unwrap_err().to_string();
     assert!(error.contains("keep_vars=True"), "{error}");
 
@@ -218,13 +222,6 @@ fn what_is_frozen_comes_from_the_file_when_asked_for() {
     let trained: Vec<(String, bool)> = trained.collect();
     let expected = [("words.weight", false), ("middle.weight", true), ("middle.bias", false)];
     assert_eq!(trained, expected.map(|(name, requires_grad)| (name.to_owned(), requires_grad)));
-}
-
-impl Tied {
-    fn train_on_autodiff(self) -> Self {
-        let device = flex().autodiff();
-        Tied { words: EmbeddingConfig::new(4, 3).init(&device), middle: LinearConfig::new(3, 3).init(&device) }
-    }
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn a_state_dict_is_a_snapshot() -> Result<()> {
     let net = Net::new(&device);
     // best = deepcopy(model.state_dict())
     let best = net.state_dict()?;
-    let before = best.get("head.bias").map(|bias| bias.to_vec::<f32>()).transpose()?;
+    let before = best.get("head.bias").map(rekindle_recorder::Tensor::to_vec::<f32>).transpose()?;
     let mut net = net;
     let moved: StateDict = best
         .iter()
@@ -154,7 +154,7 @@ fn a_state_dict_is_a_snapshot() -> Result<()> {
         })
         .collect();
     net.load_state_dict(&moved)?;
-    assert_eq!(best.get("head.bias").map(|bias| bias.to_vec::<f32>()).transpose()?, before);
+    assert_eq!(best.get("head.bias").map(rekindle_recorder::Tensor::to_vec::<f32>).transpose()?, before);
     // model.eval() is Burn's valid()
     assert_eq!(output(&net.valid()), output(&net));
     Ok(())

@@ -13,6 +13,7 @@ use super::{Answer, json, print};
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle inspect run.pt --json")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Inspect {
     /// The checkpoint
     path: PathBuf,

@@ -139,9 +139,8 @@ pub trait ModuleStateDict: Module {
             return Err(ErrorKind::Invalid(reason.to_owned()).into());
         }
         // Everything that can fail comes first.
-        let whole = |slot: &Slot, tensor: &Tensor, partial: bool| match partial {
-            true => overlay(slot, &leaves, tensor),
-            false => Ok(tensor.clone()),
+        let whole = |slot: &Slot, tensor: &Tensor, partial: bool| {
+            if partial { overlay(slot, &leaves, tensor) } else { Ok(tensor.clone()) }
         };
         let mut split = Vec::with_capacity(matched.len());
         for Match { slot, tensor, partial } in matched {

@@ -53,6 +53,11 @@ fn files(path: &Path) -> Vec<u64> {
         .collect()
 }
 
+/// Whether it is no file of a checkpoint's.
+fn is_hidden(name: &str) -> bool {
+    name.starts_with('.') && name != ".metadata"
+}
+
 /// Saves over and over, in a child process that runs the test `name`, and kills it.
 fn kill(name: &str, container: Container, shards: Option<u64>) {
     let options = SaveOptions::default().container(container).max_shard_size(shards);
@@ -92,7 +97,7 @@ fn kill(name: &str, container: Container, shards: Option<u64>) {
         replaced += usize::from(after != before);
         let mut rest: Vec<String> = names(folder.path()).into_iter().filter(|name| name != "run").collect();
         if target.is_dir() {
-            rest.extend(names(&target).into_iter().filter(|name| name.starts_with('.')));
+            rest.extend(names(&target).into_iter().filter(|name| is_hidden(name)));
         }
         let staged = |name: &String| {
             name.starts_with(".run.rekindle-") && (name.ends_with(".tmp") || name.ends_with(".partial"))
@@ -110,8 +115,13 @@ fn kill(name: &str, container: Container, shards: Option<u64>) {
     assert_eq!(names(folder.path()), ["run"]);
     if target.is_dir() {
         let inside = names(&target);
-        let expected = if shards.is_some() { TENSORS + 2 } else { 2 };
-        assert!(inside.len() == expected && !inside.iter().any(|name| name.starts_with('.')), "{inside:?}");
+        // The files of the checkpoint and somebody else's.
+        let expected = match (container, shards) {
+            (Container::Hf, Some(_)) => TENSORS + 2,
+            (Container::Dcp, _) => 3,
+            _ => 2,
+        };
+        assert!(inside.len() == expected && !inside.iter().any(|name| is_hidden(name)), "{inside:?}");
     }
 }
 
@@ -133,4 +143,9 @@ fn a_folder_with_one_file_is_whole_after_fifty_kills() {
 #[test]
 fn a_folder_of_shards_is_whole_after_fifty_kills() {
     kill("a_folder_of_shards_is_whole_after_fifty_kills", Container::Hf, Some(250_000));
+}
+
+#[test]
+fn a_distributed_checkpoint_is_whole_after_fifty_kills() {
+    kill("a_distributed_checkpoint_is_whole_after_fifty_kills", Container::Dcp, None);
 }

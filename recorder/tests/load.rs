@@ -2,7 +2,7 @@
 //! and Burn's own stores.
 #![cfg(feature = "burn")]
 
-use burn::module::{Module, Param};
+use burn::module::{Module, Param, ParamId};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{DType as BurnDType, Device, Tensor as BurnTensor};
 use burn_store::{KeyRemapper, ModuleSnapshot, ModuleStore, PathFilter};
@@ -280,4 +280,42 @@ fn burn_stores_read_and_write_pytorch_files() {
     let mut store = TorchStore::from_file(&path).filter(PathFilter::new().with_regex("^(middle.weight|head)"));
     renamed.load_from(&mut store).unwrap_err();
     assert_eq!(floats(&renamed.state_dict().unwrap(), "middle.weight"), before);
+}
+
+#[test]
+fn a_panic_on_the_way_is_an_error_and_the_module_is_as_it_was() {
+    let mut model = untied();
+    let before = floats(&model.state_dict().unwrap(), "words.weight");
+    // A parameter with a mapper shows how it lies only once it is made.
+    let broken = Param::<BurnTensor<2>>::uninitialized(
+        ParamId::new(),
+        |_, _| panic!("the initialiser is broken"),
+        flex(),
+        true,
+        [4, 3].into(),
+    );
+    model.head.weight = broken.load_mapper(|tensor| tensor);
+    let error = model.load_state_dict(&language_model()).unwrap_err().to_string();
+    assert_eq!(error, "the module could not be loaded, its code panicked: the initialiser is broken");
+    assert_eq!(
+        floats(&Tied { words: model.words, middle: model.middle }.state_dict().unwrap(), "words.weight"),
+        before
+    );
+}
+
+#[test]
+fn burn_stores_read_and_write_safetensors_and_burnpack_by_the_same_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "model.bpk", "model.npz"] {
+        let path = folder.path().join(name);
+        let model = tied();
+        model.save_into(&mut TorchStore::from_file(&path)).unwrap();
+        let state_dict = Checkpoint::open(&path).unwrap().model_state_dict().unwrap();
+        assert_eq!(state_dict.get("middle.weight").unwrap().shape(), [3, 3], "{name}");
+        let mut other = tied();
+        let result = other.load_from(&mut TorchStore::from_file(&path)).unwrap();
+        assert_eq!(result.applied.len(), 3, "{name}");
+        let bias = |model: &Tied| floats(&model.state_dict().unwrap(), "middle.bias");
+        assert_eq!(bias(&other), bias(&model), "{name}");
+    }
 }

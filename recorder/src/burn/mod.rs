@@ -9,6 +9,7 @@ mod data;
 mod fields;
 mod layout;
 mod leaves;
+mod load;
 mod matching;
 mod module;
 mod named;

@@ -9,13 +9,13 @@ use common::optim::Run;
 mod common;
 
 #[test]
-fn pytorch_goes_on_from_every_optimizer_as_if_the_run_had_not_moved() {
+fn pytorch_goes_on_from_every_elementwise_optimizer_as_if_the_run_had_not_moved() {
     let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
         eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<Run> = Run::all().into_iter().filter(Run::is_here).collect();
+    let runs: Vec<Run> = Run::all().into_iter().filter(Run::is_elementwise).collect();
     for run in &runs {
         run.go_on(25).checkpoint.save(folder.path().join(format!("{}.pt", run.name))).unwrap();
     }

@@ -380,9 +380,9 @@ impl Run {
         optimizers.iter().map(|optimizer| optimizer["optimizer"].as_str().unwrap()).collect()
     }
 
-    /// Whether all its optimizers are here.
-    pub(crate) fn is_here(&self) -> bool {
-        self.optimizers().iter().all(|name| name.parse::<OptimizerKind>().is_ok())
+    /// Whether all its optimizers treat each element by itself; the others are tested in `whole_optimizers.rs`.
+    pub(crate) fn is_elementwise(&self) -> bool {
+        self.optimizers().iter().all(|name| !["LBFGS", "Adafactor", "Muon", "SparseAdam"].contains(name))
     }
 
     /// Goes on from PyTorch's checkpoint after 5 steps, for so many.

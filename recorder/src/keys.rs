@@ -163,6 +163,23 @@ impl LoadOptions {
         self
     }
 
+    /// Keeps only the keys in which a regular expression finds something: `^encoder\.` for what begins so.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{StateDict, Tensor, keys::LoadOptions};
+    /// # let state_dict = StateDict::from_iter(["conv1.weight", "conv1.bias", "fc.weight"].map(|k| (k, Tensor::scalar(0.0_f32))));
+    /// let kept = LoadOptions::lenient().include_regex(r"^conv\d+\.weight$").apply(&state_dict)?;
+    /// assert_eq!(kept.keys().collect::<Vec<_>>(), ["conv1.weight"]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn include_regex(self, pattern: &str) -> Self {
+        match Regex::new(pattern) {
+            Ok(pattern) => self.filter(move |name, _| pattern.is_match(name)),
+            Err(error) => self.step(Step::Faulty(format!("include_regex({pattern:?}): {error}"))),
+        }
+    }
+
     /// Leaves out the keys that match a glob, spelled as for [`LoadOptions::include`].
     #[must_use]
     pub fn exclude(self, glob: &str) -> Self {

@@ -2,7 +2,7 @@
 #![cfg(feature = "burn")]
 
 use burn::module::Module;
-use burn::nn::{Linear, LinearConfig};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor as BurnTensor};
 use rekindle_recorder::burn::{ModuleStateDict, load_with_config, save_with_config};
 use rekindle_recorder::keys::LoadOptions;
@@ -169,6 +169,28 @@ fn a_whole_model_is_its_architecture_its_configuration_and_its_weights() -> Resu
     save_with_config(&path, "net", &4_usize, &net)?;
     let loaded: Net = load_with_config(&path, |_, _inputs: usize| Ok(Net::new(&Device::flex())))?;
     assert_eq!(output(&loaded), output(&net));
+    Ok(())
+}
+
+#[derive(Module, Debug)]
+struct Words {
+    embed: Embedding,
+}
+
+#[test]
+fn weights_come_out_of_torch_jit_and_torch_export() -> Result<()> {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/scripted");
+    // torch.jit.load(PATH).state_dict(), torch.export.load(PATH).state_dict
+    for name in ["script.pt", "traced.pt", "program.pt2"] {
+        assert!(!Checkpoint::open(fixtures.join(name))?.model_state_dict()?.is_empty(), "{name}");
+    }
+    let exported = Checkpoint::open(fixtures.join("program.pt2"))?.model_state_dict()?;
+    let mut words = Words { embed: EmbeddingConfig::new(5, 4).init(&Device::flex()) };
+    let report = words.load_state_dict_with(&exported, &LoadOptions::lenient())?;
+    assert_eq!(report.loaded, ["embed.weight"]);
+    assert!(report.tied.iter().any(|tie| tie.key == "head.weight"));
+    let weight = |state_dict: &StateDict| state_dict.get("embed.weight").map(rekindle_recorder::Tensor::to_vec::<f32>);
+    assert_eq!(weight(&words.state_dict()?).transpose()?, weight(&exported).transpose()?);
     Ok(())
 }
 

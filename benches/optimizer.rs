@@ -37,10 +37,10 @@ impl Parameters {
         }
     }
 
-    /// A loss that gives every parameter a gradient.
-    fn loss(&self) -> Tensor<1> {
-        let matrices = self.matrices.iter().map(|matrix| (matrix.val() * 0.25).sum());
-        let vectors = self.vectors.iter().map(|vector| (vector.val() * 0.25).sum());
+    /// A loss that gives every parameter a gradient with elements of its own, as a layer does.
+    fn loss(&self, slopes: &(Tensor<2>, Tensor<1>)) -> Tensor<1> {
+        let matrices = self.matrices.iter().map(|matrix| (matrix.val() * slopes.0.clone()).sum());
+        let vectors = self.vectors.iter().map(|vector| (vector.val() * slopes.1.clone()).sum());
         matrices.chain(vectors).reduce(|a, b| a + b).unwrap_or_else(|| Tensor::zeros([1], &Device::flex()))
     }
 }
@@ -95,6 +95,8 @@ fn main() -> Result<(), Error> {
     let threads = std::thread::available_parallelism()?.get();
     let device = Device::flex().autodiff();
     let mut torch = Torch::start(threads)?;
+    let spread = Distribution::Uniform(-0.5, 0.5);
+    let slopes = (Tensor::random([SIZE, SIZE], spread, &device), Tensor::random([SIZE], spread, &device));
     let table: [(&str, Hyperparameters); 3] = [
         ("SGD", SgdOptions { lr: 1e-3, momentum: 0.9, ..Default::default() }.into()),
         ("Adam", AdamOptions::default().into()),
@@ -110,7 +112,7 @@ fn main() -> Result<(), Error> {
         let mut ours = Vec::new();
         let mut theirs: [Vec<f64>; 3] = Default::default();
         for round in 0..=ROUNDS {
-            let gradients = model.loss().backward();
+            let gradients = model.loss(&slopes).backward();
             let begin = Instant::now();
             model = optimizer.step(model, gradients)?;
             let seconds = begin.elapsed().as_secs_f64();

@@ -1,5 +1,5 @@
 //! One step of an optimizer over 50 million parameters in 160 tensors on the CPU, beside PyTorch's single-tensor, foreach and
-//! fused steps in the same run, taken in turn:
+//! fused steps in the same run, taken in turn. A step uses the gradients up; PyTorch's `zero_grad()` is counted with its step:
 //!
 //!     REKINDLE_TORCH=/path/to/python cargo bench --bench optimizer
 //!

@@ -8,7 +8,6 @@ use super::data;
 use super::layout::{Layout, Role};
 use super::leaves::{self, Leaf, Leaves};
 use super::matching::{Match, compare};
-use super::module::{about, read};
 use super::tree::{Slot, Tree};
 use crate::keys::LoadOptions;
 use crate::report::Cast;
@@ -37,16 +36,16 @@ pub(super) fn loaded<M: Module>(
     };
     let mut split = Vec::with_capacity(matched.len());
     for Match { slot, tensor, partial } in matched {
-        let (name, own) = (&slot.tensor.name, slot.tensor.dtype);
+        let own = slot.tensor.dtype;
         let adopted = options.adopts_dtype() && own.is_floating_point() && tensor.dtype().is_floating_point();
         let dtype = if adopted { tensor.dtype() } else { own };
         if tensor.dtype() != dtype && slot.saved_dtype != Some(tensor.dtype()) {
-            report.cast.push(Cast::new(name, tensor.dtype(), dtype));
+            report.cast.push(Cast::new(&slot.tensor.name, tensor.dtype(), dtype));
         }
         let pieces = whole(slot, tensor, partial)
             .and_then(|whole| data::cast(&whole, dtype))
             .and_then(|cast| slot.tensor.split(&cast))
-            .map_err(|error| about(name, error))?;
+            .map_err(|error| slot.blame(error))?;
         let requires_grad = (options.takes_requires_grad() && slot.role == Role::Parameter && tensor.is_parameter())
             .then(|| tensor.requires_grad());
         split.push((slot, pieces, requires_grad));
@@ -78,7 +77,7 @@ pub(super) fn loaded<M: Module>(
 
 /// A tensor whose first rows are the file's, as far as both have them, and the rest the module's.
 fn overlay(slot: &Slot, leaves: &Leaves, tensor: &Tensor) -> Result<Tensor> {
-    let own = read(slot, leaves)?;
+    let own = slot.read(leaves)?;
     let tensor = data::cast(tensor, own.dtype())?;
     let mut bytes = own.to_le_bytes()?.to_vec();
     let rows = tensor.to_le_bytes()?;

@@ -9,11 +9,11 @@ use ::burn::module::{Module, ParamId};
 
 use super::layout::{Layout, Role, Transform};
 use super::leaves::Leaves;
+use super::load;
 use super::named::NamedParameter;
-use super::tree::{Line, Slot, Tree};
-use super::{data, load};
+use super::tree::{Line, Tree};
 use crate::keys::LoadOptions;
-use crate::{Dict, Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
+use crate::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor};
 
 /// What PyTorch's `nn.Module` can do and a Burn module cannot by itself. Every [`Module`] has it.
 ///
@@ -64,7 +64,7 @@ pub trait ModuleStateDict: Module {
             match line {
                 Line::Slot(slot) => {
                     let pieces = slot.tensor.pieces.iter().map(|piece| (piece.id, piece.transform)).collect();
-                    let mut tensor = read(&slot, &leaves).map_err(|error| about(&slot.tensor.name, error))?;
+                    let mut tensor = slot.read(&leaves)?;
                     // One id is no proof: each of the two may have been given elements of its own.
                     match shared.get(&pieces) {
                         Some(known) if is_equal(known, &tensor)? => tensor = Tensor::new(known.parts().clone())?,
@@ -166,27 +166,6 @@ fn default_layout() -> &'static Layout {
     DEFAULT.get_or_init(Layout::default)
 }
 
-/// The tensor that PyTorch would have.
-pub(super) fn read(slot: &Slot, leaves: &Leaves) -> Result<Tensor> {
-    let pieces = slot.leaves.iter().filter_map(|&leaf| leaves.all.get(leaf)).map(|leaf| leaf.value.data());
-    let tensor = slot.tensor.join_owned(pieces.collect::<Result<_>>()?)?;
-    match slot.saved_dtype {
-        Some(dtype) => data::cast(&tensor, dtype),
-        None => Ok(tensor),
-    }
-}
-
 fn is_equal(one: &Tensor, other: &Tensor) -> Result<bool> {
     Ok(one.dtype() == other.dtype() && one.shape() == other.shape() && one.to_le_bytes()? == other.to_le_bytes()?)
-}
-
-/// The same error, said of this tensor where it does not say so itself.
-pub(super) fn about(name: &str, error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Unsupported { what, advice } => {
-            ErrorKind::Unsupported { what: format!("{name}: {what}"), advice: advice.clone() }.into()
-        }
-        ErrorKind::Invalid(what) if !what.starts_with(name) => ErrorKind::Invalid(format!("{name}: {what}")).into(),
-        _ => error,
-    }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, hash_map};
 
 use indexmap::IndexMap;
 
+use super::data;
 use super::layout::{Condition, Entry, Layout, Part, Places, Role, Row, Shapes, head};
 use super::leaves::{Container, Frame, Item, Leaf, Leaves};
 use super::named::{NamedParameter, Piece};
@@ -21,6 +22,31 @@ pub(super) struct Slot {
     pub(super) optional: bool,
     /// For each piece, its place in [`Leaves::all`].
     pub(super) leaves: Vec<usize>,
+}
+
+impl Slot {
+    /// The tensor that PyTorch would have.
+    pub(super) fn read(&self, leaves: &Leaves) -> Result<Tensor> {
+        let pieces = self.leaves.iter().filter_map(|&leaf| leaves.all.get(leaf)).map(|leaf| leaf.value.data());
+        let joined = pieces.collect::<Result<_>>().and_then(|pieces| self.tensor.join_owned(pieces));
+        let tensor = joined.and_then(|tensor| match self.saved_dtype {
+            Some(dtype) => data::cast(&tensor, dtype),
+            None => Ok(tensor),
+        });
+        tensor.map_err(|error| self.blame(error))
+    }
+
+    /// The same error, said of this tensor where it does not say so itself.
+    pub(super) fn blame(&self, error: Error) -> Error {
+        let name = &self.tensor.name;
+        match error.kind() {
+            ErrorKind::Unsupported { what, advice } => {
+                ErrorKind::Unsupported { what: format!("{name}: {what}"), advice: advice.clone() }.into()
+            }
+            ErrorKind::Invalid(what) if !what.starts_with(name) => ErrorKind::Invalid(format!("{name}: {what}")).into(),
+            _ => error,
+        }
+    }
 }
 
 /// A line of the state dict.

@@ -26,6 +26,7 @@ mod adamw;
 mod array;
 mod asgd;
 mod assign;
+mod burn_record;
 mod elementwise;
 mod gradient;
 mod group;

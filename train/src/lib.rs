@@ -6,6 +6,7 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
+//! | `learner` | no | the optimizers as burn-optim's `Optimizer`, for burn-train's `Learner` |
 //! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
 
 // What unit tests and the tests outside have in common calls the crate by its name.
@@ -18,6 +19,8 @@ pub mod clip;
 pub mod data;
 pub mod ema;
 pub mod gradients;
+#[cfg(feature = "learner")]
+pub mod learner;
 pub mod log;
 pub mod loss;
 pub mod lr_scheduler;

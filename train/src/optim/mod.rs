@@ -66,6 +66,8 @@ pub use sparse_adam::SparseAdamOptions;
 
 pub(crate) use number::Number;
 pub(crate) use optimizer::in_host_memory;
+#[cfg(feature = "learner")]
+pub(crate) use {optimizer::step_alone, rule::View, state::ParamState};
 
 #[cfg(test)]
 mod tests;

@@ -537,6 +537,26 @@ pub(super) fn apply<const D: usize>(
     Ok(Tensor::from_data(data, (&device, dtype)))
 }
 
+/// One step of one tensor by itself, whose state this is.
+#[cfg(feature = "learner")]
+pub(crate) fn step_alone<const D: usize>(
+    hyperparameters: &Hyperparameters,
+    lr: f64,
+    tensor: Tensor<D>,
+    grad: Tensor<D>,
+    state: &mut ParamState,
+) -> Result<Tensor<D>> {
+    let Hyperparameters { rule, defaults } = hyperparameters;
+    let mut attributes = defaults.clone();
+    attributes.set("lr", lr);
+    if state.is_empty() {
+        rule.begin(defaults, state)?;
+    }
+    let update = rule.prepare(&ParamGroup::new(attributes, 0..1), state)?;
+    let in_place = in_host_memory(&tensor.device());
+    apply(&*update, tensor, grad, state.buffers(update.state(), 0)?, in_place)
+}
+
 /// Whether tensors of this device can be taken out and put back without a copy.
 #[cfg(feature = "flex")]
 pub(crate) fn in_host_memory(device: &Device) -> bool {

@@ -67,6 +67,39 @@ impl ParamState {
         ParamState { pieces, ..ParamState::default() }
     }
 
+    /// The state of one tensor that was never stepped, as Burn has it.
+    #[cfg(feature = "learner")]
+    pub(crate) fn alone(shape: Vec<usize>, dtype: DType) -> Self {
+        ParamState { pieces: 1, shape, double: dtype == DType::Float64, ..ParamState::default() }
+    }
+
+    /// The tensors of one element, in order.
+    #[cfg(feature = "learner")]
+    pub(crate) fn scalars(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.entries.iter().filter_map(|(name, entry)| match entry {
+            Entry::Scalar(scalar) => Some((name.as_str(), scalar.number)),
+            _ => None,
+        })
+    }
+
+    /// The tensors of the shape that [`alone`](Self::alone) was given, in order.
+    #[cfg(feature = "learner")]
+    pub(crate) fn moments(&self) -> impl Iterator<Item = (&str, Result<TensorData>)> {
+        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
+        self.entries.iter().filter_map(move |(name, entry)| match entry {
+            Entry::Moment(buffers) => Some((name.as_str(), buffers.first()?.to_data(&self.shape, dtype))),
+            _ => None,
+        })
+    }
+
+    /// Puts a tensor of the shape that [`alone`](Self::alone) was given.
+    #[cfg(feature = "learner")]
+    pub(crate) fn put_moment(&mut self, name: &str, data: TensorData) -> Result<()> {
+        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
+        self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::from_data(data, dtype)?]));
+        Ok(())
+    }
+
     /// The state of a parameter that was never stepped.
     pub(crate) fn of(rule: &dyn Rule, parameter: &NamedParameter) -> Self {
         let pieces = if rule.view() == View::Elements { parameter.pieces.len() } else { 1 };

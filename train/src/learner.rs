@@ -41,7 +41,7 @@ impl TorchOptimizer {
     /// The optimizer with these options.
     ///
     /// # Errors
-    /// When an option is out of range; for LBFGS, Adafactor, Muon and SparseAdam, which see more of a model than one tensor as
+    /// When an option is out of range; for LBFGS, Adafactor, Muon and `SparseAdam`, which see more of a model than one tensor as
     /// Burn has it.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();

@@ -20,6 +20,29 @@ const BUFFER: usize = 256 * 1024;
 /// As many symbolic links are followed one after the other as Linux follows.
 const MAX_LINKS: usize = 40;
 
+/// An output that counts.
+pub(crate) struct Counted<'a> {
+    out: &'a mut dyn Write,
+    written: u64,
+}
+
+impl<'a> Counted<'a> {
+    pub(crate) fn new(out: &'a mut dyn Write) -> Self {
+        Counted { out, written: 0 }
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The number of bytes so far.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+}
+
 /// Writes a file so that at any moment, under its name, there is the old file whole or the new one whole.
 ///
 /// `write` fills a file in the same folder; when it is done, the file is flushed to the disk, renamed to `path`, and the

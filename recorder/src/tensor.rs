@@ -362,6 +362,11 @@ impl Tensor {
         Arc::as_ptr(&self.0).addr()
     }
 
+    /// Another tensor object over the same elements, as `state_dict()` gives for tied weights.
+    pub(crate) fn alias(&self) -> Tensor {
+        Tensor(Arc::new((*self.0).clone()))
+    }
+
     /// The same view as a plain tensor that asks for no gradient, as `state_dict()` gives it.
     #[must_use]
     pub fn detach(&self) -> Tensor {

@@ -67,7 +67,7 @@ pub trait ModuleStateDict: Module {
                     let mut tensor = slot.read(&leaves)?;
                     // One id is no proof: each of the two may have been given elements of its own.
                     match shared.get(&pieces) {
-                        Some(known) if is_equal(known, &tensor)? => tensor = Tensor::new(known.parts().clone())?,
+                        Some(known) if is_equal(known, &tensor)? => tensor = known.alias(),
                         _ => drop(shared.insert(pieces, tensor.clone())),
                     }
                     state_dict.insert(slot.tensor.name, tensor);
@@ -79,7 +79,7 @@ pub trait ModuleStateDict: Module {
         }
         for (alias, name) in layout.ties() {
             if let (false, Some(tensor)) = (state_dict.contains(alias), state_dict.get(name)) {
-                let tensor = Tensor::new(tensor.parts().clone())?;
+                let tensor = tensor.alias();
                 state_dict.insert(alias, tensor);
             }
         }

@@ -395,8 +395,3 @@ pub(super) fn root(tensors: impl IntoIterator<Item = (Arc<str>, Value)>, metadat
     drop(data);
     dict.into()
 }
-
-/// A second tensor object over the same elements, as `state_dict()` gives for tied weights.
-pub(super) fn alias(tensor: &Tensor) -> Result<Tensor> {
-    Tensor::new(tensor.parts().clone())
-}

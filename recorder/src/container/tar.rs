@@ -17,6 +17,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 
 use super::legacy::Part;
+use super::named::Slice;
 use super::stream::Stream;
 use super::{Container, Opened, content};
 use crate::checkpoint::OpenOptions;
@@ -24,7 +25,7 @@ use crate::pickle::{self, KeepIds, PersistentLoad};
 use crate::source::FileBytes;
 use crate::tensor::TensorParts;
 use crate::value::Global;
-use crate::{DType, Error, Limits, Result, Source, Storage, Tensor, Value};
+use crate::{DType, Error, Limits, Result, Storage, Tensor, Value};
 
 /// The names of the members.
 const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
@@ -168,7 +169,7 @@ impl Objects {
             let size = dtype.map_or(1, DType::size) as u64;
             let bytes = stream.count(&what)?.saturating_mul(size);
             let bytes = stream.take(bytes, &what)?;
-            let source = Slice { key: name.clone(), bytes };
+            let source = Slice::new(&name, bytes);
             self.put(name, Storage::from_source(dtype, location, source))?;
         }
         if stream.is_at_end() {
@@ -338,25 +339,5 @@ fn key_of(key: &Value) -> Result<String> {
         Value::Str(key) => Ok((**key).to_owned()),
         Value::BigInt(key) => Ok(key.to_string()),
         other => Err(Error::damaged("a key", format!("it is {}", other.describe()))),
-    }
-}
-
-/// A storage's bytes in the file.
-struct Slice {
-    key: String,
-    bytes: Bytes,
-}
-
-impl Source for Slice {
-    fn len(&self) -> u64 {
-        self.bytes.len() as u64
-    }
-
-    fn read(&self) -> Result<Bytes> {
-        Ok(self.bytes.clone())
-    }
-
-    fn name(&self) -> Option<&str> {
-        Some(&self.key)
     }
 }

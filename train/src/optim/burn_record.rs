@@ -54,8 +54,8 @@ impl Optimizer {
     /// # Errors
     /// When Burn has no such optimizer, the model is another one, or state cannot be read from its device.
     pub fn to_burn_record<M: Module>(&self, model: &M) -> Result<Bytes> {
-        let (names, state_dict) = (self.names()?, self.state_dict(model)?);
-        let state = entry(&state_dict, "state")?;
+        self.check_model(model)?;
+        let (names, state) = (self.names()?, self.state()?);
         let (mut tensors, mut scalars) = (Vec::new(), BTreeMap::new());
         for (place, parameter) in self.parameters().enumerate() {
             let Some(Value::Dict(entries)) = state.get_key(&Value::from(place)) else { continue };
@@ -124,8 +124,7 @@ impl Optimizer {
                 self.kind()
             )));
         }
-        let groups = entry_value(&self.state_dict(model)?, "param_groups")?;
-        self.load_state_dict(model, &Dict::from_iter([("state", Value::from(state)), ("param_groups", groups)]).into())
+        self.load_state_dict(model, &self.with_groups(state))
     }
 
     fn names(&self) -> Result<&'static Names> {
@@ -152,16 +151,6 @@ fn take(
         return Err(invalid(format!("the record has '{leaf}' for a part of '{}' only", parameter.name)));
     };
     parameter.join(&pieces).map(Some)
-}
-
-fn entry_value(state_dict: &Value, key: &str) -> Result<Value> {
-    let missing = || ErrorKind::MissingKey { key: key.to_owned(), advice: String::new() };
-    state_dict.as_dict().and_then(|dict| dict.get(key)).ok_or_else(|| missing().into())
-}
-
-fn entry(state_dict: &Value, key: &str) -> Result<Dict> {
-    let value = entry_value(state_dict, key)?;
-    value.as_dict().cloned().ok_or_else(|| crate::attributes::wrong_type(key, "a dict", &value))
 }
 
 /// The number of steps as Burn counts them.

@@ -25,6 +25,11 @@ impl Optimizer {
     /// When the model is not the one the optimizer was made for, or state cannot be read from its device.
     pub fn state_dict<M: Module>(&self, model: &M) -> Result<Value> {
         self.check_model(model)?;
+        Ok(self.with_groups(self.state()?))
+    }
+
+    /// What `state_dict()["state"]` is.
+    pub(super) fn state(&self) -> Result<Dict> {
         let state = Dict::new();
         for key in &self.order {
             match key {
@@ -35,8 +40,13 @@ impl Optimizer {
                 StateKey::Other(key, value) => drop(state.insert(key.clone(), value.clone())),
             }
         }
+        Ok(state)
+    }
+
+    /// This state beside the groups as they are.
+    pub(super) fn with_groups(&self, state: Dict) -> Value {
         let groups: Vec<Value> = self.groups.iter().map(super::ParamGroup::to_value).collect();
-        Ok(Dict::from_iter([("state", Value::from(state)), ("param_groups", groups.into())]).into())
+        Dict::from_iter([("state", Value::from(state)), ("param_groups", groups.into())]).into()
     }
 
     /// `optimizer.load_state_dict(state_dict)`: takes over hyper-parameters and state. Nothing changes unless all of it fits.

@@ -1,14 +1,14 @@
 //! `Value` -> a burnpack file, as burn-pack 0.22.1 writes it.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 use std::path::Path;
 
 use super::header::{self, Descriptor, Metadata, Scalar};
 use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
-use crate::{Dict, Error, Result, StateDict, Value, integrity};
+use crate::integrity::{self, Counted};
+use crate::{Dict, Error, Result, StateDict, Value};
 
 /// Every name has bytes of its own.
 const TARGET: Target = Target { name: "burnpack", order: Order::RowMajor, ties: false };
@@ -45,14 +45,14 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     // Below the limit of 100 MiB.
     let size = u32::try_from(size).unwrap_or(u32::MAX);
     integrity::commit(path, options.overwrite, |out| {
-        let mut out = Counted { out, written: 0 };
+        let mut out = Counted::new(out);
         out.put(&header::MAGIC.to_le_bytes())?;
         out.put(&header::VERSION.to_le_bytes())?;
         out.put(&size.to_le_bytes())?;
         out.put(&cbor)?;
-        out.pad(data)?;
+        pad(&mut out, data)?;
         for placed in &plan.tensors {
-            out.pad(data + placed.start)?;
+            pad(&mut out, data + placed.start)?;
             out.put(&placed.bytes()?)?;
         }
         Ok(())
@@ -60,25 +60,11 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     Ok(SaveReport { bytes: end, notes: plan.notes })
 }
 
-/// Writes and counts.
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    written: u64,
-}
-
-impl Counted<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Zeros up to this place, which is less than an alignment away.
-    fn pad(&mut self, place: u64) -> Result<()> {
-        const ZEROS: [u8; 256] = [0; 256];
-        let missing = usize::try_from(place.saturating_sub(self.written)).unwrap_or(usize::MAX);
-        self.put(ZEROS.get(..missing).unwrap_or(&ZEROS))
-    }
+/// Zeros up to this place, which is less than an alignment away.
+fn pad(out: &mut Counted<'_>, place: u64) -> Result<()> {
+    const ZEROS: [u8; 256] = [0; 256];
+    let missing = usize::try_from(place.saturating_sub(out.written())).unwrap_or(usize::MAX);
+    out.put(ZEROS.get(..missing).unwrap_or(&ZEROS))
 }
 
 /// A file before it is written.

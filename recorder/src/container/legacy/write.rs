@@ -1,24 +1,23 @@
 //! Writing: the parts in PyTorch's order, one storage in memory at a time.
 
-use std::io::Write;
 use std::path::Path;
 
 use num_bigint::BigInt;
 
 use super::{MAGIC, VERSION};
 use crate::checkpoint::{SaveOptions, SaveReport};
-use crate::integrity::commit;
+use crate::integrity::{Counted, commit};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::{DType, Dict, Error, Result, Value};
+use crate::{DType, Dict, Result, Value};
 
 pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickled =
         pickle::write(root, &PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects })?;
     let mut bytes = 0;
     commit(path, options.overwrite, |out| {
-        let mut out = Counted { out, written: 0 };
+        let mut out = Counted::new(out);
         write_parts(&pickled, &mut out)?;
-        bytes = out.written;
+        bytes = out.written();
         Ok(())
     })?;
     Ok(SaveReport { bytes, notes: pickled.notes })
@@ -32,13 +31,13 @@ fn write_parts(pickled: &Pickled, out: &mut Counted<'_>) -> Result<()> {
         ("type_sizes", Dict::from_iter(sizes).into()),
     ]);
     for value in [BigInt::from(MAGIC).into(), Value::Int(VERSION), machine.into()] {
-        out.pickle(&value)?;
+        put_pickle(out, &value)?;
     }
     out.put(&pickled.bytes)?;
     // PyTorch sorts the keys as strings: 0, 1, 10, 11, 2.
     let mut storages: Vec<_> = pickled.storages.iter().zip(&pickled.classes).enumerate().collect();
     storages.sort_by_cached_key(|(number, _)| number.to_string());
-    out.pickle(&Value::list(storages.iter().map(|(number, _)| number.to_string().into())))?;
+    put_pickle(out, &Value::list(storages.iter().map(|(number, _)| number.to_string().into())))?;
     for (_, (storage, class)) in storages {
         let size = class.map_or(1, DType::size) as u64;
         out.put(&(storage.len() / size).to_le_bytes())?;
@@ -47,20 +46,6 @@ fn write_parts(pickled: &Pickled, out: &mut Counted<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An output that counts.
-struct Counted<'a> {
-    out: &'a mut dyn Write,
-    written: u64,
-}
-
-impl Counted<'_> {
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn pickle(&mut self, value: &Value) -> Result<()> {
-        self.put(&pickle::write(value, &PickleOptions { dialect: Dialect::Plain, allow_objects: false })?.bytes)
-    }
+fn put_pickle(out: &mut Counted<'_>, value: &Value) -> Result<()> {
+    out.put(&pickle::write(value, &PickleOptions { dialect: Dialect::Plain, allow_objects: false })?.bytes)
 }

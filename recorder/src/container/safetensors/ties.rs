@@ -43,7 +43,7 @@ pub(in crate::container) fn restore(tensors: IndexMap<Arc<str>, Value>, mut meta
     for (key, value) in &metadata {
         let kept = value.as_str().filter(|_| key != FORMAT && !tensors.contains_key(key.as_str()));
         if let Some(tensor) = kept.and_then(|kept| tensors.get(kept)).and_then(Value::as_tensor) {
-            tied.push((key.as_str().into(), named::alias(tensor)?.into()));
+            tied.push((key.as_str().into(), tensor.alias().into()));
         }
     }
     if tied.is_empty() {

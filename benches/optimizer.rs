@@ -21,6 +21,10 @@ const PATHS: [&str; 3] = ["single", "foreach", "fused"];
 
 type Error = Box<dyn std::error::Error>;
 
+/// The command's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Square matrices and vectors in turn, as a transformer has them.
 #[derive(Module, Debug)]
 struct Parameters {

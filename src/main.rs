@@ -5,6 +5,10 @@ mod cli;
 
 use std::process::ExitCode;
 
+/// Keeps the memory that a step's gradients had for those of the next, where glibc may give it back to the system each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

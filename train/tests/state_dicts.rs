@@ -5,7 +5,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use common::{case, cases, spell, value};
 use rekindle_recorder::burn::ModuleStateDict as _;
-use rekindle_recorder::{Dict, Tensor as TorchTensor, Value};
+use rekindle_recorder::{DType, Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{
     AdamOptions, AdamWOptions, Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, Select, SgdOptions,
 };
@@ -126,6 +126,29 @@ fn an_optimizer_that_was_loaded_goes_on_from_there() {
         if name.starts_with("adam") {
             assert_eq!(optimizer.steps(), Some(3.0), "{name}");
         }
+    }
+}
+
+/// The dict of the first parameter's state.
+fn first_state(optimizer: &Value) -> Dict {
+    let state = optimizer.as_dict().unwrap().get("state").unwrap();
+    state.as_dict().unwrap().get_key(&Value::from(0)).unwrap().as_dict().unwrap().clone()
+}
+
+#[test]
+fn a_step_of_doubles_becomes_a_single_where_pytorch_makes_it_one() {
+    // PyTorch casts it where the group in the file is capturable or fused, and else leaves it alone.
+    let net = net();
+    let mut optimizer = Optimizer::adamw(&net, AdamWOptions::default()).unwrap();
+    let cases = cases("state_dicts.json");
+    for (flag, expected) in [("capturable", DType::Float32), ("fused", DType::Float32), ("foreach", DType::Float64)] {
+        let given = value(&case(&cases, "adamw")["state_dict"]);
+        first_state(&given).insert("step", TorchTensor::from_vec(&[], vec![2.0_f64]).unwrap());
+        let groups = given.as_dict().unwrap().get("param_groups").unwrap().items().unwrap();
+        groups[0].as_dict().unwrap().insert(flag, true);
+        optimizer.load_state_dict(&net, &given).unwrap();
+        let step = first_state(&optimizer.state_dict(&net).unwrap()).get("step").unwrap();
+        assert_eq!(step.as_tensor().unwrap().dtype(), expected, "{flag}");
     }
 }
 

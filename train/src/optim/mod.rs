@@ -43,6 +43,7 @@ mod sgd;
 mod sparse_adam;
 mod state;
 mod state_dict;
+mod step;
 mod whole;
 
 pub use adadelta::AdadeltaOptions;
@@ -65,9 +66,9 @@ pub use sgd::SgdOptions;
 pub use sparse_adam::SparseAdamOptions;
 
 pub(crate) use number::Number;
-pub(crate) use optimizer::in_host_memory;
+pub(crate) use step::in_host_memory;
 #[cfg(feature = "learner")]
-pub(crate) use {optimizer::step_alone, rule::View, state::ParamState};
+pub(crate) use {rule::View, state::ParamState, step::step_alone};
 
 #[cfg(test)]
 mod tests;

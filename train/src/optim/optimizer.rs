@@ -1,19 +1,18 @@
 //! `Optimizer`: an optimizer of `torch.optim` over the parameters of a Burn module.
 
-use std::any::Any;
 use std::borrow::BorrowMut;
 use std::collections::HashMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType as BurnDType, Device, Gradients, Tensor};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Gradients, Tensor};
 use rekindle_recorder::burn::{ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
 
-use super::elementwise::Update;
 use super::group::{Hyperparameters, ParamGroup, Select};
 use super::rule::{OptimizerKind, Rule, View};
-use super::state::{Buffer, ParamState};
-use super::whole::{Places, unreadable};
+use super::state::ParamState;
+use super::step::{Survey, survey};
+use super::whole::Places;
 use super::{AdamOptions, AdamWOptions, SgdOptions};
 use crate::attributes::{Attributes, invalid};
 
@@ -343,7 +342,8 @@ impl Optimizer {
     /// those of its own parameters.
     ///
     /// Parameters on Burn's CPU backend that nothing else holds are updated where they lie, without a copy: keep no clone of
-    /// the model over a step unless you need one.
+    /// the model over a step unless you need one. The gradients' memory is freed: with an allocator that gives it back to
+    /// the system at once, as glibc's may, the next backward pass waits for new pages, and a step takes half as long again.
     ///
     /// # Errors
     /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters; for
@@ -351,10 +351,7 @@ impl Optimizer {
     /// whether it is the right one.
     pub fn step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> Result<M> {
         let grads = grads.borrow_mut();
-        let mut survey = Survey { places: &self.places, grads, seen: HashMap::new(), started: Vec::new() };
-        survey.started.resize(self.parameters.len(), false);
-        model.visit(&mut survey);
-        let Survey { seen, started, .. } = survey;
+        let Survey { seen, started } = survey(&model, &self.places, self.parameters.len(), grads);
         self.all_seen(&seen)?;
         let view = self.rule().view();
         if view == View::Closure {
@@ -382,21 +379,7 @@ impl Optimizer {
         if view == View::Whole {
             return self.step_whole(model, &updates, grads);
         }
-        let mut stepper = Stepper {
-            places: &self.places,
-            parameters: &mut self.parameters,
-            updates,
-            grads,
-            seen,
-            tied: HashMap::new(),
-            op_by_op: self.op_by_op,
-            error: None,
-        };
-        let model = model.map(&mut stepper);
-        match stepper.error {
-            Some(error) => Err(error),
-            None => Ok(model),
-        }
+        self.step_elements(model, &updates, grads, seen)
     }
 
     /// Whether the optimizer's parameters are this model's.
@@ -436,134 +419,4 @@ impl ModuleVisitor for Seen {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         *self.0.entry(param.id).or_default() += 1;
     }
-}
-
-/// How often each parameter occurs, and which have a gradient.
-struct Survey<'a> {
-    places: &'a Places,
-    grads: &'a Gradients,
-    seen: HashMap<ParamId, usize>,
-    started: Vec<bool>,
-}
-
-impl ModuleVisitor for Survey<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        *self.seen.entry(param.id).or_default() += 1;
-        if let Some((place, _)) = self.places.get(&param.id)
-            && !self.started[*place]
-        {
-            self.started[*place] = param.base().grad(self.grads).is_some();
-        }
-    }
-}
-
-/// Updates each parameter.
-struct Stepper<'a> {
-    places: &'a Places,
-    parameters: &'a mut [Parameter],
-    updates: Vec<Option<Box<dyn Update>>>,
-    grads: &'a mut Gradients,
-    seen: HashMap<ParamId, usize>,
-    /// Parameters that occur several times: updated the first time, put in place the others.
-    tied: HashMap<ParamId, Box<dyn Any>>,
-    op_by_op: bool,
-    error: Option<Error>,
-}
-
-impl ModuleMapper for Stepper<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(&(place, piece)) = self.places.get(&param.id) else { return param };
-        let Some(update) = &self.updates[place] else { return param };
-        if self.error.is_some() {
-            return param;
-        }
-        let (id, tensor, mapper) = param.consume();
-        if let Some(updated) = self.tied.get(&id).and_then(|updated| updated.downcast_ref::<Tensor<D>>()) {
-            return Param::from_mapped_value(id, updated.clone(), mapper);
-        }
-        // A tensor of which one piece has no gradient has one of zeros there in PyTorch.
-        let grad = tensor.grad_remove(self.grads).unwrap_or_else(|| tensor.clone().inner().zeros_like());
-        let requires_grad = tensor.is_require_grad();
-        let tensor = tensor.inner();
-        let device = tensor.device();
-        let state = &mut self.parameters[place].state;
-        let in_place = in_host_memory(&device) && !self.op_by_op;
-        let result =
-            state.buffers(update.state(), piece).and_then(|state| apply(&**update, tensor, grad, state, in_place));
-        let updated = match result {
-            Ok(updated) => Tensor::from_inner(updated).set_require_grad(requires_grad),
-            Err(error) => {
-                self.error = Some(error);
-                // The model is not given back.
-                Tensor::zeros([0; D], &device)
-            }
-        };
-        if self.seen.get(&id).is_some_and(|times| *times > 1) {
-            self.tied.insert(id, Box::new(updated.clone()));
-        }
-        Param::from_mapped_value(id, updated, mapper)
-    }
-}
-
-/// Runs an update over a tensor: in place, if it lies in host memory, or by tensor operations.
-pub(super) fn apply<const D: usize>(
-    update: &dyn Update,
-    tensor: Tensor<D>,
-    grad: Tensor<D>,
-    state: Vec<&mut Buffer>,
-    in_place: bool,
-) -> Result<Tensor<D>> {
-    let (device, dtype, shape) = (tensor.device(), tensor.dtype(), tensor.shape());
-    let len = shape.num_elements();
-    if !in_place {
-        let mut state = state;
-        let taken = state.iter_mut().map(|buffer| buffer.take(len, dtype, &device)).collect::<Result<_>>()?;
-        let (tensor, after) = update.tensor(tensor.reshape([len]), grad.reshape([len]), taken)?;
-        state.into_iter().zip(after).for_each(|(buffer, tensor)| buffer.put(tensor));
-        return Ok(tensor.reshape(shape));
-    }
-    let mut data = tensor.try_into_data().map_err(unreadable)?;
-    let grad = grad.try_into_data().map_err(unreadable)?;
-    match dtype {
-        BurnDType::F64 => {
-            let state = state.into_iter().map(|buffer| buffer.f64(len)).collect::<Result<_>>()?;
-            update.f64(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
-        }
-        _ => {
-            let state = state.into_iter().map(|buffer| buffer.f32(len)).collect::<Result<_>>()?;
-            update.f32(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
-        }
-    }
-    Ok(Tensor::from_data(data, (&device, dtype)))
-}
-
-/// One step of one tensor by itself, whose state this is.
-#[cfg(feature = "learner")]
-pub(crate) fn step_alone<const D: usize>(
-    hyperparameters: &Hyperparameters,
-    lr: f64,
-    tensor: Tensor<D>,
-    grad: Tensor<D>,
-    state: &mut ParamState,
-) -> Result<Tensor<D>> {
-    let Hyperparameters { rule, defaults } = hyperparameters;
-    let mut attributes = defaults.clone();
-    attributes.set("lr", lr);
-    if state.is_empty() {
-        rule.begin(defaults, state)?;
-    }
-    let update = rule.prepare(&ParamGroup::new(attributes, 0..1), state)?;
-    let in_place = in_host_memory(&tensor.device());
-    apply(&*update, tensor, grad, state.buffers(update.state(), 0)?, in_place)
-}
-
-/// Whether tensors of this device can be taken out and put back without a copy.
-#[cfg(feature = "flex")]
-pub(crate) fn in_host_memory(device: &Device) -> bool {
-    matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
-}
-
-#[cfg(not(feature = "flex"))]
-pub(crate) fn in_host_memory(_: &Device) -> bool {
-    false
 }

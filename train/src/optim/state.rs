@@ -179,6 +179,14 @@ impl ParamState {
         Ok(before)
     }
 
+    /// Casts `step` to the type that optimizers on a device count in, if it is a tensor.
+    pub(crate) fn cast_step(&mut self) {
+        if let Some(Entry::Scalar(step)) = self.entries.get_mut("step") {
+            step.dtype = STEP_DTYPE;
+            step.set(step.number);
+        }
+    }
+
     fn scalar_mut(&mut self, name: &str) -> Result<&mut Scalar> {
         match self.entries.get_mut(name) {
             Some(Entry::Scalar(scalar)) => Ok(scalar),

@@ -56,7 +56,8 @@ impl Optimizer {
     /// without saying which parameter belongs to which, the shapes of the moments must leave only one way to divide them.
     ///
     /// As in PyTorch, the loaded hyper-parameters replace the present ones, keys that are missing (older releases had fewer)
-    /// are filled in, unknown ones are kept, and moments are cast to their parameter's type.
+    /// are filled in, unknown ones are kept, and moments are cast to their parameter's type; `step` is cast to `float32` where
+    /// its group is `capturable` or `fused`.
     ///
     /// # Errors
     /// When the state dict is another optimizer's, or its groups or shapes do not fit.
@@ -92,6 +93,9 @@ impl Optimizer {
             let parameter = &mut loaded.parameters[place];
             let name = format!("state[{key:?}]");
             parameter.state = ParamState::read(loaded.hyperparameters.rule, &parameter.named, &value, &name)?;
+            if set(&loaded.groups[parameter.group], "capturable")? || set(&loaded.groups[parameter.group], "fused")? {
+                parameter.state.cast_step();
+            }
             if place == 0 && self.rule().view() == View::Closure {
                 let group = &loaded.groups[parameter.group];
                 parameter.state.recall(elements, parameter.named.dtype, group, &name)?;
@@ -211,6 +215,11 @@ impl Saved {
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }
+}
+
+/// Whether a flag that not every group has is there and true.
+fn set(group: &Attributes, name: &str) -> Result<bool> {
+    Ok(group.contains(name) && group.flag(name)?)
 }
 
 /// Refuses a state dict whose keys are another optimizer's.

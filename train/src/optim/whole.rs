@@ -10,7 +10,8 @@ use rekindle_recorder::burn::{NamedParameter, Piece, Transform};
 use rekindle_recorder::{Error, Result};
 
 use super::elementwise::Update;
-use super::optimizer::{Optimizer, Parameter, apply, in_host_memory};
+use super::optimizer::{Optimizer, Parameter};
+use super::step::{apply, in_host_memory};
 use crate::attributes::invalid;
 
 /// Which parameter, and which piece of it, a Burn parameter is.

@@ -76,7 +76,7 @@ where
 }
 
 /// Elements that one core takes at a time: enough to be worth waking one, few enough to share out evenly.
-const PART: usize = 1 << 16;
+pub(super) const PART: usize = 1 << 16;
 
 struct Pass<'a, T, F, const K: usize> {
     kernel: F,

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use rekindle_recorder::Result;
 
 use super::Optimizer;
-use super::elementwise::Update;
+use super::elementwise::{PART, Update};
 #[cfg(feature = "learner")]
 use super::group::{Hyperparameters, ParamGroup};
 use super::optimizer::Parameter;
@@ -73,9 +73,15 @@ impl Optimizer {
         for (jobs, update, parameter) in elsewhere {
             updated.extend(run(jobs, update, parameter, false)?);
         }
-        // Gradients are given back on the way, by all cores, too.
-        let here = here.into_par_iter().map(|(jobs, update, parameter)| run(jobs, update, parameter, true));
-        updated.extend(here.collect::<Result<Vec<_>>>()?.into_iter().flatten());
+        let in_place = |(jobs, update, parameter)| run(jobs, update, parameter, true);
+        // Too little is not worth waking the other cores; they give gradients back on the way, too.
+        let elements: usize = here.iter().flat_map(|(jobs, ..)| jobs).map(|job| job.back.shape.num_elements()).sum();
+        let here: Vec<_> = if elements <= PART {
+            here.into_iter().map(in_place).collect::<Result<_>>()?
+        } else {
+            here.into_par_iter().map(in_place).collect::<Result<_>>()?
+        };
+        updated.extend(here.into_iter().flatten());
         Ok(model.map(&mut Put { updated, seen, tied: HashMap::new() }))
     }
 }
@@ -225,4 +231,78 @@ pub(crate) fn in_host_memory(device: &Device) -> bool {
 #[cfg(not(feature = "flex"))]
 pub(crate) fn in_host_memory(_: &Device) -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Distribution;
+
+    use super::*;
+    use crate::optim::SgdOptions;
+
+    #[derive(Module, Debug)]
+    struct Tied {
+        wide: Param<Tensor<2>>,
+        first: Param<Tensor<1>>,
+        again: Param<Tensor<1>>,
+        frozen: Param<Tensor<1>>,
+        unused: Param<Tensor<1>>,
+    }
+
+    impl Tied {
+        /// With so many rows.
+        fn new(rows: usize) -> Self {
+            let device = Device::flex().autodiff();
+            let spread = Distribution::Uniform(-1.0, 1.0);
+            let first = Param::from_tensor(Tensor::random([500], spread, &device));
+            Tied {
+                wide: Param::from_tensor(Tensor::random([rows, 500], spread, &device)),
+                again: first.clone(),
+                first,
+                frozen: Param::from_tensor(Tensor::random([500], spread, &device)).no_grad(),
+                unused: Param::from_tensor(Tensor::random([500], spread, &device)),
+            }
+        }
+
+        /// Half the sum of squares of all but what is not used; what is tied counts twice.
+        fn loss(&self) -> Tensor<1> {
+            let half = |tensor: Tensor<1>| tensor.powi_scalar(2).sum() * 0.5;
+            let wide = self.wide.val();
+            let len = wide.shape().num_elements();
+            half(wide.reshape([len])) + half(self.first.val()) + half(self.again.val()) + half(self.frozen.val())
+        }
+
+        fn values(&self) -> [Vec<f32>; 5] {
+            let values = |tensor: Tensor<1>| tensor.inner().into_data().try_into_vec::<f32>().unwrap();
+            let len = self.wide.shape().num_elements();
+            let wide = values(self.wide.val().reshape([len]));
+            [
+                wide,
+                values(self.first.val()),
+                values(self.again.val()),
+                values(self.frozen.val()),
+                values(self.unused.val()),
+            ]
+        }
+    }
+
+    #[test]
+    fn many_elements_are_updated_as_few_are_and_what_is_tied_stays_tied() {
+        // 2 rows are updated on this thread, 400 by all cores.
+        for rows in [2, 400] {
+            let mut model = Tied::new(rows);
+            let mut optimizer = Optimizer::sgd(&model, SgdOptions { lr: 0.25, ..Default::default() }).unwrap();
+            for _ in 0..2 {
+                let [wide, first, _, frozen, unused] = model.values();
+                let gradients = model.loss().backward();
+                model = optimizer.step(model, gradients).unwrap();
+                // Powers of two: nothing is rounded but by the update itself.
+                let scaled = |values: Vec<f32>, by: f32| values.into_iter().map(|x| x * by).collect::<Vec<_>>();
+                let tied = scaled(first, 0.5);
+                assert_eq!(model.values(), [scaled(wide, 0.75), tied.clone(), tied, frozen, unused]);
+            }
+            assert_eq!(model.wide.shape().as_slice(), [rows, 500]);
+            assert!(model.first.val().is_require_grad() && !model.frozen.val().is_require_grad());
+        }
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::{self, Container};
 use crate::keys::LoadOptions;
+use crate::options::{SaveOptions, SaveReport};
 use crate::run::{Layout, RunState};
 use crate::{Checkpoint, DType, Dict, ErrorKind, Limits, Result, StateDict, Value, rebuild, walk};
 

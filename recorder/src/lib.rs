@@ -50,6 +50,7 @@ pub mod integrity;
 pub mod keys;
 mod limits;
 pub mod location;
+mod options;
 pub mod pickle;
 pub mod rebuild;
 pub mod report;

@@ -7,8 +7,8 @@ mod records;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use crate::checkpoint::OpenOptions;
 use crate::container::{self, Opened};
+use crate::options::OpenOptions;
 use crate::{Error, ErrorKind, Result, Tensor, Value, walk};
 
 /// What was compared, and what is wrong.

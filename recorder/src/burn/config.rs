@@ -7,7 +7,7 @@ use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
 
 use super::module::ModuleStateDict;
-use crate::checkpoint::{SaveOptions, SaveReport};
+use crate::options::{SaveOptions, SaveReport};
 use crate::{Checkpoint, Dict, ErrorKind, Result, serde};
 
 /// The keys of the file, spelled as timm spells them.

@@ -11,8 +11,8 @@ use ::burn_store::{ApplyResult, KeyRemapper, ModuleSnapshot, ModuleStore, PathFi
 use super::data;
 use super::layout::Layout;
 use super::module::ModuleStateDict;
-use crate::checkpoint::SaveOptions;
 use crate::keys::LoadOptions;
+use crate::options::SaveOptions;
 use crate::{Checkpoint, Dict, Error, Result, StateDict, Tensor};
 
 /// A checkpoint file as a [`ModuleStore`]: every container that [`Checkpoint`] reads, and those it writes.

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::SaveReport;
 use crate::integrity::{StagedFolder, sync_folder};
+use crate::options::SaveReport;
 use crate::{Error, ErrorKind, Result};
 
 /// Writes one file, which is not there yet, under the path that it is given.

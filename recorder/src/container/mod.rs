@@ -1,6 +1,7 @@
 //! The files and folders that hold checkpoints. Each format is a module with `detect`, `read` and `write`; what a file is
 //! told by its content, never by its extension.
 
+pub mod archives;
 pub mod burn_record;
 pub mod burnpack;
 pub(crate) mod content;
@@ -8,6 +9,7 @@ pub mod dcp;
 pub mod export;
 mod folder;
 pub mod hf;
+pub(crate) mod kind;
 pub mod legacy;
 mod named;
 pub mod numpy;
@@ -20,111 +22,14 @@ mod template;
 pub mod torchscript;
 pub mod zip;
 
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
-use crate::value::Global;
 use crate::{Error, ErrorKind, Limits, Result, Value};
 
+pub use kind::{Container, Opened};
 pub(crate) use named::listed;
-
-/// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Container {
-    /// What `torch.save` writes since PyTorch 1.6.
-    Zip,
-    /// The stream of pickles that `torch.save` wrote before 1.6, and still writes with
-    /// `_use_new_zipfile_serialization=False`.
-    Legacy,
-    /// The tar archive of PyTorch 0.1.
-    Tar,
-    /// What `torch.jit.save` writes.
-    TorchScript,
-    /// What `torch.export.save` writes (`.pt2`).
-    Pt2,
-    /// A folder of `torch.distributed.checkpoint`.
-    Dcp,
-    /// Shards with an index, as Hugging Face publishes large models.
-    Hf,
-    /// A `.safetensors` file.
-    Safetensors,
-    /// A `.bpk` file of Burn 0.20 and later.
-    Burnpack,
-    /// A record of Burn up to 0.21 (`.mpk`, `.json`, `.bin`).
-    BurnRecord,
-    /// NumPy's `.npy` and `.npz`.
-    Numpy,
-    /// A pickle by itself.
-    Pickle,
-    /// What `torch.package` writes.
-    Package,
-}
-
-impl Container {
-    /// All formats with their names.
-    pub const NAMES: [(Container, &'static str); 13] = [
-        (Container::Zip, "zip"),
-        (Container::Legacy, "legacy"),
-        (Container::Tar, "tar"),
-        (Container::TorchScript, "torchscript"),
-        (Container::Pt2, "pt2"),
-        (Container::Dcp, "dcp"),
-        (Container::Hf, "hf"),
-        (Container::Safetensors, "safetensors"),
-        (Container::Burnpack, "burnpack"),
-        (Container::BurnRecord, "burn-record"),
-        (Container::Numpy, "numpy"),
-        (Container::Pickle, "pickle"),
-        (Container::Package, "package"),
-    ];
-
-    /// Whether its files hold code beside the weights.
-    pub(crate) fn holds_programs(self) -> bool {
-        matches!(self, Container::TorchScript | Container::Pt2 | Container::Package)
-    }
-
-    /// Its name, such as `zip`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize].1
-    }
-}
-
-impl fmt::Display for Container {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Container {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::NAMES.iter().find(|(_, known)| *known == name).map(|(container, _)| *container).ok_or_else(|| {
-            let names: Vec<&str> = Self::NAMES.iter().map(|(_, name)| *name).collect();
-            ErrorKind::Invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
-                .into()
-        })
-    }
-}
-
-/// A checkpoint as it was read.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Opened {
-    /// The format it was in.
-    pub container: Container,
-    /// What it holds.
-    pub value: Value,
-    /// Every class or function that its pickles name, each once, as first seen.
-    pub globals: Vec<Global>,
-    /// Its size: of the file, or of all files of the folder.
-    pub bytes: u64,
-}
 
 /// A format that is one file: how it is told, and how it is read where it can be.
 struct Format {
@@ -136,7 +41,7 @@ struct Format {
 
 /// The first that fits is taken. Binary signatures come before the formats that are text.
 const FORMATS: &[Format] = &[
-    Format { container: Container::Zip, name: "a zip archive", detect: zip::detect, read: Some(zip::read) },
+    Format { container: Container::Zip, name: "a zip archive", detect: zip::detect, read: Some(archives::read) },
     Format {
         container: Container::Legacy,
         name: "a file of torch.save before PyTorch 1.6",
@@ -243,7 +148,7 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
 pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Result<Container> {
     let find = || {
         let file = FileBytes::open(template)?;
-        let container = zip::container_of(&file, &Limits::default())?.filter(|container| {
+        let container = archives::container_of(&file, &Limits::default())?.filter(|container| {
             matches!(container, Container::TorchScript | Container::Pt2)
                 && asked_for.is_none_or(|other| other == *container)
         });
@@ -300,18 +205,4 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 fn unsupported(container: Container, name: &str) -> Error {
     Error::unsupported(format!("reading {name} (format '{container}')"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lead_to_their_formats_and_back() {
-        for (container, name) in Container::NAMES {
-            assert_eq!(container.name(), name);
-            assert_eq!(name.parse::<Container>().unwrap(), container);
-        }
-        assert!("zap".parse::<Container>().unwrap_err().to_string().contains("zip, legacy"));
-    }
 }

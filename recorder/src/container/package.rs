@@ -9,10 +9,10 @@
 
 use std::sync::Arc;
 
+use super::kind::{Container, Opened};
 use super::zip::{Archive, Storages};
-use super::{Container, Opened};
 use crate::Result;
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::value::{Global, Key};
 use crate::{Dict, Value};

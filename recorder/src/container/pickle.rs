@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Container, Opened, content, legacy};
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use super::kind::{Container, Opened};
+use super::{content, legacy};
 use crate::integrity::commit;
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
 use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Limits, Result, Value};

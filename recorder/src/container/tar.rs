@@ -16,11 +16,12 @@ use std::io::Cursor;
 use bytes::Bytes;
 use indexmap::IndexSet;
 
+use super::content;
+use super::kind::{Container, Opened};
 use super::legacy::Part;
 use super::named::Slice;
 use super::stream::Stream;
-use super::{Container, Opened, content};
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds, PersistentLoad};
 use crate::source::FileBytes;
 use crate::tensor::TensorParts;

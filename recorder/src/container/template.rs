@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::zip::{self, Archive, Storages, patch};
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::integrity::commit;
+use crate::options::{SaveOptions, SaveReport};
 use crate::report::ShapeMismatch;
 use crate::source::FileBytes;
 use crate::tensor::{Quantizer, TensorParts};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::{VerifyReport, parts, tensors};
-use crate::checkpoint::OpenOptions;
 use crate::container::zip::{self, Archive};
+use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad};
 use crate::source::FileBytes;
 use crate::tensor::reach;

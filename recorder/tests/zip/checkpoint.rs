@@ -6,7 +6,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
-use rekindle_recorder::container::zip::{self, Archive};
+use rekindle_recorder::container::archives;
+use rekindle_recorder::container::zip::Archive;
 use rekindle_recorder::container::{self, Container};
 use rekindle_recorder::source::FileBytes;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value, walk};
@@ -172,7 +173,7 @@ fn a_damaged_pickle_is_found_on_opening() {
 fn no_flipped_bit_in_a_checkpoint_changes_a_tensor_unnoticed() {
     let bytes = torch_layout(&borrowed(&records("shared.pt")));
     let read = |bytes: &[u8]| -> Result<Vec<(String, bytes::Bytes)>> {
-        let opened = zip::read(&FileBytes::from_vec("copy.pt", bytes.to_vec()), &OpenOptions::default())?;
+        let opened = archives::read(&FileBytes::from_vec("copy.pt", bytes.to_vec()), &OpenOptions::default())?;
         let mut elements = Vec::new();
         walk::walk(&opened.value, &Limits::default(), &mut |path, value| {
             if let Value::Tensor(tensor) = value {

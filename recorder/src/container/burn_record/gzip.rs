@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::{Error, Result};
 
 /// DEFLATE makes at most 1032 bytes of one (RFC 1951: a match of 258 bytes takes at least two bits).

@@ -26,8 +26,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{Container, Opened};
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use super::kind::{Container, Opened};
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
 use crate::{ErrorKind, Result, Value};
 

@@ -2,9 +2,9 @@
 
 use super::header::{self, Descriptor, Metadata, Scalar};
 use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
-use crate::checkpoint::OpenOptions;
+use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, METADATA, Slice};
-use crate::container::{Container, Opened};
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::storage::Source;
 use crate::tensor::{TensorParts, contiguous_stride, element_count};

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::header::{self, Descriptor, Metadata, Scalar};
 use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
 use crate::integrity::{self, Counted};
+use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, Result, StateDict, Value};
 
 /// Every name has bytes of its own.

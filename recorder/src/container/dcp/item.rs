@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::extent::{self, Extent};
-use crate::checkpoint::OpenOptions;
 use crate::container::zip::{Archive, Storages};
+use crate::options::OpenOptions;
 use crate::pickle::Unpickled;
 use crate::source::FileBytes;
 use crate::tensor::{TensorData, TensorParts};

@@ -26,9 +26,10 @@ use std::io::Read as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+use super::kind::{Container, Opened};
 use super::zip::Storages;
-use super::{Container, Opened, content, named};
-use crate::checkpoint::OpenOptions;
+use super::{content, named};
+use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::tensor::{TensorParts, contiguous_stride, element_count};

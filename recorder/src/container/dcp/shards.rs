@@ -9,9 +9,10 @@ use indexmap::IndexMap;
 
 use super::extent::{Extent, check_tiling};
 use super::item::{Assembled, Piece};
-use crate::checkpoint::OpenOptions;
+use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, Metadata};
-use crate::container::{Container, Opened, safetensors};
+use crate::container::safetensors;
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::{Error, Result, Tensor, Value};

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
+use super::kind::{Container, Opened};
 use super::template::{self, Template};
 use super::zip::{Archive, Storages};
-use super::{Container, Opened};
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, KeepIds};
 use crate::source::FileBytes;
 use crate::value::{Global, Key};

@@ -21,9 +21,10 @@ use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::kind::{Container, Opened};
 use super::named::Metadata;
-use super::{Container, Opened, safetensors};
-use crate::checkpoint::OpenOptions;
+use super::safetensors;
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, Limits, Result, StateDict, Value};

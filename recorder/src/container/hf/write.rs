@@ -7,11 +7,11 @@ use indexmap::IndexMap;
 
 use super::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
 use super::{INDEX, MODELS, index};
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::folder::{Files, WriteFile};
 use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
+use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value, integrity};
 
 /// How a model is split into files.

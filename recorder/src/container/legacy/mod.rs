@@ -18,8 +18,8 @@ mod write;
 
 use std::path::Path;
 
-use super::Opened;
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use super::kind::Opened;
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
 use crate::{Result, Value};
 

@@ -7,8 +7,8 @@ use num_bigint::BigInt;
 
 use super::storages::Storages;
 use super::{MAGIC, VERSION, detect_bytes};
+use crate::container::kind::{Container, Opened};
 use crate::container::stream::Stream;
-use crate::container::{Container, Opened};
 use crate::pickle::KeepIds;
 use crate::{Error, ErrorKind, Limits, Result, Value};
 

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::kind::{Container, Opened};
 use super::named::{self, Metadata};
 use super::zip::Archive;
-use super::{Container, Opened};
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::storage::Source;
 use crate::tensor::TensorParts;

@@ -5,9 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::{EXTENSION, header};
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::named::{Named, Order, Target, is_fortran, refused};
 use crate::container::zip::ArchiveWriter;
+use crate::options::{SaveOptions, SaveReport};
 use crate::tensor::{TensorData, TensorParts};
 use crate::{Error, ErrorKind, Result, Tensor, Value, integrity};
 

@@ -21,9 +21,9 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::kind::{Container, Opened};
 use super::named::{self, Metadata, Slice};
-use super::{Container, Opened};
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
 use crate::tensor::{TensorParts, contiguous_stride};
 use crate::{DType, Error, ErrorKind, Result, Tensor, Value};

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::header::{MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use super::ties;
-use crate::checkpoint::{SaveOptions, SaveReport};
 use crate::container::named::{Item, Metadata, Named, Order, Target, refused};
+use crate::options::{SaveOptions, SaveReport};
 use crate::{DType, Error, ErrorKind, Result, Value, integrity};
 
 /// The key under which a header says what wrote it, and what this crate writes there: transformers asks for it.

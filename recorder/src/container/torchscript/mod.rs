@@ -26,10 +26,10 @@ mod modules;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::kind::{Container, Opened};
 use super::template::{self, Template};
 use super::zip::{Archive, Storages};
-use super::{Container, Opened};
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::source::FileBytes;
 use crate::value::{Global, Key};
 use crate::{Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::labels::{self, Label};
 use super::{Archive, Record};
-use crate::checkpoint::OpenOptions;
+use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad, Unpickled};
 use crate::source::FileBytes;
 use crate::{DType, Error, ErrorKind, Limits, Result, Source, Storage, Value};

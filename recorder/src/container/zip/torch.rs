@@ -8,15 +8,15 @@ use super::storages::Storages;
 use super::{Archive, ArchiveWriter};
 use crate::Result;
 use crate::Value;
-use crate::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use crate::container::{Container, Opened};
+use crate::container::kind::{Container, Opened};
 use crate::integrity::commit;
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::source::FileBytes;
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
 /// in none, as where somebody zipped the folder's contents.
-pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+pub(in crate::container) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let mut storages = Storages::new(archive, file, options)?;
     let unpickled = storages.unpickle("data.pkl", |key| format!("data/{key}"))?;
     Storages::label([&storages], &unpickled.value);

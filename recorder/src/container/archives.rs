@@ -1,12 +1,13 @@
-//! What a zip archive holds, told by the names of its records.
+//! The formats that are zip archives, told by the names of their records.
 
 use std::sync::Arc;
 
-use super::{Archive, torch};
-use crate::checkpoint::OpenOptions;
-use crate::container::{Container, Opened, export, numpy, open_nested, package, torchscript};
+use super::kind::{Container, Opened};
+use super::zip::{self, Archive};
+use super::{export, numpy, open_nested, package, torchscript};
+use crate::options::OpenOptions;
 use crate::source::FileBytes;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Limits, Result};
 
 struct Kind {
     /// `None` where the content decides.
@@ -21,17 +22,26 @@ const KINDS: &[Kind] = &[
     Kind { container: Some(Container::TorchScript), detect: torchscript::is_archive, read: torchscript::read },
     Kind { container: Some(Container::Numpy), detect: is_npz, read: numpy::read_archive },
     Kind { container: None, detect: is_wrapping, read: only_member },
-    Kind { container: Some(Container::Zip), detect: |archive| archive.find("data.pkl").is_some(), read: torch::read },
+    Kind { container: Some(Container::Zip), detect: |archive| archive.find("data.pkl").is_some(), read: zip::read },
     Kind { container: Some(Container::Pt2), detect: export::is_archive, read: export::read },
 ];
 
-/// The format of an archive; `None` where it is none that is known.
-pub(super) fn container(archive: &Archive) -> Option<Container> {
-    KINDS.iter().find(|kind| (kind.detect)(archive))?.container
+/// The format of a file where it is a zip archive; `None` where it is no archive, or none that is known.
+pub(super) fn container_of(file: &FileBytes, limits: &Limits) -> Result<Option<Container>> {
+    if !zip::detect(file) {
+        return Ok(None);
+    }
+    let archive = Archive::open(file.bytes(), limits)?;
+    Ok(KINDS.iter().find(|kind| (kind.detect)(&archive)).and_then(|kind| kind.container))
 }
 
-/// Reads the checkpoint in an archive.
-pub(super) fn read(archive: Archive, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+/// Reads the checkpoint in a zip archive. Only the directory and the pickle are touched; a storage's record is read, and
+/// compared with its checksum, when the storage is.
+///
+/// # Errors
+/// When the archive is cut off or damaged, holds no checkpoint, or one of a format that is not supported.
+pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    let archive = Archive::open(file.bytes(), &options.limits)?;
     match KINDS.iter().find(|kind| (kind.detect)(&archive)) {
         Some(kind) => (kind.read)(&Arc::new(archive), file, options),
         None => Err(Error::not_a_checkpoint(describe(&archive))),

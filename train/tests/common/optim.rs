@@ -70,6 +70,8 @@ pub(crate) struct Rule {
     state: Vec<(String, Vec<(String, TorchTensor)>)>,
     /// The last parameter, computed in float64 throughout.
     float64: Vec<(String, TorchTensor)>,
+    /// The last parameters and state by PyTorch's code with square roots that are rounded correctly.
+    rounded: Vec<(String, TorchTensor)>,
     given: Value,
 }
 
@@ -97,6 +99,7 @@ impl Rule {
             params: tensors(&entry(&case, "params")),
             state: dict(&entry(&case, "state")).into_iter().map(|(name, state)| (name, tensors(&state))).collect(),
             float64: tensors(&entry(&case, "float64")),
+            rounded: rounded(&entry(&case, "rounded")),
             given: given.clone(),
         };
         let file = open(&format!("rules/{}.pt", optimizer.to_lowercase()));
@@ -171,10 +174,23 @@ impl Rule {
         self.params.iter().map(of).collect()
     }
 
+    /// As [`Rule::expected`] at the end, with square roots that are rounded correctly.
+    pub(crate) fn expected_rounded(&self) -> Vec<(String, TorchTensor)> {
+        self.rounded.clone()
+    }
+
     /// The parameters at the end, computed in float64.
     pub(crate) fn expected_float64(&self) -> Vec<(String, TorchTensor)> {
         self.float64.clone()
     }
+}
+
+/// Parameters and state after a step, by name as in [`Rule::expected`].
+fn rounded(value: &Value) -> Vec<(String, TorchTensor)> {
+    let states = dict(&entry(value, "state")).into_iter().flat_map(|(name, state)| {
+        tensors(&state).into_iter().map(move |(key, tensor)| (format!("{name}.{key}"), tensor))
+    });
+    tensors(&entry(value, "params")).into_iter().chain(states).collect()
 }
 
 /// `SparseAdam` counts with an `int`; the fixture has stacked it to a tensor.

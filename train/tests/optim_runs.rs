@@ -1,6 +1,7 @@
 //! Whole runs of PyTorch, taken up after 5 steps: the next 50 go as they went there.
 
-use common::optim::{Run, far, hex, open};
+use common::runs::{Backward, Run};
+use common::{far, hex};
 use rekindle_recorder::checkpoint::Checkpoint;
 
 mod common;
@@ -14,7 +15,7 @@ fn goes_on_as_in_pytorch(optimizer: &str) {
     let mut count = 0;
     for run in Run::all().into_iter().filter(|run| run.optimizers()[0] == optimizer) {
         count += 1;
-        let outcome = run.go_on(50);
+        let outcome = run.go_on(50, Backward::Shared);
         let expected = run.json["losses"].as_array().unwrap();
         assert_eq!(outcome.losses.len(), expected.len());
         let apart = outcome.losses.iter().zip(expected).map(|(found, expected)| {
@@ -26,7 +27,7 @@ fn goes_on_as_in_pytorch(optimizer: &str) {
             let expected = expected.as_array().unwrap().iter().map(|lr| hex(lr.as_str().unwrap()).to_bits());
             assert!(found.iter().map(|lr| lr.to_bits()).eq(expected), "{}, step {step}: {found:?}", run.name);
         }
-        let end = open(&format!("runs/{}_end.pt", run.name));
+        let end = run.end();
         let (weights, state) = (far(&outcome.checkpoint, &end, "model"), far(&outcome.checkpoint, &end, "optimizer"));
         println!("{}: losses {loss:.1e}, weights {weights:.1e}, state {state:.1e}", run.name);
         assert!(loss < LOSS && weights < TENSOR && state < TENSOR, "{}: {loss:e}, {weights:e}, {state:e}", run.name);

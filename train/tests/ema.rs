@@ -5,11 +5,12 @@ use std::sync::Arc;
 use burn::nn::LinearConfig;
 use burn::nn::Relu;
 use burn::tensor::{Device, Tensor, TensorData};
+use common::optim::at;
 use common::{fixture, fixture_path, ulps};
 use rekindle_models::Batch;
 use rekindle_models::nn::{BatchNormConfig, Layer, Sequential};
 use rekindle_recorder::burn::ModuleStateDict as _;
-use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Tensor as TorchTensor, Value};
+use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Value};
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging, update_bn};
 
 mod common;
@@ -35,14 +36,7 @@ fn part(checkpoint: &Checkpoint, key: &str) -> Value {
 /// The state dict of one of several moments, which lie on top of each other.
 fn moment(stacked: &Value, place: usize) -> StateDict {
     let entries = StateDict::from_value(stacked).unwrap();
-    let slice = |(name, all): (&str, &TorchTensor)| {
-        let shape = &all.shape()[1..];
-        let bytes = all.to_le_bytes().unwrap();
-        let size = bytes.len() / all.shape()[0];
-        let tensor = TorchTensor::from_le_bytes(all.dtype(), shape, bytes.slice(place * size..(place + 1) * size));
-        (name.to_owned(), tensor.unwrap())
-    };
-    entries.iter().map(slice).collect()
+    entries.iter().map(|(name, all)| (name.to_owned(), at(all, place))).collect()
 }
 
 /// How each kind of the fixture averages, and how many units in the last place it may be away.

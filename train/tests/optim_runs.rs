@@ -1,6 +1,7 @@
 //! Whole runs of PyTorch, taken up after 5 steps: the next 50 go as they went there.
 
-use common::optim::{Run, far, hex, open};
+use common::runs::Run;
+use common::{far, hex};
 use rekindle_recorder::checkpoint::Checkpoint;
 
 mod common;
@@ -26,7 +27,7 @@ fn goes_on_as_in_pytorch(optimizer: &str) {
             let expected = expected.as_array().unwrap().iter().map(|lr| hex(lr.as_str().unwrap()).to_bits());
             assert!(found.iter().map(|lr| lr.to_bits()).eq(expected), "{}, step {step}: {found:?}", run.name);
         }
-        let end = open(&format!("runs/{}_end.pt", run.name));
+        let end = run.end();
         let (weights, state) = (far(&outcome.checkpoint, &end, "model"), far(&outcome.checkpoint, &end, "optimizer"));
         println!("{}: losses {loss:.1e}, weights {weights:.1e}, state {state:.1e}", run.name);
         assert!(loss < LOSS && weights < TENSOR && state < TENSOR, "{}: {loss:e}, {weights:e}, {state:e}", run.name);

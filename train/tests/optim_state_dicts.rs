@@ -1,57 +1,16 @@
 //! State dicts of every optimizer against PyTorch's own, fresh and after a step; what older releases wrote; and what is
 //! refused.
 
-use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
-use common::optim::{cases, dict, entry, far, hyperparameters};
-use common::{spell, value};
+use burn::module::Param;
+use burn::tensor::Tensor;
+use common::optim::{Model, Parts, cases, dict, entry, hyperparameters, in_form, others};
+use common::{far, spell, value};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{Dict, Tensor as TorchTensor, Value};
-use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind, Select};
+use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
 use serde_json::Value as Json;
 
 mod common;
-
-/// The section's parameters.
-#[derive(Module, Debug)]
-struct Model {
-    layer: Parts,
-}
-
-#[derive(Module, Debug)]
-enum Parts {
-    Usual(Usual),
-    Matrices(Matrices),
-}
-
-#[derive(Module, Debug)]
-struct Usual {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
-    kernel: Param<Tensor<4>>,
-}
-
-/// Muon's.
-#[derive(Module, Debug)]
-struct Matrices {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<2>>,
-}
-
-/// `filled(shape, number)` of the section `models`: a formula in the place of chance.
-fn filled<const D: usize>(shape: [usize; D], number: u32) -> Param<Tensor<D>> {
-    let unit = |place: u32| {
-        let mut x = place.wrapping_add(number.wrapping_mul(0x9E37_79B1));
-        x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
-        x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
-        x ^= x >> 16;
-        #[allow(clippy::cast_precision_loss, reason = "24 bits are exact")]
-        let unit = (x >> 8) as f32 / 8_388_608.0 - 1.0;
-        unit
-    };
-    let values: Vec<f32> = (0..).map(unit).take(shape.iter().product()).collect();
-    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff()))
-}
 
 /// A sum whose gradient by a parameter is the parameter.
 fn squares<const D: usize>(param: &Param<Tensor<D>>) -> Tensor<1> {
@@ -94,26 +53,14 @@ impl Case {
         parameters.iter().map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Always with a kernel, which is then left out where the case has none.
     fn model(&self) -> Model {
-        if self.text("optimizer") == "Muon" {
-            return Model { layer: Parts::Matrices(Matrices { weight: filled([2, 3], 0), bias: filled([3, 2], 1) }) };
-        }
-        let kernel = filled([2, 1, 2, 2], 2);
-        Model { layer: Parts::Usual(Usual { weight: filled([2, 3], 0), bias: filled([3], 1), kernel }) }
+        Model::new(self.text("optimizer"), true)
     }
 
     fn optimizer(&self, model: &Model) -> Optimizer {
-        let names = self.names();
-        let others = Select::matching(move |parameter| !names.contains(&parameter.name));
         let builder = Optimizer::builder(hyperparameters(self.text("optimizer"), &value(&self.json["options"])));
-        let builder = builder.exclude(others);
-        let form = self.text("form");
-        let builder = if form.contains("groups") {
-            builder.group("layer.weight", [("note", "mine")]).group("*", [("lr", 0.25)])
-        } else {
-            builder
-        };
-        if form.contains("named") { builder.named() } else { builder }.build(model).unwrap()
+        in_form(builder.exclude(others(self.names())), self.text("form")).build(model).unwrap()
     }
 
     /// One step, with the parameters as gradients.
@@ -121,7 +68,7 @@ impl Case {
         let frozen = self.text("form") == "frozen";
         let loss = match &model.layer {
             Parts::Usual(parts) => {
-                let rest = squares(&parts.bias) + squares(&parts.kernel);
+                let rest = squares(&parts.bias) + squares(parts.kernel.as_ref().unwrap());
                 if frozen { rest } else { rest + squares(&parts.weight) }
             }
             Parts::Matrices(parts) => squares(&parts.weight) + squares(&parts.bias),

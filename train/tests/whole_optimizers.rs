@@ -1,155 +1,18 @@
 //! The optimizers that see more than an element at a time: Adafactor, Muon, `SparseAdam` and LBFGS, against PyTorch's
 //! steps, runs and state dicts (`tests/fixtures/optim`).
 
-use std::collections::HashMap;
-
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor};
+use common::optim::{Rule, STEPS, at, burn, dict, entry, hyperparameters, open, tensor};
+use common::runs::{Run, WHOLE_RUNS};
+use common::{Largest, apart, differ, spell, unit};
 use rekindle_recorder::burn::ModuleStateDict as _;
-use rekindle_recorder::{DType, Tensor as TorchTensor, Value};
-use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, Select};
-use whole::{RUNS, Run, apart, at, burn, dict, differ, entry, from_the_end, json, open, tensor};
+use rekindle_recorder::{Checkpoint, DType, Tensor as TorchTensor};
+use rekindle_train::optim::Optimizer;
 
 mod common;
-mod whole;
-
-/// An optimizer with options as its constructor in PyTorch takes them.
-fn builder(optimizer: &str, options: &Value) -> OptimizerBuilder {
-    let kind: OptimizerKind = optimizer.parse().unwrap();
-    let mut options = dict(options);
-    let iterations = options.iter().find(|(name, _)| name == "max_iter").and_then(|(_, value)| value.as_i64());
-    if let (Some(iterations), false) = (iterations, options.iter().any(|(name, _)| name == "max_eval")) {
-        options.push(("max_eval".to_owned(), (iterations * 5 / 4).into()));
-    }
-    Optimizer::builder(Hyperparameters::of(kind)).group("*", options)
-}
 
 // Rules --------------------------------------------------------------------------------------------------------------------
-
-const STEPS: usize = 12;
-
-/// The parameters of the rules.
-#[derive(Module, Debug)]
-struct Given {
-    matrix: Param<Tensor<2>>,
-    vector: Param<Tensor<1>>,
-    wide: Param<Tensor<2>>,
-    cube: Param<Tensor<3>>,
-}
-
-impl Given {
-    fn new(given: &Value, double: bool) -> Self {
-        fn param<const D: usize>(given: &Value, name: &str, double: bool) -> Param<Tensor<D>> {
-            Param::from_tensor(burn(&tensor(&entry(given, "start"), name), double))
-        }
-        Given {
-            matrix: param(given, "matrix", double),
-            vector: param(given, "vector", double),
-            wide: param(given, "wide", double),
-            cube: param(given, "cube", double),
-        }
-    }
-
-    /// Something whose gradient by the parameter of this name is this one.
-    fn term(&self, name: &str, gradient: &TorchTensor, double: bool) -> Tensor<1> {
-        match name {
-            "matrix" => (self.matrix.val() * burn(gradient, double)).sum(),
-            "vector" => (self.vector.val() * burn(gradient, double)).sum(),
-            "wide" => (self.wide.val() * burn(gradient, double)).sum(),
-            "cube" => (self.cube.val() * burn(gradient, double)).sum(),
-            other => panic!("{other}"),
-        }
-    }
-}
-
-/// The dense gradient of a step of `SparseAdam`, and its rows.
-fn sparse(given: &Value, name: &str, step: usize) -> (TorchTensor, Vec<usize>) {
-    let shape = tensor(&entry(given, "start"), name).shape().to_vec();
-    let row: usize = shape[1..].iter().product();
-    let rows = entry(&entry(given, "rows"), name).items().unwrap()[step].items().unwrap();
-    let rows: Vec<usize> = rows.iter().map(|row| usize::try_from(row.as_i64().unwrap()).unwrap()).collect();
-    let values = entry(&entry(given, "values"), name).items().unwrap()[step].as_tensor().unwrap().to_f64_vec().unwrap();
-    // At most two values meet: their sum is exact, and rounded to the parameter's type later.
-    let mut dense = vec![0.0; shape.iter().product()];
-    for (row_values, &place) in values.chunks(row).zip(&rows) {
-        dense[place * row..][..row].iter_mut().zip(row_values).for_each(|(sum, value)| *sum += value);
-    }
-    (TorchTensor::from_vec(&shape, dense).unwrap(), rows)
-}
-
-/// A model and its optimizer between two of the steps.
-struct Rehearsal<'a> {
-    given: &'a Value,
-    names: Vec<String>,
-    model: Option<Given>,
-    optimizer: Optimizer,
-    double: bool,
-}
-
-impl<'a> Rehearsal<'a> {
-    fn new(given: &'a Value, optimizer: &str, case: &Value, double: bool) -> Self {
-        let names: Vec<String> = dict(&entry(case, "params")).into_iter().map(|(name, _)| name).collect();
-        let (model, members) = (Given::new(given, double), names.clone());
-        let others = Select::matching(move |parameter| !members.contains(&parameter.name));
-        let optimizer = builder(optimizer, &entry(case, "options")).exclude(others).build(&model).unwrap();
-        Rehearsal { given, names, model: Some(model), optimizer, double }
-    }
-
-    fn step(&mut self, step: usize) {
-        let model = self.model.take().unwrap();
-        let mut terms = Vec::new();
-        for name in &self.names {
-            let gradient = if self.optimizer.kind() == OptimizerKind::SparseAdam {
-                let (gradient, rows) = sparse(self.given, name, step);
-                self.optimizer.touch(name, rows).unwrap();
-                gradient
-            } else {
-                at(&tensor(&entry(self.given, "gradients"), name), step)
-            };
-            terms.push(model.term(name, &gradient, self.double));
-        }
-        let loss = terms.into_iter().reduce(|sum, term| sum + term).unwrap();
-        self.model = Some(self.optimizer.step(model, loss.backward()).unwrap());
-    }
-
-    /// Each parameter, and its state.
-    fn found(&self) -> Vec<(String, TorchTensor, Vec<(String, Value)>)> {
-        let model = self.model.as_ref().unwrap();
-        let weights = model.state_dict().unwrap();
-        let states = entry(&self.optimizer.state_dict(model).unwrap(), "state");
-        let state = |place: i64| states.as_dict().unwrap().get_key(&place.into()).map(|state| dict(&state));
-        let names = (0..).zip(&self.names);
-        names
-            .map(|(place, name)| (name.clone(), weights.get(name).unwrap().clone(), state(place).unwrap_or_default()))
-            .collect()
-    }
-}
-
-/// The distance of two tensors, element by element, in units in the last place of the largest magnitude on the way.
-#[derive(Default)]
-struct Units(HashMap<String, Vec<f64>>);
-
-impl Units {
-    fn apart(&mut self, name: &str, found: &TorchTensor, expected: &TorchTensor) -> f64 {
-        assert_eq!((found.dtype(), found.shape()), (expected.dtype(), expected.shape()), "{name}");
-        let double = found.dtype() == DType::Float64;
-        let (found, expected) = (found.to_f64_vec().unwrap(), expected.to_f64_vec().unwrap());
-        let largest = self.0.entry(name.to_owned()).or_insert_with(|| vec![0.0; expected.len()]);
-        let mut worst = 0.0_f64;
-        for ((a, b), largest) in found.into_iter().zip(expected).zip(largest) {
-            *largest = largest.max(b.abs());
-            worst = worst.max((a - b).abs() / unit(*largest, double));
-        }
-        worst
-    }
-}
-
-fn unit(number: f64, double: bool) -> f64 {
-    #[allow(clippy::cast_possible_truncation)]
-    let single = (number as f32).max(f32::MIN_POSITIVE);
-    let number = number.max(f64::MIN_POSITIVE);
-    if double { number.next_up() - number } else { f64::from(single.next_up() - single) }
-}
 
 const RULES: [&str; 3] = ["Adafactor", "Muon", "SparseAdam"];
 
@@ -166,35 +29,24 @@ fn tolerance(optimizer: &str, set: &str) -> f64 {
 
 #[test]
 fn a_rule_given_pytorch_s_gradients_computes_what_pytorch_does() {
-    let given = open("given.pt").root().clone();
     let mut failed = Vec::new();
     for optimizer in RULES {
-        for (set, case) in dict(open(&format!("rules/{}.pt", optimizer.to_lowercase())).root()) {
-            let (mut rehearsal, mut units) = (Rehearsal::new(&given, optimizer, &case, false), Units::default());
+        for rule in Rule::all(optimizer) {
+            let (mut rehearsal, mut largest) = (rule.start(DType::Float32), Largest::default());
             let (mut of_params, mut of_state) = (0.0_f64, 0.0_f64);
             for step in 0..STEPS {
                 rehearsal.step(step);
-                for (name, param, state) in rehearsal.found() {
-                    of_params =
-                        of_params.max(units.apart(&name, &param, &at(&tensor(&entry(&case, "params"), &name), step)));
-                    let expected = entry(&entry(&case, "state"), &name);
-                    assert_eq!(state.len(), dict(&expected).len());
-                    for (key, found) in state {
-                        let expected = at(&tensor(&expected, &key), step);
-                        match found {
-                            Value::Int(count) => assert_eq!(vec![count], expected.to_vec::<i64>().unwrap()),
-                            found => {
-                                let apart =
-                                    units.apart(&format!("{name}.{key}"), found.as_tensor().unwrap(), &expected);
-                                of_state = of_state.max(apart);
-                            }
-                        }
-                    }
-                }
+                let (found, expected) = (rehearsal.found(), rule.expected(step));
+                let (params, state) = found.split_at(rule.params.len());
+                let (expected_params, expected_state) = expected.split_at(rule.params.len());
+                let what = format!("{optimizer} {}, step {step}", rule.set);
+                let mut apart = |found, expected| largest.apart(found, expected, |_| f64::INFINITY, &what);
+                of_params = of_params.max(apart(params, expected_params));
+                of_state = of_state.max(apart(state, expected_state));
             }
-            println!("{optimizer} {set}: {of_params} units, state {of_state}");
-            if of_params.max(of_state) > tolerance(optimizer, &set) {
-                failed.push(format!("{optimizer} {set}: {of_params}, {of_state}"));
+            println!("{optimizer} {}: {of_params} units, state {of_state}", rule.set);
+            if of_params.max(of_state) > tolerance(optimizer, &rule.set) {
+                failed.push(format!("{optimizer} {}: {of_params}, {of_state}", rule.set));
             }
         }
     }
@@ -203,29 +55,29 @@ fn a_rule_given_pytorch_s_gradients_computes_what_pytorch_does() {
 
 #[test]
 fn doubles_are_updated_as_in_pytorch() {
-    let given = open("given.pt").root().clone();
     for optimizer in RULES {
-        for (set, case) in dict(open(&format!("rules/{}.pt", optimizer.to_lowercase())).root()) {
-            let mut rehearsal = Rehearsal::new(&given, optimizer, &case, true);
-            let mut largest = HashMap::<String, f64>::new();
+        // Muon rounds what it sums in float32 to bfloat16, where little is left of a sum as well.
+        let units_of = if optimizer == "Muon" { DType::Float32 } else { DType::Float64 };
+        for rule in Rule::all(optimizer) {
+            let mut rehearsal = rule.start(DType::Float64);
+            // Of each parameter.
+            let mut largest = vec![0.0_f64; rule.params.len()];
             for step in 0..STEPS {
                 rehearsal.step(step);
-                for (name, param, _) in rehearsal.found() {
-                    let values = param.to_f64_vec().unwrap();
-                    let most = values.into_iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-                    largest.entry(name).and_modify(|known| *known = known.max(most)).or_insert(most);
+                for (largest, (_, param)) in largest.iter_mut().zip(rehearsal.found()) {
+                    *largest = param.to_f64_vec().unwrap().into_iter().fold(*largest, |most, x| most.max(x.abs()));
                 }
             }
             let mut worst = 0.0_f64;
-            for (name, param, _) in rehearsal.found() {
-                let expected = tensor(&entry(&case, "float64"), &name).to_f64_vec().unwrap();
-                for (a, b) in param.to_f64_vec().unwrap().into_iter().zip(expected) {
-                    // Muon rounds what it sums in float32 to bfloat16, where little is left of a sum as well.
-                    worst = worst.max((a - b).abs() / unit(largest[&name], optimizer != "Muon"));
+            let pairs = rehearsal.found().into_iter().zip(rule.expected_float64());
+            for (((name, found), (expected_name, expected)), largest) in pairs.zip(largest) {
+                assert_eq!(name, expected_name, "{optimizer} {}", rule.set);
+                for (a, b) in found.to_f64_vec().unwrap().into_iter().zip(expected.to_f64_vec().unwrap()) {
+                    worst = worst.max((a - b).abs() / unit(largest, units_of));
                 }
             }
-            println!("{optimizer} {set}: {worst} units");
-            assert!(worst <= 2.0, "{optimizer} {set}: {worst} units");
+            println!("{optimizer} {}: {worst} units", rule.set);
+            assert!(worst <= 2.0, "{optimizer} {}: {worst} units", rule.set);
         }
     }
 }
@@ -241,7 +93,10 @@ struct Two {
 
 impl Two {
     fn new(matrix: &TorchTensor, vector: &TorchTensor) -> Self {
-        Two { matrix: Param::from_tensor(burn(matrix, false)), vector: Param::from_tensor(burn(vector, false)) }
+        Two {
+            matrix: Param::from_tensor(burn(matrix, DType::Float32)),
+            vector: Param::from_tensor(burn(vector, DType::Float32)),
+        }
     }
 
     fn flat(&self) -> Vec<f64> {
@@ -251,7 +106,7 @@ impl Two {
 
     /// Gradients that are these.
     fn gradients(&self, flat: &TorchTensor) -> Gradients {
-        let flat = burn::<1>(flat, false);
+        let flat = burn::<1>(flat, DType::Float32);
         let matrix = (self.matrix.val() * flat.clone().narrow(0, 0, 35).reshape([7, 5])).sum();
         (matrix + (self.vector.val() * flat.narrow(0, 35, 11)).sum()).backward()
     }
@@ -269,7 +124,8 @@ fn lbfgs_asks_where_pytorch_asks_and_goes_where_it_goes() {
         let evaluations = entry(&case, "evaluations");
         let [asked, gradients, losses] = ["params", "gradients", "losses"].map(|key| tensor(&evaluations, key));
         let mut model = Two::new(&tensor(&start, "matrix"), &tensor(&start, "vector"));
-        let mut optimizer = builder("LBFGS", &entry(&case, "options")).build(&model).unwrap();
+        let mut optimizer =
+            Optimizer::builder(hyperparameters("LBFGS", &entry(&case, "options"))).build(&model).unwrap();
         let (mut count, mut places, mut states) = (0, 0.0_f64, 0.0_f64);
         for step in 0..STEPS {
             let first = losses.to_f64_vec().unwrap()[count];
@@ -278,7 +134,7 @@ fn lbfgs_asks_where_pytorch_asks_and_goes_where_it_goes() {
                 let loss = TorchTensor::from_vec(&[1], at(&losses, count).to_vec::<f32>().unwrap()).unwrap();
                 let gradients = model.gradients(&at(&gradients, count));
                 count += 1;
-                (burn::<1>(&loss, false), gradients)
+                (burn::<1>(&loss, DType::Float32), gradients)
             };
             let (stepped, loss) = optimizer.step_closure(model, closure).unwrap();
             model = stepped;
@@ -305,23 +161,35 @@ fn lbfgs_asks_where_pytorch_asks_and_goes_where_it_goes() {
 
 #[test]
 fn runs_go_on_as_in_pytorch() {
-    let (cases, batches) = (json("runs.json"), open("batches.pt").root().clone());
     let mut failed = Vec::new();
-    for &(name, weights_limit, state_limit) in RUNS {
-        let json = &cases[name];
-        let mut run = Run::resume(json, &open(&format!("runs/{name}.pt")));
+    for &(name, weights_limit, state_limit) in WHOLE_RUNS {
+        let run = Run::named(name);
+        let expected = run.json["losses"].as_array().unwrap();
+        let outcome = run.go_on(expected.len());
         let mut losses = 0.0_f64;
-        for (step, expected) in (5..).zip(json["losses"].as_array().unwrap()) {
-            let loss;
-            (run, loss) = run.step(&batches, step);
+        for (loss, expected) in outcome.losses.iter().zip(expected) {
             let expected = expected.as_f64().unwrap();
             losses = losses.max((loss - expected).abs() / expected.abs());
         }
-        let (weights, state) = from_the_end(name, json, &run);
+        let (weights, state) = from_the_end(&run, &outcome.checkpoint);
         println!("{name}: losses {losses:.1e}, weights {weights:.1e}, state {state:.1e}");
         if losses > 1e-6 || weights > weights_limit || state > state_limit {
             failed.push(format!("{name}: {losses:e}, {weights:e}, {state:e}"));
         }
     }
     assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// How far a run is from the end of PyTorch's: weights, state.
+fn from_the_end(run: &Run, found: &Checkpoint) -> (f64, f64) {
+    let end = run.end();
+    let apart = |path: &str| differ(&found.value(path).unwrap(), &end.value(path).unwrap(), &run.name);
+    let mut state = 0.0_f64;
+    for letter in run.letters() {
+        state = state.max(apart(&format!("optimizer{letter}_state_dict")));
+        let scheduler = format!("scheduler{letter}_state_dict");
+        let [found, expected] = [found, &end].map(|checkpoint| spell(&checkpoint.value(&scheduler).unwrap(), true));
+        assert_eq!(found, expected, "{}", run.name);
+    }
+    (apart("model_state_dict"), state)
 }

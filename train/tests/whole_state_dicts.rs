@@ -1,118 +1,59 @@
 //! State dicts of Adafactor, Muon, `SparseAdam` and LBFGS against PyTorch's own (`tests/fixtures/optim/state_dicts.json`), and
 //! what is refused.
 
-use burn::module::{Module, Param};
+use burn::module::Param;
 use burn::nn::{EmbeddingConfig, LinearConfig};
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{spell, value};
+use burn::tensor::{Int, Tensor, TensorData};
+use common::optim::{Matrices, Model, Parts, Usual, WHOLE, device, in_form};
+use common::{differ, spell, value};
 use rekindle_recorder::{Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{
     AdafactorOptions, AdjustLr, Hyperparameters, LbfgsOptions, LineSearch, MuonOptions, Optimizer, OptimizerBuilder,
     OptimizerKind, Select, SgdOptions, SparseAdamOptions,
 };
 use serde_json::Value as Json;
-use whole::differ;
 
 mod common;
-mod whole;
-
-const MINE: [&str; 4] = ["LBFGS", "Adafactor", "Muon", "SparseAdam"];
 
 /// The cases of these optimizers: name and case.
 fn cases() -> Vec<(String, Json)> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/optim/state_dicts.json");
-    let all: serde_json::Map<String, Json> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    all.into_iter().filter(|(_, case)| MINE.contains(&case["optimizer"].as_str().unwrap())).collect()
+    let all = common::optim::cases("optim/state_dicts.json").into_iter();
+    all.filter(|(_, case)| WHOLE.contains(&case["optimizer"].as_str().unwrap())).collect()
 }
 
 fn case(name: &str) -> Json {
     cases().into_iter().find(|(found, _)| found == name).unwrap().1
 }
 
-fn device() -> Device {
-    Device::flex().autodiff()
+fn model(case: &Json) -> Model {
+    let optimizer = case["optimizer"].as_str().unwrap();
+    Model::new(optimizer, optimizer == "Adafactor")
 }
 
-/// The section's parameters.
-#[derive(Module, Debug)]
-struct Model {
-    layer: Parts,
+/// Half the sum of squares; its gradient by each parameter is the parameter, or for `SparseAdam` the first row of it.
+fn loss(model: &Model, first_row: bool) -> Tensor<1> {
+    fn half<const D: usize>(param: &Param<Tensor<D>>, first_row: bool) -> Tensor<1> {
+        let tensor = param.val();
+        let tensor = if first_row { tensor.narrow(0, 0, 1) } else { tensor };
+        (tensor.clone() * tensor).sum() * 0.5
+    }
+    match &model.layer {
+        Parts::Usual(Usual { weight, bias, kernel }) => {
+            let sum = half(weight, first_row) + half(bias, first_row);
+            kernel.iter().fold(sum, |sum, kernel| sum + half(kernel, first_row))
+        }
+        Parts::Matrices(Matrices { weight, bias }) => half(weight, first_row) + half(bias, first_row),
+    }
 }
 
-#[derive(Module, Debug)]
-enum Parts {
-    Usual(Usual),
-    Matrices(Matrices),
-}
-
-#[derive(Module, Debug)]
-struct Usual {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
-    /// Adafactor's.
-    kernel: Option<Param<Tensor<4>>>,
-}
-
-/// Muon's.
-#[derive(Module, Debug)]
-struct Matrices {
-    weight: Param<Tensor<2>>,
-    bias: Param<Tensor<2>>,
-}
-
-/// `filled(shape, number)` of the section `models`: a formula in the place of chance.
-fn filled<const D: usize>(shape: [usize; D], number: u32) -> Param<Tensor<D>> {
-    let unit = |place: u32| {
-        let mut x = place.wrapping_add(number.wrapping_mul(0x9E37_79B1));
-        x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
-        x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
-        x ^= x >> 16;
-        #[allow(clippy::cast_precision_loss, reason = "24 bits are exact")]
-        let unit = (x >> 8) as f32 / 8_388_608.0 - 1.0;
-        unit
+fn step(model: Model, optimizer: &mut Optimizer) -> Model {
+    let first_row = optimizer.kind() == OptimizerKind::SparseAdam;
+    let closure = |model: &Model| {
+        let loss = loss(model, first_row);
+        let grads = loss.backward();
+        (loss, grads)
     };
-    let values: Vec<f32> = (0..).map(unit).take(shape.iter().product()).collect();
-    Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device()))
-}
-
-impl Model {
-    fn new(case: &Json) -> Self {
-        let optimizer = case["optimizer"].as_str().unwrap();
-        let layer = match optimizer {
-            "Muon" => Parts::Matrices(Matrices { weight: filled([2, 3], 0), bias: filled([3, 2], 1) }),
-            _ => {
-                let kernel = (optimizer == "Adafactor").then(|| filled([2, 1, 2, 2], 2));
-                Parts::Usual(Usual { weight: filled([2, 3], 0), bias: filled([3], 1), kernel })
-            }
-        };
-        Model { layer }
-    }
-
-    /// Half the sum of squares; its gradient by each parameter is the parameter, or for `SparseAdam` the first row of it.
-    fn loss(&self, first_row: bool) -> Tensor<1> {
-        fn half<const D: usize>(param: &Param<Tensor<D>>, first_row: bool) -> Tensor<1> {
-            let tensor = param.val();
-            let tensor = if first_row { tensor.narrow(0, 0, 1) } else { tensor };
-            (tensor.clone() * tensor).sum() * 0.5
-        }
-        match &self.layer {
-            Parts::Usual(Usual { weight, bias, kernel }) => {
-                let sum = half(weight, first_row) + half(bias, first_row);
-                kernel.iter().fold(sum, |sum, kernel| sum + half(kernel, first_row))
-            }
-            Parts::Matrices(Matrices { weight, bias }) => half(weight, first_row) + half(bias, first_row),
-        }
-    }
-
-    fn step(self, optimizer: &mut Optimizer) -> Self {
-        let first_row = optimizer.kind() == OptimizerKind::SparseAdam;
-        let closure = |model: &Model| {
-            let loss = model.loss(first_row);
-            let grads = loss.backward();
-            (loss, grads)
-        };
-        optimizer.step_closure(self, closure).unwrap().0
-    }
+    optimizer.step_closure(model, closure).unwrap().0
 }
 
 /// The optimizer of a case, made as in Rust one would make it.
@@ -128,20 +69,13 @@ fn builder(case: &Json) -> OptimizerBuilder {
         }
         other => Hyperparameters::of(other.parse().unwrap()),
     };
-    let builder = Optimizer::builder(options);
-    let form = case["form"].as_str().unwrap();
-    let builder = if form.contains("named") { builder.named() } else { builder };
-    if form.contains("groups") {
-        builder.group("layer.weight", [("note", "mine")]).group("*", [("lr", 0.25)])
-    } else {
-        builder
-    }
+    in_form(Optimizer::builder(options), case["form"].as_str().unwrap())
 }
 
 #[test]
 fn a_fresh_optimizer_s_state_dict_is_pytorch_s_key_for_key() {
     for (name, case) in cases() {
-        let model = Model::new(&case);
+        let model = model(&case);
         let found = builder(&case).build(&model).unwrap().state_dict(&model).unwrap();
         assert_eq!(spell(&found, true), spell(&value(&case["fresh"]), true), "{name}");
     }
@@ -150,9 +84,9 @@ fn a_fresh_optimizer_s_state_dict_is_pytorch_s_key_for_key() {
 #[test]
 fn after_a_step_keys_order_types_and_shapes_are_pytorch_s() {
     for (name, case) in cases() {
-        let model = Model::new(&case);
+        let model = model(&case);
         let mut optimizer = builder(&case).build(&model).unwrap();
-        let model = model.step(&mut optimizer);
+        let model = step(model, &mut optimizer);
         let found = optimizer.state_dict(&model).unwrap();
         let expected = value(&case["stepped"]);
         if !name.starts_with("LBFGS") {
@@ -176,13 +110,13 @@ fn what_is_loaded_comes_back_unchanged_and_goes_on() {
     for (name, case) in cases() {
         for given in ["fresh", "stepped"] {
             let given = value(&case[given]);
-            let model = Model::new(&case);
+            let model = model(&case);
             let mut optimizer = builder(&case).build(&model).unwrap();
             optimizer.load_state_dict(&model, &given).unwrap();
             let found = optimizer.state_dict(&model).unwrap();
             assert_eq!(spell(&found, true), spell(&given, true), "{name}");
             assert_eq!(OptimizerKind::infer(&found).unwrap(), optimizer.kind(), "{name}");
-            model.step(&mut optimizer);
+            step(model, &mut optimizer);
         }
     }
 }
@@ -190,9 +124,9 @@ fn what_is_loaded_comes_back_unchanged_and_goes_on() {
 /// What is said when a state dict that was spoilt is loaded; nothing may have changed.
 fn refused(name: &str, spoil: impl FnOnce(&Dict, &Dict)) -> String {
     let case = case(name);
-    let model = Model::new(&case);
+    let model = model(&case);
     let mut optimizer = builder(&case).build(&model).unwrap();
-    let model = model.step(&mut optimizer);
+    let model = step(model, &mut optimizer);
     let before = spell(&optimizer.state_dict(&model).unwrap(), true);
     let given = value(&case["stepped"]);
     let state = given.as_dict().unwrap().get("state").unwrap();
@@ -247,7 +181,7 @@ fn state_that_does_not_fit_is_refused_by_name_and_nothing_changes() {
     for (name, other) in
         [("Adafactor", "Muon"), ("Muon", "SparseAdam"), ("SparseAdam", "LBFGS"), ("LBFGS", "Adafactor")]
     {
-        let model = Model::new(&case(name));
+        let model = model(&case(name));
         let mut optimizer = builder(&case(name)).build(&model).unwrap();
         let error = optimizer.load_state_dict(&model, &value(&case(other)["stepped"])).unwrap_err().to_string();
         assert_eq!(error, format!("the state dict is {other}'s, and the optimizer is {name}"));
@@ -338,7 +272,7 @@ fn only_the_rows_that_are_touched_change() {
 #[test]
 fn groups_of_a_file_are_found_by_the_shapes_of_adafactor_s_factors() {
     let case = case("Adafactor_groups");
-    let model = Model::new(&case);
+    let model = model(&case);
     let given = value(&case["stepped"]);
     let mut optimizer = Optimizer::builder(AdafactorOptions::default()).build(&model).unwrap();
     optimizer.load_state_dict(&model, &given).unwrap();

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use common::optim::Run;
+use common::runs::Run;
 
 mod common;
 
@@ -17,7 +17,8 @@ fn pytorch_goes_on_from_every_elementwise_optimizer_as_if_the_run_had_not_moved(
     let folder = tempfile::tempdir().unwrap();
     let runs: Vec<Run> = Run::all().into_iter().filter(Run::is_elementwise).collect();
     for run in &runs {
-        run.go_on(25).checkpoint.save(folder.path().join(format!("{}.pt", run.name))).unwrap();
+        let outcome = run.go_on(25);
+        outcome.checkpoint.save(folder.path().join(format!("{}.pt", run.name))).unwrap();
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/with_torch/optim.py");
     let output = Command::new(python)

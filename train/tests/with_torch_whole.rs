@@ -4,12 +4,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use rekindle_recorder::burn::ModuleStateDict as _;
+use common::runs::{Run, WHOLE_RUNS};
 use serde_json::Value as Json;
-use whole::{RUNS, Run, json, letters, open};
 
 mod common;
-mod whole;
 
 #[test]
 fn pytorch_goes_on_after_25_steps_as_if_it_had_not_moved() {
@@ -18,27 +16,11 @@ fn pytorch_goes_on_after_25_steps_as_if_it_had_not_moved() {
         return;
     };
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-    let (cases, batches) = (json("runs.json"), open("batches.pt").root().clone());
     let folder = tempfile::tempdir().unwrap();
     let mut failed = Vec::new();
-    for &(name, weights_limit, state_limit) in RUNS {
-        let json = &cases[name];
-        let checkpoint = open(&format!("runs/{name}.pt"));
-        let mut run = Run::resume(json, &checkpoint);
-        for step in 5..30 {
-            let loss;
-            (run, loss) = run.step(&batches, step);
-            checkpoint.set("loss", loss).unwrap();
-            checkpoint.set("step", i64::from(u32::try_from(step).unwrap()) + 1).unwrap();
-        }
-        checkpoint.set("model_state_dict", run.network.state_dict().unwrap().to_value()).unwrap();
-        for (letter, (optimizer, scheduler)) in letters(json).iter().zip(&run.optimizers) {
-            let state_dict = optimizer.state_dict(&run.network).unwrap();
-            checkpoint.set(&format!("optimizer{letter}_state_dict"), state_dict).unwrap();
-            checkpoint.set(&format!("scheduler{letter}_state_dict"), scheduler.state_dict()).unwrap();
-        }
+    for &(name, weights_limit, state_limit) in WHOLE_RUNS {
         let path = folder.path().join(name).with_extension("pt");
-        checkpoint.save(&path).unwrap();
+        Run::named(name).go_on(25).checkpoint.save(&path).unwrap();
         let script = Command::new(&python)
             .arg(tests.join("with_torch/whole.py"))
             .args([Path::new(name), &path])

@@ -1,19 +1,19 @@
-//! Reads the fixtures that `tests/fixtures/sections/train.py` wrote.
+//! Reads fixtures, writes values out, and says how far numbers are from those that are expected.
 #![allow(dead_code, reason = "each test file takes what it needs")]
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{DType, Dict, Tensor, Value};
 use serde_json::Value as Json;
 
 pub(crate) mod optim;
+pub(crate) mod runs;
 
 /// The cases of a file in `tests/fixtures/train`.
 pub(crate) fn cases(name: &str) -> Vec<Json> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/train").join(name);
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).unwrap()
+    serde_json::from_value(fixture(&format!("train/{name}"))).unwrap()
 }
 
 /// A JSON file in `tests/fixtures`.
@@ -120,6 +120,20 @@ pub(crate) fn filled(count: usize, number: u32) -> Vec<f32> {
     (0..count).map(element).collect()
 }
 
+/// What Python's `float.hex` wrote.
+pub(crate) fn hex(text: &str) -> f64 {
+    let Some((sign, rest)) = text.split_once("0x") else { return text.parse().unwrap() };
+    let (mantissa, exponent) = rest.split_once('p').unwrap();
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap();
+    let exponent = exponent.parse::<i32>().unwrap() - 4 * i32::try_from(fraction.len()).unwrap();
+    #[allow(clippy::cast_precision_loss, reason = "53 bits are exact, and so is a power of two")]
+    let magnitude = digits as f64 * 2.0_f64.powi(exponent);
+    if sign == "-" { -magnitude } else { magnitude }
+}
+
+// Distances ----------------------------------------------------------------------------------------------------------------
+
 /// How many representable numbers lie between two.
 pub(crate) fn ulps(a: f32, b: f32) -> u32 {
     let ordered = |x: f32| {
@@ -197,13 +211,68 @@ impl Largest {
 }
 
 /// The unit in the last place of a number in its type.
-fn unit(number: f64, dtype: DType) -> f64 {
+pub(crate) fn unit(number: f64, dtype: DType) -> f64 {
     match dtype {
         DType::Float64 => number.max(f64::MIN_POSITIVE).next_up() - number.max(f64::MIN_POSITIVE),
         #[allow(clippy::cast_possible_truncation)]
         _ => {
             let number = (number as f32).max(f32::MIN_POSITIVE);
             f64::from(number.next_up() - number)
+        }
+    }
+}
+
+/// How far numbers are from others, in the 2-norm, as a part of the others.
+pub(crate) fn apart(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let apart: f64 = found.iter().zip(expected).map(|(a, b)| (a - b).powi(2)).sum();
+    if apart == 0.0 { 0.0 } else { (apart / expected.iter().map(|b| b.powi(2)).sum::<f64>()).sqrt() }
+}
+
+/// The same of two tensors of one type and shape.
+fn relative(found: &Tensor, expected: &Tensor) -> f64 {
+    assert_eq!((found.dtype(), found.shape()), (expected.dtype(), expected.shape()));
+    apart(&found.to_f64_vec().unwrap(), &expected.to_f64_vec().unwrap())
+}
+
+/// The largest relative difference of the tensors under a path of two checkpoints that hold the same.
+pub(crate) fn far(found: &Checkpoint, expected: &Checkpoint, under: &str) -> f64 {
+    let (found, expected) = (found.tensors().unwrap(), expected.tensors().unwrap());
+    let there = |(path, _): &&(String, Tensor)| path.starts_with(under);
+    let (found, expected): (Vec<_>, Vec<_>) =
+        (found.iter().filter(there).collect(), expected.iter().filter(there).collect());
+    assert!(!expected.is_empty() || under != "model", "{under}");
+    assert_eq!(
+        found.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+        expected.iter().map(|(path, _)| path).collect::<Vec<_>>()
+    );
+    found.iter().zip(expected).map(|((_, a), (_, b))| relative(a, b)).fold(0.0, f64::max)
+}
+
+/// The largest relative difference of two values, which must have the same keys in the same order, types and shapes. Of floats
+/// too, where [`far`] sees tensors only.
+pub(crate) fn differ(found: &Value, expected: &Value, path: &str) -> f64 {
+    let pairs = |found: Vec<(String, Value)>, expected: Vec<(String, Value)>| {
+        let keys = |entries: &[(String, Value)]| entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();
+        assert_eq!(keys(&found), keys(&expected), "{path}");
+        let each = found.iter().zip(&expected);
+        each.map(|((key, a), (_, b))| differ(a, b, &format!("{path}.{key}"))).fold(0.0, f64::max)
+    };
+    let entries = |value: &Value| {
+        let entries = value.as_dict().unwrap().entries();
+        entries.into_iter().map(|(key, value)| (format!("{key:?}"), value)).collect()
+    };
+    let items =
+        |value: &Value| value.items().unwrap().into_iter().enumerate().map(|(i, item)| (i.to_string(), item)).collect();
+    match (found, expected) {
+        (Value::Dict(_), Value::Dict(_)) => pairs(entries(found), entries(expected)),
+        (Value::List(_), Value::List(_)) => pairs(items(found), items(expected)),
+        (Value::Tensor(a), Value::Tensor(b)) => relative(a, b),
+        (Value::Float(a), Value::Float(b)) if a == b => 0.0,
+        (Value::Float(a), Value::Float(b)) => (a - b).abs() / b.abs(),
+        _ => {
+            assert_eq!(spell(found, true), spell(expected, true), "{path}");
+            0.0
         }
     }
 }

@@ -59,16 +59,9 @@ pub(crate) fn real(number: i64) -> f64 {
     number as f64
 }
 
-/// Python's `float.hex()`.
-pub(crate) fn number(json: &Json) -> f64 {
-    let text = json.as_str().unwrap();
-    let Some((sign, rest)) = text.split_once("0x") else { return text.parse().unwrap() };
-    let (mantissa, exponent) = rest.split_once('p').unwrap();
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = u64::from_str_radix(&format!("{whole}{fraction}"), 16).unwrap();
-    let exponent = exponent.parse::<i32>().unwrap() - 4 * i32::try_from(fraction.len()).unwrap();
-    let magnitude = real(i64::try_from(digits).unwrap()) * 2_f64.powi(exponent);
-    if sign == "-" { -magnitude } else { magnitude }
+/// What Python's `float.hex` wrote.
+fn number(json: &Json) -> f64 {
+    common::hex(json.as_str().unwrap())
 }
 
 /// What all groups have after each step: the columns turned into rows.

@@ -1,0 +1,277 @@
+//! The runs of PyTorch that `tests/fixtures/sections/optim.py` recorded: their networks, how they are taken up after 5 steps and
+//! go on, and how far those of `WHOLE` optimizers may be from where PyTorch's went.
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, Relu};
+use burn::tensor::{FloatDType, Int, Tensor};
+use rekindle_recorder::burn::{ModuleStateDict as _, tensor_to_data};
+use rekindle_recorder::checkpoint::Checkpoint;
+use rekindle_recorder::{DType, Tensor as TorchTensor, Value};
+use rekindle_train::loss::cross_entropy;
+use rekindle_train::lr_scheduler::LRScheduler;
+use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
+use serde_json::Value as Json;
+
+use super::optim::{WHOLE, at, burn, cases, device, open, others, tensor};
+
+/// Run of a `WHOLE` optimizer, and how far its weights and state may be from PyTorch's; its losses may be 1e-6. PyTorch's own
+/// noise (losses, weights, state: the larger of two threads and of rows in reverse, as `runs.json` has it) is beside it. The
+/// state of LBFGS holds differences of almost equal gradients: ten times its noise.
+pub(crate) const WHOLE_RUNS: &[(&str, f64, f64)] = &[
+    ("adafactor", 1e-5, 1e-5),          // 2.1e-7, 5.5e-8, 1.2e-7
+    ("adafactor_decay", 1e-5, 1e-5),    // 3.1e-7, 8.2e-8, 1.3e-7
+    ("muon", 1e-5, 1e-5),               // 2.1e-7, 0, 8.0e-8; in doubles 2.8e-7, 3.3e-6, 4.5e-6
+    ("muon_not_nesterov", 1e-5, 1e-5),  // 2.1e-7, 2.0e-7, 1.8e-7
+    ("muon_and_adamw", 1e-5, 1e-5),     // 2.1e-7, 2.6e-7, 1.1e-7; in doubles 1.4e-7, 1.0e-6, 1.0e-6
+    ("sparse_adam", 1e-5, 1e-5),        // 2.2e-7, 4.1e-8, 5.8e-8
+    ("sparse_adam_groups", 1e-5, 1e-5), // 2.3e-7, 4.1e-8, 1.0e-7
+    ("lbfgs", 1e-5, 1.6e-4),            // 3.4e-7, 5.0e-7, 1.6e-5
+    ("lbfgs_iterations", 1e-5, 5.8e-4), // 6.3e-7, 8.9e-7, 5.8e-5
+    ("lbfgs_strong_wolfe", 1e-5, 1e-5), // doubles: 1.8e-10, 7.5e-12, 6.2e-9
+];
+
+// Networks -----------------------------------------------------------------------------------------------------------------
+
+/// The networks of the runs.
+#[derive(Module, Debug)]
+enum Network {
+    Mlp(Sequential),
+    Bags(Bags),
+}
+
+/// `nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10))`.
+#[derive(Module, Debug)]
+struct Sequential {
+    layers: Vec<Layer>,
+}
+
+#[derive(Module, Debug)]
+enum Layer {
+    Linear(Linear),
+    Relu(Relu),
+}
+
+/// Two embeddings: the mean of the tokens' rows plus the tag's row.
+#[derive(Module, Debug)]
+struct Bags {
+    embedding: Embedding,
+    tag: Embedding,
+}
+
+/// Makes a model's parameters doubles.
+struct Doubles;
+
+impl ModuleMapper for Doubles {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let doubles = Tensor::from_inner(tensor.inner().cast(FloatDType::F64)).set_require_grad(true);
+        Param::from_mapped_value(id, doubles, mapper)
+    }
+}
+
+/// The rows that a loss is of.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// The batch that a step takes.
+    Batch(usize),
+    /// All batches.
+    All,
+}
+
+impl Rows {
+    fn of(self, batches: &Value, name: &str) -> TorchTensor {
+        let stacked = tensor(batches, name);
+        match self {
+            Rows::Batch(step) => at(&stacked, step % stacked.shape()[0]),
+            Rows::All => {
+                let mut shape = stacked.shape()[1..].to_vec();
+                shape[0] *= stacked.shape()[0];
+                TorchTensor::from_le_bytes(stacked.dtype(), &shape, stacked.to_le_bytes().unwrap()).unwrap()
+            }
+        }
+    }
+
+    fn ints<const D: usize>(self, batches: &Value, name: &str) -> Tensor<D, Int> {
+        Tensor::from_data(tensor_to_data(&self.of(batches, name)).unwrap(), &device())
+    }
+}
+
+impl Network {
+    fn new(name: &str, dtype: DType) -> Self {
+        let network = match name {
+            "mlp" => Network::Mlp(Sequential::mlp(true)),
+            "mlp_without_biases" => Network::Mlp(Sequential::mlp(false)),
+            "bags" => Network::Bags(Bags::new()),
+            other => panic!("{other}"),
+        };
+        if dtype == DType::Float64 { network.map(&mut Doubles) } else { network }
+    }
+
+    fn loss(&self, batches: &Value, rows: Rows, dtype: DType) -> Tensor<1> {
+        match self {
+            Network::Mlp(mlp) => mlp.loss(batches, rows, dtype),
+            Network::Bags(bags) => bags.loss(batches, rows),
+        }
+    }
+}
+
+impl Sequential {
+    fn mlp(bias: bool) -> Self {
+        let device = device();
+        let linear = |from, to| Layer::Linear(LinearConfig::new(from, to).with_bias(bias).init(&device));
+        let relu = || Layer::Relu(Relu::new());
+        Sequential { layers: vec![linear(20, 32), relu(), linear(32, 16), relu(), linear(16, 10)] }
+    }
+
+    fn loss(&self, batches: &Value, rows: Rows, dtype: DType) -> Tensor<1> {
+        let inputs = burn::<2>(&rows.of(batches, "inputs"), dtype);
+        let logits = self.layers.iter().fold(inputs, |x, layer| match layer {
+            Layer::Linear(linear) => linear.forward(x),
+            Layer::Relu(relu) => relu.forward(x),
+        });
+        let targets = if matches!(rows, Rows::All) { "random_targets" } else { "targets" };
+        cross_entropy(logits, rows.ints::<1>(batches, targets))
+    }
+}
+
+impl Bags {
+    fn new() -> Self {
+        let device = device();
+        Bags { embedding: EmbeddingConfig::new(40, 10).init(&device), tag: EmbeddingConfig::new(7, 10).init(&device) }
+    }
+
+    fn loss(&self, batches: &Value, rows: Rows) -> Tensor<1> {
+        let tokens = rows.ints::<2>(batches, "tokens");
+        let [count, _] = tokens.dims();
+        let tags = rows.ints::<1>(batches, "tags").reshape([count, 1]);
+        let logits = self.embedding.forward(tokens.clone()).mean_dim(1) + self.tag.forward(tags);
+        let classes = tokens.slice([0..count, 0..1]).reshape([count]).remainder_scalar(10);
+        cross_entropy(logits.reshape([count, 10]), classes)
+    }
+}
+
+// Runs ---------------------------------------------------------------------------------------------------------------------
+
+/// A run of PyTorch: `runs.json` and the checkpoints after 5 and 55 steps.
+pub(crate) struct Run {
+    pub(crate) name: String,
+    pub(crate) json: Json,
+}
+
+/// What a run came to.
+pub(crate) struct Outcome {
+    pub(crate) losses: Vec<f64>,
+    /// The learning rates of all groups that each step was made with.
+    pub(crate) lrs: Vec<Vec<f64>>,
+    /// As PyTorch's section lays it out.
+    pub(crate) checkpoint: Checkpoint,
+}
+
+impl Run {
+    pub(crate) fn all() -> Vec<Self> {
+        cases("optim/runs.json").into_iter().map(|(name, json)| Run { name, json }).collect()
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
+        Run { name: name.to_owned(), json: cases("optim/runs.json").remove(name).unwrap() }
+    }
+
+    /// The names of its optimizers.
+    pub(crate) fn optimizers(&self) -> Vec<&str> {
+        let optimizers = self.json["optimizers"].as_array().unwrap();
+        optimizers.iter().map(|optimizer| optimizer["optimizer"].as_str().unwrap()).collect()
+    }
+
+    /// What is between `optimizer` and `_state_dict` in the checkpoint's keys.
+    pub(crate) fn letters(&self) -> &'static [&'static str] {
+        if self.optimizers().len() == 1 { &[""] } else { &["A", "B"] }
+    }
+
+    /// Whether all its optimizers treat each element by itself.
+    pub(crate) fn is_elementwise(&self) -> bool {
+        self.optimizers().iter().all(|name| !WHOLE.contains(name))
+    }
+
+    /// As PyTorch's section left it at the end.
+    pub(crate) fn end(&self) -> Checkpoint {
+        open(&format!("runs/{}_end.pt", self.name))
+    }
+
+    /// Goes on from PyTorch's checkpoint after 5 steps, for so many.
+    pub(crate) fn go_on(&self, steps: usize) -> Outcome {
+        let batches = open("batches.pt").root().clone();
+        let checkpoint = open(&format!("runs/{}.pt", self.name));
+        let start: usize = checkpoint.get("step").unwrap();
+        let dtype = self.json["dtype"].as_str().unwrap().parse().unwrap();
+        let mut network = Network::new(self.json["network"].as_str().unwrap(), dtype);
+        network.load_state_dict(&checkpoint.state_dict("model_state_dict").unwrap()).unwrap();
+        let mut optimizers = self.resume(&checkpoint, &network);
+
+        let (mut losses, mut lrs) = (Vec::new(), Vec::new());
+        for place in start..start + steps {
+            lrs.push(optimizers.iter().flat_map(|(optimizer, _)| optimizer.lr().unwrap()).collect());
+            let loss;
+            let loss_of = |network: &Network, rows| network.loss(&batches, rows, dtype);
+            (network, loss) = step(network, &mut optimizers, loss_of, place);
+            losses.push(loss);
+            for (optimizer, scheduler) in &mut optimizers {
+                scheduler.step(optimizer).unwrap();
+            }
+        }
+
+        let (step, batches_of_an_epoch) = (start + steps, 11);
+        checkpoint.set("step", step as u64).unwrap();
+        checkpoint.set("epoch", (step / batches_of_an_epoch) as u64).unwrap();
+        checkpoint.set("loss", losses[losses.len() - 1]).unwrap();
+        checkpoint.set("model_state_dict", network.state_dict().unwrap().to_value()).unwrap();
+        for (letter, (optimizer, scheduler)) in self.letters().iter().zip(&optimizers) {
+            checkpoint.set(&format!("optimizer{letter}_state_dict"), optimizer.state_dict(&network).unwrap()).unwrap();
+            checkpoint.set(&format!("scheduler{letter}_state_dict"), scheduler.state_dict()).unwrap();
+        }
+        Outcome { losses, lrs, checkpoint }
+    }
+
+    fn resume(&self, checkpoint: &Checkpoint, network: &Network) -> Vec<(Optimizer, LRScheduler)> {
+        let optimizers =
+            self.letters().iter().zip(self.json["optimizers"].as_array().unwrap()).map(|(letter, json)| {
+                let groups = json["groups"].as_array().unwrap();
+                let members = groups.iter().flat_map(|group| group["params"].as_array().unwrap());
+                let others = others(members.map(|name| name.as_str().unwrap().to_owned()).collect());
+                // All else is in the file.
+                let saved = checkpoint.value(&format!("optimizer{letter}_state_dict")).unwrap();
+                let options = Hyperparameters::of(OptimizerKind::infer(&saved).unwrap());
+                let mut optimizer = Optimizer::builder(options).exclude(others).build(network).unwrap();
+                optimizer.load_state_dict(network, &saved).unwrap();
+                let saved = checkpoint.value(&format!("scheduler{letter}_state_dict")).unwrap();
+                let scheduler = LRScheduler::from_state_dict(&saved, &optimizer).unwrap();
+                (optimizer, scheduler)
+            });
+        optimizers.collect()
+    }
+}
+
+/// A step of all optimizers; gives the loss before it.
+fn step(
+    mut network: Network,
+    optimizers: &mut [(Optimizer, LRScheduler)],
+    loss_of: impl Fn(&Network, Rows) -> Tensor<1>,
+    step: usize,
+) -> (Network, f64) {
+    if let [(optimizer, _)] = optimizers
+        && optimizer.kind() == OptimizerKind::Lbfgs
+    {
+        let closure = |network: &Network| {
+            let loss = loss_of(network, Rows::All);
+            let grads = loss.backward();
+            (loss, grads)
+        };
+        return optimizer.step_closure(network, closure).unwrap();
+    }
+    let loss = loss_of(&network, Rows::Batch(step));
+    let before = loss.clone().into_scalar::<f64>();
+    let mut gradients = loss.backward();
+    for (optimizer, _) in optimizers {
+        network = optimizer.step(network, &mut gradients).unwrap();
+    }
+    (network, before)
+}

@@ -5,6 +5,7 @@
 //! nobody here knows are kept whole (how they were made, from what, their state and items) and written back as they came.
 //! Cycles can be represented; they are freed only when [`Value::clear`] takes them apart.
 
+mod dict;
 mod free;
 mod key;
 
@@ -12,15 +13,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use indexmap::IndexMap;
 use num_bigint::BigInt;
 use num_traits::ToPrimitive as _;
 
 use crate::{DType, Storage, Tensor};
 
+pub use dict::{Dict, DictData, DictKind};
 pub use free::Contents;
 pub use key::Key;
-use key::StrKey;
 
 /// A Python object as data.
 #[derive(Clone)]
@@ -195,139 +195,6 @@ impl<T: Contents> fmt::Debug for Shared<T> {
 
 /// A Python list.
 pub type List = Shared<Vec<Value>>;
-
-/// A Python dict, in the order of its keys.
-#[derive(Clone, Debug)]
-pub struct Dict(Shared<DictData>);
-
-/// The inside of a [`Dict`].
-#[derive(Clone, Default)]
-pub struct DictData {
-    /// `dict` or `OrderedDict`.
-    pub kind: DictKind,
-    /// The entries, in order.
-    pub entries: IndexMap<Key, Value>,
-    /// The attributes of the instance, where it has any: a state dict keeps its `_metadata` here.
-    pub state: Option<Value>,
-}
-
-/// Which class of dict it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum DictKind {
-    /// `dict`.
-    #[default]
-    Dict,
-    /// `collections.OrderedDict`.
-    OrderedDict,
-}
-
-impl Dict {
-    /// An empty `dict`.
-    #[must_use]
-    pub fn new() -> Self {
-        Dict(Shared::new(DictData::default()))
-    }
-
-    /// An empty `collections.OrderedDict`.
-    #[must_use]
-    pub fn ordered() -> Self {
-        Dict(Shared::new(DictData { kind: DictKind::OrderedDict, ..DictData::default() }))
-    }
-
-    /// The data, to read.
-    pub fn read(&self) -> RwLockReadGuard<'_, DictData> {
-        self.0.read()
-    }
-
-    /// The data, to change.
-    pub fn write(&self) -> RwLockWriteGuard<'_, DictData> {
-        self.0.write()
-    }
-
-    /// How many entries there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.read().entries.len()
-    }
-
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// `dict` or `OrderedDict`.
-    #[must_use]
-    pub fn kind(&self) -> DictKind {
-        self.read().kind
-    }
-
-    /// The value under a string key.
-    #[must_use]
-    pub fn get(&self, key: &str) -> Option<Value> {
-        self.read().entries.get(&StrKey(key)).cloned()
-    }
-
-    /// The value under any key.
-    #[must_use]
-    pub fn get_key(&self, key: &Value) -> Option<Value> {
-        self.read().entries.get(&Key(key.clone())).cloned()
-    }
-
-    /// Puts a value under a key: in the key's place if it is there, else at the end. Gives the value that was there.
-    pub fn insert(&self, key: impl Into<Value>, value: impl Into<Value>) -> Option<Value> {
-        self.write().entries.insert(Key(key.into()), value.into())
-    }
-
-    /// Takes an entry out; the others keep their order.
-    pub fn remove(&self, key: &str) -> Option<Value> {
-        self.write().entries.shift_remove(&StrKey(key))
-    }
-
-    /// The entries as they are now, in order.
-    #[must_use]
-    pub fn entries(&self) -> Vec<(Value, Value)> {
-        self.read().entries.iter().map(|(key, value)| (key.0.clone(), value.clone())).collect()
-    }
-
-    /// The attributes of the instance, where it has any (a state dict keeps its `_metadata` there).
-    #[must_use]
-    pub fn state(&self) -> Option<Value> {
-        self.read().state.clone()
-    }
-
-    /// A number that tells this dict from every other that is alive.
-    #[must_use]
-    pub fn id(&self) -> usize {
-        self.0.id()
-    }
-
-    /// Whether both handles are the same dict.
-    #[must_use]
-    pub fn same(&self, other: &Dict) -> bool {
-        self.0.same(&other.0)
-    }
-}
-
-impl Default for Dict {
-    fn default() -> Self {
-        Dict::new()
-    }
-}
-
-impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Dict {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let dict = Dict::new();
-        dict.write().entries.extend(entries.into_iter().map(|(key, value)| (Key(key.into()), value.into())));
-        dict
-    }
-}
-
-impl fmt::Debug for DictData {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} of {} entries", self.kind, self.entries.len())
-    }
-}
 
 /// An object of a class that is not read further, kept whole.
 pub type Object = Shared<ObjectData>;

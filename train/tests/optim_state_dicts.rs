@@ -4,8 +4,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 use common::optim::{Model, Parts, cases, dict, entry, hyperparameters, in_form, others};
-use common::{far, spell, value};
-use rekindle_recorder::checkpoint::Checkpoint;
+use common::{differ, spell, value};
 use rekindle_recorder::{Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
 use serde_json::Value as Json;
@@ -100,8 +99,7 @@ fn after_a_step_keys_types_and_shapes_are_pytorch_s() {
 /// The same keys, types, shapes and numbers; the elements of tensors may be a few units apart, for PyTorch's square root.
 fn assert_same(found: &Value, expected: &Value, what: &str) {
     assert_eq!(spell(found, false), spell(expected, false), "{what}");
-    let [found, expected] = [found, expected].map(|value| Checkpoint::from(value.clone()));
-    let apart = far(&found, &expected, "");
+    let apart = differ(found, expected, what);
     assert!(apart < 1e-6, "{what}: {apart:e}");
 }
 

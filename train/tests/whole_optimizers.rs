@@ -1,13 +1,12 @@
 //! The optimizers that see more than an element at a time: Adafactor, Muon, `SparseAdam` and LBFGS, against PyTorch's
-//! steps, runs and state dicts (`tests/fixtures/optim`).
+//! steps (`tests/fixtures/optim`).
 
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor};
 use common::optim::{Rule, STEPS, at, burn, dict, entry, hyperparameters, open, tensor};
-use common::runs::{Run, WHOLE_RUNS};
-use common::{Largest, apart, differ, spell, unit};
+use common::{Largest, apart, differ, unit};
 use rekindle_recorder::burn::ModuleStateDict as _;
-use rekindle_recorder::{Checkpoint, DType, Tensor as TorchTensor};
+use rekindle_recorder::{DType, Tensor as TorchTensor};
 use rekindle_train::optim::Optimizer;
 
 mod common;
@@ -155,41 +154,4 @@ fn lbfgs_asks_where_pytorch_asks_and_goes_where_it_goes() {
         assert!(places < far && states < 2.3e-3, "{set}: {places:e}, {states:e}");
         assert!(count == losses.numel() || set == "strong_wolfe_long_steps", "{set}: {count}");
     }
-}
-
-// Runs ---------------------------------------------------------------------------------------------------------------------
-
-#[test]
-fn runs_go_on_as_in_pytorch() {
-    let mut failed = Vec::new();
-    for &(name, weights_limit, state_limit) in WHOLE_RUNS {
-        let run = Run::named(name);
-        let expected = run.json["losses"].as_array().unwrap();
-        let outcome = run.go_on(expected.len());
-        let mut losses = 0.0_f64;
-        for (loss, expected) in outcome.losses.iter().zip(expected) {
-            let expected = expected.as_f64().unwrap();
-            losses = losses.max((loss - expected).abs() / expected.abs());
-        }
-        let (weights, state) = from_the_end(&run, &outcome.checkpoint);
-        println!("{name}: losses {losses:.1e}, weights {weights:.1e}, state {state:.1e}");
-        if losses > 1e-6 || weights > weights_limit || state > state_limit {
-            failed.push(format!("{name}: {losses:e}, {weights:e}, {state:e}"));
-        }
-    }
-    assert!(failed.is_empty(), "{failed:#?}");
-}
-
-/// How far a run is from the end of PyTorch's: weights, state.
-fn from_the_end(run: &Run, found: &Checkpoint) -> (f64, f64) {
-    let end = run.end();
-    let apart = |path: &str| differ(&found.value(path).unwrap(), &end.value(path).unwrap(), &run.name);
-    let mut state = 0.0_f64;
-    for letter in run.letters() {
-        state = state.max(apart(&format!("optimizer{letter}_state_dict")));
-        let scheduler = format!("scheduler{letter}_state_dict");
-        let [found, expected] = [found, &end].map(|checkpoint| spell(&checkpoint.value(&scheduler).unwrap(), true));
-        assert_eq!(found, expected, "{}", run.name);
-    }
-    (apart("model_state_dict"), state)
 }

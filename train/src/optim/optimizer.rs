@@ -19,8 +19,9 @@ use crate::attributes::{Attributes, invalid};
 /// An optimizer of `torch.optim` over the parameters of a Burn module, and their state: what `torch.optim.AdamW(...)` gives.
 ///
 /// A step computes PyTorch's formula in PyTorch's order, with `f64` scalars: the one of `foreach=False, fused=False,
-/// capturable=False`. On the CPU, the results of SGD, Adamax, Rprop and ASGD are PyTorch's to the last bit; those of the others
-/// are as close as a correctly rounded square root is to the one that PyTorch takes from MKL.
+/// capturable=False`. On the CPU, the results of those that treat each element by itself are, to the last bit, those of PyTorch's
+/// code with correctly rounded square roots. PyTorch's own are MKL's, which on some processors are off by a unit in the last
+/// place in a fifth of all elements; SGD, Adamax, Rprop and ASGD take none.
 ///
 /// Parameters are `f32` or `f64`. What has no gradient (frozen, or not used) is left as it is and gets no state.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{DType, Dict, Tensor, Value};
 use serde_json::Value as Json;
@@ -235,22 +234,7 @@ fn relative(found: &Tensor, expected: &Tensor) -> f64 {
     apart(&found.to_f64_vec().unwrap(), &expected.to_f64_vec().unwrap())
 }
 
-/// The largest relative difference of the tensors under a path of two checkpoints that hold the same.
-pub(crate) fn far(found: &Checkpoint, expected: &Checkpoint, under: &str) -> f64 {
-    let (found, expected) = (found.tensors().unwrap(), expected.tensors().unwrap());
-    let there = |(path, _): &&(String, Tensor)| path.starts_with(under);
-    let (found, expected): (Vec<_>, Vec<_>) =
-        (found.iter().filter(there).collect(), expected.iter().filter(there).collect());
-    assert!(!expected.is_empty() || under != "model", "{under}");
-    assert_eq!(
-        found.iter().map(|(path, _)| path).collect::<Vec<_>>(),
-        expected.iter().map(|(path, _)| path).collect::<Vec<_>>()
-    );
-    found.iter().zip(expected).map(|((_, a), (_, b))| relative(a, b)).fold(0.0, f64::max)
-}
-
-/// The largest relative difference of two values, which must have the same keys in the same order, types and shapes. Of floats
-/// too, where [`far`] sees tensors only.
+/// The largest relative difference of two values, which must have the same keys in the same order, types and shapes.
 pub(crate) fn differ(found: &Value, expected: &Value, path: &str) -> f64 {
     let pairs = |found: Vec<(String, Value)>, expected: Vec<(String, Value)>| {
         let keys = |entries: &[(String, Value)]| entries.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>();

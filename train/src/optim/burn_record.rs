@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Bytes, TensorData};
 use burn_pack::{Reader, Scalar, Tensor as PackTensor, Writer};
 use rekindle_recorder::burn::NamedParameter;
-use rekindle_recorder::{Dict, ErrorKind, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{DType, Dict, ErrorKind, Result, Tensor as TorchTensor, Value};
 
 use super::Optimizer;
 use super::rule::OptimizerKind;
@@ -16,27 +16,55 @@ use crate::attributes::invalid;
 /// What an optimizer of `torch.optim` calls its state, and what Burn calls it in a record.
 struct Names {
     kinds: &'static [OptimizerKind],
-    /// The number of steps.
-    counter: Option<(&'static str, &'static str)>,
+    counter: Counter,
     /// Tensors of the parameter's shape.
     moments: &'static [(&'static str, &'static str)],
+    /// A tensor that Burn keeps and computes anew in each step, and how.
+    derived: Option<(&'static str, fn(&Dict) -> Result<TorchTensor>)>,
+}
+
+/// The number of steps.
+enum Counter {
+    /// Neither has it.
+    Neither,
+    /// Under this name in PyTorch, under this one in Burn.
+    Both(&'static str, &'static str),
+    /// PyTorch counts, but does not compute with it.
+    Torch(&'static str),
 }
 
 const NAMES: &[Names] = &[
-    Names { kinds: &[OptimizerKind::Sgd], counter: None, moments: &[("momentum_buffer", "momentum.velocity")] },
+    Names {
+        kinds: &[OptimizerKind::Sgd],
+        counter: Counter::Neither,
+        moments: &[("momentum_buffer", "momentum.velocity")],
+        derived: None,
+    },
     Names {
         kinds: &[OptimizerKind::Adam, OptimizerKind::AdamW],
-        counter: Some(("step", "momentum.time")),
+        counter: Counter::Both("step", "momentum.time"),
         moments: &[
             ("exp_avg", "momentum.moment_1"),
             ("exp_avg_sq", "momentum.moment_2"),
             ("max_exp_avg_sq", "momentum.max_moment_2"),
         ],
+        derived: None,
     },
     Names {
         kinds: &[OptimizerKind::Adagrad],
-        counter: Some(("step", "lr_decay.time")),
+        counter: Counter::Both("step", "lr_decay.time"),
         moments: &[("sum", "lr_decay.sum")],
+        derived: None,
+    },
+    Names {
+        kinds: &[OptimizerKind::RMSprop],
+        counter: Counter::Torch("step"),
+        moments: &[
+            ("square_avg", "square_avg.square_avg"),
+            ("momentum_buffer", "momentum.buf"),
+            ("grad_avg", "centered.grad_avg"),
+        ],
+        derived: Some(("centered.avg", variance)),
     },
 ];
 
@@ -44,12 +72,12 @@ const NAMES: &[Names] = &[
 const RANK: &str = "__rank";
 
 impl Optimizer {
-    /// The state as Burn's `OptimizerRecord` holds it: `OptimizerRecord::from_bytes(bytes)` reads it, for `Sgd`, `Adam`, `AdamW`
-    /// and `AdaGrad` of burn-optim. Parameters go by their ids, so save the model's record beside it.
+    /// The state as Burn's `OptimizerRecord` holds it: `OptimizerRecord::from_bytes(bytes)` reads it, for `Sgd`, `Adam`, `AdamW`,
+    /// `AdaGrad` and `RmsProp` of burn-optim. Parameters go by their ids, so save the model's record beside it.
     ///
     /// Burn computes with the same state by another formula: betas, `eps` and weight decay are rounded to `f32` (PyTorch keeps
-    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1). Hyper-parameters are
-    /// no part of a record: configure Burn's optimizer with this one's.
+    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1, RMSProp's momentum 0.9). Hyper-parameters
+    /// are no part of a record: configure Burn's optimizer with this one's.
     ///
     /// # Errors
     /// When Burn has no such optimizer, the model is another one, or state cannot be read from its device.
@@ -59,14 +87,22 @@ impl Optimizer {
         let (mut tensors, mut scalars) = (Vec::new(), BTreeMap::new());
         for (place, parameter) in self.parameters().enumerate() {
             let Some(Value::Dict(entries)) = state.get_key(&Value::from(place)) else { continue };
+            let mut moments = Vec::new();
             for (torch, burn) in names.moments {
-                let Some(Value::Tensor(moment)) = entries.get(torch) else { continue };
+                if let Some(Value::Tensor(moment)) = entries.get(torch) {
+                    moments.push((burn, moment));
+                }
+            }
+            if let (Some((burn, derive)), false) = (&names.derived, moments.is_empty()) {
+                moments.push((burn, derive(&entries)?));
+            }
+            for (burn, moment) in moments {
                 for (piece, data) in parameter.pieces.iter().zip(parameter.split(&moment)?) {
                     let id = piece.id.val();
                     let (bytes, shape, dtype) = data.into_parts();
                     tensors.push(PackTensor::new(format!("{id}.{burn}"), dtype, shape, Some(id), bytes));
                     scalars.insert(format!("{id}.{RANK}"), Scalar::from(piece.shape.len()));
-                    if let Some((torch, burn)) = names.counter {
+                    if let Counter::Both(torch, burn) = names.counter {
                         scalars.insert(format!("{id}.{burn}"), Scalar::from(steps(&entries, torch)?));
                     }
                 }
@@ -79,7 +115,8 @@ impl Optimizer {
     }
 
     /// Takes over the state from the bytes of Burn's `OptimizerRecord`; hyper-parameters stay as they are. Load the model's
-    /// record into the model before, so that its ids are the record's. Parameters that the record does not know start anew.
+    /// record into the model before, so that its ids are the record's. Parameters that the record does not know start anew. Burn
+    /// does not count the steps of RMSProp, and PyTorch does not compute with their number: it starts from 0.
     ///
     /// # Errors
     /// When Burn has no such optimizer, the bytes are no such record, or state is of a parameter that is not this
@@ -101,7 +138,7 @@ impl Optimizer {
         let state = Dict::new();
         for (place, parameter) in self.parameters().enumerate() {
             let entries = Dict::new();
-            if let Some((torch, burn)) = names.counter {
+            if let Counter::Both(torch, burn) = names.counter {
                 let time =
                     parameter.pieces.first().and_then(|piece| scalars.get(&format!("{}.{burn}", piece.id.val())));
                 if let Some(&time) = time {
@@ -110,8 +147,14 @@ impl Optimizer {
             }
             for (torch, burn) in names.moments {
                 if let Some(moment) = take(parameter, burn, &mut found)? {
+                    if let (Counter::Torch(counter), true) = (&names.counter, entries.is_empty()) {
+                        entries.insert(*counter, TorchTensor::scalar(0.0_f32));
+                    }
                     entries.insert(*torch, moment);
                 }
+            }
+            if let Some((burn, _)) = names.derived {
+                take(parameter, burn, &mut found)?;
             }
             if !entries.is_empty() {
                 state.insert(place, entries);
@@ -130,9 +173,24 @@ impl Optimizer {
     fn names(&self) -> Result<&'static Names> {
         NAMES.iter().find(|names| names.kinds.contains(&self.kind())).ok_or_else(|| {
             let what = format!("a record of Burn's for {}", self.kind());
-            let advice = "; Burn has SGD, Adam, AdamW and AdaGrad with the same state".to_owned();
+            let advice = "; Burn has SGD, Adam, AdamW, AdaGrad and RMSProp with the same state".to_owned();
             ErrorKind::Unsupported { what, advice }.into()
         })
+    }
+}
+
+/// What `RmsProp` divides by the root of: the square average, less the square of the average where there is one.
+fn variance(entries: &Dict) -> Result<TorchTensor> {
+    let Some(Value::Tensor(square_avg)) = entries.get("square_avg") else {
+        return Err(ErrorKind::MissingKey { key: "square_avg".to_owned(), advice: String::new() }.into());
+    };
+    let Some(Value::Tensor(grad_avg)) = entries.get("grad_avg") else { return Ok(square_avg) };
+    let averages = square_avg.to_f64_vec()?.into_iter().zip(grad_avg.to_f64_vec()?);
+    let variance = averages.map(|(square_avg, grad_avg)| square_avg - grad_avg * grad_avg);
+    #[allow(clippy::cast_possible_truncation)]
+    match square_avg.dtype() {
+        DType::Float64 => TorchTensor::from_vec(square_avg.shape(), variance.collect::<Vec<f64>>()),
+        _ => TorchTensor::from_vec(square_avg.shape(), variance.map(|x| x as f32).collect::<Vec<f32>>()),
     }
 }
 

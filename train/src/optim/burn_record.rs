@@ -76,7 +76,7 @@ impl Optimizer {
     /// `AdaGrad` and `RmsProp` of burn-optim. Parameters go by their ids, so save the model's record beside it.
     ///
     /// Burn computes with the same state by another formula: betas, `eps` and weight decay are rounded to `f32` (PyTorch keeps
-    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1, RMSProp's momentum 0.9). Hyper-parameters
+    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1, `RmsProp`'s momentum 0.9). Hyper-parameters
     /// are no part of a record: configure Burn's optimizer with this one's.
     ///
     /// # Errors
@@ -116,7 +116,7 @@ impl Optimizer {
 
     /// Takes over the state from the bytes of Burn's `OptimizerRecord`; hyper-parameters stay as they are. Load the model's
     /// record into the model before, so that its ids are the record's. Parameters that the record does not know start anew. Burn
-    /// does not count the steps of RMSProp, and PyTorch does not compute with their number: it starts from 0.
+    /// does not count the steps of `RmsProp`, and PyTorch does not compute with their number: it starts from 0.
     ///
     /// # Errors
     /// When Burn has no such optimizer, the bytes are no such record, or state is of a parameter that is not this

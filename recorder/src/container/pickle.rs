@@ -24,7 +24,7 @@ pub fn detect(file: &FileBytes) -> bool {
 /// Reads a pickle that is the whole file.
 ///
 /// # Errors
-/// As [`pickle::read`](crate::pickle::read), and [`Unsupported`](ErrorKind::Unsupported) when other bytes follow it.
+/// As [`pickle::read`], and [`Unsupported`](ErrorKind::Unsupported) when other bytes follow it.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let len = file.len() as u64;
     if len > options.limits.pickle_bytes {
@@ -46,7 +46,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 }
 
 /// Writes a value that holds no tensors as a pickle of protocol 2. The file appears whole or not at all
-/// ([`commit`](crate::integrity::commit)).
+/// ([`commit`]).
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and

@@ -42,7 +42,7 @@ pub fn detect(file: &FileBytes) -> bool {
 ///
 /// # Errors
 /// [`Truncated`](crate::ErrorKind::Truncated) when the file ends too early, [`Damaged`](crate::ErrorKind::Damaged) when its
-/// parts contradict each other, and as [`pickle::read`](crate::pickle::read).
+/// parts contradict each other, and as [`pickle::read`].
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let limits = &options.limits;
     let mut members = Members::of(file, limits);

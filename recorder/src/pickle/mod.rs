@@ -1,5 +1,5 @@
 //! Pickles, both ways, without executing anything: [`read`] turns the bytes of any protocol into a [`Value`](crate::Value),
-//! [`write`] turns a value into protocol 2, as PyTorch does, [`names`] lists what a pickle names,
+//! [`write()`] turns a value into protocol 2, as PyTorch does, [`names`] lists what a pickle names,
 //! whole or broken, and [`verdict`] says what Python would make of a name.
 
 mod arena;

@@ -14,13 +14,13 @@
 //! | maps, keys of any type | `dict`, `OrderedDict`, `Counter`, `defaultdict`; the attributes of an object | `dict` |
 //! | structs | the same, by their string keys | `dict` |
 //! | enums | `str` for a unit variant, else a `dict` of the variant's name and its content | the same |
-//! | [`Tensor`], [`StateDict`] | a tensor, a state dict | the same object |
+//! | [`Tensor`](crate::Tensor), [`StateDict`](crate::StateDict) | a tensor, a state dict | the same object |
 //! | [`Value`] | anything | the same object |
 //!
 //! Where a number is asked for, a tensor of no dimensions and a NumPy scalar are read as the number in them; a float tensor is
 //! also read as an integer if its number is whole (optimizers count their steps so).
 //!
-//! [`Tensor`], [`StateDict`] and [`Value`] go through as the very objects, so tied tensors stay tied. They cannot go through
+//! [`Tensor`](crate::Tensor), [`StateDict`](crate::StateDict) and [`Value`] go through as the very objects, so tied tensors stay tied. They cannot go through
 //! another format; its serializer gets an error that says so. (Only plain data can be read into a `Value` from elsewhere.)
 //! Under `#[serde(flatten)]` serde itself takes containers apart: there a `Value` is a copy, with `list` for tuples and `dict`
 //! for its subclasses.

@@ -76,8 +76,8 @@ impl Optimizer {
     /// `AdaGrad` and `RmsProp` of burn-optim. Parameters go by their ids, so save the model's record beside it.
     ///
     /// Burn computes with the same state by another formula: betas, `eps` and weight decay are rounded to `f32` (PyTorch keeps
-    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1, `RmsProp`'s momentum 0.9). Hyper-parameters
-    /// are no part of a record: configure Burn's optimizer with this one's.
+    /// them `f64`), and its defaults differ (`eps` 1e-5, AdamW's weight decay 1e-4, SGD's dampening 0.1, `RmsProp`'s momentum
+    /// 0.9). Hyper-parameters are no part of a record: configure Burn's optimizer with this one's.
     ///
     /// # Errors
     /// When Burn has no such optimizer, the model is another one, or state cannot be read from its device.

@@ -15,7 +15,9 @@ use super::elementwise::{PART, Update};
 #[cfg(feature = "learner")]
 use super::group::{Hyperparameters, ParamGroup};
 use super::optimizer::Parameter;
-use super::state::{Buffer, ParamState};
+use super::state::Buffer;
+#[cfg(feature = "learner")]
+use super::state::ParamState;
 use super::whole::{Places, unreadable};
 
 /// What a look at the model tells before a step.

@@ -25,8 +25,8 @@ const MAX_FILE: u64 = 100 << 30;
 /// Tensors are written in the order of the dict, row by row. Names that share memory get a copy each, which the report says.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for what burnpack or Burn cannot hold (texts, containers, sparse and quantised tensors, types
-/// that Burn lacks), by name; [`ErrorKind::Io`] and [`ErrorKind::Exists`] for the file.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for what burnpack or Burn cannot hold (texts, containers, sparse and quantised tensors, types
+/// that Burn lacks), by name; [`Io`](crate::ErrorKind::Io) and [`Exists`](crate::ErrorKind::Exists) for the file.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let plan = Plan::of(root)?;
     let mut metadata = plan.metadata;

@@ -70,13 +70,6 @@ impl Rule for Adadelta {
         OptimizerKind::Adadelta
     }
 
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "capturable"] {
-            group.set_default(name, false);
-        }
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         for name in ["lr", "eps", "weight_decay"] {
             check(group, name, |x| x >= 0.0, "at least 0")?;
@@ -84,16 +77,8 @@ impl Rule for Adadelta {
         check(group, "rho", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1")
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["square_avg", "acc_delta"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "square_avg", "acc_delta"])
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

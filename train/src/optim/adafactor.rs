@@ -85,16 +85,8 @@ impl Rule for Adafactor {
         }
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["row_var", "col_var", "variance"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "row_var", "col_var", "variance"])
     }
 
     fn view(&self) -> View {

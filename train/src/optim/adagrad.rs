@@ -94,16 +94,8 @@ impl Rule for Adagrad {
         Ok(())
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["sum"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "sum"])
     }
 
     fn begin(&self, defaults: &Attributes, state: &mut ParamState) -> Result<()> {

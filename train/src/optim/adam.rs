@@ -93,17 +93,13 @@ impl Rule for Adam {
         check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
     }
 
-    fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]> {
-        let all = &["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
-        Ok(if group.flag("amsgrad")? { all } else { &all[..3] })
+    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
+        let all = ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+        Ok(if group.flag("amsgrad")? { all.to_vec() } else { all[..3].to_vec() })
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

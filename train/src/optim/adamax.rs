@@ -72,27 +72,12 @@ impl Rule for Adamax {
         OptimizerKind::Adamax
     }
 
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "capturable"] {
-            group.set_default(name, false);
-        }
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         Adam.check(group)
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_inf"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "exp_avg", "exp_inf"])
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

@@ -59,15 +59,11 @@ impl Rule for AdamW {
         Adam.check(group)
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        Adam.scalars()
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         Adam.moments()
     }
 
-    fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]> {
+    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
         Adam.needs(group)
     }
 

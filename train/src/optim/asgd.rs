@@ -73,13 +73,6 @@ impl Rule for Asgd {
         OptimizerKind::Asgd
     }
 
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "capturable"] {
-            group.set_default(name, false);
-        }
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         for name in ["lr", "lambd", "alpha", "weight_decay"] {
             check(group, name, |x| x >= 0.0, "at least 0")?;
@@ -93,10 +86,6 @@ impl Rule for Asgd {
 
     fn moments(&self) -> &'static [&'static str] {
         &["ax"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "eta", "mu", "ax"])
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

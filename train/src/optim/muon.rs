@@ -154,8 +154,8 @@ impl Rule for Muon {
         &[MOMENTUM_BUFFER]
     }
 
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&[])
+    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
+        Ok(Vec::new())
     }
 
     fn view(&self) -> View {

@@ -106,10 +106,6 @@ impl Rule for NAdam {
         &["exp_avg", "exp_avg_sq"]
     }
 
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "mu_product", "exp_avg", "exp_avg_sq"])
-    }
-
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
         if state.is_empty() {
             state.scalar("step", 0.0);

@@ -93,16 +93,8 @@ impl Rule for RAdam {
         Adam.check(group)
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "exp_avg", "exp_avg_sq"])
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

@@ -8,7 +8,7 @@ use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
 use super::group::{Hyperparameters, ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
+use super::rule::{OptimizerKind, Rule, complete};
 use super::sgd::zero_or;
 use super::state::ParamState;
 use crate::attributes::Attributes;
@@ -87,10 +87,7 @@ impl Rule for RMSprop {
     fn complete(&self, group: &mut Attributes) {
         group.set_default("momentum", 0);
         group.set_default("centered", false);
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "capturable"] {
-            group.set_default(name, false);
-        }
+        complete(group);
     }
 
     fn check(&self, group: &Attributes) -> Result<()> {
@@ -100,21 +97,19 @@ impl Rule for RMSprop {
         Ok(())
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["square_avg", "momentum_buffer", "grad_avg"]
     }
 
-    fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(match (group.float("momentum")? > 0.0, group.flag("centered")?) {
-            (false, false) => &["step", "square_avg"],
-            (true, false) => &["step", "square_avg", "momentum_buffer"],
-            (false, true) => &["step", "square_avg", "grad_avg"],
-            (true, true) => &["step", "square_avg", "momentum_buffer", "grad_avg"],
-        })
+    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
+        let mut names = vec!["step", "square_avg"];
+        if group.float("momentum")? > 0.0 {
+            names.push("momentum_buffer");
+        }
+        if group.flag("centered")? {
+            names.push("grad_avg");
+        }
+        Ok(names)
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

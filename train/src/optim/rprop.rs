@@ -69,13 +69,6 @@ impl Rule for Rprop {
         OptimizerKind::Rprop
     }
 
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "capturable"] {
-            group.set_default(name, false);
-        }
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         check(group, "lr", |x| x >= 0.0, "at least 0")?;
         let (minus, plus) = group.pair("etas")?;
@@ -85,16 +78,8 @@ impl Rule for Rprop {
         Err(invalid(format!("etas must be between 0 and 1 and above 1, and are {minus} and {plus}")))
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["prev", "step_size"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "prev", "step_size"])
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

@@ -30,19 +30,25 @@ pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
     fn kind(&self) -> OptimizerKind;
 
     /// Adds what a group written by an older release lacks, in the order of PyTorch's `__setstate__`.
-    fn complete(&self, group: &mut Attributes);
+    fn complete(&self, group: &mut Attributes) {
+        complete(group);
+    }
 
     /// Refuses the numbers that PyTorch's constructor refuses.
     fn check(&self, group: &Attributes) -> Result<()>;
 
     /// The names of state tensors of no dimensions.
-    fn scalars(&self) -> &'static [&'static str];
+    fn scalars(&self) -> &'static [&'static str] {
+        &["step"]
+    }
 
     /// The names of state tensors of the parameter's shape.
     fn moments(&self) -> &'static [&'static str];
 
-    /// The entries that the state of a parameter that was stepped must have.
-    fn needs(&self, group: &Attributes) -> Result<&'static [&'static str]>;
+    /// The entries that the state of a parameter that was stepped must have: all, unless the group's options leave some out.
+    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
+        Ok([self.scalars(), self.moments()].concat())
+    }
 
     /// Makes what a parameter's state holds before the first step, by the optimizer's defaults: nothing, but for Adagrad.
     fn begin(&self, _defaults: &Attributes, _state: &mut ParamState) -> Result<()> {
@@ -76,6 +82,14 @@ pub(crate) trait Rule: Send + Sync + std::fmt::Debug {
     fn parameter_shape(&self, state: &Dict) -> Option<Vec<usize>> {
         let mut moments = self.moments().iter().filter_map(|name| state.get(name));
         moments.find_map(|value| Some(value.as_tensor()?.shape().to_vec()))
+    }
+}
+
+/// Adds the keys that the groups of most optimizers gained over the releases.
+pub(super) fn complete(group: &mut Attributes) {
+    group.set_default("foreach", Value::None);
+    for name in ["maximize", "differentiable", "capturable"] {
+        group.set_default(name, false);
     }
 }
 

@@ -93,8 +93,8 @@ impl Rule for Sgd {
         &[MOMENTUM_BUFFER]
     }
 
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&[])
+    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
+        Ok(Vec::new())
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {

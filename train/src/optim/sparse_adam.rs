@@ -107,16 +107,8 @@ impl Rule for SparseAdam {
         check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
     }
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
     fn moments(&self) -> &'static [&'static str] {
         &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&["step", "exp_avg", "exp_avg_sq"])
     }
 
     fn view(&self) -> View {

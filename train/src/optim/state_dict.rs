@@ -101,8 +101,8 @@ impl Optimizer {
                 parameter.state.recall(elements, parameter.named.dtype, group, &name)?;
             }
             let shape = &parameter.named.shape;
-            let applies = |name: &&&str| self.rule().state_shape(name, shape).is_some();
-            let needed = self.rule().needs(&loaded.groups[parameter.group])?.iter().filter(applies).copied();
+            let applies = |name: &&str| self.rule().state_shape(name, shape).is_some();
+            let needed = self.rule().needs(&loaded.groups[parameter.group])?.into_iter().filter(applies);
             if !parameter.state.is_empty()
                 && let Some(lacking) = parameter.state.lacks(needed)
             {

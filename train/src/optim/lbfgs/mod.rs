@@ -113,10 +113,6 @@ impl Rule for Lbfgs {
         &[]
     }
 
-    fn needs(&self, _: &Attributes) -> Result<&'static [&'static str]> {
-        Ok(&[])
-    }
-
     fn view(&self) -> View {
         View::Closure
     }

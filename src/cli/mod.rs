@@ -13,10 +13,12 @@ mod task;
 mod verify;
 
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use rekindle::recorder::ErrorKind;
+use serde_json::Value as Json;
 
 /// What a verb answers: `true` is yes (exit status 0), `false` no (1), an error that it could not be done (2).
 type Answer = Result<bool, Box<dyn std::error::Error>>;
@@ -90,8 +92,34 @@ fn print(text: &str) -> Result<(), std::io::Error> {
     }
 }
 
-/// The answer of a verb that takes several files, some of which it failed at. A no outweighs that.
-fn failed(mut failures: Vec<String>, answer: bool) -> Answer {
+/// What a verb that takes several files says of one of them.
+struct Said {
+    document: Json,
+    text: String,
+    /// What it failed at in the file.
+    failures: Vec<String>,
+    answer: bool,
+}
+
+/// The answer of a verb that takes several files: yes where it is yes for each. It is an error where it failed at one of them; a
+/// no outweighs that.
+fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindle::recorder::Result<Said>) -> Answer {
+    let (mut documents, mut text, mut failures, mut answer) = (Vec::new(), String::new(), Vec::new(), true);
+    for path in paths {
+        match say(path) {
+            Ok(said) => {
+                documents.push(said.document);
+                text += &said.text;
+                failures.extend(said.failures);
+                answer &= said.answer;
+            }
+            Err(error) => {
+                documents.push(serde_json::json!({"path": path.display().to_string(), "error": error.to_string()}));
+                failures.push(error.to_string());
+            }
+        }
+    }
+    print(&if json { format!("{:#}\n", Json::from(documents)) } else { text })?;
     let last = if answer { failures.pop() } else { None };
     for failure in failures {
         eprintln!("rekindle: {failure}");

@@ -8,7 +8,7 @@ use rekindle::recorder::pickle::Verdict;
 use rekindle::recorder::scan::{ScanReport, scan};
 use serde_json::{Value as Json, json};
 
-use super::{Answer, failed, print};
+use super::{Answer, Said, each};
 
 /// The arguments of `rekindle scan`.
 #[derive(Debug, clap::Args)]
@@ -27,26 +27,17 @@ pub(super) struct Scan {
 
 impl Scan {
     pub(super) fn run(&self) -> Answer {
-        let (mut documents, mut text, mut failures, mut dangerous) = (Vec::new(), String::new(), Vec::new(), false);
-        for path in &self.paths {
-            match scan(path, &Limits::default()) {
-                Ok(report) => {
-                    dangerous |= report.is_dangerous();
-                    let said = |place: &str| format!("{}: {place}", path.display()).trim_end_matches(": ").to_owned();
-                    failures.extend(
-                        report.problems.iter().map(|problem| format!("{}: {}", said(&problem.place), problem.error)),
-                    );
-                    documents.push(document(path, &report));
-                    write_text(&mut text, path, &report);
-                }
-                Err(error) => {
-                    documents.push(json!({"path": path.display().to_string(), "error": error.to_string()}));
-                    failures.push(error.to_string());
-                }
-            }
-        }
-        print(&if self.json { format!("{:#}\n", Json::from(documents)) } else { text })?;
-        failed(failures, !dangerous)
+        each(&self.paths, self.json, |path| {
+            let report = scan(path, &Limits::default())?;
+            let said = |place: &str| format!("{}: {place}", path.display()).trim_end_matches(": ").to_owned();
+            let failures = report.problems.iter().map(|problem| format!("{}: {}", said(&problem.place), problem.error));
+            Ok(Said {
+                document: document(path, &report),
+                text: text(path, &report),
+                failures: failures.collect(),
+                answer: !report.is_dangerous(),
+            })
+        })
     }
 }
 
@@ -76,7 +67,8 @@ fn document(path: &Path, report: &ScanReport) -> Json {
     })
 }
 
-fn write_text(out: &mut String, path: &Path, report: &ScanReport) {
+fn text(path: &Path, report: &ScanReport) -> String {
+    let mut out = String::new();
     let verdict = match (report.is_dangerous(), report.is_safe()) {
         (true, _) => "DANGEROUS",
         (false, true) => "safe",
@@ -91,4 +83,5 @@ fn write_text(out: &mut String, path: &Path, report: &ScanReport) {
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         let _ = writeln!(out, "  {:9}  {}  ({places}{more})", word(entry.verdict), entry.name);
     }
+    out
 }

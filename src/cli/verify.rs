@@ -7,7 +7,7 @@ use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::verify::{VerifyReport, verify};
 use serde_json::{Value as Json, json};
 
-use super::{Answer, failed, print};
+use super::{Answer, Said, each};
 
 /// The arguments of `rekindle verify`.
 #[derive(Debug, clap::Args)]
@@ -27,22 +27,15 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self) -> Answer {
-        let (mut documents, mut text, mut failures, mut sound) = (Vec::new(), String::new(), Vec::new(), true);
-        for path in &self.paths {
-            match verify(path, &OpenOptions::default(), self.finite) {
-                Ok(report) => {
-                    sound &= report.is_sound() && report.is_finite();
-                    documents.push(document(path, &report));
-                    write_text(&mut text, path, &report);
-                }
-                Err(error) => {
-                    documents.push(json!({"path": path.display().to_string(), "error": error.to_string()}));
-                    failures.push(error.to_string());
-                }
-            }
-        }
-        print(&if self.json { format!("{:#}\n", Json::from(documents)) } else { text })?;
-        failed(failures, sound)
+        each(&self.paths, self.json, |path| {
+            let report = verify(path, &OpenOptions::default(), self.finite)?;
+            Ok(Said {
+                document: document(path, &report),
+                text: text(path, &report),
+                failures: Vec::new(),
+                answer: report.is_sound() && report.is_finite(),
+            })
+        })
     }
 }
 
@@ -66,7 +59,8 @@ fn document(path: &Path, report: &VerifyReport) -> Json {
     })
 }
 
-fn write_text(out: &mut String, path: &Path, report: &VerifyReport) {
+fn text(path: &Path, report: &VerifyReport) -> String {
+    let mut out = String::new();
     let verdict = if report.is_sound() { "whole" } else { "DAMAGED" };
     let unchecked = match report.unchecked {
         0 => String::new(),
@@ -86,4 +80,5 @@ fn write_text(out: &mut String, path: &Path, report: &VerifyReport) {
     for tensor in &report.not_finite {
         let _ = writeln!(out, "  {}: {} NaN, {} infinite, of {}", tensor.name, tensor.nan, tensor.inf, tensor.elements);
     }
+    out
 }

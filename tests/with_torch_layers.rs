@@ -1,7 +1,7 @@
 //! A real PyTorch takes the state dicts of burn-nn's layers, strictly, and computes with them what Burn computes.
 //! `REKINDLE_TORCH` names a Python that has torch; without it the test says that it was skipped.
 
-#[path = "../recorder/tests/layer_cases/mod.rs"]
+#[path = "../bridge/tests/layer_cases/mod.rs"]
 mod layer_cases;
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::process::Command;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor as BurnTensor};
 use layer_cases::{Case, Check};
-use rekindle_recorder::burn::{Layout, ModuleStateDict, data_to_tensor};
+use rekindle_burn::{LayerRows, ModuleStateDict, data_to_tensor};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{Dict, Value};
 
@@ -28,11 +28,11 @@ impl Check for Save<'_> {
     fn layer<M: Module, const D: usize>(
         &mut self,
         name: &str,
-        layout: &Layout,
+        rows: &LayerRows,
         layer: M,
         forward: impl Fn(&M, &Case) -> BurnTensor<D>,
     ) {
-        let state_dict = layer.state_dict_with(layout).unwrap();
+        let state_dict = layer.state_dict_with(rows).unwrap();
         let output = forward(&layer, &Case::open(name, &self.device()));
         let output = data_to_tensor(output.inner().into_data()).unwrap();
         let entries = [("state_dict", state_dict.to_value()), ("output", Value::from(output))];

@@ -8,7 +8,7 @@
 //! ```
 //! use burn::tensor::Device;
 //! use rekindle_models::{Batch, Config, Network};
-//! use rekindle_recorder::burn::ModuleStateDict;
+//! use rekindle_burn::ModuleStateDict;
 //!
 //! let device = Device::flex();
 //! let mlp = Network::build("mlp", &Config::new().with("sizes", "20,32,10"), &device)?;

@@ -141,7 +141,7 @@ impl Network {
     /// When the state dict cannot be made, or the file cannot be written.
     pub fn save_with_config(&self, config: &Config, path: impl AsRef<Path>) -> rekindle_recorder::Result<SaveReport> {
         let settings: BTreeMap<&str, &str> = config.iter().collect();
-        rekindle_recorder::burn::save_with_config(path, self.name(), &settings, self)
+        rekindle_burn::save_with_config(path, self.name(), &settings, self)
     }
 
     /// Builds the network that [`save_with_config`](Self::save_with_config) saved, with its weights.
@@ -164,7 +164,7 @@ impl Network {
     /// # Errors
     /// When the file cannot be read or has not these keys, there is no such network, or the weights do not fit it.
     pub fn load_with_config(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
-        rekindle_recorder::burn::load_with_config(path, |name, settings: BTreeMap<String, String>| {
+        rekindle_burn::load_with_config(path, |name, settings: BTreeMap<String, String>| {
             Self::build(name, &settings.into_iter().collect(), device)
                 .map_err(|error| ErrorKind::Invalid(error.to_string()).into())
         })

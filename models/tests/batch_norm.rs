@@ -4,9 +4,9 @@ mod support;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
+use rekindle_burn::ModuleStateDict;
 use rekindle_models::nn::{BatchNorm, BatchNormConfig};
 use rekindle_recorder::StateDict;
-use rekindle_recorder::burn::ModuleStateDict;
 use serde_json::{Value as Json, json};
 use support::{distance, doubles, filled, lengths};
 

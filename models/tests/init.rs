@@ -3,9 +3,9 @@
 mod support;
 
 use burn::tensor::Device;
+use rekindle_burn::ModuleStateDict;
 use rekindle_models::{Config, Network};
 use rekindle_random::{Generator, randint};
-use rekindle_recorder::burn::ModuleStateDict;
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 

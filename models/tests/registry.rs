@@ -1,8 +1,8 @@
 //! Networks by name: settings, shapes, and errors that say what there is.
 
 use burn::tensor::Device;
+use rekindle_burn::ModuleStateDict;
 use rekindle_models::{Batch, Config, Network};
-use rekindle_recorder::burn::ModuleStateDict;
 
 fn build(name: &str, config: &Config) -> Result<Network, String> {
     Network::build(name, config, &Device::flex()).map_err(|error| error.to_string())

@@ -257,7 +257,8 @@ impl Checkpoint {
     }
 
     /// An error about this checkpoint, with its file where it came from one.
-    pub(crate) fn blame(&self, error: Error) -> Error {
+    #[must_use]
+    pub fn blame(&self, error: Error) -> Error {
         match &self.path {
             Some(path) => error.in_file(path),
             None => error,

@@ -175,15 +175,21 @@ impl Error {
         ErrorKind::Limit { what: what.into(), limit }.into()
     }
 
-    pub(crate) fn unsupported(what: impl Into<String>) -> Self {
+    /// Something that is not supported here.
+    #[must_use]
+    pub fn unsupported(what: impl Into<String>) -> Self {
         ErrorKind::Unsupported { what: what.into(), advice: String::new() }.into()
     }
 
-    pub(crate) fn invalid_tensor(tensor: impl Into<String>, reason: impl Into<String>) -> Self {
+    /// A tensor that does not fit its storage, or whose parts contradict each other.
+    #[must_use]
+    pub fn invalid_tensor(tensor: impl Into<String>, reason: impl Into<String>) -> Self {
         ErrorKind::InvalidTensor { tensor: tensor.into(), reason: reason.into() }.into()
     }
 
-    pub(crate) fn wrong_type(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
+    /// A value of another type than is expected.
+    #[must_use]
+    pub fn wrong_type(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
         ErrorKind::WrongType { key: key.into(), expected: expected.into(), found: found.into() }.into()
     }
 }

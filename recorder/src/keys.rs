@@ -106,8 +106,8 @@ impl LoadOptions {
     }
 
     /// The same options with keys that only one side has left to the caller.
-    #[cfg(feature = "burn")]
-    pub(crate) fn leniently(&self) -> Self {
+    #[must_use]
+    pub fn leniently(&self) -> Self {
         LoadOptions { strict: false, ..self.clone() }
     }
 

@@ -31,13 +31,7 @@
 //! | see what a file would run in Python | [`scan::scan`] |
 //! | know whether a file is whole | [`verify::verify`] |
 //! | go through everything in a file | [`walk::walk`], [`Checkpoint::tensors`] |
-//!
-//! | Feature | Default | What it adds |
-//! |---|---|---|
-//! | `burn` | yes | state dicts of Burn modules; without it the crate needs no Burn and builds in a fraction of the time |
 
-#[cfg(feature = "burn")]
-pub mod burn;
 pub mod checkpoint;
 pub mod container;
 pub mod convert;

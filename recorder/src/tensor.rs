@@ -363,7 +363,8 @@ impl Tensor {
     }
 
     /// Another tensor object over the same elements, as `state_dict()` gives for tied weights.
-    pub(crate) fn alias(&self) -> Tensor {
+    #[must_use]
+    pub fn alias(&self) -> Tensor {
         Tensor(Arc::new((*self.0).clone()))
     }
 

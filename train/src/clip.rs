@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ParamId};
 use burn::tensor::{Gradients, Tensor};
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
 use crate::attributes::invalid;

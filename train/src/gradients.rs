@@ -5,7 +5,7 @@ use std::fmt;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 
 /// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
 /// calls `zero_grad()`.

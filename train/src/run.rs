@@ -4,8 +4,8 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::Tensor;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_random::Generator;
-use rekindle_recorder::burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::run::RunState;

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Tensor};
 use common::{f32s, filled, fixture, spell, ulps, value};
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{Dict, Value};
 use rekindle_train::amp::{GradScaler, GradScalerOptions};
 use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_};

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use common::{f32s, fixture, tensor, ulps, value};
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_, clip_grad_value_};
 use rekindle_train::gradients::accumulate;
 use rekindle_train::optim::{Optimizer, SgdOptions};

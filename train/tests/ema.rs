@@ -7,9 +7,9 @@ use burn::nn::Relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use common::optim::at;
 use common::{fixture, fixture_path, ulps};
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_models::Batch;
 use rekindle_models::nn::{BatchNormConfig, Layer, Sequential};
-use rekindle_recorder::burn::ModuleStateDict as _;
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Value};
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging, update_bn};
 

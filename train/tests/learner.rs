@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use burn_optim::{GradientsParams, ModuleOptimizer, OptimizerRecord};
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_train::learner::TorchOptimizer;
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
 

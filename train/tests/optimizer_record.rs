@@ -7,7 +7,7 @@ use burn_optim::momentum::MomentumConfig;
 use burn_optim::{
     AdaGradConfig, AdamConfig, AdamWConfig, GradientsParams, ModuleOptimizer, OptimizerRecord, RmsPropConfig, SgdConfig,
 };
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{Tensor as TorchTensor, Value};
 use rekindle_train::optim::{
     AdagradOptions, AdamOptions, AdamWOptions, Hyperparameters, NAdamOptions, Optimizer, RMSpropOptions, SgdOptions,

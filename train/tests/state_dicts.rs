@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor};
 use common::{case, cases, spell, value};
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{DType, Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{
     AdamOptions, AdamWOptions, Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, Select, SgdOptions,

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor};
 use common::optim::{Rule, STEPS, at, burn, dict, entry, hyperparameters, open, tensor};
 use common::{Largest, apart, differ, unit};
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{DType, Tensor as TorchTensor};
 use rekindle_train::optim::Optimizer;
 

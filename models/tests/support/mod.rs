@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor as BurnTensor, TensorData};
-use rekindle_recorder::burn::ModuleStateDict;
+use rekindle_burn::ModuleStateDict;
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{StateDict, Tensor};
 use serde_json::Value as Json;
@@ -95,7 +95,7 @@ pub(crate) fn gradients<M: Module>(model: &M, gradients: &Gradients) -> Vec<(Str
     let mut collect = Collect { gradients, found: HashMap::new() };
     model.visit(&mut collect);
     let named = model.named_parameters().unwrap();
-    let join = |parameter: &rekindle_recorder::burn::NamedParameter| {
+    let join = |parameter: &rekindle_burn::NamedParameter| {
         let pieces: Vec<_> = parameter.pieces.iter().map(|piece| collect.found[&piece.id].clone()).collect();
         (parameter.name.clone(), parameter.join(&pieces).unwrap())
     };

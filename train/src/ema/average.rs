@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use burn::module::Module;
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
 
 use super::Averaging;

@@ -1,7 +1,7 @@
 //! `torch.optim.swa_utils.update_bn`: the running statistics that a model's batch norms have over given batches.
 
 use burn::module::Module;
-use rekindle_recorder::burn::ModuleStateDict as _;
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::{LoadOptions, Result, StateDict, Tensor};
 
 use crate::attributes::invalid;

@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
-use rekindle_recorder::burn::NamedParameter;
 
 use crate::attributes::invalid;
 

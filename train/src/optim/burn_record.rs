@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::Module;
 use burn::tensor::{Bytes, TensorData};
 use burn_pack::{Reader, Scalar, Tensor as PackTensor, Writer};
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Dict, ErrorKind, Result, Tensor as TorchTensor, Value};
 
 use super::Optimizer;

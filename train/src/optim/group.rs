@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::{Deref, DerefMut, Range};
 
 use globset::Glob;
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::{Result, Value};
 
 use super::rule::{OptimizerKind, Rule};

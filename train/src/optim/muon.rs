@@ -2,7 +2,7 @@
 //! hidden layers.
 
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::{ErrorKind, Result, Value};
 
 use super::array::{Array, Real};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
-use rekindle_recorder::burn::{ModuleStateDict as _, NamedParameter};
+use rekindle_burn::{ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
 
 use super::group::{Hyperparameters, ParamGroup, Select};

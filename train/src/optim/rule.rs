@@ -1,7 +1,7 @@
 //! `Rule`: what sets one optimizer of `torch.optim` apart, and the table of all that are here. The rest (groups, state dicts,
 //! the walk over a model) is the same for all.
 
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Result, Value};
 
 use super::adadelta::Adadelta;

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use indexmap::IndexMap;
-use rekindle_recorder::burn::{NamedParameter, data_to_tensor, tensor_to_data};
+use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor, Value};
 
 use super::group::ParamGroup;

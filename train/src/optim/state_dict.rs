@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::Module;
-use rekindle_recorder::burn::NamedParameter;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::value::Key;
 use rekindle_recorder::{Dict, ErrorKind, Result, Value};
 

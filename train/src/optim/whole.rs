@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Shape, Tensor};
-use rekindle_recorder::burn::{NamedParameter, Piece, Transform};
+use rekindle_burn::{NamedParameter, Piece, Transform};
 use rekindle_recorder::{Error, Result};
 
 use super::elementwise::Update;
@@ -219,7 +219,7 @@ mod tests {
     use burn::nn::LinearConfig;
     use burn::nn::conv::Conv2dConfig;
     use burn::tensor::DType as BurnDType;
-    use rekindle_recorder::burn::{Layout, ModuleStateDict as _, Part, Row};
+    use rekindle_burn::{LayerRows, ModuleStateDict as _, Part, Row};
 
     use super::*;
     use crate::optim::state::ParamState;
@@ -242,8 +242,8 @@ mod tests {
             bias: Param::from_tensor(Tensor::from_data([11.0, 12.0], &device)),
         };
         let joined = ["a", "b"].map(|part| Part::new(part).transposed());
-        let layout = Layout::default().with(Row::new("Gates").joined("weight", 1, joined));
-        let members = gates.named_parameters_with(&layout).unwrap();
+        let rows = LayerRows::default().with(Row::new("Gates").joined("weight", 1, joined));
+        let members = gates.named_parameters_with(&rows).unwrap();
         let names: Vec<&str> = members.iter().map(|named| named.name.as_str()).collect();
         assert_eq!(names, ["weight", "bias"]);
         let hyperparameters = Hyperparameters::of(OptimizerKind::Adafactor);

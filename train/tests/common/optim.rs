@@ -3,7 +3,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
-use rekindle_recorder::burn::{ModuleStateDict as _, tensor_to_data};
+use rekindle_burn::{ModuleStateDict as _, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{DType, Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, Select};

@@ -4,7 +4,7 @@
 use burn::module::{Module, ModuleMapper, Param};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig, Relu};
 use burn::tensor::{FloatDType, Int, Tensor};
-use rekindle_recorder::burn::{ModuleStateDict as _, tensor_to_data};
+use rekindle_burn::{ModuleStateDict as _, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{DType, Tensor as TorchTensor, Value};
 use rekindle_train::loss::cross_entropy;

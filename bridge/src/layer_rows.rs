@@ -1,15 +1,15 @@
-//! How a layer lies in PyTorch, as data: one [`Row`] for each Burn struct, found by the struct's name in a [`Layout`].
+//! How a layer lies in PyTorch, as data: one [`Row`] for each Burn struct, found by the struct's name in a [`LayerRows`].
 //!
 //! A row says which PyTorch tensors the layer has, in PyTorch's order, of which Burn parameters each is made and how
 //! (as it is, transposed, several joined along an axis), what the layer's children are called, and the version that
 //! PyTorch writes into `_metadata`. What a row does not name keeps its Burn name and lies as it is. The rows of burn-nn's
-//! layers are in `rows.rs`.
+//! layers are in `burn_nn.rs`.
 
 use std::collections::HashMap;
 
-use super::rows;
+use crate::burn_nn;
 
-use crate::{DType, Tensor};
+use rekindle_recorder::{DType, Tensor};
 
 /// How a Burn parameter and its part of a PyTorch tensor lie to each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,7 +86,7 @@ pub(super) struct Entry {
 /// A layer: how a Burn struct of one name lies in PyTorch.
 ///
 /// ```
-/// use rekindle_recorder::burn::{Part, Row};
+/// use rekindle_burn::{Part, Row};
 ///
 /// // Three Burn matrices `[in, out]`, which PyTorch keeps as one `in_proj_weight [3 * out, in]`.
 /// let row = Row::new("Attention")
@@ -251,7 +251,7 @@ impl Row {
     /// `nn.Sequential` counts its layers without parameters, too. A place without a name is an error.
     ///
     /// ```
-    /// # use rekindle_recorder::burn::Row;
+    /// # use rekindle_burn::Row;
     /// // features = nn.Sequential(Conv2d, ReLU, MaxPool2d, Conv2d, ReLU), of which Burn has `features: Vec<Conv2d>`.
     /// let row = Row::new("Net").places("features", [0, 3]);
     /// ```
@@ -340,7 +340,7 @@ impl Row {
 /// The rows by which modules are read and written: those of burn-nn's layers, and the user's.
 ///
 /// Rows are found by the name of the Burn struct alone, which is all that Burn tells. Of a struct of one's own that
-/// happens to be called like a layer of burn-nn, say so with [`Layout::as_is`].
+/// happens to be called like a layer of burn-nn, say so with [`LayerRows::as_is`].
 ///
 /// The layers of burn-nn, and what they compute otherwise than PyTorch's unless they are configured so (a state dict tells
 /// nothing of it, in PyTorch neither):
@@ -364,7 +364,7 @@ impl Row {
 ///
 /// "Refused" means that no PyTorch layer computes such a one, so that loading and saving are errors that say why.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct LayerRows {
     rows: HashMap<String, Row>,
     /// The values of plain fields that modules do not show.
     fields: HashMap<(String, String), String>,
@@ -372,11 +372,11 @@ pub struct Layout {
     ties: Vec<(String, String)>,
 }
 
-impl Layout {
+impl LayerRows {
     /// No rows at all: every name and every tensor stays as Burn has it.
     #[must_use]
     pub fn empty() -> Self {
-        Layout { rows: HashMap::new(), fields: HashMap::new(), ties: Vec::new() }
+        LayerRows { rows: HashMap::new(), fields: HashMap::new(), ties: Vec::new() }
     }
 
     /// With this row, in the place of one for the same struct.
@@ -435,8 +435,8 @@ impl Layout {
 }
 
 /// The rows of burn-nn's layers.
-impl Default for Layout {
+impl Default for LayerRows {
     fn default() -> Self {
-        rows::all().into_iter().fold(Layout::empty(), Layout::with)
+        burn_nn::all().into_iter().fold(LayerRows::empty(), LayerRows::with)
     }
 }

@@ -1,12 +1,11 @@
 //! Loading state dicts that do not fit as they are: ties, larger and smaller layers, other element types, frozen parameters,
 //! and Burn's own stores.
-#![cfg(feature = "burn")]
 
 use burn::module::{Module, Param, ParamId};
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{DType as BurnDType, Device, Tensor as BurnTensor};
 use burn_store::{KeyRemapper, ModuleSnapshot, ModuleStore, PathFilter};
-use rekindle_recorder::burn::{Layout, ModuleStateDict, TorchStore};
+use rekindle_burn::{LayerRows, ModuleStateDict, TorchStore};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::tensor::{TensorClass, TensorParts};
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Tensor};
@@ -100,9 +99,9 @@ fn a_copy_under_an_unknown_name_is_no_tie_unless_it_is_declared() {
     let error = model.load_state_dict(&copied).unwrap_err();
     assert!(error.to_string().contains("unexpected"), "{error}");
 
-    let layout = Layout::default().tied("head.weight", "words.weight");
+    let rows = LayerRows::default().tied("head.weight", "words.weight");
     let load = |model: &mut Tied, state_dict: &StateDict| {
-        model.load_state_dict_with_layout(state_dict, &LoadOptions::strict(), &layout)
+        model.load_state_dict_with_rows(state_dict, &LoadOptions::strict(), &rows)
     };
     assert_eq!(load(&mut model, &copied).unwrap().tied.len(), 1);
     // One of the two names is enough.
@@ -118,7 +117,7 @@ fn a_copy_under_an_unknown_name_is_no_tie_unless_it_is_declared() {
 
 #[test]
 fn a_tied_module_saves_one_storage_under_both_names() {
-    let declared = tied().state_dict_with(&Layout::default().tied("head.weight", "words.weight")).unwrap();
+    let declared = tied().state_dict_with(&LayerRows::default().tied("head.weight", "words.weight")).unwrap();
     assert_eq!(declared.tied(), [["words.weight", "head.weight"]]);
 
     let mut model = untied();

@@ -1,13 +1,13 @@
 //! `NamedParameter`: one PyTorch tensor and the Burn parameters that it is made of, and how elements move between them.
 
-use ::burn::module::ParamId;
-use ::burn::tensor::TensorData;
+use burn::module::ParamId;
+use burn::tensor::TensorData;
 use bytes::Bytes;
 
-use super::data::{self, elements_to_data};
-use super::layout::Transform;
-use crate::tensor::{TensorData as TorchData, TensorParts};
-use crate::{DType, Error, ErrorKind, Result, Tensor};
+use crate::data::{self, elements_to_data};
+use crate::layer_rows::Transform;
+use rekindle_recorder::tensor::{TensorData as TorchData, TensorParts};
+use rekindle_recorder::{DType, Error, ErrorKind, Result, Tensor};
 
 /// A Burn parameter that is a PyTorch tensor, or a part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]

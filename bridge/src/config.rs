@@ -6,9 +6,9 @@ use std::path::Path;
 use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
 
-use super::module::ModuleStateDict;
-use crate::options::{SaveOptions, SaveReport};
-use crate::{Checkpoint, Dict, ErrorKind, Result, serde};
+use crate::module::ModuleStateDict;
+use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
+use rekindle_recorder::{Checkpoint, Dict, ErrorKind, Result, serde};
 
 /// The keys of the file, spelled as timm spells them.
 const ARCH: &str = "arch";
@@ -20,7 +20,7 @@ const STATE_DICT: &str = "state_dict";
 ///
 /// ```
 /// # use burn::{nn::{Linear, LinearConfig}, tensor::Device};
-/// use rekindle_recorder::burn::{load_with_config, save_with_config};
+/// use rekindle_burn::{load_with_config, save_with_config};
 /// use serde::{Deserialize, Serialize};
 ///
 /// #[derive(Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! burnpack, both ways, against Burn's own reader and writer (the crate burn-pack) and a file that Burn 0.21 wrote.
 
+#[path = "../../recorder/tests/conformance/mod.rs"]
 mod conformance;
 
 use std::fs::File;

@@ -1,10 +1,9 @@
 //! The recipes of PyTorch's save/load tutorial, one test each: what people write there, and what it is here.
-#![cfg(feature = "burn")]
 
 use burn::module::Module;
 use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor as BurnTensor};
-use rekindle_recorder::burn::{ModuleStateDict, load_with_config, save_with_config};
+use rekindle_burn::{ModuleStateDict, load_with_config, save_with_config};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::location::MapLocation;
 use rekindle_recorder::{Checkpoint, Dict, Result, StateDict, Value};

@@ -25,7 +25,7 @@ use burn::nn::{
     RotaryEncodingConfig, SwiGluConfig,
 };
 use burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, activation};
-use rekindle_recorder::burn::{Layout, Part, Row, Transform, tensor_to_data};
+use rekindle_burn::{LayerRows, Part, Row, Transform, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{StateDict, Tensor};
 
@@ -79,14 +79,14 @@ pub(crate) trait Check {
     fn layer<M: Module, const D: usize>(
         &mut self,
         name: &str,
-        layout: &Layout,
+        rows: &LayerRows,
         layer: M,
         forward: impl Fn(&M, &Case) -> BurnTensor<D>,
     );
 
     /// By burn-nn's rows.
     fn plain<M: Module, const D: usize>(&mut self, name: &str, layer: M, forward: impl Fn(&M, &Case) -> BurnTensor<D>) {
-        self.layer(name, &Layout::default(), layer, forward);
+        self.layer(name, &LayerRows::default(), layer, forward);
     }
 }
 
@@ -184,8 +184,8 @@ pub(crate) fn recurrent(check: &mut impl Check) {
     check.plain("gru_bidirectional", layer, |layer, case| layer.forward(case.input(0), None).0);
 
     let layers = [3, 8].map(|inputs| BiLstmConfig::new(inputs, 4, true).init(device)).into();
-    let layout = Layout::default().with(Row::new("Stack").transparent("layers").stacked("layers"));
-    check.layer("lstm_of_two", &layout, Stack { layers }, |stack, case| {
+    let rows = LayerRows::default().with(Row::new("Stack").transparent("layers").stacked("layers"));
+    check.layer("lstm_of_two", &rows, Stack { layers }, |stack, case| {
         stack.layers.iter().fold(case.input(0), |x, layer| layer.forward(x, None).0)
     });
 }
@@ -230,8 +230,8 @@ pub(crate) fn transformers(check: &mut impl Check) {
     check.plain("transformer_encoder", relu.init(device), forward);
     check.plain("transformer_encoder_norm_first", config.with_norm_first(true).init(device), forward);
     let layer = Normed { inner: relu.with_norm_first(true).init(device), norm: LayerNormConfig::new(8).init(device) };
-    let layout = Layout::default().with(Row::new("Normed").transparent("inner"));
-    check.layer("transformer_encoder_final_norm", &layout, layer, |layer, case| {
+    let rows = LayerRows::default().with(Row::new("Normed").transparent("inner"));
+    check.layer("transformer_encoder_final_norm", &rows, layer, |layer, case| {
         layer.norm.forward(forward(&layer.inner, case))
     });
 
@@ -275,13 +275,15 @@ pub(crate) fn of_ones_own(check: &mut impl Check) {
     let row = ["q_proj.weight", "q_proj.bias", "k_proj.weight"]
         .into_iter()
         .fold(Row::new("Scores"), |row, name| row.tensor(name, halves(name)));
-    for (name, layout) in [("rotary_interleaved", Layout::default()), ("rotary_halves", Layout::default().with(row))] {
+    for (name, rows) in
+        [("rotary_interleaved", LayerRows::default()), ("rotary_halves", LayerRows::default().with(row))]
+    {
         let scores = Scores {
             q_proj: LinearConfig::new(8, 8).init(device),
             k_proj: LinearConfig::new(8, 8).with_bias(false).init(device),
             rotary: RotaryEncodingConfig::new(16, 4).init(device),
         };
-        check.layer(name, &layout, scores, |scores, case| {
+        check.layer(name, &rows, scores, |scores, case| {
             let queries = scores.turned(case.input(0), &scores.q_proj);
             queries.matmul(scores.turned(case.input(0), &scores.k_proj).transpose())
         });
@@ -292,8 +294,8 @@ pub(crate) fn of_ones_own(check: &mut impl Check) {
         Conv2dConfig::new([2, 3], [2, 2]).init(device),
         BatchNormConfig::new(3).init(device),
     );
-    let layout = Layout::default().with(Row::new("Convolutions").transparent("layers").places("layers", [0, 3, 4]));
-    check.layer("sequential", &layout, Convolutions { layers }, |net, case| {
+    let rows = LayerRows::default().with(Row::new("Convolutions").transparent("layers").places("layers", [0, 3, 4]));
+    check.layer("sequential", &rows, Convolutions { layers }, |net, case| {
         let (first, second, norm) = &net.layers;
         let pool = MaxPool2dConfig::new([2, 2]).init();
         norm.forward(second.forward(pool.forward(activation::relu(first.forward(case.input(0))))))

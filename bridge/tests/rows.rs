@@ -1,5 +1,4 @@
 //! What rows can say and what they refuse; and how structs of every form are named in PyTorch.
-#![cfg(feature = "flex")]
 
 use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
@@ -12,7 +11,7 @@ use burn::nn::{
     LstmConfig, PReluConfig, RnnConfig, RotaryEncoding, RotaryEncodingConfig, SwiGlu, SwiGluConfig,
 };
 use burn::tensor::Device;
-use rekindle_recorder::burn::{Layout, ModuleStateDict, Part, Row, Transform};
+use rekindle_burn::{LayerRows, ModuleStateDict, Part, Row, Transform};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{ErrorKind, Result, StateDict, Tensor};
 
@@ -33,13 +32,13 @@ fn encoder(norm_first: bool) -> TransformerEncoder {
 }
 
 /// Neither saved nor loaded nor named; the message is the same.
-fn refused<M: Module>(mut layer: M, layout: &Layout) -> String {
-    let error = layer.state_dict_with(layout).unwrap_err();
+fn refused<M: Module>(mut layer: M, rows: &LayerRows) -> String {
+    let error = layer.state_dict_with(rows).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unsupported { .. } | ErrorKind::Invalid(_)), "{error:?}");
     let error = error.to_string();
     let others: [Result<()>; 2] = [
-        layer.load_state_dict_with_layout(&StateDict::new(), &LoadOptions::lenient(), layout).map(drop),
-        layer.named_parameters_with(layout).map(drop),
+        layer.load_state_dict_with_rows(&StateDict::new(), &LoadOptions::lenient(), rows).map(drop),
+        layer.named_parameters_with(rows).map(drop),
     ];
     for other in others {
         assert_eq!(other.unwrap_err().to_string(), error);
@@ -50,52 +49,52 @@ fn refused<M: Module>(mut layer: M, layout: &Layout) -> String {
 #[test]
 fn layers_that_pytorch_cannot_compute_are_refused_with_the_reason() {
     let device = flex();
-    let layout = Layout::default();
+    let rows = LayerRows::default();
     let gru = GruConfig::new(2, 3, true).with_reset_after(false);
     assert_eq!(
-        refused(gru.init(&device), &layout),
+        refused(gru.init(&device), &rows),
         "a Gru with reset_after = false is not supported; torch.nn.GRU resets what the hidden weights and bias of the \
-         candidate have made, not what goes into them. For a state dict with Burn's names, mark `Gru` as_is in the layout, \
+         candidate have made, not what goes into them. For a state dict with Burn's names, mark `Gru` as_is in the rows, \
          or give it a row"
     );
     let words = |message: String, words: [&str; 2]| {
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
     let bidirectional = BiGruConfig::new(2, 3, true).with_reset_after(false).init(&device);
-    words(refused(bidirectional.clone(), &layout), ["a BiGru with forward.reset_after = false", "torch.nn.GRU"]);
-    words(refused(bidirectional, &layout.clone().as_is("Gru")), ["a BiGru with forward.reset_after", "mark `BiGru`"]);
+    words(refused(bidirectional.clone(), &rows), ["a BiGru with forward.reset_after = false", "torch.nn.GRU"]);
+    words(refused(bidirectional, &rows.clone().as_is("Gru")), ["a BiGru with forward.reset_after", "mark `BiGru`"]);
     let coupled = LstmConfig::new(2, 3, true).with_input_forget(true).init(&device);
-    words(refused(coupled, &layout), ["a Lstm with input_forget = true", "a forget gate of its own"]);
+    words(refused(coupled, &rows), ["a Lstm with input_forget = true", "a forget gate of its own"]);
     let backwards = LstmConfig::new(2, 3, true).with_reverse(true).init(&device);
-    words(refused(backwards, &layout), ["a Lstm with reverse = true", "only in a bidirectional layer"]);
+    words(refused(backwards, &rows), ["a Lstm with reverse = true", "only in a bidirectional layer"]);
     let clipped = BiLstmConfig::new(2, 3, true).with_clip(Some(1.0)).init(&device);
-    words(refused(clipped, &layout), ["a BiLstm with forward.clip = Some", "does not clip"]);
+    words(refused(clipped, &rows), ["a BiLstm with forward.clip = Some", "does not clip"]);
     let clipped = RnnConfig::new(2, 3, true).with_clip(Some(1.0)).init(&device);
-    words(refused(clipped, &layout), ["a Rnn with clip = Some", "does not clip"]);
+    words(refused(clipped, &rows), ["a Rnn with clip = Some", "does not clip"]);
     let rnn = RnnConfig::new(2, 3, true).with_hidden_activation(ActivationConfig::Sigmoid).init(&device);
-    words(refused(rnn, &layout), ["a Rnn with hidden_activation = Sigmoid", "tanh or relu"]);
+    words(refused(rnn, &rows), ["a Rnn with hidden_activation = Sigmoid", "tanh or relu"]);
     let hard = LstmConfig::new(2, 3, true).with_gate_activation(HardSigmoidConfig::new().into()).init(&device);
-    words(refused(hard, &layout), ["a Lstm with gate_activation = HardSigmoid", "sigmoid"]);
+    words(refused(hard, &rows), ["a Lstm with gate_activation = HardSigmoid", "sigmoid"]);
     let relu = LstmConfig::new(2, 3, true).with_cell_activation(ActivationConfig::Relu).init(&device);
-    words(refused(relu, &layout), ["a Lstm with cell_activation = Relu", "tanh"]);
+    words(refused(relu, &rows), ["a Lstm with cell_activation = Relu", "tanh"]);
     let relu = BiGruConfig::new(2, 3, true).with_hidden_activation(ActivationConfig::Relu).init(&device);
-    words(refused(relu, &layout), ["a BiGru with forward.hidden_activation = Relu", "tanh"]);
+    words(refused(relu, &rows), ["a BiGru with forward.hidden_activation = Relu", "tanh"]);
     let quiet = MultiHeadAttentionConfig::new(4, 2).with_quiet_softmax(true).init(&device);
-    words(refused(quiet, &layout), ["a MultiHeadAttention with quiet_softmax = true", "softmax"]);
+    words(refused(quiet, &rows), ["a MultiHeadAttention with quiet_softmax = true", "softmax"]);
     let quiet = CrossAttentionConfig::new(4, 4, 2, 1, 2).with_quiet_softmax(true).init(&device);
-    words(refused(quiet, &layout), ["a CrossAttention with quiet_softmax = true", "softmax"]);
+    words(refused(quiet, &rows), ["a CrossAttention with quiet_softmax = true", "softmax"]);
     let quiet = TransformerEncoderConfig::new(4, 6, 2, 1).with_quiet_softmax(true).init(&device);
-    words(refused(quiet, &layout), ["the MultiHeadAttention 'layers.0.mha' with quiet_softmax", "softmax"]);
+    words(refused(quiet, &rows), ["the MultiHeadAttention 'layers.0.mha' with quiet_softmax", "softmax"]);
     for activation in [ActivationConfig::PRelu(PReluConfig::new()), SwiGluConfig::new(6, 6).into()] {
         let hidden = PositionWiseFeedForwardConfig::new(4, 6).with_activation(activation).init(&device);
-        words(refused(hidden, &layout), ["PositionWiseFeedForward with activation", "does not show the parameters"]);
+        words(refused(hidden, &rows), ["PositionWiseFeedForward with activation", "does not show the parameters"]);
     }
 }
 
 #[test]
 fn a_refused_layer_keeps_burns_names_when_left_as_it_is() {
     let gru = GruConfig::new(2, 3, false).with_reset_after(false).init(&flex());
-    let state_dict = gru.state_dict_with(&Layout::default().as_is("Gru")).unwrap();
+    let state_dict = gru.state_dict_with(&LayerRows::default().as_is("Gru")).unwrap();
     assert_eq!(state_dict.keys().next(), Some("update_gate.input_transform.weight"));
     assert_eq!(state_dict.len(), 6);
 }
@@ -158,12 +157,12 @@ fn halves_become_neighbours_and_neighbours_halves() {
     let row = Row::new("Attention")
         .tensor("q_proj.weight", Part::new("q_proj.weight").with(Transform::HalfRotated { head: 4 }))
         .tensor("q_proj.bias", Part::new("q_proj.bias").with(Transform::HalfRotated { head: 4 }));
-    let layout = Layout::default().with(row);
+    let rows = LayerRows::default().with(row);
     let attention = |outputs| Attention {
         q_proj: LinearConfig::new(1, outputs).init(&device),
         rotary_emb: RotaryEncodingConfig::new(8, 4).init(&device),
     };
-    let parameters = attention(8).named_parameters_with(&layout).unwrap();
+    let parameters = attention(8).named_parameters_with(&rows).unwrap();
     let torch = Tensor::from_vec(&[8, 1], (0_u8..8).map(f32::from).collect()).unwrap();
     let pieces = parameters[0].split(&torch).unwrap();
     assert_eq!(pieces[0].shape().as_slice(), [1, 8]);
@@ -171,7 +170,7 @@ fn halves_become_neighbours_and_neighbours_halves() {
     assert_eq!(parameters[0].join(&pieces).unwrap().to_vec::<f32>().unwrap(), torch.to_vec::<f32>().unwrap());
     assert_eq!(parameters[1].shape, [8]);
 
-    let error = attention(6).state_dict_with(&layout).unwrap_err().to_string();
+    let error = attention(6).state_dict_with(&rows).unwrap_err().to_string();
     assert!(error.contains("heads of 4, an even number"), "{error}");
 }
 
@@ -180,7 +179,7 @@ fn the_names_of_swiglu_can_be_others() {
     let swiglu: SwiGlu = SwiGluConfig::new(2, 3).init(&flex());
     assert_eq!(keys(&swiglu.state_dict().unwrap()), ["gate_proj.weight", "up_proj.weight"]);
     let meta = Row::new("SwiGlu").child("linear_inner", "w1").child("linear_outer", "w3");
-    let state_dict = swiglu.state_dict_with(&Layout::default().with(meta)).unwrap();
+    let state_dict = swiglu.state_dict_with(&LayerRows::default().with(meta)).unwrap();
     assert_eq!(keys(&state_dict), ["w1.weight", "w3.weight"]);
 }
 
@@ -201,7 +200,7 @@ impl std::fmt::Debug for Silent {
 fn a_module_that_does_not_show_its_fields_must_be_told_about() {
     let lstm = LstmConfig::new(2, 3, true).init(&flex());
     let silent = |norm_first| Silent { inner: encoder(norm_first), lstm: lstm.clone() };
-    let layout = Layout::default()
+    let rows = LayerRows::default()
         .field("Lstm", "input_forget", "false")
         .field("Lstm", "reverse", "false")
         .field("Lstm", "clip", "None")
@@ -211,13 +210,13 @@ fn a_module_that_does_not_show_its_fields_must_be_told_about() {
         .field("MultiHeadAttention", "quiet_softmax", "false")
         .field("PositionWiseFeedForward", "activation", "Gelu");
     assert_eq!(
-        refused(silent(true), &layout),
+        refused(silent(true), &rows),
         "the module's `Debug` does not show the TransformerEncoderLayer 'inner.layers.0', whose field 'norm_first' decides \
-         how it lies in PyTorch; derive `Debug`, or say the value with `Layout::field`, or mark `TransformerEncoderLayer` \
+         how it lies in PyTorch; derive `Debug`, or say the value with `LayerRows::field`, or mark `TransformerEncoderLayer` \
          as_is if it is not burn-nn's"
     );
     for norm_first in [true, false] {
-        let told = layout.clone().field("TransformerEncoderLayer", "norm_first", norm_first.to_string());
+        let told = rows.clone().field("TransformerEncoderLayer", "norm_first", norm_first.to_string());
         let silent = silent(norm_first);
         let parameters = silent.named_parameters_with(&told).unwrap();
         let norm = parameters.iter().find(|parameter| parameter.name == "inner.layers.0.norm1.weight").unwrap();
@@ -256,7 +255,7 @@ fn a_struct_that_only_has_a_layers_name_keeps_its_own() {
     let attention = own::CrossAttention { to_q: linear(), to_k: linear() };
     assert_eq!(keys(&attention.state_dict().unwrap()), ["to_q.weight", "to_k.weight"]);
     assert_eq!(
-        keys(&attention.state_dict_with(&Layout::default().as_is("CrossAttention")).unwrap()),
+        keys(&attention.state_dict_with(&LayerRows::default().as_is("CrossAttention")).unwrap()),
         ["to_q.weight", "to_k.weight"]
     );
 }
@@ -320,9 +319,9 @@ fn structs_of_every_form_have_the_keys_that_pytorch_users_expect() {
 #[test]
 fn places_have_other_numbers_only_where_a_row_says_so() {
     let forms = forms();
-    let layout = |row: Row| Layout::default().with(row);
+    let rows = |row: Row| LayerRows::default().with(row);
     let state_dict = forms
-        .state_dict_with(&layout(
+        .state_dict_with(&rows(
             Row::new("Forms").places("list", [0, 3]).places("array", ["first", "last"]).places("tuple", [1, 2]),
         ))
         .unwrap();
@@ -334,9 +333,9 @@ fn places_have_other_numbers_only_where_a_row_says_so() {
     assert_eq!(places("tuple."), ["1", "2.0", "2.1"]);
     assert_eq!(places("stages."), ["0", "2"], "what has no parameters keeps its place");
 
-    let error = forms.state_dict_with(&layout(Row::new("Forms").places("list", [0]))).unwrap_err();
+    let error = forms.state_dict_with(&rows(Row::new("Forms").places("list", [0]))).unwrap_err();
     assert_eq!(error.to_string(), "the row names 1 places of 'list', which has more");
-    let error = forms.state_dict_with(&layout(Row::new("Forms").places("list", [7, 7]))).unwrap_err();
+    let error = forms.state_dict_with(&rows(Row::new("Forms").places("list", [7, 7]))).unwrap_err();
     assert!(error.to_string().contains("'list.7.weight'"), "{error}");
 
     // The keys of a checkpoint with gaps are not renumbered: without a row they do not fit.
@@ -350,7 +349,7 @@ fn places_have_other_numbers_only_where_a_row_says_so() {
 #[test]
 fn children_stand_in_the_order_of_the_row() {
     let row = Row::new("Forms").order(["choice", "there"]);
-    let state_dict = forms().state_dict_with(&Layout::default().with(row)).unwrap();
+    let state_dict = forms().state_dict_with(&LayerRows::default().with(row)).unwrap();
     assert_eq!(keys(&state_dict)[..4], ["choice.0.weight", "choice.1.weight", "there.weight", "pair.0.weight"]);
 }
 
@@ -372,7 +371,7 @@ fn a_row_of_ones_own_joins_across_an_array_and_leaves_the_layers_in_it_their_row
         .joined("weight_hh", 0, gates("hidden_transform.weight").map(Part::transposed))
         .joined("bias_ih", 0, gates("input_transform.bias"))
         .joined("bias_hh", 0, gates("hidden_transform.bias"));
-    let state_dict = cell.state_dict_with(&Layout::default().with(row)).unwrap();
+    let state_dict = cell.state_dict_with(&LayerRows::default().with(row)).unwrap();
     assert_eq!(state_dict.get("weight_ih").unwrap().shape(), [6, 2]);
     assert_eq!(
         keys(&state_dict)[4..],

@@ -5,25 +5,25 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-use ::burn::module::{Module, ParamId};
+use burn::module::{Module, ParamId};
 
-use super::layout::{Layout, Role, Transform};
-use super::leaves::Leaves;
-use super::load;
-use super::named::NamedParameter;
-use super::tree::{Line, Tree};
-use crate::keys::LoadOptions;
-use crate::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor};
+use crate::layer_rows::{LayerRows, Role, Transform};
+use crate::leaves::Leaves;
+use crate::load;
+use crate::named::NamedParameter;
+use crate::tree::{Line, Tree};
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor};
 
 /// What PyTorch's `nn.Module` can do and a Burn module cannot by itself. Every [`Module`] has it.
 ///
 /// Keys are spelled as in PyTorch: fields joined by dots, places in a `Vec` as numbers, the variants of enums left out, and
 /// the names within a layer PyTorch's (`weight` for burn-nn's `gamma`). Tensors have PyTorch's shape: a `Linear` has
-/// `[out, in]`. Which layer lies how is told by a [`Layout`]; the methods without one use the default, burn-nn's layers.
+/// `[out, in]`. Which layer lies how is told by a [`LayerRows`]; the methods without one use the default, burn-nn's layers.
 ///
 /// ```
 /// # use burn::{nn::LinearConfig, tensor::Device};
-/// use rekindle_recorder::burn::ModuleStateDict;
+/// use rekindle_burn::ModuleStateDict;
 ///
 /// let mut fc = LinearConfig::new(3, 2).init(&Device::flex());
 /// let state_dict = fc.state_dict()?;
@@ -42,21 +42,21 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// When a parameter does not lie as its layer's row says, two have one name, or the device does not give the elements.
     fn state_dict(&self) -> Result<StateDict> {
-        self.state_dict_with(default_layout())
+        self.state_dict_with(default_rows())
     }
 
     /// [`state_dict`](Self::state_dict) by other rows.
     ///
     /// # Errors
     /// As [`state_dict`](Self::state_dict).
-    fn state_dict_with(&self, layout: &Layout) -> Result<StateDict> {
-        let mut leaves = Leaves::collect(self, layout)?;
+    fn state_dict_with(&self, rows: &LayerRows) -> Result<StateDict> {
+        let mut leaves = Leaves::collect(self, rows)?;
         if leaves.all.iter().any(|leaf| leaf.running) {
             // Burn keeps the last update of a running state aside until the next one, or until `valid()` wants it.
             drop(self.valid());
-            leaves = Leaves::collect(self, layout)?;
+            leaves = Leaves::collect(self, rows)?;
         }
-        let tree = Tree::build(layout, &leaves)?;
+        let tree = Tree::build(rows, &leaves)?;
         let mut state_dict = StateDict::new();
         // Two fields that share a parameter are two names of one storage.
         let mut shared: HashMap<Vec<(ParamId, Transform)>, Tensor> = HashMap::new();
@@ -77,7 +77,7 @@ pub trait ModuleStateDict: Module {
                 }
             }
         }
-        for (alias, name) in layout.ties() {
+        for (alias, name) in rows.ties() {
             if let (false, Some(tensor)) = (state_dict.contains(alias), state_dict.get(name)) {
                 let tensor = tensor.alias();
                 state_dict.insert(alias, tensor);
@@ -112,21 +112,21 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`load_state_dict`](Self::load_state_dict), and as [`LoadOptions::apply`].
     fn load_state_dict_with(&mut self, state_dict: &StateDict, options: &LoadOptions) -> Result<LoadReport> {
-        self.load_state_dict_with_layout(state_dict, options, default_layout())
+        self.load_state_dict_with_rows(state_dict, options, default_rows())
     }
 
     /// [`load_state_dict_with`](Self::load_state_dict_with) by other rows.
     ///
     /// # Errors
     /// As [`load_state_dict_with`](Self::load_state_dict_with).
-    fn load_state_dict_with_layout(
+    fn load_state_dict_with_rows(
         &mut self,
         state_dict: &StateDict,
         options: &LoadOptions,
-        layout: &Layout,
+        rows: &LayerRows,
     ) -> Result<LoadReport> {
         // A backend, an initialiser or a module's own mapper may panic: this module is not touched before all is done.
-        let loaded = catch_unwind(AssertUnwindSafe(|| load::loaded(self, state_dict, options, layout)));
+        let loaded = catch_unwind(AssertUnwindSafe(|| load::loaded(self, state_dict, options, rows)));
         let (module, report) = loaded.unwrap_or_else(|panic| {
             let reason = panic.downcast_ref::<String>().map(String::as_str);
             let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
@@ -142,15 +142,15 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// When a parameter does not lie as its layer's row says, or two have one name.
     fn named_parameters(&self) -> Result<Vec<NamedParameter>> {
-        self.named_parameters_with(default_layout())
+        self.named_parameters_with(default_rows())
     }
 
     /// [`named_parameters`](Self::named_parameters) by other rows.
     ///
     /// # Errors
     /// As [`named_parameters`](Self::named_parameters).
-    fn named_parameters_with(&self, layout: &Layout) -> Result<Vec<NamedParameter>> {
-        let tree = Tree::build(layout, &Leaves::collect(self, layout)?)?;
+    fn named_parameters_with(&self, rows: &LayerRows) -> Result<Vec<NamedParameter>> {
+        let tree = Tree::build(rows, &Leaves::collect(self, rows)?)?;
         let slots = tree.lines.into_iter().filter_map(|line| match line {
             Line::Slot(slot) if slot.role == Role::Parameter => Some(slot.tensor),
             _ => None,
@@ -161,9 +161,9 @@ pub trait ModuleStateDict: Module {
 
 impl<M: Module> ModuleStateDict for M {}
 
-fn default_layout() -> &'static Layout {
-    static DEFAULT: OnceLock<Layout> = OnceLock::new();
-    DEFAULT.get_or_init(Layout::default)
+fn default_rows() -> &'static LayerRows {
+    static DEFAULT: OnceLock<LayerRows> = OnceLock::new();
+    DEFAULT.get_or_init(LayerRows::default)
 }
 
 fn is_equal(one: &Tensor, other: &Tensor) -> Result<bool> {

@@ -1,5 +1,4 @@
 //! State dicts of Burn modules: names, order and shapes as PyTorch's, loading whole or not at all.
-#![cfg(feature = "burn")]
 
 use burn::module::{Flag, Module, Param, ParamId};
 use burn::nn::conv::{Conv2d, Conv2dConfig, ConvTranspose1dConfig};
@@ -8,7 +7,7 @@ use burn::nn::{
     LayerNormConfig, Linear, LinearConfig, LinearLayout, PReluConfig, RmsNormConfig,
 };
 use burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, TensorData};
-use rekindle_recorder::burn::{Layout, ModuleStateDict, Part, Role, Row, Transform};
+use rekindle_burn::{LayerRows, ModuleStateDict, Part, Role, Row, Transform};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{DType, ErrorKind, StateDict, Tensor};
 
@@ -370,27 +369,27 @@ fn a_row_joins_several_burn_parameters_into_one_tensor_and_splits_it_again() {
         ],
         output: linear(3, 1),
     };
-    let layout = Layout::default().with(gates_row());
-    let state_dict = gates.state_dict_with(&layout).unwrap();
+    let rows = LayerRows::default().with(gates_row());
+    let state_dict = gates.state_dict_with(&rows).unwrap();
     assert_eq!(keys(&state_dict), ["weight_ih", "bias_ih", "beside", "out_proj.weight", "out_proj.bias"]);
     assert_eq!(metadata(&state_dict).iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["", "out_proj"]);
     assert_eq!(state_dict.get("beside").unwrap().shape(), [2, 3]);
     assert_eq!(floats(&state_dict, "beside"), [1.0, 3.0, 5.0, 2.0, 4.0, 6.0]);
 
     let wanted = counting(&state_dict, 0.0);
-    gates.load_state_dict_with_layout(&wanted, &LoadOptions::strict(), &layout).unwrap();
+    gates.load_state_dict_with_rows(&wanted, &LoadOptions::strict(), &rows).unwrap();
     let read = |tensor: BurnTensor<2>| tensor.into_data().try_to_vec::<f32>().unwrap();
     assert_eq!(wanted.get("weight_ih").unwrap().shape(), [4, 2]);
     assert_eq!(read(gates.first.weight.val()), [1.0, 2.0]);
     assert_eq!(read(gates.second.weight.val()), [3.0, 5.0, 7.0, 4.0, 6.0, 8.0]);
     assert_eq!(read(gates.columns[0].val()), [13.0, 16.0]);
     assert_eq!(read(gates.columns[1].val()), [14.0, 17.0, 15.0, 18.0]);
-    let again = gates.state_dict_with(&layout).unwrap();
+    let again = gates.state_dict_with(&rows).unwrap();
     for (key, tensor) in wanted.iter() {
         assert_eq!(again.get(key).unwrap().to_le_bytes().unwrap(), tensor.to_le_bytes().unwrap(), "{key}");
     }
 
-    let parameters = gates.named_parameters_with(&layout).unwrap();
+    let parameters = gates.named_parameters_with(&rows).unwrap();
     let beside = &parameters[2];
     assert_eq!(
         beside.pieces.iter().map(|piece| piece.transform).collect::<Vec<_>>(),
@@ -404,7 +403,7 @@ fn a_row_joins_several_burn_parameters_into_one_tensor_and_splits_it_again() {
     );
 
     let short = Row::new("Gates").joined("weight_ih", 0, ["first.weight", "third.weight"].map(Part::new));
-    let error = gates.state_dict_with(&Layout::default().with(short)).unwrap_err();
+    let error = gates.state_dict_with(&LayerRows::default().with(short)).unwrap_err();
     assert_eq!(error.to_string(), "the module has no 'third.weight', which is a part of 'weight_ih'");
 }
 
@@ -427,11 +426,11 @@ fn a_struct_that_is_only_called_like_a_layer_can_be_left_as_it_is() {
         gain: Param::from_data([1.0_f32], &device),
     };
     assert_eq!(linear.state_dict().unwrap().get("weight").unwrap().shape(), [3, 1]);
-    let layout = Layout::default().as_is("Linear");
-    let state_dict = linear.state_dict_with(&layout).unwrap();
+    let rows = LayerRows::default().as_is("Linear");
+    let state_dict = linear.state_dict_with(&rows).unwrap();
     assert_eq!(state_dict.get("weight").unwrap().shape(), [1, 3]);
     assert_eq!(keys(&state_dict), ["weight", "gain"]);
-    assert_eq!(linear.named_parameters_with(&layout).unwrap()[0].shape, [1, 3]);
+    assert_eq!(linear.named_parameters_with(&rows).unwrap()[0].shape, [1, 3]);
 }
 
 #[derive(Module, Debug)]
@@ -456,8 +455,8 @@ fn a_transparent_field_is_not_in_the_key() {
     );
     let wrapped = Wrapped { inner: sequential };
     assert_eq!(keys(&wrapped.state_dict().unwrap())[0], "inner.1.weight");
-    let layout = Layout::default().with(Row::new("Wrapped").transparent("inner"));
-    assert_eq!(keys(&wrapped.state_dict_with(&layout).unwrap())[0], "1.weight");
+    let rows = LayerRows::default().with(Row::new("Wrapped").transparent("inner"));
+    assert_eq!(keys(&wrapped.state_dict_with(&rows).unwrap())[0], "1.weight");
 }
 
 #[derive(Module, Debug)]
@@ -486,26 +485,26 @@ fn element_types_stay_the_modules_and_each_conversion_is_reported() {
         .tensor("count", Part::new("count").with(Transform::Scalar))
         .tensor("frozen", Part::new("frozen"))
         .role(Role::Buffer);
-    let layout = Layout::default().with(row);
-    let state_dict = kinds.state_dict_with(&layout).unwrap();
+    let rows = LayerRows::default().with(row);
+    let state_dict = kinds.state_dict_with(&rows).unwrap();
     assert_eq!(keys(&state_dict), ["wide", "count", "frozen", "mask"]);
     let dtypes: Vec<DType> = state_dict.iter().map(|(_, tensor)| tensor.dtype()).collect();
     assert_eq!(dtypes, [DType::Float64, DType::Int64, DType::Float32, DType::Bool]);
-    assert_eq!(kinds.named_parameters_with(&layout).unwrap().len(), 1);
+    assert_eq!(kinds.named_parameters_with(&rows).unwrap().len(), 1);
 
     let mut other = state_dict.clone();
     other.insert("wide", Tensor::from_vec(&[1], vec![half::f16::from_f32(1.5)]).unwrap());
     other.insert("count", Tensor::from_vec(&[1], vec![5_i32]).unwrap());
-    let report = kinds.load_state_dict_with_layout(&other, &LoadOptions::strict(), &layout).unwrap();
+    let report = kinds.load_state_dict_with_rows(&other, &LoadOptions::strict(), &rows).unwrap();
     let cast: Vec<_> = report.cast.iter().map(|cast| (cast.key.as_str(), cast.from, cast.to)).collect();
     assert_eq!(cast, [("wide", DType::Float16, DType::Float64), ("count", DType::Int32, DType::Int64)]);
-    let after = kinds.state_dict_with(&layout).unwrap();
+    let after = kinds.state_dict_with(&rows).unwrap();
     assert_eq!(after.get("wide").unwrap().to_vec::<f64>().unwrap(), [1.5]);
     assert_eq!(after.get("count").unwrap().to_vec::<i64>().unwrap(), [5]);
     assert_eq!(after.get("mask").unwrap().to_vec::<bool>().unwrap(), [true, false]);
 
     other.insert("wide", Tensor::from_le_bytes(DType::Complex64, &[1], vec![0_u8; 8]).unwrap());
-    let error = kinds.load_state_dict_with_layout(&other, &LoadOptions::strict(), &layout).unwrap_err();
+    let error = kinds.load_state_dict_with_rows(&other, &LoadOptions::strict(), &rows).unwrap_err();
     assert_eq!(error.to_string(), "wide: its complex64 elements cannot be taken as float64");
-    assert_eq!(kinds.state_dict_with(&layout).unwrap().get("wide").unwrap().to_vec::<f64>().unwrap(), [1.5]);
+    assert_eq!(kinds.state_dict_with(&rows).unwrap().get("wide").unwrap().to_vec::<f64>().unwrap(), [1.5]);
 }

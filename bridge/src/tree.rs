@@ -1,15 +1,15 @@
 //! The module as PyTorch sees it: a tree of modules, each with its parameters, its buffers and its children, by PyTorch's
-//! names and in PyTorch's order. Made of what a walk met and of the layout's rows.
+//! names and in PyTorch's order. Made of what a walk met and of the rows's rows.
 
 use std::collections::{HashMap, hash_map};
 
 use indexmap::IndexMap;
 
-use super::data;
-use super::layout::{Condition, Entry, Layout, Part, Places, Role, Row, Shapes, head};
-use super::leaves::{Container, Frame, Item, Leaf, Leaves};
-use super::named::{NamedParameter, Piece};
-use crate::{DType, Error, ErrorKind, Result, Tensor};
+use crate::data;
+use crate::layer_rows::{Condition, Entry, LayerRows, Part, Places, Role, Row, Shapes, head};
+use crate::leaves::{Container, Frame, Item, Leaf, Leaves};
+use crate::named::{NamedParameter, Piece};
+use rekindle_recorder::{DType, Error, ErrorKind, Result, Tensor};
 
 /// A parameter or buffer of the state dict.
 #[derive(Debug)]
@@ -66,8 +66,8 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn build(layout: &Layout, leaves: &Leaves) -> Result<Self> {
-        let rows = Rows::choose(layout, leaves)?;
+    pub(super) fn build(rows: &LayerRows, leaves: &Leaves) -> Result<Self> {
+        let rows = Rows::choose(rows, leaves)?;
         let mut root = Node::default();
         for item in &leaves.items {
             root.place(&rows, item)?;
@@ -100,16 +100,16 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn choose(layout: &'a Layout, leaves: &Leaves) -> Result<Self> {
+    fn choose(rows: &'a LayerRows, leaves: &Leaves) -> Result<Self> {
         let mut chosen = HashMap::new();
         for (first, item) in leaves.items.iter().enumerate() {
             let frames = item.frames();
             for (depth, frame) in frames.iter().enumerate() {
                 let Container::Struct(module) = &frame.container else { continue };
-                let Some(row) = layout.row(module) else { continue };
+                let Some(row) = rows.row(module) else { continue };
                 if let hash_map::Entry::Vacant(vacant) = chosen.entry(place(&frames[..depth])) {
                     let frames = &frames[..depth];
-                    let layer = Layer { layout, leaves, module, first, frames, place: vacant.key() };
+                    let layer = Layer { rows, leaves, module, first, frames, place: vacant.key() };
                     let row = layer.choose(row)?;
                     vacant.insert(row);
                 }
@@ -130,7 +130,7 @@ fn place(frames: &[Frame]) -> String {
 
 /// A struct that a row is for.
 struct Layer<'a> {
-    layout: &'a Layout,
+    rows: &'a LayerRows,
     leaves: &'a Leaves,
     module: &'a str,
     /// The first item in it.
@@ -149,7 +149,7 @@ impl Layer<'_> {
             if let Some(value) = self.field(field, first)?.filter(|value| !demand.allows(value)) {
                 let what = format!("{self} with {field} = {}", head(value));
                 let advice = format!(
-                    "; {}. For a state dict with Burn's names, mark `{}` as_is in the layout, or give it a row",
+                    "; {}. For a state dict with Burn's names, mark `{}` as_is in the layer rows, or give it a row",
                     demand.why, self.module
                 );
                 return Err(ErrorKind::Unsupported { what, advice }.into());
@@ -184,14 +184,14 @@ impl Layer<'_> {
 
     /// The value of a plain field; none where the struct has no such field: it only has a layer's name.
     fn field(&self, field: &str, parameter: &Leaf) -> Result<Option<&str>> {
-        if let Some(value) = self.layout.said(self.module, field) {
+        if let Some(value) = self.rows.said(self.module, field) {
             return Ok(Some(value));
         }
         match self.leaves.fields.of(self.module, &parameter.id.to_string()) {
             Some(fields) => Ok(fields.get(field).map(String::as_str)),
             None => Err(invalid(format!(
                 "the module's `Debug` does not show {self}, whose field '{field}' decides how it lies in PyTorch; derive \
-                 `Debug`, or say the value with `Layout::field`, or mark `{}` as_is if it is not burn-nn's",
+                 `Debug`, or say the value with `LayerRows::field`, or mark `{}` as_is if it is not burn-nn's",
                 self.module
             ))),
         }
@@ -381,7 +381,7 @@ impl Gathered {
                 let (found, wanted) = (&leaf.shape, transform.describe());
                 return Err(invalid(format!(
                     "'{name}' has the shape {found:?}, where the row of its struct wants {wanted}; if the struct is not \
-                     burn-nn's, mark it `as_is` in the layout"
+                     burn-nn's, mark it `as_is` in the layer rows"
                 )));
             };
             match &mut shape {

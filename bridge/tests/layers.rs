@@ -1,6 +1,5 @@
 //! Every row of burn-nn's layers against PyTorch: what its state dict computes in Burn, forwards and backwards, and what
 //! comes back of it.
-#![cfg(feature = "flex")]
 
 mod layer_cases;
 
@@ -9,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor as BurnTensor, TensorData};
 use layer_cases::{Case, Check};
-use rekindle_recorder::burn::{Layout, ModuleStateDict, data_to_tensor};
+use rekindle_burn::{LayerRows, ModuleStateDict, data_to_tensor};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{StateDict, Tensor};
 
@@ -81,16 +80,16 @@ impl Check for Compare {
     fn layer<M: Module, const D: usize>(
         &mut self,
         name: &str,
-        layout: &Layout,
+        rows: &LayerRows,
         mut layer: M,
         forward: impl Fn(&M, &Case) -> BurnTensor<D>,
     ) {
         let case = Case::open(name, &self.device());
         let wanted = case.state_dict("state_dict");
 
-        let report = layer.load_state_dict_with_layout(&wanted, &LoadOptions::strict(), layout).unwrap();
+        let report = layer.load_state_dict_with_rows(&wanted, &LoadOptions::strict(), rows).unwrap();
         assert!(report.is_exact() && report.cast.is_empty(), "{name}: {report}");
-        assert_same(name, &layer.state_dict_with(layout).unwrap(), &wanted);
+        assert_same(name, &layer.state_dict_with(rows).unwrap(), &wanted);
 
         if case.contains("evaluated") {
             let plain = Case::open(name, &Device::flex());
@@ -112,7 +111,7 @@ impl Check for Compare {
         layer.visit(&mut collect);
         let theirs = case.state_dict("gradients");
         let largest = theirs.iter().map(|(_, gradient)| norm(&numbers(gradient))).fold(0.0, f64::max);
-        let parameters = layer.named_parameters_with(layout).unwrap();
+        let parameters = layer.named_parameters_with(rows).unwrap();
         let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         assert_eq!(names, theirs.keys().collect::<Vec<_>>(), "{name}");
         for parameter in &parameters {
@@ -189,7 +188,7 @@ impl Check for Names {
     fn layer<M: Module, const D: usize>(
         &mut self,
         name: &str,
-        _: &Layout,
+        _: &LayerRows,
         _: M,
         _: impl Fn(&M, &Case) -> BurnTensor<D>,
     ) {

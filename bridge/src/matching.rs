@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::layout::Layout;
-use super::tree::{Line, Slot, Tree};
-use crate::keys::LoadOptions;
-use crate::report::{ShapeMismatch, Tie};
-use crate::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
+use crate::layer_rows::LayerRows;
+use crate::tree::{Line, Slot, Tree};
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::report::{ShapeMismatch, Tie};
+use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
 
 /// A tensor and the parameter or buffer that it is for.
 pub(super) struct Match<'a> {
@@ -20,7 +20,7 @@ pub(super) struct Match<'a> {
 /// Which keys match and which do not.
 pub(super) fn compare<'a>(
     tree: &'a Tree,
-    layout: &Layout,
+    rows: &LayerRows,
     state_dict: &'a StateDict,
     options: &LoadOptions,
 ) -> Result<(LoadReport, Vec<Match<'a>>)> {
@@ -38,7 +38,7 @@ pub(super) fn compare<'a>(
         let name = &slot.tensor.name;
         known.insert(name);
         let value = state_dict.get_value(name).or_else(|| {
-            let mut others = layout.tied_with(name).into_iter();
+            let mut others = rows.tied_with(name).into_iter();
             others.find_map(|other| state_dict.get_value(other))
         });
         let tensor = match value {
@@ -68,7 +68,7 @@ pub(super) fn compare<'a>(
         views.entry(view(tensor)).or_insert(slot.tensor.name.as_str());
     }
     for (key, value) in state_dict.values().filter(|(key, _)| !known.contains(key)) {
-        match tied(layout, state_dict, &known, &views, key, value)? {
+        match tied(rows, state_dict, &known, &views, key, value)? {
             Some(with) => report.tied.push(Tie::new(key, with)),
             None => report.unexpected.push(key.to_owned()),
         }
@@ -78,7 +78,7 @@ pub(super) fn compare<'a>(
 
 /// The name that a key which the module lacks is another name of.
 fn tied<'a>(
-    layout: &'a Layout,
+    rows: &'a LayerRows,
     state_dict: &StateDict,
     known: &HashSet<&str>,
     views: &HashMap<View, &'a str>,
@@ -89,7 +89,7 @@ fn tied<'a>(
     if let Some(with) = views.get(&view(tensor)) {
         return Ok(Some(with));
     }
-    let Some(with) = layout.tied_with(key).into_iter().find(|name| known.contains(name)) else { return Ok(None) };
+    let Some(with) = rows.tied_with(key).into_iter().find(|name| known.contains(name)) else { return Ok(None) };
     match state_dict.get(with) {
         Some(other) if other.shape() != tensor.shape() || other.to_le_bytes()? != tensor.to_le_bytes()? => {
             let reason = format!(
@@ -110,10 +110,10 @@ fn same_rows(one: &[usize], other: &[usize]) -> bool {
 }
 
 /// What a tensor looks at: equal for two names of one thing.
-type View = (usize, crate::DType, usize, Vec<usize>, Vec<usize>);
+type View = (usize, rekindle_recorder::DType, usize, Vec<usize>, Vec<usize>);
 
 fn view(tensor: &Tensor) -> View {
     let storage = tensor.storage().filter(|storage| !storage.is_empty());
-    let id = storage.map_or_else(|| tensor.id(), crate::Storage::id);
+    let id = storage.map_or_else(|| tensor.id(), rekindle_recorder::Storage::id);
     (id, tensor.dtype(), tensor.offset(), tensor.shape().to_vec(), tensor.stride().unwrap_or_default().to_vec())
 }

@@ -1,5 +1,5 @@
 //! How much memory loading costs, measured from outside: a process of its own loads a file while it watches itself.
-#![cfg(all(feature = "burn", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::Device;
-use rekindle_recorder::burn::ModuleStateDict;
+use rekindle_burn::ModuleStateDict;
 use rekindle_recorder::{Checkpoint, StateDict, Tensor};
 
 const LAYERS: usize = 31;

@@ -2,13 +2,13 @@
 
 use std::any::Any;
 
-use ::burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
-use ::burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, TensorData};
+use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, TensorData};
 
-use super::data;
-use super::fields::Fields;
-use super::layout::{Layout, Row};
-use crate::{DType, ErrorKind, Result};
+use crate::data;
+use crate::fields::Fields;
+use crate::layer_rows::{LayerRows, Row};
+use rekindle_recorder::{DType, ErrorKind, Result};
 
 /// One step on the way to a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Item {
 pub(super) struct Leaf {
     pub(super) id: ParamId,
     pub(super) shape: Vec<usize>,
-    pub(super) dtype: ::burn::tensor::DType,
+    pub(super) dtype: burn::tensor::DType,
     pub(super) torch_dtype: DType,
     pub(super) requires_grad: bool,
     /// A floating-point parameter, trainable or frozen; not a running state, an integer or a boolean.
@@ -126,7 +126,7 @@ values!(BurnTensor<D>, BurnTensor<D, Int>, BurnTensor<D, Bool>);
 impl Leaves {
     /// Walks the module. Nothing in it changes, but parameters that were not initialised yet are where `collect` needs
     /// to know how they lie.
-    pub(super) fn collect(module: &impl Module, layout: &Layout) -> Result<Self> {
+    pub(super) fn collect(module: &impl Module, rows: &LayerRows) -> Result<Self> {
         let mut walk = Walk { frames: Vec::new(), entered: Vec::new(), leaves: Leaves::default(), error: None };
         module.visit(&mut walk);
         if let Some(error) = walk.error {
@@ -146,7 +146,7 @@ impl Leaves {
                 leaf.parameter = false;
             }
         }
-        let asks = |name: &str| layout.row(name).is_some_and(Row::asks_for_fields);
+        let asks = |name: &str| rows.row(name).is_some_and(Row::asks_for_fields);
         let asks_frame = |frame: &Frame| matches!(&frame.container, Container::Struct(name) if asks(name));
         if leaves.items.iter().flat_map(Item::frames).any(asks_frame) {
             leaves.fields = Fields::read(module, asks);
@@ -160,7 +160,7 @@ struct Walk {
     /// For each frame, how many items had been met on entering it.
     entered: Vec<usize>,
     leaves: Leaves,
-    error: Option<crate::Error>,
+    error: Option<rekindle_recorder::Error>,
 }
 
 impl Walk {

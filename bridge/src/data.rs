@@ -1,10 +1,10 @@
 //! Between PyTorch's tensors and Burn's `TensorData`: the same elements, row-major, on the host.
 
-use ::burn::tensor::{BoolStore, DType as BurnDType, TensorData};
+use burn::tensor::{BoolStore, DType as BurnDType, TensorData};
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use crate::{DType, Element, Error, ErrorKind, Result, Tensor};
+use rekindle_recorder::{DType, Element, Error, ErrorKind, Result, Tensor};
 
 /// The elements of a tensor as Burn takes them: row-major, of the same element type.
 ///
@@ -36,7 +36,7 @@ pub fn data_to_tensor(data: TensorData) -> Result<Tensor> {
 }
 
 /// Burn's buffer, as the owner of the bytes.
-struct Elements(::burn::tensor::Bytes);
+struct Elements(burn::tensor::Bytes);
 
 impl AsRef<[u8]> for Elements {
     fn as_ref(&self) -> &[u8] {
@@ -54,7 +54,7 @@ pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> R
             }
         };
     }
-    if crate::tensor::element_count(shape).and_then(|count| dtype.bytes_for(count)) != Some(bytes.len()) {
+    if rekindle_recorder::tensor::element_count(shape).and_then(|count| dtype.bytes_for(count)) != Some(bytes.len()) {
         return Err(Error::invalid_tensor(
             format!("a tensor of {dtype} {shape:?}"),
             format!("it has {} bytes", bytes.len()),
@@ -256,7 +256,7 @@ fn transpose_elements<const N: usize>(bytes: &[u8], rows: usize, columns: usize)
     out.into_flattened()
 }
 
-#[cfg(all(test, feature = "flex"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

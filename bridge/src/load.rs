@@ -1,29 +1,29 @@
 //! Loading a state dict into a copy of a module: what fits is split into Burn's pieces first, then every piece takes its place
 //! in one walk.
 
-use ::burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
-use ::burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
+use burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
+use burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
 
-use super::data;
-use super::layout::{Layout, Role};
-use super::leaves::{self, Leaf, Leaves};
-use super::matching::{Match, compare};
-use super::tree::{Slot, Tree};
-use crate::keys::LoadOptions;
-use crate::report::Cast;
-use crate::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
+use crate::data;
+use crate::layer_rows::{LayerRows, Role};
+use crate::leaves::{self, Leaf, Leaves};
+use crate::matching::{Match, compare};
+use crate::tree::{Slot, Tree};
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::report::Cast;
+use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
 
 /// A copy of the module with the state dict in it. The copy shares what was not loaded with the module, which stays as it is.
 pub(super) fn loaded<M: Module>(
     module: &M,
     state_dict: &StateDict,
     options: &LoadOptions,
-    layout: &Layout,
+    rows: &LayerRows,
 ) -> Result<(M, LoadReport)> {
     let state_dict = options.apply(state_dict)?;
-    let leaves = Leaves::collect(module, layout)?;
-    let tree = Tree::build(layout, &leaves)?;
-    let (report, matched) = compare(&tree, layout, &state_dict, options)?;
+    let leaves = Leaves::collect(module, rows)?;
+    let tree = Tree::build(rows, &leaves)?;
+    let (report, matched) = compare(&tree, rows, &state_dict, options)?;
     let mut report = report.into_result(options.is_strict())?;
     if options.takes_requires_grad() && !matched.iter().any(|Match { tensor, .. }| tensor.is_parameter()) {
         let reason = "the state dict does not say which parameters are frozen: `state_dict()` forgets it; save the whole \

@@ -1,8 +1,8 @@
-//! The rows of burn-nn's layers: what each is called and how it lies in PyTorch. [`Layout`](super::Layout) documents them.
+//! The rows of burn-nn's layers: what each is called and how it lies in PyTorch. [`LayerRows`](crate::LayerRows) documents them.
 //! A row with several lines for one PyTorch tensor belongs to a layer that is written in several ways.
 
-use super::layout::{Part, Role, Row, Shapes, Transform};
-use crate::{DType, Tensor};
+use crate::layer_rows::{Part, Role, Row, Shapes, Transform};
+use rekindle_recorder::{DType, Tensor};
 
 pub(super) fn all() -> Vec<Row> {
     let plain = PLAIN.iter().flat_map(|line| line.modules.iter().map(move |module| line.row(module)));

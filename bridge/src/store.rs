@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ::burn::tensor::DType as BurnDType;
-use ::burn_store::burn_pack::{Error as PackError, Tensor as PackTensor};
-use ::burn_store::{ApplyResult, KeyRemapper, ModuleSnapshot, ModuleStore, PathFilter, bridge};
+use burn::tensor::DType as BurnDType;
+use burn_store::burn_pack::{Error as PackError, Tensor as PackTensor};
+use burn_store::{ApplyResult, KeyRemapper, ModuleSnapshot, ModuleStore, PathFilter, bridge};
 
-use super::data;
-use super::layout::Layout;
-use super::module::ModuleStateDict;
-use crate::keys::LoadOptions;
-use crate::options::SaveOptions;
-use crate::{Checkpoint, Dict, Error, Result, StateDict, Tensor};
+use crate::data;
+use crate::layer_rows::LayerRows;
+use crate::module::ModuleStateDict;
+use rekindle_recorder::checkpoint::SaveOptions;
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::{Checkpoint, Dict, Error, Result, StateDict, Tensor};
 
 /// A checkpoint file as a [`ModuleStore`]: every container that [`Checkpoint`] reads, and those it writes.
 ///
@@ -24,7 +24,7 @@ use crate::{Checkpoint, Dict, Error, Result, StateDict, Tensor};
 /// ```
 /// # use burn::{nn::LinearConfig, tensor::Device};
 /// use burn_store::{KeyRemapper, ModuleSnapshot, PathFilter};
-/// use rekindle_recorder::burn::TorchStore;
+/// use rekindle_burn::TorchStore;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
@@ -48,7 +48,7 @@ pub struct TorchStore {
     options: LoadOptions,
     filter: Option<PathFilter>,
     remapper: KeyRemapper,
-    layout: Layout,
+    rows: LayerRows,
     save: SaveOptions,
     /// What the file holds, by remapped names; filled when it is first asked for.
     tensors: Option<BTreeMap<String, PackTensor>>,
@@ -63,7 +63,7 @@ impl TorchStore {
             options: LoadOptions::strict(),
             filter: None,
             remapper: KeyRemapper::new(),
-            layout: Layout::default(),
+            rows: LayerRows::default(),
             save: SaveOptions::default().overwrite(false),
             tensors: None,
         }
@@ -113,8 +113,8 @@ impl TorchStore {
 
     /// Reads and writes by other rows.
     #[must_use]
-    pub fn layout(mut self, layout: Layout) -> Self {
-        self.layout = layout;
+    pub fn rows(mut self, rows: LayerRows) -> Self {
+        self.rows = rows;
         self
     }
 
@@ -175,7 +175,7 @@ impl ModuleStore for TorchStore {
     type Error = Error;
 
     fn collect_from<M: ModuleSnapshot>(&mut self, module: &M) -> Result<()> {
-        let mut state_dict = module.state_dict_with(&self.layout)?;
+        let mut state_dict = module.state_dict_with(&self.rows)?;
         state_dict.retain(|name, _| self.takes(name));
         let checkpoint = match &self.key {
             Some(key) => Checkpoint::from(Dict::from_iter([(key.as_str(), state_dict.to_value())])),
@@ -192,7 +192,7 @@ impl ModuleStore for TorchStore {
         // What the filter leaves out is not missing; burn-store calls it skipped. The copy shares its tensors with the module.
         let mut copy = module.clone();
         let mut report = copy
-            .load_state_dict_with_layout(&chosen, &self.options.leniently(), &self.layout)
+            .load_state_dict_with_rows(&chosen, &self.options.leniently(), &self.rows)
             .map_err(|error| error.in_file(&self.path))?;
         let missing = std::mem::take(&mut report.missing);
         let (missing, skipped) = missing.into_iter().partition(|name| self.takes(name));

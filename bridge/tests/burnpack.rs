@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use burn_pack::{Bytes, DType as BurnDType, Reader, Scalar, Writer};
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use rekindle_recorder::container::burnpack;
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::{TensorData, TensorParts};
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
 

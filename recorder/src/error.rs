@@ -110,7 +110,7 @@ pub enum ErrorKind {
     },
     /// A state dict does not match a model; the report lists every key.
     #[error("{0}")]
-    Mismatch(Box<crate::report::LoadReport>),
+    Mismatch(Box<crate::state_dict::report::LoadReport>),
     /// A value that plain `torch.load` would refuse to open.
     #[error("{key} is {what}, which plain torch.load refuses; {advice}")]
     Refused {

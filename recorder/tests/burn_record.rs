@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle_recorder::container::{burn_record, burnpack};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
 
 /// Every parameter of the model has an id that is long enough to tell it from the others.

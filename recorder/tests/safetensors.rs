@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use rekindle_recorder::container::{self, Container, safetensors};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{DType, Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
 
 use conformance::{Format, Keeps};

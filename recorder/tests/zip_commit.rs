@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rekindle_recorder::integrity::commit;
+use rekindle_recorder::io::commit;
 use rekindle_recorder::{Error, ErrorKind, Result};
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
@@ -97,7 +97,7 @@ fn a_reader_keeps_the_file_it_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.pt");
     fs::write(&path, vec![1_u8; 200_000]).unwrap();
-    let old = rekindle_recorder::source::FileBytes::open(&path).unwrap();
+    let old = rekindle_recorder::io::FileBytes::open(&path).unwrap();
     commit(&path, true, |out| put(out, b"new")).unwrap();
     assert!(old.iter().all(|&byte| byte == 1) && old.len() == 200_000);
 }

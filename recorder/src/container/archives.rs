@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::kind::{Container, Opened};
-use super::zip::{self, Archive};
-use super::{export, numpy, open_nested, package, torchscript};
+use crate::container::kind::{Container, Opened};
+use crate::container::zip::{self, Archive};
+use crate::container::{export, numpy, open_nested, package, torchscript};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Limits, Result};
 
 struct Kind {

@@ -1,7 +1,7 @@
 //! What a file is, told by its first bytes: the formats without a module of their own, and what else people hand us.
 
-use super::zip;
-use crate::source::FileBytes;
+use crate::container::zip;
+use crate::io::FileBytes;
 
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
 pub(crate) fn is_tar(file: &FileBytes) -> bool {

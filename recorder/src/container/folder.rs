@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::integrity::{StagedFolder, sync_folder};
+use crate::io::commit::sync_folder;
+use crate::io::staged::StagedFolder;
 use crate::options::SaveReport;
 use crate::{Error, ErrorKind, Result};
 

@@ -24,8 +24,8 @@ pub mod zip;
 
 use std::path::Path;
 
+use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Limits, Result, Value};
 
 pub use kind::{Container, Opened};

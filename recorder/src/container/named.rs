@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use crate::storage::Source;
-use crate::tensor::{TensorClass, TensorData};
 use crate::value::Key;
+use crate::value::Source;
+use crate::value::tensor::{TensorClass, TensorData};
 use crate::{DType, Dict, Error, ErrorKind, Result, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).

@@ -9,11 +9,11 @@
 
 use std::sync::Arc;
 
-use super::kind::{Container, Opened};
-use super::zip::{Archive, Storages};
 use crate::Result;
+use crate::container::kind::{Container, Opened};
+use crate::container::zip::{Archive, Storages};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
 use crate::value::{Global, Key};
 use crate::{Dict, Value};
 

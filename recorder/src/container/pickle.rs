@@ -6,12 +6,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::kind::{Container, Opened};
-use super::{content, legacy};
-use crate::integrity::commit;
+use crate::container::kind::{Container, Opened};
+use crate::container::{content, legacy};
+use crate::io::FileBytes;
+use crate::io::commit::commit;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::source::FileBytes;
 use crate::{Error, ErrorKind, Limits, Result, Value};
 
 /// Whether it may be a pickle. From protocol 2 on they begin with their number. Protocols 0 and 1 have no signature: any file

@@ -16,16 +16,16 @@ use std::io::Cursor;
 use bytes::Bytes;
 use indexmap::IndexSet;
 
-use super::content;
-use super::kind::{Container, Opened};
-use super::legacy::Part;
-use super::named::Slice;
-use super::stream::Stream;
+use crate::container::content;
+use crate::container::kind::{Container, Opened};
+use crate::container::legacy::Part;
+use crate::container::named::Slice;
+use crate::container::stream::Stream;
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds, PersistentLoad};
-use crate::source::FileBytes;
-use crate::tensor::TensorParts;
 use crate::value::Global;
+use crate::value::tensor::TensorParts;
 use crate::{DType, Error, Limits, Result, Storage, Tensor, Value};
 
 /// The names of the members.

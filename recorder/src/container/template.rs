@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::zip::{self, Archive, Storages, patch};
-use crate::integrity::commit;
+use crate::container::zip::{self, Archive, Storages, patch};
+use crate::io::FileBytes;
+use crate::io::commit::commit;
 use crate::options::{SaveOptions, SaveReport};
-use crate::report::ShapeMismatch;
-use crate::source::FileBytes;
-use crate::tensor::{Quantizer, TensorParts};
+use crate::state_dict::report::ShapeMismatch;
+use crate::value::tensor::{Quantizer, TensorParts};
 use crate::{Error, ErrorKind, Limits, LoadReport, Result, StateDict, Tensor};
 
 /// An archive whose weights can be replaced.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::torch;
+use crate::pickle::calls::torch;
 use crate::{DType, Error, Result, Storage, Value};
 
 /// Puts values in the place of persistent ids.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::place::Place;
-use super::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
+use crate::run::place::Place;
+use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
 use crate::state_dict::module;
 use crate::walk::{list_names, repr};
 use crate::{ErrorKind, Result, Value};

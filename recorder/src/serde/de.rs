@@ -10,8 +10,8 @@ use ::serde::de::{
 };
 use num_traits::ToPrimitive as _;
 
-use super::{leaf, scalar};
-use crate::report::nearest;
+use crate::serde::{leaf, scalar};
+use crate::state_dict::report::nearest;
 use crate::walk::{self, list_names, repr};
 use crate::{Error, ErrorKind, Value};
 

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use ::serde::ser::{self, Serialize, Serializer};
 use num_bigint::BigInt;
 
-use super::leaf;
+use crate::serde::leaf;
 use crate::{Dict, Error, ErrorKind, Value};
 
 /// What a type's own `Serialize` reports.

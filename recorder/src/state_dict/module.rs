@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::StateDict;
+use crate::state_dict::StateDict;
 use crate::value::{Object, ObjectData, Shared};
 use crate::walk::{attributes, is_module_state};
 use crate::{Dict, Error, ErrorKind, LoadReport, Result, Tensor, Value};

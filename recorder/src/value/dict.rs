@@ -5,8 +5,8 @@ use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use indexmap::IndexMap;
 
-use super::key::{Key, StrKey};
-use super::{Shared, Value};
+use crate::value::key::{Key, StrKey};
+use crate::value::{Shared, Value};
 
 /// A Python dict, in the order of its keys.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use std::cell::RefCell;
 use std::mem::{ManuallyDrop, replace, take};
 use std::sync::{Arc, PoisonError};
 
-use super::{DictData, Items, ObjectData, Shared};
-use crate::tensor::{Quantizer, TensorClass, TensorData, TensorParts};
+use crate::value::tensor::{Quantizer, TensorClass, TensorData, TensorParts};
+use crate::value::{DictData, Items, ObjectData, Shared};
 use crate::{Tensor, Value};
 
 thread_local! {

@@ -4,9 +4,9 @@
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use super::Items;
 use crate::Value;
 use crate::pickle::ById;
+use crate::value::Items;
 
 /// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
 /// identity. (NaN equals itself here.)

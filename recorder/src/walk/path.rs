@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::{Children, Label, attributes, contents, is_empty, repr};
-use crate::report::nearest;
+use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
+use crate::walk::places::{Children, Label, attributes, contents, is_empty};
+use crate::walk::repr::repr;
 use crate::{Dict, Error, ErrorKind, Result, Value};
 
 /// Where in its container a value is kept, so that another can be put there.

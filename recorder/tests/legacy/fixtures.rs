@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
 use rekindle_recorder::container::{Container, Opened, legacy, pickle, tar};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::Quantizer;
 use rekindle_recorder::{ErrorKind, Result, Tensor, Value};
 use serde_json::Value as Json;

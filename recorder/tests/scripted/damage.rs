@@ -3,8 +3,8 @@
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
 use rekindle_recorder::container::archives;
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
-use rekindle_recorder::source::FileBytes;
 use rekindle_recorder::value::{Construction, Global, ObjectData};
 use rekindle_recorder::{Dict, ErrorKind, Limits, Value};
 

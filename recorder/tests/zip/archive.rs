@@ -1,7 +1,7 @@
 //! The archive itself: whatever a zip writer may do, the records come out as they went in.
 
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{ErrorKind, Limits};
 
 use crate::make::{Told, open, payload, plain_layout, torch_layout};

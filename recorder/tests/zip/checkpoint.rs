@@ -9,7 +9,7 @@ use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::archives;
 use rekindle_recorder::container::zip::Archive;
 use rekindle_recorder::container::{self, Container};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value, walk};
 
 use crate::fixtures::path;

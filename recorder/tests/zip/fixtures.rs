@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::zip::{self, Archive};
 use rekindle_recorder::container::{self, Container};
-use rekindle_recorder::source::FileBytes;
+use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{Limits, Tensor};
 use serde_json::Value as Json;
 use sha2::{Digest, Sha256};

@@ -6,10 +6,10 @@ use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 
-use super::param_id;
-use super::record::{Record, before_014};
+use crate::container::burn_record::param_id;
+use crate::container::burn_record::record::{Record, before_014};
 use crate::container::burnpack::{self, Budget, BurnType};
-use crate::tensor::element_count;
+use crate::value::tensor::element_count;
 use crate::{Dict, Error, ErrorKind, Limits, Result, Value};
 
 /// The texts that a record begins with.

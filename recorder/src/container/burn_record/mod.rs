@@ -12,7 +12,7 @@
 //! records in `.bin` hold no parameters: they are an error.
 //!
 //! The dict's attributes: `__metadata__` holds the record's own five texts (`float`, `int`, `format`, `version`, `settings`),
-//! `_burnpack` the `param_ids`, as [`burnpack`](super::burnpack) keeps them; written as `.bpk`, the ids stay.
+//! `_burnpack` the `param_ids`, as [`burnpack`](crate::container::burnpack) keeps them; written as `.bpk`, the ids stay.
 //!
 //! The bytes of tensors stay in an `.mpk` or `.bin` file until they are asked for. JSON and packed files are read whole.
 
@@ -26,9 +26,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::kind::{Container, Opened};
+use crate::container::kind::{Container, Opened};
+use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::source::FileBytes;
 use crate::{ErrorKind, Result, Value};
 
 /// A format inside or outside of gzip.

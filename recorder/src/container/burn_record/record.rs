@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::param_id;
-use super::tree::Node;
+use crate::container::burn_record::param_id;
+use crate::container::burn_record::tree::Node;
 use crate::container::burnpack::{self, Budget, BurnType};
 use crate::container::named::METADATA;
-use crate::tensor::element_count;
+use crate::value::tensor::element_count;
 use crate::{Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
 
 /// Where a record stands that is one bare value.

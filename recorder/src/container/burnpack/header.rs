@@ -3,8 +3,8 @@
 
 use ciborium_ll::{Decoder, Encoder, Header as Item, simple};
 
-use super::budget::Budget;
-use super::dtype::BurnType;
+use crate::container::burnpack::budget::Budget;
+use crate::container::burnpack::dtype::BurnType;
 use crate::{Error, Limits, Result};
 
 /// The first four bytes, little-endian.

@@ -24,7 +24,7 @@ pub use read::read;
 pub(super) use read::{from_bytes, quantised};
 pub use write::write;
 
-use crate::source::FileBytes;
+use crate::io::FileBytes;
 
 /// The attribute with what only Burn knows of a tensor.
 pub(super) const ATTRIBUTE: &str = "_burnpack";

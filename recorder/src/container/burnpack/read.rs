@@ -1,13 +1,13 @@
 //! A burnpack file -> `Value`.
 
-use super::header::{self, Descriptor, Metadata, Scalar};
-use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
+use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
+use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, METADATA, Slice};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
-use crate::storage::Source;
-use crate::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::Source;
+use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
 
 /// Reads a burnpack file; the bytes of its tensors stay where they are.

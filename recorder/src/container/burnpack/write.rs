@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use super::header::{self, Descriptor, Metadata, Scalar};
-use super::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
+use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
+use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
-use crate::integrity::{self, Counted};
+use crate::io;
+use crate::io::commit::Counted;
 use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, Result, StateDict, Value};
 
@@ -44,7 +45,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     }
     // Below the limit of 100 MiB.
     let size = u32::try_from(size).unwrap_or(u32::MAX);
-    integrity::commit(path, options.overwrite, |out| {
+    io::commit(path, options.overwrite, |out| {
         let mut out = Counted::new(out);
         out.put(&header::MAGIC.to_le_bytes())?;
         out.put(&header::VERSION.to_le_bytes())?;

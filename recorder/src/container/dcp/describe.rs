@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::metadata::{Part, Place};
-use super::nested::Leaf;
+use crate::container::dcp::metadata::{Part, Place};
+use crate::container::dcp::nested::Leaf;
 use crate::value::{Construction, Global, Key, Object, ObjectData, Shared};
 use crate::{Dict, Value};
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use crate::tensor::element_count;
+use crate::value::tensor::element_count;
 
 /// A part of a tensor: its first element, and its length along each dimension.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::extent::{self, Extent};
+use crate::container::dcp::extent::{self, Extent};
 use crate::container::zip::{Archive, Storages};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::Unpickled;
-use crate::source::FileBytes;
-use crate::tensor::{TensorData, TensorParts};
+use crate::value::tensor::{TensorData, TensorParts};
 use crate::{DType, Error, ErrorKind, Limits, Result, Source, Tensor, Value};
 
 /// The bytes of an item in its file.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::extent::Extent;
+use crate::container::dcp::extent::Extent;
 use crate::value::{Construction, Object};
 use crate::{DType, Dict, Error, ErrorKind, Result, Value};
 

@@ -26,14 +26,14 @@ use std::io::Read as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
-use super::kind::{Container, Opened};
-use super::zip::Storages;
-use super::{content, named};
+use crate::container::kind::{Container, Opened};
+use crate::container::zip::Storages;
+use crate::container::{content, named};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds};
-use crate::source::FileBytes;
-use crate::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::value::Global;
+use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::{Error, ErrorKind, Result, Tensor, Value};
 
 use extent::{Extent, Flaw, check_tiling, distinct};

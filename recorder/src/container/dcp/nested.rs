@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::metadata::Part;
+use crate::container::dcp::metadata::Part;
 use crate::value::{DictKind, Key, List};
 use crate::{Dict, Error, ErrorKind, Limits, Result, Value, walk};
 

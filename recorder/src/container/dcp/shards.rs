@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::extent::{Extent, check_tiling};
-use super::item::{Assembled, Piece};
+use crate::container::dcp::extent::{Extent, check_tiling};
+use crate::container::dcp::item::{Assembled, Piece};
 use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, Metadata};
 use crate::container::safetensors;
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
-use crate::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::{Error, Result, Tensor, Value};
 
 /// The text in a file's metadata that says where its chunks begin: `{name: {"saved_offsets": [...]}}`.

@@ -6,17 +6,18 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::item::permuted;
-use super::metadata::Place;
-use super::nested::{Flat, Leaf};
-use super::{METADATA, describe};
+use crate::container::dcp::item::permuted;
+use crate::container::dcp::metadata::Place;
+use crate::container::dcp::nested::{Flat, Leaf};
+use crate::container::dcp::{METADATA, describe};
 use crate::container::folder::{Files, WriteFile};
 use crate::container::named::{self, Item, Named, Order, Target};
 use crate::container::zip;
+use crate::io;
 use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::tensor::TensorParts;
-use crate::{Error, ErrorKind, Result, Tensor, Value, integrity};
+use crate::value::tensor::TensorParts;
+use crate::{Error, ErrorKind, Result, Tensor, Value};
 
 /// Every item has bytes of its own.
 const TARGET: Target = Target { name: "a distributed checkpoint", order: Order::Any, ties: false };
@@ -52,7 +53,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let places = RefCell::new(Vec::new());
     let write_data: WriteFile<'_> = Box::new(|path| {
         let mut end = 0;
-        integrity::commit(path, false, |out| {
+        io::commit(path, false, |out| {
             for (leaf, pickled) in &planned {
                 let length = write_item(out, leaf, pickled.as_ref()).map_err(|error| blame(&leaf.name, error))?;
                 let place = Place { file: Arc::clone(&data), offset: end, length, transformed: false };
@@ -70,7 +71,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
         let options = PickleOptions { dialect: Dialect::Plain, allow_objects: true };
         let pickled = pickle::write(&describe::metadata(&places), &options)?;
         let failed = |source| Error::io("cannot write the file", source);
-        integrity::commit(path, false, |out| out.write_all(&pickled.bytes).map_err(failed))?;
+        io::commit(path, false, |out| out.write_all(&pickled.bytes).map_err(failed))?;
         Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: Vec::new() })
     });
     let files = vec![(data.to_string(), write_data), (METADATA.to_owned(), write_metadata)];

@@ -5,8 +5,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::storage::Storage;
-use crate::tensor::{TensorClass, TensorData, TensorParts, element_count};
+use crate::value::Storage;
+use crate::value::tensor::{TensorClass, TensorData, TensorParts, element_count};
 use crate::{DType, Error, ErrorKind, Result, Tensor};
 
 /// Element types as the schema numbers them.

@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
-use super::kind::{Container, Opened};
-use super::template::{self, Template};
-use super::zip::{Archive, Storages};
+use crate::container::kind::{Container, Opened};
+use crate::container::template::{self, Template};
+use crate::container::zip::{Archive, Storages};
+use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, KeepIds};
-use crate::source::FileBytes;
 use crate::value::{Global, Key};
 use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
 

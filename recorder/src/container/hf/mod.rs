@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::kind::{Container, Opened};
-use super::named::Metadata;
-use super::safetensors;
+use crate::container::kind::{Container, Opened};
+use crate::container::named::Metadata;
+use crate::container::safetensors;
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
 use crate::value::Global;
 use crate::{Error, Limits, Result, StateDict, Value};
 
@@ -78,7 +78,7 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let path = if path.is_dir() { path.join(find(path)?) } else { path.to_owned() };
     let file = FileBytes::open(&path)?;
     let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
-    let opened = if is_index { read_index(&file, options) } else { super::open_file(&file, options) };
+    let opened = if is_index { read_index(&file, options) } else { crate::container::open_file(&file, options) };
     Ok(Opened { container: Container::Hf, ..opened.map_err(|error| error.in_file(&path))? })
 }
 
@@ -181,7 +181,7 @@ fn read_shard(file: &FileBytes, options: &OpenOptions) -> Result<Shard> {
     if detect(file) {
         return Err(Error::damaged("the shard", "it is an index itself"));
     }
-    let opened = super::open_file(file, options)?;
+    let opened = crate::container::open_file(file, options)?;
     let state_dict = StateDict::from_value(&opened.value)?;
     let entries = state_dict.values().map(|(name, value)| (Arc::from(name), value.clone())).collect();
     Ok(Shard { entries, metadata: Metadata::new(), globals: opened.globals, bytes })

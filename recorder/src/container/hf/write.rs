@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
-use super::{INDEX, MODELS, index};
 use crate::container::folder::{Files, WriteFile};
+use crate::container::hf::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
+use crate::container::hf::{INDEX, MODELS, index};
 use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
+use crate::io;
 use crate::options::{SaveOptions, SaveReport};
-use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value, integrity};
+use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
 
 /// How a model is split into files.
 #[derive(Clone, Debug)]
@@ -152,7 +153,7 @@ impl<'a> Planned<'a> {
             safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
             let write = move |path: &Path| {
                 let file = safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
-                integrity::commit(path, false, |out| file.write(out))?;
+                io::commit(path, false, |out| file.write(out))?;
                 Ok(SaveReport { bytes: file.bytes, notes: Vec::new() })
             };
             Ok((name, Box::new(write) as WriteFile<'a>))
@@ -180,7 +181,7 @@ impl<'a> Planned<'a> {
             let text = self.index;
             let write = move |path: &Path| {
                 let failed = |source| Error::io("cannot write the index", source);
-                integrity::commit(path, false, |out| out.write_all(text.as_bytes()).map_err(failed))?;
+                io::commit(path, false, |out| out.write_all(text.as_bytes()).map_err(failed))?;
                 Ok(SaveReport { bytes: text.len() as u64, notes: Vec::new() })
             };
             self.files.push((format!("{}{INDEX}", format.file_name(0, 1)), Box::new(write)));

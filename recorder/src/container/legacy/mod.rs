@@ -18,9 +18,9 @@ mod write;
 
 use std::path::Path;
 
-use super::kind::Opened;
+use crate::container::kind::Opened;
+use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::source::FileBytes;
 use crate::{Result, Value};
 
 /// The first pickle's integer.
@@ -54,7 +54,7 @@ fn detect_bytes(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// [`Truncated`](crate::ErrorKind::Truncated) when the file ends too early, [`Damaged`](crate::ErrorKind::Damaged) when its parts
-/// contradict each other, and as [`pickle::read`](crate::pickle::read).
+/// contradict each other, and as [`pickle::read`](crate::pickle::read::machine).
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     read::read(file.bytes(), &options.limits)
 }
@@ -62,7 +62,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 /// Writes a checkpoint as PyTorch 2.15 writes it with `_use_new_zipfile_serialization=False`; plain `torch.load` opens it, and so
 /// does every PyTorch since 0.4 that knows the element types. The storages' keys are `0`, `1`, ... in the order in which the
 /// pickle first names them (PyTorch takes addresses). The file appears whole or not at all
-/// ([`commit`](crate::integrity::commit)).
+/// ([`commit`](crate::io::commit::commit)).
 ///
 /// # Errors
 /// [`Unsupported`](crate::ErrorKind::Unsupported), with its path, for a tensor of a type that only the zip format can hold

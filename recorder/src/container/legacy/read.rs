@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use num_bigint::BigInt;
 
-use super::storages::Storages;
-use super::{MAGIC, VERSION, detect_bytes};
 use crate::container::kind::{Container, Opened};
+use crate::container::legacy::storages::Storages;
+use crate::container::legacy::{MAGIC, VERSION, detect_bytes};
 use crate::container::stream::Stream;
 use crate::pickle::KeepIds;
 use crate::{Error, ErrorKind, Limits, Result, Value};

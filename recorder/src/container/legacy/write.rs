@@ -4,8 +4,8 @@ use std::path::Path;
 
 use num_bigint::BigInt;
 
-use super::{MAGIC, VERSION};
-use crate::integrity::{Counted, commit};
+use crate::container::legacy::{MAGIC, VERSION};
+use crate::io::commit::{Counted, commit};
 use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{DType, Dict, Result, Value};

@@ -1,7 +1,7 @@
 //! The header of an array in NumPy's format (numpy.lib.format, NEP 1): versions 1 to 3, both ways.
 
-use super::literal::{self, Literal};
-use crate::tensor::element_count;
+use crate::container::numpy::literal::{self, Literal};
+use crate::value::tensor::element_count;
 use crate::{DType, Error, ErrorKind, Limits, Result};
 
 /// What an array begins with.
@@ -143,7 +143,7 @@ impl Header {
 
     /// The distance between neighbours along each dimension.
     pub(super) fn stride(&self) -> Vec<usize> {
-        let contiguous = crate::tensor::contiguous_stride;
+        let contiguous = crate::value::tensor::contiguous_stride;
         if !self.fortran {
             return contiguous(&self.shape);
         }

@@ -16,13 +16,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::kind::{Container, Opened};
-use super::named::{self, Metadata};
-use super::zip::Archive;
+use crate::container::kind::{Container, Opened};
+use crate::container::named::{self, Metadata};
+use crate::container::zip::Archive;
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
-use crate::storage::Source;
-use crate::tensor::TensorParts;
+use crate::value::Source;
+use crate::value::tensor::TensorParts;
 use crate::{Error, ErrorKind, Limits, Result, Tensor, Value};
 
 use header::{Header, MAGIC, MAX_PREFIX};
@@ -32,7 +32,7 @@ pub use write::write;
 /// The end of the names of an `.npz` archive's records.
 const EXTENSION: &str = ".npy";
 
-/// Whether the file is an `.npy` file. (An `.npz` file is a zip archive, and read by way of [`zip`](super::zip).)
+/// Whether the file is an `.npy` file. (An `.npz` file is a zip archive, and read by way of [`zip`](crate::container::zip).)
 #[must_use]
 pub fn detect(file: &FileBytes) -> bool {
     file.starts_with(MAGIC)

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{EXTENSION, header};
 use crate::container::named::{Named, Order, Target, is_fortran, refused};
+use crate::container::numpy::{EXTENSION, header};
 use crate::container::zip::ArchiveWriter;
+use crate::io;
 use crate::options::{SaveOptions, SaveReport};
-use crate::tensor::{TensorData, TensorParts};
-use crate::{Error, ErrorKind, Result, Tensor, Value, integrity};
+use crate::value::tensor::{TensorData, TensorParts};
+use crate::{Error, ErrorKind, Result, Tensor, Value};
 
 /// Writes a state dict (a dict of names and tensors) as an `.npz` file, or a single tensor as an `.npy` file.
 ///
@@ -31,7 +32,7 @@ fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<Save
     let notes = Named::of_tensor(tensor, &target)?.notes;
     let head = head(tensor, "the tensor", target.name)?;
     let mut len = head.len() as u64;
-    integrity::commit(path, options.overwrite, |out| {
+    io::commit(path, options.overwrite, |out| {
         let elements = elements(tensor)?;
         len += elements.len() as u64;
         let failed = |source| Error::io("cannot write the file", source);
@@ -54,7 +55,7 @@ fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let heads =
         named.tensors.iter().map(|item| head(&item.tensor, &item.name, target.name)).collect::<Result<Vec<_>>>()?;
     let mut bytes = 0;
-    integrity::commit(path, options.overwrite, |out| {
+    io::commit(path, options.overwrite, |out| {
         let mut archive = ArchiveWriter::new(out, "");
         for (item, head) in named.tensors.iter().zip(&heads) {
             archive.record_parts(&format!("{}{EXTENSION}", item.name), &[head, &elements(&item.tensor)?])?;

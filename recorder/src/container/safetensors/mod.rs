@@ -21,11 +21,11 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::kind::{Container, Opened};
-use super::named::{self, Metadata, Slice};
+use crate::container::kind::{Container, Opened};
+use crate::container::named::{self, Metadata, Slice};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::source::FileBytes;
-use crate::tensor::{TensorParts, contiguous_stride};
+use crate::value::tensor::{TensorParts, contiguous_stride};
 use crate::{DType, Error, ErrorKind, Result, Tensor, Value};
 
 use header::{Header, Info, MAX_LEN};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use super::write::FORMAT;
 use crate::container::named::{self, Metadata, Named};
+use crate::container::safetensors::write::FORMAT;
 use crate::{ErrorKind, Result, Value};
 
 /// The key of a JSON object that maps each name left out to its place in the state dict. Names that are not in it come last.

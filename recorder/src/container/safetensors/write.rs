@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::Path;
 
-use super::header::{MAX_LEN, METADATA, PREFIX, TYPES, Type};
-use super::ties;
 use crate::container::named::{Item, Metadata, Named, Order, Target, refused};
+use crate::container::safetensors::header::{MAX_LEN, METADATA, PREFIX, TYPES, Type};
+use crate::container::safetensors::ties;
+use crate::io;
 use crate::options::{SaveOptions, SaveReport};
-use crate::{DType, Error, ErrorKind, Result, Value, integrity};
+use crate::{DType, Error, ErrorKind, Result, Value};
 
 /// The key under which a header says what wrote it, and what this crate writes there: transformers asks for it.
 pub(in crate::container) const FORMAT: &str = "format";
@@ -28,7 +29,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let metadata = ties::record(&named)?;
     let kept = named.tensors.iter().filter(|item| item.tied.is_none());
     let file = File::lay_out(kept, &metadata)?;
-    integrity::commit(path, options.overwrite, |out| file.write(out))?;
+    io::commit(path, options.overwrite, |out| file.write(out))?;
     Ok(SaveReport { bytes: file.bytes, notes: named.notes })
 }
 

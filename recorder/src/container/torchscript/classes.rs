@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Storages, constants};
+use crate::container::torchscript::{Storages, constants};
 use crate::value::Global;
 use crate::{Error, Result, Value};
 

@@ -1,8 +1,8 @@
 //! The constants of a module's class, `Final` in the code: numbers, strings, devices, tuples of them, as PyTorch's printer spells
 //! them. Nothing is evaluated.
 
-use super::classes::string;
 use crate::Value;
+use crate::container::torchscript::classes::string;
 use crate::value::Device;
 
 /// How deep tuples may nest.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::modules::{Budget, Model, Plain};
+use crate::container::torchscript::modules::{Budget, Model, Plain};
 use crate::container::zip::Storages;
-use crate::tensor::{Quantizer, TensorParts};
 use crate::value::Global;
+use crate::value::tensor::{Quantizer, TensorParts};
 use crate::{DType, Error, ErrorKind, Limits, Result, Tensor, Value};
 
 /// For messages.

@@ -26,11 +26,11 @@ mod modules;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::kind::{Container, Opened};
-use super::template::{self, Template};
-use super::zip::{Archive, Storages};
+use crate::container::kind::{Container, Opened};
+use crate::container::template::{self, Template};
+use crate::container::zip::{Archive, Storages};
+use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::source::FileBytes;
 use crate::value::{Global, Key};
 use crate::{Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::classes::{Class, Classes, Role};
+use crate::container::torchscript::classes::{Class, Classes, Role};
 use crate::value::{Global, Key, List, Object};
 use crate::{Dict, Error, Limits, Result, Tensor, Value};
 

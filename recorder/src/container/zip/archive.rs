@@ -8,11 +8,11 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::format::{
+use crate::container::zip::format::{
     DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at,
     u64_at,
 };
-use super::{directory, inflate};
+use crate::container::zip::{directory, inflate};
 use crate::{Error, ErrorKind, Limits, Result};
 
 /// A zip file whose records are looked up by name.

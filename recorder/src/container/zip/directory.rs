@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::archive::Record;
-use super::format::{
+use crate::container::zip::archive::Record;
+use crate::container::zip::format::{
     CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
     MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
 };

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::tensor::{Quantizer, TensorClass, TensorData};
 use crate::value::Key;
+use crate::value::tensor::{Quantizer, TensorClass, TensorData};
 use crate::{Storage, Tensor, Value};
 
 /// What the first tensor that views a storage says of it.

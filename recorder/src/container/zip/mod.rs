@@ -1,7 +1,7 @@
 //! Zip archives: what `torch.save` writes since PyTorch 1.6.
 //!
 //! - [`Archive`]: records of any zip file, looked up by name, checked and unpacked.
-//! - [`detect`], [`write()`]: a checkpoint in one; [`archives::read`](super::archives::read) tells it from other formats that
+//! - [`detect`], [`write()`]: a checkpoint in one; [`archives::read`](crate::container::archives::read) tells it from other formats that
 //!   are zip archives.
 
 mod archive;
@@ -24,8 +24,8 @@ pub(super) use storages::Storages;
 pub(super) use torch::{read, write_records};
 pub use writer::ArchiveWriter;
 
+use crate::io::FileBytes;
 use crate::options::{SaveOptions, SaveReport};
-use crate::source::FileBytes;
 use crate::{Result, Value};
 
 /// Whether the bytes begin as a zip archive does. PyTorch accepts nothing before the first record.
@@ -36,7 +36,7 @@ pub fn detect(file: &FileBytes) -> bool {
 
 /// Writes a checkpoint as PyTorch 2.15 writes it, to the byte where the pickle is the same (but for the `serialization_id`):
 /// plain `torch.load` opens it, with `mmap=True`, too. The file appears whole or not at all
-/// ([`commit`](crate::integrity::commit)).
+/// ([`commit`](crate::io::commit::commit)).
 ///
 /// Storages are fetched one after the other and none is kept, so that memory holds one at a time.
 ///

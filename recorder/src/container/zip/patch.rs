@@ -3,8 +3,8 @@
 
 use std::io::Write;
 
-use super::Archive;
-use super::format::{DESCRIPTOR, u32_at};
+use crate::container::zip::Archive;
+use crate::container::zip::format::{DESCRIPTOR, u32_at};
 use crate::{Error, ErrorKind, Result};
 
 /// Where in a local header, and in a directory entry, the checksum stands.

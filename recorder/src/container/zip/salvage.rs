@@ -6,8 +6,8 @@ use std::io::Read as _;
 use bytes::Bytes;
 use flate2::bufread::DeflateDecoder;
 
-use super::directory;
-use super::format::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
+use crate::container::zip::directory;
+use crate::container::zip::format::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
 
 /// The archives in the bytes: the whole of them, or several one after the other. What follows the last is not among them.
 pub(crate) fn archives(bytes: &Bytes) -> Vec<Bytes> {

@@ -7,11 +7,11 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use super::labels::{self, Label};
-use super::{Archive, Record};
+use crate::container::zip::labels::{self, Label};
+use crate::container::zip::{Archive, Record};
+use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad, Unpickled};
-use crate::source::FileBytes;
 use crate::{DType, Error, ErrorKind, Limits, Result, Source, Storage, Value};
 
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).

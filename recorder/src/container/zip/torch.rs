@@ -4,15 +4,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::storages::Storages;
-use super::{Archive, ArchiveWriter};
 use crate::Result;
 use crate::Value;
 use crate::container::kind::{Container, Opened};
-use crate::integrity::commit;
+use crate::container::zip::storages::Storages;
+use crate::container::zip::{Archive, ArchiveWriter};
+use crate::io::FileBytes;
+use crate::io::commit::commit;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::source::FileBytes;
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
 /// in none, as where somebody zipped the folder's contents.

@@ -1,0 +1,8 @@
+//! Files and folders on this machine: bytes that are mapped or read, files that are whole or not there, folders that are.
+
+pub(crate) mod commit;
+mod file;
+pub(crate) mod staged;
+
+pub use commit::commit;
+pub use file::FileBytes;

@@ -1,0 +1,6 @@
+//! Calls that a pickle makes and whose outcome is a value of its own, and objects that become one.
+
+pub(super) mod known;
+pub(super) mod numpy;
+pub(super) mod old;
+pub(super) mod torch;

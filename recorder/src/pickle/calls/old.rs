@@ -1,0 +1,134 @@
+//! Tensors as PyTorch before 0.4 pickled them: an object of the class is made first and gets its content as a state
+//! afterwards. Once it has it, it is a tensor here.
+
+use crate::pickle::calls::known::Making;
+use crate::pickle::calls::torch;
+use crate::value::tensor::{TensorClass, TensorParts};
+use crate::value::{Construction, Global, ObjectData};
+use crate::{DType, Result, Tensor, Value};
+
+/// What an object of an old class is, once it has its state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `Parameter(data)`, then `(requires_grad, volatile, backward_hooks)`; in the first versions `Parameter()` and then
+    /// `(data, gradient, backward_hooks, requires_grad, volatile)`.
+    Parameter,
+    /// `Variable`, which has become one with the tensor: the same.
+    Variable,
+    /// `FloatTensor()` and the like, then `(storage, offset, size, stride)`.
+    Tensor,
+}
+
+fn kind(class: &Global) -> Option<Kind> {
+    match (&*class.module, &*class.name) {
+        ("torch.nn.parameter", "Parameter") => Some(Kind::Parameter),
+        ("torch.autograd.variable" | "torch.autograd", "Variable") => Some(Kind::Variable),
+        ("torch" | "torch.cuda", name) => tensor_class(name).map(|_| Kind::Tensor),
+        _ => None,
+    }
+}
+
+/// The element type of an old tensor class such as `FloatTensor`.
+fn tensor_class(name: &str) -> Option<DType> {
+    name.strip_suffix("Tensor").and_then(|element| DType::from_storage_class(&format!("{element}Storage")))
+}
+
+/// The identity of an object that may become a tensor when it gets its state.
+pub(crate) fn unfinished(value: &Value) -> Option<usize> {
+    let Value::Object(object) = value else { return None };
+    object.read().class().and_then(kind).map(|_| object.id())
+}
+
+/// The tensor that an object is with this state; `None` where it is something else.
+pub(crate) fn with_state(object: &ObjectData, state: &Value, making: &mut Making<'_>) -> Result<Option<Value>> {
+    let Some(kind) = object.class().and_then(kind) else { return Ok(None) };
+    let fresh = object.states.is_empty() && object.items.is_empty() && object.entries.is_empty();
+    let made = matches!(object.construction, Construction::Call | Construction::New) && object.kwargs.is_none();
+    let Value::Tuple(state) = state else { return Ok(None) };
+    if !fresh || !made {
+        return Ok(None);
+    }
+    // A volatile variable has no counterpart today, nor does a gradient that was saved with it.
+    match (kind, object.arguments(), &**state) {
+        (Kind::Tensor, [], state) => torch::tensor_v1(state, making),
+        (Kind::Tensor, ..) => Ok(None),
+        (kind, [data], [requires_grad, Value::Bool(false), hooks])
+        | (kind, [], [data, Value::None, hooks, requires_grad, Value::Bool(false)]) => {
+            variable(kind, data, requires_grad, hooks)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn variable(kind: Kind, data: &Value, requires_grad: &Value, hooks: &Value) -> Result<Option<Value>> {
+    if kind == Kind::Parameter {
+        return torch::as_parameter(data, requires_grad, hooks, None);
+    }
+    let (Value::Tensor(data), Value::Bool(requires_grad)) = (data, requires_grad) else { return Ok(None) };
+    if !is_plain(data) {
+        return Ok(None);
+    }
+    let backward_hooks = torch::hooks(hooks);
+    torch::finish(TensorParts { requires_grad: *requires_grad, backward_hooks, ..data.parts().clone() })
+}
+
+/// Only a plain tensor's parts are all carried over.
+fn is_plain(tensor: &Tensor) -> bool {
+    let parts = tensor.parts();
+    !parts.requires_grad && parts.backward_hooks.is_none() && matches!(parts.class, TensorClass::Tensor)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::pickle::{KeepIds, read};
+    use crate::{Limits, Result, Value};
+
+    /// A tensor on the device `meta`, which needs no storage.
+    const META: &[u8] = b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(ctorch\nfloat32\nK\x02\x85K\x01\x85\x89tR";
+
+    fn load(parts: &[&[u8]]) -> Result<Value> {
+        let pickle = [&b"\x80\x02"[..], &parts.concat(), b"."].concat();
+        Ok(read(&pickle, "test", &Limits::default(), &mut KeepIds)?.value)
+    }
+
+    #[test]
+    fn a_parameter_is_a_tensor_wherever_it_stands_once_it_has_its_state() {
+        let class = b"(ctorch.nn.parameter\nParameter\n";
+        let state = b"\x88\x89ccollections\nOrderedDict\n)R\x87b";
+        // (parameter, the same from the memo)
+        let pair = load(&[class, META, b"\x85Rq\x07", state, b"h\x07t"]).unwrap().items().unwrap();
+        let [Value::Tensor(one), Value::Tensor(other)] = &pair[..] else { panic!("{pair:?}") };
+        assert!(one.same(other) && one.is_parameter() && one.requires_grad());
+        assert!(one.parts().backward_hooks.is_none());
+        // The first releases gave the tensor with the state.
+        let first = load(&[class, b")R(", META, b"NN\x88\x89tbt"]).unwrap().items().unwrap();
+        assert!(first[0].as_tensor().unwrap().is_parameter());
+        let variable = load(&[b"ctorch.autograd.variable\nVariable\n", META, b"\x85R\x88\x89N\x87b"]).unwrap();
+        let variable = variable.as_tensor().unwrap();
+        assert!(variable.requires_grad() && !variable.is_parameter());
+    }
+
+    #[test]
+    fn what_has_no_counterpart_today_stays_an_object_with_its_state() {
+        let class = b"ctorch.nn.parameter\nParameter\n";
+        for (args, state) in [
+            // Volatile; with a gradient; with a state of another kind; of no tensor; twice.
+            ([META, b"\x85R"], &b"\x88\x88N\x87b"[..]),
+            ([b")", b"R"], b"(NK\x01N\x88\x89tb"),
+            ([META, b"\x85R"], b"K\x01b"),
+            ([b"K\x01", b"\x85R"], b"\x88\x89N\x87b"),
+            ([META, b"\x85R"], b"K\x01b\x88\x89N\x87b"),
+        ] {
+            let value = load(&[class, args[0], args[1], state]).unwrap();
+            let Value::Object(object) = &value else { panic!("{value:?}") };
+            assert!(!object.read().states.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_tensor_without_a_storage_stays_an_object() {
+        let state = b"(ctorch\nFloatTensor\n)R(K\x00K\x00)K\x01tbt";
+        let value = load(&[state]).unwrap().items().unwrap();
+        assert!(matches!(value[0], Value::Object(_)));
+    }
+}

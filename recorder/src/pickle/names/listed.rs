@@ -1,0 +1,512 @@
+//! What a pickle names, for those who only ask that: also of one that is broken, as Python carries out what comes before
+//! the break, and what comes after it tells what the file is about.
+//!
+//! The opcodes are followed, not carried out: the stack and the memo hold where strings stand in the bytes, and nothing of
+//! all else but that it is there. So the cost is a few bytes an opcode, whatever the opcodes would make, and no argument can
+//! stop the reading: where Python would give up, the reason is noted, and the next opcode follows.
+
+use indexmap::{Equivalent, IndexSet};
+
+use crate::pickle::memo::Memo;
+use crate::pickle::opcodes as op;
+use crate::pickle::opcodes::Argument;
+use crate::pickle::text;
+use crate::value::Global;
+use crate::{Error, ErrorKind, Limits, Value};
+
+/// What a pickle names.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Names {
+    /// Every class or function it names, each once, as first seen.
+    pub globals: Vec<Global>,
+    /// How many bytes it takes; where it is broken, how far it could be followed.
+    pub end: usize,
+    /// Why it cannot be read, where it cannot: the first reason.
+    pub problem: Option<Error>,
+    /// Why the names are not all that Python might call, where they are not: a name is made while the pickle is loaded, is
+    /// none that a program would have, or the opcodes lie so that Python's own readers disagree on them.
+    pub deception: Option<Error>,
+}
+
+/// Lists what the pickle at the start of `bytes` names. Where it cannot be read to its end, what follows the break is
+/// listed, too, so that a name cannot hide behind an error.
+///
+/// `place` names the pickle in errors, such as `data.pkl`. Of `limits`, [`Limits::pickle_bytes`] and [`Limits::value_bytes`]
+/// count; one that is exceeded is the `problem`.
+#[must_use]
+pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
+    let mut reader = Reader {
+        bytes,
+        place,
+        limits,
+        pos: 0,
+        op_at: 0,
+        frame_end: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: Memo::default(),
+        globals: IndexSet::new(),
+        held: 0,
+        problem: None,
+        deception: None,
+    };
+    if bytes.len() as u64 > limits.pickle_bytes.min(u32::MAX.into()) {
+        reader.problem = Some(Error::limit(format!("{place} of {} bytes", bytes.len()), limits.pickle_bytes));
+    } else {
+        while reader.step().is_some() {}
+    }
+    let Reader { globals, pos: end, problem, deception, .. } = reader;
+    Names { globals: globals.into_iter().collect(), end, problem, deception }
+}
+
+/// Longer texts are no names: a module, a class and the way through it.
+const LONGEST: usize = 1024;
+/// Bytes charged for a name beyond its text.
+const NAME: u64 = 192;
+
+/// Opcodes that push numbers, bytes and empty containers.
+const PLAIN: &[u8] = &[
+    op::NONE,
+    op::NEWTRUE,
+    op::NEWFALSE,
+    op::INT,
+    op::BININT,
+    op::BININT1,
+    op::BININT2,
+    op::LONG,
+    op::LONG1,
+    op::LONG4,
+    op::FLOAT,
+    op::BINFLOAT,
+    op::BINBYTES,
+    op::SHORT_BINBYTES,
+    op::BINBYTES8,
+    op::BYTEARRAY8,
+    op::EMPTY_TUPLE,
+    op::EMPTY_LIST,
+    op::EMPTY_DICT,
+    op::EMPTY_SET,
+];
+/// Opcodes that push strings.
+const TEXTS: &[u8] = &[
+    op::STRING,
+    op::BINSTRING,
+    op::SHORT_BINSTRING,
+    op::UNICODE,
+    op::BINUNICODE,
+    op::SHORT_BINUNICODE,
+    op::BINUNICODE8,
+];
+
+/// A name that is looked up among those seen, without making it.
+#[derive(Hash)]
+pub(crate) struct Name<'a>(pub(crate) &'a str, pub(crate) &'a str);
+
+impl Equivalent<Global> for Name<'_> {
+    fn equivalent(&self, global: &Global) -> bool {
+        global.is(self.0, self.1)
+    }
+}
+
+/// What is known of a value on the stack or in the memo.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    /// The string of the opcode at this byte.
+    Text(u32),
+    /// What a call, a name or something outside of the pickle gives: it may be a string.
+    Made,
+    /// Anything else: no string, whatever is done to it.
+    Plain,
+}
+
+/// What an opcode leaves on the stack.
+enum Push {
+    Nothing,
+    Cell(Cell),
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    place: &'a str,
+    limits: &'a Limits,
+    /// Where the next byte is.
+    pos: usize,
+    /// Where the opcode is that is being followed.
+    op_at: usize,
+    /// Where the frame ends that the place is in, or was in last.
+    frame_end: usize,
+    stack: Vec<Cell>,
+    /// The length of the stack at each mark that is open.
+    marks: Vec<u32>,
+    memo: Memo<Cell>,
+    globals: IndexSet<Global>,
+    /// Bytes held by names and by the memo.
+    held: u64,
+    problem: Option<Error>,
+    deception: Option<Error>,
+}
+
+impl<'a> Reader<'a> {
+    /// Follows one opcode; `None` at the end, or where there is no opcode.
+    fn step(&mut self) -> Option<()> {
+        self.op_at = self.pos;
+        let Some(&opcode) = self.bytes.get(self.pos) else {
+            self.cut_off("before it stops");
+            return None;
+        };
+        let Some((name, argument)) = op::describe(opcode) else {
+            self.problem(format!("{opcode:#04x} is no pickle opcode"));
+            return None;
+        };
+        self.pos += 1;
+        let Some(bytes) = self.argument(argument) else {
+            self.cut_off(&format!("in the middle of {name}"));
+            return None;
+        };
+        if self.op_at < self.frame_end && (self.pos > self.frame_end || opcode == op::FRAME) {
+            self.deception("an opcode leads out of its frame: Python's own readers disagree on what follows");
+        }
+        if let Push::Cell(cell) = self.follow(opcode, bytes) {
+            self.stack.push(cell);
+        }
+        let places = (self.stack.len() + self.marks.len()) * size_of::<Cell>();
+        if self.held + places as u64 > self.limits.value_bytes {
+            let limit = Error::limit(format!("following {}", self.place), self.limits.value_bytes);
+            self.problem.get_or_insert(limit);
+            return None;
+        }
+        (opcode != op::STOP).then_some(())
+    }
+
+    /// The argument of an opcode, without its length; two lines as one.
+    fn argument(&mut self, argument: Argument) -> Option<&'a [u8]> {
+        match argument {
+            Argument::None => Some(&[]),
+            Argument::Fixed(width) => self.take(width as u64),
+            Argument::Line => self.lines(1),
+            Argument::TwoLines => self.lines(2),
+            Argument::Counted(width) | Argument::CountedSigned(width) => {
+                let count = little_endian(self.take(width as u64)?);
+                self.take(count)
+            }
+        }
+    }
+
+    fn take(&mut self, count: u64) -> Option<&'a [u8]> {
+        let end = usize::try_from(count).ok().and_then(|count| self.pos.checked_add(count))?;
+        let taken = self.bytes.get(self.pos..end)?;
+        self.pos = end;
+        Some(taken)
+    }
+
+    /// The next lines, without the last newline.
+    fn lines(&mut self, count: usize) -> Option<&'a [u8]> {
+        let rest = self.bytes.get(self.pos..)?;
+        let mut ends = rest.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let (length, _) = ends.nth(count - 1)?;
+        self.pos += length + 1;
+        rest.get(..length)
+    }
+
+    fn follow(&mut self, opcode: u8, bytes: &'a [u8]) -> Push {
+        let cell = match opcode {
+            _ if PLAIN.contains(&opcode) => Cell::Plain,
+            _ if TEXTS.contains(&opcode) => self.text(),
+            op::TUPLE1 => self.replace(1, Cell::Plain),
+            op::TUPLE2 => self.replace(2, Cell::Plain),
+            op::TUPLE3 => self.replace(3, Cell::Plain),
+            op::TUPLE | op::LIST | op::DICT | op::FROZENSET => self.replace_to_mark(Cell::Plain),
+            op::BINPERSID => self.replace(1, Cell::Made),
+            op::REDUCE | op::NEWOBJ => self.replace(2, Cell::Made),
+            op::NEWOBJ_EX => self.replace(3, Cell::Made),
+            op::OBJ => self.replace_to_mark(Cell::Made),
+            op::PERSID => Cell::Made,
+            op::DUP => self.top(),
+            op::BINGET | op::LONG_BINGET | op::GET => self.remembered(opcode, bytes),
+            op::GLOBAL => self.global_of_lines(bytes),
+            op::INST => {
+                self.global_of_lines(bytes);
+                self.replace_to_mark(Cell::Made)
+            }
+            op::STACK_GLOBAL => self.stack_global(),
+            op::EXT1 | op::EXT2 | op::EXT4 => {
+                self.problem("it uses the extension registry of the program that wrote it, which no file carries");
+                Cell::Made
+            }
+            op::NEXT_BUFFER => {
+                self.problem("it refers to a buffer outside of the pickle, which no file carries");
+                Cell::Made
+            }
+            _ => {
+                self.act(opcode, bytes);
+                return Push::Nothing;
+            }
+        };
+        Push::Cell(cell)
+    }
+
+    /// Opcodes that push nothing.
+    fn act(&mut self, opcode: u8, bytes: &[u8]) {
+        match opcode {
+            op::MARK => self.marks.push(u32::try_from(self.stack.len()).unwrap_or(u32::MAX)),
+            op::POP if self.stack.len() > self.floor() || self.marks.is_empty() => self.pop(1),
+            op::POP => drop(self.marks.pop()),
+            op::POP_MARK | op::APPENDS | op::SETITEMS | op::ADDITEMS => self.pop_to_mark(),
+            op::APPEND | op::BUILD | op::STOP => self.pop(1),
+            op::SETITEM => self.pop(2),
+            op::MEMOIZE => self.remember(Some(self.memo.len())),
+            op::BINPUT | op::LONG_BINPUT | op::PUT => self.remember(index(opcode, bytes)),
+            op::FRAME => {
+                let length = usize::try_from(little_endian(bytes)).unwrap_or(usize::MAX);
+                self.frame_end = self.pos.saturating_add(length);
+                if self.frame_end > self.bytes.len() {
+                    self.cut_off("in the middle of a frame");
+                }
+            }
+            op::PROTO if bytes.first().is_some_and(|&protocol| protocol > 5) => {
+                self.problem("its protocol is not known");
+            }
+            _ => {}
+        }
+    }
+
+    fn floor(&self) -> usize {
+        self.marks.last().map_or(0, |&mark| mark as usize)
+    }
+
+    fn pop(&mut self, count: usize) {
+        let left = self.stack.len().saturating_sub(count);
+        if left < self.floor() || count > self.stack.len() {
+            self.problem("an opcode finds nothing on the stack");
+        }
+        self.stack.truncate(left);
+    }
+
+    fn pop_to_mark(&mut self) {
+        match self.marks.pop() {
+            Some(mark) => self.stack.truncate(mark as usize),
+            None => self.problem("an opcode finds no mark"),
+        }
+    }
+
+    fn replace(&mut self, count: usize, with: Cell) -> Cell {
+        self.pop(count);
+        with
+    }
+
+    fn replace_to_mark(&mut self, with: Cell) -> Cell {
+        self.pop_to_mark();
+        with
+    }
+
+    /// What is on top; what is not there may be anything.
+    fn top(&mut self) -> Cell {
+        if self.stack.len() <= self.floor() {
+            self.problem("an opcode finds nothing on the stack");
+        }
+        self.stack.last().copied().unwrap_or(Cell::Made)
+    }
+
+    fn text(&self) -> Cell {
+        u32::try_from(self.op_at).map_or(Cell::Made, Cell::Text)
+    }
+
+    fn remember(&mut self, index: Option<u64>) {
+        let top = self.top();
+        let Some(index) = index else { return self.problem("the number of a memo entry is no number") };
+        self.held += 2 * size_of::<Cell>() as u64;
+        self.memo.put(index, top);
+    }
+
+    fn remembered(&mut self, opcode: u8, bytes: &[u8]) -> Cell {
+        let found = index(opcode, bytes).and_then(|index| self.memo.get(index).copied());
+        found.unwrap_or_else(|| {
+            self.problem("there is no memo entry of this number");
+            Cell::Made
+        })
+    }
+
+    fn global_of_lines(&mut self, lines: &[u8]) -> Cell {
+        let (module, name) = lines.split_at(lines.iter().position(|&byte| byte == b'\n').unwrap_or(lines.len()));
+        match (std::str::from_utf8(module), std::str::from_utf8(name.get(1..).unwrap_or_default())) {
+            (Ok(module), Ok(name)) => self.global(module, name),
+            _ => self.problem("a name is no UTF-8 text"),
+        }
+        Cell::Made
+    }
+
+    fn stack_global(&mut self) -> Cell {
+        let last = self.stack.len().checked_sub(2).and_then(|from| self.stack.get(from..));
+        let operands = last.and_then(|last| <[Cell; 2]>::try_from(last).ok()).unwrap_or([Cell::Made; 2]);
+        self.pop(2);
+        match operands {
+            [Cell::Text(module), Cell::Text(name)] => match (self.text_at(module), self.text_at(name)) {
+                (Some(Value::Str(module)), Some(Value::Str(name))) => self.global(&module, &name),
+                (Some(_), Some(_)) => self.problem("a name is no Unicode text"),
+                _ => self.deception("a name in it is longer than any name"),
+            },
+            [Cell::Plain, _] | [_, Cell::Plain] => self.problem("STACK_GLOBAL needs two strings"),
+            _ => self.deception("a name in it is made while it is loaded, so that it cannot be told"),
+        }
+        Cell::Made
+    }
+
+    /// The string that the opcode at this byte makes, as the reader of values makes it; `None` where it is too long.
+    fn text_at(&self, at: u32) -> Option<Value> {
+        let at = at as usize;
+        let opcode = *self.bytes.get(at)?;
+        let (_, argument) = op::describe(opcode)?;
+        let rest = self.bytes.get(at + 1..)?;
+        let text = match argument {
+            Argument::Counted(width) | Argument::CountedSigned(width) => {
+                let length = usize::try_from(little_endian(rest.get(..width)?)).ok()?;
+                rest.get(width..)?.get(..length)?
+            }
+            // Escapes take up to ten bytes a character.
+            _ => {
+                let line = rest.get(..10 * LONGEST).unwrap_or(rest);
+                &line[..line.iter().position(|&byte| byte == b'\n')?]
+            }
+        };
+        if text.len() > 10 * LONGEST {
+            return None;
+        }
+        match opcode {
+            op::STRING => Some(text::unquote(text).map_or(Value::None, |text| text::python2(&text))),
+            op::BINSTRING | op::SHORT_BINSTRING => Some(text::python2(text)),
+            op::UNICODE => Some(text::raw_unicode_escape(text).unwrap_or(Value::None)),
+            _ => Some(text::utf8(text).unwrap_or(Value::None)),
+        }
+    }
+
+    fn global(&mut self, module: &str, name: &str) {
+        if module.len() + name.len() > LONGEST {
+            return self.deception("a name in it is longer than any name");
+        }
+        if !self.globals.contains(&Name(module, name)) {
+            self.held += NAME + (module.len() + name.len()) as u64;
+            self.globals.insert(Global::new(module, name));
+        }
+    }
+
+    fn error(&self, reason: impl Into<String>) -> Error {
+        ErrorKind::Pickle { place: self.place.to_owned(), offset: self.op_at as u64, reason: reason.into() }.into()
+    }
+
+    fn problem(&mut self, reason: impl Into<String>) {
+        if self.problem.is_none() {
+            self.problem = Some(self.error(reason));
+        }
+    }
+
+    fn deception(&mut self, reason: &str) {
+        if self.deception.is_none() {
+            self.deception = Some(self.error(reason));
+        }
+        self.problem(reason);
+    }
+
+    fn cut_off(&mut self, when: &str) {
+        if self.problem.is_none() {
+            let (place, len) = (self.place, self.bytes.len());
+            self.problem = Some(Error::truncated(format!("{place} ends at byte {len}, {when}")));
+        }
+    }
+}
+
+/// The number of a memo entry.
+fn index(opcode: u8, bytes: &[u8]) -> Option<u64> {
+    match opcode {
+        op::GET | op::PUT => std::str::from_utf8(bytes).ok()?.trim().parse().ok(),
+        _ => Some(little_endian(bytes)),
+    }
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pickle: &[u8]) -> Names {
+        names(pickle, "test", &Limits::default())
+    }
+
+    fn spelled(pickle: &[u8]) -> Vec<String> {
+        read(pickle).globals.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_way_to_spell_a_name_is_followed() {
+        let ways: [&[u8]; 8] = [
+            b"cos\nsystem\n(S'true'\ntR.",
+            b"(S'true'\nios\nsystem\n.",
+            b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.",
+            // Escapes of protocol 0.
+            b"S'\\x6f\\163'\nV\\u0073ystem\n\x93.",
+            // Through the memo, with the two out of order and other strings in between.
+            b"\x80\x04\x8c\x06system\x940\x8c\x02os\x940h\x01h\x00\x93\x8c\x01x0.",
+            b"S'system'\np70000\n0X\x02\x00\x00\x00osq\x050h\x05g70000\n\x93.",
+            // DUP and POP, and marks.
+            b"\x80\x04\x8c\x02os\x8c\x06system(20\x8c\x04junk1\x93.",
+            // By an instance of an old class.
+            b"(cos\nsystem\nS'true'\no.",
+        ];
+        for way in ways {
+            assert_eq!(spelled(way), ["os.system"], "{}", way.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_name_after_a_break_is_listed() {
+        for way in [
+            // Nothing on the stack, no mark, no such entry of the memo, an impossible argument.
+            &b"0cos\nsystem\n."[..],
+            b"tcos\nsystem\n.",
+            b"h\x07cos\nsystem\n.",
+            b"\x80\xffcos\nsystem\n.",
+            b"Ino number\ncos\nsystem\n.",
+            b"\x82\x01cos\nsystem\n.",
+            b"cos\nsystem\n",
+            b"cos\nsystem\n\xff",
+        ] {
+            assert_eq!(spelled(way), ["os.system"], "{}", way.escape_ascii());
+        }
+        assert!(read(b"0.").problem.unwrap().to_string().contains("nothing on the stack"));
+        assert!(matches!(read(b"cos\nsystem\n").problem.unwrap().kind(), ErrorKind::Truncated { .. }));
+    }
+
+    #[test]
+    fn a_name_that_is_made_by_a_call_is_a_deception() {
+        // _codecs.encode('bf', 'rot13') is 'os'.
+        let made = b"c_codecs\nencode\n(S'bf'\nS'rot13'\ntRS'system'\n\x93.";
+        assert!(read(made).deception.unwrap().to_string().contains("made while it is loaded"));
+        let long = [b"c".as_slice(), &[b'a'; 2000], b"\nb\n."].concat();
+        assert!(read(&long).deception.is_some());
+        // Python refuses numbers and bytes as names.
+        let refused = read(b"I1\nS'system'\n\x93.");
+        assert!(refused.deception.is_none() && refused.problem.is_some());
+    }
+
+    #[test]
+    fn opcodes_that_leave_their_frame_are_a_deception() {
+        let straddling = b"\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\x02os0N.";
+        assert!(read(straddling).deception.unwrap().to_string().contains("frame"));
+        let nested = b"\x80\x04\x95\x0c\0\0\0\0\0\0\0\x95\x02\0\0\0\0\0\0\0N.N.";
+        assert!(read(nested).deception.is_some());
+        let honest = b"\x80\x04\x95\x02\0\0\0\0\0\0\0N.";
+        assert!(read(honest).deception.is_none() && read(honest).problem.is_none());
+    }
+
+    #[test]
+    fn the_cost_is_bounded_by_the_limits() {
+        let limits = Limits { value_bytes: 1 << 16, ..Limits::default() };
+        for pickle in [vec![b'N'; 1 << 20], vec![b'('; 1 << 20], b"Nq\0".repeat(1 << 18)] {
+            let names = names(&pickle, "test", &limits);
+            assert!(matches!(names.problem.unwrap().kind(), ErrorKind::Limit { .. }));
+        }
+    }
+}

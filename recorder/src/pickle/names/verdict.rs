@@ -1,0 +1,245 @@
+//! Names: which of them plain `torch.load` takes, which would run code or reach beyond the file if Python called them, and
+//! how Python 2's are spelled today. Names are only ever compared; nothing here is looked up or called.
+
+use crate::pickle::names::dangerous::is_dangerous;
+use crate::value::Global;
+
+/// What Python would make of a name in a pickle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Plain `torch.load` takes it: it is on the allowlist of its unpickler.
+    Torch,
+    /// Plain `torch.load` refuses it; to all appearance a class of some library, kept as data here.
+    Inert,
+    /// Unpickling it in Python could run code, or reach files, processes or the network.
+    Dangerous,
+}
+
+/// What kind of thing a name on torch's allowlist is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowed {
+    /// A class whose instances take a state and, for dicts, entries.
+    Class,
+    /// A class or function that may only be called.
+    Callable,
+    /// A name that stands for itself.
+    Constant,
+}
+
+/// The allowlist of the unpickler of PyTorch 2.15, all but the families below.
+const TORCH: &[(&str, Allowed, &[&str])] = &[
+    ("collections", Allowed::Class, &["OrderedDict", "Counter"]),
+    ("torch.nn.parameter", Allowed::Class, &["Parameter"]),
+    ("torch", Allowed::Class, &["Tensor"]),
+    ("torch", Allowed::Callable, &["Size", "device"]),
+    ("torch.serialization", Allowed::Callable, &["_get_layout"]),
+    ("_codecs", Allowed::Callable, &["encode"]),
+    ("builtins", Allowed::Callable, &["bytearray", "set", "complex"]),
+    ("torch._tensor", Allowed::Callable, &["_rebuild_from_type_v2"]),
+    (
+        "torch._utils",
+        Allowed::Callable,
+        &[
+            "_rebuild_tensor",
+            "_rebuild_tensor_v2",
+            "_rebuild_tensor_v3",
+            "_rebuild_parameter",
+            "_rebuild_parameter_with_state",
+            "_rebuild_qtensor",
+            "_rebuild_sparse_tensor",
+            "_rebuild_meta_tensor_no_storage",
+            "_rebuild_wrapper_subclass",
+            "_rebuild_device_tensor_from_numpy",
+            "_rebuild_device_tensor_from_cpu_tensor",
+        ],
+    ),
+    (
+        "torch",
+        Allowed::Constant,
+        &[
+            "per_tensor_affine",
+            "per_tensor_symmetric",
+            "per_channel_affine",
+            "per_channel_symmetric",
+            "per_channel_affine_float_qparams",
+        ],
+    ),
+    ("torch", Allowed::Constant, &["uint1", "uint2", "uint3", "uint4", "uint5", "uint6", "uint7"]),
+    ("torch", Allowed::Constant, &["int1", "int2", "int3", "int4", "int5", "int6", "int7"]),
+    ("torch.storage", Allowed::Constant, &["TypedStorage", "UntypedStorage"]),
+    ("torch", Allowed::Constant, QUANTIZED),
+    ("torch", Allowed::Constant, COMPLEX),
+];
+
+const QUANTIZED: &[&str] = &["QInt8Storage", "QInt32Storage", "QUInt8Storage", "QUInt4x2Storage", "QUInt2x4Storage"];
+const COMPLEX: &[&str] = &["ComplexDoubleStorage", "ComplexFloatStorage"];
+
+/// The old tensor and storage classes, `<element><Tensor|Storage>`, and where they are.
+const ELEMENTS: &[&str] = &["Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool"];
+
+/// What the allowlist says of a name; `None` where it does not have it.
+pub(crate) fn allowed(global: &Global) -> Option<Allowed> {
+    let (module, name) = torch_name(&global.module, &global.name);
+    if crate::pickle::calls::torch::dtype(module, name).is_some() {
+        return Some(Allowed::Constant);
+    }
+    if let Some(row) = TORCH.iter().find(|row| row.0 == module && row.2.contains(&name)) {
+        return Some(row.1);
+    }
+    let element = |suffix: &str| name.strip_suffix(suffix).is_some_and(|element| ELEMENTS.contains(&element));
+    match module {
+        "torch" | "torch.cuda" if element("Tensor") => Some(Allowed::Class),
+        "torch.sparse" | "torch.cuda.sparse" if element("Tensor") && name != "BoolTensor" => Some(Allowed::Class),
+        "torch" | "torch.cuda" if element("Storage") => Some(Allowed::Constant),
+        "torch.cuda" if COMPLEX.contains(&name) => Some(Allowed::Constant),
+        _ => None,
+    }
+}
+
+/// What Python would make of this name.
+#[must_use]
+pub fn verdict(global: &Global) -> Verdict {
+    if allowed(global).is_some() {
+        return Verdict::Torch;
+    }
+    let spelled = is_dangerous(&global.module, &global.name);
+    let (module, name) = python3_name(&global.module, &global.name);
+    if spelled || is_dangerous(module, name) { Verdict::Dangerous } else { Verdict::Inert }
+}
+
+/// Python 2's modules by today's names. As long as PyTorch's own table where both have a row.
+const MODULES: &[(&str, &str)] = &[
+    ("__builtin__", "builtins"),
+    ("copy_reg", "copyreg"),
+    ("Queue", "queue"),
+    ("repr", "reprlib"),
+    ("_abcoll", "collections.abc"),
+    ("UserDict", "collections"),
+    ("UserList", "collections"),
+    ("UserString", "collections"),
+    ("whichdb", "dbm"),
+    ("StringIO", "io"),
+    ("cStringIO", "io"),
+];
+
+/// Python 2's modules that PyTorch's unpickler does not map.
+const MORE_MODULES: &[(&str, &str)] = &[
+    ("cPickle", "pickle"),
+    ("commands", "subprocess"),
+    ("httplib", "http.client"),
+    ("urllib2", "urllib.request"),
+    ("urlparse", "urllib.parse"),
+    ("thread", "_thread"),
+    ("SocketServer", "socketserver"),
+    ("ConfigParser", "configparser"),
+    ("xmlrpclib", "xmlrpc.client"),
+    ("exceptions", "builtins"),
+];
+
+/// Python 2's names by today's.
+const NAMES: &[(&str, &str, &str, &str)] = &[
+    ("__builtin__", "xrange", "builtins", "range"),
+    ("__builtin__", "reduce", "functools", "reduce"),
+    ("__builtin__", "intern", "sys", "intern"),
+    ("__builtin__", "unichr", "builtins", "chr"),
+    ("__builtin__", "unicode", "builtins", "str"),
+    ("__builtin__", "long", "builtins", "int"),
+    ("__builtin__", "basestring", "builtins", "str"),
+    ("itertools", "izip", "builtins", "zip"),
+    ("itertools", "imap", "builtins", "map"),
+    ("itertools", "ifilter", "builtins", "filter"),
+    ("itertools", "ifilterfalse", "itertools", "filterfalse"),
+    ("itertools", "izip_longest", "itertools", "zip_longest"),
+    ("UserDict", "IterableUserDict", "collections", "UserDict"),
+    ("exceptions", "StandardError", "builtins", "Exception"),
+];
+
+/// A name as PyTorch's unpickler looks it up.
+fn torch_name<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    match NAMES.iter().find(|row| row.0 == module && row.1 == name) {
+        Some(row) => (row.2, row.3),
+        None => (MODULES.iter().find(|row| row.0 == module).map_or(module, |row| row.1), name),
+    }
+}
+
+/// A name as Python 3 looks it up when it reads a pickle of protocols 0 to 2.
+pub(crate) fn python3_name<'a>(module: &'a str, name: &'a str) -> (&'a str, &'a str) {
+    let (module, name) = torch_name(module, name);
+    (MORE_MODULES.iter().find(|row| row.0 == module).map_or(module, |row| row.1), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(module: &str, name: &str) -> Verdict {
+        verdict(&Global::new(module, name))
+    }
+
+    #[test]
+    fn the_allowlist_of_pytorch_has_144_names() {
+        let families = 4 * ELEMENTS.len() + 2 * (ELEMENTS.len() - 1) + COMPLEX.len();
+        let listed: usize = TORCH.iter().map(|row| row.2.len()).sum();
+        assert_eq!(families + listed + crate::DType::ALL.len(), 144);
+    }
+
+    #[test]
+    fn names_get_the_verdict_that_python_would_earn_them() {
+        for (module, name) in [
+            ("collections", "OrderedDict"),
+            ("torch._utils", "_rebuild_tensor_v2"),
+            ("torch.cuda", "HalfStorage"),
+            ("torch", "QUInt4x2Storage"),
+            ("torch.sparse", "FloatTensor"),
+            ("__builtin__", "set"),
+            ("torch", "float8_e4m3fn"),
+            ("torch.serialization", "_get_layout"),
+        ] {
+            assert_eq!(of(module, name), Verdict::Torch, "{module}.{name}");
+        }
+        for (module, name) in [
+            ("argparse", "Namespace"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy", "dtype"),
+            ("pathlib", "PosixPath"),
+            ("datetime", "datetime"),
+            ("collections", "defaultdict"),
+            ("builtins", "frozenset"),
+            ("builtins", "KeyError"),
+            ("copy_reg", "_reconstructor"),
+            ("torch.nn.modules.linear", "Linear"),
+            ("torch.sparse", "BoolTensor"),
+            ("torch._utils", "_rebuild_nested_tensor"),
+            ("omegaconf.dictconfig", "DictConfig"),
+            ("transformers.training_args", "TrainingArguments"),
+            ("__main__", "Config"),
+            ("__torch__.torch.nn.modules.linear", "Linear"),
+            ("torch.jit._pickle", "restore_type_tag"),
+        ] {
+            assert_eq!(of(module, name), Verdict::Inert, "{module}.{name}");
+        }
+        for (module, name) in [
+            ("os", "system"),
+            ("posix", "system"),
+            ("__builtin__", "eval"),
+            ("builtins", "getattr"),
+            ("builtins", "eval.__call__"),
+            ("pathlib", "os.system"),
+            ("cPickle", "loads"),
+            ("torch.storage", "_load_from_bytes"),
+            ("torch", "load"),
+            ("torch.jit._pickle", "build_intlist.__globals__"),
+            ("torch.jit", "load"),
+            ("torch.fx.graph_module", "reduce_graph_module"),
+            ("functools", "partial"),
+            ("numpy.testing._private.utils", "runstring"),
+            ("numpy", "__builtins__"),
+            ("random", "_os.system"),
+            ("echo pwned", "x"),
+            ("commands", "getoutput"),
+        ] {
+            assert_eq!(of(module, name), Verdict::Dangerous, "{module}.{name}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! `Arena`: a handle on everything with an inside that a reader makes, so that nothing deep or cyclic is ever freed by
+//! recursion. What the root reaches is measured at the end; the rest is taken apart one piece at a time.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::value::tensor::{Quantizer, TensorClass, TensorData};
+use crate::{Error, Limits, Result, Tensor, Value};
+
+/// Addresses are spread by one multiplication; they are no attacker's choice.
+#[derive(Default)]
+pub(crate) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+/// A map from the identity of a value.
+pub(crate) type ById<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
+
+/// Everything made so far. Dropping it frees what [`Arena::keep`] did not find, without recursion.
+#[derive(Default)]
+pub(crate) struct Arena {
+    made: Vec<Value>,
+    /// The depth below each value that the root reaches.
+    kept: ById<usize>,
+}
+
+impl Arena {
+    /// Remembers a new value, if freeing it could free others in turn.
+    pub(crate) fn add(&mut self, value: &Value) {
+        let nests = match value {
+            Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Object(_) => true,
+            Value::Tuple(items) | Value::FrozenSet(items) => items.iter().any(is_node),
+            Value::Tensor(tensor) => tensor_has_children(tensor),
+            _ => false,
+        };
+        if nests {
+            self.made.push(value.clone());
+        }
+    }
+
+    /// Finds what the root reaches, which is not to be taken apart.
+    ///
+    /// # Errors
+    /// When containers nest deeper than the limit: freeing such a value would exhaust the stack.
+    pub(crate) fn keep(&mut self, root: &Value, limits: &Limits) -> Result<()> {
+        struct Open {
+            id: usize,
+            children: std::vec::IntoIter<Value>,
+            below: usize,
+        }
+        let mut path: Vec<Open> = Vec::new();
+        let mut next = Some(root.clone());
+        loop {
+            if let Some(value) = next.take()
+                && let Some(id) = node_id(&value)
+            {
+                if let Some(&depth) = self.kept.get(&id) {
+                    // A value that is still open counts nothing: there the graph closes a circle.
+                    if let Some(parent) = path.last_mut() {
+                        parent.below = parent.below.max(depth);
+                    }
+                } else {
+                    self.kept.insert(id, 0);
+                    path.push(Open { id, children: children(&value).into_iter(), below: 0 });
+                }
+            }
+            let Some(top) = path.last_mut() else { return Ok(()) };
+            if let Some(child) = top.children.next() {
+                next = Some(child);
+            } else if let Some(done) = path.pop() {
+                let depth = done.below + 1;
+                self.kept.insert(done.id, depth);
+                if let Some(parent) = path.last_mut() {
+                    parent.below = parent.below.max(depth);
+                }
+                if depth > limits.depth {
+                    self.kept.clear();
+                    return Err(too_deep(limits));
+                }
+            }
+            if path.len() > limits.depth {
+                self.kept.clear();
+                return Err(too_deep(limits));
+            }
+        }
+    }
+}
+
+fn too_deep(limits: &Limits) -> Error {
+    Error::limit(format!("containers nested deeper than {} levels: this depth", limits.depth), limits.depth as u64)
+}
+
+impl Drop for Arena {
+    fn drop(&mut self) {
+        for value in &self.made {
+            if node_id(value).is_none_or(|id| !self.kept.contains_key(&id)) {
+                value.clear();
+            }
+        }
+        // Tuples and tensors hold only what was made before them: from the last to the first, each frees itself alone.
+        while self.made.pop().is_some() {}
+    }
+}
+
+/// The identity of a value that can hold others.
+fn node_id(value: &Value) -> Option<usize> {
+    if is_node(value) { value.id() } else { None }
+}
+
+fn is_node(value: &Value) -> bool {
+    match value {
+        Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::Object(_) => true,
+        Value::Tuple(items) | Value::FrozenSet(items) => !items.is_empty(),
+        Value::Tensor(tensor) => tensor_has_children(tensor),
+        _ => false,
+    }
+}
+
+fn tensor_has_children(tensor: &Tensor) -> bool {
+    let parts = tensor.parts();
+    let plain = matches!(parts.class, TensorClass::Tensor | TensorClass::Parameter { state: None })
+        && matches!(parts.data, TensorData::Strided { .. } | TensorData::Meta { .. })
+        && !matches!(parts.quantizer, Some(Quantizer::PerChannel { .. }));
+    !plain || parts.backward_hooks.is_some()
+}
+
+/// The values within a value that can hold others in turn.
+pub(crate) fn children(value: &Value) -> Vec<Value> {
+    let nodes = |items: &[Value]| items.iter().filter(|item| is_node(item)).cloned().collect();
+    match value {
+        Value::List(items) | Value::Set(items) => nodes(&items.read()),
+        Value::Tuple(items) | Value::FrozenSet(items) => nodes(items),
+        Value::Dict(dict) => {
+            let dict = dict.read();
+            let entries = dict.entries.iter().flat_map(|(key, value)| [&key.0, value]);
+            entries.chain(&dict.state).filter(|value| is_node(value)).cloned().collect()
+        }
+        Value::Object(object) => {
+            let object = object.read();
+            let entries = object.entries.iter().flat_map(|(key, value)| [key, value]);
+            let made = [&object.callable, &object.args].into_iter().chain(&object.kwargs);
+            made.chain(&object.items)
+                .chain(entries)
+                .chain(&object.states)
+                .filter(|value| is_node(value))
+                .cloned()
+                .collect()
+        }
+        Value::Tensor(tensor) => tensor_children(tensor),
+        _ => Vec::new(),
+    }
+}
+
+fn tensor_children(tensor: &Tensor) -> Vec<Value> {
+    let parts = tensor.parts();
+    let mut found: Vec<Value> = parts.backward_hooks.iter().cloned().collect();
+    match &parts.class {
+        TensorClass::Parameter { state } => found.extend(state.clone()),
+        TensorClass::Other { state, .. } => found.push(state.clone()),
+        TensorClass::Tensor => {}
+    }
+    let mut tensors: Vec<&Tensor> = Vec::new();
+    match &parts.data {
+        TensorData::Sparse { indices, values, .. } => tensors.extend(indices.iter().chain([values])),
+        TensorData::Nested { buffer, sizes, strides, offsets } => tensors.extend([buffer, sizes, strides, offsets]),
+        TensorData::Strided { .. } | TensorData::Meta { .. } => {}
+    }
+    if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = &parts.quantizer {
+        tensors.extend([scales, zero_points]);
+    }
+    found.extend(tensors.into_iter().cloned().map(Value::Tensor));
+    found.retain(is_node);
+    found
+}

@@ -1,0 +1,170 @@
+//! A tensor as the call that rebuilds it, the way PyTorch writes it.
+
+use crate::pickle::persistent::Dialect;
+use crate::pickle::write::output::Output;
+use crate::value::Global;
+use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
+use crate::{DType, Storage, Tensor, Value};
+
+/// A call of one of PyTorch's functions.
+pub(crate) struct Call {
+    pub(crate) module: &'static str,
+    pub(crate) function: &'static str,
+    pub(crate) args: Vec<Arg>,
+}
+
+/// An argument of such a call.
+pub(crate) enum Arg {
+    Value(Value),
+    Storage(Storage, Option<DType>),
+    /// A tuple of lengths or strides.
+    Counts(Vec<usize>),
+    Size(Vec<usize>),
+    Layout(SparseLayout),
+    /// A new `OrderedDict` without hooks.
+    NoHooks,
+    Tuple(Vec<Arg>),
+    Call(Call),
+}
+
+impl Call {
+    fn new(function: &'static str, args: Vec<Arg>) -> Self {
+        Call { module: "torch._utils", function, args }
+    }
+}
+
+/// The call that makes this tensor; else the reason why there is none.
+pub(crate) fn call(tensor: &Tensor, output: &Output, dialect: Dialect) -> Result<Call, String> {
+    let parts = tensor.parts();
+    match &parts.class {
+        TensorClass::Tensor => plain(parts, parts.requires_grad, output, dialect),
+        TensorClass::Parameter { state } => {
+            let data = plain(parts, false, output, dialect)?;
+            let mut args = vec![Arg::Call(data), bool(parts.requires_grad), hooks(parts)];
+            let function = match state {
+                None => "_rebuild_parameter",
+                Some(state) => {
+                    args.push(Arg::Value(state.clone()));
+                    "_rebuild_parameter_with_state"
+                }
+            };
+            Ok(Call::new(function, args))
+        }
+        TensorClass::Other { class, state } => {
+            let data = plain(parts, parts.requires_grad, output, dialect)?;
+            let function = Arg::Value(Global::new(data.module, data.function).into());
+            let args =
+                vec![function, Arg::Value(class.clone().into()), Arg::Tuple(data.args), Arg::Value(state.clone())];
+            Ok(Call { module: "torch._tensor", function: "_rebuild_from_type_v2", args })
+        }
+    }
+}
+
+fn bool(value: bool) -> Arg {
+    Arg::Value(Value::Bool(value))
+}
+
+fn hooks(parts: &TensorParts) -> Arg {
+    match (&parts.backward_hooks, &parts.class) {
+        (Some(hooks), _) => Arg::Value(hooks.clone()),
+        (None, _) => Arg::NoHooks,
+    }
+}
+
+/// The tensor without its Python class.
+fn plain(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dialect) -> Result<Call, String> {
+    // A parameter's hooks stand in its own call.
+    let hooks = if matches!(parts.class, TensorClass::Parameter { .. }) { Arg::NoHooks } else { hooks(parts) };
+    let shape = || Arg::Counts(parts.shape.clone());
+    let counted = |count: usize| Arg::Value(count.into());
+    match &parts.data {
+        TensorData::Strided { storage, offset, stride } => {
+            let stride = Arg::Counts(stride.clone());
+            if let Some(quantizer) = &parts.quantizer {
+                let class = shared_class(storage, parts.dtype, output)?;
+                let storage = Arg::Storage(storage.clone(), Some(class));
+                let quantizer = quantizer_parameters(quantizer);
+                let args = vec![storage, counted(*offset), shape(), stride, quantizer, bool(requires_grad), hooks];
+                return Ok(Call::new("_rebuild_qtensor", args));
+            }
+            let class = view_class(storage, parts.dtype, output);
+            let typed = class.is_some();
+            if !typed && dialect == Dialect::Legacy && parts.dtype.storage_class().is_some() {
+                return Err(clash(parts.dtype));
+            }
+            let storage = Arg::Storage(storage.clone(), class);
+            let mut args = vec![storage, counted(*offset), shape(), stride, bool(requires_grad), hooks];
+            if !typed {
+                args.push(Arg::Value(parts.dtype.into()));
+            }
+            if let Some(bits) = bits(parts) {
+                args.push(bits);
+            }
+            Ok(Call::new(if typed { "_rebuild_tensor_v2" } else { "_rebuild_tensor_v3" }, args))
+        }
+        TensorData::Meta { stride } => {
+            let stride = Arg::Counts(stride.clone());
+            let args = vec![Arg::Value(parts.dtype.into()), shape(), stride, bool(requires_grad)];
+            Ok(Call::new("_rebuild_meta_tensor_no_storage", args))
+        }
+        TensorData::Sparse { layout, indices, values, coalesced } => {
+            let mut data: Vec<Arg> =
+                indices.iter().chain([values]).map(|part| Arg::Value(part.clone().into())).collect();
+            data.push(Arg::Size(parts.shape.clone()));
+            data.extend(coalesced.map(bool));
+            Ok(Call::new("_rebuild_sparse_tensor", vec![Arg::Layout(*layout), Arg::Tuple(data)]))
+        }
+        TensorData::Nested { buffer, sizes, strides, offsets } => {
+            let args = [buffer, sizes, strides, offsets].map(|part| Arg::Value(part.clone().into()));
+            Ok(Call::new("_rebuild_nested_tensor", args.into()))
+        }
+    }
+}
+
+/// The conjugate and negative bits, where one is set.
+fn bits(parts: &TensorParts) -> Option<Arg> {
+    let set = [("conj", parts.conj), ("neg", parts.neg)];
+    let dict: crate::Dict = set.into_iter().filter(|(_, bit)| *bit).collect();
+    (!dict.is_empty()).then(|| Arg::Value(dict.into()))
+}
+
+fn quantizer_parameters(quantizer: &Quantizer) -> Arg {
+    Arg::Tuple(
+        match quantizer {
+            Quantizer::PerTensor { scale, zero_point } => {
+                let scheme = Global::new("torch", "per_tensor_affine");
+                vec![scheme.into(), Value::Float(*scale), Value::Int(*zero_point)]
+            }
+            Quantizer::PerChannel { scheme, scales, zero_points, axis } => {
+                vec![scheme.clone().into(), scales.clone().into(), zero_points.clone().into(), Value::Int(*axis)]
+            }
+        }
+        .into_iter()
+        .map(Arg::Value)
+        .collect(),
+    )
+}
+
+/// The class under which a storage is given to a view of this type. `None`, an `UntypedStorage`, where PyTorch has no
+/// class for it, and where the storage stands in the pickle as another: the view then names its type itself.
+fn view_class(storage: &Storage, dtype: DType, output: &Output) -> Option<DType> {
+    dtype.storage_class()?;
+    shared_class(storage, dtype, output).ok()
+}
+
+/// The class of this type, where the storage does not stand in the pickle as another.
+pub(crate) fn shared_class(storage: &Storage, dtype: DType, output: &Output) -> Result<DType, String> {
+    if !storage.len().is_multiple_of(dtype.size() as u64) {
+        return Err(format!("its storage of {} bytes is no whole number of {dtype} elements", storage.len()));
+    }
+    match output.slot(storage, Some(dtype)) {
+        Some(slot) if slot.class.unwrap_or(DType::UInt8) != dtype => Err(clash(dtype)),
+        _ => Ok(dtype),
+    }
+}
+
+fn clash(dtype: DType) -> String {
+    format!(
+        "it views data as {dtype} that another tensor views as another type, which this format cannot hold; copy one"
+    )
+}

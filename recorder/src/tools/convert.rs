@@ -1,0 +1,175 @@
+//! Converting a checkpoint: a part of it, other keys, another dtype, other device tags, another format. What is not asked
+//! for stays as it is; what a format has no room for is told.
+
+use std::path::Path;
+
+use crate::container::{self, Container};
+use crate::options::{SaveOptions, SaveReport};
+use crate::run::{Layout, RunState};
+use crate::state_dict::keys::LoadOptions;
+use crate::{Checkpoint, DType, Dict, ErrorKind, Limits, Result, StateDict, Value, rebuild, walk};
+
+/// What to change. By default nothing: the conversion is the checkpoint itself.
+///
+/// ```
+/// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::{Checkpoint, SaveOptions}, convert::Conversion};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("weights.safetensors");
+/// # let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1], vec![0.5_f32])?)]);
+/// let run = Dict::new(); // {"epoch": 4, "model_state_dict": model}
+/// run.insert("epoch", 4);
+/// run.insert("model_state_dict", model);
+///
+/// let mut conversion = Conversion::default();
+/// conversion.key = Some("model_state_dict".to_owned());
+/// conversion.save(&Checkpoint::from(run), &path, &SaveOptions::default())?;
+/// assert_eq!(Checkpoint::open(&path)?.get::<Tensor>("fc.weight")?.to_vec::<f32>()?, [0.5]);
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Conversion {
+    /// The path of the part to take, such as `model_state_dict`; the whole where it is `None`.
+    pub key: Option<String>,
+    /// How the keys of the state dict are mapped: prefixes, renames, filters. They apply to the part taken, where it is a
+    /// state dict, else to the model's state dict in the layout that the checkpoint has.
+    pub keys: Option<LoadOptions>,
+    /// The element type for the floating-point tensors of that state dict.
+    pub dtype: Option<DType>,
+    /// The device tag for all tensors: `cpu`, `cuda`, `cuda:1`, ...
+    pub location: Option<String>,
+}
+
+/// The devices that `torch.load` knows by their tags.
+const DEVICES: [&str; 6] = ["cpu", "cuda", "mps", "xpu", "hpu", "mtia"];
+
+impl Conversion {
+    /// The converted checkpoint; the original is not changed.
+    ///
+    /// # Errors
+    /// When the part is not there, keys collide, keys are to be mapped where there is no state dict, or `torch.load` knows
+    /// no device by the tag.
+    pub fn apply(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
+        let location = self.location.as_deref().map(device_tag).transpose()?;
+        let part = match &self.key {
+            // A part of an archive with a program is not the program any more.
+            Some(key) => Checkpoint::from(checkpoint.value(key)?),
+            None => checkpoint.clone(),
+        };
+        let mapped = if self.keys.is_some() || self.dtype.is_some() {
+            let root = self.map_state_dict(&part)?.root().clone();
+            part.with_root(root)
+        } else {
+            part
+        };
+        Ok(match location {
+            Some(location) => {
+                let root = rebuild::relocate(mapped.root(), |_| Ok(location.to_owned()))?;
+                mapped.with_root(root)
+            }
+            None => mapped,
+        })
+    }
+
+    /// Converts a checkpoint and saves it.
+    ///
+    /// A format of named tensors alone (safetensors, Hugging Face's shards, burnpack, NumPy) gets a state dict as it is. Of
+    /// anything else it gets every tensor under its path in the checkpoint (`model_state_dict.conv1.weight`), and the report
+    /// names the values that are left out.
+    ///
+    /// # Errors
+    /// As [`Conversion::apply`] and [`Checkpoint::save_with`].
+    pub fn save(&self, checkpoint: &Checkpoint, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
+        let path = path.as_ref();
+        let converted = self.apply(checkpoint).map_err(|error| checkpoint.blame(error))?;
+        let container = converted.container_for(path, options)?;
+        let (converted, notes) = fit(converted, container).map_err(|error| checkpoint.blame(error))?;
+        let mut report = converted.save_with(path, &options.clone().container(container))?;
+        report.notes.splice(0..0, notes);
+        Ok(report)
+    }
+
+    fn map_state_dict(&self, part: &Checkpoint) -> Result<Checkpoint> {
+        if let Layout::Unknown { .. } = part.layout() {
+            let reason = "keys and dtypes are converted in a state dict, and none was found here; name one with --key";
+            return Err(ErrorKind::Invalid(reason.to_owned()).into());
+        }
+        let mut state = RunState::read(part)?;
+        if let Some(keys) = &self.keys {
+            state.model = keys.apply(&state.model)?;
+        }
+        if let Some(dtype) = self.dtype {
+            state.model = StateDict::from_value(&rebuild::cast(&state.model.to_value(), dtype)?)?;
+        }
+        state.write_back(part)
+    }
+}
+
+/// The tag, where `torch.load` knows it.
+fn device_tag(tag: &str) -> Result<&str> {
+    let (kind, index) = tag.split_once(':').map_or((tag, None), |(kind, index)| (kind, Some(index)));
+    let numbered = index.is_none_or(|index| index.parse::<u16>().is_ok() && kind != "cpu");
+    if DEVICES.contains(&kind) && numbered {
+        return Ok(tag);
+    }
+    let reason = format!(
+        "'{tag}' is no device that torch.load knows; one of {} is expected, such as cuda:0",
+        DEVICES.join(", ")
+    );
+    Err(ErrorKind::Invalid(reason).into())
+}
+
+/// Answers whether a format keeps a value beside its tensors.
+type Keeps = fn(&Value) -> bool;
+
+/// The formats of named tensors alone, and what else they keep.
+const TENSORS_ALONE: [(Container, &str, Keeps); 4] = [
+    (Container::Safetensors, "tensors", |_| false),
+    (Container::Hf, "tensors", |_| false),
+    (Container::Numpy, "tensors", |_| false),
+    (Container::Burnpack, "tensors and numbers", |value| {
+        matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
+    }),
+];
+
+/// The checkpoint as the format can hold it, and what had to be left out.
+fn fit(checkpoint: Checkpoint, container: Container) -> Result<(Checkpoint, Vec<String>)> {
+    let root = checkpoint.root();
+    let row = TENSORS_ALONE.iter().find(|(other, ..)| *other == container);
+    let Some((_, kept, keeps)) = row.filter(|_| root.as_tensor().is_none()) else {
+        return Ok((checkpoint, Vec::new()));
+    };
+    let fits = |value: &Value| value.as_tensor().is_some() || keeps(value);
+    if StateDict::from_value(root).is_ok_and(|state_dict| state_dict.values().all(|(_, value)| fits(value))) {
+        return Ok((checkpoint, Vec::new()));
+    }
+    let flat = Dict::ordered();
+    let mut left_out = Vec::new();
+    walk::walk(root, &Limits::default(), &mut |path, value| {
+        if !fits(value) {
+            left_out.push(path.to_owned());
+        } else if flat.insert(path, value.clone()).is_some() {
+            let reason = format!("two tensors are called '{path}', which {container} cannot tell apart; rename one");
+            return Err(ErrorKind::Invalid(reason).into());
+        }
+        Ok(())
+    })?;
+    if !flat.entries().iter().any(|(_, value)| value.as_tensor().is_some()) {
+        // Whatever it is, the writer names it.
+        return Ok((checkpoint, Vec::new()));
+    }
+    let mut notes = Vec::new();
+    let nested = flat.entries().into_iter().filter_map(|(path, _)| path.as_str().map(str::to_owned));
+    let nested = nested.into_iter().find(|path| root.as_dict().is_none_or(|dict| dict.get(path).is_none()));
+    if let Some(path) = nested {
+        notes.push(format!(
+            "tensors are named by their paths in the whole checkpoint, such as '{path}'; to write one state dict, name it with --key"
+        ));
+    }
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
+        notes.push(format!("{}: left out, {container} keeps {kept} alone", container::listed(&names)));
+    }
+    flat.write().state = root.as_dict().and_then(Dict::state);
+    Ok((checkpoint.with_root(flat.into()), notes))
+}

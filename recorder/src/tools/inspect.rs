@@ -1,0 +1,146 @@
+//! What a checkpoint holds, as a list: every tensor with its dtype, shape, strides and storage, and every other value.
+
+use std::collections::HashMap;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::value::tensor::TensorData;
+use crate::{Checkpoint, Error, ErrorKind, Result, Tensor, Value, walk};
+
+/// The contents of a checkpoint. No tensor's bytes are read but for [`TensorEntry::sha256`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// The container's name, such as `zip`; `memory` for a checkpoint that came from no file.
+    pub container: &'static str,
+    /// The layout's name, such as `tutorial`.
+    pub layout: &'static str,
+    /// The size of the file or folder.
+    pub bytes: u64,
+    /// The tensors, in the file's order.
+    pub tensors: Vec<TensorEntry>,
+    /// Everything else: its path and the value, in the file's order.
+    pub values: Vec<(String, Value)>,
+}
+
+/// A tensor of an [`Inspection`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TensorEntry {
+    /// Its path from the root.
+    pub name: String,
+    /// The element type, such as `float32`.
+    pub dtype: &'static str,
+    /// The length of each dimension.
+    pub shape: Vec<usize>,
+    /// The strides in elements; `None` for sparse and nested tensors.
+    pub stride: Option<Vec<usize>>,
+    /// The first element's place in the storage, in elements.
+    pub offset: usize,
+    /// The storage's name within the file: tensors that share memory have the same. `None` where there is no storage.
+    pub storage: Option<String>,
+    /// The device tag in the file.
+    pub device: String,
+    /// Whether autograd follows it.
+    pub requires_grad: bool,
+    /// How many elements its shape has.
+    pub elements: u64,
+    /// The sparse layout's name, where it is sparse.
+    pub sparse: Option<&'static str>,
+    /// The name of an earlier tensor that views the same storage.
+    pub tied_to: Option<String>,
+    /// SHA-256 of the elements in row-major order, little-endian, in hexadecimal; of a sparse tensor of its indices, then
+    /// its values. Only where it was asked for.
+    pub sha256: Option<String>,
+}
+
+impl Inspection {
+    /// Lists what a checkpoint holds; with `hash`, reads every tensor.
+    ///
+    /// # Errors
+    /// When the checkpoint has more values than the limits allow, or a tensor that is to be read cannot be.
+    pub fn of(checkpoint: &Checkpoint, hash: bool) -> Result<Self> {
+        let mut tensors: Vec<TensorEntry> = Vec::new();
+        let mut values = Vec::new();
+        let mut first_views: HashMap<usize, usize> = HashMap::new();
+        walk::walk(checkpoint.root(), &crate::Limits::default(), &mut |path, value| {
+            match value {
+                Value::Tensor(tensor) => {
+                    let mut entry = entry(path, tensor, &first_views, &tensors);
+                    if let Some(storage) = tensor.storage() {
+                        first_views.entry(storage.id()).or_insert(tensors.len());
+                    }
+                    if hash {
+                        entry.sha256 = sha256(tensor).map_err(|error| name_tensor(error, path))?;
+                    }
+                    tensors.push(entry);
+                }
+                other => values.push((path.to_owned(), other.clone())),
+            }
+            Ok(())
+        })
+        .map_err(|error| checkpoint.blame(error))?;
+        Ok(Inspection {
+            container: checkpoint.container().map_or("memory", |container| container.name()),
+            layout: checkpoint.layout().name(),
+            bytes: checkpoint.bytes(),
+            tensors,
+            values,
+        })
+    }
+}
+
+fn entry(path: &str, tensor: &Tensor, first_views: &HashMap<usize, usize>, earlier: &[TensorEntry]) -> TensorEntry {
+    let storage = tensor.storage();
+    let first = storage.and_then(|storage| first_views.get(&storage.id())).and_then(|&i| earlier.get(i));
+    let sparse = match &tensor.parts().data {
+        TensorData::Sparse { layout, .. } => Some(layout.name()),
+        _ => None,
+    };
+    TensorEntry {
+        name: path.to_owned(),
+        dtype: tensor.dtype().name(),
+        shape: tensor.shape().to_vec(),
+        stride: tensor.stride().map(<[usize]>::to_vec),
+        offset: tensor.offset(),
+        // A storage without a name in its file gets the number of the first tensor that views it.
+        storage: storage.map(|storage| match (storage.name(), first) {
+            (Some(name), _) => name.to_owned(),
+            (None, Some(first)) => first.storage.clone().unwrap_or_default(),
+            (None, None) => first_views.len().to_string(),
+        }),
+        device: tensor.device().to_owned(),
+        requires_grad: tensor.requires_grad(),
+        elements: tensor.numel() as u64,
+        sparse,
+        tied_to: first.map(|first| first.name.clone()),
+        sha256: None,
+    }
+}
+
+/// The digest of a tensor's elements; `None` for a meta tensor, which has none.
+fn sha256(tensor: &Tensor) -> Result<Option<String>> {
+    let mut hasher = Sha256::new();
+    match &tensor.parts().data {
+        TensorData::Strided { .. } => hasher.update(tensor.to_le_bytes()?),
+        TensorData::Meta { .. } => return Ok(None),
+        TensorData::Sparse { indices, values, .. } => {
+            for part in indices.iter().chain([values]) {
+                hasher.update(part.to_le_bytes()?);
+            }
+        }
+        TensorData::Nested { buffer, sizes, .. } => {
+            hasher.update(sizes.to_le_bytes()?);
+            hasher.update(buffer.to_le_bytes()?);
+        }
+    }
+    Ok(Some(format!("{:x}", hasher.finalize())))
+}
+
+/// Says which tensor could not be read, where the error does not.
+fn name_tensor(error: Error, path: &str) -> Error {
+    match error.kind() {
+        ErrorKind::Unsupported { what, .. } => Error::unsupported(format!("{path}: {what}")),
+        _ => error,
+    }
+}

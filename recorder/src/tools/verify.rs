@@ -1,0 +1,208 @@
+//! Whether a checkpoint is whole: every record as it was written, every storage as large as its pickle says, every tensor
+//! inside its storage. What `rekindle verify` prints. Problems are collected, so that one damaged record hides no other.
+
+mod finite;
+mod records;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use crate::container::{self, Opened};
+use crate::options::OpenOptions;
+use crate::{Error, ErrorKind, Result, Tensor, Value, walk};
+
+/// What was compared, and what is wrong.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Files that were looked at.
+    pub files: u64,
+    /// Records whose checksum was compared.
+    pub records: u64,
+    /// Records that were written without a checksum: only their sizes are known to be right.
+    pub unchecked: u64,
+    /// Tensors whose view lies inside its storage.
+    pub tensors: u64,
+    /// Everything that is damaged.
+    pub problems: Vec<Problem>,
+    /// The tensors that hold NaN or infinity, where they were looked for.
+    pub not_finite: Vec<NotFinite>,
+}
+
+/// Something that is damaged.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The record or file.
+    pub place: String,
+    /// The first tensor that views it, where it is a storage.
+    pub tensor: Option<String>,
+    /// The byte of the file where the record begins; for a view that leaves its storage, the byte in the storage that it reaches
+    /// for.
+    pub offset: Option<u64>,
+    /// What is wrong there.
+    pub error: Error,
+}
+
+/// A tensor that holds NaN or infinity. A complex element counts where one of its parts does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotFinite {
+    /// The tensor's path.
+    pub name: String,
+    /// How many of its elements are NaN.
+    pub nan: u64,
+    /// How many of its elements are infinite.
+    pub inf: u64,
+    /// How many elements it has.
+    pub elements: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is damaged.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    /// Whether no tensor holds NaN or infinity; true where they were not looked for.
+    #[must_use]
+    pub fn is_finite(&self) -> bool {
+        self.not_finite.is_empty()
+    }
+
+    fn problem(&mut self, place: impl Into<String>, tensor: Option<String>, offset: Option<u64>, error: Error) {
+        let place = place.into();
+        // A record may be found damaged by its checksum, and again when its tensors are read.
+        let text = error.to_string();
+        let known = self.problems.iter().any(|problem| {
+            problem.error.to_string() == text || tensor.is_some() && problem.tensor == tensor && problem.place == place
+        });
+        if !known {
+            self.problems.push(Problem { place, tensor, offset, error });
+        }
+    }
+}
+
+/// Reads a checkpoint whole and says what is wrong with it; with `finite`, also which tensors hold NaN or infinity. One
+/// storage is in memory at a time, and of a mapped file none.
+///
+/// Where a pickle of the format `zip` describes views that leave their storages, every one is named. In the other formats the
+/// reading of a file ends with the first such view.
+///
+/// # Errors
+/// When the file cannot be read, is no checkpoint or of a format that is not supported, or asks for more than the limits
+/// allow. Damage is no error here.
+///
+/// ```
+/// # use rekindle_recorder::{Checkpoint, StateDict, Tensor, checkpoint::OpenOptions, verify::verify};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("model.pt");
+/// let weight = Tensor::from_vec(&[3], vec![1.0_f32, f32::NAN, f32::INFINITY])?;
+/// Checkpoint::from(StateDict::from_iter([("weight", weight)])).save(&path)?;
+/// let report = verify(&path, &OpenOptions::default(), true)?;
+/// assert!(report.is_sound() && !report.is_finite());
+/// assert_eq!((report.not_finite[0].nan, report.not_finite[0].inf), (1, 1));
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Result<VerifyReport> {
+    let path = path.as_ref();
+    let mut report = VerifyReport::default();
+    let checked = check(path, options, finite, &mut report);
+    checked.map(|()| report).map_err(|error| error.in_file(path))
+}
+
+fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
+    let opened = open(path, options, report)?;
+    let tensors = opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| tensors(&opened.value, options))?;
+    records::check(path, options, &first_views(&tensors), report)?;
+    report.tensors = tensors.len() as u64;
+    let mut read = HashSet::new();
+    for (name, tensor) in &tensors {
+        for part in parts(tensor) {
+            let Some(storage) = part.storage() else { continue };
+            if !read.insert(storage.id()) {
+                continue;
+            }
+            if let Err(error) = storage.bytes() {
+                report.problem(storage.name().unwrap_or_default(), Some(name.clone()), None, error);
+            }
+        }
+        if finite {
+            match finite::count(tensor) {
+                Ok(counts) if counts.nan > 0 || counts.inf > 0 => report.not_finite.push(NotFinite {
+                    name: name.clone(),
+                    nan: counts.nan,
+                    inf: counts.inf,
+                    elements: tensor.numel() as u64,
+                }),
+                Ok(_) => {}
+                Err(error) => {
+                    let storage = tensor.storage().and_then(|storage| storage.name()).unwrap_or_default();
+                    report.problem(storage, Some(name.clone()), None, error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens it in spite of wrong checksums; `None` where it is damaged beyond that.
+fn open(path: &Path, options: &OpenOptions, report: &mut VerifyReport) -> Result<Option<Opened>> {
+    let mut options = options.clone().verify(true);
+    loop {
+        let error = match container::open(path, &options) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) => error,
+        };
+        let again = options.verify && matches!(error.kind(), ErrorKind::Checksum { .. });
+        let place = match error.kind() {
+            ErrorKind::Checksum { place } | ErrorKind::Damaged { place, .. } | ErrorKind::Pickle { place, .. } => {
+                place.clone()
+            }
+            ErrorKind::Truncated { .. } | ErrorKind::InvalidTensor { .. } => String::new(),
+            _ => return Err(error),
+        };
+        let offset = match error.kind() {
+            ErrorKind::Pickle { offset, .. } => Some(*offset),
+            _ => None,
+        };
+        report.problem(place, None, offset, error);
+        if !again {
+            return Ok(None);
+        }
+        options.verify = false;
+    }
+}
+
+fn tensors(root: &Value, options: &OpenOptions) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::new();
+    walk::walk(root, &options.limits, &mut |path, value| {
+        tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
+        Ok(())
+    })?;
+    Ok(tensors)
+}
+
+/// The tensors that a tensor consists of: itself, or the parts of a sparse or nested one.
+fn parts(tensor: &Tensor) -> Vec<&Tensor> {
+    use crate::value::tensor::TensorData;
+    match &tensor.parts().data {
+        TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
+        TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
+        TensorData::Strided { .. } | TensorData::Meta { .. } => vec![tensor],
+    }
+}
+
+/// The first tensor of each storage by the storage's name.
+fn first_views(tensors: &[(String, Tensor)]) -> HashMap<&str, &str> {
+    let mut first = HashMap::new();
+    for (name, tensor) in tensors {
+        for part in parts(tensor) {
+            if let Some(storage) = part.storage().and_then(|storage| storage.name()) {
+                first.entry(storage).or_insert(&**name);
+            }
+        }
+    }
+    first
+}

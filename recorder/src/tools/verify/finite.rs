@@ -1,0 +1,227 @@
+//! Counting NaN and infinity in a tensor, whatever its element type and strides, without a copy of it.
+
+use crate::value::tensor::TensorData;
+use crate::{DType, Error, Result, Tensor};
+
+/// How many elements of a tensor are no finite numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) nan: u64,
+    pub(super) inf: u64,
+}
+
+/// How an element type spells NaN and infinity.
+#[derive(Clone, Copy)]
+enum Spelling {
+    /// As IEEE 754 does: all bits of the exponent set, and then zeros for infinity. These are the bits of infinity.
+    Ieee(u64),
+    /// No infinity. NaN is each byte that, without the bits of the mask, is this.
+    NanOnly(u8, u8),
+}
+
+/// Bytes of a real number and how it spells NaN and infinity; `None` for types that have neither (the float8 types: Micikevicius
+/// and others, "FP8 formats for deep learning", and ONNX's float8 document).
+fn spelling(dtype: DType) -> Option<(usize, Spelling)> {
+    Some(match dtype {
+        DType::Float64 | DType::Complex128 => (8, Spelling::Ieee(0x7ff0_0000_0000_0000)),
+        DType::Float32 | DType::Complex64 => (4, Spelling::Ieee(0x7f80_0000)),
+        DType::Float16 | DType::Complex32 => (2, Spelling::Ieee(0x7c00)),
+        DType::BFloat16 | DType::BComplex32 => (2, Spelling::Ieee(0x7f80)),
+        DType::Float8E5M2 => (1, Spelling::Ieee(0x7c)),
+        DType::Float8E4M3Fn => (1, Spelling::NanOnly(0x7f, 0x80)),
+        DType::Float8E5M2Fnuz | DType::Float8E4M3Fnuz => (1, Spelling::NanOnly(0x80, 0)),
+        DType::Float8E8M0Fnu => (1, Spelling::NanOnly(0xff, 0)),
+        _ => return None,
+    })
+}
+
+/// Counts the elements that are NaN or infinite; of a sparse or nested tensor those that it holds.
+pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
+    let (storage, offset, stride) = match &tensor.parts().data {
+        TensorData::Strided { storage, offset, stride } => (storage, *offset, stride),
+        TensorData::Sparse { values, .. } => return count(values),
+        TensorData::Nested { buffer, .. } => return count(buffer),
+        TensorData::Meta { .. } => return Ok(Counts::default()),
+    };
+    let Some((width, spelling)) = spelling(tensor.dtype()) else { return Ok(Counts::default()) };
+    let (size, held) = (tensor.dtype().size(), storage.len() / tensor.dtype().size() as u64);
+    let view = View::of(tensor.shape(), stride);
+    if view.numel > held.saturating_mul(MOST_OVERLAPS) {
+        return Err(Error::unsupported(format!("looking for NaN in {tensor:?}, most of whose elements share memory")));
+    }
+    let bytes = storage.bytes()?;
+    let mut counts = Counts::default();
+    view.runs(offset, &mut |first, run| {
+        // `Tensor::new` checked that the view lies inside the storage.
+        let run = bytes.get(first * size..(first + run) * size).unwrap_or_default();
+        let found = match (width, spelling) {
+            (8, Spelling::Ieee(infinity)) => ieee::<8>(run, size / width, infinity),
+            (4, Spelling::Ieee(infinity)) => ieee::<4>(run, size / width, infinity),
+            (2, Spelling::Ieee(infinity)) => ieee::<2>(run, size / width, infinity),
+            (_, Spelling::Ieee(infinity)) => ieee::<1>(run, size / width, infinity),
+            (_, Spelling::NanOnly(nan, mask)) => {
+                let nan = run.iter().filter(|&&byte| byte & !mask == nan).count();
+                Counts { nan: nan as u64, inf: 0 }
+            }
+        };
+        counts.nan += found.nan * view.copies;
+        counts.inf += found.inf * view.copies;
+    });
+    Ok(counts)
+}
+
+/// A view that goes through each element of its storage more often than this, expanded dimensions aside, is not gone through.
+const MOST_OVERLAPS: u64 = 16;
+
+fn ieee<const WIDTH: usize>(bytes: &[u8], parts: usize, infinity: u64) -> Counts {
+    // All bits but the sign.
+    let magnitude = u64::MAX >> (65 - 8 * WIDTH);
+    let mut counts = Counts::default();
+    for element in bytes.chunks_exact(WIDTH * parts) {
+        let (mut nan, mut inf) = (false, false);
+        for part in element.chunks_exact(WIDTH) {
+            let mut bits = [0; 8];
+            bits[..WIDTH].copy_from_slice(part);
+            let bits = u64::from_le_bytes(bits) & magnitude;
+            nan |= bits > infinity;
+            inf |= bits == infinity;
+        }
+        counts.nan += u64::from(nan);
+        counts.inf += u64::from(inf);
+    }
+    counts
+}
+
+/// The elements of a strided tensor as they lie in memory. The order does not matter here.
+struct View {
+    /// Length and stride, the longest stride first; neighbours are one dimension.
+    dims: Vec<(usize, usize)>,
+    /// The elements of those dimensions.
+    numel: u64,
+    /// How often expanded dimensions repeat each element.
+    copies: u64,
+}
+
+impl View {
+    fn of(shape: &[usize], stride: &[usize]) -> Self {
+        let mut copies: u64 = 1;
+        let mut dims = Vec::new();
+        for (&length, &step) in shape.iter().zip(stride) {
+            match (length, step) {
+                (1, _) => {}
+                (length, 0) => copies = copies.saturating_mul(length as u64),
+                dim => dims.push(dim),
+            }
+        }
+        dims.sort_by_key(|&(_, step)| std::cmp::Reverse(step));
+        let mut merged: Vec<(usize, usize)> = Vec::new();
+        for (length, step) in dims {
+            match merged.last_mut() {
+                Some((outer, wide)) if length.checked_mul(step) == Some(*wide) => {
+                    *outer = outer.saturating_mul(length);
+                    *wide = step;
+                }
+                _ => merged.push((length, step)),
+            }
+        }
+        let numel = merged.iter().fold(1_u64, |product, &(length, _)| product.saturating_mul(length as u64));
+        View { dims: merged, numel, copies }
+    }
+
+    /// Calls `visit` with the first element and the length of every run of neighbours.
+    fn runs(&self, offset: usize, visit: &mut dyn FnMut(usize, usize)) {
+        if self.numel == 0 || self.copies == 0 {
+            return;
+        }
+        let (outer, run) = match self.dims.split_last() {
+            Some((&(run, 1), outer)) => (outer, run),
+            _ => (&self.dims[..], 1),
+        };
+        let mut place = vec![0_usize; outer.len()];
+        let mut first = offset;
+        loop {
+            visit(first, run);
+            let mut dims = outer.iter().zip(&mut place).rev();
+            loop {
+                let Some((&(length, step), at)) = dims.next() else { return };
+                *at += 1;
+                first += step;
+                if *at < length {
+                    break;
+                }
+                first -= step * length;
+                *at = 0;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::tensor::TensorParts;
+    use crate::{Element as _, Storage};
+
+    fn tensor(dtype: DType, bytes: Vec<u8>) -> Tensor {
+        Tensor::from_le_bytes(dtype, &[bytes.len() / dtype.size()], bytes).unwrap()
+    }
+
+    fn counted(dtype: DType, bytes: Vec<u8>) -> (u64, u64) {
+        let counts = count(&tensor(dtype, bytes)).unwrap();
+        (counts.nan, counts.inf)
+    }
+
+    /// For 8 bits: what `torch.arange(256, dtype=torch.uint8).view(dtype).float()` holds in PyTorch 2.15.
+    #[test]
+    fn every_bit_pattern_of_the_small_types_is_told() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for (dtype, nan, inf) in [
+            (DType::Float8E5M2, 6, 2),
+            (DType::Float8E4M3Fn, 2, 0),
+            (DType::Float8E5M2Fnuz, 1, 0),
+            (DType::Float8E4M3Fnuz, 1, 0),
+            (DType::Float8E8M0Fnu, 1, 0),
+            (DType::Float4E2M1FnX2, 0, 0),
+            (DType::UInt8, 0, 0),
+        ] {
+            assert_eq!(counted(dtype, bytes.clone()), (nan, inf), "{dtype}");
+        }
+        let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let is = |value: fn(u16) -> bool| (0..=u16::MAX).filter(|&bits| value(bits)).count() as u64;
+        let nan = is(|bits| half::f16::from_bits(bits).is_nan());
+        assert_eq!(counted(DType::Float16, halves.clone()), (nan, 2));
+        let nan = is(|bits| half::bf16::from_bits(bits).is_nan());
+        assert_eq!(counted(DType::BFloat16, halves), (nan, 2));
+    }
+
+    #[test]
+    fn a_complex_element_counts_once_for_each_kind() {
+        let parts = [f32::NAN, f32::INFINITY, f32::NAN, f32::NAN, 0.0, f32::NEG_INFINITY, 1.0, 2.0];
+        assert_eq!(counted(DType::Complex64, f32::to_le_vec(&parts)), (2, 2));
+        let parts = [f64::NAN, 1.0, f64::MAX, f64::MIN_POSITIVE];
+        assert_eq!(counted(DType::Complex128, f64::to_le_vec(&parts)), (1, 0));
+    }
+
+    #[test]
+    fn a_view_counts_its_own_elements_as_often_as_it_has_them() {
+        // 24 elements, of which those at 5 and 23 are NaN.
+        let mut elements = [0.0_f64; 24];
+        (elements[5], elements[23]) = (f64::NAN, f64::NAN);
+        let storage = Storage::from_bytes(DType::Float64, f64::to_le_vec(&elements));
+        let nan = |shape: &[usize], stride: &[usize], offset| {
+            let parts = TensorParts::strided(DType::Float64, shape.to_vec(), storage.clone(), offset, stride.to_vec());
+            count(&Tensor::new(parts).unwrap()).map(|counts| counts.nan)
+        };
+        assert_eq!(nan(&[2, 3, 4], &[12, 4, 1], 0).unwrap(), 2);
+        assert_eq!(nan(&[4, 3, 2], &[1, 4, 12], 0).unwrap(), 2);
+        assert_eq!(nan(&[4], &[6,], 5).unwrap(), 2);
+        assert_eq!(nan(&[3, 1], &[4, 99], 0).unwrap(), 0);
+        assert_eq!(nan(&[7, 2, 0], &[0, 1, 1], 0).unwrap(), 0);
+        assert_eq!(nan(&[], &[], 23).unwrap(), 1);
+        // Expanded: no loop over what is repeated.
+        assert_eq!(nan(&[1 << 40, 2], &[0, 1], 4).unwrap(), 1 << 40);
+        // Windows that overlap.
+        assert_eq!(nan(&[10, 4], &[1, 1], 0).unwrap(), 4);
+        assert!(nan(&[2; 23], &[1; 23], 0).is_err());
+    }
+}

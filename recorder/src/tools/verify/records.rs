@@ -1,0 +1,165 @@
+//! The records of the archives in a checkpoint, compared with their checksums; and all views that leave their storages.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::container::zip::{self, Archive};
+use crate::io::FileBytes;
+use crate::options::OpenOptions;
+use crate::pickle::{self, PersistentLoad};
+use crate::tools::verify::{VerifyReport, parts, tensors};
+use crate::value::tensor::reach;
+use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
+
+/// Compares every record of every archive of a file or folder.
+pub(super) fn check(
+    path: &Path,
+    options: &OpenOptions,
+    first_views: &HashMap<&str, &str>,
+    report: &mut VerifyReport,
+) -> Result<()> {
+    let is_folder = path.is_dir();
+    let files = if is_folder { files(path)? } else { vec![path.to_owned()] };
+    for path in files {
+        let file = FileBytes::open(&path)?;
+        report.files += 1;
+        let outer = if is_folder { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { None };
+        let outer = outer.unwrap_or_default();
+        if zip::detect(&file) {
+            // What is no archive at all was found when the checkpoint was opened, if it belongs to it.
+            for bytes in zip::archives(&file.bytes()) {
+                let mut records = Records { options, first_views, report: &mut *report, file: &file };
+                records.archive(bytes, &outer, 0);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::io("cannot list the folder", source);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        files.extend(path.is_file().then_some(path));
+    }
+    files.sort();
+    Ok(files)
+}
+
+struct Records<'a> {
+    options: &'a OpenOptions,
+    first_views: &'a HashMap<&'a str, &'a str>,
+    report: &'a mut VerifyReport,
+    file: &'a FileBytes,
+}
+
+impl Records<'_> {
+    fn archive(&mut self, bytes: Bytes, outer: &str, depth: usize) {
+        let archive = match Archive::open(bytes, &self.options.limits) {
+            Ok(archive) => archive,
+            Err(error) => return self.report.problem(outer, None, None, self.named(error)),
+        };
+        for (number, record) in archive.records().iter().enumerate() {
+            let name = record.inside(archive.top()).unwrap_or(&record.name);
+            let place = if outer.is_empty() { name.to_owned() } else { format!("{outer}/{name}") };
+            let storage = name.strip_prefix("data/").unwrap_or(name);
+            let of_storage = |name: &str| self.first_views.get(name).map(|tensor| (*tensor).to_owned());
+            let tensor = of_storage(storage).or_else(|| of_storage(&format!("{outer}/{storage}")));
+            if archive.has_checksum(number) {
+                self.report.records += 1;
+            } else {
+                self.report.unchecked += 1;
+            }
+            match archive.payload(number, true) {
+                Ok(payload) if payload.starts_with(b"PK\x03\x04") && depth < 4 => {
+                    // What only looks like an archive may be any data.
+                    if Archive::open(payload.clone(), &self.options.limits).is_ok() {
+                        self.archive(payload, &place, depth + 1);
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let error = match (&tensor, error.kind()) {
+                        (Some(tensor), ErrorKind::Checksum { place }) => {
+                            ErrorKind::Checksum { place: format!("{place} ({tensor})") }.into()
+                        }
+                        (Some(tensor), ErrorKind::Damaged { place, reason }) => {
+                            Error::damaged(format!("{place} ({tensor})"), reason.clone())
+                        }
+                        _ => error,
+                    };
+                    self.report.problem(place, tensor, Some(record.header), self.named(error));
+                }
+            }
+        }
+        if archive.find("data.pkl").is_some() && !self.report.is_sound() {
+            self.views(&archive, outer);
+        }
+    }
+
+    fn named(&self, error: Error) -> Error {
+        match self.file.path() {
+            Some(path) => error.in_file(path),
+            None => error,
+        }
+    }
+
+    /// Names every view that leaves its storage: the pickle is read as if the storages had no end. What cannot be read even
+    /// so was reported when the checkpoint was opened.
+    fn views(&mut self, archive: &Archive, outer: &str) {
+        let Ok(bytes) = archive.read("data.pkl", false) else { return };
+        let mut endless = Endless::default();
+        let Ok(unpickled) = pickle::read(&bytes, "data.pkl", &self.options.limits, &mut endless) else { return };
+        let Ok(tensors) = tensors(&unpickled.value, self.options) else { return };
+        for (name, tensor) in &tensors {
+            for part in parts(tensor) {
+                let (Some(storage), Some(end)) = (part.storage(), reach(part)) else { continue };
+                let Some(key) = storage.name() else { continue };
+                let record = format!("data/{key}");
+                let Some(held) = archive.find(&record).and_then(|number| archive.records().get(number)) else {
+                    let error = Error::damaged(format!("record {record} ({name})"), "it is missing");
+                    self.report.problem(record, Some(name.clone()), None, self.named(error));
+                    continue;
+                };
+                if end > held.size {
+                    let reason = format!("it reaches to byte {end} of its storage {key}, which has {}", held.size);
+                    let error = self.named(Error::invalid_tensor(name, reason));
+                    let place = if outer.is_empty() { record } else { format!("{outer}/{record}") };
+                    self.report.problem(place, Some(name.clone()), Some(end), error);
+                }
+            }
+        }
+    }
+}
+
+/// Storages that no view can leave, by their keys.
+#[derive(Default)]
+struct Endless(HashMap<String, Storage>);
+
+impl PersistentLoad for Endless {
+    fn load(&mut self, id: &Value) -> Result<Option<Value>> {
+        let Some(id) = pickle::storage_from_id(id)? else { return Ok(None) };
+        let dtype: Option<DType> = id.dtype;
+        let make = || Storage::from_source(dtype, id.location.clone(), NoEnd(id.key.clone()));
+        Ok(Some(self.0.entry(id.key.clone()).or_insert_with(make).clone().into()))
+    }
+}
+
+struct NoEnd(String);
+
+impl Source for NoEnd {
+    fn len(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn read(&self) -> Result<Bytes> {
+        Err(Error::unsupported("reading a storage without an end"))
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(&self.0)
+    }
+}

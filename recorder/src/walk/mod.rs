@@ -1,0 +1,16 @@
+//! Paths: how the places inside a [`Value`](crate::Value) are spelled, the way through all of them, and the way to one.
+//!
+//! String keys and attributes are joined by `.`, places in lists and tuples are `[i]`, other keys are `[repr]` as Python
+//! prints them, and the arguments that an object was made with are `(i)`: `optimizer_state_dict.param_groups[0].lr`,
+//! `state[0].exp_avg`, `created(0)`. Since string keys may hold dots (`conv1.weight`), a path is read by trying every key
+//! that it may begin with. The empty path is the root.
+
+mod path;
+mod places;
+mod repr;
+
+pub(crate) use path::list_names;
+pub use path::{contains, get, set};
+pub use places::walk;
+pub(crate) use places::{attributes, entries, is_module_state};
+pub use repr::repr;

@@ -1,0 +1,342 @@
+//! The way through all the places inside a [`Value`], each with its path.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+
+use crate::serde::scalar;
+use crate::value::{Construction, Global, Items, List, Object, ObjectData};
+use crate::{Dict, Error, Limits, Result, Value};
+
+use crate::walk::path::Slot;
+use crate::walk::repr::repr;
+
+/// Calls `visit` with every leaf and its path, in order.
+///
+/// Leaves are scalars, strings, tensors, storages, sets, `torch.Size`, classes, empty containers, and objects without
+/// content. Of an `nn.Module`, parameters, buffers and other attributes have the names that `state_dict()` gives them. A NumPy
+/// scalar is shown as the number it is. Containers are entered by every path that leads to them; one that holds itself is a
+/// leaf where it comes again.
+///
+/// # Errors
+/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more leaves than `limits.values` or containers nest deeper than `limits.depth`,
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when parts are shared so often that there are many times more paths than values,
+/// and whatever `visit` returns.
+///
+/// ```
+/// # use rekindle_recorder::{Dict, Limits, Value, walk::walk};
+/// let root: Value = Dict::from_iter([("betas", vec![0.9, 0.999])]).into();
+/// let mut paths = Vec::new();
+/// walk(&root, &Limits::default(), &mut |path, _| Ok(paths.push(path.to_owned())))?;
+/// assert_eq!(paths, ["betas[0]", "betas[1]"]);
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
+pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -> Result<()>) -> Result<()> {
+    struct Level {
+        children: Children,
+        /// The container's identity, and how long its path is.
+        id: Option<usize>,
+        path: usize,
+    }
+
+    let mut path = String::new();
+    let (mut leaves, mut spelled) = (0, 0);
+    let mut above = HashSet::new();
+    // What is there, each container counted once: of that follows how many paths an honest value has.
+    let (mut entered, mut held) = (HashSet::new(), 0_u64);
+    let mut levels: Vec<Level> = Vec::new();
+    let mut next = Some(root.clone());
+    loop {
+        if let Some(value) = next.take() {
+            let id = value.id();
+            match Children::of(&value).filter(|_| id.is_none_or(|id| !above.contains(&id))) {
+                Some(_) if levels.len() >= limits.depth => {
+                    let what = format!("the nesting of containers at '{path}'");
+                    return Err(Error::limit(what, limits.depth as u64));
+                }
+                Some(children) => {
+                    if id.is_none_or(|id| entered.insert(id)) {
+                        held += children.len() as u64;
+                    }
+                    above.extend(id);
+                    levels.push(Level { children, id, path: path.len() });
+                }
+                None => {
+                    leaves += 1;
+                    spelled += path.len() as u64;
+                    if spelled > limits.value_bytes / PATHS_SHARE {
+                        return Err(Error::limit("the length of all paths", limits.value_bytes / PATHS_SHARE));
+                    }
+                    if leaves > PATHS + PATHS_EACH * held {
+                        let what = format!(
+                            "a value of which {held} parts are shared so often that there are more than {leaves} paths"
+                        );
+                        return Err(Error::unsupported(what));
+                    }
+                    if leaves > limits.values {
+                        return Err(Error::limit("the number of values, counted by every path,", limits.values));
+                    }
+                    match scalar::of_numpy(&value) {
+                        Some(number) => visit(&path, &number)?,
+                        None => visit(&path, &value)?,
+                    }
+                }
+            }
+        }
+        let Some(level) = levels.last_mut() else { return Ok(()) };
+        path.truncate(level.path);
+        if let Some((label, value)) = level.children.next() {
+            label.write(&mut path);
+            next = Some(value);
+        } else {
+            if let Some(id) = level.id {
+                above.remove(&id);
+            }
+            levels.pop();
+        }
+    }
+}
+
+/// Beyond this many leaves, those that are reached by several paths may be this many times as many as there are values. Ten
+/// tuples, each of which holds the one before it ten times, would have ten thousand million.
+const PATHS: u64 = 1_000_000;
+const PATHS_EACH: u64 = 64;
+/// Whoever lists the leaves keeps their paths: those may take this part of the memory for values.
+const PATHS_SHARE: u64 = 4;
+
+/// The last part of a path.
+pub(super) enum Label {
+    Key(Value),
+    Place(usize),
+    Argument(usize),
+    Keyword(String),
+    /// A state that is no dict of attributes, as a NumPy array has one.
+    State(usize),
+}
+
+impl Label {
+    pub(super) fn write(&self, path: &mut String) {
+        match self {
+            Label::Key(Value::Str(key)) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(key);
+            }
+            Label::Key(key) => {
+                path.push('[');
+                path.push_str(&repr(key));
+                path.push(']');
+            }
+            // Writing to a string cannot fail.
+            Label::Place(place) => drop(write!(path, "[{place}]")),
+            Label::Argument(place) => drop(write!(path, "({place})")),
+            Label::Keyword(name) => drop(write!(path, "({name})")),
+            Label::State(0) => path.push_str("(state)"),
+            Label::State(place) => drop(write!(path, "(state {place})")),
+        }
+    }
+}
+
+/// The contents of a container, one by one, without holding its lock in between.
+pub(super) enum Children {
+    Dict(Dict, usize),
+    List(List, usize),
+    Tuple(Items, usize),
+    Object(std::vec::IntoIter<(Label, Value, Slot)>),
+}
+
+impl Children {
+    /// `None` for leaves.
+    pub(super) fn of(value: &Value) -> Option<Self> {
+        match value {
+            Value::Dict(dict) if !dict.is_empty() => Some(Children::Dict(dict.clone(), 0)),
+            Value::List(list) if !list.read().is_empty() => Some(Children::List(list.clone(), 0)),
+            Value::Tuple(items) if !items.is_empty() => Some(Children::Tuple(items.clone(), 0)),
+            Value::Object(_) if scalar::of_numpy(value).is_some() => None,
+            Value::Object(object) => {
+                let contents = contents(object);
+                (!contents.is_empty()).then(|| Children::Object(contents.into_iter()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Children {
+    /// How many there are.
+    fn len(&self) -> usize {
+        match self {
+            Children::Dict(dict, _) => dict.len(),
+            Children::List(list, _) => list.read().len(),
+            Children::Tuple(items, _) => items.len(),
+            Children::Object(contents) => contents.len(),
+        }
+    }
+}
+
+impl Iterator for Children {
+    type Item = (Label, Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Children::Dict(dict, next) => {
+                let data = dict.read();
+                let (key, value) = data.entries.get_index(*next)?;
+                *next += 1;
+                Some((Label::Key(key.0.clone()), value.clone()))
+            }
+            Children::List(list, next) => {
+                let value = list.read().get(*next)?.clone();
+                *next += 1;
+                Some((Label::Place(*next - 1), value))
+            }
+            Children::Tuple(items, next) => {
+                let value = items.get(*next)?.clone();
+                *next += 1;
+                Some((Label::Place(*next - 1), value))
+            }
+            Children::Object(contents) => contents.next().map(|(label, value, _)| (label, value)),
+        }
+    }
+}
+
+/// What an object holds: its entries and items, its attributes, and what it was made of.
+pub(super) fn contents(object: &Object) -> Vec<(Label, Value, Slot)> {
+    let data = object.read();
+    if data.construction == Construction::Persistent {
+        return Vec::new();
+    }
+    let mut all = Vec::new();
+    let counts = is_counter(&data);
+    if !is_reconstructor(&data) {
+        for (i, value) in data.arguments().iter().enumerate() {
+            match value {
+                Value::Dict(dict) if counts && i == 0 => entries_of(dict, &mut all),
+                value => all.push((Label::Argument(i), value.clone(), Slot::Fixed)),
+            }
+        }
+    }
+    for (key, value) in data.kwargs.as_ref().and_then(Value::as_dict).map(Dict::entries).unwrap_or_default() {
+        let name = key.as_str().map_or_else(|| repr(&key), ToOwned::to_owned);
+        all.push((Label::Keyword(name), value, Slot::Fixed));
+    }
+    for (i, value) in data.items.iter().enumerate() {
+        all.push((Label::Place(i), value.clone(), Slot::ObjectItem(object.clone(), i)));
+    }
+    for (i, (key, value)) in data.entries.iter().enumerate() {
+        all.push((Label::Key(key.clone()), value.clone(), Slot::ObjectEntry(object.clone(), i)));
+    }
+    for (i, state) in data.states.iter().enumerate() {
+        match attributes(state) {
+            Some(dicts) => dicts.iter().for_each(|dict| attributes_of(dict, &mut all)),
+            None => all.push((Label::State(i), state.clone(), Slot::Fixed)),
+        }
+    }
+    all
+}
+
+fn entries_of(dict: &Dict, all: &mut Vec<(Label, Value, Slot)>) {
+    for (key, value) in dict.entries() {
+        all.push((Label::Key(key.clone()), value, Slot::Entry(dict.clone(), key)));
+    }
+}
+
+/// The registries of an `nn.Module` whose entries are attributes of the module, in the order of `state_dict()`.
+const MODULE_REGISTRIES: [&str; 3] = ["_parameters", "_buffers", "_modules"];
+
+/// The attributes in a state; those of an `nn.Module` by the names that Python gives them (`fc.weight`).
+fn attributes_of(dict: &Dict, all: &mut Vec<(Label, Value, Slot)>) {
+    if !is_module_state(dict) {
+        return entries_of(dict, all);
+    }
+    let registry = |name| dict.get(name).and_then(|registry| registry.as_dict().cloned());
+    let registered = |name, all: &mut Vec<_>| {
+        let before = all.len();
+        if let Some(registry) = registry(name) {
+            entries_of(&registry, all);
+        }
+        // A name registered as None is as good as absent: `state_dict()` leaves it out.
+        let kept = all.split_off(before).into_iter().filter(|(_, value, _)| !matches!(value, Value::None));
+        all.extend(kept);
+    };
+    registered(MODULE_REGISTRIES[0], all);
+    registered(MODULE_REGISTRIES[1], all);
+    for (key, value) in dict.entries() {
+        let name = key.as_str().unwrap_or_default();
+        // What PyTorch itself keeps in every module (hooks, mostly) is not shown while it is empty.
+        let unused = name.starts_with('_') && (matches!(value, Value::None) || is_empty(&value));
+        if !unused && !MODULE_REGISTRIES.contains(&name) {
+            all.push((Label::Key(key.clone()), value, Slot::Entry(dict.clone(), key)));
+        }
+    }
+    registered(MODULE_REGISTRIES[2], all);
+}
+
+pub(super) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Dict(dict) => dict.is_empty(),
+        Value::List(items) | Value::Set(items) => items.read().is_empty(),
+        Value::Tuple(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether these are the attributes of an `nn.Module`.
+pub(crate) fn is_module_state(attributes: &Dict) -> bool {
+    MODULE_REGISTRIES.iter().all(|name| attributes.get(name).is_some_and(|registry| registry.as_dict().is_some()))
+}
+
+/// The dicts of attributes in a state: one, or a pair of the instance's own and its slots. `None` for other states.
+pub(crate) fn attributes(state: &Value) -> Option<Vec<Dict>> {
+    match state {
+        Value::Dict(dict) => Some(vec![dict.clone()]),
+        Value::Tuple(pair) => {
+            let [own, slots] = &**pair else { return None };
+            let dicts = [own, slots].into_iter().filter(|part| !matches!(part, Value::None));
+            dicts.map(|part| part.as_dict().cloned()).collect()
+        }
+        _ => None,
+    }
+}
+
+/// `collections.Counter`, which is made from a dict of its counts.
+fn is_counter(data: &ObjectData) -> bool {
+    data.class().is_some_and(|class| class.is("collections", "Counter"))
+}
+
+/// `copyreg._reconstructor(class, object, None)`: how protocols before 2 make any object; it says nothing of its content.
+fn is_reconstructor(data: &ObjectData) -> bool {
+    data.class().is_some_and(|class| matches!(&*class.module, "copyreg" | "copy_reg"))
+}
+
+/// The entries of a dict, or of an object that is one to Python (`Counter`, `defaultdict`, a subclass of `dict`), or else the
+/// attributes of an object. `None` for everything else.
+pub(crate) fn entries(value: &Value) -> Option<Vec<(Value, Value)>> {
+    let object = match value {
+        Value::Dict(dict) => return Some(dict.entries()),
+        Value::Object(object) => object,
+        _ => return None,
+    };
+    let data = object.read();
+    let plain_dict = |class: &Global| class.is("collections", "defaultdict") || is_counter(&data);
+    let mut entries = data.entries.clone();
+    if is_counter(&data)
+        && let Some(Value::Dict(counts)) = data.arguments().first()
+    {
+        entries.splice(0..0, counts.entries());
+    }
+    if entries.is_empty() && !data.class().is_some_and(plain_dict) {
+        let mut all = Vec::new();
+        for dict in data.states.iter().filter_map(attributes).flatten() {
+            attributes_of(&dict, &mut all);
+        }
+        if all.is_empty() && !data.states.iter().any(|state| attributes(state).is_some()) {
+            return None;
+        }
+        entries.extend(all.into_iter().filter_map(|(label, value, _)| match label {
+            Label::Key(key) => Some((key, value)),
+            _ => None,
+        }));
+    }
+    Some(entries)
+}

@@ -5,7 +5,6 @@
 mod layer_cases;
 
 use std::path::Path;
-use std::process::Command;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor as BurnTensor};
@@ -13,6 +12,7 @@ use layer_cases::{Case, Check};
 use rekindle_burn::{LayerRows, ModuleStateDict, data_to_tensor};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{Dict, Value};
+use rekindle_testing::Torch;
 
 /// Saves each layer with the weights that Burn drew, and what it makes of the inputs.
 struct Save<'a> {
@@ -42,18 +42,8 @@ impl Check for Save<'_> {
 
 #[test]
 fn pytorch_loads_the_state_dict_of_every_layer_strictly_and_computes_the_same() {
-    let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
-        eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
-        return;
-    };
+    let Some(torch) = Torch::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     layer_cases::all(&mut Save { folder: folder.path() });
-    let output = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/with_torch/layers.py"))
-        .arg(folder.path())
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()
-        .expect("the Python of REKINDLE_TORCH starts");
-    println!("{}", String::from_utf8_lossy(&output.stdout));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("{}", torch.run("layers.py", [folder.path()]));
 }

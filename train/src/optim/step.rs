@@ -237,7 +237,8 @@ pub(crate) fn in_host_memory(_: &Device) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Distribution;
+    use burn::tensor::TensorData;
+    use rekindle_random::{Generator, uniform_};
 
     use super::*;
     use crate::optim::SgdOptions;
@@ -255,14 +256,19 @@ mod tests {
         /// With so many rows.
         fn new(rows: usize) -> Self {
             let device = Device::flex().autodiff();
-            let spread = Distribution::Uniform(-1.0, 1.0);
-            let first = Param::from_tensor(Tensor::random([500], spread, &device));
+            let mut generator = Generator::new(1);
+            let mut draw = |count| {
+                let mut values = vec![0.0_f32; count];
+                uniform_(&mut generator, &mut values, -1.0, 1.0).unwrap();
+                Tensor::<1>::from_data(TensorData::new(values, [count]), &device)
+            };
+            let first = Param::from_tensor(draw(500));
             Tied {
-                wide: Param::from_tensor(Tensor::random([rows, 500], spread, &device)),
+                wide: Param::from_tensor(draw(rows * 500).reshape([rows, 500])),
                 again: first.clone(),
                 first,
-                frozen: Param::from_tensor(Tensor::random([500], spread, &device)).no_grad(),
-                unused: Param::from_tensor(Tensor::random([500], spread, &device)),
+                frozen: Param::from_tensor(draw(500)).no_grad(),
+                unused: Param::from_tensor(draw(500)),
             }
         }
 

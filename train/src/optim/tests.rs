@@ -1,10 +1,13 @@
 //! The update rules against PyTorch's own: 12 steps with given gradients, `tests/fixtures/train/updates.json`; and as tensor
-//! operations against the fused pass. `tests/optim_rules.rs` has the rest.
+//! operations against the fused pass. `tests/train/optim_rules.rs` has the rest.
 
 use std::cmp::Ordering;
 
 use burn::tensor::{DType as BurnDType, Device};
 use rekindle_recorder::DType;
+use rekindle_testing::compare::{Largest, ulps, ulps64, units};
+use rekindle_testing::fixtures;
+use rekindle_testing::tagged::{bytes, f32s, f64s, value};
 use serde_json::Value as Json;
 
 use super::OptimizerKind;
@@ -13,7 +16,6 @@ use super::number::root_errors;
 use super::state::{Buffer, ParamState};
 use crate::attributes::Attributes;
 use common::optim::{Rehearsal, Rule, STEPS};
-use common::{Largest, bytes, case, cases, f32s, f64s, ulps, ulps64, units, value};
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -72,7 +74,7 @@ fn host_f32(case: &mut Case, start: &[f32], gradients: &[f32], mut after: impl F
 
 #[test]
 fn sgd_is_equal_to_pytorch_and_adam_differs_by_no_more_than_the_square_root() {
-    let cases = cases("updates.json");
+    let cases = fixtures::cases("train/updates.json");
     let given = given(&cases, "float32");
     let (start, gradients) = (f32s(&given["start"]), f32s(&given["gradients"]));
     for mut case in Case::all(&cases, "float32") {
@@ -106,7 +108,7 @@ fn sgd_is_equal_to_pytorch_and_adam_differs_by_no_more_than_the_square_root() {
 
 #[test]
 fn doubles_are_updated_as_in_pytorch() {
-    let cases = cases("updates.json");
+    let cases = fixtures::cases("train/updates.json");
     let given = given(&cases, "float64");
     let (start, gradients) = (f64s(&given["start"]), f64s(&given["gradients"]));
     for mut case in Case::all(&cases, "float64") {
@@ -223,7 +225,7 @@ fn a_rule_as_tensor_operations_computes_what_pytorch_and_the_fused_pass_do() {
 
 #[test]
 fn a_large_parameter_is_shared_out_without_a_change() {
-    let cases = cases("updates.json");
+    let cases = fixtures::cases("train/updates.json");
     let given = given(&cases, "float32");
     let (start, gradients) = (f32s(&given["start"]), f32s(&given["gradients"]));
     let mut case = Case::all(&cases, "float32").into_iter().find(|case| case.name == "adamw_amsgrad").unwrap();
@@ -252,8 +254,8 @@ fn state_follows_its_parameter_between_devices() {
 
 #[test]
 fn every_optimizer_fixture_is_read() {
-    let cases = cases("updates.json");
+    let cases = fixtures::cases("train/updates.json");
     let read = Case::all(&cases, "float32").len() + Case::all(&cases, "float64").len();
     assert_eq!(read + 2, cases.len());
-    assert_eq!(bytes(&case(&cases, "sgd")["after"][0]).len(), 4 * 101);
+    assert_eq!(bytes(&fixtures::case(&cases, "sgd")["after"][0]).len(), 4 * 101);
 }

@@ -7,21 +7,15 @@ use rekindle_burn::{ModuleStateDict as _, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{DType, Dict, Tensor as TorchTensor, Value};
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, Select};
-use serde_json::Value as Json;
 
-use super::{fixture, fixture_path};
+use rekindle_testing::fixtures;
 
 /// The optimizers that see more than an element at a time; the others are elementwise.
 pub(crate) const WHOLE: [&str; 4] = ["LBFGS", "Adafactor", "Muon", "SparseAdam"];
 
 /// A file of `torch.save` in `tests/fixtures/optim`.
 pub(crate) fn open(name: &str) -> Checkpoint {
-    Checkpoint::open(fixture_path("optim").join(name)).unwrap()
-}
-
-/// The cases of a JSON file in `tests/fixtures`, by name.
-pub(crate) fn cases(name: &str) -> serde_json::Map<String, Json> {
-    serde_json::from_value(fixture(name)).unwrap()
+    Checkpoint::open(fixtures::path("optim").join(name)).unwrap()
 }
 
 pub(crate) fn dict(value: &Value) -> Vec<(String, Value)> {
@@ -115,7 +109,7 @@ impl Model {
 }
 
 fn filled<const D: usize>(shape: [usize; D], number: u32) -> Param<Tensor<D>> {
-    let values = super::filled(shape.iter().product(), number);
+    let values = rekindle_testing::filled(shape.iter().product(), number);
     Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device()))
 }
 

@@ -7,12 +7,13 @@ use burn::tensor::{FloatDType, Int, Tensor};
 use rekindle_burn::{ModuleStateDict as _, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{DType, Tensor as TorchTensor, Value};
+use rekindle_testing::{fixtures, seeded};
 use rekindle_train::loss::cross_entropy;
 use rekindle_train::lr_scheduler::LRScheduler;
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
 use serde_json::Value as Json;
 
-use super::optim::{at, burn, cases, device, open, others, tensor};
+use super::optim::{at, burn, device, open, others, tensor};
 
 // Networks -----------------------------------------------------------------------------------------------------------------
 
@@ -88,6 +89,7 @@ impl Network {
             "bags" => Network::Bags(Bags::new()),
             other => panic!("{other}"),
         };
+        let network = seeded(network, 1);
         if dtype == DType::Float64 { network.map(&mut Doubles) } else { network }
     }
 
@@ -159,7 +161,7 @@ pub(crate) struct Outcome {
 
 impl Run {
     pub(crate) fn all() -> Vec<Self> {
-        cases("optim/runs.json").into_iter().map(|(name, json)| Run { name, json }).collect()
+        fixtures::named_cases("optim/runs.json").into_iter().map(|(name, json)| Run { name, json }).collect()
     }
 
     /// The names of its optimizers.

@@ -1,8 +1,8 @@
 //! The settings of `tests/fixtures/schedulers/schedulers.json` as schedules of Rust.
-#![allow(dead_code, reason = "each test file takes what it needs")]
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use rekindle_testing::fixtures;
 use rekindle_train::lr_scheduler::{
     AnnealStrategy, ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR,
     CyclicScale, ExponentialLR, Function, LRScheduler, LambdaLR, LinearLR, MultiStepLR, MultiplicativeLR, OneCycleLR,
@@ -11,8 +11,6 @@ use rekindle_train::lr_scheduler::{
 };
 use rekindle_train::optim::{AdamOptions, Optimizer, SgdOptions};
 use serde_json::Value as Json;
-
-use crate::common;
 
 /// Steps until the second of the three state dicts.
 pub(crate) const HALF: usize = 20;
@@ -61,7 +59,7 @@ pub(crate) fn real(number: i64) -> f64 {
 
 /// What Python's `float.hex` wrote.
 fn number(json: &Json) -> f64 {
-    common::hex(json.as_str().unwrap())
+    fixtures::hex(json.as_str().unwrap())
 }
 
 /// What all groups have after each step: the columns turned into rows.
@@ -342,7 +340,7 @@ impl<'a> Running<'a> {
     }
 
     pub(crate) fn step(&mut self, step: usize) {
-        let switch = self.setting.get("switch").map_or(0, common::size);
+        let switch = self.setting.get("switch").map_or(0, fixtures::size);
         if let Some(metrics) = self.setting.get("metrics") {
             self.scheduler.step_with_metric(number(&metrics[step - 1]), &mut self.optimizer).unwrap();
         } else if let Some(epochs) = self.setting.get("epochs") {

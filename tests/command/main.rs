@@ -1,0 +1,33 @@
+//! The command from outside: what it prints, what it writes, and its exit status.
+
+mod cli;
+mod files;
+mod resume;
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The run that PyTorch began.
+fn run_pt() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/digits/run.pt")
+}
+
+/// The command with these arguments, not started yet.
+fn command<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
+    command.args(arguments).env("NO_COLOR", "1");
+    command
+}
+
+fn rekindle<I: AsRef<OsStr>>(arguments: impl IntoIterator<Item = I>) -> Output {
+    command(arguments).output().unwrap()
+}
+
+/// The one sentence of a verb that could not do what was asked.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}

@@ -1,0 +1,163 @@
+//! The whole way: `examples/digits/run.pt`, which PyTorch wrote, goes on here on the batches that PyTorch would have drawn, and
+//! is compared with what PyTorch computed for the same steps. And back: a run that was saved goes on as if it had not been.
+
+use std::io::Read as _;
+
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use rekindle_recorder::checkpoint::Checkpoint;
+use rekindle_testing::{fixtures, seeded, tagged};
+use rekindle_train::Run;
+use rekindle_train::data::{Array, Batch, DataLoader, Dataset};
+use rekindle_train::loss::cross_entropy;
+use rekindle_train::run::SchedulePer;
+
+/// The network of `examples/digits/train.py`.
+#[derive(Module, Debug)]
+struct DigitsNet {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    pool: MaxPool2d,
+    fc1: Linear,
+    fc2: Linear,
+    fc3: Linear,
+}
+
+impl DigitsNet {
+    fn new(device: &Device) -> Self {
+        let conv = |channels| {
+            let padding = PaddingConfig2d::Explicit(1, 1, 1, 1);
+            Conv2dConfig::new(channels, [3, 3]).with_padding(padding).init(device)
+        };
+        let network = DigitsNet {
+            conv1: conv([1, 6]),
+            conv2: conv([6, 16]),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            fc1: LinearConfig::new(64, 120).init(device),
+            fc2: LinearConfig::new(120, 84).init(device),
+            fc3: LinearConfig::new(84, 10).init(device),
+        };
+        seeded(network, 1)
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.pool.forward(relu(self.conv1.forward(x)));
+        let x = self.pool.forward(relu(self.conv2.forward(x)));
+        let x = relu(self.fc1.forward(x.flatten::<2>(1, 3)));
+        self.fc3.forward(relu(self.fc2.forward(x)))
+    }
+}
+
+/// What `train.py` trains on.
+fn loader() -> DataLoader {
+    let mut text = String::new();
+    let file = std::fs::File::open(fixtures::digits("digits.csv.gz")).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let rows: Vec<Vec<u8>> = text.lines().map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect();
+    let rows = &rows[..rows.len() - 360];
+    let images: Vec<f32> = rows.iter().flat_map(|row| &row[..64]).map(|pixel| f32::from(*pixel) / 16.0).collect();
+    let labels: Vec<i64> = rows.iter().map(|row| i64::from(row[64])).collect();
+    let inputs = Array::new(rows.len(), &[1, 8, 8], images).unwrap();
+    let targets = Array::new(rows.len(), &[], labels).unwrap();
+    DataLoader::new(Dataset::new(inputs, targets).unwrap(), 64).unwrap().shuffle(true)
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn resumed(checkpoint: Checkpoint) -> Run<DigitsNet> {
+    Run::resume(checkpoint, DigitsNet::new(&device())).unwrap().with_loader(loader()).schedule_per(SchedulePer::Epoch)
+}
+
+fn step(run: &mut Run<DigitsNet>, batch: &Batch) -> f64 {
+    let logits = run.model().forward(batch.inputs(&device()).unwrap());
+    run.step(cross_entropy(logits, batch.classes::<1>(&device()).unwrap())).unwrap();
+    run.loss().unwrap().unwrap()
+}
+
+#[test]
+fn a_run_of_pytorch_goes_on_and_its_loss_curve_does_not_notice() {
+    let batches = fixtures::json("digits/batches.json");
+    let mut expected = fixtures::lines(&fixtures::digits("expect.jsonl")).into_iter();
+
+    let mut run = resumed(Checkpoint::open(fixtures::digits("run.pt")).unwrap()).until_epoch(26);
+    assert!(run.load_report().unwrap().is_exact());
+    assert_eq!((run.epochs(), run.steps()), (13, 299));
+    let mut worst = 0.0_f64;
+    while let Some(batch) = run.next_batch().unwrap() {
+        let (epoch, place) = ((run.epochs() + 1).to_string(), run.loader().unwrap().taken() - 1);
+        if let Some(epoch) = batches["epochs"].get(&epoch) {
+            let rows: Vec<u64> = epoch[place].as_array().unwrap().iter().map(|row| row.as_u64().unwrap()).collect();
+            assert!(batch.places().iter().map(|place| *place as u64).eq(rows), "epoch {epoch}, batch {place}");
+        }
+        let lr = run.lr().unwrap();
+        let loss = step(&mut run, &batch);
+        let line = expected.next().unwrap();
+        assert_eq!(line["step"].as_i64(), Some(run.steps()));
+        assert_eq!(line["lr"][0].as_f64().map(f64::to_bits), Some(lr[0].to_bits()), "step {}", run.steps());
+        let there = line["loss"].as_f64().unwrap();
+        worst = worst.max((loss - there).abs() / there);
+    }
+    assert!(expected.next().is_none());
+    println!("worst relative difference of a loss: {worst:.2e}");
+    // PyTorch differs from itself by up to 1.1e-6 (examples/digits/README.md).
+    assert!(worst < 2e-6, "{worst:e}");
+
+    let checkpoint = run.checkpoint().unwrap();
+    assert_eq!(checkpoint.get::<i64>("epoch").unwrap(), 26);
+    assert_eq!(checkpoint.get::<i64>("scheduler_state_dict.last_epoch").unwrap(), 26);
+    let keys = |checkpoint: &Checkpoint| {
+        let entries = checkpoint.root().as_dict().unwrap().entries();
+        entries.iter().map(|(key, _)| key.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&checkpoint), keys(&Checkpoint::open(fixtures::digits("run.pt")).unwrap()));
+    let rng = checkpoint.value("rng_state").unwrap().as_tensor().unwrap().to_vec::<u8>().unwrap();
+    assert_eq!(rng, tagged::bytes(&batches["rng_state_after_epoch"]["26"]["base64"]));
+}
+
+#[test]
+fn a_run_that_was_saved_goes_on_as_if_it_had_not_been() {
+    let mut run = resumed(Checkpoint::open(fixtures::digits("run.pt")).unwrap()).until_epoch(15);
+    let mut saved = None;
+    let mut losses = Vec::new();
+    while let Some(batch) = run.next_batch().unwrap() {
+        losses.push(step(&mut run, &batch).to_bits());
+        if run.epochs() == 14 && saved.is_none() {
+            saved = Some(run.checkpoint().unwrap());
+            losses.clear();
+        }
+    }
+    let mut again = resumed(saved.unwrap()).until_epoch(15);
+    assert_eq!((again.epochs(), again.steps()), (14, 322));
+    let mut losses_again = Vec::new();
+    while let Some(batch) = again.next_batch().unwrap() {
+        losses_again.push(step(&mut again, &batch).to_bits());
+    }
+    assert_eq!(losses_again, losses);
+}
+
+#[test]
+fn a_run_ends_at_a_step_and_starts_without_a_checkpoint() {
+    use rekindle_train::lr_scheduler::{LRScheduler, StepLR};
+    use rekindle_train::optim::{Optimizer, SgdOptions};
+
+    let model = DigitsNet::new(&device());
+    let options = SgdOptions { lr: 0.1, momentum: 0.9, ..Default::default() };
+    let mut optimizer = Optimizer::sgd(&model, options).unwrap();
+    let scheduler = LRScheduler::new(StepLR::new(2), &mut optimizer).unwrap();
+    let mut run = Run::start(model, optimizer).with_scheduler(scheduler).with_loader(loader()).until_step(25);
+    while let Some(batch) = run.next_batch().unwrap() {
+        step(&mut run, &batch);
+    }
+    assert_eq!((run.epochs(), run.steps(), run.loader().unwrap().taken()), (1, 25, 2));
+    let checkpoint = run.checkpoint().unwrap();
+    assert_eq!(checkpoint.get::<i64>("epoch").unwrap(), 1);
+    assert_eq!(checkpoint.get::<f64>("optimizer_state_dict.param_groups[0].initial_lr").unwrap(), 0.1);
+    let again = resumed(checkpoint);
+    assert_eq!((again.epochs(), again.scheduler().unwrap().last_epoch().unwrap()), (1, 25));
+}

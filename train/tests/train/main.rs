@@ -1,0 +1,21 @@
+//! The training parts against PyTorch's own numbers and state dicts.
+
+mod amp;
+mod clip;
+#[path = "../common/mod.rs"]
+mod common;
+mod digits;
+mod ema;
+#[cfg(feature = "learner")]
+mod learner;
+mod loader;
+mod losses;
+mod optim_rules;
+mod optim_runs;
+mod optim_state_dicts;
+mod optimizer_record;
+mod run;
+mod schedulers;
+mod state_dicts;
+mod whole_optimizers;
+mod whole_state_dicts;

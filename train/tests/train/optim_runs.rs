@@ -1,0 +1,81 @@
+//! Whole runs of PyTorch, taken up after 5 steps: the next 50 go as they went there.
+
+use crate::common::optim::{dict, entry};
+use crate::common::runs::{LOSS, Run, WEIGHTS};
+use rekindle_recorder::checkpoint::Checkpoint;
+use rekindle_testing::compare::differ;
+use rekindle_testing::fixtures;
+use rekindle_testing::tagged::spell;
+
+fn goes_on_as_in_pytorch(optimizer: &str) {
+    let mut count = 0;
+    for run in Run::all().into_iter().filter(|run| run.optimizers()[0] == optimizer) {
+        count += 1;
+        let outcome = run.go_on(50);
+        let expected = run.json["losses"].as_array().unwrap();
+        assert_eq!(outcome.losses.len(), expected.len());
+        let apart = outcome.losses.iter().zip(expected).map(|(found, expected)| {
+            let expected = expected.as_f64().unwrap();
+            (found - expected).abs() / expected.abs()
+        });
+        let loss = apart.fold(0.0, f64::max);
+        for (step, (found, expected)) in outcome.lrs.iter().zip(run.json["lrs"].as_array().unwrap()).enumerate() {
+            let expected = expected.as_array().unwrap().iter().map(|lr| fixtures::hex(lr.as_str().unwrap()).to_bits());
+            assert!(found.iter().map(|lr| lr.to_bits()).eq(expected), "{}, step {step}: {found:?}", run.name);
+        }
+        let (weights, state) = from_the_end(&outcome.checkpoint, &run.end(), &run.name);
+        println!("{}: losses {loss:.1e}, weights {weights:.1e}, state {state:.1e}", run.name);
+        let near = loss < LOSS && weights < WEIGHTS && state < run.state_limit();
+        assert!(near, "{}: {loss:e}, {weights:e}, {state:e}", run.name);
+    }
+    assert!(count >= 2, "{optimizer}: {count} runs");
+}
+
+/// How far the weights and the optimizers' state are from the end of PyTorch's run; all else but the loss is equal.
+fn from_the_end(found: &Checkpoint, end: &Checkpoint, name: &str) -> (f64, f64) {
+    let (found, end) = (dict(found.root()), dict(end.root()));
+    assert!(found.iter().map(|(key, _)| key).eq(end.iter().map(|(key, _)| key)), "{name}");
+    let (mut weights, mut state) = (0.0_f64, 0.0_f64);
+    for ((key, found), (_, expected)) in found.iter().zip(&end) {
+        match key.as_str() {
+            "model_state_dict" => weights = weights.max(differ(found, expected, name)),
+            key if key.starts_with("optimizer") => {
+                state = state.max(differ(&entry(found, "state"), &entry(expected, "state"), name));
+                let groups = [found, expected].map(|optimizer| spell(&entry(optimizer, "param_groups"), true));
+                assert_eq!(groups[0], groups[1], "{name}");
+            }
+            "loss" => {}
+            key => assert_eq!(spell(found, true), spell(expected, true), "{name}, {key}"),
+        }
+    }
+    (weights, state)
+}
+
+macro_rules! runs {
+    ($($test:ident $optimizer:literal,)*) => {
+        $(
+            #[test]
+            fn $test() {
+                goes_on_as_in_pytorch($optimizer);
+            }
+        )*
+    };
+}
+
+runs! {
+    sgd_goes_on_as_in_pytorch "SGD",
+    adam_goes_on_as_in_pytorch "Adam",
+    adamw_goes_on_as_in_pytorch "AdamW",
+    rmsprop_goes_on_as_in_pytorch "RMSprop",
+    adagrad_goes_on_as_in_pytorch "Adagrad",
+    adadelta_goes_on_as_in_pytorch "Adadelta",
+    adamax_goes_on_as_in_pytorch "Adamax",
+    nadam_goes_on_as_in_pytorch "NAdam",
+    radam_goes_on_as_in_pytorch "RAdam",
+    rprop_goes_on_as_in_pytorch "Rprop",
+    asgd_goes_on_as_in_pytorch "ASGD",
+    lbfgs_goes_on_as_in_pytorch "LBFGS",
+    adafactor_goes_on_as_in_pytorch "Adafactor",
+    muon_goes_on_as_in_pytorch "Muon",
+    sparse_adam_goes_on_as_in_pytorch "SparseAdam",
+}

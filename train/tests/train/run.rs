@@ -1,0 +1,168 @@
+//! What a `Run` does around the steps: gradients of several passes, clipping, a scaler, an average, and schedules that need
+//! something from outside.
+
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor};
+use rekindle_burn::ModuleStateDict as _;
+use rekindle_recorder::run::RunState;
+use rekindle_recorder::{StateDict, Tensor as TorchTensor};
+use rekindle_testing::seeded;
+use rekindle_train::Run;
+use rekindle_train::amp::{GradScaler, GradScalerOptions};
+use rekindle_train::clip::ClipGradNorm;
+use rekindle_train::ema::{AveragedModel, Averaging};
+use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau, StepLR, transformers};
+use rekindle_train::optim::{Optimizer, SgdOptions};
+use rekindle_train::run::{ResumeOptions, SchedulePer};
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn linear() -> Linear {
+    let mut model = seeded(LinearConfig::new(3, 1).init(&device()), 1);
+    let weights = StateDict::from_iter([
+        ("weight", TorchTensor::from_vec(&[1, 3], vec![0.5_f32, -0.25, 1.0]).unwrap()),
+        ("bias", TorchTensor::from_vec(&[1], vec![0.125_f32]).unwrap()),
+    ]);
+    model.load_state_dict(&weights).unwrap();
+    model
+}
+
+fn run(options: SgdOptions) -> Run<Linear> {
+    let model = linear();
+    let optimizer = Optimizer::sgd(&model, options).unwrap();
+    Run::start(model, optimizer)
+}
+
+fn sgd(lr: f64) -> SgdOptions {
+    SgdOptions { lr, ..Default::default() }
+}
+
+fn inputs(row: f32) -> Tensor<2> {
+    Tensor::from_floats([[row, 1.0, -0.5], [1.0, row, 2.0]], &device())
+}
+
+fn loss(run: &Run<Linear>, row: f32) -> Tensor<1> {
+    run.model().forward(inputs(row)).powf_scalar(2.0).mean()
+}
+
+fn weights(run: &Run<Linear>) -> Vec<f64> {
+    let state = run.model().state_dict().unwrap();
+    state.iter().flat_map(|(_, tensor)| tensor.to_f64_vec().unwrap()).collect()
+}
+
+#[test]
+fn passes_before_a_step_are_summed_into_it() {
+    let mut halves = run(sgd(0.1));
+    halves.backward(loss(&halves, 2.0) / 2.0).unwrap();
+    assert_eq!(halves.steps(), 0);
+    halves.step(loss(&halves, -1.0) / 2.0).unwrap();
+    assert_eq!(halves.steps(), 1);
+
+    let mut whole = run(sgd(0.1));
+    let both = Tensor::cat(vec![inputs(2.0), inputs(-1.0)], 0);
+    let all = whole.model().forward(both).powf_scalar(2.0).mean();
+    whole.step(all).unwrap();
+    // The same sums in another order.
+    for (a, b) in weights(&halves).iter().zip(weights(&whole)) {
+        assert!((a - b).abs() < 2e-7, "{a} {b}");
+    }
+    // A step begins anew.
+    halves.step(loss(&halves, 3.0)).unwrap();
+    whole.step(loss(&whole, 3.0)).unwrap();
+    for (a, b) in weights(&halves).iter().zip(weights(&whole)) {
+        assert!((a - b).abs() < 2e-6, "{a} {b}");
+    }
+}
+
+#[test]
+fn a_scaler_and_clipping_change_a_step_only_as_they_should() {
+    let mut plain = run(sgd(0.1));
+    let scaler = GradScaler::new(GradScalerOptions { init_scale: 1024.0, growth_interval: 2, ..Default::default() });
+    let mut scaled = run(sgd(0.1)).with_scaler(scaler.unwrap());
+    for row in [2.0, -1.0, 0.5] {
+        plain.step(loss(&plain, row)).unwrap();
+        scaled.step(loss(&scaled, row)).unwrap();
+        assert_eq!(plain.loss().unwrap(), scaled.loss().unwrap());
+    }
+    // A scale that is a power of two rounds nothing.
+    assert_eq!(weights(&plain), weights(&scaled));
+    assert_eq!(scaled.scaler().unwrap().get_scale(), 2048.0);
+
+    let before = weights(&scaled);
+    scaled.step(loss(&scaled, f32::INFINITY)).unwrap();
+    assert_eq!(weights(&scaled), before, "a step that overflowed was made");
+
+    let mut clipped = run(sgd(1.0)).with_clip(ClipGradNorm::new(0.25)).with_scaler(GradScaler::default());
+    let before = weights(&clipped);
+    clipped.step(loss(&clipped, 2.0)).unwrap();
+    let moved: f64 = weights(&clipped).iter().zip(before).map(|(a, b)| (a - b) * (a - b)).sum();
+    assert!((moved.sqrt() - 0.25).abs() < 1e-6, "{moved}");
+}
+
+#[test]
+fn scaler_and_average_are_in_the_checkpoint() {
+    let mut run = run(sgd(0.1)).with_scaler(GradScaler::default());
+    let average = AveragedModel::new(run.model(), Averaging::Ema { decay: 0.5 }).unwrap();
+    run = run.with_average(average);
+    run.step(loss(&run, 2.0)).unwrap();
+    run.step(loss(&run, 1.0)).unwrap();
+    assert_eq!(run.average().unwrap().n_averaged(), 2);
+
+    let checkpoint = run.checkpoint().unwrap();
+    let state = RunState::read(&checkpoint).unwrap();
+    let average = AveragedModel::from_state_dict(&state.ema.unwrap(), Averaging::Ema { decay: 0.5 }).unwrap();
+    let resumed = Run::resume(checkpoint, linear()).unwrap().with_average(average);
+    assert_eq!(resumed.scaler().unwrap().get_scale(), 65536.0);
+    let (mut one, mut two) = (run, resumed);
+    for row in [0.5, -0.5] {
+        one.step(loss(&one, row)).unwrap();
+        two.step(loss(&two, row)).unwrap();
+    }
+    assert_eq!(weights(&one), weights(&two));
+    let averages = [&one, &two].map(|run| run.average().unwrap().module().get("weight").unwrap().to_f64_vec().unwrap());
+    assert_eq!(averages[0], averages[1]);
+}
+
+#[test]
+fn a_schedule_by_metric_is_stepped_by_the_metric() {
+    let mut run = run(sgd(0.1)).schedule_per(SchedulePer::Metric);
+    assert!(run.step_scheduler(1.0).unwrap_err().to_string().contains("has no scheduler"));
+    let options = ReduceLROnPlateau { patience: 0, factor: 0.5, ..Default::default() };
+    let scheduler = LRScheduler::new(options, run.optimizer_mut()).unwrap();
+    run = run.with_scheduler(scheduler);
+    for metric in [1.0, 1.0, 1.0] {
+        run.step(loss(&run, 2.0)).unwrap();
+        run.step_scheduler(metric).unwrap();
+    }
+    assert_eq!(run.lr().unwrap(), [0.025]);
+
+    let mut by_step = run.schedule_per(SchedulePer::Step);
+    assert!(by_step.step(loss(&by_step, 2.0)).unwrap_err().to_string().contains("goes by a metric"));
+    let scheduler = LRScheduler::new(StepLR::new(1), by_step.optimizer_mut()).unwrap();
+    assert!(by_step.with_scheduler(scheduler).step_scheduler(1.0).is_err());
+}
+
+#[test]
+fn a_schedule_with_a_function_is_resumed_with_the_function() {
+    let schedule = || transformers::linear_schedule_with_warmup(2, 8);
+    let mut whole = run(sgd(0.1));
+    let scheduler = LRScheduler::new(schedule(), whole.optimizer_mut()).unwrap();
+    whole = whole.with_scheduler(scheduler);
+    (0..3).for_each(|_| whole.step(loss(&whole, 2.0)).unwrap());
+    let checkpoint = || whole.checkpoint().unwrap();
+
+    let error = Run::resume(checkpoint(), linear()).unwrap_err().to_string();
+    assert!(error.contains("LambdaLR or MultiplicativeLR, whose functions no file holds"), "{error}");
+    let mut options = ResumeOptions::default();
+    options.schedule = Some(schedule().into());
+    let mut resumed = Run::resume_with(checkpoint(), linear(), options).unwrap();
+    for _ in 0..5 {
+        whole.step(loss(&whole, 1.0)).unwrap();
+        resumed.step(loss(&resumed, 1.0)).unwrap();
+        assert_eq!(whole.lr().unwrap(), resumed.lr().unwrap());
+    }
+    assert_eq!(whole.lr().unwrap(), [0.0]);
+    assert_eq!(weights(&whole), weights(&resumed));
+}

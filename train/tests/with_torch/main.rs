@@ -1,0 +1,7 @@
+//! A real PyTorch goes on from what was trained and saved here. `REKINDLE_TORCH` names a Python that has torch; without it each
+//! test says that it was skipped.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod optim;
+mod training_state;

@@ -3,11 +3,9 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now};
-use super::schedule::{Function, Options, Schedule, attributes, wrong_count};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, invalid};
+use super::formula::{Computed, Failure, Formula, Given, Now};
+use super::options::{Function, wrong_count};
+use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
 
 /// `LambdaLR(optimizer, lr_lambda)`: the initial learning rate times `lr_lambda(epoch)`.
@@ -64,19 +62,9 @@ macro_rules! lambda {
             }
         }
 
-        impl From<$options> for Schedule {
-            fn from(options: $options) -> Self {
-                Schedule::new(options)
-            }
-        }
-
         impl Options for $options {
-            fn kind(&self) -> SchedulerKind {
-                SchedulerKind::$options
-            }
-
-            fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-                Ok(attributes([]))
+            fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+                Ok(Vec::new())
             }
 
             fn functions(&self, groups: usize) -> Result<Vec<Function>> {
@@ -88,42 +76,45 @@ macro_rules! lambda {
 
 lambda! { LambdaLR MultiplicativeLR }
 
-#[derive(Debug)]
-pub(super) struct Lambda;
+/// The function of each group.
+struct Functions(Vec<Function>);
+
+impl Functions {
+    fn read(given: &Given) -> Computed<Self> {
+        match given.functions.len() {
+            found if found == given.groups => Ok(Functions(given.functions.to_vec())),
+            found => Err(wrong_count("lr_lambda", found, given.groups).into()),
+        }
+    }
+
+    fn factor(&self, now: &Now) -> Computed<f64> {
+        match self.0.get(now.index) {
+            Some(function) => Ok(function.call(now.epoch)),
+            None => Err(Failure::NoNumber(format!("it has no function for group {}", now.index))),
+        }
+    }
+}
+
+pub(super) struct Lambda(Functions);
 
 impl Formula for Lambda {
-    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        check(scheduler, groups)
+    fn read(given: &Given) -> Computed<Self> {
+        Functions::read(given).map(Lambda)
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        Ok(now.base * factor(scheduler, now)?)
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        Ok(now.base * self.0.factor(now)?)
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Multiplicative;
+pub(super) struct Multiplicative(Functions);
 
 impl Formula for Multiplicative {
-    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        check(scheduler, groups)
+    fn read(given: &Given) -> Computed<Self> {
+        Functions::read(given).map(Multiplicative)
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        if now.initial { Ok(now.lr) } else { Ok(now.lr * factor(scheduler, now)?) }
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        if now.initial { Ok(now.lr) } else { Ok(now.lr * self.0.factor(now)?) }
     }
-}
-
-fn check(scheduler: &LRScheduler, groups: usize) -> Result<()> {
-    match scheduler.functions.len() {
-        found if found == groups => Ok(()),
-        found => Err(wrong_count("lr_lambda", found, groups)),
-    }
-}
-
-fn factor(scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-    let function = scheduler.functions.get(now.place);
-    let function =
-        function.ok_or_else(|| invalid(format!("{} has no function for group {}", scheduler.kind(), now.place)))?;
-    Ok(function.call(now.epoch))
 }

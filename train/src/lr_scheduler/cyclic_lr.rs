@@ -2,7 +2,7 @@
 
 use rekindle_recorder::Result;
 
-use super::formula::{Computed, Failure, Formula, Given, Now, divide, power, real};
+use super::formula::{Computed, Formula, Given, Now, divide, power, real};
 use super::momentum::{put_momenta, uses_beta1};
 use super::options::{Function, PerGroup, options};
 use super::schedule::{Entries, Options};
@@ -169,18 +169,13 @@ impl Cyclic {
     }
 }
 
-/// One bound for each group.
+/// One bound for each group: no less, so that each group's index is one of theirs.
 fn bounds(given: &Given, name: &str) -> Result<Vec<f64>> {
     let (bounds, groups) = (given.attributes.floats(name)?, given.groups);
     if bounds.len() == groups {
         return Ok(bounds);
     }
     Err(invalid(format!("CyclicLR's {name} are for {} groups, and the optimizer has {groups}", bounds.len())))
-}
-
-/// One group's.
-fn bound(bounds: &[f64], now: &Now) -> Computed<f64> {
-    bounds.get(now.index).copied().ok_or_else(|| Failure::NoNumber(format!("it has no bound for group {}", now.index)))
 }
 
 impl Formula for Cyclic {
@@ -204,12 +199,12 @@ impl Formula for Cyclic {
     }
 
     fn lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base + self.height(now.epoch, now.base, bound(&self.max_lrs, now)?)?)
+        Ok(now.base + self.height(now.epoch, now.base, self.max_lrs[now.index])?)
     }
 
     fn momentum(&self, now: &Now) -> Computed<Option<f64>> {
         let Some((base, max)) = &self.momenta else { return Ok(None) };
-        let (base, max) = (bound(base, now)?, bound(max, now)?);
+        let (base, max) = (base[now.index], max[now.index]);
         Ok(Some(max - self.height(now.epoch, base, max)?))
     }
 }

@@ -11,7 +11,7 @@ use super::cosine_annealing_lr::{CosineAnnealing, CosineAnnealingLR};
 use super::cosine_annealing_warm_restarts::{CosineAnnealingWarmRestarts, WarmRestarts};
 use super::cyclic_lr::{Cyclic, CyclicLR};
 use super::exponential_lr::ExponentialLR;
-use super::lambda_lr::{Lambda, LambdaLR, Multiplicative, MultiplicativeLR};
+use super::lambda_lr::{Lambda, LambdaLR, MultiplicativeLR};
 use super::linear_lr::LinearLR;
 use super::multi_step_lr::{MultiStep, MultiStepLR};
 use super::one_cycle_lr::{OneCycle, OneCycleLR};
@@ -65,8 +65,8 @@ const SCHEDULERS: Option<Tail> = Some(Tail::Schedulers("_schedulers"));
 
 // In this order: the first that fits is it, and those with the same keys.
 kinds! {
-    LambdaLR base::<Lambda>(), ["lr_lambdas"], LAMBDAS;
-    MultiplicativeLR base::<Multiplicative>(), ["lr_lambdas"], LAMBDAS;
+    LambdaLR base::<Lambda<false>>(), ["lr_lambdas"], LAMBDAS;
+    MultiplicativeLR base::<Lambda<true>>(), ["lr_lambdas"], LAMBDAS;
     StepLR base::<StepLR>(), ["step_size", "gamma"], None;
     MultiStepLR base::<MultiStep>(), ["milestones", "gamma"], None;
     ConstantLR base::<ConstantLR>(), ["factor", "total_iters"], None;

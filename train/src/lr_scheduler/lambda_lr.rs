@@ -3,7 +3,7 @@
 
 use rekindle_recorder::Result;
 
-use super::formula::{Computed, Failure, Formula, Given, Now};
+use super::formula::{Computed, Formula, Given, Now};
 use super::options::{Function, wrong_count};
 use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
@@ -76,45 +76,23 @@ macro_rules! lambda {
 
 lambda! { LambdaLR MultiplicativeLR }
 
-/// The function of each group.
-struct Functions(Vec<Function>);
+/// The formula of both, with the function of each group.
+pub(super) struct Lambda<const MULTIPLICATIVE: bool>(Vec<Function>);
 
-impl Functions {
+impl<const MULTIPLICATIVE: bool> Formula for Lambda<MULTIPLICATIVE> {
     fn read(given: &Given) -> Computed<Self> {
         match given.functions.len() {
-            found if found == given.groups => Ok(Functions(given.functions.to_vec())),
+            found if found == given.groups => Ok(Lambda(given.functions.to_vec())),
             found => Err(wrong_count("lr_lambda", found, given.groups).into()),
         }
     }
 
-    fn factor(&self, now: &Now) -> Computed<f64> {
-        match self.0.get(now.index) {
-            Some(function) => Ok(function.call(now.epoch)),
-            None => Err(Failure::NoNumber(format!("it has no function for group {}", now.index))),
-        }
-    }
-}
-
-pub(super) struct Lambda(Functions);
-
-impl Formula for Lambda {
-    fn read(given: &Given) -> Computed<Self> {
-        Functions::read(given).map(Lambda)
-    }
-
     fn lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base * self.0.factor(now)?)
-    }
-}
-
-pub(super) struct Multiplicative(Functions);
-
-impl Formula for Multiplicative {
-    fn read(given: &Given) -> Computed<Self> {
-        Functions::read(given).map(Multiplicative)
-    }
-
-    fn lr(&self, now: &Now) -> Computed<f64> {
-        if now.initial { Ok(now.lr) } else { Ok(now.lr * self.0.factor(now)?) }
+        let factor = || self.0[now.index].call(now.epoch);
+        Ok(match MULTIPLICATIVE {
+            true if now.initial => now.lr,
+            true => now.lr * factor(),
+            false => now.base * factor(),
+        })
     }
 }

@@ -309,6 +309,11 @@ fn a_step_that_cannot_be_made_changes_nothing() {
                     train no further";
     unchanged(&mut chained, &mut optimizer, None, expected);
 
+    let mut constant = LRScheduler::new(ConstantLR::default().factor(0.0).total_iters(2), &mut optimizer).unwrap();
+    constant.step(&mut optimizer).unwrap();
+    let expected = "ConstantLR has no learning rate at epoch 2: it divides by zero";
+    unchanged(&mut constant, &mut optimizer, None, expected);
+
     let mut step = LRScheduler::new(StepLR::new(3), &mut optimizer).unwrap();
     unchanged(&mut step, &mut optimizer, Some(0.5), "StepLR takes no metric; step it without one");
     let mut plateau = LRScheduler::new(ReduceLROnPlateau::default(), &mut optimizer).unwrap();

@@ -182,9 +182,10 @@ impl Formula for Cyclic {
     fn read(given: &Given) -> Computed<Self> {
         let attributes = given.attributes;
         let max_lrs = bounds(given, "max_lrs")?;
-        let momenta = match attributes.flag("cycle_momentum")? {
-            true => Some((bounds(given, "base_momentums")?, bounds(given, "max_momentums")?)),
-            false => None,
+        let momenta = if attributes.flag("cycle_momentum")? {
+            Some((bounds(given, "base_momentums")?, bounds(given, "max_momentums")?))
+        } else {
+            None
         };
         let formula = Cyclic {
             max_lrs,

@@ -4,7 +4,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now};
-use super::options::{Function, wrong_count};
+use super::options::{EachGroup, Function, wrong_count};
 use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
 
@@ -17,29 +17,13 @@ use crate::optim::ParamGroup;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LambdaLR {
-    lr_lambda: Lambdas,
+    lr_lambda: EachGroup<Function>,
 }
 
 /// `MultiplicativeLR(optimizer, lr_lambda)`: the current learning rate times `lr_lambda(epoch)`, from epoch 1 on.
 #[derive(Clone, Debug)]
 pub struct MultiplicativeLR {
-    lr_lambda: Lambdas,
-}
-
-#[derive(Clone, Debug)]
-enum Lambdas {
-    Same(Function),
-    Each(Vec<Function>),
-}
-
-impl Lambdas {
-    fn of(&self, groups: usize) -> Result<Vec<Function>> {
-        match self {
-            Lambdas::Same(function) => Ok(vec![function.clone(); groups]),
-            Lambdas::Each(functions) if functions.len() == groups => Ok(functions.clone()),
-            Lambdas::Each(functions) => Err(wrong_count("lr_lambda", functions.len(), groups)),
-        }
-    }
+    lr_lambda: EachGroup<Function>,
 }
 
 macro_rules! lambda {
@@ -52,13 +36,13 @@ macro_rules! lambda {
 
             /// A function for each group.
             pub fn each(lr_lambdas: impl IntoIterator<Item = Function>) -> Self {
-                $options { lr_lambda: Lambdas::Each(lr_lambdas.into_iter().collect()) }
+                $options { lr_lambda: EachGroup::Each(lr_lambdas.into_iter().collect()) }
             }
         }
 
         impl From<Function> for $options {
             fn from(function: Function) -> Self {
-                $options { lr_lambda: Lambdas::Same(function) }
+                $options { lr_lambda: EachGroup::Same(function) }
             }
         }
 
@@ -68,7 +52,7 @@ macro_rules! lambda {
             }
 
             fn functions(&self, groups: usize) -> Result<Vec<Function>> {
-                self.lr_lambda.of(groups)
+                self.lr_lambda.of("lr_lambda", groups)
             }
         }
     )* };

@@ -138,29 +138,36 @@ impl fmt::Debug for Function {
 
 /// A number for all groups, or one for each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PerGroup(Numbers);
+pub struct PerGroup(EachGroup<f64>);
 
 #[derive(Clone, Debug, PartialEq)]
-enum Numbers {
-    Same(f64),
-    Each(Vec<f64>),
+pub(super) enum EachGroup<T> {
+    Same(T),
+    Each(Vec<T>),
+}
+
+impl<T: Clone> EachGroup<T> {
+    /// The item of each group; `name` is what they are, for messages.
+    pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<T>> {
+        match self {
+            EachGroup::Same(item) => Ok(vec![item.clone(); groups]),
+            EachGroup::Each(items) if items.len() == groups => Ok(items.clone()),
+            EachGroup::Each(items) => Err(wrong_count(name, items.len(), groups)),
+        }
+    }
 }
 
 impl PerGroup {
     /// The number of each group; `name` is what they are, for messages.
     pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<f64>> {
-        match &self.0 {
-            Numbers::Same(number) => Ok(vec![*number; groups]),
-            Numbers::Each(numbers) if numbers.len() == groups => Ok(numbers.clone()),
-            Numbers::Each(numbers) => Err(wrong_count(name, numbers.len(), groups)),
-        }
+        self.0.of(name, groups)
     }
 
     /// The number for all groups; `None` where each has its own.
     pub(super) fn same(&self) -> Option<f64> {
         match self.0 {
-            Numbers::Same(number) => Some(number),
-            Numbers::Each(_) => None,
+            EachGroup::Same(number) => Some(number),
+            EachGroup::Each(_) => None,
         }
     }
 }
@@ -174,19 +181,19 @@ pub(super) fn wrong_count(name: &str, found: usize, groups: usize) -> Error {
 
 impl From<f64> for PerGroup {
     fn from(number: f64) -> Self {
-        PerGroup(Numbers::Same(number))
+        PerGroup(EachGroup::Same(number))
     }
 }
 
 impl From<Vec<f64>> for PerGroup {
     fn from(numbers: Vec<f64>) -> Self {
-        PerGroup(Numbers::Each(numbers))
+        PerGroup(EachGroup::Each(numbers))
     }
 }
 
 impl<const N: usize> From<[f64; N]> for PerGroup {
     fn from(numbers: [f64; N]) -> Self {
-        PerGroup(Numbers::Each(numbers.into()))
+        PerGroup(EachGroup::Each(numbers.into()))
     }
 }
 

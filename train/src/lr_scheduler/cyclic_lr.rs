@@ -115,9 +115,8 @@ impl Options for CyclicLR {
         ];
         if self.cycle_momentum {
             attributes.push(("use_beta1", uses_beta1(groups)?.into()));
-            put_momenta(groups, fresh, &self.base_momentum, &self.max_momentum)?;
-            attributes.push(("base_momentums", self.base_momentum.of("base_momentum", groups.len())?.into()));
-            attributes.push(("max_momentums", self.max_momentum.of("max_momentum", groups.len())?.into()));
+            let (base, max) = put_momenta(groups, fresh, &self.base_momentum, &self.max_momentum)?;
+            attributes.extend([("base_momentums", base.into()), ("max_momentums", max.into())]);
         }
         Ok(attributes)
     }

@@ -15,6 +15,7 @@ use super::lambda_lr::{Lambda, LambdaLR, MultiplicativeLR};
 use super::linear_lr::LinearLR;
 use super::multi_step_lr::{MultiStep, MultiStepLR};
 use super::one_cycle_lr::{OneCycle, OneCycleLR};
+use super::options::PLACE;
 use super::polynomial_lr::PolynomialLR;
 use super::reduce_lr_on_plateau::{Plateau, ReduceLROnPlateau};
 use super::schedule::Schedule;
@@ -99,7 +100,7 @@ impl SchedulerKind {
     /// # Errors
     /// When the keys are those of no scheduler, or of `LambdaLR` and `MultiplicativeLR`, whose keys are the same.
     pub fn infer(state_dict: &Value) -> Result<Self> {
-        match *candidates(&Attributes::from_value("scheduler.", state_dict)?)? {
+        match *candidates(&Attributes::from_value(PLACE, state_dict)?)? {
             [kind] => Ok(kind),
             ref several => Err(invalid(format!(
                 "the state dict is that of a {}, whose functions no file holds; go on with the schedule that it was made with \

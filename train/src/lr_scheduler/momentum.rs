@@ -26,16 +26,21 @@ pub(super) fn set_momentum(group: &mut ParamGroup, momentum: f64) {
     }
 }
 
-/// Begins with the upper momentum, and writes both bounds into the groups.
-pub(super) fn put_momenta(groups: &mut [ParamGroup], fresh: bool, base: &PerGroup, max: &PerGroup) -> Result<()> {
+/// Begins with the upper momentum, and writes both bounds into the groups, unless they are there; gives each group's bounds.
+pub(super) fn put_momenta(
+    groups: &mut [ParamGroup],
+    fresh: bool,
+    base: &PerGroup,
+    max: &PerGroup,
+) -> Result<(Vec<f64>, Vec<f64>)> {
     let max = max.of("max_momentum", groups.len())?;
     let base = base.of("base_momentum", groups.len())?;
     if fresh {
-        for (group, (max, base)) in groups.iter_mut().zip(max.into_iter().zip(base)) {
-            set_momentum(group, max);
-            group.set("max_momentum", max);
-            group.set("base_momentum", base);
+        for (group, (max, base)) in groups.iter_mut().zip(max.iter().zip(&base)) {
+            set_momentum(group, *max);
+            group.set("max_momentum", *max);
+            group.set("base_momentum", *base);
         }
     }
-    Ok(())
+    Ok((base, max))
 }

@@ -179,12 +179,14 @@ fn times(factor: Lanes, other: Lanes) -> Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Generator, rand};
+    use crate::generator::Generator;
 
     /// 24-bit fractions of (0, 1]: the smallest, the largest, those beside powers of two, and random ones.
     fn arguments() -> Vec<Lanes> {
         let step = 1.0 / 16_777_216.0;
-        let mut arguments: Vec<f32> = rand::<f32>(&mut Generator::new(0), 80_000);
+        let mut generator = Generator::new(0);
+        #[expect(clippy::cast_precision_loss, reason = "24 bits are exact in f32")]
+        let mut arguments: Vec<f32> = (0..80_000).map(|_| (generator.next_u32() & 0x00ff_ffff) as f32 * step).collect();
         arguments.extend((0..=24).flat_map(|power| {
             let fraction = 0.5_f32.powi(power);
             [fraction, (fraction + step).min(1.0), fraction - step]

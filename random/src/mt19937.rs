@@ -30,8 +30,8 @@ impl Mt19937 {
     pub fn new(seed: u32) -> Self {
         let mut word = seed;
         let mut words = [seed; WORDS];
-        for (place, slot) in (1..).zip(words.iter_mut().skip(1)) {
-            word = 1_812_433_253_u32.wrapping_mul(word ^ (word >> 30)).wrapping_add(place);
+        for (index, slot) in (1..).zip(words.iter_mut().skip(1)) {
+            word = 1_812_433_253_u32.wrapping_mul(word ^ (word >> 30)).wrapping_add(index);
             *slot = word;
         }
         Self { words, left: 1, next: 0 }
@@ -76,11 +76,11 @@ impl Mt19937 {
     /// Replaces all words by the next 624 of the recurrence.
     fn renew(&mut self) {
         let words = &mut self.words;
-        for place in 0..WORDS - SHIFT {
-            words[place] = words[place + SHIFT] ^ twist(words[place], words[place + 1]);
+        for index in 0..WORDS - SHIFT {
+            words[index] = words[index + SHIFT] ^ twist(words[index], words[index + 1]);
         }
-        for place in WORDS - SHIFT..WORDS - 1 {
-            words[place] = words[place + SHIFT - WORDS] ^ twist(words[place], words[place + 1]);
+        for index in WORDS - SHIFT..WORDS - 1 {
+            words[index] = words[index + SHIFT - WORDS] ^ twist(words[index], words[index + 1]);
         }
         words[WORDS - 1] = words[SHIFT - 1] ^ twist(words[WORDS - 1], words[0]);
         self.left = 624;

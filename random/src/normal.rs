@@ -98,17 +98,6 @@ fn draw(generator: &mut Generator) -> f64 {
     radius * angle.cos()
 }
 
-/// Turns 16 values of [0, 1) into normal ones with the C library's functions: elements j and j + 8 are a pair.
-pub(crate) fn normal_16(block: &mut [f64; BLOCK], mean: f64, std: f64) {
-    let (first, second) = block.split_at_mut(BLOCK / 2);
-    for (first, second) in first.iter_mut().zip(second) {
-        let radius = (-2.0 * (1.0 - *first).ln()).sqrt();
-        let angle = 2.0 * PI * *second;
-        *first = (radius * angle.cos()).mul_add(std, mean);
-        *second = (radius * angle.sin()).mul_add(std, mean);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

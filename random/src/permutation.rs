@@ -21,9 +21,9 @@ pub fn randperm(generator: &mut Generator, n: usize) -> Vec<i64> {
 /// Fisher and Yates from the front: each place is swapped with one that is not yet settled.
 fn shuffle(generator: &mut Generator, n: usize) -> Vec<i64> {
     let mut order: Vec<i64> = (0..).take(n).collect();
-    for place in 0..n.saturating_sub(1) {
-        let ahead = generator.next_u32() as usize % (n - place);
-        order.swap(place, place + ahead);
+    for index in 0..n.saturating_sub(1) {
+        let ahead = generator.next_u32() as usize % (n - index);
+        order.swap(index, index + ahead);
     }
     order
 }
@@ -33,10 +33,10 @@ fn inside_out(generator: &mut Generator, n: usize) -> Vec<i64> {
     let mut order = Vec::with_capacity(n);
     for (number, count) in (0_i64..).zip(1_u64..).take(n) {
         // The remainder is below the length, which is a usize.
-        let place = usize::try_from(generator.next_u64() % count).unwrap_or_default();
+        let index = usize::try_from(generator.next_u64() % count).unwrap_or_default();
         order.push(number);
         let last = order.len() - 1;
-        order.swap(place, last);
+        order.swap(index, last);
     }
     order
 }

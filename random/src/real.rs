@@ -1,7 +1,9 @@
 //! The two floating-point types that are drawn, and what each does in its own way.
 
+use std::f64::consts::PI;
+
+use crate::cephes;
 use crate::generator::Generator;
-use crate::{cephes, normal};
 
 /// A floating-point type that the distributions fill: `f32` (`torch.float32`) or `f64` (`torch.float64`).
 ///
@@ -83,7 +85,14 @@ impl sealed::Sealed for f64 {
         value.mul_add(to - from, from)
     }
 
+    /// With the C library's functions: elements j and j + 8 are a pair.
     fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
-        normal::normal_16(block, mean, std);
+        let (first, second) = block.split_at_mut(8);
+        for (first, second) in first.iter_mut().zip(second) {
+            let radius = (-2.0 * (1.0 - *first).ln()).sqrt();
+            let angle = 2.0 * PI * *second;
+            *first = (radius * angle.cos()).mul_add(std, mean);
+            *second = (radius * angle.sin()).mul_add(std, mean);
+        }
     }
 }

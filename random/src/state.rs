@@ -33,8 +33,8 @@ impl Generator {
         put(8, &self.engine.left().to_le_bytes());
         put(12, &1_i32.to_le_bytes());
         put(16, &u64::from(self.engine.next()).to_le_bytes());
-        for (place, word) in self.engine.words().iter().enumerate() {
-            put(24 + 8 * place, &u64::from(*word).to_le_bytes());
+        for (index, word) in self.engine.words().iter().enumerate() {
+            put(24 + 8 * index, &u64::from(*word).to_le_bytes());
         }
         if let Some(cached) = self.cached_normal {
             put(5024, &cached.to_le_bytes());
@@ -78,8 +78,8 @@ impl Generator {
             return Err(StateError::Next { found: next });
         }
         let mut words = [0; WORDS];
-        for (place, word) in words.iter_mut().enumerate() {
-            *word = u32::from_le_bytes(field(state, 24 + 8 * place));
+        for (index, word) in words.iter_mut().enumerate() {
+            *word = u32::from_le_bytes(field(state, 24 + 8 * index));
         }
         let flag = i32::from_le_bytes(field(state, 5040)) != 0;
         let [float_flag] = field(state, 5052);
@@ -94,5 +94,5 @@ impl Generator {
 
 /// The `N` bytes at an offset, which is one of the table's and so lies inside the state.
 fn field<const N: usize>(state: &[u8; STATE_SIZE], offset: usize) -> [u8; N] {
-    std::array::from_fn(|place| state[offset + place])
+    std::array::from_fn(|index| state[offset + index])
 }

@@ -2,12 +2,9 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Rule, check_groups, rates, refuse_metric};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use super::sequential_lr::not_in_turn;
-use crate::attributes::{Attributes, invalid};
+use super::schedule::{Entries, Options, Schedule};
+use super::scheduler::{Class, LRScheduler, Rule, check_groups, rates};
+use crate::attributes::invalid;
 use crate::optim::ParamGroup;
 
 /// `ChainedScheduler(schedulers)`: steps each of its schedulers in turn, so that those that multiply the learning rate
@@ -24,24 +21,10 @@ impl ChainedScheduler {
     }
 }
 
-impl From<ChainedScheduler> for Schedule {
-    fn from(options: ChainedScheduler) -> Self {
-        Schedule::new(options)
-    }
-}
-
 impl Options for ChainedScheduler {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::ChainedScheduler
-    }
-
-    fn attributes(&self, groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        refuse_by_metric(self.kind(), self.schedulers.iter().map(Schedule::kind))?;
-        Ok(attributes([("_last_lr", rates(groups).into())]))
-    }
-
-    fn construct(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        scheduler.only_fresh(last_epoch)
+    fn attributes(&self, groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        refuse_by_metric("ChainedScheduler", self.schedulers.iter().map(|schedule| schedule.class))?;
+        Ok(vec![("_last_lr", rates(groups).into())])
     }
 
     fn children(&self) -> &[Schedule] {
@@ -50,25 +33,21 @@ impl Options for ChainedScheduler {
 }
 
 /// Refuses schedulers of which one goes by a metric, and an empty list of them.
-pub(super) fn refuse_by_metric(
-    kind: SchedulerKind,
-    mut children: impl ExactSizeIterator<Item = SchedulerKind>,
-) -> Result<()> {
+pub(super) fn refuse_by_metric(name: &str, mut children: impl ExactSizeIterator<Item = &'static Class>) -> Result<()> {
     if children.len() == 0 {
-        return Err(invalid(format!("{kind} needs at least one scheduler")));
+        return Err(invalid(format!("{name} needs at least one scheduler")));
     }
-    if children.any(|child| child == SchedulerKind::ReduceLROnPlateau) {
-        return Err(invalid(format!("{kind} cannot have a ReduceLROnPlateau, which goes by a metric")));
+    match children.find(|child| child.rule.by_metric()) {
+        Some(child) => Err(invalid(format!("{name} cannot have a {}, which goes by a metric", child.name))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn check_children(scheduler: &LRScheduler, groups: usize) -> Result<()> {
-    refuse_by_metric(scheduler.kind(), scheduler.children.iter().map(LRScheduler::kind))?;
+    refuse_by_metric(scheduler.class.name, scheduler.children.iter().map(|child| child.class))?;
     scheduler.children.iter().try_for_each(|child| child.check(groups))
 }
 
-#[derive(Debug)]
 pub(super) struct Chained;
 
 impl Rule for Chained {
@@ -77,16 +56,11 @@ impl Rule for Chained {
         check_children(scheduler, groups)
     }
 
-    fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()> {
-        refuse_metric(scheduler, metric)?;
+    fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], _metric: Option<f64>) -> Result<()> {
         for child in &mut scheduler.children {
             child.step_groups(groups, None)?;
         }
         scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
-    }
-
-    fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(not_in_turn(scheduler.kind()))
     }
 }

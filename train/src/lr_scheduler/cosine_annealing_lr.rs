@@ -5,70 +5,50 @@ use std::f64::consts::PI;
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now, divide, real};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, invalid};
+use super::formula::{Computed, Formula, Given, Now, divide, real};
+use super::options::options;
+use super::schedule::{Entries, Options};
+use crate::attributes::invalid;
 use crate::optim::ParamGroup;
 
-/// `CosineAnnealingLR(optimizer, T_max, eta_min)`: down to `eta_min` in `t_max` epochs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CosineAnnealingLR {
-    /// Epochs from the highest to the lowest learning rate: `T_max`.
-    pub t_max: i64,
-    /// The lowest learning rate. Default 0.
-    pub eta_min: f64,
-}
+options! {
+    /// `CosineAnnealingLR(optimizer, T_max, eta_min)`: down to `eta_min` in `t_max` epochs.
+    #[derive(Copy, PartialEq)]
+    pub struct CosineAnnealingLR;
 
-impl CosineAnnealingLR {
     /// Down to 0 in `t_max` epochs.
-    #[must_use]
-    pub fn new(t_max: i64) -> Self {
-        CosineAnnealingLR { t_max, eta_min: 0.0 }
-    }
+    pub fn new(
+        /// Epochs from the highest to the lowest learning rate: `T_max`.
+        t_max: i64,
+    );
 
-    /// Down to another learning rate.
-    #[must_use]
-    pub fn eta_min(self, eta_min: f64) -> Self {
-        CosineAnnealingLR { eta_min, ..self }
-    }
-}
-
-impl From<CosineAnnealingLR> for Schedule {
-    fn from(options: CosineAnnealingLR) -> Self {
-        Schedule::new(options)
-    }
+    /// The lowest learning rate. Default 0.
+    eta_min: f64 = 0.0,
 }
 
 impl Options for CosineAnnealingLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::CosineAnnealingLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        Ok(attributes([("T_max", self.t_max.into()), ("eta_min", self.eta_min.into())]))
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(vec![("T_max", self.t_max.into()), ("eta_min", self.eta_min.into())])
     }
 }
 
-#[derive(Debug)]
-pub(super) struct CosineAnnealing;
-
-fn options(scheduler: &LRScheduler) -> Result<(f64, f64)> {
-    Ok((scheduler.attributes.float("T_max")?, scheduler.attributes.float("eta_min")?))
+/// With a `t_max` that need not be whole in a state dict.
+pub(super) struct CosineAnnealing {
+    t_max: f64,
+    eta_min: f64,
 }
 
 impl Formula for CosineAnnealing {
-    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
-        let (t_max, _) = options(scheduler)?;
+    fn read(given: &Given) -> Computed<Self> {
+        let (t_max, eta_min) = (given.attributes.float("T_max")?, given.attributes.float("eta_min")?);
         if t_max == 0.0 || !t_max.is_finite() {
-            return Err(invalid(format!("CosineAnnealingLR's T_max must not be {t_max}")));
+            return Err(invalid(format!("CosineAnnealingLR's T_max must not be {t_max}")).into());
         }
-        Ok(())
+        Ok(CosineAnnealing { t_max, eta_min })
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (t_max, eta_min) = options(scheduler)?;
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        let CosineAnnealing { t_max, eta_min } = *self;
         let epoch = real(now.epoch);
         if now.initial {
             return Ok(now.lr);
@@ -81,11 +61,10 @@ impl Formula for CosineAnnealing {
             return Ok(now.lr + (now.base - eta_min) * (1.0 - (PI / t_max).cos()) / 2.0);
         }
         let before = 1.0 + (PI * (epoch - 1.0) / t_max).cos();
-        Ok(divide(scheduler, 1.0 + (PI * epoch / t_max).cos(), before)? * (now.lr - eta_min) + eta_min)
+        Ok(divide(1.0 + (PI * epoch / t_max).cos(), before)? * (now.lr - eta_min) + eta_min)
     }
 
-    fn first_lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (_, eta_min) = options(scheduler)?;
-        Ok(eta_min + (now.base - eta_min) * (1.0 + 0.0_f64.cos()) / 2.0)
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
+        Ok(self.eta_min + (now.base - self.eta_min) * (1.0 + 0.0_f64.cos()) / 2.0)
     }
 }

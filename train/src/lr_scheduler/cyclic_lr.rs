@@ -2,34 +2,39 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now, divide, power, real, set_momentum, uses_beta1};
-use super::schedule::{Function, Options, PerGroup, Schedule, attributes};
-use super::scheduler::LRScheduler;
+use super::formula::{Computed, Formula, Given, Now, divide, power, real};
+use super::momentum::{put_momenta, uses_beta1};
+use super::options::{Function, PerGroup, options};
+use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 
-/// `CyclicLR(optimizer, base_lr, max_lr, ...)`: from `base_lr` to `max_lr` and back, over and over.
-#[derive(Clone, Debug)]
-pub struct CyclicLR {
-    /// The lower bound of each group's learning rate, which it begins with.
-    pub base_lr: PerGroup,
-    /// The upper bound, before it is scaled.
-    pub max_lr: PerGroup,
+options! {
+    /// `CyclicLR(optimizer, base_lr, max_lr, ...)`: from `base_lr` to `max_lr` and back, over and over.
+    pub struct CyclicLR;
+
+    /// Between two bounds, in 2000 steps up and 2000 down.
+    pub fn new(
+        /// The lower bound of each group's learning rate, which it begins with.
+        base_lr(impl Into<PerGroup>): PerGroup,
+        /// The upper bound, before it is scaled.
+        max_lr(impl Into<PerGroup>): PerGroup,
+    );
+
     /// Steps from the lower bound to the upper. Default 2000.
-    pub step_size_up: i64,
+    step_size_up: i64 = 2000,
     /// Steps back. Default `None`: as many as up.
-    pub step_size_down: Option<i64>,
+    step_size_down(i64 => Some): Option<i64> = None,
     /// How the height of the cycles changes. Default: it does not.
-    pub scale: CyclicScale,
+    scale: CyclicScale = CyclicScale::Triangular,
     /// Kept as the attribute `gamma`; only [`CyclicScale::ExpRange`] uses it. Default 1.
-    pub gamma: f64,
+    gamma: f64 = 1.0,
     /// Whether the momentum (or the first of `betas`) goes down while the learning rate goes up. Default true.
-    pub cycle_momentum: bool,
+    cycle_momentum: bool = true,
     /// The lower bound of the momentum. Default 0.8.
-    pub base_momentum: PerGroup,
+    base_momentum(impl Into<PerGroup>): PerGroup = 0.8.into(),
     /// The upper bound of the momentum. Default 0.9.
-    pub max_momentum: PerGroup,
+    max_momentum(impl Into<PerGroup>): PerGroup = 0.9.into(),
 }
 
 /// How the height of the cycles changes: `mode`, or `scale_fn` and `scale_mode`.
@@ -49,29 +54,6 @@ pub enum CyclicScale {
     Iterations(Function),
 }
 
-impl CyclicLR {
-    /// Between two bounds, in 2000 steps up and 2000 down.
-    pub fn new(base_lr: impl Into<PerGroup>, max_lr: impl Into<PerGroup>) -> Self {
-        CyclicLR {
-            base_lr: base_lr.into(),
-            max_lr: max_lr.into(),
-            step_size_up: 2000,
-            step_size_down: None,
-            scale: CyclicScale::Triangular,
-            gamma: 1.0,
-            cycle_momentum: true,
-            base_momentum: 0.8.into(),
-            max_momentum: 0.9.into(),
-        }
-    }
-}
-
-impl From<CyclicLR> for Schedule {
-    fn from(options: CyclicLR) -> Self {
-        Schedule::new(options)
-    }
-}
-
 const CYCLE: &str = "cycle";
 const ITERATIONS: &str = "iterations";
 
@@ -85,14 +67,33 @@ impl CyclicScale {
             CyclicScale::Iterations(_) => ("triangular", ITERATIONS),
         }
     }
+    fn function(&self) -> Option<&Function> {
+        match self {
+            CyclicScale::Cycle(function) | CyclicScale::Iterations(function) => Some(function),
+            CyclicScale::Triangular | CyclicScale::Triangular2 | CyclicScale::ExpRange => None,
+        }
+    }
+
+    /// What a state dict's modes mean, with the function where there is one.
+    fn read(given: &Given) -> Result<Self> {
+        let (mode, scale_mode) = (given.attributes.text("mode")?, given.attributes.text("scale_mode")?);
+        match given.functions.first().cloned() {
+            Some(function) if scale_mode == CYCLE => return Ok(CyclicScale::Cycle(function)),
+            Some(function) => return Ok(CyclicScale::Iterations(function)),
+            None => {}
+        }
+        let plain = [CyclicScale::Triangular, CyclicScale::Triangular2, CyclicScale::ExpRange];
+        plain.into_iter().find(|scale| scale.modes() == (&mode, &scale_mode)).ok_or_else(|| {
+            invalid(format!(
+                "CyclicLR's mode '{mode}' needs a function, which no file holds; go on with `LRScheduler::resume`"
+            ))
+        })
+    }
 }
 
 impl Options for CyclicLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::CyclicLR
-    }
-
-    fn attributes(&self, groups: &mut [ParamGroup], fresh: bool) -> Result<Attributes> {
+    fn attributes(&self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<Entries> {
+        let fresh = last_epoch == -1;
         if fresh {
             let base_lrs = self.base_lr.of("base_lr", groups.len())?;
             groups.iter_mut().zip(base_lrs).for_each(|(group, lr)| group.set_lr(lr));
@@ -103,7 +104,7 @@ impl Options for CyclicLR {
             return Err(invalid("CyclicLR's cycles must have at least one step"));
         }
         let (mode, scale_mode) = self.scale.modes();
-        let mut attributes = attributes([
+        let mut attributes: Entries = vec![
             ("max_lrs", self.max_lr.of("max_lr", groups.len())?.into()),
             ("total_size", total_size.into()),
             ("step_ratio", (up / total_size).into()),
@@ -111,118 +112,99 @@ impl Options for CyclicLR {
             ("gamma", self.gamma.into()),
             ("scale_mode", scale_mode.into()),
             ("cycle_momentum", self.cycle_momentum.into()),
-        ]);
+        ];
         if self.cycle_momentum {
-            attributes.set("use_beta1", uses_beta1(groups)?);
-            put_momenta(groups, fresh, &self.base_momentum, &self.max_momentum)?;
-            attributes.set("base_momentums", self.base_momentum.of("base_momentum", groups.len())?);
-            attributes.set("max_momentums", self.max_momentum.of("max_momentum", groups.len())?);
+            attributes.push(("use_beta1", uses_beta1(groups)?.into()));
+            let (base, max) = put_momenta(groups, fresh, &self.base_momentum, &self.max_momentum)?;
+            attributes.extend([("base_momentums", base.into()), ("max_momentums", max.into())]);
         }
         Ok(attributes)
     }
 
-    fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        scheduler.construct(groups, last_epoch)?;
-        scheduler.attributes.set("base_lrs", self.base_lr.of("base_lr", groups.len())?);
+    fn finish(&self, attributes: &mut Attributes, groups: usize) -> Result<()> {
+        attributes.set("base_lrs", self.base_lr.of("base_lr", groups)?);
         Ok(())
     }
 
     fn functions(&self, _groups: usize) -> Result<Vec<Function>> {
-        Ok(match &self.scale {
-            CyclicScale::Cycle(function) | CyclicScale::Iterations(function) => vec![function.clone()],
-            CyclicScale::Triangular | CyclicScale::Triangular2 | CyclicScale::ExpRange => Vec::new(),
-        })
+        Ok(self.scale.function().cloned().into_iter().collect())
     }
 }
 
-/// Begins with the upper momentum, and writes both bounds into the groups.
-pub(super) fn put_momenta(groups: &mut [ParamGroup], fresh: bool, base: &PerGroup, max: &PerGroup) -> Result<()> {
-    let max = max.of("max_momentum", groups.len())?;
-    let base = base.of("base_momentum", groups.len())?;
-    if fresh {
-        for (group, (max, base)) in groups.iter_mut().zip(max.into_iter().zip(base)) {
-            set_momentum(group, max);
-            group.set("max_momentum", max);
-            group.set("base_momentum", base);
-        }
+pub(super) struct Cyclic {
+    max_lrs: Vec<f64>,
+    /// The lower and the upper bounds, where the momentum moves.
+    momenta: Option<(Vec<f64>, Vec<f64>)>,
+    total_size: f64,
+    step_ratio: f64,
+    scale: CyclicScale,
+    gamma: f64,
+}
+
+impl Cyclic {
+    /// The number of the cycle that an epoch is in, and where in it that is: from 0 at the lower bound to 1 at the upper.
+    fn cycle(&self, epoch: i64) -> Computed<(i64, f64)> {
+        let turns = divide(real(epoch), self.total_size)?;
+        let cycle = (1.0 + turns).floor();
+        let x = 1.0 + turns - cycle;
+        let ratio = self.step_ratio;
+        let part = if x <= ratio { divide(x, ratio)? } else { divide(x - 1.0, ratio - 1.0)? };
+        #[allow(clippy::cast_possible_truncation)]
+        Ok((cycle as i64, part))
     }
-    Ok(())
+
+    /// What an epoch takes from the lower bound to the upper, scaled.
+    fn height(&self, epoch: i64, base: f64, max: f64) -> Computed<f64> {
+        let (cycle, part) = self.cycle(epoch)?;
+        let factor = match &self.scale {
+            CyclicScale::Triangular => 1.0,
+            CyclicScale::Triangular2 => divide(1.0, power(2.0, real(cycle) - 1.0)?)?,
+            CyclicScale::ExpRange => power(self.gamma, real(epoch))?,
+            CyclicScale::Cycle(function) => function.call(cycle),
+            CyclicScale::Iterations(function) => function.call(epoch),
+        };
+        let base_height = (max - base) * part;
+        Ok(base_height * factor)
+    }
 }
 
-#[derive(Debug)]
-pub(super) struct Cyclic;
-
-/// Where in a cycle an epoch is, from 0 at the lower bound to 1 at the upper, and the factor of the height.
-fn height(scheduler: &LRScheduler, epoch: i64) -> Result<(f64, f64)> {
-    let attributes = &scheduler.attributes;
-    let turns = divide(scheduler, real(epoch), attributes.float("total_size")?)?;
-    let cycle = (1.0 + turns).floor();
-    let x = 1.0 + turns - cycle;
-    let ratio = attributes.float("step_ratio")?;
-    let part = if x <= ratio { divide(scheduler, x, ratio)? } else { divide(scheduler, x - 1.0, ratio - 1.0)? };
-
-    #[allow(clippy::cast_possible_truncation)]
-    let count = if attributes.text("scale_mode")? == CYCLE { cycle as i64 } else { epoch };
-    let factor = match (scheduler.functions.first(), &*attributes.text("mode")?) {
-        (Some(function), _) => function.call(count),
-        (None, "triangular") => 1.0,
-        (None, "triangular2") => divide(scheduler, 1.0, power(scheduler, 2.0, real(count) - 1.0)?)?,
-        (None, "exp_range") => power(scheduler, attributes.float("gamma")?, real(count))?,
-        (None, mode) => return Err(unknown_mode(mode)),
-    };
-    Ok((part, factor))
-}
-
-fn unknown_mode(mode: &str) -> rekindle_recorder::Error {
-    invalid(format!("CyclicLR's mode '{mode}' needs a function, which no file holds; go on with `LRScheduler::resume`"))
+/// One bound for each group: no less, so that each group's index is one of theirs.
+fn bounds(given: &Given, name: &str) -> Result<Vec<f64>> {
+    let (bounds, groups) = (given.attributes.floats(name)?, given.groups);
+    if bounds.len() == groups {
+        return Ok(bounds);
+    }
+    Err(invalid(format!("CyclicLR's {name} are for {} groups, and the optimizer has {groups}", bounds.len())))
 }
 
 impl Formula for Cyclic {
-    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        let attributes = &scheduler.attributes;
-        let mut lists = vec!["max_lrs"];
-        if attributes.flag("cycle_momentum")? {
-            lists.extend(["base_momentums", "max_momentums"]);
-        }
-        for name in lists {
-            let found = attributes.floats(name)?.len();
-            if found != groups {
-                return Err(invalid(format!(
-                    "CyclicLR's {name} are for {found} groups, and the optimizer has {groups}"
-                )));
-            }
-        }
-        attributes.float("gamma")?;
-        height(scheduler, 0)?;
-        if scheduler.functions.is_empty() {
-            let (mode, scale_mode) = (attributes.text("mode")?, attributes.text("scale_mode")?);
-            let scales = [CyclicScale::Triangular, CyclicScale::Triangular2, CyclicScale::ExpRange];
-            if !scales.iter().any(|scale| scale.modes() == (&mode, &scale_mode)) {
-                return Err(unknown_mode(&mode));
-            }
-        }
-        Ok(())
+    fn read(given: &Given) -> Computed<Self> {
+        let attributes = given.attributes;
+        let max_lrs = bounds(given, "max_lrs")?;
+        let momenta = if attributes.flag("cycle_momentum")? {
+            Some((bounds(given, "base_momentums")?, bounds(given, "max_momentums")?))
+        } else {
+            None
+        };
+        let formula = Cyclic {
+            max_lrs,
+            momenta,
+            gamma: attributes.float("gamma")?,
+            total_size: attributes.float("total_size")?,
+            step_ratio: attributes.float("step_ratio")?,
+            scale: CyclicScale::read(given)?,
+        };
+        formula.cycle(0)?;
+        Ok(formula)
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (part, factor) = height(scheduler, now.epoch)?;
-        let max = bound(scheduler, "max_lrs", now)?;
-        let base_height = (max - now.base) * part;
-        Ok(now.base + base_height * factor)
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        Ok(now.base + self.height(now.epoch, now.base, self.max_lrs[now.index])?)
     }
 
-    fn momentum(&self, scheduler: &LRScheduler, now: &Now) -> Result<Option<f64>> {
-        if !scheduler.attributes.flag("cycle_momentum")? {
-            return Ok(None);
-        }
-        let (part, factor) = height(scheduler, now.epoch)?;
-        let (base, max) = (bound(scheduler, "base_momentums", now)?, bound(scheduler, "max_momentums", now)?);
-        let base_height = (max - base) * part;
-        Ok(Some(max - base_height * factor))
+    fn momentum(&self, now: &Now) -> Computed<Option<f64>> {
+        let Some((base, max)) = &self.momenta else { return Ok(None) };
+        let (base, max) = (base[now.index], max[now.index]);
+        Ok(Some(max - self.height(now.epoch, base, max)?))
     }
-}
-
-fn bound(scheduler: &LRScheduler, name: &str, now: &Now) -> Result<f64> {
-    let bounds = scheduler.attributes.floats(name)?;
-    bounds.get(now.place).copied().ok_or_else(|| invalid(format!("CyclicLR has no {name} for group {}", now.place)))
 }

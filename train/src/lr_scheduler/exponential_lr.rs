@@ -2,57 +2,39 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::Attributes;
+use super::formula::{Computed, Formula, Given, Now};
+use super::options::options;
+use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
 
-/// `ExponentialLR(optimizer, gamma)`: times `gamma` every epoch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ExponentialLR {
-    /// The factor.
-    pub gamma: f64,
-}
+options! {
+    /// `ExponentialLR(optimizer, gamma)`: times `gamma` every epoch.
+    #[derive(Copy, PartialEq)]
+    pub struct ExponentialLR;
 
-impl ExponentialLR {
     /// Every epoch times `gamma`.
-    #[must_use]
-    pub fn new(gamma: f64) -> Self {
-        ExponentialLR { gamma }
-    }
-}
-
-impl From<ExponentialLR> for Schedule {
-    fn from(options: ExponentialLR) -> Self {
-        Schedule::new(options)
-    }
+    pub fn new(
+        /// The factor.
+        gamma: f64,
+    );
 }
 
 impl Options for ExponentialLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::ExponentialLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        Ok(attributes([("gamma", self.gamma.into())]))
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(vec![("gamma", self.gamma.into())])
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Exponential;
-
-impl Formula for Exponential {
-    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
-        scheduler.attributes.float("gamma").map(drop)
+impl Formula for ExponentialLR {
+    fn read(given: &Given) -> Computed<Self> {
+        Ok(ExponentialLR { gamma: given.attributes.float("gamma")? })
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        Ok(if now.initial { now.lr } else { now.lr * scheduler.attributes.float("gamma")? })
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        Ok(if now.initial { now.lr } else { now.lr * self.gamma })
     }
 
-    fn first_lr(&self, _scheduler: &LRScheduler, now: &Now) -> Result<f64> {
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
         Ok(now.base)
     }
 }

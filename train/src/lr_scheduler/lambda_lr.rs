@@ -3,11 +3,9 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now};
-use super::schedule::{Function, Options, Schedule, attributes, wrong_count};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, invalid};
+use super::formula::{Computed, Formula, Given, Now};
+use super::options::{EachGroup, Function, wrong_count};
+use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
 
 /// `LambdaLR(optimizer, lr_lambda)`: the initial learning rate times `lr_lambda(epoch)`.
@@ -19,29 +17,13 @@ use crate::optim::ParamGroup;
 /// ```
 #[derive(Clone, Debug)]
 pub struct LambdaLR {
-    lr_lambda: Lambdas,
+    lr_lambda: EachGroup<Function>,
 }
 
 /// `MultiplicativeLR(optimizer, lr_lambda)`: the current learning rate times `lr_lambda(epoch)`, from epoch 1 on.
 #[derive(Clone, Debug)]
 pub struct MultiplicativeLR {
-    lr_lambda: Lambdas,
-}
-
-#[derive(Clone, Debug)]
-enum Lambdas {
-    Same(Function),
-    Each(Vec<Function>),
-}
-
-impl Lambdas {
-    fn of(&self, groups: usize) -> Result<Vec<Function>> {
-        match self {
-            Lambdas::Same(function) => Ok(vec![function.clone(); groups]),
-            Lambdas::Each(functions) if functions.len() == groups => Ok(functions.clone()),
-            Lambdas::Each(functions) => Err(wrong_count("lr_lambda", functions.len(), groups)),
-        }
-    }
+    lr_lambda: EachGroup<Function>,
 }
 
 macro_rules! lambda {
@@ -54,33 +36,23 @@ macro_rules! lambda {
 
             /// A function for each group.
             pub fn each(lr_lambdas: impl IntoIterator<Item = Function>) -> Self {
-                $options { lr_lambda: Lambdas::Each(lr_lambdas.into_iter().collect()) }
+                $options { lr_lambda: EachGroup::Each(lr_lambdas.into_iter().collect()) }
             }
         }
 
         impl From<Function> for $options {
             fn from(function: Function) -> Self {
-                $options { lr_lambda: Lambdas::Same(function) }
-            }
-        }
-
-        impl From<$options> for Schedule {
-            fn from(options: $options) -> Self {
-                Schedule::new(options)
+                $options { lr_lambda: EachGroup::Same(function) }
             }
         }
 
         impl Options for $options {
-            fn kind(&self) -> SchedulerKind {
-                SchedulerKind::$options
-            }
-
-            fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-                Ok(attributes([]))
+            fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+                Ok(Vec::new())
             }
 
             fn functions(&self, groups: usize) -> Result<Vec<Function>> {
-                self.lr_lambda.of(groups)
+                self.lr_lambda.of("lr_lambda", groups)
             }
         }
     )* };
@@ -88,42 +60,23 @@ macro_rules! lambda {
 
 lambda! { LambdaLR MultiplicativeLR }
 
-#[derive(Debug)]
-pub(super) struct Lambda;
+/// The formula of both, with the function of each group.
+pub(super) struct Lambda<const MULTIPLICATIVE: bool>(Vec<Function>);
 
-impl Formula for Lambda {
-    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        check(scheduler, groups)
+impl<const MULTIPLICATIVE: bool> Formula for Lambda<MULTIPLICATIVE> {
+    fn read(given: &Given) -> Computed<Self> {
+        match given.functions.len() {
+            found if found == given.groups => Ok(Lambda(given.functions.to_vec())),
+            found => Err(wrong_count("lr_lambda", found, given.groups).into()),
+        }
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        Ok(now.base * factor(scheduler, now)?)
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        let factor = || self.0[now.index].call(now.epoch);
+        Ok(match MULTIPLICATIVE {
+            true if now.initial => now.lr,
+            true => now.lr * factor(),
+            false => now.base * factor(),
+        })
     }
-}
-
-#[derive(Debug)]
-pub(super) struct Multiplicative;
-
-impl Formula for Multiplicative {
-    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        check(scheduler, groups)
-    }
-
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        if now.initial { Ok(now.lr) } else { Ok(now.lr * factor(scheduler, now)?) }
-    }
-}
-
-fn check(scheduler: &LRScheduler, groups: usize) -> Result<()> {
-    match scheduler.functions.len() {
-        found if found == groups => Ok(()),
-        found => Err(wrong_count("lr_lambda", found, groups)),
-    }
-}
-
-fn factor(scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-    let function = scheduler.functions.get(now.place);
-    let function =
-        function.ok_or_else(|| invalid(format!("{} has no function for group {}", scheduler.kind(), now.place)))?;
-    Ok(function.call(now.epoch))
 }

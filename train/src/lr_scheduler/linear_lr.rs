@@ -2,43 +2,28 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now, divide, real};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, invalid};
+use super::formula::{Computed, Formula, Given, Now, divide, real};
+use super::options::options;
+use super::schedule::{Entries, Options};
+use crate::attributes::invalid;
 use crate::optim::ParamGroup;
 
-/// `LinearLR(optimizer, start_factor, end_factor, total_iters)`: from `start_factor` to `end_factor` of the learning rate in
-/// `total_iters` epochs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LinearLR {
+options! {
+    /// `LinearLR(optimizer, start_factor, end_factor, total_iters)`: from `start_factor` to `end_factor` of the learning rate
+    /// in `total_iters` epochs.
+    #[derive(Copy, PartialEq)]
+    pub struct LinearLR;
+
     /// Above 0, up to 1. Default 1/3.
-    pub start_factor: f64,
+    start_factor: f64 = 1.0 / 3.0,
     /// From 0 to 1. Default 1.
-    pub end_factor: f64,
+    end_factor: f64 = 1.0,
     /// Epochs from the one to the other. Default 5.
-    pub total_iters: i64,
-}
-
-impl Default for LinearLR {
-    fn default() -> Self {
-        LinearLR { start_factor: 1.0 / 3.0, end_factor: 1.0, total_iters: 5 }
-    }
-}
-
-impl From<LinearLR> for Schedule {
-    fn from(options: LinearLR) -> Self {
-        Schedule::new(options)
-    }
+    total_iters: i64 = 5,
 }
 
 impl Options for LinearLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::LinearLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         let LinearLR { start_factor, end_factor, total_iters } = *self;
         if !(start_factor > 0.0 && start_factor <= 1.0) {
             return Err(invalid(format!(
@@ -48,29 +33,25 @@ impl Options for LinearLR {
         if !(0.0..=1.0).contains(&end_factor) {
             return Err(invalid(format!("LinearLR's end_factor must be from 0 to 1, and is {end_factor}")));
         }
-        Ok(attributes([
+        Ok(vec![
             ("start_factor", start_factor.into()),
             ("end_factor", end_factor.into()),
             ("total_iters", total_iters.into()),
-        ]))
+        ])
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Linear;
-
-fn options(scheduler: &LRScheduler) -> Result<(f64, f64, i64)> {
-    let attributes = &scheduler.attributes;
-    Ok((attributes.float("start_factor")?, attributes.float("end_factor")?, attributes.int("total_iters")?))
-}
-
-impl Formula for Linear {
-    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
-        options(scheduler).map(drop)
+impl Formula for LinearLR {
+    fn read(given: &Given) -> Computed<Self> {
+        Ok(LinearLR {
+            start_factor: given.attributes.float("start_factor")?,
+            end_factor: given.attributes.float("end_factor")?,
+            total_iters: given.attributes.int("total_iters")?,
+        })
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (start, end, total) = options(scheduler)?;
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        let LinearLR { start_factor: start, end_factor: end, total_iters: total } = *self;
         if now.epoch == 0 {
             return Ok(now.lr * start);
         }
@@ -78,11 +59,11 @@ impl Formula for Linear {
             return Ok(now.lr);
         }
         let before = real(total) * start + real(now.epoch.saturating_sub(1)) * (end - start);
-        Ok(now.lr * (1.0 + divide(scheduler, end - start, before)?))
+        Ok(now.lr * (1.0 + divide(end - start, before)?))
     }
 
-    fn first_lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (start, end, total) = options(scheduler)?;
-        Ok(now.base * (start + divide(scheduler, (end - start) * real(total.min(0)), real(total))?))
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
+        let LinearLR { start_factor: start, end_factor: end, total_iters: total } = *self;
+        Ok(now.base * (start + divide((end - start) * real(total.min(0)), real(total))?))
     }
 }

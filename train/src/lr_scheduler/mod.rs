@@ -22,20 +22,25 @@
 //! # Ok::<(), rekindle_recorder::Error>(())
 //! ```
 
+mod anneal;
+mod base;
 mod chained_scheduler;
 mod constant_lr;
 mod cosine_annealing_lr;
 mod cosine_annealing_warm_restarts;
 mod cyclic_lr;
 mod exponential_lr;
+mod formula;
 mod kind;
 mod lambda_lr;
 mod linear_lr;
+mod momentum;
 mod multi_step_lr;
 mod one_cycle_lr;
+mod options;
 mod polynomial_lr;
 mod reduce_lr_on_plateau;
-mod rule;
+mod restore;
 mod schedule;
 mod scheduler;
 mod sequential_lr;
@@ -43,6 +48,7 @@ mod step_lr;
 mod swa_lr;
 pub mod transformers;
 
+pub use anneal::AnnealStrategy;
 pub use chained_scheduler::ChainedScheduler;
 pub use constant_lr::ConstantLR;
 pub use cosine_annealing_lr::CosineAnnealingLR;
@@ -53,10 +59,11 @@ pub use kind::SchedulerKind;
 pub use lambda_lr::{LambdaLR, MultiplicativeLR};
 pub use linear_lr::LinearLR;
 pub use multi_step_lr::MultiStepLR;
-pub use one_cycle_lr::{AnnealStrategy, OneCycleLR};
+pub use one_cycle_lr::OneCycleLR;
+pub use options::{Function, PerGroup};
 pub use polynomial_lr::PolynomialLR;
 pub use reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
-pub use schedule::{Function, PerGroup, Schedule};
+pub use schedule::Schedule;
 pub use scheduler::LRScheduler;
 pub use sequential_lr::SequentialLR;
 pub use step_lr::StepLR;

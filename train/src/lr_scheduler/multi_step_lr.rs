@@ -4,48 +4,30 @@ use indexmap::IndexMap;
 use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{Dict, Result, Value};
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now, power, real};
-use super::schedule::{Options, PLACE, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, wrong_type};
+use super::formula::{Computed, Formula, Given, Now, power, real};
+use super::options::{PLACE, options};
+use super::schedule::{Entries, Options};
+use crate::attributes::wrong_type;
 use crate::optim::ParamGroup;
 
-/// `MultiStepLR(optimizer, milestones, gamma)`: times `gamma` at each of the milestones.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MultiStepLR {
-    /// Epochs, in any order; one that stands there twice counts twice.
-    pub milestones: Vec<i64>,
-    /// The factor. Default 0.1.
-    pub gamma: f64,
-}
+options! {
+    /// `MultiStepLR(optimizer, milestones, gamma)`: times `gamma` at each of the milestones.
+    #[derive(PartialEq)]
+    pub struct MultiStepLR;
 
-impl MultiStepLR {
     /// At each of the milestones, times 0.1.
-    pub fn new(milestones: impl Into<Vec<i64>>) -> Self {
-        MultiStepLR { milestones: milestones.into(), gamma: 0.1 }
-    }
+    pub fn new(
+        /// Epochs, in any order; one that stands there twice counts twice.
+        milestones(impl Into<Vec<i64>>): Vec<i64>,
+    );
 
-    /// Another factor.
-    #[must_use]
-    pub fn gamma(self, gamma: f64) -> Self {
-        MultiStepLR { gamma, ..self }
-    }
-}
-
-impl From<MultiStepLR> for Schedule {
-    fn from(options: MultiStepLR) -> Self {
-        Schedule::new(options)
-    }
+    /// The factor. Default 0.1.
+    gamma: f64 = 0.1,
 }
 
 impl Options for MultiStepLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::MultiStepLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        Ok(attributes([("milestones", counter(&self.milestones)), ("gamma", self.gamma.into())]))
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(vec![("milestones", counter(&self.milestones)), ("gamma", self.gamma.into())])
     }
 }
 
@@ -73,28 +55,35 @@ fn count(milestones: &Value, epoch: i64) -> Option<i64> {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct MultiStep;
+/// With the milestones as the state dict has them.
+pub(super) struct MultiStep {
+    milestones: Value,
+    gamma: f64,
+}
 
-fn milestones(scheduler: &LRScheduler, epoch: i64) -> Result<i64> {
-    let milestones = scheduler.attributes.get("milestones").unwrap_or(&Value::None);
-    count(milestones, epoch).ok_or_else(|| wrong_type(&format!("{PLACE}milestones"), "a Counter of ints", milestones))
+impl MultiStep {
+    fn times(&self, epoch: i64) -> Result<i64> {
+        count(&self.milestones, epoch)
+            .ok_or_else(|| wrong_type(&format!("{PLACE}milestones"), "a Counter of ints", &self.milestones))
+    }
 }
 
 impl Formula for MultiStep {
-    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
-        scheduler.attributes.float("gamma")?;
-        milestones(scheduler, 0).map(drop)
+    fn read(given: &Given) -> Computed<Self> {
+        let milestones = given.attributes.get("milestones").cloned().unwrap_or(Value::None);
+        let formula = MultiStep { milestones, gamma: given.attributes.float("gamma")? };
+        formula.times(0)?;
+        Ok(formula)
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        match milestones(scheduler, now.epoch)? {
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        match self.times(now.epoch)? {
             0 => Ok(now.lr),
-            times => Ok(now.lr * power(scheduler, scheduler.attributes.float("gamma")?, real(times))?),
+            times => Ok(now.lr * power(self.gamma, real(times))?),
         }
     }
 
-    fn first_lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        Ok(now.base * power(scheduler, scheduler.attributes.float("gamma")?, real(milestones(scheduler, 0)?))?)
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
+        Ok(now.base * power(self.gamma, real(self.times(0)?))?)
     }
 }

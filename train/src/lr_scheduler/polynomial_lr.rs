@@ -2,69 +2,50 @@
 
 use rekindle_recorder::Result;
 
-use super::kind::SchedulerKind;
-use super::rule::{Formula, Now, divide, power, real};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::Attributes;
+use super::formula::{Computed, Formula, Given, Now, divide, power, real};
+use super::options::options;
+use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
 
-/// `PolynomialLR(optimizer, total_iters, power)`: to 0 in `total_iters` epochs.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PolynomialLR {
+options! {
+    /// `PolynomialLR(optimizer, total_iters, power)`: to 0 in `total_iters` epochs.
+    #[derive(Copy, PartialEq)]
+    pub struct PolynomialLR;
+
     /// Epochs to 0. Default 5.
-    pub total_iters: i64,
+    total_iters: i64 = 5,
     /// The power. Default 1: a straight line.
-    pub power: f64,
-}
-
-impl Default for PolynomialLR {
-    fn default() -> Self {
-        PolynomialLR { total_iters: 5, power: 1.0 }
-    }
-}
-
-impl From<PolynomialLR> for Schedule {
-    fn from(options: PolynomialLR) -> Self {
-        Schedule::new(options)
-    }
+    power: f64 = 1.0,
 }
 
 impl Options for PolynomialLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::PolynomialLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        Ok(attributes([("total_iters", self.total_iters.into()), ("power", self.power.into())]))
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(vec![("total_iters", self.total_iters.into()), ("power", self.power.into())])
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Polynomial;
-
-fn options(scheduler: &LRScheduler) -> Result<(i64, f64)> {
-    Ok((scheduler.attributes.int("total_iters")?, scheduler.attributes.float("power")?))
+impl PolynomialLR {
+    /// The part that is left at an epoch.
+    fn left(&self, epoch: i64) -> Computed<f64> {
+        Ok(1.0 - divide(real(epoch), real(self.total_iters))?)
+    }
 }
 
-impl Formula for Polynomial {
-    fn check(&self, scheduler: &LRScheduler, _groups: usize) -> Result<()> {
-        options(scheduler).map(drop)
+impl Formula for PolynomialLR {
+    fn read(given: &Given) -> Computed<Self> {
+        let (total_iters, power) = (given.attributes.int("total_iters")?, given.attributes.float("power")?);
+        Ok(PolynomialLR { total_iters, power })
     }
 
-    fn lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (total, exponent) = options(scheduler)?;
-        if now.initial || now.epoch > total {
+    fn lr(&self, now: &Now) -> Computed<f64> {
+        if now.initial || now.epoch > self.total_iters {
             return Ok(now.lr);
         }
-        let left = |epoch: i64| divide(scheduler, real(epoch), real(total)).map(|done| 1.0 - done);
-        let kept = divide(scheduler, left(now.epoch)?, left(now.epoch.saturating_sub(1))?)?;
-        Ok(now.lr * power(scheduler, kept, exponent)?)
+        let kept = divide(self.left(now.epoch)?, self.left(now.epoch.saturating_sub(1))?)?;
+        Ok(now.lr * power(kept, self.power)?)
     }
 
-    fn first_lr(&self, scheduler: &LRScheduler, now: &Now) -> Result<f64> {
-        let (total, exponent) = options(scheduler)?;
-        let left = 1.0 - divide(scheduler, real(total.min(0)), real(total))?;
-        Ok(now.base * power(scheduler, left, exponent)?)
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
+        Ok(now.base * power(self.left(self.total_iters.min(0))?, self.power)?)
     }
 }

@@ -3,36 +3,37 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::kind::SchedulerKind;
-use super::rule::{Rule, check_groups, rates};
-use super::schedule::{Options, PLACE, PerGroup, Schedule, attributes};
-use super::scheduler::LRScheduler;
+use super::options::{PerGroup, Word, options};
+use super::schedule::{Entries, Options};
+use super::scheduler::{LRScheduler, Rule, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 
-/// `ReduceLROnPlateau(optimizer, mode, factor, patience, ...)`: times `factor` after `patience` steps without a better
-/// metric. Stepped with [`LRScheduler::step_with_metric`].
-///
-/// Unlike the others it puts no `initial_lr` into the groups, and goes on when a group is added, unless each has a `min_lr`
-/// of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReduceLROnPlateau {
+options! {
+    /// `ReduceLROnPlateau(optimizer, mode, factor, patience, ...)`: times `factor` after `patience` steps without a better
+    /// metric. Stepped with [`LRScheduler::step_with_metric`].
+    ///
+    /// Unlike the others it puts no `initial_lr` into the groups, and goes on when a group is added, unless each has a
+    /// `min_lr` of its own.
+    #[derive(PartialEq)]
+    pub struct ReduceLROnPlateau;
+
     /// Which metric is better. Default: a lower one.
-    pub mode: PlateauMode,
+    mode: PlateauMode = PlateauMode::Min,
     /// The factor, below 1. Default 0.1.
-    pub factor: f64,
+    factor: f64 = 0.1,
     /// How many steps without a better metric are borne. Default 10.
-    pub patience: i64,
+    patience: i64 = 10,
     /// By how much a metric must be better to count. Default 1e-4.
-    pub threshold: f64,
+    threshold: f64 = 1e-4,
     /// Whether `threshold` is a part of the best metric, or a difference. Default: a part.
-    pub threshold_mode: ThresholdMode,
+    threshold_mode: ThresholdMode = ThresholdMode::Rel,
     /// Steps after a change in which none is counted. Default 0.
-    pub cooldown: i64,
+    cooldown: i64 = 0,
     /// The lowest learning rate. Default `None`: 0.
-    pub min_lr: Option<PerGroup>,
+    min_lr(impl Into<PerGroup> => Some): Option<PerGroup> = None,
     /// A change by this much or less is not made. Default 1e-8.
-    pub eps: f64,
+    eps: f64 = 1e-8,
 }
 
 /// Which metric is better: `mode`.
@@ -55,33 +56,16 @@ pub enum ThresholdMode {
     Abs,
 }
 
-impl Default for ReduceLROnPlateau {
-    fn default() -> Self {
-        ReduceLROnPlateau {
-            mode: PlateauMode::Min,
-            factor: 0.1,
-            patience: 10,
-            threshold: 1e-4,
-            threshold_mode: ThresholdMode::Rel,
-            cooldown: 0,
-            min_lr: None,
-            eps: 1e-8,
-        }
-    }
+impl Word for PlateauMode {
+    const WORDS: [(&'static str, Self); 2] = [("min", PlateauMode::Min), ("max", PlateauMode::Max)];
 }
 
-impl From<ReduceLROnPlateau> for Schedule {
-    fn from(options: ReduceLROnPlateau) -> Self {
-        Schedule::new(options)
-    }
+impl Word for ThresholdMode {
+    const WORDS: [(&'static str, Self); 2] = [("rel", ThresholdMode::Rel), ("abs", ThresholdMode::Abs)];
 }
 
 impl Options for ReduceLROnPlateau {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::ReduceLROnPlateau
-    }
-
-    fn attributes(&self, groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
+    fn attributes(&self, groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         if self.factor >= 1.0 {
             return Err(invalid(format!("ReduceLROnPlateau's factor must be below 1, and is {}", self.factor)));
         }
@@ -92,15 +76,11 @@ impl Options for ReduceLROnPlateau {
                 (min_lr.same().map_or(Value::None, Value::Float), each)
             }
         };
-        let (mode, worst) = match self.mode {
-            PlateauMode::Min => (MIN, f64::INFINITY),
-            PlateauMode::Max => (MAX, f64::NEG_INFINITY),
+        let worst = match self.mode {
+            PlateauMode::Min => f64::INFINITY,
+            PlateauMode::Max => f64::NEG_INFINITY,
         };
-        let threshold_mode = match self.threshold_mode {
-            ThresholdMode::Rel => REL,
-            ThresholdMode::Abs => ABS,
-        };
-        Ok(attributes([
+        Ok(vec![
             ("factor", self.factor.into()),
             ("default_min_lr", default_min_lr),
             ("min_lrs", Value::list(min_lrs)),
@@ -110,43 +90,26 @@ impl Options for ReduceLROnPlateau {
             ("last_epoch", Value::Int(0)),
             ("_last_lr", Value::list(rates(groups))),
             ("mode_worse", worst.into()),
-            ("mode", mode.into()),
+            ("mode", self.mode.name().into()),
             ("threshold", self.threshold.into()),
-            ("threshold_mode", threshold_mode.into()),
+            ("threshold_mode", self.threshold_mode.name().into()),
             ("best", worst.into()),
             ("cooldown_counter", Value::Int(0)),
             ("num_bad_epochs", Value::Int(0)),
-        ]))
-    }
-
-    fn construct(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        scheduler.only_fresh(last_epoch)
+        ])
     }
 }
 
-const MIN: &str = "min";
-const MAX: &str = "max";
-const REL: &str = "rel";
-const ABS: &str = "abs";
-
-#[derive(Debug)]
 pub(super) struct Plateau;
-
-fn one_of(attributes: &Attributes, name: &str, known: [&'static str; 2]) -> Result<&'static str> {
-    let text = attributes.text(name)?;
-    known.into_iter().find(|known| *known == text).ok_or_else(|| {
-        invalid(format!("{PLACE}{name} is '{text}', where '{}' or '{}' is expected", known[0], known[1]))
-    })
-}
 
 fn is_better(attributes: &Attributes, metric: f64, best: f64) -> Result<bool> {
     let threshold = attributes.float("threshold")?;
-    let modes = (one_of(attributes, "mode", [MIN, MAX])?, one_of(attributes, "threshold_mode", [REL, ABS])?);
+    let modes = (PlateauMode::read(attributes, "mode")?, ThresholdMode::read(attributes, "threshold_mode")?);
     Ok(match modes {
-        (MIN, REL) => metric < best * (1.0 - threshold),
-        (MIN, _) => metric < best - threshold,
-        (_, REL) => metric > best * (threshold + 1.0),
-        _ => metric > best + threshold,
+        (PlateauMode::Min, ThresholdMode::Rel) => metric < best * (1.0 - threshold),
+        (PlateauMode::Min, ThresholdMode::Abs) => metric < best - threshold,
+        (PlateauMode::Max, ThresholdMode::Rel) => metric > best * (threshold + 1.0),
+        (PlateauMode::Max, ThresholdMode::Abs) => metric > best + threshold,
     })
 }
 
@@ -171,6 +134,10 @@ fn reduce(attributes: &mut Attributes, groups: &mut [ParamGroup]) -> Result<()> 
 }
 
 impl Rule for Plateau {
+    fn by_metric(&self) -> bool {
+        true
+    }
+
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         let attributes = &scheduler.attributes;
         for name in ["factor", "eps", "best"] {
@@ -222,6 +189,6 @@ impl Rule for Plateau {
     }
 
     fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(invalid(format!("{} goes by a metric, and cannot take turns with others", scheduler.kind())))
+        Err(invalid(format!("{} goes by a metric, and cannot take turns with others", scheduler.class.name)))
     }
 }

@@ -1,10 +1,11 @@
-//! `LRScheduler`: a scheduler at work: construction, steps and state dicts, which all schedulers have in common.
+//! `LRScheduler`: a scheduler at work, and what all have in common; and `Rule`, what each does in its own way.
 
-use rekindle_recorder::{Result, Value};
+use std::fmt;
 
-use super::kind::{SchedulerKind, Tail, candidates, names};
-use super::schedule::{Function, PLACE, Schedule};
-use crate::attributes::{Attributes, invalid, wrong_type};
+use rekindle_recorder::{Error, Result, Value};
+
+use super::options::Function;
+use crate::attributes::{Attributes, invalid};
 use crate::optim::{Optimizer, ParamGroup};
 
 /// A scheduler of `torch.optim.lr_scheduler` at work.
@@ -16,181 +17,94 @@ use crate::optim::{Optimizer, ParamGroup};
 /// [`from_state_dict`](LRScheduler::from_state_dict) or [`resume`](LRScheduler::resume), which change no learning rate.
 #[derive(Clone, Debug)]
 pub struct LRScheduler {
-    kind: SchedulerKind,
+    pub(super) class: &'static Class,
     /// What Python's object has in its `__dict__`, but for the optimizer, functions and other schedulers.
     pub(super) attributes: Attributes,
     pub(super) functions: Vec<Function>,
     pub(super) children: Vec<LRScheduler>,
 }
 
-impl LRScheduler {
-    /// `torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, ...)`: puts `initial_lr` into the groups and makes the initial
-    /// step, as PyTorch does.
-    ///
-    /// To go on from a checkpoint use [`LRScheduler::from_state_dict`], which leaves the learning rates alone.
-    ///
-    /// # Errors
-    /// When an option is out of range; then nothing has changed.
-    pub fn new(schedule: impl Into<Schedule>, optimizer: &mut Optimizer) -> Result<Self> {
-        LRScheduler::with_last_epoch(schedule, optimizer, -1)
-    }
+/// A class of PyTorch's: a row of the table in `kind.rs`.
+pub(crate) struct Class {
+    /// Which row.
+    pub(super) row: usize,
+    pub(super) name: &'static str,
+    pub(super) rule: &'static dyn Rule,
+    /// Keys that tell its state dict from those of the rows after it.
+    pub(super) keys: &'static [&'static str],
+    /// The key that PyTorch's `state_dict()` puts last, for what it takes out of the attributes first.
+    pub(super) tail: Option<Tail>,
+}
 
-    /// `...LR(optimizer, ..., last_epoch=last_epoch)`: from 0 on, the groups must have `initial_lr` already.
-    ///
-    /// # Errors
-    /// As [`LRScheduler::new`]; when a group lacks `initial_lr`; and from 0 on for schedulers that cannot be made so.
-    pub fn with_last_epoch(schedule: impl Into<Schedule>, optimizer: &mut Optimizer, last_epoch: i64) -> Result<Self> {
-        let mut groups = optimizer.param_groups().to_vec();
-        let scheduler = LRScheduler::constructed(&schedule.into(), &mut groups, last_epoch)?;
-        optimizer.param_groups_mut().clone_from_slice(&groups);
-        Ok(scheduler)
+impl fmt::Debug for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
     }
+}
 
-    fn constructed(schedule: &Schedule, groups: &mut [ParamGroup], last_epoch: i64) -> Result<Self> {
-        let options = schedule.options();
-        let children = options.children().iter().map(|child| LRScheduler::constructed(child, groups, last_epoch));
-        let children = children.collect::<Result<_>>()?;
-        let attributes = options.attributes(groups, last_epoch == -1)?;
-        let functions = options.functions(groups.len())?;
-        let mut scheduler = LRScheduler { kind: schedule.kind(), attributes, functions, children };
-        options.construct(&mut scheduler, groups, last_epoch)?;
-        scheduler.check(groups.len())?;
-        Ok(scheduler)
-    }
+/// What a state dict holds last, and under which key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tail {
+    /// The states of a function for each group: `None`, or the attributes of a callable object.
+    Functions(&'static str),
+    /// That of one function.
+    Function(&'static str),
+    /// The state dicts of the schedulers it is made of.
+    Schedulers(&'static str),
+}
 
-    /// The constructor of PyTorch's base class.
-    pub(super) fn construct(&mut self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        let mut base_lrs = Vec::new();
-        for group in groups.iter_mut() {
-            group.lr()?;
-            if last_epoch == -1
-                && let Some(lr) = group.get("lr").cloned()
-            {
-                group.set_default("initial_lr", lr);
-            }
-            group.float("initial_lr")?;
-            base_lrs.extend(group.get("initial_lr").cloned());
+impl Tail {
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Tail::Functions(key) | Tail::Function(key) | Tail::Schedulers(key) => key,
         }
-        self.attributes.set("base_lrs", base_lrs);
-        self.attributes.set("last_epoch", last_epoch);
-        self.initial_step(groups)
+    }
+}
+
+/// What a scheduler does. It keeps nothing itself: its numbers are in the scheduler's attributes.
+///
+/// A scheduler that got an error may be left half stepped: steps are made on a copy.
+pub(crate) trait Rule: Send + Sync {
+    /// Whether its steps go by a metric.
+    fn by_metric(&self) -> bool {
+        false
     }
 
-    /// Refuses a `last_epoch` where PyTorch's constructor takes none, or makes nothing useful of it.
-    pub(super) fn only_fresh(&self, last_epoch: i64) -> Result<()> {
-        if last_epoch == -1 {
-            return Ok(());
-        }
-        Err(invalid(format!("{} cannot be made from a last_epoch; go on from its state dict", self.kind)))
+    /// The rest of the constructor, once its own attributes are there.
+    fn construct(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
+        scheduler.only_fresh(last_epoch)
     }
 
-    /// `_initial_step()`: the step of the constructor.
-    pub(super) fn initial_step(&mut self, groups: &mut [ParamGroup]) -> Result<()> {
-        self.attributes.set("_step_count", 0);
-        self.attributes.set("_is_initial", true);
-        self.check(groups.len())?;
-        self.step_groups(groups, None)?;
-        self.attributes.set("_is_initial", false);
+    /// Refuses what it cannot go on with, for an optimizer of so many groups.
+    fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()>;
+
+    /// Refuses what it cannot have been saved with, beyond [`check`](Self::check).
+    fn check_loaded(&self, _scheduler: &LRScheduler, _groups: usize) -> Result<()> {
         Ok(())
     }
 
-    /// The scheduler that wrote a state dict, as it then was. The optimizer's learning rates stay as they are: they are part
-    /// of the optimizer's own state dict, and it does not matter which of the two is loaded first.
-    ///
-    /// # Errors
-    /// When the state dict is that of no scheduler that is known, of an optimizer with another number of groups, or of a
-    /// scheduler with functions, which no file holds: see [`resume`](LRScheduler::resume). Whether a `CyclicLR` of a plain
-    /// mode had a function of its own, its state dict does not tell.
-    pub fn from_state_dict(state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
-        LRScheduler::restored(None, state_dict, optimizer.param_groups())
+    /// `step()`, with the metric where one was given.
+    fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()>;
+
+    /// `step(epoch)`, for an epoch that need not be whole.
+    fn step_to(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], _epoch: f64) -> Result<()> {
+        Err(scheduler.no_epochs())
     }
 
-    /// The scheduler that wrote a state dict, made with the schedule that it was made with, for functions that the state dict
-    /// lacks. Everything else is as the state dict says; the optimizer's learning rates stay as they are.
-    ///
-    /// # Errors
-    /// As [`from_state_dict`](LRScheduler::from_state_dict), and when the state dict is another scheduler's.
-    pub fn resume(schedule: impl Into<Schedule>, state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
-        LRScheduler::restored(Some(&schedule.into()), state_dict, optimizer.param_groups())
+    /// `_update_lr(0)`: what `SequentialLR` does when the turn comes to a scheduler. Most that are no formula fail there in
+    /// PyTorch with `NotImplementedError`.
+    fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
+        let name = scheduler.class.name;
+        Err(invalid(format!(
+            "SequentialLR cannot go over to a {name}, in PyTorch as here; let it be the first of its schedulers"
+        )))
     }
 
-    fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup]) -> Result<Self> {
-        let mut attributes = Attributes::from_value(PLACE, state_dict)?;
-        let kind = match schedule {
-            None => SchedulerKind::infer(state_dict)?,
-            Some(schedule) => {
-                let found = candidates(&attributes)?;
-                if !found.contains(&schedule.kind()) {
-                    let (found, expected) = (names(&found, " or "), schedule.kind());
-                    return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {expected}")));
-                }
-                schedule.kind()
-            }
-        };
-        let tail = kind.tail().and_then(|tail| Some((tail, attributes.remove(tail.key())?)));
-        // Releases before 2.8 did not have it; it only ever differs inside a constructor.
-        if attributes.contains("_step_count") {
-            attributes.set_default("_is_initial", false);
-        }
-        kind.rule().complete(&mut attributes);
-        let mut functions = match schedule {
-            Some(schedule) => schedule.options().functions(groups.len())?,
-            None => Vec::new(),
-        };
-        let mut children = Vec::new();
-        match tail {
-            Some((Tail::Functions(key), states)) => {
-                let states = items(key, &states)?;
-                if states.len() == functions.len() {
-                    functions.iter_mut().zip(states).for_each(|(function, state)| function.load(state));
-                } else {
-                    return Err(invalid(format!(
-                        "the scheduler is for an optimizer of {} groups, and this one has {}",
-                        states.len(),
-                        functions.len()
-                    )));
-                }
-            }
-            Some((Tail::Function(key), state)) => match functions.first_mut() {
-                Some(function) => function.load(state),
-                None if matches!(state, Value::None) => {}
-                None => {
-                    return Err(invalid(format!(
-                        "{PLACE}{key} is an object's, which no file holds; go on with `LRScheduler::resume` and a function in \
-                         its place"
-                    )));
-                }
-            },
-            Some((Tail::Schedulers(key), states)) => {
-                let states = items(key, &states)?;
-                let schedules = schedule.map(|schedule| schedule.options().children());
-                if let Some(schedules) = schedules
-                    && schedules.len() != states.len()
-                {
-                    let (found, expected) = (states.len(), schedules.len());
-                    return Err(invalid(format!(
-                        "the state dict is that of {found} schedulers, and here are {expected}"
-                    )));
-                }
-                for (place, state) in states.iter().enumerate() {
-                    let schedule = schedules.and_then(|schedules| schedules.get(place));
-                    children.push(LRScheduler::restored(schedule, state, groups)?);
-                }
-            }
-            None => {}
-        }
-        let scheduler = LRScheduler { kind, attributes, functions, children };
-        scheduler.check(groups.len())?;
-        kind.rule().check_loaded(&scheduler, groups.len())?;
-        Ok(scheduler)
-    }
+    /// Brings what an older release wrote into today's form.
+    fn complete(&self, _attributes: &mut Attributes) {}
+}
 
-    /// Which scheduler it is.
-    #[must_use]
-    pub fn kind(&self) -> SchedulerKind {
-        self.kind
-    }
-
+impl LRScheduler {
     /// The schedulers that a `SequentialLR` or `ChainedScheduler` is made of.
     #[must_use]
     pub fn schedulers(&self) -> &[LRScheduler] {
@@ -221,7 +135,7 @@ impl LRScheduler {
     /// # Errors
     /// As [`step`](Self::step), for a negative epoch, and for other schedulers.
     pub fn step_to(&mut self, epoch: f64, optimizer: &mut Optimizer) -> Result<()> {
-        self.stepped(optimizer, |next, groups| next.kind.rule().step_to(next, groups, epoch))
+        self.stepped(optimizer, |next, groups| next.class.rule.step_to(next, groups, epoch))
     }
 
     fn stepped(
@@ -239,11 +153,38 @@ impl LRScheduler {
     }
 
     pub(super) fn step_groups(&mut self, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()> {
-        self.kind.rule().step(self, groups, metric)
+        let Class { name, rule, .. } = self.class;
+        if metric.is_some() && !rule.by_metric() {
+            return Err(invalid(format!("{name} takes no metric; step it without one")));
+        }
+        rule.step(self, groups, metric)
+    }
+
+    /// `_initial_step()`: the step of the constructor.
+    pub(super) fn initial_step(&mut self, groups: &mut [ParamGroup]) -> Result<()> {
+        self.attributes.set("_step_count", 0);
+        self.attributes.set("_is_initial", true);
+        self.check(groups.len())?;
+        self.step_groups(groups, None)?;
+        self.attributes.set("_is_initial", false);
+        Ok(())
+    }
+
+    /// Refuses a `last_epoch` where PyTorch's constructor takes none, or makes nothing useful of it.
+    pub(super) fn only_fresh(&self, last_epoch: i64) -> Result<()> {
+        if last_epoch == -1 {
+            return Ok(());
+        }
+        Err(invalid(format!("{} cannot be made from a last_epoch; go on from its state dict", self.class.name)))
+    }
+
+    /// An error about a scheduler that counts whole steps only.
+    pub(super) fn no_epochs(&self) -> Error {
+        invalid(format!("{} cannot be stepped to an epoch; step it without one", self.class.name))
     }
 
     pub(super) fn check(&self, groups: usize) -> Result<()> {
-        self.kind.rule().check(self, groups)
+        self.class.rule.check(self, groups)
     }
 
     /// How often it was stepped since it was made: `last_epoch`. A `ChainedScheduler` does not count.
@@ -266,7 +207,7 @@ impl LRScheduler {
     #[must_use]
     pub fn state_dict(&self) -> Value {
         let dict = self.attributes.to_dict();
-        if let Some(tail) = self.kind.tail() {
+        if let Some(tail) = self.class.tail {
             let state = match tail {
                 Tail::Functions(_) => Value::list(self.functions.iter().map(Function::state)),
                 Tail::Function(_) => self.functions.first().map_or(Value::None, Function::state),
@@ -278,6 +219,15 @@ impl LRScheduler {
     }
 }
 
-fn items(key: &str, value: &Value) -> Result<Vec<Value>> {
-    value.items().ok_or_else(|| wrong_type(&format!("{PLACE}{key}"), "a list", value))
+/// Refuses an optimizer with another number of groups than a scheduler was made for.
+pub(super) fn check_groups(expected: usize, found: usize) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(invalid(format!("the scheduler is for an optimizer of {expected} groups, and this one has {found}")))
+}
+
+/// The groups' learning rates, each as it lies there.
+pub(super) fn rates(groups: &[ParamGroup]) -> Vec<Value> {
+    groups.iter().filter_map(|group| group.get("lr").cloned()).collect()
 }

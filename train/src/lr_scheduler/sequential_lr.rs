@@ -1,13 +1,11 @@
 //! `torch.optim.lr_scheduler.SequentialLR`: schedulers that take turns, each until a milestone.
 
-use rekindle_recorder::Result;
+use rekindle_recorder::{Error, Result};
 
 use super::chained_scheduler::{check_children, refuse_by_metric};
-use super::kind::SchedulerKind;
-use super::rule::{Rule, refuse_metric};
-use super::schedule::{Options, Schedule, attributes};
-use super::scheduler::LRScheduler;
-use crate::attributes::{Attributes, invalid};
+use super::schedule::{Entries, Options, Schedule};
+use super::scheduler::{LRScheduler, Rule};
+use crate::attributes::invalid;
 use crate::optim::ParamGroup;
 
 /// `SequentialLR(optimizer, schedulers, milestones)`: the first scheduler until the first milestone, then the second, and so
@@ -16,7 +14,7 @@ use crate::optim::ParamGroup;
 /// ```
 /// use rekindle_train::lr_scheduler::{CosineAnnealingLR, LinearLR, SequentialLR};
 ///
-/// let warmup = LinearLR { start_factor: 0.1, total_iters: 10, ..Default::default() };
+/// let warmup = LinearLR::default().start_factor(0.1).total_iters(10);
 /// let schedule = SequentialLR::new([warmup.into(), CosineAnnealingLR::new(50).into()], [10]);
 /// ```
 #[derive(Clone, Debug)]
@@ -32,34 +30,10 @@ impl SequentialLR {
     }
 }
 
-impl From<SequentialLR> for Schedule {
-    fn from(options: SequentialLR) -> Self {
-        Schedule::new(options)
-    }
-}
-
 impl Options for SequentialLR {
-    fn kind(&self) -> SchedulerKind {
-        SchedulerKind::SequentialLR
-    }
-
-    fn attributes(&self, _groups: &mut [ParamGroup], _fresh: bool) -> Result<Attributes> {
-        refuse_by_metric(self.kind(), self.schedulers.iter().map(Schedule::kind))?;
-        Ok(attributes([("_milestones", self.milestones.clone().into()), ("last_epoch", 0.into())]))
-    }
-
-    fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        scheduler.only_fresh(last_epoch)?;
-        // Undoes what the schedulers' constructors did.
-        for group in groups.iter_mut() {
-            let initial = group.float("initial_lr")?;
-            group.set_lr(initial);
-        }
-        undo(scheduler)?;
-        let (turn, _) = turn(scheduler, 0)?;
-        let first = child(scheduler, turn)?;
-        first.initial_step(groups)?;
-        keep_last_lr(scheduler, turn)
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        refuse_by_metric("SequentialLR", self.schedulers.iter().map(|schedule| schedule.class))?;
+        Ok(vec![("_milestones", self.milestones.clone().into()), ("last_epoch", 0.into())])
     }
 
     fn children(&self) -> &[Schedule] {
@@ -92,7 +66,7 @@ fn child(scheduler: &mut LRScheduler, turn: usize) -> Result<&mut LRScheduler> {
     scheduler.children.get_mut(turn).ok_or_else(|| wrong_milestones(count, turn))
 }
 
-fn wrong_milestones(schedulers: usize, milestones: usize) -> rekindle_recorder::Error {
+fn wrong_milestones(schedulers: usize, milestones: usize) -> Error {
     invalid(format!(
         "SequentialLR has {schedulers} schedulers and {milestones} milestones; one less is needed than schedulers"
     ))
@@ -105,10 +79,22 @@ fn keep_last_lr(scheduler: &mut LRScheduler, turn: usize) -> Result<()> {
     Ok(())
 }
 
-#[derive(Debug)]
 pub(super) struct Sequential;
 
 impl Rule for Sequential {
+    fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
+        scheduler.only_fresh(last_epoch)?;
+        // Undoes what the schedulers' constructors did.
+        for group in groups.iter_mut() {
+            let initial = group.float("initial_lr")?;
+            group.set_lr(initial);
+        }
+        undo(scheduler)?;
+        let (turn, _) = turn(scheduler, 0)?;
+        child(scheduler, turn)?.initial_step(groups)?;
+        keep_last_lr(scheduler, turn)
+    }
+
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         scheduler.attributes.int("last_epoch")?;
         let milestones = scheduler.attributes.ints("_milestones")?;
@@ -118,28 +104,16 @@ impl Rule for Sequential {
         check_children(scheduler, groups)
     }
 
-    fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()> {
-        refuse_metric(scheduler, metric)?;
+    fn step(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], _metric: Option<f64>) -> Result<()> {
         let epoch = scheduler.attributes.int("last_epoch")?.saturating_add(1);
         scheduler.attributes.set("last_epoch", epoch);
         let (turn, begins) = turn(scheduler, epoch)?;
         let child = child(scheduler, turn)?;
         if begins {
-            child.kind().rule().begin_turn(child, groups)?;
+            child.class.rule.begin_turn(child, groups)?;
         } else {
             child.step_groups(groups, None)?;
         }
         keep_last_lr(scheduler, turn)
     }
-
-    fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(not_in_turn(scheduler.kind()))
-    }
-}
-
-/// PyTorch fails there with `NotImplementedError`.
-pub(super) fn not_in_turn(kind: SchedulerKind) -> rekindle_recorder::Error {
-    invalid(format!(
-        "SequentialLR cannot go over to a {kind}, in PyTorch as here; let it be the first of its schedulers"
-    ))
 }

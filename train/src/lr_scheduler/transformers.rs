@@ -23,9 +23,14 @@ use std::f64::consts::PI;
 
 use rekindle_recorder::Dict;
 
+use super::formula::real;
 use super::lambda_lr::LambdaLR;
-use super::rule::real;
-use super::schedule::Function;
+use super::options::Function;
+
+/// Up from 0 in a straight line, then as a function of the step says.
+fn warmed_up(num_warmup_steps: i64, then: impl Fn(i64) -> f64 + Send + Sync + 'static) -> LambdaLR {
+    partial(move |step| if step < num_warmup_steps { warmup(step, num_warmup_steps) } else { then(step) })
+}
 
 fn partial(function: impl Fn(i64) -> f64 + Send + Sync + 'static) -> LambdaLR {
     Function::new(function).with_state(Dict::new()).into()
@@ -51,6 +56,11 @@ fn max(a: f64, b: f64) -> f64 {
     if b > a { b } else { a }
 }
 
+/// A factor from 0 to 1 as one from `min` to 1.
+fn above(min: f64, factor: f64) -> f64 {
+    max(0.0, factor * (1.0 - min) + min)
+}
+
 /// `get_constant_schedule`: the learning rate as it is.
 #[must_use]
 pub fn constant_schedule() -> LambdaLR {
@@ -60,16 +70,13 @@ pub fn constant_schedule() -> LambdaLR {
 /// `get_constant_schedule_with_warmup`: up from 0 in a straight line, then constant.
 #[must_use]
 pub fn constant_schedule_with_warmup(num_warmup_steps: i64) -> LambdaLR {
-    partial(move |step| if step < num_warmup_steps { warmup(step, num_warmup_steps) } else { 1.0 })
+    warmed_up(num_warmup_steps, |_| 1.0)
 }
 
 /// `get_linear_schedule_with_warmup`: up from 0 in a straight line, then down to 0 in another.
 #[must_use]
 pub fn linear_schedule_with_warmup(num_warmup_steps: i64, num_training_steps: i64) -> LambdaLR {
-    partial(move |step| {
-        if step < num_warmup_steps {
-            return warmup(step, num_warmup_steps);
-        }
+    warmed_up(num_warmup_steps, move |step| {
         max(
             0.0,
             real(num_training_steps.saturating_sub(step))
@@ -94,12 +101,8 @@ pub fn cosine_with_min_lr_schedule_with_warmup(
     num_cycles: f64,
     min_lr_rate: f64,
 ) -> LambdaLR {
-    partial(move |step| {
-        if step < num_warmup_steps {
-            return warmup(step, num_warmup_steps);
-        }
-        let factor = waves(num_cycles, progress(step, num_warmup_steps, num_training_steps));
-        max(0.0, factor * (1.0 - min_lr_rate) + min_lr_rate)
+    warmed_up(num_warmup_steps, move |step| {
+        above(min_lr_rate, waves(num_cycles, progress(step, num_warmup_steps, num_training_steps)))
     })
 }
 
@@ -111,10 +114,7 @@ pub fn cosine_with_hard_restarts_schedule_with_warmup(
     num_training_steps: i64,
     num_cycles: i64,
 ) -> LambdaLR {
-    partial(move |step| {
-        if step < num_warmup_steps {
-            return warmup(step, num_warmup_steps);
-        }
+    warmed_up(num_warmup_steps, move |step| {
         let done = progress(step, num_warmup_steps, num_training_steps);
         if done >= 1.0 {
             return 0.0;
@@ -134,10 +134,7 @@ pub fn polynomial_decay_schedule_with_warmup(
     lr_end: f64,
     power: f64,
 ) -> LambdaLR {
-    partial(move |step| {
-        if step < num_warmup_steps {
-            return warmup(step, num_warmup_steps);
-        }
+    warmed_up(num_warmup_steps, move |step| {
         if step > num_training_steps {
             return lr_end / lr_init;
         }
@@ -152,10 +149,7 @@ pub fn polynomial_decay_schedule_with_warmup(
 #[must_use]
 pub fn inverse_sqrt_schedule(num_warmup_steps: i64, timescale: Option<i64>) -> LambdaLR {
     let timescale = timescale.unwrap_or(if num_warmup_steps == 0 { 10_000 } else { num_warmup_steps });
-    partial(move |step| {
-        if step < num_warmup_steps {
-            return warmup(step, num_warmup_steps);
-        }
+    warmed_up(num_warmup_steps, move |step| {
         1.0 / (real(step.saturating_add(timescale.saturating_sub(num_warmup_steps))) / real(timescale)).sqrt()
     })
 }
@@ -170,7 +164,7 @@ pub fn wsd_schedule(
     min_lr_ratio: f64,
     num_cycles: f64,
 ) -> LambdaLR {
-    let above = move |factor: f64| max(0.0, factor * (1.0 - min_lr_ratio) + min_lr_ratio);
+    let above = move |factor| above(min_lr_ratio, factor);
     partial(move |step| {
         let decay_begins = num_warmup_steps.saturating_add(num_stable_steps);
         if step < num_warmup_steps {

@@ -177,22 +177,22 @@ pub(crate) fn schedule(setting: &Json) -> Schedule {
         "ConstantLR" => {
             let default = ConstantLR::default();
             let factor = given.float("factor", default.factor);
-            ConstantLR { factor, total_iters: given.int("total_iters", default.total_iters) }.into()
+            default.factor(factor).total_iters(given.int("total_iters", default.total_iters)).into()
         }
         "LinearLR" => {
             let default = LinearLR::default();
-            LinearLR {
-                start_factor: given.float("start_factor", default.start_factor),
-                end_factor: given.float("end_factor", default.end_factor),
-                total_iters: given.int("total_iters", default.total_iters),
-            }
-            .into()
+            let (start, end) = (default.start_factor, default.end_factor);
+            default
+                .start_factor(given.float("start_factor", start))
+                .end_factor(given.float("end_factor", end))
+                .total_iters(given.int("total_iters", default.total_iters))
+                .into()
         }
         "ExponentialLR" => ExponentialLR::new(given.float("gamma", 0.0)).into(),
         "PolynomialLR" => {
             let default = PolynomialLR::default();
             let total_iters = given.int("total_iters", default.total_iters);
-            PolynomialLR { total_iters, power: given.float("power", default.power) }.into()
+            default.total_iters(total_iters).power(given.float("power", default.power)).into()
         }
         "CosineAnnealingLR" => {
             CosineAnnealingLR::new(given.int("T_max", 0)).eta_min(given.float("eta_min", 0.0)).into()
@@ -209,7 +209,7 @@ pub(crate) fn schedule(setting: &Json) -> Schedule {
         "SWALR" => {
             let default = SWALR::new(given.per_group("swa_lr").unwrap());
             let anneal_epochs = given.int("anneal_epochs", default.anneal_epochs);
-            SWALR { anneal_epochs, anneal_strategy: given.strategy(), ..default }.into()
+            default.anneal_epochs(anneal_epochs).anneal_strategy(given.strategy()).into()
         }
         other => panic!("{other}"),
     }
@@ -228,49 +228,56 @@ fn cyclic(given: &Given) -> CyclicLR {
         (None, None, Some("exp_range")) => CyclicScale::ExpRange,
         other => panic!("{other:?}"),
     };
-    CyclicLR {
-        step_size_up: given.int("step_size_up", default.step_size_up),
-        step_size_down: given.get("step_size_down").map(|json| json.as_i64().unwrap()),
-        scale,
-        gamma: given.float("gamma", default.gamma),
-        cycle_momentum: given.flag("cycle_momentum", true),
-        base_momentum: given.per_group("base_momentum").unwrap_or(default.base_momentum),
-        max_momentum: given.per_group("max_momentum").unwrap_or(default.max_momentum),
-        ..CyclicLR::new(default.base_lr, default.max_lr)
+    let base_momentum = given.per_group("base_momentum").unwrap_or_else(|| default.base_momentum.clone());
+    let max_momentum = given.per_group("max_momentum").unwrap_or_else(|| default.max_momentum.clone());
+    let (up, gamma) = (default.step_size_up, default.gamma);
+    let options = default
+        .step_size_up(given.int("step_size_up", up))
+        .scale(scale)
+        .gamma(given.float("gamma", gamma))
+        .cycle_momentum(given.flag("cycle_momentum", true))
+        .base_momentum(base_momentum)
+        .max_momentum(max_momentum);
+    match given.get("step_size_down") {
+        Some(json) => options.step_size_down(json.as_i64().unwrap()),
+        None => options,
     }
 }
 
 fn one_cycle(given: &Given) -> OneCycleLR {
     let total = given.int("total_steps", given.int("epochs", 0) * given.int("steps_per_epoch", 0));
     let default = OneCycleLR::new(given.per_group("max_lr").unwrap(), total);
-    OneCycleLR {
-        pct_start: given.float("pct_start", default.pct_start),
-        anneal_strategy: given.strategy(),
-        cycle_momentum: given.flag("cycle_momentum", true),
-        base_momentum: given.per_group("base_momentum").unwrap_or_else(|| default.base_momentum.clone()),
-        max_momentum: given.per_group("max_momentum").unwrap_or_else(|| default.max_momentum.clone()),
-        div_factor: given.float("div_factor", default.div_factor),
-        final_div_factor: given.float("final_div_factor", default.final_div_factor),
-        three_phase: given.flag("three_phase", false),
-        ..default
-    }
+    let base_momentum = given.per_group("base_momentum").unwrap_or_else(|| default.base_momentum.clone());
+    let max_momentum = given.per_group("max_momentum").unwrap_or_else(|| default.max_momentum.clone());
+    let (pct_start, div_factor, final_div_factor) = (default.pct_start, default.div_factor, default.final_div_factor);
+    default
+        .pct_start(given.float("pct_start", pct_start))
+        .anneal_strategy(given.strategy())
+        .cycle_momentum(given.flag("cycle_momentum", true))
+        .base_momentum(base_momentum)
+        .max_momentum(max_momentum)
+        .div_factor(given.float("div_factor", div_factor))
+        .final_div_factor(given.float("final_div_factor", final_div_factor))
+        .three_phase(given.flag("three_phase", false))
 }
 
 fn plateau(given: &Given) -> ReduceLROnPlateau {
     let default = ReduceLROnPlateau::default();
-    ReduceLROnPlateau {
-        mode: if given.text("mode") == Some("max") { PlateauMode::Max } else { PlateauMode::Min },
-        factor: given.float("factor", default.factor),
-        patience: given.int("patience", default.patience),
-        threshold: given.float("threshold", default.threshold),
-        threshold_mode: if given.text("threshold_mode") == Some("abs") {
+    let options = ReduceLROnPlateau::default()
+        .mode(if given.text("mode") == Some("max") { PlateauMode::Max } else { PlateauMode::Min })
+        .factor(given.float("factor", default.factor))
+        .patience(given.int("patience", default.patience))
+        .threshold(given.float("threshold", default.threshold))
+        .threshold_mode(if given.text("threshold_mode") == Some("abs") {
             ThresholdMode::Abs
         } else {
             ThresholdMode::Rel
-        },
-        cooldown: given.int("cooldown", default.cooldown),
-        min_lr: given.per_group("min_lr"),
-        eps: given.float("eps", default.eps),
+        })
+        .cooldown(given.int("cooldown", default.cooldown))
+        .eps(given.float("eps", default.eps));
+    match given.per_group("min_lr") {
+        Some(min_lr) => options.min_lr(min_lr),
+        None => options,
     }
 }
 

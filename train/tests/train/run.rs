@@ -129,7 +129,7 @@ fn scaler_and_average_are_in_the_checkpoint() {
 fn a_schedule_by_metric_is_stepped_by_the_metric() {
     let mut run = run(sgd(0.1)).schedule_per(SchedulePer::Metric);
     assert!(run.step_scheduler(1.0).unwrap_err().to_string().contains("has no scheduler"));
-    let options = ReduceLROnPlateau { patience: 0, factor: 0.5, ..Default::default() };
+    let options = ReduceLROnPlateau::default().patience(0).factor(0.5);
     let scheduler = LRScheduler::new(options, run.optimizer_mut()).unwrap();
     run = run.with_scheduler(scheduler);
     for metric in [1.0, 1.0, 1.0] {

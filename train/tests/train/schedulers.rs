@@ -308,6 +308,11 @@ fn a_step_that_cannot_be_made_changes_nothing() {
                     train no further";
     unchanged(&mut chained, &mut optimizer, None, expected);
 
+    let mut constant = LRScheduler::new(ConstantLR::default().factor(0.0).total_iters(2), &mut optimizer).unwrap();
+    constant.step(&mut optimizer).unwrap();
+    let expected = "ConstantLR has no learning rate at epoch 2: it divides by zero";
+    unchanged(&mut constant, &mut optimizer, None, expected);
+
     let mut step = LRScheduler::new(StepLR::new(3), &mut optimizer).unwrap();
     unchanged(&mut step, &mut optimizer, Some(0.5), "StepLR takes no metric; step it without one");
     let mut plateau = LRScheduler::new(ReduceLROnPlateau::default(), &mut optimizer).unwrap();
@@ -329,9 +334,9 @@ fn options_out_of_range_are_refused_and_the_optimizer_stays_as_it_was() {
     let before = spell(&groups(&optimizer), true);
     let schedules: [(Schedule, &str); 12] = [
         (StepLR::new(0).into(), "StepLR's step_size must not be 0"),
-        (ConstantLR { factor: 1.5, total_iters: 5 }.into(), "ConstantLR's factor must be from 0 to 1, and is 1.5"),
+        (ConstantLR::default().factor(1.5).into(), "ConstantLR's factor must be from 0 to 1, and is 1.5"),
         (
-            LinearLR { start_factor: 0.0, ..Default::default() }.into(),
+            LinearLR::default().start_factor(0.0).into(),
             "LinearLR's start_factor must be above 0 and at most 1, and is 0",
         ),
         (CosineAnnealingWarmRestarts::new(0).into(), "CosineAnnealingWarmRestarts's T_0 must be at least 1, and is 0"),
@@ -340,11 +345,8 @@ fn options_out_of_range_are_refused_and_the_optimizer_stays_as_it_was() {
             OneCycleLR::new([0.1, 0.2, 0.3], 10).into(),
             "the optimizer has 2 groups, and max_lr has 3 values; give one, or one for each group",
         ),
-        (SWALR { anneal_epochs: -1, ..SWALR::new(0.1) }.into(), "SWALR's anneal_epochs must be at least 0, and is -1"),
-        (
-            ReduceLROnPlateau { factor: 1.0, ..Default::default() }.into(),
-            "ReduceLROnPlateau's factor must be below 1, and is 1",
-        ),
+        (SWALR::new(0.1).anneal_epochs(-1).into(), "SWALR's anneal_epochs must be at least 0, and is -1"),
+        (ReduceLROnPlateau::default().factor(1.0).into(), "ReduceLROnPlateau's factor must be below 1, and is 1"),
         (
             ChainedScheduler::new([ReduceLROnPlateau::default().into()]).into(),
             "ChainedScheduler cannot have a ReduceLROnPlateau, which goes by a metric",
@@ -397,14 +399,14 @@ fn schedulers_within_schedulers_go_on_from_their_state_dict() {
 #[test]
 fn a_plateau_takes_a_group_that_is_added_unless_each_has_a_lowest_rate() {
     let mut one = one_group();
-    let options = ReduceLROnPlateau { patience: 0, ..Default::default() };
+    let options = ReduceLROnPlateau::default().patience(0);
     let mut scheduler = LRScheduler::new(options.clone(), &mut one).unwrap();
     let mut two = two_groups();
     for _ in 0..2 {
         scheduler.step_with_metric(1.0, &mut two).unwrap();
     }
     assert_eq!(two.lr().unwrap(), [0.1 * 0.1, 0.02 * 0.1]);
-    let each = ReduceLROnPlateau { min_lr: Some([1e-3].into()), ..options };
+    let each = options.min_lr([1e-3]);
     let mut scheduler = LRScheduler::new(each, &mut one).unwrap();
     assert!(scheduler.step_with_metric(1.0, &mut two).is_err());
 }

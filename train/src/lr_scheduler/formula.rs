@@ -1,0 +1,107 @@
+//! `Formula`: the learning rate that a scheduler computes from plain numbers, where all else is PyTorch's base class's; and
+//! Python's arithmetic.
+
+use rekindle_recorder::{Error, Result};
+
+use super::options::Function;
+use crate::attributes::Attributes;
+
+/// A scheduler's hyper-parameters, and what it computes with them.
+pub(crate) trait Formula: Sized + 'static {
+    /// Takes the hyper-parameters from the scheduler's attributes, and refuses those that it cannot compute with.
+    fn read(given: &Given) -> Computed<Self>;
+
+    /// `get_lr()` of one group.
+    fn lr(&self, now: &Now) -> Computed<f64>;
+
+    /// `_get_closed_form_lr()` of one group at epoch 0; the same as [`lr`](Self::lr) where PyTorch has none.
+    fn first_lr(&self, now: &Now) -> Computed<f64> {
+        self.lr(now)
+    }
+
+    /// The group's momentum, where the scheduler moves that, too.
+    fn momentum(&self, _now: &Now) -> Computed<Option<f64>> {
+        Ok(None)
+    }
+
+    /// `step()` counts on: the epoch that it comes to.
+    fn count(attributes: &mut Attributes) -> Result<i64> {
+        let steps = attributes.int("_step_count")?.saturating_add(1);
+        attributes.set("_step_count", steps);
+        Ok(attributes.int("last_epoch")?.saturating_add(1))
+    }
+
+    /// `step(epoch)` counts on to an epoch that need not be whole: the whole one; `None` where a scheduler has no such step.
+    fn count_to(_attributes: &mut Attributes, _epoch: f64) -> Result<Option<i64>> {
+        Ok(None)
+    }
+
+    /// Brings what an older release wrote into today's form.
+    fn complete(_attributes: &mut Attributes) {}
+}
+
+/// What a formula reads its hyper-parameters from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    pub(crate) attributes: &'a Attributes,
+    /// The functions that no file holds.
+    pub(crate) functions: &'a [Function],
+    /// How many groups the optimizer has.
+    pub(crate) groups: usize,
+}
+
+/// Where a scheduler stands when it computes a group's learning rate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now<'a> {
+    /// `last_epoch`, already counted on.
+    pub(crate) epoch: i64,
+    /// `_step_count`, already counted on.
+    pub(crate) step_count: i64,
+    /// Whether it is the step that the constructor makes.
+    pub(crate) initial: bool,
+    /// The group's learning rate.
+    pub(crate) lr: f64,
+    /// The group's learning rate when the scheduler was made.
+    pub(crate) base: f64,
+    /// What else the group has, and which of the groups it is.
+    pub(crate) group: &'a Attributes,
+    pub(crate) index: usize,
+}
+
+/// What a formula gives.
+pub(crate) type Computed<T> = std::result::Result<T, Failure>;
+
+/// Why a formula gives nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// There is no such number: why, to be followed up with whose it is and when.
+    NoNumber(String),
+    /// An error that says it all.
+    Refused(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Refused(error)
+    }
+}
+
+/// An `int` as Python converts it to a `float`; epochs are far below 2^53.
+#[allow(clippy::cast_precision_loss)]
+pub(super) fn real(number: i64) -> f64 {
+    number as f64
+}
+
+/// Python's `/`, which refuses to divide by zero.
+pub(super) fn divide(a: f64, b: f64) -> Computed<f64> {
+    if b == 0.0 { Err(Failure::NoNumber("it divides by zero".to_owned())) } else { Ok(a / b) }
+}
+
+/// Python's `**` of two floats, which refuses what overflows.
+pub(super) fn power(base: f64, exponent: f64) -> Computed<f64> {
+    let result = base.powf(exponent);
+    if result.is_finite() || !base.is_finite() || !exponent.is_finite() {
+        return Ok(result);
+    }
+    Err(Failure::NoNumber(format!("{base} to the power of {exponent} is not a number that there is")))
+}

@@ -1,0 +1,218 @@
+//! What options are made of: [`Function`], [`PerGroup`], words such as `"cos"`, and the `options!` macro that gives them their
+//! setters.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rekindle_recorder::{Dict, Error, Result, Value};
+
+use crate::attributes::{Attributes, invalid};
+
+/// Where a scheduler's attributes stand, for messages.
+pub(super) const PLACE: &str = "scheduler.";
+
+/// A scheduler's options: what `new` must be given (where nothing must, there is `Default` instead), and what has a default,
+/// each with a setter of its name and documentation. In parentheses stands what a setter takes where it is not the field's
+/// type, and after `=>` what that is wrapped in.
+macro_rules! options {
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident;
+
+        $(#[$new:meta])*
+        pub fn new($( $(#[$doc:meta])* $given:ident $(($from:ty))?: $type:ty, )*);
+
+        $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
+    ) => {
+        options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
+
+        impl $name {
+            $(#[$new])*
+            #[must_use]
+            pub fn new($($given: options!(@argument [$($from)?] $type)),*) -> Self {
+                $name { $($given: $given.into(),)* $($option: $default,)* }
+            }
+
+            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+        }
+    };
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident;
+
+        $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
+    ) => {
+        options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($option: $default,)* }
+            }
+        }
+
+        impl $name {
+            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+        }
+    };
+    (@struct $(#[$about:meta])* $name:ident [$( $(#[$doc:meta])* $field:ident: $type:ty, )*]) => {
+        $(#[$about])*
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct $name {
+            $( $(#[$doc])* pub $field: $type, )*
+        }
+    };
+    (@argument [] $type:ty) => { $type };
+    (@argument [$from:ty] $type:ty) => { $from };
+    (@setter $(#[$doc:meta])* $option:ident [] $type:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $option(self, $option: $type) -> Self {
+            Self { $option, ..self }
+        }
+    };
+    (@setter $(#[$doc:meta])* $option:ident [$arg:ty $(=> $wrap:path)?] $type:ty) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $option(self, $option: $arg) -> Self {
+            Self { $option: $($wrap)?($option.into()), ..self }
+        }
+    };
+}
+pub(super) use options;
+
+/// A function of the epoch, or of whatever else a scheduler counts: a factor of a learning rate.
+///
+/// No file holds it. A state dict says of it what PyTorch's would: `None` for a plain function, or the attributes of a
+/// callable object.
+///
+/// ```
+/// use rekindle_train::lr_scheduler::{Function, LambdaLR};
+///
+/// let decay = LambdaLR::new(|epoch| 0.95_f64.powf(epoch as f64));
+/// let each = LambdaLR::each([Function::new(|epoch| 1.0 / (1.0 + 0.1 * epoch as f64)), Function::new(|_| 1.0)]);
+/// ```
+#[derive(Clone)]
+pub struct Function {
+    call: Arc<dyn Fn(i64) -> f64 + Send + Sync>,
+    state: Value,
+}
+
+impl Function {
+    /// A plain function: its state is `None`.
+    pub fn new(call: impl Fn(i64) -> f64 + Send + Sync + 'static) -> Self {
+        Function { call: Arc::new(call), state: Value::None }
+    }
+
+    /// One that stands for an object of PyTorch's with these attributes; a `functools.partial` has none.
+    #[must_use]
+    pub fn with_state(self, state: Dict) -> Self {
+        Function { state: state.into(), ..self }
+    }
+
+    pub(super) fn call(&self, count: i64) -> f64 {
+        (self.call)(count)
+    }
+
+    /// What a state dict says of it.
+    pub(super) fn state(&self) -> Value {
+        match &self.state {
+            Value::Dict(dict) => dict.entries().into_iter().collect::<Dict>().into(),
+            other => other.clone(),
+        }
+    }
+
+    /// Takes over the attributes that a file has of it, if any.
+    pub(super) fn load(&mut self, state: Value) {
+        if !matches!(state, Value::None) {
+            self.state = state;
+        }
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a function")
+    }
+}
+
+/// A number for all groups, or one for each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerGroup(EachGroup<f64>);
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum EachGroup<T> {
+    Same(T),
+    Each(Vec<T>),
+}
+
+impl<T: Clone> EachGroup<T> {
+    /// The item of each group; `name` is what they are, for messages.
+    pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<T>> {
+        match self {
+            EachGroup::Same(item) => Ok(vec![item.clone(); groups]),
+            EachGroup::Each(items) if items.len() == groups => Ok(items.clone()),
+            EachGroup::Each(items) => Err(wrong_count(name, items.len(), groups)),
+        }
+    }
+}
+
+impl PerGroup {
+    /// The number of each group; `name` is what they are, for messages.
+    pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<f64>> {
+        self.0.of(name, groups)
+    }
+
+    /// The number for all groups; `None` where each has its own.
+    pub(super) fn same(&self) -> Option<f64> {
+        match self.0 {
+            EachGroup::Same(number) => Some(number),
+            EachGroup::Each(_) => None,
+        }
+    }
+}
+
+/// An error about a list that is not one item for each group.
+pub(super) fn wrong_count(name: &str, found: usize, groups: usize) -> Error {
+    invalid(format!(
+        "the optimizer has {groups} groups, and {name} has {found} values; give one, or one for each group"
+    ))
+}
+
+impl From<f64> for PerGroup {
+    fn from(number: f64) -> Self {
+        PerGroup(EachGroup::Same(number))
+    }
+}
+
+impl From<Vec<f64>> for PerGroup {
+    fn from(numbers: Vec<f64>) -> Self {
+        PerGroup(EachGroup::Each(numbers))
+    }
+}
+
+impl<const N: usize> From<[f64; N]> for PerGroup {
+    fn from(numbers: [f64; N]) -> Self {
+        PerGroup(EachGroup::Each(numbers.into()))
+    }
+}
+
+/// An option that is one of two words in PyTorch.
+pub(super) trait Word: Copy + PartialEq + 'static {
+    /// The two.
+    const WORDS: [(&'static str, Self); 2];
+
+    /// The word.
+    fn name(self) -> &'static str {
+        let [(first, value), (second, _)] = Self::WORDS;
+        if self == value { first } else { second }
+    }
+
+    /// What a scheduler has under a name.
+    fn read(attributes: &Attributes, name: &str) -> Result<Self> {
+        let text = attributes.text(name)?;
+        let [(first, _), (second, _)] = Self::WORDS;
+        let known = Self::WORDS.into_iter().find(|(word, _)| *word == text).map(|(_, value)| value);
+        known.ok_or_else(|| invalid(format!("{PLACE}{name} is '{text}', where '{first}' or '{second}' is expected")))
+    }
+}

@@ -1,0 +1,99 @@
+//! A scheduler from the state dict that it wrote.
+
+use rekindle_recorder::{Result, Value};
+
+use super::kind::{SchedulerKind, candidates, names};
+use super::options::PLACE;
+use super::schedule::Schedule;
+use super::scheduler::{LRScheduler, Tail, check_groups};
+use crate::attributes::{Attributes, invalid, wrong_type};
+use crate::optim::{Optimizer, ParamGroup};
+
+impl LRScheduler {
+    /// The scheduler that wrote a state dict, as it then was. The optimizer's learning rates stay as they are: they are part
+    /// of the optimizer's own state dict, and it does not matter which of the two is loaded first.
+    ///
+    /// # Errors
+    /// When the state dict is that of no scheduler that is known, of an optimizer with another number of groups, or of a
+    /// scheduler with functions, which no file holds: see [`resume`](LRScheduler::resume). Whether a `CyclicLR` of a plain
+    /// mode had a function of its own, its state dict does not tell.
+    pub fn from_state_dict(state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
+        restored(None, state_dict, optimizer.param_groups())
+    }
+
+    /// The scheduler that wrote a state dict, made with the schedule that it was made with, for functions that the state dict
+    /// lacks. Everything else is as the state dict says; the optimizer's learning rates stay as they are.
+    ///
+    /// # Errors
+    /// As [`from_state_dict`](LRScheduler::from_state_dict), and when the state dict is another scheduler's.
+    pub fn resume(schedule: impl Into<Schedule>, state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
+        restored(Some(&schedule.into()), state_dict, optimizer.param_groups())
+    }
+}
+
+fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup]) -> Result<LRScheduler> {
+    let mut attributes = Attributes::from_value(PLACE, state_dict)?;
+    let kind = match schedule {
+        None => SchedulerKind::infer(state_dict)?,
+        Some(schedule) => {
+            let found = candidates(&attributes)?;
+            if !found.contains(&schedule.kind()) {
+                let (found, expected) = (names(&found, " or "), schedule.kind());
+                return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {expected}")));
+            }
+            schedule.kind()
+        }
+    };
+    let class = kind.class();
+    let tail = class.tail.and_then(|tail| Some((tail, attributes.remove(tail.key())?)));
+    // Releases before 2.8 did not have it; it only ever differs inside a constructor.
+    if attributes.contains("_step_count") {
+        attributes.set_default("_is_initial", false);
+    }
+    class.rule.complete(&mut attributes);
+    let mut functions = match schedule {
+        Some(schedule) => schedule.options.functions(groups.len())?,
+        None => Vec::new(),
+    };
+    let mut children = Vec::new();
+    match tail {
+        Some((Tail::Functions(key), states)) => {
+            let states = items(key, &states)?;
+            check_groups(states.len(), functions.len())?;
+            functions.iter_mut().zip(states).for_each(|(function, state)| function.load(state));
+        }
+        Some((Tail::Function(key), state)) => match functions.first_mut() {
+            Some(function) => function.load(state),
+            None if matches!(state, Value::None) => {}
+            None => {
+                return Err(invalid(format!(
+                    "{PLACE}{key} is an object's, which no file holds; go on with `LRScheduler::resume` and a function in its \
+                     place"
+                )));
+            }
+        },
+        Some((Tail::Schedulers(key), states)) => {
+            let states = items(key, &states)?;
+            let schedules = schedule.map(|schedule| schedule.options.children());
+            if let Some(schedules) = schedules
+                && schedules.len() != states.len()
+            {
+                let (found, expected) = (states.len(), schedules.len());
+                return Err(invalid(format!("the state dict is that of {found} schedulers, and here are {expected}")));
+            }
+            for (index, state) in states.iter().enumerate() {
+                let schedule = schedules.and_then(|schedules| schedules.get(index));
+                children.push(restored(schedule, state, groups)?);
+            }
+        }
+        None => {}
+    }
+    let scheduler = LRScheduler { class, attributes, functions, children };
+    scheduler.check(groups.len())?;
+    class.rule.check_loaded(&scheduler, groups.len())?;
+    Ok(scheduler)
+}
+
+fn items(key: &str, value: &Value) -> Result<Vec<Value>> {
+    value.items().ok_or_else(|| wrong_type(&format!("{PLACE}{key}"), "a list", value))
+}

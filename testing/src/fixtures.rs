@@ -21,6 +21,21 @@ pub fn digits(name: &str) -> PathBuf {
     root().join("examples/digits").join(name)
 }
 
+/// All files in a folder and the folders in it, in the order of their paths.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// A JSON file in `tests/fixtures`.
 pub fn json(name: &str) -> Json {
     read(&path(name))

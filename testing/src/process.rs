@@ -9,11 +9,11 @@ use std::time::Duration;
 const ALONE: &str = "REKINDLE_TEST_ALONE";
 
 /// Runs a test's body in a process that runs nothing else: this test binary once more, with this test alone. The test's name is
-/// as `--list` has it.
-pub fn alone(test: &str, body: impl FnOnce()) {
+/// as `--list` has it. Gives whether this is the child.
+pub fn alone(test: &str, body: impl FnOnce()) -> bool {
     if env::var_os(ALONE).is_some_and(|name| name == test) {
         body();
-        return;
+        return true;
     }
     let mut command = Command::new(env::current_exe().unwrap());
     let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().unwrap();
@@ -21,6 +21,7 @@ pub fn alone(test: &str, body: impl FnOnce()) {
     println!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1 passed"), "there is no test {test}");
+    false
 }
 
 /// The time that a thread computed.

@@ -2,8 +2,6 @@
 //! the same. What is checked of them is up to a [`Check`].
 #![allow(dead_code)] // each test uses a part
 
-use std::path::{Path, PathBuf};
-
 use burn::module::Module;
 use burn::nn::activation::ActivationConfig;
 use burn::nn::attention::{
@@ -28,13 +26,7 @@ use burn::tensor::{Bool, Device, Int, Tensor as BurnTensor, activation};
 use rekindle_burn::{LayerRows, Part, Row, Transform, tensor_to_data};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::{StateDict, Tensor};
-
-/// The folder of what PyTorch wrote, from the package whose test this is.
-pub(crate) fn fixtures() -> PathBuf {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let root = if package.ends_with("recorder") { package.join("..") } else { package.to_owned() };
-    root.join("tests/fixtures/layers")
-}
+use rekindle_testing::fixtures;
 
 /// What PyTorch wrote of a layer.
 #[derive(Debug)]
@@ -45,7 +37,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) fn open(name: &str, device: &Device) -> Self {
-        let path = fixtures().join(name).with_extension("pt");
+        let path = fixtures::path("layers").join(name).with_extension("pt");
         Case { checkpoint: Checkpoint::open(path).unwrap(), device: device.clone() }
     }
 

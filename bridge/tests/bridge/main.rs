@@ -1,0 +1,11 @@
+//! State dicts of Burn modules, and Burn's own files, against what PyTorch and Burn wrote.
+
+mod burn;
+mod burnpack;
+#[path = "../layer_cases/mod.rs"]
+mod layer_cases;
+mod layers;
+mod load;
+mod memory;
+mod recipes;
+mod rows;

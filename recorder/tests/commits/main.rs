@@ -1,0 +1,12 @@
+//! Saves are whole or not there, at whatever moment a process is killed. These tests start processes and hold locks: they have
+//! a binary of their own.
+
+#[cfg(unix)]
+mod kill;
+mod zip_commit;
+
+use std::sync::RwLock;
+
+/// A child that is being started holds the locks of its parent for a moment: the tests that start children share this one, and
+/// the one that drops a lock has it to itself.
+static STARTS: RwLock<()> = RwLock::new(());

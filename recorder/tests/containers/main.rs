@@ -1,0 +1,12 @@
+//! Every container, read and written, whole and damaged, against what PyTorch and others wrote and said.
+
+mod burn_record;
+mod dcp;
+mod hf;
+mod legacy;
+mod numpy;
+mod safetensors;
+mod scripted;
+mod support;
+mod torch_zip;
+mod zip;

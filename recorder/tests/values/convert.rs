@@ -1,0 +1,170 @@
+//! Converting: parts, keys, types and tags; what a format has no room for is named; objects only where they are asked for.
+
+use std::path::Path;
+
+use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
+use rekindle_recorder::container::Container;
+use rekindle_recorder::convert::Conversion;
+use rekindle_recorder::keys::LoadOptions;
+use rekindle_recorder::value::{Global, ObjectData};
+use rekindle_recorder::{DType, Dict, ErrorKind, Result, StateDict, Tensor, Value};
+
+use rekindle_testing::fixtures;
+
+fn tensor(x: f32) -> Tensor {
+    Tensor::from_vec(&[2], vec![x, x + 1.0]).unwrap()
+}
+
+/// `{"epoch": 3, "model_state_dict": {...}, "optimizer_state_dict": {...}, "note": "first"}`, with a tied weight.
+fn run() -> Checkpoint {
+    let weight = tensor(1.0);
+    let tied = Tensor::new(weight.parts().clone()).unwrap();
+    let model = StateDict::from_iter([("module.fc.weight", weight), ("module.head.weight", tied)]);
+    let state = Dict::from_iter([("step", Value::from(Tensor::scalar(5.0_f32))), ("exp_avg", tensor(7.0).into())]);
+    let group = Dict::from_iter([("lr", Value::Float(0.1)), ("params", vec![Value::Int(0)].into())]);
+    let optimizer = Dict::new();
+    optimizer.insert("state", Dict::from_iter([(0, state)]));
+    optimizer.insert("param_groups", Value::list([group.into()]));
+    let root = Dict::new();
+    root.insert("epoch", 3);
+    root.insert("model_state_dict", model);
+    root.insert("optimizer_state_dict", optimizer);
+    root.insert("note", "first");
+    Checkpoint::from(root)
+}
+
+fn save(conversion: &Conversion, checkpoint: &Checkpoint, path: &Path) -> Result<SaveReport> {
+    conversion.save(checkpoint, path, &SaveOptions::default())
+}
+
+fn names(path: &Path) -> Vec<String> {
+    Checkpoint::open(path).unwrap().tensors().unwrap().into_iter().map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_format_of_tensors_alone_gets_them_all_by_their_paths_and_the_rest_is_named() {
+    let folder = rekindle_testing::scratch();
+    for (name, keeps_ties) in [("run.safetensors", true), ("run.npz", false), ("run.bpk", false)] {
+        let path = folder.path().join(name);
+        let report = save(&Conversion::default(), &run(), &path).unwrap();
+        let all = ["model_state_dict.module.fc.weight", "model_state_dict.module.head.weight"];
+        let all = [&all[..], &["optimizer_state_dict.state[0].step", "optimizer_state_dict.state[0].exp_avg"]].concat();
+        let mut found: Vec<String> = names(&path);
+        found.sort();
+        let mut expected: Vec<String> = all.iter().map(ToString::to_string).collect();
+        expected.sort();
+        assert_eq!(found, expected, "{name}");
+        let notes = report.notes.join("\n");
+        assert!(notes.contains("'note'") && notes.contains("--key"), "{name}: {notes}");
+        // Burnpack has room for numbers.
+        assert_eq!(notes.contains("'epoch'"), name != "run.bpk", "{name}: {notes}");
+        assert_eq!(notes.contains("were one tensor"), !keeps_ties, "{name}: {notes}");
+    }
+    let numbers = Checkpoint::open(folder.path().join("run.bpk")).unwrap();
+    assert_eq!(numbers.get::<f64>("['optimizer_state_dict.param_groups[0].lr']").unwrap().to_bits(), 0.1_f64.to_bits());
+}
+
+#[test]
+fn a_state_dict_loses_only_its_values_and_one_without_any_loses_nothing() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("weights.safetensors");
+    let state_dict = Dict::from_iter([("weight", Value::from(tensor(1.0))), ("_extra_state", Value::from("text"))]);
+    let report = save(&Conversion::default(), &Checkpoint::from(state_dict), &path).unwrap();
+    assert_eq!(report.notes, ["'_extra_state': left out, safetensors keeps tensors alone"]);
+    assert_eq!(names(&path), ["weight"]);
+    let conversion = Conversion::default();
+    let report =
+        save(&conversion, &Checkpoint::open(&path).unwrap(), &folder.path().join("again.safetensors")).unwrap();
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    let error = save(&conversion, &Checkpoint::from(Dict::from_iter([("epoch", 1)])), &path).unwrap_err();
+    assert!(error.to_string().contains("'epoch'"), "{error}");
+}
+
+#[test]
+fn two_tensors_of_one_path_are_an_error() {
+    let folder = rekindle_testing::scratch();
+    let inner = Dict::from_iter([("b", tensor(1.0))]);
+    let root = Dict::from_iter([("a", Value::from(inner)), ("a.b", tensor(2.0).into())]);
+    let error = save(&Conversion::default(), &Checkpoint::from(root), &folder.path().join("x.npz")).unwrap_err();
+    assert!(error.to_string().contains("two tensors are called 'a.b'"), "{error}");
+}
+
+#[test]
+fn a_part_with_other_keys_another_type_and_another_tag() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("weights.pt");
+    let mut conversion = Conversion::default();
+    conversion.key = Some("model_state_dict".to_owned());
+    conversion.keys = Some(LoadOptions::lenient().strip_prefix("module.").rename("^head", "out").exclude("fc.bias"));
+    conversion.dtype = Some(DType::BFloat16);
+    conversion.location = Some("cuda:1".to_owned());
+    save(&conversion, &run(), &path).unwrap();
+    let back = Checkpoint::open(&path).unwrap();
+    let tensors = back.tensors().unwrap();
+    assert_eq!(tensors.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["fc.weight", "out.weight"]);
+    for (_, tensor) in &tensors {
+        assert_eq!((tensor.dtype(), tensor.device()), (DType::BFloat16, "cuda:1"));
+        assert_eq!(tensor.to_f64_vec().unwrap(), [1.0, 2.0]);
+        assert!(tensor.storage().unwrap().same(tensors[0].1.storage().unwrap()), "the tie stays");
+    }
+    // The whole run: its layout stays, and what is no model keeps its type.
+    conversion.key = None;
+    save(&conversion, &run(), &path).unwrap();
+    let whole = Checkpoint::open(&path).unwrap();
+    assert_eq!(whole.get::<Tensor>("model_state_dict.out.weight").unwrap().dtype(), DType::BFloat16);
+    assert_eq!(whole.get::<Tensor>("optimizer_state_dict.state[0].exp_avg").unwrap().dtype(), DType::Float32);
+    assert_eq!(whole.get::<i64>("epoch").unwrap(), 3);
+
+    for tag in ["gpu", "cpu:0", "cuda:x", "cuda:-1", "meta", ""] {
+        conversion.location = Some(tag.to_owned());
+        let error = save(&conversion, &run(), &path).unwrap_err();
+        assert!(error.to_string().contains("is no device that torch.load knows"), "{error}");
+    }
+    conversion.location = None;
+    conversion.key = Some("model_state".to_owned());
+    let error = save(&conversion, &run(), &path).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::MissingKey { .. }) && error.to_string().contains("model_state_dict"));
+}
+
+#[test]
+fn shards_are_as_large_as_asked_for_and_other_formats_have_none() {
+    let folder = rekindle_testing::scratch();
+    let mut conversion = Conversion::default();
+    conversion.key = Some("optimizer_state_dict.state[0]".to_owned());
+    let options = SaveOptions::default().container(Container::Hf).max_shard_size(8);
+    let path = folder.path().join("model");
+    conversion.save(&run(), &path, &options).unwrap();
+    assert!(path.join("model-00002-of-00002.safetensors").exists());
+    assert_eq!(names(&path), ["step", "exp_avg"]);
+    let error = conversion.save(&run(), path.join("x.pt"), &options.container(None)).unwrap_err();
+    assert!(error.to_string().contains("x.pt: a size of shards is for the format 'hf'"), "{error}");
+}
+
+#[test]
+fn what_plain_torch_load_refuses_is_written_only_where_it_is_asked_for() {
+    let folder = rekindle_testing::scratch();
+    let root = Dict::from_iter([("args", ObjectData::call(Global::new("argparse", "Namespace"), Vec::new()))]);
+    let checkpoint = Checkpoint::from(root);
+    for container in [Container::Zip, Container::Legacy, Container::Pickle] {
+        let path = folder.path().join(container.name());
+        let options = SaveOptions::default().container(container);
+        let error = Conversion::default().save(&checkpoint, &path, &options).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Refused { .. }), "{error}");
+        assert!(error.to_string().contains("args is <class argparse.Namespace>"), "{error}");
+        assert!(error.to_string().contains("--allow-objects"), "{error}");
+        assert!(!path.exists());
+        Conversion::default().save(&checkpoint, &path, &options.allow_objects(true)).unwrap();
+        assert!(Checkpoint::open(&path).unwrap().contains("args"));
+    }
+}
+
+#[test]
+fn a_whole_module_becomes_its_state_dict_where_only_tensors_fit() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("module.safetensors");
+    let module = Checkpoint::open(fixtures::path("zip/module.pt")).unwrap();
+    save(&Conversion::default(), &module, &path).unwrap();
+    let expected: Vec<String> = module.state_dict("").unwrap().keys().map(str::to_owned).collect();
+    assert_eq!(names(&path).len(), expected.len());
+    assert!(expected.contains(&names(&path)[0]));
+}

@@ -1,0 +1,183 @@
+//! `verify`: all that is damaged, named by record, tensor and offset.
+
+use std::path::Path;
+
+use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
+use rekindle_recorder::container::Container;
+use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
+use rekindle_recorder::verify::{VerifyReport, verify};
+use rekindle_recorder::{Checkpoint, ErrorKind, Limits, StateDict, Tensor};
+use rekindle_testing::fixtures;
+
+fn verified(path: &Path) -> VerifyReport {
+    verify(path, &OpenOptions::default(), true).unwrap()
+}
+
+/// A file of three tensors.
+fn save(path: &Path) {
+    let tensor = |first: i16| Tensor::from_vec(&[2, 3], (first..first + 6).map(f32::from).collect()).unwrap();
+    let model = StateDict::from_iter([("fc.weight", tensor(1)), ("fc.bias", tensor(10)), ("out.weight", tensor(20))]);
+    Checkpoint::from(model).save(path).unwrap();
+}
+
+/// Where a record's payload lies in the file.
+fn payload(bytes: &[u8], record: &str) -> usize {
+    let whole = bytes::Bytes::copy_from_slice(bytes);
+    let archive = Archive::open(whole.clone(), &Limits::default()).unwrap();
+    let payload = archive.payload(archive.find(record).unwrap(), false).unwrap();
+    payload.as_ptr().addr() - whole.as_ptr().addr()
+}
+
+/// The same archive with other payloads.
+fn rewritten(bytes: &[u8], change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+    let archive = Archive::open(bytes::Bytes::copy_from_slice(bytes), &Limits::default()).unwrap();
+    let mut out = Vec::new();
+    let mut writer = ArchiveWriter::new(&mut out, archive.top());
+    for (number, record) in archive.records().iter().enumerate() {
+        let payload = archive.payload(number, true).unwrap();
+        let name = record.inside(archive.top()).unwrap();
+        if let Some(payload) = change(name, &payload) {
+            writer.record(name, &payload).unwrap();
+        }
+    }
+    writer.finish().unwrap();
+    out
+}
+
+#[test]
+fn what_pytorch_wrote_is_whole() {
+    for (file, checked) in [
+        ("zip/state_dict.pt", true),
+        ("zip/old113.pt", true),
+        ("zip/dtypes.pt", true),
+        ("zip/no_crc.pt", false),
+        ("legacy/tutorial.pt", false),
+        ("legacy/early.tar", false),
+        ("hf/sharded", false),
+        ("hf/bin-sharded", true),
+        ("numpy/stored.npz", true),
+    ] {
+        let report = verify(fixtures::path(file), &OpenOptions::default(), false).unwrap();
+        assert!(report.is_sound(), "{file}: {:?}", report.problems);
+        assert_eq!(report.records > 0, checked, "{file}: {report:?}");
+        assert!(report.tensors > 0 && report.files > 0, "{file}");
+    }
+    assert!(verified(&fixtures::path("zip/no_crc.pt")).unchecked > 3);
+}
+
+#[test]
+fn every_damaged_record_is_named_with_its_tensor_and_its_place() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("model.pt");
+    save(&path);
+    let whole = std::fs::read(&path).unwrap();
+    assert!(verified(&path).is_sound());
+    let mut bytes = whole.clone();
+    for record in ["data/0", "data/2", "version"] {
+        let at = payload(&whole, record);
+        bytes[at] ^= 0x40;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    // A version that is damaged is none that can be read, and the tensors are looked at all the same.
+    let report = verified(&path);
+    let named: Vec<_> = report.problems.iter().map(|problem| (&*problem.place, problem.tensor.as_deref())).collect();
+    assert!(named.contains(&("version", None)) || named.contains(&("record version", None)), "{named:?}");
+    for record in ["data/0", "data/2"] {
+        assert!(named.iter().any(|(place, _)| *place == record), "{named:?}");
+    }
+    // With a pickle that reads, the tensors are known.
+    bytes[payload(&whole, "version")] ^= 0x40;
+    std::fs::write(&path, &bytes).unwrap();
+    let report = verified(&path);
+    let named: Vec<_> = report.problems.iter().map(|problem| (&*problem.place, problem.tensor.as_deref())).collect();
+    assert_eq!(named, [("data/0", Some("fc.weight")), ("data/2", Some("out.weight"))]);
+    for problem in &report.problems {
+        assert!(matches!(problem.error.kind(), ErrorKind::Checksum { .. }));
+        let offset = usize::try_from(problem.offset.unwrap()).unwrap();
+        assert_eq!(&whole[offset..offset + 4], b"PK\x03\x04");
+        let text = problem.error.to_string();
+        assert!(text.contains("model.pt: record data/") && text.contains(problem.tensor.as_deref().unwrap()), "{text}");
+    }
+}
+
+#[test]
+fn every_view_that_leaves_its_storage_is_named() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("model.pt");
+    save(&path);
+    let whole = std::fs::read(&path).unwrap();
+    let changed = rewritten(&whole, |name, payload| match name {
+        "data/0" => Some(payload[..20].to_vec()),
+        "data/1" => None,
+        _ => Some(payload.to_vec()),
+    });
+    std::fs::write(&path, changed).unwrap();
+    let report = verified(&path);
+    let of = |tensor: &str| report.problems.iter().find(|problem| problem.tensor.as_deref() == Some(tensor)).unwrap();
+    let short = of("fc.weight");
+    assert_eq!((&*short.place, short.offset), ("data/0", Some(24)));
+    assert!(short.error.to_string().contains("reaches to byte 24 of its storage 0, which has 20"), "{}", short.error);
+    assert!(of("fc.bias").error.to_string().contains("missing"));
+    assert!(!report.problems.iter().any(|problem| problem.tensor.as_deref() == Some("out.weight")));
+}
+
+#[test]
+fn nan_and_infinity_are_counted_tensor_by_tensor() {
+    let folder = rekindle_testing::scratch();
+    let tensor = |elements: Vec<f32>| Tensor::from_vec(&[elements.len()], elements).unwrap();
+    let model = StateDict::from_iter([
+        ("fine", tensor(vec![0.0, f32::MAX])),
+        ("bad", tensor(vec![f32::NAN, 1.0, f32::NAN, f32::INFINITY])),
+        ("mask", tensor(vec![f32::NEG_INFINITY; 3])),
+    ]);
+    for container in [Container::Zip, Container::Legacy, Container::Safetensors, Container::Numpy] {
+        let path = folder.path().join(container.name());
+        let options = SaveOptions::default().container(container);
+        Checkpoint::from(model.clone()).save_with(&path, &options).unwrap();
+        let report = verified(&path);
+        assert!(report.is_sound() && !report.is_finite(), "{container}: {report:?}");
+        let counts: Vec<_> = report.not_finite.iter().map(|t| (&*t.name, t.nan, t.inf, t.elements)).collect();
+        assert_eq!(counts, [("bad", 2, 1, 4), ("mask", 0, 3, 3)], "{container}");
+        assert!(verify(&path, &OpenOptions::default(), false).unwrap().is_finite());
+    }
+}
+
+#[test]
+fn a_damaged_shard_is_named() {
+    let folder = rekindle_testing::scratch();
+    let shards = fixtures::path("hf/bin-sharded");
+    let mut shard = String::new();
+    for entry in std::fs::read_dir(shards).unwrap() {
+        let entry = entry.unwrap();
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if name.ends_with(".bin") && shard.is_empty() {
+            let at = payload(&bytes, "data/0");
+            bytes[at] ^= 1;
+            shard.clone_from(&name);
+        }
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let report = verified(folder.path());
+    assert!(!report.is_sound());
+    assert!(report.problems.iter().all(|problem| problem.error.to_string().contains(&shard)), "{report:?}");
+}
+
+#[test]
+fn a_cut_file_is_damaged_and_no_checkpoint_is_an_error() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("cut.pt");
+    for file in ["zip/state_dict.pt", "legacy/tutorial.pt", "safetensors/tied.safetensors"] {
+        let whole = std::fs::read(fixtures::path(file)).unwrap();
+        std::fs::write(&path, &whole[..whole.len() * 3 / 4]).unwrap();
+        let report = verified(&path);
+        assert!(!report.is_sound(), "{file}");
+        assert!(report.problems[0].error.file().is_some(), "{file}");
+    }
+    std::fs::write(&path, b"no checkpoint").unwrap();
+    assert!(matches!(
+        verify(&path, &OpenOptions::default(), false).unwrap_err().kind(),
+        ErrorKind::NotACheckpoint { .. }
+    ));
+    assert!(verify(folder.path().join("none"), &OpenOptions::default(), false).is_err());
+}

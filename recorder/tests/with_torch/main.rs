@@ -1,0 +1,6 @@
+//! A real PyTorch opens what was written here, and what it wrote is opened here. `REKINDLE_TORCH` names a Python that has
+//! torch; without it each test says that it was skipped.
+
+mod dcp;
+mod roundtrip;
+mod scripted;

@@ -1,12 +1,12 @@
 //! Loading a state dict into a copy of a module: what fits is split into Burn's pieces first, then every piece takes its place
 //! in one walk.
 
-use burn::module::{Flag, Module, ModuleMapper, Param, ParamId};
+use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
 
 use crate::data;
 use crate::layer_rows::{LayerRows, Role};
-use crate::leaves::{self, Leaf, Leaves};
+use crate::leaves::{self, Kind, Leaves, Value};
 use crate::matching::{Match, compare};
 use crate::tree::{Slot, Tree};
 use rekindle_recorder::keys::LoadOptions;
@@ -23,7 +23,7 @@ pub(super) fn loaded<M: Module>(
     let state_dict = options.apply(state_dict)?;
     let leaves = Leaves::collect(module, rows)?;
     let tree = Tree::build(rows, &leaves)?;
-    let (report, matched) = compare(&tree, rows, &state_dict, options)?;
+    let (report, matched) = compare(&tree, &leaves, rows, &state_dict, options)?;
     let mut report = report.into_result(options.is_strict())?;
     if options.takes_requires_grad() && !matched.iter().any(|Match { tensor, .. }| tensor.is_parameter()) {
         let reason = "the state dict does not say which parameters are frozen: `state_dict()` forgets it; save the whole \
@@ -50,20 +50,18 @@ pub(super) fn loaded<M: Module>(
             .then(|| tensor.requires_grad());
         split.push((slot, pieces, requires_grad));
     }
-    let running = leaves.all.iter().any(|leaf| leaf.running);
-    let autodiff = leaves.all.iter().any(|leaf| leaf.device.is_autodiff());
-    let Leaves { all, flags, .. } = leaves;
-    let mut plans: Vec<Plan> =
-        all.into_iter().map(|leaf| Plan { leaf, data: None, requires_grad: None, done: None }).collect();
+    let mut plans: Vec<Option<Plan>> = leaves.all.iter().map(|_| None).collect();
     for (slot, pieces, requires_grad) in split {
-        for (&leaf, piece) in slot.leaves.iter().zip(pieces) {
-            if let Some(plan) = plans.get_mut(leaf) {
-                (plan.data, plan.requires_grad) = (Some(piece), requires_grad);
-            }
+        for (&leaf, data) in slot.leaves.iter().zip(pieces) {
+            plans[leaf] = Some(Plan { name: &slot.tensor.name, data, requires_grad });
         }
     }
+    let firsts = tie(&leaves, &mut plans)?;
+    let values = values(&leaves, plans, &firsts)?;
 
-    let mut replace = Replace { plans, flags, next: 0, next_flag: 0, pass: Pass::Parameters, error: None };
+    let running = leaves.all.iter().any(|leaf| leaf.running);
+    let autodiff = leaves.all.iter().any(|leaf| leaf.device.is_autodiff());
+    let mut replace = Replace { leaves, values, next: 0, next_flag: 0, pass: Pass::Parameters, error: None };
     let mut loaded = replace.apply(module.clone())?;
     if running {
         // Burn's running states are shared with the clones, and may have updates waiting that would overwrite what is
@@ -88,15 +86,65 @@ fn overlay(slot: &Slot, leaves: &Leaves, tensor: &Tensor) -> Result<Tensor> {
     Tensor::from_le_bytes(own.dtype(), own.shape(), bytes)
 }
 
-/// What becomes of a parameter or buffer.
-struct Plan {
-    leaf: Leaf,
-    /// The elements to load, of the type that the parameter is to have.
-    data: Option<TensorData>,
+/// What is loaded into a parameter or buffer.
+struct Plan<'a> {
+    /// PyTorch's name.
+    name: &'a str,
+    /// The elements, of the type that the parameter is to have.
+    data: TensorData,
     /// Whether it is to be trained, where the file says so.
     requires_grad: Option<bool>,
-    /// What the first pass put in its place.
-    done: Option<Box<dyn leaves::Value>>,
+}
+
+/// Fields that share a parameter get one tensor: for each leaf, the one whose tensor it is to be, itself or one before it.
+/// A plan stands with the first of them.
+///
+/// A file that has another tensor for each belongs to a model that has two, as long as the module does not have two itself:
+/// a clone of a module has its parameters' ids, too, and may have gone its own way since.
+fn tie(leaves: &Leaves, plans: &mut [Option<Plan>]) -> Result<Vec<usize>> {
+    let mut firsts: Vec<usize> = (0..plans.len()).collect();
+    for (place, leaf) in leaves.all.iter().enumerate().filter(|(place, leaf)| leaf.first != *place) {
+        let Some(plan) = plans[place].take() else { continue };
+        match &plans[leaf.first] {
+            Some(first) if leaves::is_equal(&first.data, &plan.data) => firsts[place] = leaf.first,
+            _ if !leaves.is_tied(leaf)? => plans[place] = Some(plan),
+            Some(first) => {
+                let (name, with) = (plan.name, first.name);
+                return Err(ErrorKind::Invalid(format!(
+                    "'{name}' and '{with}' are one parameter of the module, and differ in the state dict; exclude one of \
+                     them, or initialise the second by itself: a clone of a Burn module has the same parameters"
+                ))
+                .into());
+            }
+            None => {
+                plans[leaf.first] = Some(plan);
+                firsts[place] = leaf.first;
+            }
+        }
+    }
+    // What the file has no name for.
+    for (place, leaf) in leaves.all.iter().enumerate() {
+        let open = firsts[place] == place && leaf.first != place && plans[place].is_none();
+        if open && plans[leaf.first].is_some() && leaves.is_tied(leaf)? {
+            firsts[place] = leaf.first;
+        }
+    }
+    Ok(firsts)
+}
+
+/// The parameters and buffers as they are to be; `None` for what is not loaded.
+fn values(leaves: &Leaves, plans: Vec<Option<Plan>>, firsts: &[usize]) -> Result<Vec<Option<Box<dyn Value>>>> {
+    let trained: Vec<Option<bool>> = plans.iter().map(|plan| plan.as_ref()?.requires_grad).collect();
+    let mut values: Vec<Option<Box<dyn Value>>> = Vec::with_capacity(plans.len());
+    for ((leaf, plan), &first) in leaves.all.iter().zip(plans).zip(firsts) {
+        let value = match (plan, values.get(first)) {
+            (Some(Plan { data, requires_grad, .. }), _) => Some(leaf.value.with_data(data, leaf, requires_grad)),
+            (None, Some(Some(known))) => Some(leaf.value.tied_to(&**known, trained[first]).ok_or_else(astray)?),
+            (None, _) => None,
+        };
+        values.push(value);
+    }
+    Ok(values)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -107,10 +155,10 @@ enum Pass {
     RunningStates,
 }
 
-/// Puts the loaded elements in their places, in the order of the walk.
+/// Puts the values in their places, in the order of the walk.
 struct Replace {
-    plans: Vec<Plan>,
-    flags: Vec<Param<Flag>>,
+    leaves: Leaves,
+    values: Vec<Option<Box<dyn Value>>>,
     next: usize,
     next_flag: usize,
     pass: Pass,
@@ -123,18 +171,29 @@ impl Replace {
         let module = module.map(self);
         match self.error.take() {
             Some(error) => Err(error),
-            None if self.next != self.plans.len() => Err(astray()),
+            None if self.next != self.values.len() => Err(astray()),
             None => Ok(module),
         }
     }
 
-    fn next(&mut self, id: ParamId) -> Option<(&mut Plan, Pass)> {
-        let plan = self.plans.get_mut(self.next).filter(|plan| plan.leaf.id == id);
+    fn put<T: Kind>(&mut self, param: Param<T>) -> Param<T> {
+        let place = self.next;
         self.next += 1;
-        if plan.is_none() {
+        let known = self.leaves.all.get(place).filter(|leaf| leaf.id == param.id).map(|leaf| {
+            let loaded = self.values[place].as_deref();
+            match (leaf.running, self.pass) {
+                (true, Pass::Parameters) => Some(param.clone()),
+                (true, Pass::RunningStates) if loaded.is_none() => {
+                    let on_autodiff = leaf.device.is_autodiff();
+                    Some(if on_autodiff { param.clone() } else { param.clone().map(T::without_autodiff) })
+                }
+                _ => leaves::downcast::<T>(loaded.unwrap_or(&*leaf.value)).cloned(),
+            }
+        });
+        known.flatten().unwrap_or_else(|| {
             self.error.get_or_insert_with(astray);
-        }
-        Some((plan?, self.pass))
+            param
+        })
     }
 }
 
@@ -145,59 +204,21 @@ fn astray() -> Error {
     .into()
 }
 
-macro_rules! map {
-    ($($map:ident $kind:ty, $keep:expr;)*) => { $(
-        fn $map<const D: usize>(&mut self, param: Param<$kind>) -> Param<$kind> {
-            let Some((plan, pass)) = self.next(param.id) else { return param };
-            let Plan { leaf, data, requires_grad, done } = plan;
-            let tensor = |data: TensorData| {
-                let dtype = if leaf.dtype.is_float() { data.dtype() } else { leaf.dtype };
-                <$kind>::from_data(data, (&leaf.device, dtype))
-            };
-            if leaf.running {
-                return match (pass, data.take()) {
-                    (Pass::RunningStates, Some(data)) => Param::initialized(param.id, tensor(data)),
-                    (Pass::RunningStates, None) if !leaf.device.is_autodiff() => param.map(<$kind>::without_autodiff),
-                    (Pass::RunningStates, None) => param,
-                    (Pass::Parameters, elements) => {
-                        *data = elements;
-                        param
-                    }
-                };
-            }
-            let known = done.as_deref().unwrap_or(&*leaf.value).as_any().downcast_ref::<Param<$kind>>();
-            let Some(known) = known.cloned() else {
-                self.error.get_or_insert_with(astray);
-                return param;
-            };
-            let Some(data) = data.take() else { return known };
-            let keep: fn($kind, &$kind) -> $kind = $keep;
-            let loaded = if leaves::is_lazy(known.is_initialized(), &known) {
-                known.transform_for_load(tensor(data), param.id)
-            } else {
-                // Mappers work on the form that Burn's records have; this is the form that the layer has.
-                let (id, old, mapper) = known.consume();
-                Param::from_mapped_value(id, keep(tensor(data), &old), mapper)
-            };
-            let loaded = match *requires_grad {
-                Some(requires_grad) => loaded.set_require_grad(requires_grad),
-                None => loaded,
-            };
-            *done = Some(Box::new(loaded.clone()));
-            loaded
-        }
-    )* };
-}
-
 impl ModuleMapper for Replace {
-    map! {
-        map_float BurnTensor<D>, |new, old| new.set_require_grad(old.is_require_grad());
-        map_int BurnTensor<D, Int>, |new, _| new;
-        map_bool BurnTensor<D, Bool>, |new, _| new;
+    fn map_float<const D: usize>(&mut self, param: Param<BurnTensor<D>>) -> Param<BurnTensor<D>> {
+        self.put(param)
+    }
+
+    fn map_int<const D: usize>(&mut self, param: Param<BurnTensor<D, Int>>) -> Param<BurnTensor<D, Int>> {
+        self.put(param)
+    }
+
+    fn map_bool<const D: usize>(&mut self, param: Param<BurnTensor<D, Bool>>) -> Param<BurnTensor<D, Bool>> {
+        self.put(param)
     }
 
     fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        let known = self.flags.get(self.next_flag).filter(|known| known.id == flag.id).cloned();
+        let known = self.leaves.flags.get(self.next_flag).filter(|known| known.id == flag.id).cloned();
         self.next_flag += 1;
         known.unwrap_or(flag)
     }

@@ -4,9 +4,11 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::layer_rows::LayerRows;
+use crate::leaves::Leaves;
 use crate::tree::{Line, Slot, Tree};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::report::{ShapeMismatch, Tie};
+use rekindle_recorder::tensor::View;
 use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
 
 /// A tensor and the parameter or buffer that it is for.
@@ -20,6 +22,7 @@ pub(super) struct Match<'a> {
 /// Which keys match and which do not.
 pub(super) fn compare<'a>(
     tree: &'a Tree,
+    leaves: &Leaves,
     rows: &LayerRows,
     state_dict: &'a StateDict,
     options: &LoadOptions,
@@ -37,10 +40,11 @@ pub(super) fn compare<'a>(
         };
         let name = &slot.tensor.name;
         known.insert(name);
-        let value = state_dict.get_value(name).or_else(|| {
-            let mut others = rows.tied_with(name).into_iter();
-            others.find_map(|other| state_dict.get_value(other))
-        });
+        let mut others = rows.tied_with(name);
+        if !state_dict.contains(name) {
+            others.extend(same_parameter(slot, tree, leaves)?);
+        }
+        let value = std::iter::once(&**name).chain(others).find_map(|name| state_dict.get_value(name));
         let tensor = match value {
             None if slot.optional => continue,
             None => {
@@ -65,7 +69,7 @@ pub(super) fn compare<'a>(
     }
     let mut views = HashMap::new();
     for Match { slot, tensor, .. } in &matched {
-        views.entry(view(tensor)).or_insert(slot.tensor.name.as_str());
+        views.entry(tensor.view()).or_insert(slot.tensor.name.as_str());
     }
     for (key, value) in state_dict.values().filter(|(key, _)| !known.contains(key)) {
         match tied(rows, state_dict, &known, &views, key, value)? {
@@ -74,6 +78,24 @@ pub(super) fn compare<'a>(
         }
     }
     Ok((report, matched))
+}
+
+/// The other names of a parameter that the module has in several fields.
+fn same_parameter<'a>(slot: &Slot, tree: &'a Tree, leaves: &Leaves) -> Result<Vec<&'a str>> {
+    let pieces = |slot: &Slot| {
+        let pieces = slot.leaves.iter().zip(&slot.tensor.pieces);
+        pieces.map(|(&leaf, piece)| (leaves.all[leaf].first, piece.transform)).collect::<Vec<_>>()
+    };
+    let own = pieces(slot);
+    let same = tree.slots().filter(|other| other.leaves != slot.leaves && pieces(other) == own);
+    let mut names = Vec::new();
+    for other in same {
+        let mut all = slot.leaves.iter().chain(&other.leaves);
+        if all.try_fold(true, |tied, &leaf| Ok::<_, Error>(tied && leaves.is_tied(&leaves.all[leaf])?))? {
+            names.push(other.tensor.name.as_str());
+        }
+    }
+    Ok(names)
 }
 
 /// The name that a key which the module lacks is another name of.
@@ -86,7 +108,7 @@ fn tied<'a>(
     value: &Value,
 ) -> Result<Option<&'a str>> {
     let Value::Tensor(tensor) = value else { return Ok(None) };
-    if let Some(with) = views.get(&view(tensor)) {
+    if let Some(with) = views.get(&tensor.view()) {
         return Ok(Some(with));
     }
     let Some(with) = rows.tied_with(key).into_iter().find(|name| known.contains(name)) else { return Ok(None) };
@@ -107,13 +129,4 @@ fn same_rows(one: &[usize], other: &[usize]) -> bool {
         ([_, a @ ..], [_, b @ ..]) => a == b,
         _ => false,
     }
-}
-
-/// What a tensor looks at: equal for two names of one thing.
-type View = (usize, rekindle_recorder::DType, usize, Vec<usize>, Vec<usize>);
-
-fn view(tensor: &Tensor) -> View {
-    let storage = tensor.storage().filter(|storage| !storage.is_empty());
-    let id = storage.map_or_else(|| tensor.id(), rekindle_recorder::Storage::id);
-    (id, tensor.dtype(), tensor.offset(), tensor.shape().to_vec(), tensor.stride().unwrap_or_default().to_vec())
 }

@@ -1,7 +1,7 @@
 //! `ModuleStateDict`: `state_dict()`, `load_state_dict()` and `named_parameters()` for every Burn module, as PyTorch's
 //! `nn.Module` has them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ use crate::layer_rows::{LayerRows, Role, Transform};
 use crate::leaves::Leaves;
 use crate::load;
 use crate::named::NamedParameter;
-use crate::tree::{Line, Tree};
+use crate::tree::{Line, Slot, Tree};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor};
 
@@ -137,10 +137,12 @@ pub trait ModuleStateDict: Module {
     }
 
     /// `module.named_parameters()`: every parameter, trainable or frozen, with PyTorch's name and shape and in PyTorch's
-    /// order, and the Burn parameters behind it. No buffers.
+    /// order, and the Burn parameters behind it. No buffers. A parameter that several fields share (tied weights) is there
+    /// once, by its first name.
     ///
     /// # Errors
-    /// When a parameter does not lie as its layer's row says, or two have one name.
+    /// When a parameter does not lie as its layer's row says, two have one name, or one id stands for two parameters: a clone
+    /// of a part of the module that is frozen, say, which no optimizer can tell from the part itself.
     fn named_parameters(&self) -> Result<Vec<NamedParameter>> {
         self.named_parameters_with(default_rows())
     }
@@ -150,12 +152,31 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`named_parameters`](Self::named_parameters).
     fn named_parameters_with(&self, rows: &LayerRows) -> Result<Vec<NamedParameter>> {
-        let tree = Tree::build(rows, &Leaves::collect(self, rows)?)?;
-        let slots = tree.lines.into_iter().filter_map(|line| match line {
-            Line::Slot(slot) if slot.role == Role::Parameter => Some(slot.tensor),
-            _ => None,
-        });
-        Ok(slots.collect())
+        let leaves = Leaves::collect(self, rows)?;
+        let mut named: Vec<NamedParameter> = Vec::new();
+        // The Burn parameters of each, with their first occurrence; and of each Burn parameter the place in `named`.
+        let (mut listed, mut ids) = (HashSet::new(), HashMap::new());
+        for line in Tree::build(rows, &leaves)?.lines {
+            let Line::Slot(Slot { tensor, role: Role::Parameter, leaves: places, .. }) = line else { continue };
+            let firsts = places.iter().map(|&leaf| leaves.all[leaf].first);
+            let pieces: Vec<(ParamId, usize)> = tensor.pieces.iter().map(|piece| piece.id).zip(firsts).collect();
+            if listed.contains(&pieces) {
+                continue;
+            }
+            let known = pieces.iter().find_map(|(id, _)| ids.insert(*id, named.len()));
+            if let Some(known) = known {
+                let with = named.get(known).map_or(&tensor.name, |known| &known.name);
+                return Err(ErrorKind::Invalid(format!(
+                    "'{}' and '{with}' have Burn parameters of one id, and are not one parameter; initialise one of them by \
+                     itself: a clone of a Burn module has the same ids",
+                    tensor.name
+                ))
+                .into());
+            }
+            listed.insert(pieces);
+            named.push(tensor);
+        }
+        Ok(named)
     }
 }
 

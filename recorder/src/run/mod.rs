@@ -96,6 +96,9 @@ impl RunState {
     /// A copy of the checkpoint that this run was read from, with the parts as they are now: the same keys in the same order
     /// and spelling, each number in the type it had, everything else the same objects. The checkpoint itself stays as it is.
     ///
+    /// A tensor of the model that the checkpoint has under several names (tied weights: `lm_head.weight` is
+    /// `transformer.wte.weight`) goes back under all of them, and shares its storage again, whichever of the names the run has.
+    ///
     /// A part that the checkpoint had no key for gets one at the end. A layout without room for it leaves it out: `bare` and
     /// `whole-module` hold the model alone. A part that is `None` leaves what is there.
     ///

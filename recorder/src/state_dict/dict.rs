@@ -1,6 +1,7 @@
 //! `StateDict`: what `module.state_dict()` gives in PyTorch. Names in order, each with a tensor (or, for `_extra_state`,
 //! with anything), and the `_metadata` that tells each module's version.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -230,18 +231,37 @@ impl StateDict {
     }
 
     /// The same tensors as another state dict of the model spells them: its kind of dict, its order, the prefix that a wrapper
-    /// put before its names, and its `_metadata` where there is none here.
+    /// put before its names, and its `_metadata` where there is none here. One tensor under several names (tied weights) has
+    /// those that it has there, more or fewer than here.
     pub(crate) fn spelled_like(&self, other: &StateDict) -> StateDict {
         let prefix = self.prefix_in(other).unwrap_or_default();
         let mut rest: IndexMap<Arc<str>, Value> =
             self.entries.iter().map(|(name, value)| (format!("{prefix}{name}").into(), value.clone())).collect();
+        let mut tied = HashMap::new();
+        let known = other.iter().filter(|(name, _)| rest.contains_key(*name));
+        for (name, tensor) in known {
+            tied.entry(tensor.view()).or_insert((name, tensor));
+        }
         let mut entries = IndexMap::with_capacity(rest.len());
-        for name in other.entries.keys() {
-            if let Some(value) = rest.get(name) {
-                entries.insert(name.clone(), value.clone());
+        let mut written = HashSet::new();
+        for (name, before) in &other.entries {
+            let value = rest.get(name).cloned().or_else(|| {
+                let before = before.as_tensor()?;
+                let (with, of) = tied.get(&before.view())?;
+                let tensor = rest.get(*with)?.as_tensor()?;
+                Some(Value::Tensor(match (tensor.same(of), before.same(of)) {
+                    (true, _) => before.clone(),
+                    (false, true) => tensor.clone(),
+                    (false, false) => tensor.alias(),
+                }))
+            });
+            if let Some(value) = value {
+                written.extend(value.as_tensor().map(Tensor::view));
+                entries.insert(name.clone(), value);
             }
         }
-        rest.retain(|name, _| !entries.contains_key(name));
+        let is_written = |value: &Value| value.as_tensor().is_some_and(|tensor| written.contains(&tensor.view()));
+        rest.retain(|name, value| !entries.contains_key(name) && !is_written(value));
         entries.extend(rest);
         let own = prefix.is_empty() && self.metadata.is_some();
         let StateDict { metadata, state, .. } = if own { self } else { other };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::state_dict::StateDict;
+use crate::value::tensor::View;
 use crate::value::{Object, ObjectData, Shared};
 use crate::walk::{attributes, is_module_state};
 use crate::{Dict, Error, ErrorKind, LoadReport, Result, Tensor, Value};
@@ -114,8 +115,8 @@ struct Copying<'a> {
     names: IndexMap<String, bool>,
     /// The copies that are made already, by the identity of what they are copies of.
     modules: HashMap<usize, Value>,
-    /// Likewise, by the identities of the new tensor and of the one in whose place it goes.
-    tensors: HashMap<(usize, usize), Tensor>,
+    /// Likewise, by what the new tensor looks at and the identity of the one in whose place it goes.
+    tensors: HashMap<(View, usize), Tensor>,
 }
 
 impl Copying<'_> {
@@ -138,7 +139,8 @@ impl Copying<'_> {
             let full = format!("{prefix}{name}");
             let new = self.state_dict.get(&full);
             self.names.insert(full, new.is_some());
-            let Some(new) = new.filter(|new| !is_view_of_same(new, &old)) else { continue };
+            // `state_dict()` gives a parameter as a plain tensor.
+            let Some(new) = new.filter(|new| !new.same(&old) && new.view() != old.view()) else { continue };
             if let Some(entries) = own_registry(&copy, &attributes, registry) {
                 entries.insert(&*name, self.tensor(new, &old)?);
                 changed = true;
@@ -161,25 +163,17 @@ impl Copying<'_> {
 
     /// A tensor in the class of another (`Parameter`, with its attributes), and following gradients as that does.
     fn tensor(&mut self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
-        if let Some(made) = self.tensors.get(&(new.id(), old.id())) {
+        let key = (new.view(), old.id());
+        if let Some(made) = self.tensors.get(&key) {
             return Ok(made.clone());
         }
         let mut parts = new.parts().clone();
         parts.class = old.parts().class.clone();
         parts.requires_grad = old.requires_grad();
         let made = Tensor::new(parts)?;
-        self.tensors.insert((new.id(), old.id()), made.clone());
+        self.tensors.insert(key, made.clone());
         Ok(made)
     }
-}
-
-/// Whether both are the same elements of one storage: `state_dict()` gives a parameter as a plain tensor.
-fn is_view_of_same(a: &Tensor, b: &Tensor) -> bool {
-    let storage = |tensor: &Tensor| tensor.storage().map(crate::Storage::id);
-    a.same(b)
-        || (storage(a).is_some() && storage(a) == storage(b))
-            && (a.dtype(), a.shape(), a.offset(), a.stride()) == (b.dtype(), b.shape(), b.offset(), b.stride())
-            && (a.parts().conj, a.parts().neg) == (b.parts().conj, b.parts().neg)
 }
 
 /// A new dict of the same entries, kind and attributes.

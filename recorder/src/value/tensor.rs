@@ -155,6 +155,18 @@ pub enum Quantizer {
     },
 }
 
+/// What a tensor looks at: see [`Tensor::view`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct View {
+    storage: usize,
+    dtype: DType,
+    offset: usize,
+    shape: Vec<usize>,
+    stride: Vec<usize>,
+    conj: bool,
+    neg: bool,
+}
+
 impl TensorParts {
     /// The parts of a plain strided tensor.
     #[must_use]
@@ -366,6 +378,17 @@ impl Tensor {
     #[must_use]
     pub fn alias(&self) -> Tensor {
         Tensor(Arc::new((*self.0).clone()))
+    }
+
+    /// What it looks at: equal for tensors that are the same elements of one storage, seen alike. Two names of one parameter
+    /// have equal views, two slices of one buffer have not. A tensor without a storage, or with an empty one, is a view of its
+    /// own.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let TensorParts { dtype, conj, neg, .. } = *self.0;
+        let storage = self.storage().filter(|storage| !storage.is_empty()).map_or_else(|| self.id(), Storage::id);
+        let (shape, stride) = (self.shape().to_vec(), self.stride().unwrap_or_default().to_vec());
+        View { storage, dtype, offset: self.offset(), shape, stride, conj, neg }
     }
 
     /// The same view as a plain tensor that asks for no gradient, as `state_dict()` gives it.

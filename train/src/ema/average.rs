@@ -160,6 +160,9 @@ impl AveragedModel {
         if let Some(name) = current.keys().find(|name| !self.module.contains(name)) {
             return Err(invalid(format!("the average has no '{name}', which the model has")));
         }
+        // A parameter with several names is listed by the first, and averaged under all.
+        let tied = current.tied().into_iter().filter(|names| names.iter().any(|name| parameters.contains(*name)));
+        let tied: HashSet<&str> = tied.flatten().collect();
         let mut next = self.module.clone();
         for (name, average) in self.module.iter() {
             let Some(value) = current.get(name) else {
@@ -175,7 +178,7 @@ impl AveragedModel {
                     "'{name}' has the shape {found:?} in the model and {expected:?} in the average"
                 )));
             }
-            let taken = if self.is_copied(average, parameters.contains(name)) {
+            let taken = if self.is_copied(average, parameters.contains(name) || tied.contains(name)) {
                 value.clone()
             } else {
                 self.averaging.blend(name, average, value, self.n_averaged)?

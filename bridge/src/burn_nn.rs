@@ -1,10 +1,37 @@
-//! The rows of burn-nn's layers: what each is called and how it lies in PyTorch. [`LayerRows`](crate::LayerRows) documents them.
+//! The rows of burn-nn's layers: what each is called and how it lies in PyTorch, with the table that users read.
 //! A row with several lines for one PyTorch tensor belongs to a layer that is written in several ways.
 
-use crate::layer_rows::{Part, Role, Row, Shapes, Transform};
+use crate::layer_rows::{LayerRows, Part, Role, Row, Shapes, Transform};
 use rekindle_recorder::{DType, Tensor};
 
-pub(super) fn all() -> Vec<Row> {
+/// The rows of the layers of burn-nn, and what they compute otherwise than PyTorch's unless they are configured so (a state dict tells
+/// nothing of it, in PyTorch neither):
+///
+/// | Burn | PyTorch | to compute the same |
+/// |---|---|---|
+/// | `Linear`, `Conv1d` to `Conv3d`, `ConvTranspose1d` to `ConvTranspose3d`, `Embedding` | the same name | |
+/// | `DeformConv2d` | torchvision's | |
+/// | `BatchNorm` | `BatchNorm1d` to `BatchNorm3d` | `running_var` moves by the biased variance in Burn; batches are not counted |
+/// | `LayerNorm`, `GroupNorm` | the same name | |
+/// | `InstanceNorm` | `InstanceNorm1d` to `InstanceNorm3d` | PyTorch's default is `affine=False`; Burn keeps no running statistics |
+/// | `RmsNorm` | `RMSNorm` | Burn's epsilon is 1e-5, PyTorch's that of the element type (1.2e-7 for `float32`) |
+/// | `PRelu` | `PReLU` | |
+/// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip`, and activations that PyTorch's layers do not have |
+/// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch; a masked score is -10,000 in Burn, minus infinity in PyTorch. Refused: `quiet_softmax` |
+/// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | as above |
+/// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is `Gelu` in Burn, `relu` in PyTorch |
+/// | `PositionWiseFeedForward` | `linear1` and `linear2`, as in PyTorch's transformer layers | Refused: an activation with parameters, which Burn does not show |
+/// | `SwiGlu` | `gate_proj` and `up_proj`, as in Hugging Face's Llama; for Meta's `w1` and `w3` give it a row | |
+/// | `RotaryEncoding` | no tensors; `inv_freq` and `freqs` of old checkpoints are unexpected keys, to be excluded | see [`Transform::HalfRotated`] |
+///
+/// "Refused" means that no PyTorch layer computes such a one, so that loading and saving are errors that say why.
+impl Default for LayerRows {
+    fn default() -> Self {
+        all().fold(LayerRows::empty(), LayerRows::with)
+    }
+}
+
+fn all() -> impl Iterator<Item = Row> {
     let plain = PLAIN.iter().flat_map(|line| line.modules.iter().map(move |module| line.row(module)));
     let recurrent = RECURRENT.iter().flat_map(Recurrent::rows);
     let others = [
@@ -21,7 +48,7 @@ pub(super) fn all() -> Vec<Row> {
         Row::new("SwiGlu").child("linear_inner", "gate_proj").child("linear_outer", "up_proj"),
         Row::new("Sequential").transparent("layers"),
     ];
-    plain.chain(recurrent).chain(others).collect()
+    plain.chain(recurrent).chain(others)
 }
 
 /// Layers that differ from PyTorch's in names and transposition only.

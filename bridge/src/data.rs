@@ -44,68 +44,71 @@ impl AsRef<[u8]> for Elements {
     }
 }
 
+/// Runs code with `$ty` as the Rust type of the elements, for the types that PyTorch and Burn share.
+macro_rules! with_elements {
+    ($dtype:expr, $ty:ident => $run:expr, else $other:expr) => {
+        with_elements!($dtype, $ty, $run, $other,
+            Float64 f64, Float32 f32, Float16 f16, BFloat16 bf16, Int64 i64, Int32 i32, Int16 i16, Int8 i8,
+            UInt64 u64, UInt32 u32, UInt16 u16, UInt8 u8, Bool bool)
+    };
+    ($dtype:expr, $ty:ident, $run:expr, $other:expr, $($name:ident $rust:ty),*) => {
+        match $dtype {
+            $(DType::$name => {
+                type $ty = $rust;
+                $run
+            })*
+            _ => $other,
+        }
+    };
+}
+
 /// Row-major little-endian elements as Burn takes them. `bytes` must be as long as the shape says.
 pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<TensorData> {
-    macro_rules! data {
-        ($($dtype:ident => $ty:ty),* $(,)?) => {
-            match dtype {
-                $(DType::$dtype => TensorData::new(<$ty>::from_le_slice(bytes), shape.to_vec()),)*
-                other => return Err(unsupported(&format!("a Burn tensor of {other}"))),
-            }
-        };
-    }
     if rekindle_recorder::tensor::element_count(shape).and_then(|count| dtype.bytes_for(count)) != Some(bytes.len()) {
         return Err(Error::invalid_tensor(
             format!("a tensor of {dtype} {shape:?}"),
             format!("it has {} bytes", bytes.len()),
         ));
     }
-    Ok(data! {
-        Float64 => f64, Float32 => f32, Float16 => f16, BFloat16 => bf16,
-        Int64 => i64, Int32 => i32, Int16 => i16, Int8 => i8,
-        UInt64 => u64, UInt32 => u32, UInt16 => u16, UInt8 => u8, Bool => bool,
-    })
+    Ok(with_elements!(
+        dtype,
+        T => TensorData::new(T::from_le_slice(bytes), shape.to_vec()),
+        else return Err(unsupported(&format!("a Burn tensor of {dtype}")))
+    ))
 }
+
+/// The element types that both have.
+const DTYPES: [(DType, BurnDType); 13] = [
+    (DType::Float64, BurnDType::F64),
+    (DType::Float32, BurnDType::F32),
+    (DType::Float16, BurnDType::F16),
+    (DType::BFloat16, BurnDType::BF16),
+    (DType::Int64, BurnDType::I64),
+    (DType::Int32, BurnDType::I32),
+    (DType::Int16, BurnDType::I16),
+    (DType::Int8, BurnDType::I8),
+    (DType::UInt64, BurnDType::U64),
+    (DType::UInt32, BurnDType::U32),
+    (DType::UInt16, BurnDType::U16),
+    (DType::UInt8, BurnDType::U8),
+    (DType::Bool, BurnDType::Bool(BoolStore::Native)),
+];
 
 /// PyTorch's name of a Burn element type.
 pub(super) fn torch_dtype(dtype: BurnDType) -> Result<DType> {
-    Ok(match dtype {
-        BurnDType::F64 => DType::Float64,
+    let host = match dtype {
         // The host's copy of a flex32 tensor is single precision.
-        BurnDType::F32 | BurnDType::Flex32 => DType::Float32,
-        BurnDType::F16 => DType::Float16,
-        BurnDType::BF16 => DType::BFloat16,
-        BurnDType::I64 => DType::Int64,
-        BurnDType::I32 => DType::Int32,
-        BurnDType::I16 => DType::Int16,
-        BurnDType::I8 => DType::Int8,
-        BurnDType::U64 => DType::UInt64,
-        BurnDType::U32 => DType::UInt32,
-        BurnDType::U16 => DType::UInt16,
-        BurnDType::U8 => DType::UInt8,
-        BurnDType::Bool(_) => DType::Bool,
-        BurnDType::QFloat(_) => return Err(unsupported("a quantised Burn tensor")),
-    })
+        BurnDType::Flex32 => BurnDType::F32,
+        BurnDType::Bool(_) => BurnDType::Bool(BoolStore::Native),
+        other => other,
+    };
+    let known = DTYPES.iter().find(|(_, burn)| *burn == host);
+    known.map(|(torch, _)| *torch).ok_or_else(|| unsupported("a quantised Burn tensor"))
 }
 
 /// Burn's name of an element type that [`elements_to_data`] takes.
 pub(super) fn burn_dtype(dtype: DType) -> Option<BurnDType> {
-    Some(match dtype {
-        DType::Float64 => BurnDType::F64,
-        DType::Float32 => BurnDType::F32,
-        DType::Float16 => BurnDType::F16,
-        DType::BFloat16 => BurnDType::BF16,
-        DType::Int64 => BurnDType::I64,
-        DType::Int32 => BurnDType::I32,
-        DType::Int16 => BurnDType::I16,
-        DType::Int8 => BurnDType::I8,
-        DType::UInt64 => BurnDType::U64,
-        DType::UInt32 => BurnDType::U32,
-        DType::UInt16 => BurnDType::U16,
-        DType::UInt8 => BurnDType::U8,
-        DType::Bool => BurnDType::Bool(BoolStore::Native),
-        _ => return None,
-    })
+    DTYPES.iter().find(|(torch, _)| *torch == dtype).map(|(_, burn)| *burn)
 }
 
 fn unsupported(what: &str) -> Error {
@@ -124,34 +127,20 @@ pub(super) fn cast(tensor: &Tensor, to: DType) -> Result<Tensor> {
         return Ok(tensor.clone());
     }
     let bytes = tensor.to_le_bytes()?;
-    let converted = if from.is_floating_point() && to.is_floating_point() {
-        floats(from, to, &bytes)
-    } else {
-        numbers(from, &bytes).and_then(|numbers| from_numbers(to, numbers.into_iter()))
-    };
+    let converted = with_elements!(
+        from,
+        F => with_elements!(to, T => convert::<F, T>(&bytes), else None),
+        else None
+    );
     match converted {
         Some(bytes) => Tensor::from_le_bytes(to, tensor.shape(), bytes),
         None => Err(ErrorKind::Invalid(format!("its {from} elements cannot be taken as {to}")).into()),
     }
 }
 
-/// Between floating-point types; each pair but the one that is none goes through `float32` without further rounding.
-fn floats(from: DType, to: DType, bytes: &[u8]) -> Option<Vec<u8>> {
-    let singles: Vec<f32> = match from {
-        #[allow(clippy::cast_possible_truncation)] // rounding to single precision is what is asked for
-        DType::Float64 => f64::from_le_slice(bytes).into_iter().map(|x| x as f32).collect(),
-        DType::Float32 => f32::from_le_slice(bytes),
-        DType::Float16 => f16::from_le_slice(bytes).into_iter().map(f16::to_f32).collect(),
-        DType::BFloat16 => bf16::from_le_slice(bytes).into_iter().map(bf16::to_f32).collect(),
-        _ => return None,
-    };
-    Some(match to {
-        DType::Float64 => f64::to_le_vec(&singles.into_iter().map(f64::from).collect::<Vec<_>>()),
-        DType::Float32 => f32::to_le_vec(&singles),
-        DType::Float16 => f16::to_le_vec(&singles.into_iter().map(f16::from_f32).collect::<Vec<_>>()),
-        DType::BFloat16 => bf16::to_le_vec(&singles.into_iter().map(bf16::from_f32).collect::<Vec<_>>()),
-        _ => return None,
-    })
+fn convert<F: Real, T: Real>(bytes: &[u8]) -> Option<Vec<u8>> {
+    let converted: Option<Vec<T>> = F::from_le_slice(bytes).into_iter().map(|x| T::of(x.number())).collect();
+    Some(T::to_le_vec(&converted?))
 }
 
 /// A real number on its way from one element type to another.
@@ -161,71 +150,48 @@ enum Number {
     Integer(i128),
 }
 
-fn numbers(from: DType, bytes: &[u8]) -> Option<Vec<Number>> {
-    macro_rules! read {
-        (float: $($float:ident => $f:ty),*; integer: $($integer:ident => $i:ty),* $(,)?) => {
-            match from {
-                $(DType::$float => <$f>::from_le_slice(bytes).into_iter().map(|x| Number::Float(x.into())).collect(),)*
-                $(DType::$integer => <$i>::from_le_slice(bytes).into_iter().map(|x| Number::Integer(x.into())).collect(),)*
-                _ => return None,
-            }
-        };
-    }
-    Some(read! {
-        float: Float64 => f64, Float32 => f32, Float16 => f16, BFloat16 => bf16;
-        integer: Int64 => i64, Int32 => i32, Int16 => i16, Int8 => i8,
-        UInt64 => u64, UInt32 => u32, UInt16 => u16, UInt8 => u8, Bool => bool,
-    })
+trait Real: Element {
+    fn number(self) -> Number;
+    /// The number in this type; `None` where an integer type does not have it.
+    fn of(number: Number) -> Option<Self>;
 }
 
-#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // rounding is what a cast to float is
-fn from_numbers(to: DType, numbers: impl Iterator<Item = Number>) -> Option<Vec<u8>> {
-    macro_rules! integers {
-        ($ty:ty) => {
-            numbers
-                .map(|number| match number {
-                    Number::Integer(i) => <$ty>::try_from(i).ok(),
-                    // Towards zero, as C converts. (No f64 within i128's range is lost on the way.)
-                    Number::Float(x) if x.is_finite() && x.abs() < 1e30 => <$ty>::try_from(x as i128).ok(),
-                    Number::Float(_) => None,
-                })
-                .collect::<Option<Vec<$ty>>>()
-                .map(|all| <$ty>::to_le_vec(&all))
-        };
-    }
-    let float = |number| match number {
-        Number::Float(x) => x as f32,
-        Number::Integer(i) => i as f32,
+macro_rules! real {
+    ($number:ident: $($ty:ty, |$x:ident| $float:expr, |$i:ident| $integer:expr;)*) => { $(
+        impl Real for $ty {
+            #[inline]
+            fn number(self) -> Number {
+                Number::$number(self.into())
+            }
+
+            #[inline]
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // rounding is what a cast to float is
+            fn of(number: Number) -> Option<Self> {
+                match number {
+                    Number::Float($x) => $float,
+                    Number::Integer($i) => $integer,
+                }
+            }
+        }
+    )* };
+    ($($ty:ty)*) => {
+        // Towards zero, as C converts. (No f64 within i128's range is lost on the way.)
+        real! { Integer: $(
+            $ty,
+            |x| if x.is_finite() && x.abs() < 1e30 { <$ty>::try_from(x as i128).ok() } else { None },
+            |i| <$ty>::try_from(i).ok();
+        )* }
     };
-    match to {
-        DType::Float64 => {
-            let doubles = numbers.map(|number| match number {
-                Number::Float(x) => x,
-                Number::Integer(i) => i as f64,
-            });
-            Some(f64::to_le_vec(&doubles.collect::<Vec<_>>()))
-        }
-        DType::Float32 => Some(f32::to_le_vec(&numbers.map(float).collect::<Vec<_>>())),
-        DType::Float16 => Some(f16::to_le_vec(&numbers.map(|n| f16::from_f32(float(n))).collect::<Vec<_>>())),
-        DType::BFloat16 => Some(bf16::to_le_vec(&numbers.map(|n| bf16::from_f32(float(n))).collect::<Vec<_>>())),
-        DType::Int64 => integers!(i64),
-        DType::Int32 => integers!(i32),
-        DType::Int16 => integers!(i16),
-        DType::Int8 => integers!(i8),
-        DType::UInt64 => integers!(u64),
-        DType::UInt32 => integers!(u32),
-        DType::UInt16 => integers!(u16),
-        DType::UInt8 => integers!(u8),
-        DType::Bool => {
-            let truths = numbers.map(|number| match number {
-                Number::Float(x) => x != 0.0,
-                Number::Integer(i) => i != 0,
-            });
-            Some(bool::to_le_vec(&truths.collect::<Vec<_>>()))
-        }
-        _ => None,
-    }
 }
+
+real! { Float:
+    f64, |x| Some(x), |i| Some(i as f64);
+    f32, |x| Some(x as f32), |i| Some(i as f32);
+    f16, |x| Some(f16::from_f32(x as f32)), |i| Some(f16::from_f32(i as f32));
+    bf16, |x| Some(bf16::from_f32(x as f32)), |i| Some(bf16::from_f32(i as f32));
+}
+real! { Integer: bool, |x| Some(x != 0.0), |i| Some(i != 0); }
+real! { i64 i32 i16 i8 u64 u32 u16 u8 }
 
 /// The elements of a row-major `[rows, columns]` matrix as the row-major `[columns, rows]` one.
 pub(super) fn transpose(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {

@@ -7,8 +7,6 @@
 
 use std::collections::HashMap;
 
-use crate::burn_nn;
-
 use rekindle_recorder::{DType, Tensor};
 
 /// How a Burn parameter and its part of a PyTorch tensor lie to each other.
@@ -342,27 +340,7 @@ impl Row {
 /// Rows are found by the name of the Burn struct alone, which is all that Burn tells. Of a struct of one's own that
 /// happens to be called like a layer of burn-nn, say so with [`LayerRows::as_is`].
 ///
-/// The layers of burn-nn, and what they compute otherwise than PyTorch's unless they are configured so (a state dict tells
-/// nothing of it, in PyTorch neither):
-///
-/// | Burn | PyTorch | to compute the same |
-/// |---|---|---|
-/// | `Linear`, `Conv1d` to `Conv3d`, `ConvTranspose1d` to `ConvTranspose3d`, `Embedding` | the same name | |
-/// | `DeformConv2d` | torchvision's | |
-/// | `BatchNorm` | `BatchNorm1d` to `BatchNorm3d` | `running_var` moves by the biased variance in Burn; batches are not counted |
-/// | `LayerNorm`, `GroupNorm` | the same name | |
-/// | `InstanceNorm` | `InstanceNorm1d` to `InstanceNorm3d` | PyTorch's default is `affine=False`; Burn keeps no running statistics |
-/// | `RmsNorm` | `RMSNorm` | Burn's epsilon is 1e-5, PyTorch's that of the element type (1.2e-7 for `float32`) |
-/// | `PRelu` | `PReLU` | |
-/// | `Rnn`, `BiRnn`, `Lstm`, `BiLstm`, `Gru`, `BiGru` | `RNN`, `LSTM`, `GRU` of one layer; of several: [`Row::stacked`] | Burn's `batch_first` is `true`, PyTorch's `False`. Refused: `reset_after = false`, `input_forget`, `reverse`, `clip`, and activations that PyTorch's layers do not have |
-/// | `MultiHeadAttention` | `MultiheadAttention` | dropout is 0.1 in Burn, 0 in PyTorch; a masked score is -10,000 in Burn, minus infinity in PyTorch. Refused: `quiet_softmax` |
-/// | `CrossAttention` | `MultiheadAttention`, with `kdim` and `vdim` where the context has another width; with fewer heads of keys or another width of heads, `q_proj`, `k_proj`, `v_proj`, `o_proj` as in Hugging Face's Llama | as above |
-/// | `TransformerEncoder`, `TransformerDecoder` and their layers, with the norms in either order | the same name, without the final `norm`, which Burn lacks | the activation is `Gelu` in Burn, `relu` in PyTorch |
-/// | `PositionWiseFeedForward` | `linear1` and `linear2`, as in PyTorch's transformer layers | Refused: an activation with parameters, which Burn does not show |
-/// | `SwiGlu` | `gate_proj` and `up_proj`, as in Hugging Face's Llama; for Meta's `w1` and `w3` give it a row | |
-/// | `RotaryEncoding` | no tensors; `inv_freq` and `freqs` of old checkpoints are unexpected keys, to be excluded | see [`Transform::HalfRotated`] |
-///
-/// "Refused" means that no PyTorch layer computes such a one, so that loading and saving are errors that say why.
+/// [`LayerRows::default`] has a row for each layer of burn-nn; the table of them is there.
 #[derive(Clone, Debug)]
 pub struct LayerRows {
     rows: HashMap<String, Row>,
@@ -431,12 +409,5 @@ impl LayerRows {
     /// What [`field`](Self::field) said.
     pub(super) fn said(&self, module: &str, field: &str) -> Option<&str> {
         self.fields.get(&(module.to_owned(), field.to_owned())).map(String::as_str)
-    }
-}
-
-/// The rows of burn-nn's layers.
-impl Default for LayerRows {
-    fn default() -> Self {
-        burn_nn::all().into_iter().fold(LayerRows::empty(), LayerRows::with)
     }
 }

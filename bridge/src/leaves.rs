@@ -1,14 +1,14 @@
 //! Walking a Burn module: every parameter and buffer with the fields that lead to it.
 
-use std::any::Any;
 use std::collections::HashMap;
 
-use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId, Parameter};
+use burn::module::{Flag, Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Bool, DType as BurnDType, Device, Int, Tensor as BurnTensor, TensorData};
 
 use crate::data;
 use crate::fields::Fields;
 use crate::layer_rows::{LayerRows, Row};
+use crate::value::{Kind, Value, is_lazy};
 use rekindle_recorder::{DType, ErrorKind, Result};
 
 /// One step on the way to a parameter.
@@ -88,146 +88,6 @@ pub(super) struct Leaves {
     pub(super) flags: Vec<Param<Flag>>,
     /// The plain fields of the layers whose rows ask for them.
     pub(super) fields: Fields,
-}
-
-/// A kind of tensor that a module can hold, of any rank.
-pub(super) trait Kind: Parameter + Sync + 'static {
-    /// Whether PyTorch would hold it as a parameter.
-    const PARAMETER: bool;
-
-    fn dtype(&self) -> BurnDType;
-    /// The element type that the device gives to what is not made yet.
-    fn default_dtype(device: &Device) -> BurnDType;
-    /// Whether the parameter is meant to be trained, also where its tensor is on a device without autodiff just now.
-    fn is_trained(param: &Param<Self>, lazy: bool) -> bool;
-    fn read(self) -> Result<TensorData>;
-    fn made(data: TensorData, leaf: &Leaf) -> Self;
-    fn without_autodiff(self) -> Self;
-}
-
-macro_rules! kinds {
-    ($($kind:ty, $parameter:literal, $default:ident, $trained:expr, $dtype:expr;)*) => { $(
-        impl<const D: usize> Kind for $kind {
-            const PARAMETER: bool = $parameter;
-
-            fn dtype(&self) -> BurnDType {
-                self.dtype()
-            }
-
-            fn default_dtype(device: &Device) -> BurnDType {
-                device.settings().$default.into()
-            }
-
-            fn is_trained(param: &Param<Self>, lazy: bool) -> bool {
-                let trained: fn(&Param<Self>, bool) -> bool = $trained;
-                trained(param, lazy)
-            }
-
-            fn read(self) -> Result<TensorData> {
-                self.try_into_data().map_err(|error| {
-                    ErrorKind::Invalid(format!("the device did not give the parameter's elements: {error:?}")).into()
-                })
-            }
-
-            fn made(data: TensorData, leaf: &Leaf) -> Self {
-                let dtype: fn(&TensorData, &Leaf) -> BurnDType = $dtype;
-                let dtype = dtype(&data, leaf);
-                Self::from_data(data, (&leaf.device, dtype))
-            }
-
-            fn without_autodiff(self) -> Self {
-                self.without_autodiff()
-            }
-        }
-    )* };
-}
-
-kinds! {
-    // The file's type may be adopted.
-    BurnTensor<D>, true, float_dtype, is_trained, |data, _| data.dtype();
-    BurnTensor<D, Int>, false, int_dtype, |_, _| false, |_, leaf| leaf.dtype;
-    BurnTensor<D, Bool>, false, bool_dtype, |_, _| false, |_, leaf| leaf.dtype;
-}
-
-fn is_trained<const D: usize>(param: &Param<BurnTensor<D>>, lazy: bool) -> bool {
-    if lazy {
-        // Any tensor loaded in the parameter's place takes over what the parameter is meant for.
-        let any = BurnTensor::zeros([1; D], &param.lazy_device());
-        return param.clone().transform_for_load(any, param.id).train().is_require_grad();
-    }
-    param.is_require_grad() || (!param.is_autodiff() && param.clone().train().is_require_grad())
-}
-
-/// A `Param` of any rank and kind.
-pub(super) trait Value: Any + Send {
-    fn data(&self) -> Result<TensorData>;
-    /// Where the value lies, once there is one.
-    fn address(&self) -> Option<usize>;
-    /// The parameter with these elements; trained as it is, where nothing else is said.
-    fn with_data(&self, data: TensorData, leaf: &Leaf, requires_grad: Option<bool>) -> Box<dyn Value>;
-    /// This occurrence of a parameter with the tensor of the first: one leaf of the graph, not two. `None` if that is of
-    /// another rank or kind.
-    fn tied_to(&self, first: &dyn Value, requires_grad: Option<bool>) -> Option<Box<dyn Value>>;
-}
-
-impl std::fmt::Debug for dyn Value {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Param")
-    }
-}
-
-/// The parameter that it is, if it is of this kind and rank.
-pub(super) fn downcast<T: Kind>(value: &dyn Value) -> Option<&Param<T>> {
-    let value: &dyn Any = value;
-    value.downcast_ref()
-}
-
-impl<T: Kind> Value for Param<T> {
-    fn data(&self) -> Result<TensorData> {
-        self.base().read()
-    }
-
-    fn address(&self) -> Option<usize> {
-        let value: &T = if self.is_initialized() { self } else { return None };
-        Some(std::ptr::from_ref(value).addr())
-    }
-
-    fn with_data(&self, data: TensorData, leaf: &Leaf, requires_grad: Option<bool>) -> Box<dyn Value> {
-        let (known, tensor) = (self.clone(), T::made(data, leaf));
-        if leaf.running {
-            return Box::new(Param::initialized(self.id, tensor));
-        }
-        let loaded = if is_lazy(&known) {
-            known.transform_for_load(tensor, self.id)
-        } else {
-            // Mappers work on the form that Burn's records have; this is the form that the layer has.
-            let (id, old, mapper) = known.consume();
-            Param::from_mapped_value(id, tensor.set_require_grad(old.is_require_grad()), mapper)
-        };
-        Box::new(match requires_grad {
-            Some(requires_grad) => loaded.set_require_grad(requires_grad),
-            None => loaded,
-        })
-    }
-
-    fn tied_to(&self, first: &dyn Value, requires_grad: Option<bool>) -> Option<Box<dyn Value>> {
-        let first = downcast::<T>(first)?;
-        if is_lazy(self) {
-            return Some(Box::new(first.clone()));
-        }
-        let own = match requires_grad {
-            Some(requires_grad) => self.clone().set_require_grad(requires_grad),
-            None => self.clone(),
-        };
-        let (id, _, mapper) = own.consume();
-        Some(Box::new(Param::from_mapped_value(id, first.base(), mapper)))
-    }
-}
-
-/// Whether the parameter can be described, and replaced, without making its first value: one that is mapped on the way
-/// (a `Linear` in column layout) states the shape of another form. Burn shows the mappers in `Debug` only.
-fn is_lazy<T: Kind>(param: &Param<T>) -> bool {
-    !param.is_initialized() && format!("{param:?}").ends_with("ParamMapper { load: false, save: false }")
 }
 
 impl Leaves {

@@ -6,9 +6,10 @@ use burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
 
 use crate::data;
 use crate::layer_rows::{LayerRows, Role};
-use crate::leaves::{self, Kind, Leaves, Value};
+use crate::leaves::{self, Leaves};
 use crate::matching::{Match, compare};
 use crate::tree::{Slot, Tree};
+use crate::value::{self, Kind, Value};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::report::Cast;
 use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
@@ -138,7 +139,9 @@ fn values(leaves: &Leaves, plans: Vec<Option<Plan>>, firsts: &[usize]) -> Result
     let mut values: Vec<Option<Box<dyn Value>>> = Vec::with_capacity(plans.len());
     for ((leaf, plan), &first) in leaves.all.iter().zip(plans).zip(firsts) {
         let value = match (plan, values.get(first)) {
-            (Some(Plan { data, requires_grad, .. }), _) => Some(leaf.value.with_data(data, leaf, requires_grad)),
+            (Some(Plan { data, requires_grad, .. }), _) => {
+                Some(leaf.value.with_data(data, &leaf.device, leaf.dtype, requires_grad))
+            }
             (None, Some(Some(known))) => Some(leaf.value.tied_to(&**known, trained[first]).ok_or_else(astray)?),
             (None, _) => None,
         };
@@ -187,7 +190,7 @@ impl Replace {
                     let on_autodiff = leaf.device.is_autodiff();
                     Some(if on_autodiff { param.clone() } else { param.clone().map(T::without_autodiff) })
                 }
-                _ => leaves::downcast::<T>(loaded.unwrap_or(&*leaf.value)).cloned(),
+                _ => value::downcast::<T>(loaded.unwrap_or(&*leaf.value)).cloned(),
             }
         });
         known.flatten().unwrap_or_else(|| {

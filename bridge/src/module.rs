@@ -50,50 +50,15 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`state_dict`](Self::state_dict).
     fn state_dict_with(&self, rows: &LayerRows) -> Result<StateDict> {
-        let mut leaves = Leaves::collect(self, rows)?;
-        if leaves.all.iter().any(|leaf| leaf.running) {
-            // Burn keeps the last update of a running state aside until the next one, or until `valid()` wants it.
-            drop(self.valid());
-            leaves = Leaves::collect(self, rows)?;
-        }
-        let tree = Tree::build(rows, &leaves)?;
-        let mut state_dict = StateDict::new();
-        // Two fields that share a parameter are two names of one storage.
-        let mut shared: HashMap<Vec<(ParamId, Transform)>, Tensor> = HashMap::new();
-        for line in tree.lines {
-            match line {
-                Line::Slot(slot) => {
-                    let pieces = slot.tensor.pieces.iter().map(|piece| (piece.id, piece.transform)).collect();
-                    let mut tensor = slot.read(&leaves)?;
-                    // One id is no proof: each of the two may have been given elements of its own.
-                    match shared.get(&pieces) {
-                        Some(known) if is_equal(known, &tensor)? => tensor = known.alias(),
-                        _ => drop(shared.insert(pieces, tensor.clone())),
-                    }
-                    state_dict.insert(slot.tensor.name, tensor);
-                }
-                Line::Constant(name, value) => {
-                    state_dict.insert(name, value);
-                }
-            }
-        }
-        for (alias, name) in rows.ties() {
-            if let (false, Some(tensor)) = (state_dict.contains(alias), state_dict.get(name)) {
-                let tensor = tensor.alias();
-                state_dict.insert(alias, tensor);
-            }
-        }
-        let metadata = Dict::ordered();
-        for (module, version) in tree.modules {
-            metadata.insert(module, Dict::from_iter([("version", version)]));
-        }
-        state_dict.set_metadata(metadata);
-        Ok(state_dict)
+        guarded("read", || state_dict(self, rows))
     }
 
     /// `module.load_state_dict(state_dict)`: strict, as PyTorch's default is. Every key must be in the module and every
     /// parameter in the state dict, with the same shape; otherwise nothing changes. The one exception is
     /// `num_batches_tracked`, which may be missing, or there where the module does not count.
+    ///
+    /// Fields that share a `Param` (tied weights) are one tensor afterwards. One of the names is enough; two that differ in the
+    /// state dict are an error. A running state that stands in two places becomes two.
     ///
     /// The module keeps its devices, element types, parameter ids, and what it trains. Elements of another type are
     /// converted, which the report tells. Clones that were made before keep their values.
@@ -125,13 +90,8 @@ pub trait ModuleStateDict: Module {
         options: &LoadOptions,
         rows: &LayerRows,
     ) -> Result<LoadReport> {
-        // A backend, an initialiser or a module's own mapper may panic: this module is not touched before all is done.
-        let loaded = catch_unwind(AssertUnwindSafe(|| load::loaded(self, state_dict, options, rows)));
-        let (module, report) = loaded.unwrap_or_else(|panic| {
-            let reason = panic.downcast_ref::<String>().map(String::as_str);
-            let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
-            Err(ErrorKind::Invalid(format!("the module could not be loaded, its code panicked: {reason}")).into())
-        })?;
+        // This module is not touched before all is done.
+        let (module, report) = guarded("loaded", || load::loaded(self, state_dict, options, rows))?;
         *self = module;
         Ok(report)
     }
@@ -152,31 +112,7 @@ pub trait ModuleStateDict: Module {
     /// # Errors
     /// As [`named_parameters`](Self::named_parameters).
     fn named_parameters_with(&self, rows: &LayerRows) -> Result<Vec<NamedParameter>> {
-        let leaves = Leaves::collect(self, rows)?;
-        let mut named: Vec<NamedParameter> = Vec::new();
-        // The Burn parameters of each, with their first occurrence; and of each Burn parameter the place in `named`.
-        let (mut listed, mut ids) = (HashSet::new(), HashMap::new());
-        for line in Tree::build(rows, &leaves)?.lines {
-            let Line::Slot(Slot { tensor, role: Role::Parameter, leaves: places, .. }) = line else { continue };
-            let firsts = places.iter().map(|&leaf| leaves.all[leaf].first);
-            let pieces: Vec<(ParamId, usize)> = tensor.pieces.iter().map(|piece| piece.id).zip(firsts).collect();
-            if listed.contains(&pieces) {
-                continue;
-            }
-            let known = pieces.iter().find_map(|(id, _)| ids.insert(*id, named.len()));
-            if let Some(known) = known {
-                let with = named.get(known).map_or(&tensor.name, |known| &known.name);
-                return Err(ErrorKind::Invalid(format!(
-                    "'{}' and '{with}' have Burn parameters of one id, and are not one parameter; initialise one of them by \
-                     itself: a clone of a Burn module has the same ids",
-                    tensor.name
-                ))
-                .into());
-            }
-            listed.insert(pieces);
-            named.push(tensor);
-        }
-        Ok(named)
+        guarded("read", || named_parameters(self, rows))
     }
 }
 
@@ -185,6 +121,85 @@ impl<M: Module> ModuleStateDict for M {}
 fn default_rows() -> &'static LayerRows {
     static DEFAULT: OnceLock<LayerRows> = OnceLock::new();
     DEFAULT.get_or_init(LayerRows::default)
+}
+
+/// Runs code of others: a backend, an initialiser, a module's own `visit`, `map` or `Debug` may panic.
+fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let reason = panic.downcast_ref::<String>().map(String::as_str);
+        let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
+        Err(ErrorKind::Invalid(format!("the module could not be {what}, its code panicked: {reason}")).into())
+    })
+}
+
+fn state_dict(module: &impl Module, rows: &LayerRows) -> Result<StateDict> {
+    let mut leaves = Leaves::collect(module, rows)?;
+    if leaves.all.iter().any(|leaf| leaf.running) {
+        // Burn keeps the last update of a running state aside until the next one, or until `valid()` wants it.
+        drop(module.valid());
+        leaves = Leaves::collect(module, rows)?;
+    }
+    let tree = Tree::build(rows, &leaves)?;
+    let mut state_dict = StateDict::new();
+    // Two fields that share a parameter are two names of one storage.
+    let mut shared: HashMap<Vec<(ParamId, Transform)>, Tensor> = HashMap::new();
+    for line in tree.lines {
+        match line {
+            Line::Slot(slot) => {
+                let pieces = slot.tensor.pieces.iter().map(|piece| (piece.id, piece.transform)).collect();
+                let mut tensor = slot.read(&leaves)?;
+                // One id is no proof: each of the two may have been given elements of its own.
+                match shared.get(&pieces) {
+                    Some(known) if is_equal(known, &tensor)? => tensor = known.alias(),
+                    _ => drop(shared.insert(pieces, tensor.clone())),
+                }
+                state_dict.insert(slot.tensor.name, tensor);
+            }
+            Line::Constant(name, value) => {
+                state_dict.insert(name, value);
+            }
+        }
+    }
+    for (alias, name) in rows.ties() {
+        if let (false, Some(tensor)) = (state_dict.contains(alias), state_dict.get(name)) {
+            let tensor = tensor.alias();
+            state_dict.insert(alias, tensor);
+        }
+    }
+    let metadata = Dict::ordered();
+    for (module, version) in tree.modules {
+        metadata.insert(module, Dict::from_iter([("version", version)]));
+    }
+    state_dict.set_metadata(metadata);
+    Ok(state_dict)
+}
+
+fn named_parameters(module: &impl Module, rows: &LayerRows) -> Result<Vec<NamedParameter>> {
+    let leaves = Leaves::collect(module, rows)?;
+    let mut named: Vec<NamedParameter> = Vec::new();
+    // The Burn parameters of each, with their first occurrence; and of each Burn parameter the place in `named`.
+    let (mut listed, mut ids) = (HashSet::new(), HashMap::new());
+    for line in Tree::build(rows, &leaves)?.lines {
+        let Line::Slot(Slot { tensor, role: Role::Parameter, leaves: places, .. }) = line else { continue };
+        let firsts = places.iter().map(|&leaf| leaves.all[leaf].first);
+        let pieces: Vec<(ParamId, usize)> = tensor.pieces.iter().map(|piece| piece.id).zip(firsts).collect();
+        if listed.contains(&pieces) {
+            continue;
+        }
+        let known = pieces.iter().find_map(|(id, _)| ids.insert(*id, named.len()));
+        if let Some(known) = known {
+            let with = named.get(known).map_or(&tensor.name, |known| &known.name);
+            return Err(ErrorKind::Invalid(format!(
+                "'{}' and '{with}' have Burn parameters of one id, and are not one parameter; initialise one of them by \
+                 itself: a clone of a Burn module has the same ids",
+                tensor.name
+            ))
+            .into());
+        }
+        listed.insert(pieces);
+        named.push(tensor);
+    }
+    Ok(named)
 }
 
 fn is_equal(one: &Tensor, other: &Tensor) -> Result<bool> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::data::{self, elements_to_data};
 use crate::layer_rows::Transform;
-use rekindle_recorder::tensor::{TensorData as TorchData, TensorParts};
+use rekindle_recorder::tensor::{TensorData as TorchData, TensorParts, element_count};
 use rekindle_recorder::{DType, Error, ErrorKind, Result, Tensor};
 
 /// A Burn parameter that is a PyTorch tensor, or a part of one.
@@ -171,7 +171,13 @@ impl NamedParameter {
         for piece in &self.pieces {
             let length = self.torch_shape(piece)?.get(self.axis).copied().unwrap_or(1);
             let part = if self.pieces.len() == 1 { torch.clone() } else { narrow(torch, self.axis, start, length)? };
-            start += length;
+            start = start.saturating_add(length);
+            // The fields are open to all.
+            if element_count(&piece.shape) != Some(part.numel()) {
+                return Err(
+                    self.invalid(&format!("its piece of {:?} does not fit its shape {:?}", piece.shape, self.shape))
+                );
+            }
             let bytes = piece.transform.to_burn(part.to_le_bytes()?, &piece.shape, torch.dtype().size());
             pieces.push(elements_to_data(torch.dtype(), &piece.shape, &bytes)?);
         }
@@ -189,8 +195,14 @@ impl NamedParameter {
         else {
             return Err(self.invalid("its pieces are of several element types"));
         };
+        let found: usize = parts.iter().map(Tensor::numel).sum();
+        if element_count(&self.shape) != Some(found) {
+            return Err(
+                self.invalid(&format!("its pieces have {found} elements, which its shape {:?} has not", self.shape))
+            );
+        }
         // A run of bytes of each part, in turn, for every place before the axis.
-        let inner: usize = self.shape.iter().skip(self.axis + 1).product::<usize>() * dtype.size();
+        let inner: usize = self.shape.iter().skip(self.axis.saturating_add(1)).product::<usize>() * dtype.size();
         let outer: usize = self.shape.iter().take(self.axis).product();
         let mut runs = Vec::with_capacity(parts.len());
         for part in parts {
@@ -223,7 +235,8 @@ fn narrow(tensor: &Tensor, axis: usize, start: usize, length: usize) -> Result<T
     let (TorchData::Strided { offset, stride, .. }, Some(size)) = (&mut parts.data, parts.shape.get_mut(axis)) else {
         return Err(Error::unsupported(format!("taking {tensor:?} apart")));
     };
-    *offset += start * stride.get(axis).copied().unwrap_or(0);
-    *size = length;
+    let moved = start.checked_mul(stride.get(axis).copied().unwrap_or(0)).and_then(|moved| offset.checked_add(moved));
+    // An offset that cannot be counted is outside every storage.
+    (*offset, *size) = (moved.unwrap_or(usize::MAX), length);
     Tensor::new(parts)
 }

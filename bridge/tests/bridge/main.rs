@@ -7,5 +7,7 @@ mod layer_cases;
 mod layers;
 mod load;
 mod memory;
+mod no_panics;
 mod recipes;
 mod rows;
+mod ties;

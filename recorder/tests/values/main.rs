@@ -9,4 +9,5 @@ mod layout;
 mod scan;
 mod serde;
 mod state_dict;
+mod ties;
 mod verify;

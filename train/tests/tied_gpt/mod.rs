@@ -1,5 +1,6 @@
 //! The small nanoGPT of `tests/fixtures/sections/ties.py` as Burn modules: with a head that shares the embedding's parameter,
 //! and without a head of its own.
+#![allow(dead_code, reason = "each takes what it needs")]
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use burn::nn::{Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, L
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rekindle_recorder::checkpoint::Checkpoint;
+use rekindle_testing::fixtures;
 use rekindle_train::Run;
 use rekindle_train::loss::cross_entropy;
 use serde_json::Value as Json;
@@ -113,12 +115,12 @@ impl Network for Headless {
 
 /// A file that `tests/fixtures/sections/ties.py` wrote.
 pub(crate) fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/ties").join(name)
+    fixtures::path("ties").join(name)
 }
 
 /// What PyTorch computed.
 pub(crate) fn truth() -> Json {
-    serde_json::from_str(&std::fs::read_to_string(fixture("truth.json")).unwrap()).unwrap()
+    fixtures::json("ties/truth.json")
 }
 
 /// The tokens of the steps after the checkpoint.

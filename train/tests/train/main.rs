@@ -17,5 +17,8 @@ mod optimizer_record;
 mod run;
 mod schedulers;
 mod state_dicts;
+#[path = "../tied_gpt/mod.rs"]
+mod tied_gpt;
+mod ties;
 mod whole_optimizers;
 mod whole_state_dicts;

@@ -4,4 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod optim;
+#[path = "../tied_gpt/mod.rs"]
+mod tied_gpt;
+mod ties;
 mod training_state;

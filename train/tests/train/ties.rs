@@ -1,6 +1,7 @@
 //! A nanoGPT with tied weights goes on as it does in PyTorch: one parameter, the gradients of both its uses, both its names
 //! in the file.
 
+use crate::tied_gpt::{Gpt, Headless, Network, fixture, resumed, tokens, truth};
 use burn::module::Module;
 use burn::tensor::Device;
 use rekindle_burn::ModuleStateDict as _;
@@ -10,9 +11,6 @@ use rekindle_recorder::run::RunState;
 use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_};
 use rekindle_train::ema::{AveragedModel, Averaging};
 use rekindle_train::optim::{AdamWOptions, Optimizer};
-use tied_gpt::{Gpt, Headless, Network, fixture, resumed, tokens, truth};
-
-mod tied_gpt;
 
 const TIED: [&str; 2] = ["transformer.wte.weight", "lm_head.weight"];
 

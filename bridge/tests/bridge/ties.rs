@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rekindle_burn::{LayerRows, ModuleStateDict, Part, Row, TorchStore, load_with_config, save_with_config};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{DType, StateDict, Tensor};
+use rekindle_testing::cases;
 
 type Weight = Param<BurnTensor<2>>;
 
@@ -294,7 +295,7 @@ fn tied_layers_beside_running_states_stay_tied() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn whatever_is_loaded_ties_stay_ties(

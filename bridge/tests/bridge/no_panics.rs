@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
 use proptest::prelude::*;
 use rekindle_burn::{LayerRows, ModuleStateDict, Part, Row, Transform};
 use rekindle_recorder::{StateDict, Tensor};
+use rekindle_testing::cases;
 
 fn linear() -> Linear {
     LinearConfig::new(3, 2).init(&Device::flex())
@@ -66,6 +67,8 @@ fn transform() -> impl Strategy<Value = Transform> {
 }
 
 proptest! {
+    #![proptest_config(cases(256))]
+
     #[test]
     fn a_changed_description_splits_and_joins_or_says_why_not(
         shape in prop::collection::vec(number(), 0..4),

@@ -1,8 +1,6 @@
 //! A tensor that a checkpoint has under several names goes back under all of them, on one storage; slices of one buffer do not.
 
-mod common;
-
-use common::{module, parameter};
+use crate::common::{module, parameter};
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::run::RunState;
 use rekindle_recorder::tensor::TensorParts;

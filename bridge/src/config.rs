@@ -8,7 +8,7 @@ use ::serde::de::DeserializeOwned;
 
 use crate::module::ModuleStateDict;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
-use rekindle_recorder::{Checkpoint, Dict, ErrorKind, Result, serde};
+use rekindle_recorder::{Checkpoint, Dict, Error, Result, ResultExt as _, serde};
 
 /// The keys of the file, spelled as timm spells them.
 const ARCH: &str = "arch";
@@ -63,7 +63,7 @@ pub fn save_with_config<M: ModuleStateDict>(
 /// its state dict is loaded strictly.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`] when the file has no `arch`, `config` or `state_dict`; what `build` fails with; as
+/// [`ErrorKind::MissingKey`](rekindle_recorder::ErrorKind::MissingKey) when the file has no `arch`, `config` or `state_dict`; what `build` fails with; as
 /// [`ModuleStateDict::load_state_dict`].
 pub fn load_with_config<M: ModuleStateDict, C: DeserializeOwned>(
     path: impl AsRef<Path>,
@@ -72,12 +72,12 @@ pub fn load_with_config<M: ModuleStateDict, C: DeserializeOwned>(
     let checkpoint = Checkpoint::open(path)?;
     for key in [ARCH, CONFIG, STATE_DICT] {
         if !checkpoint.contains(key) {
-            let advice = format!("; a model with its configuration has the keys {ARCH}, {CONFIG} and {STATE_DICT}");
-            return Err(checkpoint.blame(ErrorKind::MissingKey { key: key.to_owned(), advice }.into()));
+            let advice = format!("a model with its configuration has the keys {ARCH}, {CONFIG} and {STATE_DICT}");
+            return Err(Error::missing_key(key).advise(advice).in_file_if(checkpoint.path()));
         }
     }
     let architecture: String = checkpoint.get(ARCH)?;
-    let mut module = build(&architecture, checkpoint.get(CONFIG)?).map_err(|error| checkpoint.blame(error))?;
-    module.load_state_dict(&checkpoint.state_dict(STATE_DICT)?).map_err(|error| checkpoint.blame(error))?;
+    let mut module = build(&architecture, checkpoint.get(CONFIG)?).in_file_if(checkpoint.path())?;
+    module.load_state_dict(&checkpoint.state_dict(STATE_DICT)?).in_file_if(checkpoint.path())?;
     Ok(module)
 }

@@ -4,7 +4,7 @@ use burn::tensor::{BoolStore, DType as BurnDType, TensorData};
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use rekindle_recorder::{DType, Element, Error, ErrorKind, Result, Tensor};
+use rekindle_recorder::{DType, Element, Error, Result, Tensor};
 
 /// The elements of a tensor as Burn takes them: row-major, of the same element type.
 ///
@@ -66,7 +66,7 @@ macro_rules! with_elements {
 pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> Result<TensorData> {
     if rekindle_recorder::tensor::element_count(shape).and_then(|count| dtype.bytes_for(count)) != Some(bytes.len()) {
         return Err(Error::invalid_tensor(
-            format!("a tensor of {dtype} {shape:?}"),
+            format_args!("a tensor of {dtype} {shape:?}"),
             format!("it has {} bytes", bytes.len()),
         ));
     }
@@ -112,8 +112,8 @@ pub(super) fn burn_dtype(dtype: DType) -> Option<BurnDType> {
 }
 
 fn unsupported(what: &str) -> Error {
-    let advice = "; PyTorch and Burn share float64, float32, float16, bfloat16, the integers and bool".to_owned();
-    ErrorKind::Unsupported { what: what.to_owned(), advice }.into()
+    let advice = "PyTorch and Burn share float64, float32, float16, bfloat16, the integers and bool";
+    Error::unsupported(what.to_owned()).advise(advice)
 }
 
 /// A tensor with its elements converted, as `Tensor.copy_` converts them; the handle itself where nothing changes.
@@ -134,7 +134,7 @@ pub(super) fn cast(tensor: &Tensor, to: DType) -> Result<Tensor> {
     );
     match converted {
         Some(bytes) => Tensor::from_le_bytes(to, tensor.shape(), bytes),
-        None => Err(ErrorKind::Invalid(format!("its {from} elements cannot be taken as {to}")).into()),
+        None => Err(Error::invalid(format!("its {from} elements cannot be taken as {to}"))),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::data;
 use crate::fields::Fields;
 use crate::layer_rows::{LayerRows, Row};
 use crate::value::{Kind, Value, is_lazy};
-use rekindle_recorder::{DType, ErrorKind, Result};
+use rekindle_recorder::{DType, Error, Result};
 
 /// One step on the way to a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +200,7 @@ impl Walk {
             Err(error) => {
                 let path: Vec<&str> = self.frames.iter().map(|frame| frame.name.as_str()).collect();
                 let message = format!("the parameter '{}': {error}", path.join("."));
-                self.error.get_or_insert_with(|| ErrorKind::Invalid(message).into());
+                self.error.get_or_insert_with(|| Error::invalid(message));
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::tree::{Slot, Tree};
 use crate::value::{self, Kind, Value};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::report::Cast;
-use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor};
+use rekindle_recorder::{Error, LoadReport, Result, ResultExt as _, StateDict, Tensor};
 
 /// A copy of the module with the state dict in it. The copy shares what was not loaded with the module, which stays as it is.
 pub(super) fn loaded<M: Module>(
@@ -29,7 +29,7 @@ pub(super) fn loaded<M: Module>(
     if options.takes_requires_grad() && !matched.iter().any(|Match { tensor, .. }| tensor.is_parameter()) {
         let reason = "the state dict does not say which parameters are frozen: `state_dict()` forgets it; save the whole \
                   module or `state_dict(keep_vars=True)`, and read it with `state_dict_keep_vars`";
-        return Err(ErrorKind::Invalid(reason.to_owned()).into());
+        return Err(Error::invalid(reason.to_owned()));
     }
     // Everything that can fail comes first.
     let whole = |slot: &Slot, tensor: &Tensor, partial: bool| {
@@ -46,7 +46,7 @@ pub(super) fn loaded<M: Module>(
         let pieces = whole(slot, tensor, partial)
             .and_then(|whole| data::cast(&whole, dtype))
             .and_then(|cast| slot.tensor.split(&cast))
-            .map_err(|error| slot.blame(error))?;
+            .of_tensor(&*slot.tensor.name)?;
         let requires_grad = (options.takes_requires_grad() && slot.role == Role::Parameter && tensor.is_parameter())
             .then(|| tensor.requires_grad());
         split.push((slot, pieces, requires_grad));
@@ -111,11 +111,10 @@ fn tie(leaves: &Leaves, plans: &mut [Option<Plan>]) -> Result<Vec<usize>> {
             _ if !leaves.is_tied(leaf)? => plans[place] = Some(plan),
             Some(first) => {
                 let (name, with) = (plan.name, first.name);
-                return Err(ErrorKind::Invalid(format!(
+                return Err(Error::invalid(format!(
                     "'{name}' and '{with}' are one parameter of the module, and differ in the state dict; exclude one of \
                      them, or initialise the second by itself: a clone of a Burn module has the same parameters"
-                ))
-                .into());
+                )));
             }
             None => {
                 plans[leaf.first] = Some(plan);
@@ -201,10 +200,7 @@ impl Replace {
 }
 
 fn astray() -> Error {
-    ErrorKind::Invalid(
-        "the module's `map` does not meet the parameters that its `visit` met, so it cannot be loaded".to_owned(),
-    )
-    .into()
+    Error::invalid("the module's `map` does not meet the parameters that its `visit` met, so it cannot be loaded")
 }
 
 impl ModuleMapper for Replace {

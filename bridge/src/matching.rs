@@ -9,7 +9,7 @@ use crate::tree::{Line, Slot, Tree};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::report::{ShapeMismatch, Tie};
 use rekindle_recorder::tensor::View;
-use rekindle_recorder::{Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
+use rekindle_recorder::{Error, LoadReport, Result, StateDict, Tensor, Value};
 
 /// A tensor and the parameter or buffer that it is for.
 pub(super) struct Match<'a> {
@@ -117,7 +117,7 @@ fn tied<'a>(
             let reason = format!(
                 "'{key}' and '{with}' are tied in the module, and differ in the state dict; exclude one of them"
             );
-            Err(ErrorKind::Invalid(reason).into())
+            Err(Error::invalid(reason))
         }
         _ => Ok(Some(with)),
     }

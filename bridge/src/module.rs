@@ -13,7 +13,7 @@ use crate::load;
 use crate::named::NamedParameter;
 use crate::tree::{Line, Slot, Tree};
 use rekindle_recorder::keys::LoadOptions;
-use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor};
+use rekindle_recorder::{Dict, Error, LoadReport, Result, StateDict, Tensor};
 
 /// What PyTorch's `nn.Module` can do and a Burn module cannot by itself. Every [`Module`] has it.
 ///
@@ -64,7 +64,7 @@ pub trait ModuleStateDict: Module {
     /// converted, which the report tells. Clones that were made before keep their values.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`] with a report of every key; otherwise when a tensor cannot be read or converted, and as
+    /// [`ErrorKind::Mismatch`](rekindle_recorder::ErrorKind::Mismatch) with a report of every key; otherwise when a tensor cannot be read or converted, and as
     /// [`state_dict`](Self::state_dict). After an error the module is as it was.
     fn load_state_dict(&mut self, state_dict: &StateDict) -> Result<LoadReport> {
         self.load_state_dict_with(state_dict, &LoadOptions::strict())
@@ -128,7 +128,7 @@ fn guarded<T>(what: &str, run: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let reason = panic.downcast_ref::<String>().map(String::as_str);
         let reason = reason.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
-        Err(ErrorKind::Invalid(format!("the module could not be {what}, its code panicked: {reason}")).into())
+        Err(Error::invalid(format!("the module could not be {what}, its code panicked: {reason}")))
     })
 }
 
@@ -189,12 +189,11 @@ fn named_parameters(module: &impl Module, rows: &LayerRows) -> Result<Vec<NamedP
         let known = pieces.iter().find_map(|(id, _)| ids.insert(*id, named.len()));
         if let Some(known) = known {
             let with = named.get(known).map_or(&tensor.name, |known| &known.name);
-            return Err(ErrorKind::Invalid(format!(
+            return Err(Error::invalid(format!(
                 "'{}' and '{with}' have Burn parameters of one id, and are not one parameter; initialise one of them by \
                  itself: a clone of a Burn module has the same ids",
                 tensor.name
-            ))
-            .into());
+            )));
         }
         listed.insert(pieces);
         named.push(tensor);

@@ -13,7 +13,7 @@ use crate::layer_rows::LayerRows;
 use crate::module::ModuleStateDict;
 use rekindle_recorder::checkpoint::SaveOptions;
 use rekindle_recorder::keys::LoadOptions;
-use rekindle_recorder::{Checkpoint, Dict, Error, Result, StateDict, Tensor};
+use rekindle_recorder::{Checkpoint, Dict, Error, Result, ResultExt as _, StateDict, Tensor};
 
 /// A checkpoint file as a [`ModuleStore`]: every container that [`Checkpoint`] reads, and those it writes.
 ///
@@ -141,7 +141,7 @@ impl TorchStore {
         let options = self.remapper.to_regex_pairs().into_iter();
         let options =
             options.fold(LoadOptions::strict(), |options, (pattern, with)| options.rename(pattern.as_str(), with));
-        options.apply(&state_dict).map_err(|error| error.in_file(&self.path))
+        options.apply(&state_dict).in_file(&self.path)
     }
 
     fn takes(&self, name: &str) -> bool {
@@ -191,13 +191,12 @@ impl ModuleStore for TorchStore {
         chosen.retain(|name, _| self.takes(name));
         // What the filter leaves out is not missing; burn-store calls it skipped. The copy shares its tensors with the module.
         let mut copy = module.clone();
-        let mut report = copy
-            .load_state_dict_with_rows(&chosen, &self.options.leniently(), &self.rows)
-            .map_err(|error| error.in_file(&self.path))?;
+        let mut report =
+            copy.load_state_dict_with_rows(&chosen, &self.options.leniently(), &self.rows).in_file(&self.path)?;
         let missing = std::mem::take(&mut report.missing);
         let (missing, skipped) = missing.into_iter().partition(|name| self.takes(name));
         report.missing = missing;
-        let report = report.into_result(self.options.is_strict()).map_err(|error| error.in_file(&self.path))?;
+        let report = report.into_result(self.options.is_strict()).in_file(&self.path)?;
         *module = copy;
         Ok(ApplyResult {
             applied: report.loaded,

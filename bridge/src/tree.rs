@@ -9,7 +9,7 @@ use crate::data;
 use crate::layer_rows::{Condition, Entry, LayerRows, Part, Places, Role, Row, Shapes, head};
 use crate::leaves::{Container, Frame, Item, Leaf, Leaves};
 use crate::named::{NamedParameter, Piece};
-use rekindle_recorder::{DType, Error, ErrorKind, Result, Tensor};
+use rekindle_recorder::{DType, Error, Result, ResultExt as _, Tensor};
 
 /// A parameter or buffer of the state dict.
 #[derive(Debug)]
@@ -33,19 +33,7 @@ impl Slot {
             Some(dtype) => data::cast(&tensor, dtype),
             None => Ok(tensor),
         });
-        tensor.map_err(|error| self.blame(error))
-    }
-
-    /// The same error, said of this tensor where it does not say so itself.
-    pub(super) fn blame(&self, error: Error) -> Error {
-        let name = &self.tensor.name;
-        match error.kind() {
-            ErrorKind::Unsupported { what, advice } => {
-                ErrorKind::Unsupported { what: format!("{name}: {what}"), advice: advice.clone() }.into()
-            }
-            ErrorKind::Invalid(what) if !what.starts_with(name) => ErrorKind::Invalid(format!("{name}: {what}")).into(),
-            _ => error,
-        }
+        tensor.of_tensor(&*self.tensor.name)
     }
 }
 
@@ -149,10 +137,10 @@ impl Layer<'_> {
             if let Some(value) = self.field(field, first)?.filter(|value| !demand.allows(value)) {
                 let what = format!("{self} with {field} = {}", head(value));
                 let advice = format!(
-                    "; {}. For a state dict with Burn's names, mark `{}` as_is in the layer rows, or give it a row",
+                    "{}. For a state dict with Burn's names, mark `{}` as_is in the layer rows, or give it a row",
                     demand.why, self.module
                 );
-                return Err(ErrorKind::Unsupported { what, advice }.into());
+                return Err(Error::unsupported(what).advise(advice));
             }
         }
         for (condition, variant) in &row.variants {
@@ -445,5 +433,5 @@ fn key(path: &str, name: &str) -> String {
 }
 
 fn invalid(what: String) -> Error {
-    ErrorKind::Invalid(what).into()
+    Error::invalid(what)
 }

@@ -5,7 +5,7 @@ use std::any::Any;
 use burn::module::{Module as _, Param, Parameter};
 use burn::tensor::{Bool, DType as BurnDType, Device, Int, Tensor as BurnTensor, TensorData};
 
-use rekindle_recorder::{ErrorKind, Result};
+use rekindle_recorder::{Error, Result};
 
 /// A kind of tensor that a module can hold, of any rank.
 pub(super) trait Kind: Parameter + Sync + 'static {
@@ -43,7 +43,7 @@ macro_rules! kinds {
 
             fn read(self) -> Result<TensorData> {
                 self.try_into_data().map_err(|error| {
-                    ErrorKind::Invalid(format!("the device did not give the parameter's elements: {error:?}")).into()
+                    Error::invalid(format!("the device did not give the parameter's elements: {error:?}"))
                 })
             }
 

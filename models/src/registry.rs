@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use rekindle_random::Generator;
-use rekindle_recorder::ErrorKind;
+use rekindle_recorder::Error;
 use rekindle_recorder::checkpoint::SaveReport;
 
 use crate::init::Init;
@@ -166,7 +166,7 @@ impl Network {
     pub fn load_with_config(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
         rekindle_burn::load_with_config(path, |name, settings: BTreeMap<String, String>| {
             Self::build(name, &settings.into_iter().collect(), device)
-                .map_err(|error| ErrorKind::Invalid(error.to_string()).into())
+                .map_err(|error| Error::invalid(error.to_string()))
         })
     }
 

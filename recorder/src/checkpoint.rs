@@ -10,7 +10,7 @@ use crate::container;
 use crate::container::kind::{Container, Opened};
 use crate::run::{Layout, RunState};
 use crate::value::Global;
-use crate::{Error, ErrorKind, Limits, Result, StateDict, Tensor, Value, serde, walk};
+use crate::{Error, Limits, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
 
@@ -76,9 +76,9 @@ impl Checkpoint {
     /// Opens a checkpoint of any format, told by its content. Nothing in it is run, and tensor bytes are not read yet.
     ///
     /// # Errors
-    /// [`ErrorKind::NotACheckpoint`] for a file of no known format,
-    /// [`ErrorKind::Truncated`] and [`ErrorKind::Damaged`] for a broken
-    /// one, [`ErrorKind::Limit`] for one that asks for too much. Every error names the file.
+    /// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) for a file of no known format,
+    /// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) and [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for a broken
+    /// one, [`ErrorKind::Limit`](crate::ErrorKind::Limit) for one that asks for too much. Every error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Checkpoint::open_with(path, &OpenOptions::default())
     }
@@ -130,20 +130,13 @@ impl Checkpoint {
         self.bytes
     }
 
-    fn named<T>(&self, result: Result<T>) -> Result<T> {
-        result.map_err(|error| match &self.path {
-            Some(path) => error.in_file(path),
-            None => error,
-        })
-    }
-
     /// Reads the value at a path into a Rust type: a number, a `String`, a [`Tensor`], a [`StateDict`], a [`Value`], or anything
     /// that derives `Deserialize` ([how](crate::serde)). Paths are spelled as [`walk`] says:
     /// `optimizer_state_dict.param_groups[0].lr`; `""` is the root.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] with the nearest name there is, and
-    /// [`ErrorKind::WrongType`] with the path of the value that does not fit.
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is, and
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) with the path of the value that does not fit.
     ///
     /// ```
     /// # use rekindle_recorder::{Dict, checkpoint::Checkpoint};
@@ -160,15 +153,15 @@ impl Checkpoint {
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.named(walk::get(&self.root, path).and_then(|value| serde::from_value_at(&value, path)))
+        walk::get(&self.root, path).and_then(|value| serde::from_value_at(&value, path)).in_file_if(self.path())
     }
 
     /// The value at a path: the very object, so that what is changed in it is changed in the checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] with the nearest name there is.
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is.
     pub fn value(&self, path: &str) -> Result<Value> {
-        self.named(walk::get(&self.root, path))
+        walk::get(&self.root, path).in_file_if(self.path())
     }
 
     /// Whether there is a value at a path.
@@ -181,17 +174,17 @@ impl Checkpoint {
     /// the rest leads to. A new key that holds dots is spelled `model['conv1.weight']`.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] when the rest leads nowhere,
-    /// [`ErrorKind::Invalid`] for a place that cannot be changed (in a tuple, say).
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when the rest leads nowhere,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a place that cannot be changed (in a tuple, say).
     pub fn set(&self, path: &str, value: impl Into<Value>) -> Result<()> {
-        self.named(walk::set(&self.root, path, value))
+        walk::set(&self.root, path, value).in_file_if(self.path())
     }
 
     /// The state dict at a path; of a whole `nn.Module`, what its `state_dict()` would give.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] when nothing is there,
-    /// [`ErrorKind::WrongType`] when it is no state dict.
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there,
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no state dict.
     pub fn state_dict(&self, path: &str) -> Result<StateDict> {
         self.read_state_dict(path, false)
     }
@@ -207,13 +200,13 @@ impl Checkpoint {
 
     fn read_state_dict(&self, path: &str, keep_vars: bool) -> Result<StateDict> {
         let place = if path.is_empty() { "the root" } else { path };
-        self.named(walk::get(&self.root, path).and_then(|value| StateDict::read(&value, place, keep_vars)))
+        walk::get(&self.root, path).and_then(|value| StateDict::read(&value, place, keep_vars)).in_file_if(self.path())
     }
 
     /// What is at a path, as a checkpoint of its own: `checkpoint.at("model_state_dict")?`. Its values are the same objects.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] when nothing is there.
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there.
     pub fn at(&self, path: &str) -> Result<Checkpoint> {
         Ok(Checkpoint { root: self.value(path)?, ..self.clone() })
     }
@@ -222,8 +215,8 @@ impl Checkpoint {
     /// what else people write, or as the whole file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] when none is found,
-    /// [`ErrorKind::Invalid`] when there are several: [`Checkpoint::state_dict`] takes one by its
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when none is found,
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there are several: [`Checkpoint::state_dict`] takes one by its
     /// path.
     pub fn model_state_dict(&self) -> Result<StateDict> {
         let run = RunState::read(self)?;
@@ -233,20 +226,20 @@ impl Checkpoint {
         let names = run.other_models.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
         let reason =
             format!("the checkpoint holds several models; {names} come after the first: say which one by its path");
-        Err(self.blame(ErrorKind::Invalid(reason).into()))
+        Err(Error::invalid(reason).in_file_if(self.path()))
     }
 
     /// Every tensor with its path, in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`] when there are more values than the limits allow.
+    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more values than the limits allow.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = Vec::new();
         let walked = walk::walk(&self.root, &self.limits, &mut |path, value| {
             tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
             Ok(())
         });
-        self.named(walked)?;
+        walked.in_file_if(self.path())?;
         Ok(tensors)
     }
 
@@ -256,21 +249,12 @@ impl Checkpoint {
         Layout::detect(&self.root)
     }
 
-    /// An error about this checkpoint, with its file where it came from one.
-    #[must_use]
-    pub fn blame(&self, error: Error) -> Error {
-        match &self.path {
-            Some(path) => error.in_file(path),
-            None => error,
-        }
-    }
-
     /// Saves it as `torch.save` does; plain `torch.load` opens what is written. The file appears whole or not at all, so that
     /// it may be the one that this checkpoint was opened from.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`] for objects that plain `torch.load` does not open,
-    /// [`ErrorKind::Io`] when the file cannot be written. The old file is then as it was.
+    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) for objects that plain `torch.load` does not open,
+    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the file cannot be written. The old file is then as it was.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<SaveReport> {
         self.save_with(path, &SaveOptions::default())
     }
@@ -278,8 +262,8 @@ impl Checkpoint {
     /// Saves it with options.
     ///
     /// # Errors
-    /// As [`Checkpoint::save`]; [`ErrorKind::Exists`] when a file is there that was not to be replaced,
-    /// [`ErrorKind::Unsupported`] for a format that cannot be written. What came from an archive
+    /// As [`Checkpoint::save`]; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when a file is there that was not to be replaced,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written. What came from an archive
     /// that holds a program as well (TorchScript, `torch.export`, `torch.package`) is written only where the options name a format
     /// or a template, so that no program is lost by mistake.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
@@ -287,9 +271,9 @@ impl Checkpoint {
         let container = self.container_for(path, options)?;
         if options.max_shard_size.is_some() && container != Container::Hf {
             let reason = format!("a size of shards is for the format 'hf', and '{container}' is to be written");
-            return Err(Error::from(ErrorKind::Invalid(reason)).in_file(path));
+            return Err(Error::invalid(reason).in_file(path));
         }
-        container::save(&self.root, container, path, options).map_err(|error: Error| error.in_file(path))
+        container::save(&self.root, container, path, options).in_file(path)
     }
 
     /// The format that it is saved in under this path.
@@ -304,9 +288,9 @@ impl Checkpoint {
             (Some(container), _) => Ok(container),
             (None, Some(origin)) if origin.holds_programs() => {
                 let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
-                let advice = "; to put its weights into a copy of that archive, convert with the archive as template; to \
+                let advice = "to put its weights into a copy of that archive, convert with the archive as template; to \
                               write the state dict alone, ask for the format 'zip'";
-                let error: Error = ErrorKind::Unsupported { what, advice: advice.to_owned() }.into();
+                let error: Error = Error::unsupported(what).advise(advice.to_owned());
                 Err(error.in_file(path))
             }
             (None, _) => Ok(Container::Zip),

@@ -1,29 +1,52 @@
-//! `Error`: what went wrong, in which file and where in it, as one sentence that a user can act on.
+//! `Error`: what went wrong, in which file and where in it, and what to do about it, as one sentence. Whoever finds a fault says
+//! what it is; whoever called adds on the way up where it is: [`Error::at`], [`Error::in_file`].
+//!
+//! Advice names options of this library, in backticks and as they are called: `` `OpenOptions::verify(false)` ``. A program with
+//! flags can put these in their place.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+
+use crate::state_dict::report::LoadReport;
 
 /// The result of reading, changing or writing a checkpoint.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error of the recorder: small to return, rich to read.
 ///
-/// `Display` gives one sentence that begins with the file where one is known. [`Error::kind`] tells errors apart.
-#[derive(Debug)]
+/// `Display` gives one sentence: the file where one is known, the places in it from the outside in, what is wrong, what to do.
+/// `Debug` gives the same, so that a `main` that returns an error prints it. [`Error::kind`] tells errors apart.
+///
+/// ```
+/// # use rekindle_recorder::{Error, Result, ResultExt as _};
+/// fn epoch() -> Result<u64> {
+///     Err(Error::unsupported("an epoch in Roman numerals").advise("write it in digits"))
+/// }
+///
+/// let error = epoch().at("the header").in_file("run.pt").unwrap_err();
+/// let sentence = "run.pt: the header: an epoch in Roman numerals is not supported; write it in digits";
+/// assert_eq!(error.to_string(), sentence);
+/// assert_eq!(format!("{error:?}"), sentence);
+/// ```
 pub struct Error(Box<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     file: Option<PathBuf>,
+    /// Where in the file, the innermost first.
+    places: Vec<String>,
+    /// The tensor that it is about, or whose elements lie at the innermost place.
+    tensor: Option<String>,
     kind: ErrorKind,
+    advice: Option<Cow<'static, str>>,
 }
 
-/// What kind of error it is. The texts are complete sentences but for the file's name.
-#[derive(Debug, thiserror::Error)]
+/// What kind of error it is. Where it is stands in the [`Error`].
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The operating system refused.
-    #[error("{doing}: {source}")]
+    #[non_exhaustive]
     Io {
         /// What was being done, such as `cannot open the file`.
         doing: &'static str,
@@ -31,43 +54,35 @@ pub enum ErrorKind {
         source: std::io::Error,
     },
     /// The bytes are of no container that is known.
-    #[error("this is not a checkpoint: {reason}")]
+    #[non_exhaustive]
     NotACheckpoint {
         /// What the file looks like instead.
         reason: String,
     },
     /// The file ends too early.
-    #[error("the file is cut off: {reason}; copy or download it again")]
+    #[non_exhaustive]
     Truncated {
         /// What is missing.
         reason: String,
     },
     /// A container's structure contradicts itself.
-    #[error("{place}: {reason}; the file is damaged")]
+    #[non_exhaustive]
     Damaged {
-        /// Where in the file: a record, an offset.
-        place: String,
-        /// What is wrong there.
+        /// What is wrong.
         reason: String,
     },
     /// The bytes of a record are not those that were written.
-    #[error("{place}: checksum mismatch; the file is damaged, restore it or pass --no-verify to read it anyway")]
-    Checksum {
-        /// The record, and the tensor where that is known.
-        place: String,
-    },
+    Checksum,
     /// A pickle that cannot be read.
-    #[error("{place}, byte {offset}: {reason}")]
+    #[non_exhaustive]
     Pickle {
-        /// Which pickle, such as `data.pkl`.
-        place: String,
         /// Where in the pickle.
         offset: u64,
         /// What is wrong there.
         reason: String,
     },
     /// Reading would cost more than the limits allow.
-    #[error("{what} exceeds the limit of {limit}; raise it in `Limits` if the file is to be trusted")]
+    #[non_exhaustive]
     Limit {
         /// What would be exceeded, with the amount asked for.
         what: String,
@@ -75,65 +90,70 @@ pub enum ErrorKind {
         limit: u64,
     },
     /// Something PyTorch can do that is not supported here.
-    #[error("{what} is not supported{advice}")]
+    #[non_exhaustive]
     Unsupported {
         /// What is not supported.
         what: String,
-        /// What to do instead: empty, or beginning with `; `.
-        advice: String,
     },
     /// A name that is not there.
-    #[error("there is no '{key}'{advice}")]
+    #[non_exhaustive]
     MissingKey {
         /// The path that was asked for.
         key: String,
-        /// Near names, or the ones there are: empty, or beginning with `; `.
-        advice: String,
     },
     /// A value of another type than was asked for.
-    #[error("{key} is {found}, where {expected} is expected")]
+    #[non_exhaustive]
     WrongType {
-        /// The path of the value.
-        key: String,
         /// What is expected.
         expected: String,
         /// What is there.
         found: String,
     },
     /// A tensor whose view does not fit its storage, or whose parts contradict each other.
-    #[error("{tensor}: {reason}")]
+    #[non_exhaustive]
     InvalidTensor {
-        /// The tensor's name, or what is known of it.
+        /// What the tensor looks like, for when nothing says where it is.
         tensor: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A state dict does not match a model; the report lists every key.
-    #[error("{0}")]
-    Mismatch(Box<crate::state_dict::report::LoadReport>),
+    Mismatch(Box<LoadReport>),
     /// A value that plain `torch.load` would refuse to open.
-    #[error("{key} is {what}, which plain torch.load refuses; {advice}")]
+    #[non_exhaustive]
     Refused {
-        /// The path of the value.
-        key: String,
         /// What it is.
         what: String,
-        /// What to do.
-        advice: String,
     },
     /// The target exists and was not to be replaced.
-    #[error("the file exists already; pass --overwrite to replace it")]
     Exists,
     /// Whatever else is wrong with what the caller asked for.
-    #[error("{0}")]
     Invalid(String),
 }
 
+impl ErrorKind {
+    /// What to do about any error of this kind.
+    fn advice(&self) -> Option<&'static str> {
+        Some(match self {
+            ErrorKind::Truncated { .. } => "copy or download it again",
+            ErrorKind::Checksum => {
+                "the file is damaged, restore it or pass `OpenOptions::verify(false)` to read it anyway"
+            }
+            ErrorKind::Limit { .. } => "raise it in `Limits` if the file is to be trusted",
+            ErrorKind::Refused { .. } => {
+                "take it out, or pass `SaveOptions::allow_objects(true)` to write it all the same"
+            }
+            ErrorKind::Exists => "pass `SaveOptions::overwrite(true)` to replace it",
+            _ => return None,
+        })
+    }
+}
+
 impl Error {
-    /// An error of this kind, without a file.
+    /// An error of this kind, of which nothing says yet where it is.
     #[must_use]
     pub fn new(kind: ErrorKind) -> Self {
-        Error(Box::new(Inner { file: None, kind }))
+        Error(Box::new(Inner { file: None, places: Vec::new(), tensor: None, kind, advice: None }))
     }
 
     /// What kind of error it is.
@@ -148,6 +168,35 @@ impl Error {
         self.0.file.as_deref()
     }
 
+    /// Where in the file it is, from the outside in: records, items, keys; empty where nothing is known.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        self.0.places.iter().rev().map(String::as_str)
+    }
+
+    /// The places in one line, as the sentence has them, with the tensor where one is known.
+    #[must_use]
+    pub fn place(&self) -> Option<String> {
+        let line = self.places().collect::<Vec<_>>().join(", ");
+        match &self.0.tensor {
+            None => Some(line).filter(|line| !line.is_empty()),
+            Some(tensor) if line.is_empty() => Some(tensor.clone()),
+            Some(tensor) => Some(format!("{line} ({tensor})")),
+        }
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.0.advice.as_deref().or_else(|| self.0.kind.advice())
+    }
+
+    /// The same error, with a place around those that it has.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Self {
+        self.0.places.push(place.to_string());
+        self
+    }
+
     /// The same error, said of this file. A file that is named already stays.
     #[must_use]
     pub fn in_file(mut self, file: impl AsRef<Path>) -> Self {
@@ -155,42 +204,81 @@ impl Error {
         self
     }
 
-    pub(crate) fn io(doing: &'static str, source: std::io::Error) -> Self {
-        ErrorKind::Io { doing, source }.into()
+    /// The same, where there is a file.
+    #[must_use]
+    pub fn in_file_if(self, file: Option<&Path>) -> Self {
+        file.into_iter().fold(self, Error::in_file)
     }
 
-    pub(crate) fn damaged(place: impl Into<String>, reason: impl Into<String>) -> Self {
-        ErrorKind::Damaged { place: place.into(), reason: reason.into() }.into()
+    /// The same error with a sentence about what to do: small letters, no full stop.
+    #[must_use]
+    pub fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {
+        self.0.advice = Some(advice.into());
+        self
+    }
+
+    /// The same error, said of this tensor. A tensor that is named already stays.
+    #[must_use]
+    pub fn of_tensor(mut self, tensor: impl Into<String>) -> Self {
+        self.0.tensor.get_or_insert_with(|| tensor.into());
+        self
+    }
+
+    /// The same error, of a file that lies in another at this place: where it is cut off or no checkpoint, the other is damaged.
+    pub(crate) fn inside(mut self, place: impl fmt::Display) -> Self {
+        self.0.kind = match self.0.kind {
+            ErrorKind::Truncated { reason } | ErrorKind::NotACheckpoint { reason } => ErrorKind::Damaged { reason },
+            kind => kind,
+        };
+        self.at(place)
+    }
+
+    pub(crate) fn damaged(place: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Damaged { reason: reason.into() }).at(place)
     }
 
     pub(crate) fn truncated(reason: impl Into<String>) -> Self {
         ErrorKind::Truncated { reason: reason.into() }.into()
     }
 
-    pub(crate) fn not_a_checkpoint(reason: impl Into<String>) -> Self {
-        ErrorKind::NotACheckpoint { reason: reason.into() }.into()
-    }
-
     pub(crate) fn limit(what: impl Into<String>, limit: u64) -> Self {
         ErrorKind::Limit { what: what.into(), limit }.into()
+    }
+
+    /// A file that is no checkpoint.
+    #[must_use]
+    pub fn not_a_checkpoint(reason: impl Into<String>) -> Self {
+        ErrorKind::NotACheckpoint { reason: reason.into() }.into()
     }
 
     /// Something that is not supported here.
     #[must_use]
     pub fn unsupported(what: impl Into<String>) -> Self {
-        ErrorKind::Unsupported { what: what.into(), advice: String::new() }.into()
+        ErrorKind::Unsupported { what: what.into() }.into()
     }
 
-    /// A tensor that does not fit its storage, or whose parts contradict each other.
+    /// A name that is not there.
     #[must_use]
-    pub fn invalid_tensor(tensor: impl Into<String>, reason: impl Into<String>) -> Self {
-        ErrorKind::InvalidTensor { tensor: tensor.into(), reason: reason.into() }.into()
+    pub fn missing_key(key: impl Into<String>) -> Self {
+        ErrorKind::MissingKey { key: key.into() }.into()
     }
 
-    /// A value of another type than is expected.
+    /// The value at this place is of another type than is expected.
     #[must_use]
-    pub fn wrong_type(key: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        ErrorKind::WrongType { key: key.into(), expected: expected.into(), found: found.into() }.into()
+    pub fn wrong_type(place: impl fmt::Display, expected: impl Into<String>, found: impl Into<String>) -> Self {
+        Error::new(ErrorKind::WrongType { expected: expected.into(), found: found.into() }).at(place)
+    }
+
+    /// A tensor of this name that does not fit its storage, or whose parts contradict each other.
+    #[must_use]
+    pub fn invalid_tensor(name: impl fmt::Display, reason: impl Into<String>) -> Self {
+        Error::new(ErrorKind::InvalidTensor { tensor: "a tensor".to_owned(), reason: reason.into() }).at(name)
+    }
+
+    /// Whatever else is wrong with what the caller asked for.
+    #[must_use]
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        ErrorKind::Invalid(reason.into()).into()
     }
 }
 
@@ -202,15 +290,156 @@ impl From<ErrorKind> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.file {
-            Some(file) => write!(f, "{}: {}", file.display(), self.0.kind),
-            None => write!(f, "{}", self.0.kind),
+        if let Some(file) = &self.0.file {
+            write!(f, "{}: ", file.display())?;
         }
+        let place = self.place();
+        // Of some kinds the place is the sentence's subject; without one, something else is.
+        let subject = |other| place.as_deref().unwrap_or(other);
+        match &self.0.kind {
+            ErrorKind::WrongType { expected, found } => {
+                write!(f, "{} is {found}, where {expected} is expected", subject("the value"))?;
+            }
+            ErrorKind::Refused { what } => {
+                write!(f, "{} is {what}, which plain torch.load refuses", subject("the root"))?;
+            }
+            ErrorKind::InvalidTensor { tensor, reason } => write!(f, "{}: {reason}", subject(tensor))?,
+            ErrorKind::Pickle { offset, reason } => write!(f, "{}, byte {offset}: {reason}", subject("the pickle"))?,
+            kind => {
+                if let Some(place) = &place {
+                    write!(f, "{place}: ")?;
+                }
+                match kind {
+                    ErrorKind::Io { doing, source } => write!(f, "{doing}: {source}")?,
+                    ErrorKind::NotACheckpoint { reason } => write!(f, "this is not a checkpoint: {reason}")?,
+                    ErrorKind::Truncated { reason } => write!(f, "the file is cut off: {reason}")?,
+                    ErrorKind::Damaged { reason } => write!(f, "{reason}; the file is damaged")?,
+                    ErrorKind::Checksum => f.write_str("checksum mismatch")?,
+                    ErrorKind::Limit { what, limit } => write!(f, "{what} exceeds the limit of {limit}")?,
+                    ErrorKind::Unsupported { what } => write!(f, "{what} is not supported")?,
+                    ErrorKind::MissingKey { key } => write!(f, "there is no '{key}'")?,
+                    ErrorKind::Mismatch(report) => write!(f, "{report}")?,
+                    ErrorKind::Exists => f.write_str("the file exists already")?,
+                    ErrorKind::Invalid(reason) => f.write_str(reason)?,
+                    _ => {}
+                }
+            }
+        }
+        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.0.kind)
+        match &self.0.kind {
+            ErrorKind::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What is known of where an error is, said of a result: `format_args!` costs nothing where there is no error.
+pub trait ResultExt<T>: Sized {
+    /// As [`Error::at`].
+    ///
+    /// # Errors
+    /// The error of this result.
+    fn at(self, place: impl fmt::Display) -> Result<T>;
+
+    /// As [`Error::of_tensor`].
+    ///
+    /// # Errors
+    /// The error of this result.
+    fn of_tensor(self, tensor: impl Into<String>) -> Result<T>;
+
+    /// As [`Error::in_file`].
+    ///
+    /// # Errors
+    /// The error of this result.
+    fn in_file(self, file: impl AsRef<Path>) -> Result<T>;
+
+    /// As [`Error::in_file_if`].
+    ///
+    /// # Errors
+    /// The error of this result.
+    fn in_file_if(self, file: Option<&Path>) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
+    fn at(self, place: impl fmt::Display) -> Result<T> {
+        self.map_err(|error| error.into().at(place))
+    }
+
+    fn of_tensor(self, tensor: impl Into<String>) -> Result<T> {
+        self.map_err(|error| error.into().of_tensor(tensor))
+    }
+
+    fn in_file(self, file: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|error| error.into().in_file(file))
+    }
+
+    fn in_file_if(self, file: Option<&Path>) -> Result<T> {
+        self.map_err(|error| error.into().in_file_if(file))
+    }
+}
+
+/// What the system was asked to do when it refused.
+pub trait IoResultExt<T> {
+    /// [`ErrorKind::Io`], with words such as `cannot open the file`.
+    ///
+    /// # Errors
+    /// The error of this result.
+    fn doing(self, doing: &'static str) -> Result<T>;
+}
+
+impl<T> IoResultExt<T> for std::io::Result<T> {
+    fn doing(self, doing: &'static str) -> Result<T> {
+        self.map_err(|source| ErrorKind::Io { doing, source }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_added_around_the_others_and_a_file_once() {
+        let error = Error::damaged("record data/0", "it is missing").at("'lr' at byte 8").of_tensor("fc.weight");
+        let error = error.in_file("a.distcp").in_file("folder");
+        let sentence = "a.distcp: 'lr' at byte 8, record data/0 (fc.weight): it is missing; the file is damaged";
+        assert_eq!(error.to_string(), sentence);
+        assert_eq!(error.places().collect::<Vec<_>>(), ["'lr' at byte 8", "record data/0"]);
+        assert_eq!(error.file(), Some(Path::new("a.distcp")));
+    }
+
+    #[test]
+    fn a_main_that_fails_prints_the_sentence() {
+        let error: Box<dyn std::error::Error> = Error::from(ErrorKind::Exists).in_file("run.pt").into();
+        let sentence = "run.pt: the file exists already; pass `SaveOptions::overwrite(true)` to replace it";
+        assert_eq!(format!("{error:?}"), sentence);
+    }
+
+    #[test]
+    fn a_place_is_the_subject_where_there_is_one() {
+        let refused = || Error::from(ErrorKind::Refused { what: "a function".to_owned() });
+        assert!(
+            refused().to_string().starts_with("the root is a function, which plain torch.load refuses; take it out")
+        );
+        assert!(refused().at("model.hook").at("'m'").to_string().starts_with("'m', model.hook is a function"));
+        let wrong = Error::wrong_type("epoch", "an int", "a str");
+        assert_eq!(wrong.to_string(), "epoch is a str, where an int is expected");
+    }
+
+    #[test]
+    fn a_file_inside_another_that_is_cut_off_is_damage() {
+        let error = Error::truncated("its header is not whole").inside("array 'w'");
+        assert_eq!(error.to_string(), "array 'w': its header is not whole; the file is damaged");
+        assert!(matches!(error.kind(), ErrorKind::Damaged { .. }) && error.advice().is_none());
     }
 }

@@ -47,7 +47,7 @@ pub mod value;
 pub mod walk;
 
 pub use checkpoint::Checkpoint;
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Error, ErrorKind, IoResultExt, Result, ResultExt};
 pub use limits::Limits;
 pub use state_dict::StateDict;
 pub use state_dict::keys::{self, LoadOptions};

@@ -9,7 +9,7 @@ use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
-use super::{Answer, usage};
+use super::{Answer, note, usage};
 
 /// The arguments of `rekindle convert`.
 #[derive(Debug, clap::Args)]
@@ -79,9 +79,7 @@ impl Convert {
         conversion.keys = self.keys()?;
         conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
         let report = conversion.save(&input, &self.output, &save)?;
-        for note in &report.notes {
-            eprintln!("note: {note}");
-        }
+        report.notes.iter().for_each(|said| note(said));
         eprintln!("{}: {} bytes", self.output.display(), report.bytes);
         Ok(true)
     }

@@ -4,6 +4,7 @@
 mod convert;
 mod devices;
 mod diff;
+mod flags;
 mod inspect;
 mod json;
 mod resume;
@@ -65,7 +66,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("rekindle: {}", sentence(&*error));
+            eprintln!("rekindle: {}", flags::in_flags(&sentence(&*error)));
             ExitCode::from(2)
         }
     }
@@ -73,7 +74,7 @@ pub(crate) fn main() -> ExitCode {
 
 /// An error as one sentence. Only a report of keys is longer by itself.
 fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
-    match error.downcast_ref::<rekindle::Error>() {
+    match error.downcast_ref::<rekindle::recorder::Error>() {
         Some(error) => match (error.kind(), error.file()) {
             (ErrorKind::Mismatch(report), Some(file)) => format!("{}: {}", file.display(), report.summary()),
             (ErrorKind::Mismatch(report), None) => report.summary(),
@@ -114,8 +115,9 @@ fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindle::recorder
                 answer &= said.answer;
             }
             Err(error) => {
-                documents.push(serde_json::json!({"path": path.display().to_string(), "error": error.to_string()}));
-                failures.push(error.to_string());
+                let error = flags::in_flags(&error.to_string());
+                documents.push(serde_json::json!({"path": path.display().to_string(), "error": error}));
+                failures.push(error);
             }
         }
     }
@@ -125,6 +127,11 @@ fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindle::recorder
         eprintln!("rekindle: {failure}");
     }
     last.map_or(Ok(answer), |last| Err(last.into()))
+}
+
+/// What a user should know, on standard error.
+fn note(note: &str) {
+    eprintln!("note: {}", flags::in_flags(note));
 }
 
 /// One sentence for a mistake in the arguments that the parser cannot see.

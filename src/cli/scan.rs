@@ -8,6 +8,7 @@ use rekindle::recorder::pickle::Verdict;
 use rekindle::recorder::scan::{ScanReport, scan};
 use serde_json::{Value as Json, json};
 
+use super::flags::in_flags;
 use super::{Answer, Said, each};
 
 /// The arguments of `rekindle scan`.
@@ -30,7 +31,8 @@ impl Scan {
         each(&self.paths, self.json, |path| {
             let report = scan(path, &Limits::default())?;
             let said = |place: &str| format!("{}: {place}", path.display()).trim_end_matches(": ").to_owned();
-            let failures = report.problems.iter().map(|problem| format!("{}: {}", said(&problem.place), problem.error));
+            let failures =
+                report.problems.iter().map(|problem| in_flags(&format!("{}: {}", said(&problem.place), problem.error)));
             Ok(Said {
                 document: document(path, &report),
                 text: text(path, &report),
@@ -55,7 +57,7 @@ fn document(path: &Path, report: &ScanReport) -> Json {
         .iter()
         .map(|entry| json!({"name": entry.name.to_string(), "verdict": word(entry.verdict), "places": entry.places}));
     let problems = report.problems.iter().map(
-        |problem| json!({"place": problem.place, "error": problem.error.to_string(), "dangerous": problem.deceives}),
+        |problem| json!({"place": problem.place, "error": in_flags(&problem.error.to_string()), "dangerous": problem.deceives}),
     );
     json!({
         "path": path.display().to_string(),

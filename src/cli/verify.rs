@@ -7,6 +7,7 @@ use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::verify::{VerifyReport, verify};
 use serde_json::{Value as Json, json};
 
+use super::flags::in_flags;
 use super::{Answer, Said, each};
 
 /// The arguments of `rekindle verify`.
@@ -41,7 +42,8 @@ impl Verify {
 
 fn document(path: &Path, report: &VerifyReport) -> Json {
     let problems = report.problems.iter().map(|problem| {
-        json!({"place": problem.place, "tensor": problem.tensor, "offset": problem.offset, "error": problem.error.to_string()})
+        let error = in_flags(&problem.error.to_string());
+        json!({"place": problem.place, "tensor": problem.tensor, "offset": problem.offset, "error": error})
     });
     let not_finite = report
         .not_finite
@@ -75,7 +77,7 @@ fn text(path: &Path, report: &VerifyReport) -> String {
         report.tensors
     );
     for problem in &report.problems {
-        let _ = writeln!(out, "  {}", problem.error);
+        let _ = writeln!(out, "  {}", in_flags(&problem.error.to_string()));
     }
     for tensor in &report.not_finite {
         let _ = writeln!(out, "  {}: {} NaN, {} infinite, of {}", tensor.name, tensor.nan, tensor.inf, tensor.elements);

@@ -2,7 +2,7 @@
 //! parameters, and what a scheduler holds beside its optimizer.
 
 use indexmap::IndexMap;
-use rekindle_recorder::{DType, Dict, Error, ErrorKind, Result, Tensor, Value};
+use rekindle_recorder::{DType, Dict, Error, Result, Tensor, Value};
 
 /// Named values in the order of the Python dict they stand for. Each keeps its Python type: `0` stays an `int` until a
 /// `float` is put in its place.
@@ -143,14 +143,11 @@ impl Attributes {
         let key = format!("{}{name}", self.place);
         match self.get(name) {
             Some(value) => read(value).ok_or_else(|| wrong_type(&key, expected, value)),
-            None => Err(ErrorKind::MissingKey { key, advice: self.advice() }.into()),
-        }
-    }
-
-    fn advice(&self) -> String {
-        match self.entries.len() {
-            0 => String::new(),
-            _ => format!("; there are {}", self.names().collect::<Vec<_>>().join(", ")),
+            None if self.entries.is_empty() => Err(Error::missing_key(key)),
+            None => {
+                let names = self.names().collect::<Vec<_>>().join(", ");
+                Err(Error::missing_key(key).advise(format!("there are {names}")))
+            }
         }
     }
 }
@@ -177,11 +174,11 @@ pub(crate) fn number(value: &Value) -> Option<f64> {
 }
 
 pub(crate) fn wrong_type(key: &str, expected: &str, found: &Value) -> Error {
-    ErrorKind::WrongType { key: key.to_owned(), expected: expected.to_owned(), found: found.describe() }.into()
+    Error::wrong_type(key.to_owned(), expected.to_owned(), found.describe())
 }
 
 pub(crate) fn invalid(reason: impl Into<String>) -> Error {
-    ErrorKind::Invalid(reason.into()).into()
+    Error::invalid(reason.into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use burn::tensor::{Device, Tensor};
 use burn_optim::{LearningRate, RecordState, StateSink, StateSource};
 use burn_pack::Scalar;
-use rekindle_recorder::{DType, ErrorKind, Result};
+use rekindle_recorder::{DType, Error, Result};
 
 use crate::optim::{Hyperparameters, View, step_alone};
 
@@ -47,8 +47,8 @@ impl TorchOptimizer {
         let hyperparameters = hyperparameters.into();
         if hyperparameters.rule.view() != View::Elements {
             let what = format!("{} as an optimizer of burn-optim's", hyperparameters.rule.kind());
-            let advice = "; it needs the whole model, which rekindle's Optimizer gives it".to_owned();
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            let advice = "it needs the whole model, which rekindle's Optimizer gives it";
+            return Err(Error::unsupported(what).advise(advice));
         }
         hyperparameters.rule.check(&hyperparameters.defaults)?;
         Ok(TorchOptimizer { hyperparameters })

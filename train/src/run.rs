@@ -9,7 +9,7 @@ use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{ErrorKind, LoadReport, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{Error, LoadReport, Result, Tensor as TorchTensor, Value};
 
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
@@ -153,8 +153,8 @@ impl<M: Module> Run<M> {
         let report = model.load_state_dict_with(&state.model, &load)?;
 
         let saved = only(&state.optimizers, "optimizer")?.ok_or_else(|| {
-            let advice = "; start a new run with its weights instead".to_owned();
-            ErrorKind::MissingKey { key: "optimizer_state_dict".to_owned(), advice }
+            let advice = "start a new run with its weights instead";
+            Error::missing_key("optimizer_state_dict").advise(advice)
         })?;
         let kind = options.optimizer.map_or_else(|| OptimizerKind::infer(saved), Ok)?;
         let mut builder = Optimizer::builder(Hyperparameters::of(kind));
@@ -516,8 +516,8 @@ fn only<'a>(found: &'a [Value], what: &str) -> Result<Option<&'a Value>> {
         [one] => Ok(Some(one)),
         several => {
             let what = format!("resuming a run with {} {what}s", several.len());
-            let advice = "; load each into an `Optimizer` or `LRScheduler` of its own".to_owned();
-            Err(ErrorKind::Unsupported { what, advice }.into())
+            let advice = "load each into an `Optimizer` or `LRScheduler` of its own";
+            Err(Error::unsupported(what).advise(advice))
         }
     }
 }

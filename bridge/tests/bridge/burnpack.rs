@@ -305,7 +305,7 @@ fn what_burnpack_cannot_hold_is_refused_by_name() {
     let complex = Tensor::from_le_bytes(DType::Complex64, &[1], vec![0_u8; 8]).unwrap();
     let cases: [(&str, Value, &str); 5] = [
         ("note", "text".into(), "'note' (a str)"),
-        ("model", Dict::from_iter([("fc.weight", weight.clone())]).into(), "--key model"),
+        ("model", Dict::from_iter([("fc.weight", weight.clone())]).into(), "`Conversion::key(\"model\")`"),
         ("c", complex.into(), "'c', a tensor of complex64"),
         ("m", sparse.unwrap().into(), "'m'"),
         ("list", Value::list([]), "'list' (a list)"),
@@ -439,7 +439,7 @@ fn a_header_that_is_no_header_is_damage_and_says_where() {
         (&both_tables, "twice"),
         (&twice, "'w' stands there twice"),
         (&nested, "too deep"),
-        (&header(&text("F32"), &[0x81, 1], &[0x83, 0, 4, 4]), "'w' in the metadata, byte"),
+        (&header(&text("F32"), &[0x81, 1], &[0x83, 0, 4, 4]), "the metadata, 'w', byte"),
     ];
     for (cbor, words) in cases {
         let error = failure(cbor);

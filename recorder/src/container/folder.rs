@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::io::commit::sync_folder;
 use crate::io::staged::StagedFolder;
 use crate::options::SaveReport;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, IoResultExt as _, Result, io};
 
 /// Writes one file, which is not there yet, under the path that it is given.
 pub(super) type WriteFile<'a> = Box<dyn Fn(&Path) -> Result<SaveReport> + 'a>;
@@ -31,7 +31,7 @@ impl Files<'_> {
         let replaces = path.is_dir();
         let old = if replaces { self.names_in(path)? } else { Vec::new() };
         if path.exists() && !replaces {
-            return Err(ErrorKind::Invalid("a folder is written, and this is a file; name another place".into()).into());
+            return Err(Error::invalid("a folder is written, and this is a file; name another place"));
         }
         if !overwrite && !old.is_empty() {
             return Err(ErrorKind::Exists.into());
@@ -73,9 +73,7 @@ impl Files<'_> {
     }
 
     fn replace(&self, path: &Path, staged: &Path, old: &[String]) -> Result<()> {
-        let remove = |name: &str| {
-            fs::remove_file(path.join(name)).map_err(|source| Error::io("cannot remove an old file", source))
-        };
+        let remove = |name: &str| fs::remove_file(path.join(name)).doing("cannot remove an old file");
         let is_new = |name: &String| self.in_order.iter().any(|(new, _)| new == name);
         let is_index = |name: &&String| (self.is_index)(name);
         if old.iter().any(|name| is_new(name) && !is_index(&name)) {
@@ -85,7 +83,7 @@ impl Files<'_> {
         }
         for (name, _) in &self.in_order {
             let renamed = fs::rename(staged.join(name), path.join(name));
-            renamed.map_err(|source| Error::io("cannot rename a finished file", source))?;
+            renamed.doing("cannot rename a finished file")?;
         }
         for name in old.iter().filter(|name| !is_new(name) && path.join(name).exists()) {
             remove(name)?;
@@ -94,20 +92,15 @@ impl Files<'_> {
     }
 
     fn names_in(&self, path: &Path) -> Result<Vec<String>> {
-        let failed = |source| Error::io("cannot list the folder", source);
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path).map_err(failed)? {
-            names.extend(entry.map_err(failed)?.file_name().into_string().ok().filter(|name| (self.belongs)(name)));
-        }
-        Ok(names)
+        let names = io::list(path)?.into_iter().filter_map(|name| name.into_string().ok());
+        Ok(names.filter(|name| (self.belongs)(name)).collect())
     }
 }
 
 /// A folder for files that are not finished, and the target by the name that it really has: in the target where its files are
 /// replaced one by one, else beside it.
 fn stage(path: &Path, replaces: bool, exchanges: bool) -> Result<(StagedFolder, PathBuf)> {
-    let failed = |source| Error::io("cannot find the folder", source);
-    let target = if replaces { path.canonicalize().map_err(failed)? } else { path.to_owned() };
+    let target = if replaces { path.canonicalize().doing("cannot find the folder")? } else { path.to_owned() };
     let name = target.file_name().unwrap_or_default();
     let beside = match target.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -128,5 +121,5 @@ fn stage(path: &Path, replaces: bool, exchanges: bool) -> Result<(StagedFolder, 
 /// Makes names in a folder durable.
 fn sync(folder: &Path) -> Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    sync_folder(folder).map_err(|source| Error::io("cannot make the folder durable", source))
+    sync_folder(folder).doing("cannot make the folder durable")
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::value::Global;
-use crate::{Error, ErrorKind, Result, Value};
+use crate::{Error, Result, Value};
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -81,8 +81,7 @@ impl FromStr for Container {
     fn from_str(name: &str) -> Result<Self> {
         Self::NAMES.iter().find(|(_, known)| *known == name).map(|(container, _)| *container).ok_or_else(|| {
             let names: Vec<&str> = Self::NAMES.iter().map(|(_, name)| *name).collect();
-            ErrorKind::Invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
-                .into()
+            Error::invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
         })
     }
 }

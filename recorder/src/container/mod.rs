@@ -26,7 +26,7 @@ use std::path::Path;
 
 use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::{Error, ErrorKind, Limits, Result, Value};
+use crate::{Error, Limits, Result, ResultExt as _, Value, io};
 
 pub use kind::{Container, Opened};
 pub(crate) use named::listed;
@@ -108,21 +108,21 @@ const FOLDERS: &[FolderFormat] = &[
 /// Opens a checkpoint, whatever its format. Tensor bytes are not touched.
 ///
 /// # Errors
-/// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Unsupported`] when it is of one that
-/// cannot be read, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
+/// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) when the content is of no known format, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when it is of one that
+/// cannot be read, [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) and the like when the file is damaged. Every error names the file.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let opened = if path.is_dir() {
         open_folder(path, options)
     } else {
         FileBytes::open(path).and_then(|f| open_file(&f, options))
     };
-    opened.map_err(|error| error.in_file(path))
+    opened.in_file(path)
 }
 
 /// Writes a checkpoint in a format.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written; as the format's own `write` otherwise.
 pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
@@ -138,7 +138,7 @@ pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptio
         Container::Pickle => pickle::write(root, path, options),
         other => Err(Error::unsupported(format!("writing the format '{other}'"))),
     };
-    saved.map_err(|error| error.in_file(path))
+    saved.in_file(path)
 }
 
 /// The format of an archive that weights are to be put into.
@@ -156,10 +156,10 @@ pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Resu
             let kind = asked_for.map_or("archive of TorchScript's or torch.export's".to_owned(), |asked_for| {
                 format!("archive of the format '{asked_for}'")
             });
-            ErrorKind::Invalid(format!("a template must be an {kind}, this is none")).into()
+            Error::invalid(format!("a template must be an {kind}, this is none"))
         })
     };
-    find().map_err(|error: Error| error.in_file(template))
+    find().in_file(template)
 }
 
 fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
@@ -190,11 +190,7 @@ fn open_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 }
 
 fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    let failed = |source| Error::io("cannot list the folder", source);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
+    let names: Vec<String> = io::list(path)?.into_iter().filter_map(|name| name.into_string().ok()).collect();
     let Some(format) = FOLDERS.iter().find(|format| (format.detect)(path, &names)) else {
         let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
                       Face's (model.safetensors, *.index.json); name a file in it";

@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 use crate::value::Key;
 use crate::value::Source;
 use crate::value::tensor::{TensorClass, TensorData};
-use crate::{DType, Dict, Error, ErrorKind, Result, StateDict, Storage, Tensor, Value};
+use crate::{DType, Dict, Error, Result, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
 pub(super) const METADATA: &str = "__metadata__";
@@ -66,9 +66,9 @@ impl Named {
     /// Takes the tensors out of a value: a dict of names and strided tensors, nothing else.
     pub(super) fn of(root: &Value, target: &Target) -> Result<Self> {
         if let Value::Tensor(_) = root {
-            let advice = "; put it into a dict under a name".to_owned();
+            let advice = "put it into a dict under a name";
             let what = format!("writing a tensor without a name into {}", target.name);
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            return Err(Error::unsupported(what).advise(advice));
         }
         let state_dict = StateDict::from_value(root)?;
         let mut tensors = Vec::with_capacity(state_dict.len());
@@ -328,28 +328,27 @@ fn not_a_tensor(root: &Value, name: &str, value: &Value, container: &str) -> Err
         only_tensors.then(|| key.as_str().map(str::to_owned)).flatten()
     });
     let advice = match meant {
-        Some(key) => format!("; write the state dict alone (--key {key})"),
-        None => "; write a state dict alone, for example with --key model_state_dict".to_owned(),
+        Some(key) => format!("write the state dict alone (`Conversion::key({key:?})`)"),
+        None => "write a state dict alone, for example with `Conversion::key(\"model_state_dict\")`".to_owned(),
     };
     let what = format!("writing '{name}' ({}) into {container}, which keeps tensors only,", value.describe());
-    ErrorKind::Unsupported { what, advice }.into()
+    Error::unsupported(what).advise(advice)
 }
 
 fn check_strided(name: &str, tensor: &Tensor, container: &str) -> Result<()> {
     let (kind, advice) = match &tensor.parts().data {
-        TensorData::Strided { .. } if tensor.dtype().is_quantized() => ("a quantised tensor", "; dequantize it first"),
+        TensorData::Strided { .. } if tensor.dtype().is_quantized() => ("a quantised tensor", "dequantize it first"),
         TensorData::Strided { .. } => return Ok(()),
-        TensorData::Meta { .. } => ("a tensor on the device meta, which has no elements", "; leave it out"),
-        TensorData::Sparse { .. } => ("a sparse tensor", "; make it dense first (to_dense())"),
-        TensorData::Nested { .. } => ("a nested tensor", "; pad it or write its parts one by one"),
+        TensorData::Meta { .. } => ("a tensor on the device meta, which has no elements", "leave it out"),
+        TensorData::Sparse { .. } => ("a sparse tensor", "make it dense first (to_dense())"),
+        TensorData::Nested { .. } => ("a nested tensor", "pad it or write its parts one by one"),
     };
     Err(refused(name, kind, container, advice))
 }
 
 /// A tensor that a container has no way to hold.
 pub(super) fn refused(name: &str, kind: &str, container: &str, advice: &str) -> Error {
-    ErrorKind::Unsupported { what: format!("writing '{name}', {kind}, into {container}"), advice: advice.to_owned() }
-        .into()
+    Error::unsupported(format!("writing '{name}', {kind}, into {container}")).advise(advice.to_owned())
 }
 
 /// A named part of a file as a storage's bytes; no copy.

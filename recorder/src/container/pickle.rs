@@ -12,7 +12,7 @@ use crate::io::FileBytes;
 use crate::io::commit::commit;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::{Error, ErrorKind, Limits, Result, Value};
+use crate::{Error, IoResultExt as _, Limits, Result, Value};
 
 /// Whether it may be a pickle. From protocol 2 on they begin with their number. Protocols 0 and 1 have no signature: any file
 /// may be one that begins with an opcode that makes something, and ends with STOP; [`read`] then decides.
@@ -38,9 +38,9 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         Err(error) => return Err(error),
     };
     if unpickled.end < file.trim_ascii_end().len() {
-        let advice = "; split it into files of one pickle each".to_owned();
+        let advice = "split it into files of one pickle each";
         let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
-        return Err(ErrorKind::Unsupported { what, advice }.into());
+        return Err(Error::unsupported(what).advise(advice));
     }
     Ok(Opened { container: Container::Pickle, value: unpickled.value, globals: unpickled.globals, bytes: len })
 }
@@ -54,9 +54,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let options_here = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &options_here)?;
-    commit(path, options.overwrite, |out| {
-        out.write_all(&pickled.bytes).map_err(|source| Error::io("cannot write the file", source))
-    })?;
+    commit(path, options.overwrite, |out| out.write_all(&pickled.bytes).doing("cannot write the file"))?;
     Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: pickled.notes })
 }
 

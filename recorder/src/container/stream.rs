@@ -1,5 +1,7 @@
 //! `Stream`: pickles and raw numbers one after the other, as the formats before the zip archive lay them out.
 
+use std::fmt;
+
 use bytes::Bytes;
 use indexmap::IndexSet;
 
@@ -36,28 +38,34 @@ impl<'a> Stream<'a> {
     }
 
     /// Reads one pickle, which is called `what` in errors.
-    pub(super) fn pickle(&mut self, what: &str, ids: &mut dyn PersistentLoad) -> Result<Value> {
+    pub(super) fn pickle(
+        &mut self,
+        what: &(impl fmt::Display + ?Sized),
+        ids: &mut dyn PersistentLoad,
+    ) -> Result<Value> {
         let start = self.at;
         let rest = self.bytes.get(start..).unwrap_or_default();
         let longest = usize::try_from(self.limits.pickle_bytes).unwrap_or(usize::MAX);
         let within = rest.get(..longest).unwrap_or(rest);
         let place = format!("{what} (from byte {start})");
-        let unpickled = pickle::read(within, &place, self.limits, ids).map_err(|error| match error.kind() {
-            ErrorKind::Truncated { .. } if within.len() < rest.len() => {
-                Error::limit(format!("{what}, a pickle of more than {longest} bytes,"), self.limits.pickle_bytes)
+        let unpickled = match pickle::read(within, &place, self.limits, ids) {
+            // It ends where the limit does.
+            Err(error) if matches!(error.kind(), ErrorKind::Truncated { .. }) && within.len() < rest.len() => {
+                let what = format!("{what}, a pickle of more than {longest} bytes,");
+                return Err(Error::limit(what, self.limits.pickle_bytes));
             }
-            ErrorKind::Truncated { .. } => {
-                Error::truncated(format!("{what}, which begins at byte {start}, is not all there"))
+            Err(error) if matches!(error.kind(), ErrorKind::Truncated { .. }) => {
+                return Err(Error::truncated(format!("{what}, which begins at byte {start}, is not all there")));
             }
-            _ => error,
-        })?;
+            unpickled => unpickled?,
+        };
         self.at += unpickled.end;
         self.globals.extend(unpickled.globals);
         Ok(unpickled.value)
     }
 
     /// The next bytes; no copy.
-    pub(super) fn take(&mut self, len: u64, what: &str) -> Result<Bytes> {
+    pub(super) fn take(&mut self, len: u64, what: &(impl fmt::Display + ?Sized)) -> Result<Bytes> {
         let end = usize::try_from(len).ok().and_then(|len| self.at.checked_add(len));
         match end.filter(|&end| end <= self.bytes.len()) {
             Some(end) => {
@@ -73,13 +81,13 @@ impl<'a> Stream<'a> {
     }
 
     /// The next 8 bytes, an integer that counts something.
-    pub(super) fn count(&mut self, what: &str) -> Result<u64> {
-        let [number] = self.integers(1, what)?[..] else { return Err(Error::truncated(what)) };
+    pub(super) fn count(&mut self, what: &(impl fmt::Display + ?Sized)) -> Result<u64> {
+        let [number] = self.integers(1, what)?[..] else { return Err(Error::truncated(what.to_string())) };
         u64::try_from(number).map_err(|_| Error::damaged(what, format!("{number} counts nothing")))
     }
 
     /// The next `count` integers of 8 bytes.
-    pub(super) fn integers(&mut self, count: u64, what: &str) -> Result<Vec<i64>> {
+    pub(super) fn integers(&mut self, count: u64, what: &(impl fmt::Display + ?Sized)) -> Result<Vec<i64>> {
         let bytes = self.take(count.saturating_mul(8), what)?;
         let (chunks, _) = bytes.as_chunks();
         Ok(chunks.iter().map(|chunk| i64::from_le_bytes(*chunk)).collect())

@@ -14,7 +14,7 @@ use crate::io::commit::commit;
 use crate::options::{SaveOptions, SaveReport};
 use crate::state_dict::report::ShapeMismatch;
 use crate::value::tensor::{Quantizer, TensorParts};
-use crate::{Error, ErrorKind, Limits, LoadReport, Result, StateDict, Tensor};
+use crate::{Error, ErrorKind, Limits, LoadReport, Result, ResultExt as _, StateDict, Tensor};
 
 /// An archive whose weights can be replaced.
 pub(super) struct Template {
@@ -206,7 +206,7 @@ fn fill(tensors: &[(&Slot, &Tensor)]) -> Result<Vec<u8>> {
                 "in the archive '{}' shares memory with {with}, and the new values differ; give them the same values",
                 slot.name
             );
-            return Err(ErrorKind::Invalid(reason).into());
+            return Err(Error::invalid(reason));
         }
     }
     Ok(bytes)
@@ -248,10 +248,10 @@ fn runs(tensor: &Tensor, visit: &mut dyn FnMut(usize, usize, usize) -> bool) -> 
 pub(super) fn path(options: &SaveOptions, name: &str) -> Result<PathBuf> {
     options.template.clone().ok_or_else(|| {
         let advice = format!(
-            "; pass {name} with the same model as the template, whose weights are replaced, or write the state dict alone \
+            "pass {name} with the same model as the template, whose weights are replaced, or write the state dict alone \
              in the format 'zip'"
         );
-        ErrorKind::Unsupported { what: format!("writing {name} from weights alone"), advice }.into()
+        Error::unsupported(format!("writing {name} from weights alone")).advise(advice)
     })
 }
 
@@ -266,14 +266,14 @@ pub(super) fn replace(
     let open = || {
         let file = FileBytes::open(archive)?;
         if !zip::detect(&file) {
-            return Err(ErrorKind::Invalid("the template is no zip archive".to_owned()).into());
+            return Err(Error::invalid("the template is no zip archive"));
         }
         let zip = Arc::new(Archive::open(file.bytes(), &Limits::default())?);
         // Most of it is copied without another look.
         (0..zip.records().len()).try_for_each(|record| zip.payload(record, true).map(drop))?;
         read(&zip, &file)
     };
-    let template = open().map_err(|error| error.in_file(archive))?;
+    let template = open().in_file(archive)?;
     template.save(state_dict, path, options).map_err(|error| match error.kind() {
         ErrorKind::Io { .. } | ErrorKind::Exists => error.in_file(path),
         _ => error.in_file(archive),

@@ -5,7 +5,7 @@ use std::fs::{File, Metadata};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// Between the file's name and a random part in the names of staged files.
 const MARK: &str = ".rekindle-";
@@ -28,7 +28,7 @@ impl<'a> Counted<'a> {
     }
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))?;
+        self.out.write_all(bytes).doing("cannot write the file")?;
         self.written += bytes.len() as u64;
         Ok(())
     }
@@ -63,13 +63,13 @@ impl<'a> Counted<'a> {
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("epoch");
 /// commit(&path, true, |out| {
-///     out.write_all(b"5").map_err(|source| ErrorKind::Io { doing: "cannot write the file", source }.into())
+///     out.write_all(b"5").doing("cannot write the file")
 /// })?;
 /// assert_eq!(std::fs::read(&path)?, b"5");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn commit(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    commit_file(path, overwrite, write).map_err(|error| error.in_file(path))
+    commit_file(path, overwrite, write).in_file(path)
 }
 
 fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
@@ -81,15 +81,14 @@ fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) 
     let staged = Staged::create(&target)?;
     let mut out = BufWriter::with_capacity(BUFFER, staged.file());
     write(&mut out)?;
-    let failed = |source| Error::io("cannot write the file", source);
-    out.flush().map_err(failed)?;
+    out.flush().doing("cannot write the file")?;
     drop(out);
     if let Some(old) = &target.old {
-        staged.file().set_permissions(old.permissions()).map_err(failed)?;
+        staged.file().set_permissions(old.permissions()).doing("cannot write the file")?;
     }
-    staged.file().sync_all().map_err(failed)?;
+    staged.file().sync_all().doing("cannot write the file")?;
     staged.publish(&target, overwrite)?;
-    sync_folder(&target.folder).map_err(|source| Error::io("cannot flush the folder to the disk", source))
+    sync_folder(&target.folder).doing("cannot flush the folder to the disk")
 }
 
 /// How the names of what is staged for a target of this name begin.
@@ -112,27 +111,27 @@ struct Target {
 
 impl Target {
     fn resolve(path: &Path) -> Result<Self> {
-        let failed = |source| Error::io("cannot write the file", source);
+        let failed = |error| Err::<Self, _>(error).doing("cannot write the file");
         let refused = |reason| failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason));
         let mut path = path.to_owned();
         let mut links = 0;
         let old = loop {
             match std::fs::symlink_metadata(&path) {
                 Ok(found) if found.is_symlink() && links < MAX_LINKS => {
-                    let leads_to = std::fs::read_link(&path).map_err(failed)?;
+                    let leads_to = std::fs::read_link(&path).doing("cannot write the file")?;
                     path = path.parent().unwrap_or(Path::new("")).join(leads_to);
                     links += 1;
                 }
-                Ok(found) if found.is_symlink() => return Err(refused("too many symbolic links follow one another")),
-                Ok(found) if found.is_dir() => return Err(refused("there is a folder of this name")),
-                Ok(found) if !found.is_file() => return Err(refused("there is a device or a pipe of this name")),
+                Ok(found) if found.is_symlink() => return refused("too many symbolic links follow one another"),
+                Ok(found) if found.is_dir() => return refused("there is a folder of this name"),
+                Ok(found) if !found.is_file() => return refused("there is a device or a pipe of this name"),
                 Ok(found) => break Some(found),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => break None,
-                Err(error) => return Err(failed(error)),
+                Err(error) => return failed(error),
             }
         };
         let Some(name) = path.file_name() else {
-            return Err(refused("this is no name of a file"));
+            return refused("this is no name of a file");
         };
         let prefix = prefix(name);
         let folder = match path.parent() {
@@ -164,10 +163,10 @@ impl Target {
     }
 
     fn in_place(&self, file: std::io::Result<()>) -> Result<()> {
-        file.map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => ErrorKind::Exists.into(),
-            _ => Error::io("cannot put the new file in its place", error).in_file(&self.path),
-        })
+        match file {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(ErrorKind::Exists.into()),
+            file => file.doing("cannot put the new file in its place").in_file(&self.path),
+        }
     }
 }
 
@@ -186,8 +185,7 @@ impl Staged {
         if let Some(file) = linux::create_unnamed(&target.folder) {
             return Ok(Staged::Unnamed(file));
         }
-        let failed = |source| Error::io("cannot create a file in the folder", source);
-        Ok(Staged::Named(create_named(target).map_err(failed)?))
+        Ok(Staged::Named(create_named(target).doing("cannot create a file in the folder")?))
     }
 
     fn file(&self) -> &File {

@@ -1,5 +1,6 @@
 //! `FileBytes`: a file's bytes as one slice. A large file is mapped, so that opening it reads nothing; a small one is read.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use memmap2::Mmap;
 
-use crate::{Error, Result};
+use crate::{IoResultExt as _, Result, ResultExt as _};
 
 /// Files below this size are read: that costs less than a mapping, and nobody can change the bytes afterwards.
 const MAPPED_FROM: u64 = 64 * 1024;
@@ -33,7 +34,7 @@ impl FileBytes {
     /// # Errors
     /// [`ErrorKind::Io`](crate::ErrorKind::Io) when it is missing, not readable or no regular file (a folder, a pipe).
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes = Self::load(path).map_err(|source| Error::io("cannot open the file", source).in_file(path))?;
+        let bytes = Self::load(path).doing("cannot open the file").in_file(path)?;
         Ok(FileBytes { path: Some(path.into()), bytes })
     }
 
@@ -120,6 +121,14 @@ impl fmt::Debug for FileBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileBytes({:?}, {} bytes)", self.path, self.bytes.len())
     }
+}
+
+/// The names of what is in a folder, sorted.
+pub(crate) fn list(folder: &Path) -> Result<Vec<OsString>> {
+    let names = std::fs::read_dir(folder).and_then(|all| all.map(|entry| Ok(entry?.file_name())).collect());
+    let mut names: Vec<OsString> = names.doing("cannot list the folder")?;
+    names.sort_unstable();
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::io::commit::prefix;
-use crate::{Error, Result};
+use crate::{IoResultExt as _, Result};
 
 /// The end of the names of staged folders.
 const SUFFIX: &str = ".partial";
@@ -23,7 +23,6 @@ impl StagedFolder {
     pub(crate) fn create(parent: &Path, name: &OsStr) -> Result<Self> {
         let prefix = prefix(name);
         sweep(parent, &prefix);
-        let failed = |source| Error::io("cannot make a folder beside the target", source);
         let prefix = format!("{prefix}{}-", std::process::id());
         let mut builder = tempfile::Builder::new();
         builder.prefix(&prefix).suffix(SUFFIX).rand_bytes(8);
@@ -31,7 +30,7 @@ impl StagedFolder {
         // As for any new folder; the user's mask still applies.
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
         loop {
-            let path = builder.tempdir_in(parent).map_err(failed)?.keep();
+            let path = builder.tempdir_in(parent).doing("cannot make a folder beside the target")?.keep();
             // Until it is locked, another commit may take it for litter. Where folders cannot be locked, none is ever taken.
             let lock = File::open(&path).ok();
             if let Some(lock) = &lock {
@@ -61,7 +60,7 @@ impl StagedFolder {
 
     /// Moves it to its place, where nothing is.
     pub(crate) fn publish(mut self, target: &Path) -> Result<()> {
-        fs::rename(&self.path, target).map_err(|source| Error::io("cannot rename the finished folder", source))?;
+        fs::rename(&self.path, target).doing("cannot rename the finished folder")?;
         // It has another name now, which is not to be removed.
         self.path = PathBuf::new();
         Ok(())

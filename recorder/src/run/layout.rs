@@ -6,7 +6,7 @@ use crate::run::place::Place;
 use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
 use crate::state_dict::module;
 use crate::walk::{list_names, repr};
-use crate::{ErrorKind, Result, Value};
+use crate::{Error, Result, Value};
 
 /// How a training program lays out its checkpoints. `Display` gives the name, such as `tutorial`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,19 +102,19 @@ impl fmt::Display for Layout {
 /// The layout of a checkpoint, and where its parts are.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for an unknown one.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown one.
 pub(super) fn find(root: &Value) -> Result<(Layout, Places)> {
     let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
     fitting.ok_or_else(|| {
         let advice = match root {
-            Value::Dict(dict) if dict.is_empty() => "; it is an empty dict".to_owned(),
+            Value::Dict(dict) if dict.is_empty() => "it is an empty dict".to_owned(),
             Value::Dict(_) => format!(
-                "; none of its keys is known to hold a model's state dict: {}. Read its parts by path",
+                "none of its keys is known to hold a model's state dict: {}. Read its parts by path",
                 list_names(&found(root))
             ),
-            other => format!("; it is {}, where a dict is expected", other.describe()),
+            other => format!("it is {}, where a dict is expected", other.describe()),
         };
-        ErrorKind::Unsupported { what: "the layout of this checkpoint".to_owned(), advice }.into()
+        Error::unsupported("the layout of this checkpoint").advise(advice)
     })
 }
 

@@ -12,7 +12,7 @@ mod spellings;
 use crate::checkpoint::Checkpoint;
 use crate::serde::scalar;
 use crate::state_dict::module;
-use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
+use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
 
 pub use layout::Layout;
 
@@ -88,9 +88,9 @@ impl RunState {
     /// Gathers the parts of a run from a checkpoint of any layout that is known.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown layout, with the keys that there are.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        read(checkpoint.root()).map_err(|error| named(error, checkpoint))
+        read(checkpoint.root()).in_file_if(checkpoint.path())
     }
 
     /// A copy of the checkpoint that this run was read from, with the parts as they are now: the same keys in the same order
@@ -103,21 +103,21 @@ impl RunState {
     /// `whole-module` hold the model alone. A part that is `None` leaves what is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for an unknown layout, [`ErrorKind::Invalid`] when the checkpoint holds another number of models,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown layout, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the checkpoint holds another number of models,
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let written = || {
             let (layout, places) = layout::find(checkpoint.root())?;
             self.written(checkpoint.root(), &layout, &places)
         };
-        written().map(Checkpoint::from).map_err(|error| named(error, checkpoint))
+        written().map(Checkpoint::from).in_file_if(checkpoint.path())
     }
 
     /// A new checkpoint in the `tutorial` layout: `epoch`, `model_state_dict`, `optimizer_state_dict`, ... as far as they are
     /// there.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
     /// of your own.
     pub fn to_checkpoint(&self) -> Result<Checkpoint> {
         self.written(&Dict::new().into(), &Layout::Tutorial, &Places::default()).map(Checkpoint::from)
@@ -130,11 +130,11 @@ impl RunState {
             let there = places.of(role);
             if !parts.is_empty() && !there.is_empty() && parts.len() != there.len() {
                 let reason = format!("the checkpoint holds {} {role} entries, the run {}", there.len(), parts.len());
-                return Err(ErrorKind::Invalid(reason).into());
+                return Err(Error::invalid(reason));
             }
             if there.is_empty() && parts.len() > 1 && layout.is_open() {
                 let reason = format!("the checkpoint has no keys for {} {role} entries", parts.len());
-                return Err(ErrorKind::Invalid(reason).into());
+                return Err(Error::invalid(reason));
             }
             for (i, part) in parts.iter().enumerate() {
                 match there.get(i) {
@@ -169,13 +169,6 @@ impl RunState {
             Role::Step => number(self.step),
             Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),
         }
-    }
-}
-
-fn named(error: Error, checkpoint: &Checkpoint) -> Error {
-    match checkpoint.path() {
-        Some(path) => error.in_file(path),
-        None => error,
     }
 }
 
@@ -223,7 +216,7 @@ impl Part<'_> {
             Part::Model(model) => model_like(model, old, place),
             Part::Number(number) => number_like(number, old).ok_or_else(|| {
                 let reason = format!("{place} is {}, which cannot hold {number:?}", old.describe());
-                ErrorKind::Invalid(reason).into()
+                Error::invalid(reason)
             }),
         }
     }

@@ -1,7 +1,7 @@
 //! From a [`Value`] to Rust.
 
 use std::cell::Cell;
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Display};
 
 use ::serde::de::value::BytesDeserializer;
 use ::serde::de::{
@@ -13,7 +13,7 @@ use num_traits::ToPrimitive as _;
 use crate::serde::{leaf, scalar};
 use crate::state_dict::report::nearest;
 use crate::walk::{self, list_names, repr};
-use crate::{Error, ErrorKind, Value};
+use crate::{Error, Value};
 
 /// How deep values may nest: a type that holds itself, read from a value that does, would never end.
 const DEPTH: usize = 128;
@@ -31,8 +31,16 @@ pub(super) struct Failure {
 
 #[derive(Debug)]
 enum What {
-    WrongType { expected: String, found: String },
-    MissingField { name: &'static str, advice: String },
+    WrongType {
+        expected: String,
+        found: String,
+    },
+    MissingField {
+        name: &'static str,
+        advice: Option<String>,
+    },
+    /// In the words of the type that is read.
+    Custom(String),
     Other(Error),
 }
 
@@ -57,15 +65,14 @@ impl Failure {
         match self.what {
             What::MissingField { name, advice } => {
                 let separator = if key.is_empty() { "" } else { "." };
-                ErrorKind::MissingKey { key: format!("{key}{separator}{name}"), advice }.into()
+                advice.into_iter().fold(Error::missing_key(format!("{key}{separator}{name}")), Error::advise)
             }
             What::WrongType { expected, found } => {
                 Error::wrong_type(if key.is_empty() { "the value" } else { &key }, expected, found)
             }
-            What::Other(error) => match error.kind() {
-                ErrorKind::Invalid(reason) if !key.is_empty() => ErrorKind::Invalid(format!("{key}: {reason}")).into(),
-                _ => error,
-            },
+            What::Custom(reason) if key.is_empty() => Error::invalid(reason),
+            What::Custom(reason) => Error::invalid(reason).at(key),
+            What::Other(error) => error,
         }
     }
 }
@@ -76,6 +83,7 @@ impl Display for Failure {
         match &self.what {
             What::WrongType { expected, found } => write!(f, " is {found}, where {expected} is expected"),
             What::MissingField { name, .. } => write!(f, " has no '{name}'"),
+            What::Custom(reason) => write!(f, ": {reason}"),
             What::Other(error) => write!(f, ": {error}"),
         }
     }
@@ -85,7 +93,7 @@ impl std::error::Error for Failure {}
 
 impl de::Error for Failure {
     fn custom<T: Display>(message: T) -> Self {
-        Failure::new(What::Other(ErrorKind::Invalid(message.to_string()).into()))
+        Failure::new(What::Custom(message.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -107,7 +115,7 @@ impl de::Error for Failure {
     }
 
     fn missing_field(name: &'static str) -> Self {
-        Failure::new(What::MissingField { name, advice: String::new() })
+        Failure::new(What::MissingField { name, advice: None })
     }
 }
 
@@ -222,11 +230,11 @@ impl<'c> Reader<'c> {
                 && failure.place.is_empty()
             {
                 let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
-                match nearest(name, names.iter().copied()) {
-                    Some(near) => drop(write!(advice, "; did you mean '{near}'?")),
-                    None if names.is_empty() => {}
-                    None => drop(write!(advice, "; there are {}", list_names(&names))),
-                }
+                *advice = match nearest(name, names.iter().copied()) {
+                    Some(near) => Some(format!("did you mean '{near}'?")),
+                    None if names.is_empty() => None,
+                    None => Some(format!("there are {}", list_names(&names))),
+                };
             }
             failure
         })

@@ -6,7 +6,7 @@ use ::serde::ser::{self, Serialize, Serializer};
 use num_bigint::BigInt;
 
 use crate::serde::leaf;
-use crate::{Dict, Error, ErrorKind, Value};
+use crate::{Dict, Error, Value};
 
 /// What a type's own `Serialize` reports.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ impl ser::Error for Failure {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
-        ErrorKind::Invalid(failure.0).into()
+        Error::invalid(failure.0)
     }
 }
 

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use crate::state_dict::module;
 use crate::value::DictKind;
-use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
+use crate::{Dict, Error, Result, Tensor, Value};
 
 /// The attribute that holds the modules' versions.
 const METADATA: &str = "_metadata";
@@ -52,7 +52,7 @@ impl StateDict {
     /// class knows.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongType`] when it is no dict, or one of its keys is no string.
+    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no dict, or one of its keys is no string.
     pub fn from_value(value: &Value) -> Result<Self> {
         StateDict::read(value, "the state dict", false)
     }
@@ -145,19 +145,16 @@ impl StateDict {
     /// Gives an entry another name; it stays in its place.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`] when there is no entry `from`, [`ErrorKind::Invalid`] when there is another one named `to`.
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when there is no entry `from`, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there is another one named `to`.
     pub fn rename(&mut self, from: &str, to: impl Into<Arc<str>>) -> Result<()> {
         let to = to.into();
         let Some(index) = self.entries.get_index_of(from) else {
-            let advice = String::new();
-            return Err(ErrorKind::MissingKey { key: from.to_owned(), advice }.into());
+            return Err(Error::missing_key(from));
         };
         // The new name must not stand elsewhere; its own place is fine.
         match self.entries.replace_index(index, to) {
             Ok(_) => Ok(()),
-            Err((_, to)) => {
-                Err(ErrorKind::Invalid(format!("'{from}' cannot be renamed to '{to}': that name is taken")).into())
-            }
+            Err((_, to)) => Err(Error::invalid(format!("'{from}' cannot be renamed to '{to}': that name is taken"))),
         }
     }
 
@@ -421,7 +418,7 @@ mod tests {
         assert_eq!(state_dict.keys().collect::<Vec<_>>(), ["a", "x", "c"]);
         let error = state_dict.rename("a", "c").unwrap_err();
         assert!(error.to_string().contains("'a' cannot be renamed to 'c'"), "{error}");
-        assert!(matches!(state_dict.rename("nine", "z").unwrap_err().kind(), ErrorKind::MissingKey { .. }));
+        assert!(matches!(state_dict.rename("nine", "z").unwrap_err().kind(), crate::ErrorKind::MissingKey { .. }));
     }
 
     #[test]

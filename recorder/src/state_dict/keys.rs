@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use regex::Regex;
 
 use crate::state_dict::StateDict;
-use crate::{Dict, Error, ErrorKind, Result, Value};
+use crate::{Dict, Error, Result, Value};
 
 /// How a state dict is loaded: strictly or leniently, and what happens to its keys before. The steps take effect in the
 /// order in which they are added.
@@ -269,7 +269,7 @@ impl LoadOptions {
     /// `_metadata` follow their modules.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] when two keys become one (both are named), a pattern cannot be read, or a subtree is empty.
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when two keys become one (both are named), a pattern cannot be read, or a subtree is empty.
     pub fn apply(&self, state_dict: &StateDict) -> Result<StateDict> {
         if self.steps.is_empty() {
             return Ok(state_dict.clone());
@@ -278,7 +278,7 @@ impl LoadOptions {
             Step::Faulty(reason) => Some(reason),
             _ => None,
         }) {
-            return Err(ErrorKind::Invalid(reason.clone()).into());
+            return Err(Error::invalid(reason.clone()));
         }
         // New key -> (old key, value).
         let mut mapped: IndexMap<String, (&str, &Value)> = IndexMap::new();
@@ -286,7 +286,7 @@ impl LoadOptions {
             let Some(new) = self.map(old, value) else { continue };
             if let Some((other, _)) = mapped.get(&new) {
                 let reason = format!("'{other}' and '{old}' would both become '{new}'; exclude one of them");
-                return Err(ErrorKind::Invalid(reason).into());
+                return Err(Error::invalid(reason));
             }
             mapped.insert(new, (old, value));
         }
@@ -337,11 +337,11 @@ impl LoadOptions {
         };
         let mut tops: Vec<&str> = state_dict.keys().filter_map(|key| key.split_once('.').map(|(top, _)| top)).collect();
         tops.dedup();
-        let advice = match &*tops {
-            [] => String::new(),
-            tops => format!("; there are {}", crate::walk::list_names(tops)),
-        };
-        Err(Error::from(ErrorKind::MissingKey { key: path.trim_end_matches('.').to_owned(), advice }))
+        let missing = Error::missing_key(path.trim_end_matches('.'));
+        match &*tops {
+            [] => Err(missing),
+            tops => Err(missing.advise(format!("there are {}", crate::walk::list_names(tops)))),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::container::{self, Container};
 use crate::options::{SaveOptions, SaveReport};
 use crate::run::{Layout, RunState};
 use crate::state_dict::keys::LoadOptions;
-use crate::{Checkpoint, DType, Dict, ErrorKind, Limits, Result, StateDict, Value, rebuild, walk};
+use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Value, rebuild, walk};
 
 /// What to change. By default nothing: the conversion is the checkpoint itself.
 ///
@@ -81,9 +81,9 @@ impl Conversion {
     /// As [`Conversion::apply`] and [`Checkpoint::save_with`].
     pub fn save(&self, checkpoint: &Checkpoint, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
-        let converted = self.apply(checkpoint).map_err(|error| checkpoint.blame(error))?;
+        let converted = self.apply(checkpoint).in_file_if(checkpoint.path())?;
         let container = converted.container_for(path, options)?;
-        let (converted, notes) = fit(converted, container).map_err(|error| checkpoint.blame(error))?;
+        let (converted, notes) = fit(converted, container).in_file_if(checkpoint.path())?;
         let mut report = converted.save_with(path, &options.clone().container(container))?;
         report.notes.splice(0..0, notes);
         Ok(report)
@@ -91,8 +91,8 @@ impl Conversion {
 
     fn map_state_dict(&self, part: &Checkpoint) -> Result<Checkpoint> {
         if let Layout::Unknown { .. } = part.layout() {
-            let reason = "keys and dtypes are converted in a state dict, and none was found here; name one with --key";
-            return Err(ErrorKind::Invalid(reason.to_owned()).into());
+            let error = Error::invalid("keys and dtypes are converted in a state dict, and none was found here");
+            return Err(error.advise("name one with `Conversion::key`"));
         }
         let mut state = RunState::read(part)?;
         if let Some(keys) = &self.keys {
@@ -116,7 +116,7 @@ fn device_tag(tag: &str) -> Result<&str> {
         "'{tag}' is no device that torch.load knows; one of {} is expected, such as cuda:0",
         DEVICES.join(", ")
     );
-    Err(ErrorKind::Invalid(reason).into())
+    Err(Error::invalid(reason))
 }
 
 /// Answers whether a format keeps a value beside its tensors.
@@ -150,7 +150,7 @@ fn fit(checkpoint: Checkpoint, container: Container) -> Result<(Checkpoint, Vec<
             left_out.push(path.to_owned());
         } else if flat.insert(path, value.clone()).is_some() {
             let reason = format!("two tensors are called '{path}', which {container} cannot tell apart; rename one");
-            return Err(ErrorKind::Invalid(reason).into());
+            return Err(Error::invalid(reason));
         }
         Ok(())
     })?;
@@ -163,7 +163,7 @@ fn fit(checkpoint: Checkpoint, container: Container) -> Result<(Checkpoint, Vec<
     let nested = nested.into_iter().find(|path| root.as_dict().is_none_or(|dict| dict.get(path).is_none()));
     if let Some(path) = nested {
         notes.push(format!(
-            "tensors are named by their paths in the whole checkpoint, such as '{path}'; to write one state dict, name it with --key"
+            "tensors are named by their paths in the whole checkpoint, such as '{path}'; to write one state dict, name it with `Conversion::key`"
         ));
     }
     if !left_out.is_empty() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use crate::value::tensor::TensorData;
-use crate::{Checkpoint, Limits, Result, Tensor, Value, walk};
+use crate::{Checkpoint, Limits, Result, ResultExt as _, Tensor, Value, walk};
 
 /// How far numbers may be apart: they are equal when `|a - b| <= absolute + relative * |b|`, as in `torch.allclose`.
 /// NaN equals NaN.
@@ -89,7 +89,7 @@ pub fn compare(a: &Checkpoint, b: &Checkpoint, tolerance: Tolerance) -> Result<V
         order.push(path.to_owned());
         Ok(())
     })
-    .map_err(|error| b.blame(error))?;
+    .in_file_if(b.path())?;
     let mut differences = Vec::new();
     walk::walk(a.root(), &Limits::default(), &mut |path, value| {
         let difference = match there.remove(path) {
@@ -99,7 +99,7 @@ pub fn compare(a: &Checkpoint, b: &Checkpoint, tolerance: Tolerance) -> Result<V
         differences.extend(difference.map(|difference| (path.to_owned(), difference)));
         Ok(())
     })
-    .map_err(|error| a.blame(error))?;
+    .in_file_if(a.path())?;
     let rest = order.into_iter().filter(|path| there.contains_key(path));
     differences.extend(rest.map(|path| (path, Difference::OnlyInB)));
     Ok(differences)

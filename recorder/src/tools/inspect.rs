@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest as _, Sha256};
 
 use crate::value::tensor::TensorData;
-use crate::{Checkpoint, Error, ErrorKind, Result, Tensor, Value, walk};
+use crate::{Checkpoint, Result, ResultExt as _, Tensor, Value, walk};
 
 /// The contents of a checkpoint. No tensor's bytes are read but for [`TensorEntry::sha256`].
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ impl Inspection {
                         first_views.entry(storage.id()).or_insert(tensors.len());
                     }
                     if hash {
-                        entry.sha256 = sha256(tensor).map_err(|error| name_tensor(error, path))?;
+                        entry.sha256 = sha256(tensor).of_tensor(path)?;
                     }
                     tensors.push(entry);
                 }
@@ -79,7 +79,7 @@ impl Inspection {
             }
             Ok(())
         })
-        .map_err(|error| checkpoint.blame(error))?;
+        .in_file_if(checkpoint.path())?;
         Ok(Inspection {
             container: checkpoint.container().map_or("memory", |container| container.name()),
             layout: checkpoint.layout().name(),
@@ -135,12 +135,4 @@ fn sha256(tensor: &Tensor) -> Result<Option<String>> {
         }
     }
     Ok(Some(format!("{:x}", hasher.finalize())))
-}
-
-/// Says which tensor could not be read, where the error does not.
-fn name_tensor(error: Error, path: &str) -> Error {
-    match error.kind() {
-        ErrorKind::Unsupported { what, .. } => Error::unsupported(format!("{path}: {what}")),
-        _ => error,
-    }
 }

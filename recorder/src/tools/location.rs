@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Checkpoint, Result, StateDict, Value, rebuild};
+use crate::{Checkpoint, Result, ResultExt as _, StateDict, Value, rebuild};
 
 /// What becomes of the device tags: all the same, by a table, or by a function. Tags that a table or a function does not
 /// speak of stay as they are.
@@ -95,7 +95,7 @@ impl Checkpoint {
     /// # Errors
     /// When values nest deeper than can be copied.
     pub fn map_location(&self, location: &MapLocation) -> Result<Checkpoint> {
-        location.value(self.root()).map(Checkpoint::from).map_err(|error| self.blame(error))
+        location.value(self.root()).map(Checkpoint::from).in_file_if(self.path())
     }
 }
 

@@ -15,7 +15,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::pickle::{Verdict, verdict};
 use crate::value::Global;
-use crate::{Error, Limits, Result};
+use crate::{Error, Limits, Result, ResultExt as _};
 
 /// Compressed records and streams that unpack to more bytes are not looked through, and reported as problems: 128 MiB.
 pub const UNPACKED: u64 = 128 << 20;
@@ -93,7 +93,7 @@ impl ScanReport {
 pub fn scan(path: impl AsRef<Path>, limits: &Limits) -> Result<ScanReport> {
     let path = path.as_ref();
     let mut found = Found::default();
-    walk::path(path, limits, &mut found).map_err(|error| error.in_file(path))?;
+    walk::path(path, limits, &mut found).in_file(path)?;
     Ok(found.report())
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::container::{self, Opened};
 use crate::options::OpenOptions;
-use crate::{Error, ErrorKind, Result, Tensor, Value, walk};
+use crate::{Error, ErrorKind, Result, ResultExt as _, Tensor, Value, walk};
 
 /// What was compared, and what is wrong.
 #[derive(Debug, Default)]
@@ -109,7 +109,7 @@ pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Re
     let path = path.as_ref();
     let mut report = VerifyReport::default();
     let checked = check(path, options, finite, &mut report);
-    checked.map(|()| report).map_err(|error| error.in_file(path))
+    checked.map(|()| report).in_file(path)
 }
 
 fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
@@ -155,19 +155,14 @@ fn open(path: &Path, options: &OpenOptions, report: &mut VerifyReport) -> Result
             Ok(opened) => return Ok(Some(opened)),
             Err(error) => error,
         };
-        let again = options.verify && matches!(error.kind(), ErrorKind::Checksum { .. });
-        let place = match error.kind() {
-            ErrorKind::Checksum { place } | ErrorKind::Damaged { place, .. } | ErrorKind::Pickle { place, .. } => {
-                place.clone()
-            }
-            ErrorKind::Truncated { .. } | ErrorKind::InvalidTensor { .. } => String::new(),
+        let again = options.verify && matches!(error.kind(), ErrorKind::Checksum);
+        let (place, offset) = match error.kind() {
+            ErrorKind::Checksum | ErrorKind::Damaged { .. } => (error.place(), None),
+            ErrorKind::Pickle { offset, .. } => (error.place(), Some(*offset)),
+            ErrorKind::Truncated { .. } | ErrorKind::InvalidTensor { .. } => (None, None),
             _ => return Err(error),
         };
-        let offset = match error.kind() {
-            ErrorKind::Pickle { offset, .. } => Some(*offset),
-            _ => None,
-        };
-        report.problem(place, None, offset, error);
+        report.problem(place.unwrap_or_default(), None, offset, error);
         if !again {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::value::tensor::TensorData;
-use crate::{DType, Element, Error, Result, Tensor};
+use crate::{DType, Element, Error, ErrorKind, Result, Tensor};
 
 /// An expanded tensor (stride 0) can be larger than its storage; beyond this many bytes it is not written out.
 const EXPANDED_LIMIT: u64 = 16 << 30;
@@ -21,7 +21,8 @@ impl Tensor {
         };
         let size = self.dtype().size();
         let Some(wanted) = self.dtype().bytes_for(self.numel()) else {
-            return Err(Error::invalid_tensor(format!("{self:?}"), "it has more bytes than can be counted"));
+            let reason = "it has more bytes than can be counted".to_owned();
+            return Err(ErrorKind::InvalidTensor { tensor: format!("{self:?}"), reason }.into());
         };
         let all = storage.bytes()?;
         let plain = if self.is_contiguous() && (self.dtype().packed() == 1 || *offset == 0) {

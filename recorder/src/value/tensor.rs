@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::value::Global;
-use crate::{DType, Error, Result, Storage, Value};
+use crate::{DType, Error, ErrorKind, Result, Storage, Value};
 
 /// A shared handle on a tensor; clones are the same Python object.
 #[derive(Clone)]
@@ -211,15 +211,18 @@ impl Tensor {
     /// [`ErrorKind::InvalidTensor`](crate::ErrorKind::InvalidTensor) when shape and strides do not go together, or an
     /// element would lie outside the storage.
     pub fn new(parts: TensorParts) -> Result<Self> {
-        let described = || format!("a tensor of {} {:?}", parts.dtype, parts.shape);
+        let invalid = |reason| {
+            let tensor = format!("a tensor of {} {:?}", parts.dtype, parts.shape);
+            Error::new(ErrorKind::InvalidTensor { tensor, reason })
+        };
         if element_count(&parts.shape).is_none() {
-            return Err(Error::invalid_tensor(described(), "its shape has more elements than can be counted"));
+            return Err(invalid("its shape has more elements than can be counted".to_owned()));
         }
         if let TensorData::Strided { stride, .. } | TensorData::Meta { stride } = &parts.data
             && stride.len() != parts.shape.len()
         {
             let reason = format!("it has {} dimensions and {} strides", parts.shape.len(), stride.len());
-            return Err(Error::invalid_tensor(described(), reason));
+            return Err(invalid(reason));
         }
         if let TensorData::Strided { storage, offset, stride } = &parts.data {
             let end = extent(&parts.shape, stride, *offset);
@@ -230,7 +233,7 @@ impl Tensor {
                     "offset {offset} and strides {stride:?} lead outside its storage of {} bytes",
                     storage.len()
                 );
-                return Err(Error::invalid_tensor(described(), reason));
+                return Err(invalid(reason));
             }
         }
         Ok(Tensor(Arc::new(parts)))
@@ -250,7 +253,8 @@ impl Tensor {
     pub fn from_vec<T: Element>(shape: &[usize], elements: Vec<T>) -> Result<Self> {
         if element_count(shape) != Some(elements.len()) {
             let reason = format!("{} elements were given", elements.len());
-            return Err(Error::invalid_tensor(format!("a tensor of {} {shape:?}", T::DTYPE), reason));
+            let tensor = format!("a tensor of {} {shape:?}", T::DTYPE);
+            return Err(ErrorKind::InvalidTensor { tensor, reason }.into());
         }
         Tensor::from_le_bytes(T::DTYPE, shape, T::to_le_vec(&elements))
     }

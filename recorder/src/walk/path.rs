@@ -6,7 +6,7 @@ use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
 use crate::walk::places::{Children, Label, attributes, contents, is_empty};
 use crate::walk::repr::repr;
-use crate::{Dict, Error, ErrorKind, Result, Value};
+use crate::{Dict, Error, Result, Value};
 
 /// Where in its container a value is kept, so that another can be put there.
 pub(super) enum Slot {
@@ -31,12 +31,12 @@ impl Slot {
             Slot::ObjectItem(object, place) => {
                 object.write().items.get_mut(place).map(|old| std::mem::replace(old, value))
             }
-            Slot::Root => return Err(ErrorKind::Invalid("the root cannot be replaced; make a new one".into()).into()),
+            Slot::Root => return Err(Error::invalid("the root cannot be replaced; make a new one")),
             Slot::Fixed => {
                 let reason = format!(
                     "'{path}' is in a tuple or an object's arguments, which cannot be changed; set the whole of it"
                 );
-                return Err(ErrorKind::Invalid(reason).into());
+                return Err(Error::invalid(reason));
             }
         };
         drop(old);
@@ -135,7 +135,7 @@ fn match_place(rest: &str) -> Option<(usize, usize)> {
 /// The value at a path.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`] with the nearest name there is.
+/// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is.
 ///
 /// ```
 /// # use rekindle_recorder::{Dict, Value, walk};
@@ -158,15 +158,15 @@ pub fn contains(root: &Value, path: &str) -> bool {
 /// or a new last item of the list. A new key that holds dots is spelled `['conv1.weight']`.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`] when the rest of the path leads nowhere, [`ErrorKind::Invalid`] when the place cannot be changed
+/// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when the rest of the path leads nowhere, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the place cannot be changed
 /// (it is the root, in a tuple, or beyond a list's end).
 pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
     let value = value.into();
     if let Some((_, slot)) = find(root, path) {
         return slot.put(path, value);
     }
-    let (parent, key) = split_last(path)
-        .ok_or_else(|| Error::from(ErrorKind::Invalid(format!("'{path}' ends in nothing that could be a new key"))))?;
+    let (parent, key) =
+        split_last(path).ok_or_else(|| Error::invalid(format!("'{path}' ends in nothing that could be a new key")))?;
     let (container, _) = find(root, parent).ok_or_else(|| missing(root, parent))?;
     match (&container, key) {
         (Value::Dict(dict), key) => {
@@ -177,7 +177,7 @@ pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
         }
         (Value::List(list), Value::Int(_)) => {
             let reason = format!("'{path}' is beyond the end of a list of {}", list.read().len());
-            return Err(ErrorKind::Invalid(reason).into());
+            return Err(Error::invalid(reason));
         }
         (Value::Object(object), key) => {
             let attributes = object.read().states.iter().filter_map(attributes).flatten().next();
@@ -228,14 +228,14 @@ fn missing(root: &Value, path: &str) -> Error {
         children.map(full).collect()
     });
     let advice = if let Some(near) = nearest(path, names.iter().map(String::as_str)) {
-        format!("; did you mean '{near}'?")
+        format!("did you mean '{near}'?")
     } else if names.is_empty() {
         let place = if parent.is_empty() { "the root" } else { parent };
-        format!("; {place} is {}", if is_empty(&value) { "empty".to_owned() } else { value.describe() })
+        format!("{place} is {}", if is_empty(&value) { "empty".to_owned() } else { value.describe() })
     } else {
-        format!("; there are {}", list_names(&names))
+        format!("there are {}", list_names(&names))
     };
-    ErrorKind::MissingKey { key: path.to_owned(), advice }.into()
+    Error::missing_key(path).advise(advice)
 }
 
 /// The first few names, and how many more there are.

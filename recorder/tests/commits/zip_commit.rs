@@ -8,12 +8,12 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use rekindle_recorder::io::commit;
-use rekindle_recorder::{Error, ErrorKind, Result};
+use rekindle_recorder::{Error, ErrorKind, IoResultExt as _, Result};
 
 use crate::STARTS;
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<()> {
-    out.write_all(bytes).map_err(|source| ErrorKind::Io { doing: "cannot write the file", source }.into())
+    out.write_all(bytes).doing("cannot write the file")
 }
 
 fn names(folder: &Path) -> Vec<String> {

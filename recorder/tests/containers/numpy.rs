@@ -62,7 +62,7 @@ fn arrays_without_tensors_are_named() {
         ("unicode-record.npy", &["records"]),
         ("object.npy", &["Python objects", "pickles"]),
         ("long-double.npy", &["floats of a size that PyTorch lacks"]),
-        ("labels.npz", &["array 'names' of text"]),
+        ("labels.npz", &["array 'names': an array of text"]),
     ] {
         let path = fixtures::path(&format!("numpy/{name}"));
         assert!(truth()[name].get("unsupported").is_some());

@@ -339,7 +339,10 @@ fn what_safetensors_cannot_hold_is_refused_by_its_key() {
     let tensor = Tensor::scalar(1.0_f32);
     let one = |key: &str, value: Value| Value::from(Dict::from_iter([(key, value)]));
     for (root, words) in [
-        (one("epoch", 5.into()), &["'epoch'", "an int", "keeps tensors only", "--key model_state_dict"][..]),
+        (
+            one("epoch", 5.into()),
+            &["'epoch'", "an int", "keeps tensors only", "`Conversion::key(\"model_state_dict\")`"][..],
+        ),
         (one("__metadata__", tensor.clone().into()), &["__metadata__", "rename it"]),
         (Value::from(tensor), &["a tensor without a name"]),
         (Value::from(5), &["the state dict", "an int"]),

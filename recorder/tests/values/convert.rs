@@ -55,7 +55,7 @@ fn a_format_of_tensors_alone_gets_them_all_by_their_paths_and_the_rest_is_named(
         expected.sort();
         assert_eq!(found, expected, "{name}");
         let notes = report.notes.join("\n");
-        assert!(notes.contains("'note'") && notes.contains("--key"), "{name}: {notes}");
+        assert!(notes.contains("'note'") && notes.contains("`Conversion::key`"), "{name}: {notes}");
         // Burnpack has room for numbers.
         assert_eq!(notes.contains("'epoch'"), name != "run.bpk", "{name}: {notes}");
         assert_eq!(notes.contains("were one tensor"), !keeps_ties, "{name}: {notes}");
@@ -151,7 +151,7 @@ fn what_plain_torch_load_refuses_is_written_only_where_it_is_asked_for() {
         let error = Conversion::default().save(&checkpoint, &path, &options).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Refused { .. }), "{error}");
         assert!(error.to_string().contains("args is <class argparse.Namespace>"), "{error}");
-        assert!(error.to_string().contains("--allow-objects"), "{error}");
+        assert!(error.to_string().contains("`SaveOptions::allow_objects(true)`"), "{error}");
         assert!(!path.exists());
         Conversion::default().save(&checkpoint, &path, &options.allow_objects(true)).unwrap();
         assert!(Checkpoint::open(&path).unwrap().contains("args"));

@@ -144,7 +144,10 @@ impl Suite<'_> {
             let text = error.to_string();
             // The first key that cannot be written, and what can be.
             assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{text}");
-            assert!(text.contains("'model_state_dict'") && text.contains("--key model_state_dict"), "{text}");
+            assert!(
+                text.contains("'model_state_dict'") && text.contains("`Conversion::key(\"model_state_dict\")`"),
+                "{text}"
+            );
             assert!(!path.exists());
             return;
         }

@@ -1,7 +1,7 @@
 //! `Dataset`: samples in memory, and the batches that are made of them.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor};
+use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor};
 
 use crate::attributes::invalid;
 
@@ -89,7 +89,7 @@ impl Array {
             }
             other => {
                 let what = format!("a data set of {other}");
-                return Err(ErrorKind::Unsupported { what, advice: String::new() }.into());
+                return Err(Error::unsupported(what));
             }
         };
         Array::new(samples, sample_shape, elements)

@@ -6,7 +6,7 @@ use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use rekindle_recorder::{Checkpoint, Error, Tensor};
+use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 
 use super::{Array, Batch, Dataset};
 
@@ -58,7 +58,7 @@ pub enum DataError {
 pub fn read_dataset(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, DataError> {
     let path = path.as_ref();
     let (inputs, targets) = if is_table(path)? { read_table(path, options)? } else { read_tensors(path, options)? };
-    Ok(Dataset::new(inputs, targets).map_err(|error| error.in_file(path))?)
+    Ok(Dataset::new(inputs, targets).in_file(path)?)
 }
 
 /// Batches that were made elsewhere: `inputs` and `targets` with a leading axis of steps.
@@ -75,7 +75,7 @@ impl FixedBatches {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
         let path = path.as_ref();
         let (inputs, targets) = read_tensors(path, &ReadOptions::default())?;
-        Ok(FixedBatches { steps: Dataset::new(inputs, targets).map_err(|error| error.in_file(path))? })
+        Ok(FixedBatches { steps: Dataset::new(inputs, targets).in_file(path)? })
     }
 
     /// How many steps there are batches for.
@@ -147,18 +147,18 @@ fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Data
     }
     let shape = options.input_shape.clone().unwrap_or_else(|| vec![width]);
     let samples = targets.len();
-    let inputs = Array::new(samples, &shape, inputs).map_err(|error| error.in_file(path))?;
-    Ok((inputs, Array::new(samples, &[], targets).map_err(|error| error.in_file(path))?))
+    let inputs = Array::new(samples, &shape, inputs).in_file(path)?;
+    Ok((inputs, Array::new(samples, &[], targets).in_file(path)?))
 }
 
 fn read_tensors(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
     let checkpoint = Checkpoint::open(path)?;
     let tensor = |key: &str| -> Result<Tensor, Error> { checkpoint.get(key) };
-    let inputs = Array::from_tensor(&tensor("inputs")?).map_err(|error| error.in_file(path))?;
-    let targets = Array::from_tensor(&tensor("targets")?).map_err(|error| error.in_file(path))?;
-    let inputs = inputs.reshaped(options.input_shape.as_deref()).map_err(|error| error.in_file(path))?;
+    let inputs = Array::from_tensor(&tensor("inputs")?).in_file(path)?;
+    let targets = Array::from_tensor(&tensor("targets")?).in_file(path)?;
+    let inputs = inputs.reshaped(options.input_shape.as_deref()).in_file(path)?;
     let inputs = match options.divide_by {
-        Some(by) => inputs.divided(by).map_err(|error| error.in_file(path))?,
+        Some(by) => inputs.divided(by).in_file(path)?,
         None => inputs,
     };
     Ok((inputs, targets))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rekindle_random::{Generator, base_seed};
-use rekindle_recorder::{Dict, ErrorKind, Result, Tensor, Value};
+use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
 use super::{Batch, Dataset, RandomSampler, Sampler, SequentialSampler, Source};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -206,11 +206,7 @@ impl DataLoader {
         let start = read_generator(&state, "epoch_generator")?;
         if start.is_none() && taken > 0 {
             let key = "loader.epoch_generator".to_owned();
-            return Err(ErrorKind::MissingKey {
-                key,
-                advice: "; the order of the epoch cannot be drawn again".to_owned(),
-            }
-            .into());
+            return Err(Error::missing_key(key).advise("the order of the epoch cannot be drawn again"));
         }
         self.epoch = None;
         if let Some(mut start) = start {

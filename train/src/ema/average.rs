@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use burn::module::Module;
 use rekindle_burn::ModuleStateDict as _;
-use rekindle_recorder::{Dict, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
+use rekindle_recorder::{Dict, Error, LoadReport, Result, StateDict, Tensor, Value};
 
 use super::Averaging;
 use crate::attributes::{invalid, wrong_type};
@@ -140,8 +140,8 @@ impl AveragedModel {
         let mut module = self.module.clone();
         for (name, value) in self.module.values() {
             let Some(own) = exchanged.get_value(name).cloned() else {
-                let advice = "; the average and the model are not of one network".to_owned();
-                return Err(ErrorKind::MissingKey { key: name.to_owned(), advice }.into());
+                let advice = "the average and the model are not of one network";
+                return Err(Error::missing_key(name.to_owned()).advise(advice));
             };
             exchanged.insert_value(name, value.clone());
             module.insert_value(name, own);

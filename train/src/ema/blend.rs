@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rekindle_recorder::{DType, ErrorKind, Result, Tensor};
+use rekindle_recorder::{DType, Error, Result, Tensor};
 
 use crate::attributes::invalid;
 use crate::optim::Number;
@@ -68,7 +68,7 @@ impl Averaging {
             DType::Int64 => Tensor::from_vec(shape, self.ints(average.to_vec()?, value.to_vec()?, n_averaged)),
             dtype => {
                 let what = format!("averaging '{name}', a tensor of {dtype},");
-                Err(ErrorKind::Unsupported { what, advice: "; keep the model in float32".to_owned() }.into())
+                Err(Error::unsupported(what).advise("keep the model in float32"))
             }
         }
     }

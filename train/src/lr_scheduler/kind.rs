@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rekindle_recorder::{Error, ErrorKind, Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
 use super::base::base;
 use super::chained_scheduler::{Chained, ChainedScheduler};
@@ -156,8 +156,8 @@ impl std::str::FromStr for SchedulerKind {
     /// Takes the name in PyTorch, in any case.
     fn from_str(name: &str) -> Result<Self> {
         SchedulerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
-            let advice = format!("; there are {}", names(SchedulerKind::ALL, ", "));
-            ErrorKind::Unsupported { what: format!("the scheduler {name}"), advice }.into()
+            let advice = format!("there are {}", names(SchedulerKind::ALL, ", "));
+            Error::unsupported(format!("the scheduler {name}")).advise(advice)
         })
     }
 }

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Bytes, TensorData};
 use burn_pack::{Reader, Scalar, Tensor as PackTensor, Writer};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{DType, Dict, ErrorKind, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{DType, Dict, Error, Result, Tensor as TorchTensor, Value};
 
 use super::Optimizer;
 use super::rule::OptimizerKind;
@@ -173,8 +173,8 @@ impl Optimizer {
     fn names(&self) -> Result<&'static Names> {
         NAMES.iter().find(|names| names.kinds.contains(&self.kind())).ok_or_else(|| {
             let what = format!("a record of Burn's for {}", self.kind());
-            let advice = "; Burn has SGD, Adam, AdamW, AdaGrad and RMSProp with the same state".to_owned();
-            ErrorKind::Unsupported { what, advice }.into()
+            let advice = "Burn has SGD, Adam, AdamW, AdaGrad and RMSProp with the same state";
+            Error::unsupported(what).advise(advice)
         })
     }
 }
@@ -182,7 +182,7 @@ impl Optimizer {
 /// What `RmsProp` divides by the root of: the square average, less the square of the average where there is one.
 fn variance(entries: &Dict) -> Result<TorchTensor> {
     let Some(Value::Tensor(square_avg)) = entries.get("square_avg") else {
-        return Err(ErrorKind::MissingKey { key: "square_avg".to_owned(), advice: String::new() }.into());
+        return Err(Error::missing_key("square_avg"));
     };
     let Some(Value::Tensor(grad_avg)) = entries.get("grad_avg") else { return Ok(square_avg) };
     let averages = square_avg.to_f64_vec()?.into_iter().zip(grad_avg.to_f64_vec()?);

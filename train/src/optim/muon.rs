@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{ErrorKind, Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
 use super::array::{Array, Real};
 use super::elementwise::Update;
@@ -249,7 +249,7 @@ fn host() -> Result<Device> {
 #[cfg(not(feature = "flex"))]
 fn host() -> Result<Device> {
     let what = "a parameter in host memory without the feature 'flex'".to_owned();
-    Err(ErrorKind::Unsupported { what, advice: String::new() }.into())
+    Err(Error::unsupported(what))
 }
 
 impl Update for MuonUpdate {
@@ -293,8 +293,8 @@ impl Orthogonal {
         let device = matrix.device();
         if !device.supports_dtype(BurnDType::BF16) {
             let what = "Muon on a device that has no bfloat16".to_owned();
-            let advice = "; train on the CPU or on a device that has it".to_owned();
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            let advice = "train on the CPU or on a device that has it";
+            return Err(Error::unsupported(what).advise(advice));
         }
         if self.rows == 0 || self.columns == 0 {
             return Ok(matrix);

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{ModuleStateDict as _, NamedParameter};
-use rekindle_recorder::{DType, Error, ErrorKind, Result, Value};
+use rekindle_recorder::{DType, Error, Result, Value};
 
 use super::group::{Hyperparameters, ParamGroup, Select};
 use super::rule::{OptimizerKind, Rule, View};
@@ -263,8 +263,8 @@ impl Optimizer {
         let untrainable = |named: &&NamedParameter| !matches!(named.dtype, DType::Float32 | DType::Float64);
         if let Some(named) = members.iter().find(untrainable) {
             let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
-            let advice = "; train it in float32, or exclude it from the optimizer".to_owned();
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            let advice = "train it in float32, or exclude it from the optimizer";
+            return Err(Error::unsupported(what).advise(advice));
         }
         let (rule, count) = (self.hyperparameters.rule, self.groups.len() + 1);
         members.iter().try_for_each(|named| rule.admit(named))?;

@@ -2,7 +2,7 @@
 //! the walk over a model) is the same for all.
 
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{DType, Dict, Error, ErrorKind, Result, Value};
+use rekindle_recorder::{DType, Dict, Error, Result, Value};
 
 use super::adadelta::Adadelta;
 use super::adafactor::Adafactor;
@@ -262,8 +262,8 @@ impl std::str::FromStr for OptimizerKind {
     fn from_str(name: &str) -> Result<Self> {
         OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             let names = OptimizerKind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
-            let advice = format!("; there are {names}");
-            ErrorKind::Unsupported { what: format!("the optimizer {name}"), advice }.into()
+            let advice = format!("there are {names}");
+            Error::unsupported(format!("the optimizer {name}")).advise(advice)
         })
     }
 }

@@ -4,7 +4,7 @@
 use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
 use indexmap::IndexMap;
 use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
-use rekindle_recorder::{DType, ErrorKind, Result, Tensor as TorchTensor, Value};
+use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
 use super::group::ParamGroup;
 use super::lbfgs::Memory;
@@ -305,8 +305,7 @@ impl ParamState {
 }
 
 fn missing(name: &str) -> rekindle_recorder::Error {
-    ErrorKind::MissingKey { key: format!("state[..].{name}"), advice: "; the optimizer needs it to go on".to_owned() }
-        .into()
+    Error::missing_key(format!("state[..].{name}")).advise("the optimizer needs it to go on")
 }
 
 impl Scalar {
@@ -349,7 +348,7 @@ impl Scalar {
             DType::Int32 => TorchTensor::from_vec(&self.shape, vec![self.number as i32]),
             other => {
                 let what = format!("an optimizer's step of type {other}");
-                Err(ErrorKind::Unsupported { what, advice: String::new() }.into())
+                Err(Error::unsupported(what))
             }
         };
         tensor.map(Value::from)

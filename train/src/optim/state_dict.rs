@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::Module;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::value::Key;
-use rekindle_recorder::{Dict, ErrorKind, Result, Value};
+use rekindle_recorder::{Dict, Error, Result, Value};
 
 use super::Optimizer;
 use super::assign::{Known, divide};
@@ -106,8 +106,8 @@ impl Optimizer {
             if !parameter.state.is_empty()
                 && let Some(lacking) = parameter.state.lacks(needed)
             {
-                let advice = format!("; {} cannot go on without it", self.kind());
-                return Err(ErrorKind::MissingKey { key: format!("{name}.{lacking}"), advice }.into());
+                let advice = format!("{} cannot go on without it", self.kind());
+                return Err(Error::missing_key(format!("{name}.{lacking}")).advise(advice));
             }
             loaded.order.push(StateKey::Parameter(place));
         }
@@ -161,7 +161,7 @@ impl Saved {
         refuse_another(rule.kind(), state_dict)?;
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
         let part = |name: &str| {
-            let missing = || ErrorKind::MissingKey { key: name.to_owned(), advice: String::new() };
+            let missing = || Error::missing_key(name.to_owned());
             dict.get(name).ok_or_else(|| rekindle_recorder::Error::from(missing()))
         };
         let state = part("state")?;
@@ -244,9 +244,9 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
                 None => break,
             }
         }
-        let advice = "; the model has no such parameter: rename it in 'param_names', or remove all 'param_names' to go by \
+        let advice = "the model has no such parameter: rename it in 'param_names', or remove all 'param_names' to go by \
                       the order of parameters";
-        Err(ErrorKind::MissingKey { key: name.clone(), advice: advice.to_owned() }.into())
+        Err(Error::missing_key(name.clone()).advise(advice.to_owned()))
     };
     let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];

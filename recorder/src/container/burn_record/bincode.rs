@@ -10,7 +10,7 @@ use crate::container::burn_record::param_id;
 use crate::container::burn_record::record::{Record, before_014};
 use crate::container::burnpack::{self, Budget, BurnType};
 use crate::value::tensor::element_count;
-use crate::{Dict, Error, ErrorKind, Limits, Result, Value};
+use crate::{Dict, Error, Limits, Result, Value};
 
 /// The texts that a record begins with.
 const METADATA: [&str; 5] = ["float", "int", "format", "version", "settings"];
@@ -93,8 +93,8 @@ pub(super) fn read(file: &Bytes, limits: &Limits) -> Result<Value> {
 fn no_parameters() -> Error {
     let what = "a .bin record without parameters (an optimizer's or a scheduler's)".to_owned();
     let advice =
-        "; its fields have neither names nor types: save it as .mpk or .json with the Burn that wrote it".to_owned();
-    ErrorKind::Unsupported { what, advice }.into()
+        "its fields have neither names nor types: save it as .mpk or .json with the Burn that wrote it".to_owned();
+    Error::unsupported(what).advise(advice)
 }
 
 /// What depends on the release that wrote the file.

@@ -41,7 +41,7 @@ pub(super) fn inflate(bytes: &[u8], options: &OpenOptions) -> Result<Bytes> {
             // flate2 says so of a wrong checksum or length, once all bytes are there.
             ErrorKind::InvalidInput if error.to_string().contains("checksum") => {
                 if options.verify {
-                    Err(crate::ErrorKind::Checksum { place: "the gzip stream".to_owned() }.into())
+                    Err(Error::new(crate::ErrorKind::Checksum).at("the gzip stream"))
                 } else {
                     Ok(inflated.into())
                 }

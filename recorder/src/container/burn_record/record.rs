@@ -7,7 +7,7 @@ use crate::container::burn_record::tree::Node;
 use crate::container::burnpack::{self, Budget, BurnType};
 use crate::container::named::METADATA;
 use crate::value::tensor::element_count;
-use crate::{Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
+use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
 /// Where a record stands that is one bare value.
 const ITEM: &str = "item";
@@ -158,9 +158,8 @@ fn is_before_014(entries: &[Entry]) -> bool {
 
 /// The advice is Burn's own.
 pub(super) fn before_014(name: &str) -> Error {
-    let advice =
-        "; load it with Burn 0.14 to 0.16 and its feature record-backward-compat, and save it again".to_owned();
-    ErrorKind::Unsupported { what: format!("'{name}', a tensor that Burn 0.13 or earlier recorded,"), advice }.into()
+    let advice = "load it with Burn 0.14 to 0.16 and its feature record-backward-compat, and save it again".to_owned();
+    Error::unsupported(format!("'{name}', a tensor that Burn 0.13 or earlier recorded,")).advise(advice)
 }
 
 fn tensor(name: &str, node: Node) -> Result<Tensor> {

@@ -5,7 +5,7 @@ use ciborium_ll::{Decoder, Encoder, Header as Item, simple};
 
 use crate::container::burnpack::budget::Budget;
 use crate::container::burnpack::dtype::BurnType;
-use crate::{Error, Limits, Result};
+use crate::{Error, ErrorKind, Limits, Result, ResultExt as _};
 
 /// The first four bytes, little-endian.
 pub(super) const MAGIC: u32 = 0x4255_524E;
@@ -87,7 +87,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn wrong(&mut self, reason: &str) -> Error {
-        Error::damaged(format!("the metadata, byte {}", HEADER + self.decoder.offset() as u64), reason)
+        Error::damaged(format_args!("byte {}", HEADER + self.decoder.offset() as u64), reason)
     }
 
     fn pull(&mut self) -> Result<Item> {
@@ -123,7 +123,7 @@ impl Reader<'_> {
         let len = self.map("a table")?;
         self.items(len, |reader| {
             let name = reader.text()?;
-            let value = value(reader).map_err(|error| named(error, &name))?;
+            let value = value(reader).at(format_args!("'{name}'"))?;
             into.push((name, value));
             Ok(())
         })?;
@@ -271,19 +271,12 @@ impl Reader<'_> {
 fn cbor<E>(error: ciborium_ll::Error<E>) -> Error {
     match error {
         ciborium_ll::Error::Io(_) => {
-            Error::damaged("the metadata", "it goes on beyond the length that the header gives")
+            let reason = "it goes on beyond the length that the header gives".to_owned();
+            ErrorKind::Damaged { reason }.into()
         }
         ciborium_ll::Error::Syntax(offset) => {
-            Error::damaged(format!("the metadata, byte {}", HEADER + offset as u64), "this is no CBOR")
+            Error::damaged(format_args!("byte {}", HEADER + offset as u64), "this is no CBOR")
         }
-    }
-}
-
-/// The same error, said of a tensor or scalar.
-fn named(error: Error, name: &str) -> Error {
-    match error.kind() {
-        crate::ErrorKind::Damaged { place, reason } => Error::damaged(format!("'{name}' in {place}"), reason.clone()),
-        _ => error,
     }
 }
 

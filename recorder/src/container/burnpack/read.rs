@@ -8,13 +8,13 @@ use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::Source;
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
-use crate::{Dict, Error, ErrorKind, Result, Tensor, Value};
+use crate::{Dict, Error, Result, ResultExt as _, Tensor, Value};
 
 /// Reads a burnpack file; the bytes of its tensors stay where they are.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`] when it is cut off, [`ErrorKind::Damaged`] and [`ErrorKind::InvalidTensor`] when its header
-/// contradicts itself or the file, [`ErrorKind::Unsupported`] for quantised tensors and for a later version of the format.
+/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when it is cut off, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) and [`ErrorKind::InvalidTensor`](crate::ErrorKind::InvalidTensor) when its header
+/// contradicts itself or the file, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for quantised tensors and for a later version of the format.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let len = file.len() as u64;
     let Some(&[_, _, _, _, v0, v1, s0, s1, s2, s3]) = file.first_chunk() else {
@@ -22,8 +22,8 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     };
     let version = u16::from_le_bytes([v0, v1]);
     if version > header::VERSION {
-        let advice = format!("; version {} is the newest known here", header::VERSION);
-        return Err(ErrorKind::Unsupported { what: format!("version {version} of burnpack"), advice }.into());
+        let advice = format!("version {} is the newest known here", header::VERSION);
+        return Err(Error::unsupported(format!("version {version} of burnpack")).advise(advice));
     }
     let size = u64::from(u32::from_le_bytes([s0, s1, s2, s3]));
     if size > options.limits.pickle_bytes {
@@ -33,7 +33,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let Some(cbor) = file.slice(header::HEADER..end) else {
         return Err(Error::truncated(format!("its metadata should end at byte {end}, the file has {len}")));
     };
-    let metadata = header::read(&cbor, &options.limits)?;
+    let metadata = header::read(&cbor, &options.limits).at("the metadata")?;
     let data = if is_packed(&metadata) { end } else { end.next_multiple_of(header::ALIGNMENT) };
     let value = root(file, data, metadata)?;
     Ok(Opened { container: Container::Burnpack, value, globals: Vec::new(), bytes: len })
@@ -108,8 +108,8 @@ fn burn_type(name: &str, descriptor: &Descriptor) -> Result<&'static BurnType> {
 
 /// A quantised tensor of Burn's: packed integers with their scales behind them.
 pub(in crate::container) fn quantised(name: &str) -> Error {
-    let advice = "; dequantize the module in Burn and save it again".to_owned();
-    ErrorKind::Unsupported { what: format!("'{name}', a tensor that Burn quantised (QFloat),"), advice }.into()
+    let advice = "dequantize the module in Burn and save it again";
+    Error::unsupported(format!("'{name}', a tensor that Burn quantised (QFloat),")).advise(advice)
 }
 
 fn tensor(file: &FileBytes, data: u64, name: &str, dtype: &'static BurnType, found: &Descriptor) -> Result<Tensor> {
@@ -150,10 +150,7 @@ pub(in crate::container) fn from_bytes(
         named::storage(dtype.dtype, WideBool(slice))
     };
     let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype.dtype, shape, storage, 0, stride)).map_err(|error| match error.kind() {
-        ErrorKind::InvalidTensor { reason, .. } => Error::invalid_tensor(name, reason.clone()),
-        _ => error,
-    })
+    Tensor::new(TensorParts::strided(dtype.dtype, shape, storage, 0, stride)).at(name)
 }
 
 /// Booleans of four bytes each, as PyTorch's of one.

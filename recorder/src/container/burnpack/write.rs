@@ -137,14 +137,14 @@ impl Plan {
             _ => BurnType::of(tensor.dtype()),
         };
         let Some(dtype) = dtype else {
-            let advice = "; Burn has no such element type, cast it first";
+            let advice = "Burn has no such element type, cast it first";
             return Err(refused(name, &format!("a tensor of {}", tensor.dtype()), TARGET.name, advice));
         };
         let bytes = dtype.bytes_for(tensor.numel() as u64).filter(|&bytes| bytes <= MAX_TENSOR);
         let start = self.end.next_multiple_of(header::ALIGNMENT);
         let Some(end) = bytes.and_then(|bytes| start.checked_add(bytes)) else {
             let kind = format!("a tensor of {} {:?}", tensor.dtype(), tensor.shape());
-            return Err(refused(name, &kind, TARGET.name, "; Burn reads tensors of up to 10 GiB"));
+            return Err(refused(name, &kind, TARGET.name, "Burn reads tensors of up to 10 GiB"));
         };
         let descriptor = Descriptor {
             dtype: Some(dtype),

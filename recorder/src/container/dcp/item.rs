@@ -10,7 +10,7 @@ use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::Unpickled;
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::{DType, Error, ErrorKind, Limits, Result, Source, Tensor, Value};
+use crate::{DType, Error, Limits, Result, Source, Tensor, Value};
 
 /// The bytes of an item in its file.
 #[derive(Clone)]
@@ -23,35 +23,13 @@ pub(super) struct Item {
 
 impl Item {
     /// The same error, said of this item.
-    pub(super) fn blame(&self, error: &Error) -> Error {
-        let here = format!("'{}' at byte {}", self.name, self.offset);
-        let place = |place: &String| format!("{here}, {place}");
-        let error: Error = match error.kind() {
-            ErrorKind::Damaged { place: at, reason } => {
-                ErrorKind::Damaged { place: place(at), reason: reason.clone() }.into()
-            }
-            ErrorKind::Checksum { place: at } => ErrorKind::Checksum { place: place(at) }.into(),
-            ErrorKind::Pickle { place: at, offset, reason } => {
-                ErrorKind::Pickle { place: place(at), offset: *offset, reason: reason.clone() }.into()
-            }
-            ErrorKind::InvalidTensor { tensor, reason } => {
-                ErrorKind::InvalidTensor { tensor: place(tensor), reason: reason.clone() }.into()
-            }
-            ErrorKind::Limit { what, limit } => ErrorKind::Limit { what: place(what), limit: *limit }.into(),
-            ErrorKind::Unsupported { what, advice } => {
-                ErrorKind::Unsupported { what: place(what), advice: advice.clone() }.into()
-            }
-            other => Error::damaged(here, other.to_string()),
-        };
-        match self.file.path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        }
+    pub(super) fn blame(&self, error: Error) -> Error {
+        error.inside(format_args!("'{}' at byte {}", self.name, self.offset)).in_file_if(self.file.path())
     }
 
     /// Reads the object that `torch.save` wrote here; its tensors are read when they are asked for.
     pub(super) fn unpickle(&self, options: &OpenOptions) -> Result<(Unpickled, Storages)> {
-        self.load(options).map_err(|error| self.blame(&error))
+        self.load(options).map_err(|error| self.blame(error))
     }
 
     fn load(&self, options: &OpenOptions) -> Result<(Unpickled, Storages)> {
@@ -93,7 +71,7 @@ impl Piece {
     /// The elements of this piece, with its dimensions in another order, row by row.
     fn elements(&self, dtype: DType, shape: &[usize], order: &[usize], options: &OpenOptions) -> Result<Bytes> {
         match self {
-            Piece::Item(item) => item.elements(dtype, shape, order, options).map_err(|error| item.blame(&error)),
+            Piece::Item(item) => item.elements(dtype, shape, order, options).map_err(|error| item.blame(error)),
             Piece::Tensor(tensor) => permuted(tensor, order)?.to_le_bytes(),
         }
     }

@@ -8,7 +8,7 @@ use indexmap::IndexMap;
 
 use crate::container::dcp::extent::Extent;
 use crate::value::{Construction, Object};
-use crate::{DType, Dict, Error, ErrorKind, Result, Value};
+use crate::{DType, Dict, Error, Result, Value};
 
 /// The root of a checkpoint's metadata.
 pub(super) struct Metadata {
@@ -232,7 +232,7 @@ fn known<'a>(value: &Value, place: &str, classes: &[&'a str]) -> Result<(&'a str
         None => {
             let class = class.map_or_else(|| "an object of no class".to_owned(), |class| format!("the class {class}"));
             let what = format!("{class}, in the place of {} ({place}),", one_of(classes));
-            Err(ErrorKind::Unsupported { what, advice: String::new() }.into())
+            Err(Error::unsupported(what))
         }
     }
 }

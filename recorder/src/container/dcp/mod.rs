@@ -34,7 +34,7 @@ use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds};
 use crate::value::Global;
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
-use crate::{Error, ErrorKind, Result, Tensor, Value};
+use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
 
 use extent::{Extent, Flaw, check_tiling, distinct};
 use item::{Assembled, Item, Piece, spend};
@@ -82,21 +82,16 @@ fn holds_metadata(folder: &Path, name: &str) -> bool {
 /// checkpoints of their own: name one of the files.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`] when a file is missing or too short, [`ErrorKind::Damaged`] when the metadata contradict themselves
-/// or the chunks of a tensor overlap or leave a gap, [`ErrorKind::Unsupported`] for classes that are not PyTorch's and for items
+/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when a file is missing or too short, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the metadata contradict themselves
+/// or the chunks of a tensor overlap or leave a gap, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for classes that are not PyTorch's and for items
 /// that passed through an extension. An error names the file, the item and its offset.
 pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let whole = path.join(METADATA);
     if whole.exists() {
         return read_metadata(&FileBytes::open(&whole)?, options);
     }
-    let failed = |source| Error::io("cannot list the folder", source).in_file(path);
-    let mut of_ranks = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name().into_string().ok();
-        of_ranks.extend(name.filter(|name| holds_metadata(path, name)));
-    }
-    of_ranks.sort_unstable();
+    let names = io::list(path).in_file(path)?.into_iter().filter_map(|name| name.into_string().ok());
+    let of_ranks: Vec<String> = names.filter(|name| holds_metadata(path, name)).collect();
     match &*of_ranks {
         [only] => read_metadata(&FileBytes::open(&path.join(only))?, options),
         [] => Err(Error::not_a_checkpoint("the folder holds no .metadata").in_file(path)),
@@ -114,10 +109,7 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// Reads the checkpoint whose metadata are in this file.
 pub(super) fn read_metadata(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let opened = Reader::open(file, options).and_then(Reader::finish);
-    opened.map_err(|error| match file.path() {
-        Some(path) => error.in_file(path),
-        None => error,
-    })
+    opened.in_file_if(file.path())
 }
 
 /// A checkpoint that is being read.
@@ -185,9 +177,8 @@ impl Reader {
         };
         let item = Item { name: Arc::clone(name), file: file.clone(), offset: place.offset, length: place.length };
         if place.transformed {
-            let error =
-                Error::unsupported("what passed through an extension when it was saved (transform_descriptors)");
-            return Err(item.blame(&error));
+            let what = "what passed through an extension when it was saved (transform_descriptors)";
+            return Err(item.blame(Error::unsupported(what)));
         }
         Ok(item)
     }
@@ -226,7 +217,7 @@ impl Reader {
             let wanted = element_count(&extent.sizes).and_then(|count| dtype.bytes_for(count));
             if wanted.is_none_or(|wanted| wanted as u64 > item.length) {
                 let reason = format!("{extent} of {dtype} takes more than the {} bytes that are there", item.length);
-                return Err(item.blame(&Error::damaged("its length", reason)));
+                return Err(item.blame(Error::damaged("its length", reason)));
             }
             Ok((extent, Piece::Item(item)))
         };
@@ -256,7 +247,7 @@ impl Reader {
     fn whole(&mut self, name: &Arc<str>, entry: &TensorEntry) -> Result<Value> {
         let [chunk] = &*entry.chunks else {
             let what = format!("'{name}', a sparse or quantised tensor in {} chunks,", entry.chunks.len());
-            return Err(ErrorKind::Unsupported { what, advice: String::new() }.into());
+            return Err(Error::unsupported(what));
         };
         let item = self.item(name, Some(&chunk.offsets))?;
         match self.unpickle(&item)? {
@@ -265,7 +256,7 @@ impl Reader {
             }
             other => {
                 let reason = format!("{other:?} is saved here, where {} {:?} is expected", entry.dtype, entry.shape);
-                Err(item.blame(&Error::damaged("data.pkl", reason)))
+                Err(item.blame(Error::damaged("data.pkl", reason)))
             }
         }
     }
@@ -293,23 +284,20 @@ fn check_apart(metadata: &Metadata, files: &HashMap<Arc<str>, FileBytes>) -> Res
     let mut before: Option<(&Arc<str>, &Place)> = None;
     for (name, place) in all {
         let Some(file) = files.get(&place.file) else { continue };
-        let blame = |error: Error| match file.path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        };
         let (at, len) = (place.offset, file.len());
         let end = at.checked_add(place.length);
         if end.is_none_or(|end| end > len as u64) {
             let length = place.length;
             let reason = format!("'{name}' takes {length} bytes from byte {at} on, and the file has {len}");
-            return Err(blame(Error::truncated(reason)));
+            return Err(Error::truncated(reason).in_file_if(file.path()));
         }
         if let Some((other, there)) = before
             && there.file == place.file
             && there.offset.saturating_add(there.length) > at
         {
             let reason = format!("it begins inside '{other}', which is at byte {}", there.offset);
-            return Err(blame(Error::damaged(format!("'{name}' at byte {at}"), reason)));
+            let error = Error::damaged(format_args!("'{name}' at byte {at}"), reason);
+            return Err(error.in_file_if(file.path()));
         }
         before = Some((name, place));
     }

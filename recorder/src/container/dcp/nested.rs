@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::container::dcp::metadata::Part;
 use crate::value::{DictKind, Key, List};
-use crate::{Dict, Error, ErrorKind, Limits, Result, Value, walk};
+use crate::{Dict, Error, Limits, Result, Value, walk};
 
 /// As many places of lists may stay without a value: an index beyond the end is followed by `None`s.
 const MAX_GAPS: usize = 1 << 20;
@@ -128,8 +128,8 @@ impl Flat {
         let mut flat = Flat { depth: Limits::default().depth, ..Flat::default() };
         let Some(entries) = mapping(root) else {
             let what = format!("writing {} as a distributed checkpoint", root.describe());
-            let advice = "; put it into a dict under a name".to_owned();
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            let advice = "put it into a dict under a name";
+            return Err(Error::unsupported(what).advise(advice));
         };
         flat.dict(root, entries, &[])?;
         Ok(flat)
@@ -185,7 +185,7 @@ impl Flat {
         let id = container.id().unwrap_or_default();
         if self.above.contains(&id) || path.len() > self.depth {
             let reason = format!("'{}' holds itself or nests deeper than {}", joined(path), self.depth);
-            return Err(ErrorKind::Invalid(format!("{reason}, which cannot be flattened")).into());
+            return Err(Error::invalid(format!("{reason}, which cannot be flattened")));
         }
         self.above.push(id);
         Ok(())
@@ -194,7 +194,7 @@ impl Flat {
     /// Whether a list is taken apart: it holds a dict, a tensor, or a list that is.
     fn is_divided(&self, list: &List, depth: usize) -> Result<bool> {
         if depth > self.depth {
-            return Err(ErrorKind::Invalid(format!("a list nests deeper than {}", self.depth)).into());
+            return Err(Error::invalid(format!("a list nests deeper than {}", self.depth)));
         }
         let items = list.read().clone();
         for item in &items {

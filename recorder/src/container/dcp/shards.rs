@@ -15,7 +15,7 @@ use crate::container::safetensors;
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
-use crate::{Error, Result, Tensor, Value};
+use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
 
 /// The text in a file's metadata that says where its chunks begin: `{name: {"saved_offsets": [...]}}`.
 const SHARDING: &str = "DCP_SHARDING_INFO";
@@ -44,21 +44,13 @@ struct Offsets {
 /// As [`safetensors::read`] for each file; [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when chunks are of several types, or overlap or
 /// leave a gap.
 pub(in crate::container) fn read(folder: &Path, options: &OpenOptions) -> Result<Opened> {
-    let failed = |source| Error::io("cannot list the folder", source);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        names.extend(entry.map_err(failed)?.file_name().into_string().ok().filter(|name| detect_name(name)));
-    }
-    names.sort_unstable();
+    let names = io::list(folder)?.into_iter().filter_map(|name| name.into_string().ok());
     let mut all: IndexMap<Arc<str>, Vec<(Extent, Tensor)>> = IndexMap::new();
     let mut bytes = 0_u64;
-    for name in names {
+    for name in names.filter(|name| detect_name(name)) {
         let file = FileBytes::open(&folder.join(name))?;
         bytes = bytes.saturating_add(file.len() as u64);
-        read_file(&file, options, &mut all).map_err(|error| match file.path() {
-            Some(path) => error.in_file(path),
-            None => error,
-        })?;
+        read_file(&file, options, &mut all).in_file_if(file.path())?;
     }
     let tensors = all.into_iter().map(|(name, chunks)| {
         let tensor = assemble(&name, chunks, options)?;

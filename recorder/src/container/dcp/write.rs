@@ -17,7 +17,7 @@ use crate::io;
 use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::value::tensor::TensorParts;
-use crate::{Error, ErrorKind, Result, Tensor, Value};
+use crate::{Error, IoResultExt as _, Result, ResultExt as _, Tensor, Value};
 
 /// Every item has bytes of its own.
 const TARGET: Target = Target { name: "a distributed checkpoint", order: Order::Any, ties: false };
@@ -35,9 +35,9 @@ const SUFFIX: &str = ".distcp";
 /// without entries, attributes and classes of dicts and tensors.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] for a root that is no dict and for sparse, quantised, nested and meta tensors, by name;
-/// [`ErrorKind::Invalid`] when two items would have the same name; [`ErrorKind::Refused`] for what plain `torch.load` refuses
-/// (unless [`SaveOptions::allow_objects`] is set); [`ErrorKind::Exists`] and [`ErrorKind::Io`] for the folder.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a root that is no dict and for sparse, quantised, nested and meta tensors, by name;
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when two items would have the same name; [`ErrorKind::Refused`](crate::ErrorKind::Refused) for what plain `torch.load` refuses
+/// (unless [`SaveOptions::allow_objects`] is set); [`ErrorKind::Exists`](crate::ErrorKind::Exists) and [`ErrorKind::Io`](crate::ErrorKind::Io) for the folder.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let mut flat = Flat::of(root)?;
     let leaves = std::mem::take(&mut flat.leaves);
@@ -55,7 +55,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
         let mut end = 0;
         io::commit(path, false, |out| {
             for (leaf, pickled) in &planned {
-                let length = write_item(out, leaf, pickled.as_ref()).map_err(|error| blame(&leaf.name, error))?;
+                let length = write_item(out, leaf, pickled.as_ref()).at(format_args!("'{}'", leaf.name))?;
                 let place = Place { file: Arc::clone(&data), offset: end, length, transformed: false };
                 places.borrow_mut().push((*leaf, place));
                 end += length;
@@ -70,8 +70,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
         places.sort_by_key(|(leaf, _)| order.get(&*leaf.name).copied());
         let options = PickleOptions { dialect: Dialect::Plain, allow_objects: true };
         let pickled = pickle::write(&describe::metadata(&places), &options)?;
-        let failed = |source| Error::io("cannot write the file", source);
-        io::commit(path, false, |out| out.write_all(&pickled.bytes).map_err(failed))?;
+        io::commit(path, false, |out| out.write_all(&pickled.bytes).doing("cannot write the file"))?;
         Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: Vec::new() })
     });
     let files = vec![(data.to_string(), write_data), (METADATA.to_owned(), write_metadata)];
@@ -89,7 +88,7 @@ fn check_names(leaves: &[Leaf]) -> Result<()> {
         Some(twice) => {
             let reason =
                 format!("two values would be called '{}', as which they are flattened; rename one", twice.name);
-            Err(ErrorKind::Invalid(reason).into())
+            Err(Error::invalid(reason))
         }
     }
 }
@@ -131,7 +130,7 @@ fn plan<'a>(
     let mut planned = Vec::with_capacity(leaves.len());
     let options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     for leaf in values {
-        let pickled = pickle::write(&leaf.value, &options).map_err(|error| blame(&leaf.name, error))?;
+        let pickled = pickle::write(&leaf.value, &options).at(format_args!("'{}'", leaf.name))?;
         notes.extend(pickled.notes.iter().map(|note| format!("'{}': {note}", leaf.name)));
         for storage in &pickled.storages {
             let owner = *owners.entry(storage.id()).or_insert(&leaf.name);
@@ -179,24 +178,6 @@ fn compact(tensor: &Tensor) -> Result<Tensor> {
             Tensor::new(TensorParts::strided(tensor.dtype(), shape, storage.clone(), 0, stride))
         }
         None => Ok(flat),
-    }
-}
-
-/// An error of pickling a value, with the name of its item.
-fn blame(name: &str, error: Error) -> Error {
-    let inside = |key: &str| match key {
-        "the root" => format!("'{name}'"),
-        key => format!("'{name}', {key}"),
-    };
-    match error.kind() {
-        ErrorKind::Refused { key, what, advice } => {
-            ErrorKind::Refused { key: inside(key), what: what.clone(), advice: advice.clone() }.into()
-        }
-        ErrorKind::InvalidTensor { tensor, reason } => {
-            ErrorKind::InvalidTensor { tensor: inside(tensor), reason: reason.clone() }.into()
-        }
-        ErrorKind::Invalid(reason) => ErrorKind::Invalid(format!("'{name}': {reason}")).into(),
-        _ => error,
     }
 }
 

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 
 use crate::value::Storage;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, element_count};
-use crate::{DType, Error, ErrorKind, Result, Tensor};
+use crate::{DType, Error, Result, ResultExt as _, Tensor};
 
 /// Element types as the schema numbers them.
 const DTYPES: &[(i64, DType)] = &[
@@ -98,7 +98,7 @@ impl Payload {
         let dtype = DTYPES.iter().find(|row| row.0 == meta.dtype).map(|row| row.1);
         let (Some(dtype), STRIDED) = (dtype, meta.layout) else {
             let what = format!("'{name}' with element type {} and layout {} of torch.export", meta.dtype, meta.layout);
-            return Err(ErrorKind::Unsupported { what, advice: String::new() }.into());
+            return Err(Error::unsupported(what));
         };
         let number = |number: &SymInt| match number {
             SymInt::AsInt(number) => usize::try_from(*number).ok(),
@@ -139,9 +139,6 @@ impl Described {
             TensorData::Strided { offset, stride, .. } => TensorData::Strided { storage, offset, stride },
             other => other,
         };
-        Tensor::new(TensorParts { data, ..self.parts }).map_err(|error| match error.kind() {
-            ErrorKind::InvalidTensor { reason, .. } => Error::invalid_tensor(name, reason.clone()),
-            _ => error,
-        })
+        Tensor::new(TensorParts { data, ..self.parts }).at(name)
     }
 }

@@ -23,7 +23,7 @@ use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, KeepIds};
 use crate::value::{Global, Key};
-use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
+use crate::{Dict, Error, Result, StateDict, Tensor, Value};
 
 use config::Config;
 
@@ -55,7 +55,7 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// programs it is a dict of state dicts.
 ///
 /// # Errors
-/// As [`replace`], and [`ErrorKind::Unsupported`] without a template.
+/// As [`replace`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without a template.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let template = template::path(options, "a torch.export archive")?;
     let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
@@ -82,14 +82,14 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// may be `archive` itself.
 ///
 /// # Errors
-/// [`ErrorKind::Mismatch`] when names or shapes are not those of the program's own state dict,
-/// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`] for weights that are no dense tensors; whatever reading the archive says where any record of it is
+/// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) when names or shapes are not those of the program's own state dict,
+/// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an element type is not, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when overlapping tensors disagree,
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for weights that are no dense tensors; whatever reading the archive says where any record of it is
 /// damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {
         if !is_archive(zip) {
-            return Err(ErrorKind::Invalid("the template is no torch.export archive".to_owned()).into());
+            return Err(Error::invalid("the template is no torch.export archive"));
         }
         Ok(Export::read(zip, file, &OpenOptions::default())?.template(zip))
     })
@@ -304,22 +304,12 @@ impl Reading<'_> {
             let payload = outer.payload(record, self.options.verify)?;
             Ok((pickle::read(&payload, name, &self.options.limits, &mut KeepIds)?, None))
         };
-        let (unpickled, archive) = inner().map_err(|error| within(error, name))?;
+        let (unpickled, archive) = inner().map_err(|error| error.inside(format_args!("record {name}")))?;
         for global in unpickled.globals {
             if !self.export.globals.contains(&global) {
                 self.export.globals.push(global);
             }
         }
         Ok(nested.insert(Nested { value: unpickled.value, archive, weights: Vec::new() }))
-    }
-}
-
-/// An error in an archive that is a record of another.
-fn within(error: Error, record: &str) -> Error {
-    match error.kind() {
-        ErrorKind::Damaged { place, reason } => Error::damaged(format!("record {record}, {place}"), reason),
-        ErrorKind::Truncated { reason } => Error::damaged(format!("record {record}"), reason),
-        ErrorKind::Checksum { place } => ErrorKind::Checksum { place: format!("record {record}, {place}") }.into(),
-        _ => error,
     }
 }

@@ -75,5 +75,5 @@ pub(super) fn text(metadata: &Metadata, total_size: u64, weight_map: IndexMap<St
         all.insert(key.clone(), json(key, value)?);
     }
     let text = serde_json::to_string_pretty(&Json { metadata: Some(all), weight_map });
-    text.map(|text| text + "\n").map_err(|error| crate::ErrorKind::Invalid(error.to_string()).into())
+    text.map(|text| text + "\n").map_err(|error| Error::invalid(error.to_string()))
 }

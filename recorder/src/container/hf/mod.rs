@@ -27,7 +27,7 @@ use crate::container::safetensors;
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::Global;
-use crate::{Error, Limits, Result, StateDict, Value};
+use crate::{Error, Limits, Result, ResultExt as _, StateDict, Value, io};
 
 use index::Index;
 
@@ -79,16 +79,13 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let file = FileBytes::open(&path)?;
     let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
     let opened = if is_index { read_index(&file, options) } else { crate::container::open_file(&file, options) };
-    Ok(Opened { container: Container::Hf, ..opened.map_err(|error| error.in_file(&path))? })
+    Ok(Opened { container: Container::Hf, ..opened.in_file(&path)? })
 }
 
 /// The name of the model's file in a folder: a single file before an index of the same kind, known names before others.
 fn find(folder: &Path) -> Result<String> {
-    let failed = |source| Error::io("cannot list the folder", source).in_file(folder);
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        names.extend(entry.map_err(failed)?.file_name().into_string());
-    }
+    let names = io::list(folder).in_file(folder)?.into_iter();
+    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
     for model in MODELS {
         let index = format!("{model}{INDEX}");
         if let Some(name) = [model, &index].into_iter().find(|wanted| names.iter().any(|name| name == wanted)) {
@@ -128,8 +125,7 @@ pub(super) fn read_index(file: &FileBytes, options: &OpenOptions) -> Result<Open
     for (name, shard_name) in &index.weight_map {
         if !shards.contains_key(shard_name.as_str()) {
             let shard = open_shard(folder, shard_name, options)?;
-            check_all_named(&shard, shard_name, &index.weight_map)
-                .map_err(|error| error.in_file(folder.join(shard_name)))?;
+            check_all_named(&shard, shard_name, &index.weight_map).in_file(folder.join(shard_name))?;
             for (key, text) in &shard.metadata {
                 metadata.entry(key.clone()).or_insert_with(|| text.clone());
             }
@@ -169,7 +165,7 @@ fn open_shard(folder: &Path, name: &str, options: &OpenOptions) -> Result<Shard>
         return Err(Error::truncated(format!("the shard {name}, which the index names, is missing")));
     }
     let file = FileBytes::open(&path)?;
-    read_shard(&file, options).map_err(|error| error.in_file(&path))
+    read_shard(&file, options).in_file(&path)
 }
 
 fn read_shard(file: &FileBytes, options: &OpenOptions) -> Result<Shard> {

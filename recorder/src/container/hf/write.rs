@@ -13,7 +13,7 @@ use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
 use crate::io;
 use crate::options::{SaveOptions, SaveReport};
-use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value};
+use crate::{Dict, Error, IoResultExt as _, Result, StateDict, Tensor, Value};
 
 /// How a model is split into files.
 #[derive(Clone, Debug)]
@@ -107,14 +107,14 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 ///
 /// # Errors
 /// As [`safetensors::write`](crate::container::safetensors::write) and [`zip::write`](crate::container::zip::write), whichever the files are;
-/// [`ErrorKind::Exists`] when the folder holds a model that was not to be replaced, [`ErrorKind::Invalid`] when it holds
+/// [`ErrorKind::Exists`](crate::ErrorKind::Exists) when the folder holds a model that was not to be replaced, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it holds
 /// one that readers would prefer.
 pub fn write_shards(root: &Value, path: &Path, options: &SaveOptions, shards: &ShardOptions) -> Result<SaveReport> {
     if let (ShardFormat::Bin, Some(preferred)) = (shards.format, preferred_file(path)) {
         let reason = format!(
             "the folder holds {preferred}, which readers prefer to the new file; remove it or choose another folder"
         );
-        return Err(ErrorKind::Invalid(reason).into());
+        return Err(Error::invalid(reason));
     }
     let planned = match shards.format {
         ShardFormat::Safetensors => Planned::safetensors(root, shards)?,
@@ -180,8 +180,7 @@ impl<'a> Planned<'a> {
         if self.files.len() > 1 {
             let text = self.index;
             let write = move |path: &Path| {
-                let failed = |source| Error::io("cannot write the index", source);
-                io::commit(path, false, |out| out.write_all(text.as_bytes()).map_err(failed))?;
+                io::commit(path, false, |out| out.write_all(text.as_bytes()).doing("cannot write the index"))?;
                 Ok(SaveReport { bytes: text.len() as u64, notes: Vec::new() })
             };
             self.files.push((format!("{}{INDEX}", format.file_name(0, 1)), Box::new(write)));

@@ -10,7 +10,7 @@ use crate::container::legacy::storages::Storages;
 use crate::container::legacy::{MAGIC, VERSION, detect_bytes};
 use crate::container::stream::Stream;
 use crate::pickle::KeepIds;
-use crate::{Error, ErrorKind, Limits, Result, Value};
+use crate::{Error, Limits, Result, Value};
 
 pub(super) fn read(bytes: Bytes, limits: &Limits) -> Result<Opened> {
     let len = bytes.len() as u64;
@@ -23,7 +23,7 @@ pub(super) fn read(bytes: Bytes, limits: &Limits) -> Result<Opened> {
         Value::Int(VERSION) => {}
         other => {
             let what = format!("version {other:?} of the format before PyTorch 1.6");
-            return Err(ErrorKind::Unsupported { what, advice: format!("; version {VERSION} is read") }.into());
+            return Err(Error::unsupported(what).advise(format!("version {VERSION} is read")));
         }
     }
     // All it says is how the machine was; the format does not depend on it.

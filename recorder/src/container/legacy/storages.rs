@@ -1,6 +1,7 @@
 //! Puts storages in the place of persistent ids. Where their bytes are is told after the pickle.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use indexmap::IndexMap;
 use crate::container::stream::Stream;
 use crate::container::zip::labels;
 use crate::pickle::{self, PersistentLoad, StorageId};
-use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
+use crate::{DType, Error, Result, Source, Storage, Value};
 
 /// The storages that the object's pickle names.
 #[derive(Default)]
@@ -31,28 +32,32 @@ struct Entry {
 }
 
 impl Entry {
-    /// Takes the count and the elements.
-    fn find(&self, key: &str, stream: &mut Stream<'_>) -> Result<Bytes> {
-        let what = place(key);
-        let numel = stream.count(&what)?;
+    /// Takes the count and the elements of what errors call `what`.
+    fn find(&self, what: &dyn fmt::Display, stream: &mut Stream<'_>) -> Result<Bytes> {
+        let numel = stream.count(what)?;
         if numel != self.numel {
             let reason = format!("it holds {numel} elements, where the object expects {}", self.numel);
             return Err(Error::damaged(what, reason));
         }
         // No overflow: it was checked when the pickle named it.
-        stream.take(numel.saturating_mul(self.size), &what)
+        stream.take(numel.saturating_mul(self.size), what)
     }
 }
 
-/// The same error with the name of the first tensor that has the storage.
-fn named(error: Error, key: &str, storage: &Storage, object: &Value) -> Error {
-    let labels = labels::collect(object);
-    let Some(label) = labels.get(&storage.id()).filter(|label| !label.path.is_empty()) else { return error };
-    let (bare, named) = (place(key), format!("{} ({})", place(key), label.path));
-    match error.kind() {
-        ErrorKind::Truncated { reason } => Error::truncated(reason.replacen(&bare, &named, 1)),
-        ErrorKind::Damaged { place, reason } => Error::damaged(place.replacen(&bare, &named, 1), reason),
-        _ => error,
+/// A storage by its key and the first tensor that has it. Only an error looks for that.
+struct Named<'a> {
+    key: &'a str,
+    storage: &'a Storage,
+    object: &'a Value,
+}
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&place(self.key))?;
+        match labels::collect(self.object).get(&self.storage.id()) {
+            Some(label) if !label.path.is_empty() => write!(f, " ({})", label.path),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -144,7 +149,7 @@ impl Storages {
             let Some(entry) = self.by_key.get(&key) else {
                 return Err(Error::damaged(list(), format!("nothing refers to the storage {key}")));
             };
-            let bytes = entry.find(&key, stream).map_err(|error| named(error, &key, &entry.storage, object))?;
+            let bytes = entry.find(&Named { key: &key, storage: &entry.storage, object }, stream)?;
             if entry.place.set(bytes).is_err() {
                 return Err(Error::damaged(list(), format!("the storage {key} stands there twice")));
             }

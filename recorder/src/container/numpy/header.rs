@@ -78,7 +78,7 @@ pub(super) fn whole_len(start: &[u8], limits: &Limits) -> Result<usize> {
 }
 
 /// Reads magic, version, length and header, no more and no less.
-pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Header> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Header> {
     // `whole_len` saw these.
     let (version, skip) = (bytes.get(6).copied().unwrap_or_default(), if bytes.get(6) == Some(&1) { 10 } else { 12 });
     let text = bytes.get(skip..).unwrap_or_default();
@@ -105,19 +105,16 @@ pub(super) fn parse(bytes: &[u8], name: &str) -> Result<Header> {
     };
     let shape: Option<Vec<usize>> = shape.iter().map(dimension).collect();
     let shape = shape.ok_or_else(|| damaged("its shape holds something else than lengths"))?;
-    let (dtype, big_endian) = dtype(descr, name)?;
+    let (dtype, big_endian) = dtype(descr)?;
     Ok(Header { dtype, big_endian, fortran: *fortran, shape })
 }
 
-fn dtype(descr: &Literal, name: &str) -> Result<(DType, bool)> {
-    let unsupported = |what: &str, advice: &str| {
-        let what = format!("array '{name}' of {what}");
-        Err(ErrorKind::Unsupported { what, advice: advice.to_owned() }.into())
-    };
+fn dtype(descr: &Literal) -> Result<(DType, bool)> {
     let descr = match descr {
         Literal::Str(descr) => descr.as_str(),
         Literal::List(_) => {
-            return unsupported("records (a structured dtype)", "; save each of its fields as an array");
+            let error = Error::unsupported("an array of records (a structured dtype)");
+            return Err(error.advise("save each of its fields as an array"));
         }
         _ => return Err(damaged("its descr is no element type")),
     };
@@ -129,7 +126,10 @@ fn dtype(descr: &Literal, name: &str) -> Result<(DType, bool)> {
         return Ok((*dtype, order == Some('>') && dtype.swap_unit() > 1));
     }
     match OTHERS.iter().find(|(letter, _)| kind.starts_with(*letter)) {
-        Some((_, what)) => unsupported(&format!("{what} ('{descr}')"), "; leave it out, or save it as numbers"),
+        Some((_, what)) => {
+            let error = Error::unsupported(format!("an array of {what} ('{descr}')"));
+            Err(error.advise("leave it out, or save it as numbers"))
+        }
         None => Err(damaged("its descr is no element type")),
     }
 }
@@ -176,5 +176,5 @@ pub(super) fn write(dtype: DType, fortran: bool, shape: &[usize]) -> Option<Vec<
 }
 
 fn damaged(reason: &str) -> Error {
-    Error::damaged("array", reason)
+    ErrorKind::Damaged { reason: reason.to_owned() }.into()
 }

@@ -23,7 +23,7 @@ use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::Source;
 use crate::value::tensor::TensorParts;
-use crate::{Error, ErrorKind, Limits, Result, Tensor, Value};
+use crate::{Error, ErrorKind, Limits, Result, ResultExt as _, Tensor, Value};
 
 use header::{Header, MAGIC, MAX_PREFIX};
 
@@ -45,14 +45,14 @@ pub fn detect(file: &FileBytes) -> bool {
 /// [`ErrorKind::Damaged`] when header and file do not agree.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let name = file.path().and_then(|path| path.file_name()).map(|name| name.to_string_lossy()).unwrap_or_default();
-    let start = read_header(&name, &options.limits, file.len() as u64, |len| Ok(file.get(..len).map(<[u8]>::to_vec)))?;
+    let start = read_header(&options.limits, file.len() as u64, |len| Ok(file.get(..len).map(<[u8]>::to_vec)))?;
     let rest = file.get(start.data..).unwrap_or_default();
     let (wanted, held) = (start.header.data_len()?, rest.len() as u64);
     if wanted < held {
         let more = rest.get(usize::try_from(wanted).unwrap_or_default()..).unwrap_or_default();
         if more.starts_with(MAGIC) {
-            let advice = "; save them as one .npz file".to_owned();
-            return Err(ErrorKind::Unsupported { what: "a file of several arrays".to_owned(), advice }.into());
+            let advice = "save them as one .npz file";
+            return Err(Error::unsupported("a file of several arrays").advise(advice));
         }
     }
     start.check(held)?;
@@ -73,17 +73,13 @@ pub(super) fn read_archive(archive: &Arc<Archive>, file: &FileBytes, options: &O
         let name = record.name.strip_suffix(EXTENSION).unwrap_or(&record.name);
         let array = || {
             let prefix = |len| archive.prefix(place, len).map(|bytes| bytes.map(Vec::from));
-            let start = read_header(name, &options.limits, record.size, prefix)?;
+            let start = read_header(&options.limits, record.size, prefix)?;
             start.check(record.size.saturating_sub(start.data as u64))?;
             let path = file.path().map(ToOwned::to_owned);
             let record = Record { archive: Arc::clone(archive), path, place, skip: start.data, verify: options.verify };
             start.tensor(name, Place::Record(record))
         };
-        let tensor = array().map_err(|error| match error.kind() {
-            ErrorKind::Damaged { place, reason } => Error::damaged(format!("{place} '{name}'"), reason),
-            ErrorKind::Truncated { reason } => Error::damaged(format!("array '{name}'"), reason),
-            _ => error,
-        })?;
+        let tensor = array().map_err(|error| error.inside(format_args!("array '{name}'")))?;
         arrays.push((name.into(), tensor.into()));
     }
     let value = named::root(arrays, Metadata::new());
@@ -98,16 +94,11 @@ struct Start {
 }
 
 /// Reads the header of an array of `size` bytes in all; `prefix` gives its first bytes, `None` where there are fewer.
-fn read_header(
-    name: &str,
-    limits: &Limits,
-    size: u64,
-    prefix: impl Fn(usize) -> Result<Option<Vec<u8>>>,
-) -> Result<Start> {
+fn read_header(limits: &Limits, size: u64, prefix: impl Fn(usize) -> Result<Option<Vec<u8>>>) -> Result<Start> {
     let short = usize::try_from(size).unwrap_or(usize::MAX).min(MAX_PREFIX);
     let data = header::whole_len(&prefix(short)?.unwrap_or_default(), limits)?;
     let whole = prefix(data)?.ok_or_else(|| Error::truncated("the array's header is not whole"))?;
-    Ok(Start { header: header::parse(&whole, name)?, data })
+    Ok(Start { header: header::parse(&whole)?, data })
 }
 
 impl Start {
@@ -117,7 +108,8 @@ impl Start {
             return Err(Error::truncated(format!("the array's elements take {wanted} bytes, {held} are there")));
         }
         if held > wanted {
-            return Err(Error::damaged("array", format!("{} bytes follow its elements", held - wanted)));
+            let reason = format!("{} bytes follow its elements", held - wanted);
+            return Err(ErrorKind::Damaged { reason }.into());
         }
         Ok(())
     }
@@ -158,10 +150,7 @@ struct Record {
 impl Record {
     fn read(&self) -> Result<Bytes> {
         let payload = self.archive.payload(self.place, self.verify);
-        let payload = payload.map_err(|error| match &self.path {
-            Some(path) => error.in_file(path),
-            None => error,
-        })?;
+        let payload = payload.in_file_if(self.path.as_deref())?;
         if payload.len() < self.skip {
             return Err(Error::damaged("array", "it is shorter than its header"));
         }

@@ -10,19 +10,19 @@ use crate::container::zip::ArchiveWriter;
 use crate::io;
 use crate::options::{SaveOptions, SaveReport};
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::{Error, ErrorKind, Result, Tensor, Value};
+use crate::{Error, IoResultExt as _, Result, Tensor, Value};
 
 /// Writes a state dict (a dict of names and tensors) as an `.npz` file, or a single tensor as an `.npy` file.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when the value holds anything else than strided tensors of types that NumPy has, each by its key;
-/// [`ErrorKind::Invalid`] for a state dict under a name that ends with `.npy`; [`ErrorKind::Exists`] when the file is there
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the value holds anything else than strided tensors of types that NumPy has, each by its key;
+/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a state dict under a name that ends with `.npy`; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when the file is there
 /// and was not to be replaced.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let is_npy = path.extension().is_some_and(|extension| extension == "npy");
     match root {
         Value::Tensor(tensor) if is_npy => write_npy(tensor, path, options),
-        _ if is_npy => Err(ErrorKind::Invalid("an .npy file holds one tensor; call the file .npz".to_owned()).into()),
+        _ if is_npy => Err(Error::invalid("an .npy file holds one tensor; call the file .npz")),
         _ => write_npz(root, path, options),
     }
 }
@@ -35,8 +35,7 @@ fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<Save
     io::commit(path, options.overwrite, |out| {
         let elements = elements(tensor)?;
         len += elements.len() as u64;
-        let failed = |source| Error::io("cannot write the file", source);
-        out.write_all(&head).and_then(|()| out.write_all(&elements)).map_err(failed)
+        out.write_all(&head).and_then(|()| out.write_all(&elements)).doing("cannot write the file")
     })?;
     Ok(SaveReport { bytes: len, notes })
 }
@@ -69,7 +68,7 @@ fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 fn head(tensor: &Tensor, name: &str, target: &str) -> Result<Vec<u8>> {
     header::write(tensor.dtype(), is_fortran(tensor), tensor.shape()).ok_or_else(|| {
         let kind = format!("a tensor of {}", tensor.dtype());
-        refused(name, &kind, target, "; NumPy has no such type, cast it first (--dtype float32)")
+        refused(name, &kind, target, "NumPy has no such type, cast it first, to float32 (`Conversion::dtype`)")
     })
 }
 

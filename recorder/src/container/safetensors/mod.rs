@@ -26,7 +26,7 @@ use crate::container::named::{self, Metadata, Slice};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::tensor::{TensorParts, contiguous_stride};
-use crate::{DType, Error, ErrorKind, Result, Tensor, Value};
+use crate::{DType, Error, Result, Tensor, Value};
 
 use header::{Header, Info, MAX_LEN};
 pub(super) use ties::{record as record_ties, restore as restore_ties};
@@ -44,9 +44,9 @@ pub fn detect(file: &FileBytes) -> bool {
 /// Reads a file: its header now, the tensors when they are asked for. Each is a storage of its own, a slice of the file.
 ///
 /// # Errors
-/// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`] when bytes are missing, [`ErrorKind::Damaged`] when
-/// the header contradicts itself or the file. [`ErrorKind::Unsupported`] for element types that PyTorch lacks,
-/// [`ErrorKind::Limit`] when the header names too much.
+/// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when bytes are missing, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when
+/// the header contradicts itself or the file. [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for element types that PyTorch lacks,
+/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when the header names too much.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
     let value = ties::restore(tensors, metadata)?;
@@ -67,7 +67,7 @@ pub(super) fn read_tensors(file: &FileBytes, options: &OpenOptions) -> Result<(I
 fn tensor(file: &FileBytes, name: &str, info: &Info, data: u64) -> Result<Tensor> {
     let Some(dtype) = info.kind.dtype else {
         let what = format!("the element type {} of tensor '{name}', which PyTorch lacks,", info.kind.name);
-        return Err(ErrorKind::Unsupported { what, advice: "; read it with the safetensors crate".to_owned() }.into());
+        return Err(Error::unsupported(what).advise("read it with the safetensors crate"));
     };
     let mut shape = info.shape.clone();
     if dtype == DType::Float4E2M1FnX2 {

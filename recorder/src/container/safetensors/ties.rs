@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use crate::container::named::{self, Metadata, Named};
 use crate::container::safetensors::write::FORMAT;
-use crate::{ErrorKind, Result, Value};
+use crate::{Error, Result, Value};
 
 /// The key of a JSON object that maps each name left out to its place in the state dict. Names that are not in it come last.
 const PLACES: &str = "rekindle.places";
@@ -22,7 +22,7 @@ pub(in crate::container) fn record(named: &Named) -> Result<Metadata> {
             let reason = format!(
                 "'{left_out}' is tied to '{kept}', and __metadata__ has an entry of its name; remove that entry"
             );
-            return Err(ErrorKind::Invalid(reason).into());
+            return Err(Error::invalid(reason));
         }
         metadata.insert(left_out.to_owned(), Value::from(kept));
     }

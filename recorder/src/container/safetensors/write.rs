@@ -8,7 +8,7 @@ use crate::container::safetensors::header::{MAX_LEN, METADATA, PREFIX, TYPES, Ty
 use crate::container::safetensors::ties;
 use crate::io;
 use crate::options::{SaveOptions, SaveReport};
-use crate::{DType, Error, ErrorKind, Result, Value};
+use crate::{DType, Error, ErrorKind, IoResultExt as _, Result, Value};
 
 /// The key under which a header says what wrote it, and what this crate writes there: transformers asks for it.
 pub(in crate::container) const FORMAT: &str = "format";
@@ -68,11 +68,10 @@ impl<'a> File<'a> {
 
     /// Writes the file, a tensor at a time.
     pub(in crate::container) fn write(&self, out: &mut dyn Write) -> Result<()> {
-        let failed = |source| Error::io("cannot write the file", source);
-        out.write_all(&(self.header.len() as u64).to_le_bytes()).map_err(failed)?;
-        out.write_all(&self.header).map_err(failed)?;
+        out.write_all(&(self.header.len() as u64).to_le_bytes()).doing("cannot write the file")?;
+        out.write_all(&self.header).doing("cannot write the file")?;
         for item in &self.data {
-            out.write_all(&item.tensor.to_le_bytes()?).map_err(failed)?;
+            out.write_all(&item.tensor.to_le_bytes()?).doing("cannot write the file")?;
         }
         Ok(())
     }
@@ -92,19 +91,19 @@ impl<'a> Placed<'a> {
         let dtype = tensor.dtype();
         let Some((rank, kind)) = TYPES.iter().enumerate().find(|(_, kind)| kind.dtype == Some(dtype)) else {
             let kind = format!("a tensor of {dtype}");
-            let advice = "; cast it to a type that safetensors has, or write another format";
+            let advice = "cast it to a type that safetensors has, or write another format";
             return Err(refused(&item.name, &kind, "safetensors", advice));
         };
         if *item.name == *METADATA {
             let reason = format!("a tensor cannot be called '{METADATA}' in safetensors; rename it");
-            return Err(ErrorKind::Invalid(reason).into());
+            return Err(Error::invalid(reason));
         }
         if dtype == DType::Float4E2M1FnX2 && tensor.shape().is_empty() {
             return Err(refused(
                 &item.name,
                 "a pair of 4-bit floats without a dimension",
                 "safetensors",
-                "; reshape it to [1]",
+                "reshape it to [1]",
             ));
         }
         let len = dtype.bytes_for(tensor.numel()).map(|len| len as u64);
@@ -145,7 +144,7 @@ fn header(placed: &[Placed<'_>], metadata: &Metadata) -> Result<Vec<u8>> {
     if header.len() as u64 > MAX_LEN {
         let reason =
             format!("the header takes {} bytes; safetensors allows {MAX_LEN}, write several files", header.len());
-        return Err(ErrorKind::Invalid(reason).into());
+        return Err(Error::invalid(reason));
     }
     Ok(header)
 }

@@ -10,7 +10,7 @@ use crate::container::torchscript::modules::{Budget, Model, Plain};
 use crate::container::zip::Storages;
 use crate::value::Global;
 use crate::value::tensor::{Quantizer, TensorParts};
-use crate::{DType, Error, ErrorKind, Limits, Result, Tensor, Value};
+use crate::{DType, Error, Limits, Result, ResultExt as _, Tensor, Value};
 
 /// For messages.
 const PLACE: &str = "record model.json";
@@ -145,12 +145,7 @@ pub(super) struct Legacy {
 pub(super) fn read(storages: &mut Storages, limits: &Limits) -> Result<Legacy> {
     let def: ModelDef = storages.json("model.json")?;
     let named = |(i, def): (usize, &TensorDef)| {
-        tensor(def, storages).map_err(|error| match error.kind() {
-            ErrorKind::InvalidTensor { reason, .. } => {
-                Error::invalid_tensor(format!("tensor {i} of model.json ({})", def.data.key), reason.clone())
-            }
-            _ => error,
-        })
+        tensor(def, storages).at(format_args!("tensor {i} of model.json ({})", def.data.key))
     };
     let tensors: Vec<Tensor> = def.tensors.iter().enumerate().map(named).collect::<Result<_>>()?;
     let (attributes, globals) = if storages.archive().find("attributes.pkl").is_some() {
@@ -244,7 +239,7 @@ fn tensor(def: &TensorDef, storages: &mut Storages) -> Result<Tensor> {
             DataType::Name(name) => name.clone(),
         };
         let advice = String::new();
-        return Err(ErrorKind::Unsupported { what: format!("the element type {name} in model.json"), advice }.into());
+        return Err(Error::unsupported(format!("the element type {name} in model.json")).advise(advice));
     };
     let dtype = match dtype {
         DType::Int8 if def.is_quantized => DType::QInt8,

@@ -32,7 +32,7 @@ use crate::container::zip::{Archive, Storages};
 use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::value::{Global, Key};
-use crate::{Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
+use crate::{Dict, Error, Limits, Result, StateDict, Tensor, Value};
 
 use classes::Classes;
 use modules::{Model, Plain};
@@ -57,7 +57,7 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// Writes a state dict into a copy of the archive that [`SaveOptions::template`] names; see [`replace`].
 ///
 /// # Errors
-/// As [`replace`], and [`ErrorKind::Unsupported`] without a template.
+/// As [`replace`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without a template.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let template = template::path(options, "a TorchScript archive")?;
     replace(&template, &StateDict::from_value(root)?, path, options)
@@ -71,20 +71,20 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// `path` may be `archive` itself.
 ///
 /// # Errors
-/// [`ErrorKind::Mismatch`] when other names or shapes are not those of the model's own state dict,
-/// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`] for a frozen model, whose weights are constants, and for weights that are compressed or big-endian; whatever reading
+/// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) when other names or shapes are not those of the model's own state dict,
+/// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an element type is not, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when overlapping tensors disagree,
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a frozen model, whose weights are constants, and for weights that are compressed or big-endian; whatever reading
 /// the archive says where any record of it is damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {
         if !is_archive(zip) {
-            return Err(ErrorKind::Invalid("the template is no TorchScript archive".to_owned()).into());
+            return Err(Error::invalid("the template is no TorchScript archive"));
         }
         let script = Script::read(zip, file, &OpenOptions::default())?;
         if script.weights.is_empty() && script.constants > 0 {
             let what = "replacing the weights of a frozen model, which are constants of its code,".to_owned();
-            let advice = "; save the model again without torch.jit.freeze".to_owned();
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            let advice = "save the model again without torch.jit.freeze";
+            return Err(Error::unsupported(what).advise(advice));
         }
         Ok(Template::new(zip, &script.storages, script.weights))
     })

@@ -151,7 +151,7 @@ impl Archive {
         let stored = self.bytes.slice(place);
         let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
         if verify && crc32fast::hash(&payload) != entry.crc32 {
-            return Err(ErrorKind::Checksum { place: entry.place() }.into());
+            return Err(Error::new(ErrorKind::Checksum).at(entry.place()));
         }
         Ok(payload)
     }
@@ -172,7 +172,7 @@ impl Archive {
     /// A record, where its payload is in the file, and whether a descriptor follows it.
     pub(super) fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
         let Some(entry) = self.records.get(record) else {
-            return Err(ErrorKind::Invalid(format!("there is no record {record} in the archive")).into());
+            return Err(Error::invalid(format!("there is no record {record} in the archive")));
         };
         entry.check_readable()?;
         let (start, described) = self.check_local_header(entry)?;
@@ -277,14 +277,12 @@ impl Record {
     fn check_readable(&self) -> Result<()> {
         if self.encrypted {
             let what = format!("an encrypted zip archive ({})", self.place());
-            return Err(
-                ErrorKind::Unsupported { what, advice: "; unpack it with its password first".to_owned() }.into()
-            );
+            return Err(Error::unsupported(what).advise("unpack it with its password first"));
         }
         if !matches!(self.method, 0 | 8) {
             let name = METHODS.iter().find(|(method, _)| *method == self.method).map_or("unknown", |(_, name)| name);
             let what = format!("zip compression method {} ({name}, {})", self.method, self.place());
-            return Err(ErrorKind::Unsupported { what, advice: "; save the file again uncompressed".to_owned() }.into());
+            return Err(Error::unsupported(what).advise("save the file again uncompressed"));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::container::zip::Archive;
 use crate::container::zip::format::{DESCRIPTOR, u32_at};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, IoResultExt as _, Result};
 
 /// Where in a local header, and in a directory entry, the checksum stands.
 const LOCAL_CRC: usize = 14;
@@ -15,7 +15,7 @@ const ENTRY_CRC: usize = 16;
 /// one. Their checksums follow, where the archive has any.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`] when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
+/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
 pub(in crate::container) fn patch(
     archive: &Archive,
     records: &[usize],
@@ -31,14 +31,14 @@ pub(in crate::container) fn patch(
     for record in order {
         let (entry, place, described) = archive.locate(record)?;
         if entry.deflated {
-            let advice = "; pack the archive again without compression".to_owned();
+            let advice = "pack the archive again without compression";
             let what = format!("replacing a compressed {}", entry.place());
-            return Err(ErrorKind::Unsupported { what, advice }.into());
+            return Err(Error::unsupported(what).advise(advice));
         }
         let new = payload(record)?;
         if new.len() != place.len() {
             let reason = format!("{} bytes cannot take the place of {}", new.len(), place.len());
-            return Err(ErrorKind::Invalid(format!("{}: {reason}", entry.place())).into());
+            return Err(Error::invalid(format!("{}: {reason}", entry.place())));
         }
         let crc = archive.has_checksum(record).then(|| crc32fast::hash(&new).to_le_bytes());
         // Where a descriptor holds it, the field in the header is zero as a rule.
@@ -84,6 +84,6 @@ impl Copy<'_> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).map_err(|source| Error::io("cannot write the file", source))
+        self.out.write_all(bytes).doing("cannot write the file")
     }
 }

@@ -12,7 +12,7 @@ use crate::container::zip::{Archive, Record};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad, Unpickled};
-use crate::{DType, Error, ErrorKind, Limits, Result, Source, Storage, Value};
+use crate::{DType, Error, Limits, Result, Source, Storage, Value};
 
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;
@@ -24,11 +24,8 @@ fn check_version(archive: &Archive, verify: bool) -> Result<()> {
     let version: Option<u64> = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
     match version {
         Some(version) if VERSIONS.contains(&version) => Ok(()),
-        Some(version) => Err(ErrorKind::Unsupported {
-            what: format!("version {version} of PyTorch's archive format"),
-            advice: format!("; versions {} to {} are read", VERSIONS.start(), VERSIONS.end()),
-        }
-        .into()),
+        Some(version) => Err(Error::unsupported(format!("version {version} of PyTorch's archive format"))
+            .advise(format!("versions {} to {} are read", VERSIONS.start(), VERSIONS.end()))),
         None => Err(Error::damaged(format!("record {name}"), "it holds no number")),
     }
 }
@@ -251,10 +248,9 @@ impl StorageRecord {
         match (self.dtype, self.label()) {
             (Some(dtype), _) => Ok(dtype.swap_unit()),
             (None, None) => Ok(1),
-            (None, Some(label)) => label.swap_unit.ok_or_else(|| {
-                let what = format!("a big-endian storage under element types of several sizes ({})", label.path);
-                Error::unsupported(what)
-            }),
+            (None, Some(label)) => label
+                .swap_unit
+                .ok_or_else(|| Error::unsupported("a big-endian storage under element types of several sizes")),
         }
     }
 
@@ -269,27 +265,13 @@ impl StorageRecord {
         Ok(bytes.into())
     }
 
-    /// The same error with the name of the tensor, and of the file.
+    /// The same error with the name of the tensor, of the record around the archive, and of the file.
     fn named(&self, error: Error) -> Error {
-        let place = |place: &str| {
-            let place = match self.shared.outer.strip_suffix('/') {
-                Some(outer) => format!("record {outer}, {place}"),
-                None => place.to_owned(),
-            };
-            match self.label() {
-                Some(label) if !label.path.is_empty() => format!("{place} ({})", label.path),
-                _ => place,
-            }
-        };
-        let error = match error.kind() {
-            ErrorKind::Checksum { place: record } => ErrorKind::Checksum { place: place(record) }.into(),
-            ErrorKind::Damaged { place: record, reason } => Error::damaged(place(record), reason),
-            _ => error,
-        };
-        match &self.shared.path {
-            Some(path) => error.in_file(path),
-            None => error,
-        }
+        let label = self.label().filter(|label| !label.path.is_empty());
+        let error = label.into_iter().fold(error, |error, label| error.of_tensor(&*label.path));
+        let outer = self.shared.outer.strip_suffix('/').into_iter();
+        let error = outer.fold(error, |error, outer| error.at(format_args!("record {outer}")));
+        error.in_file_if(self.shared.path.as_deref())
     }
 }
 

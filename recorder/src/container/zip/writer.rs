@@ -8,7 +8,7 @@ use crate::container::zip::format::{
     CENTRAL, DESCRIBED, DESCRIPTOR, END, END64, END64_LEN, LOCAL, LOCAL_LEN, LOCATOR64, MOVED_16, MOVED_32,
     PADDING_EXTRA, UTF8, ZIP64_EXTRA,
 };
-use crate::{Error, Result};
+use crate::{Error, IoResultExt as _, Result};
 
 /// Sizes and places from this value on are written with 64 bits.
 const WIDE: u64 = MOVED_32 as u64;
@@ -135,7 +135,7 @@ impl<'a> ArchiveWriter<'a> {
     fn put(&mut self, parts: &[impl AsRef<[u8]>]) -> Result<()> {
         for part in parts {
             let part = part.as_ref();
-            self.out.write_all(part).map_err(|source| Error::io("cannot write the file", source))?;
+            self.out.write_all(part).doing("cannot write the file")?;
             self.at += part.len() as u64;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::pickle::calls::known::{Make, Making};
 use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
 use crate::value::{Device, Global};
-use crate::{DType, Error, Result, Storage, Tensor, Value};
+use crate::{DType, ErrorKind, Result, Storage, Tensor, Value};
 
 /// By module and name.
 pub(crate) const CALLS: &[(&str, &str, Make)] = &[
@@ -135,8 +135,10 @@ fn lengths(items: &[Value], making: &mut Making<'_>) -> Result<Option<Vec<usize>
 }
 
 fn length(item: i64) -> Result<usize> {
-    usize::try_from(item)
-        .map_err(|_| Error::invalid_tensor("a tensor", format!("{item} cannot be an offset, a length or a stride")))
+    usize::try_from(item).map_err(|_| {
+        let reason = format!("{item} cannot be an offset, a length or a stride");
+        ErrorKind::InvalidTensor { tensor: "a tensor".to_owned(), reason }.into()
+    })
 }
 
 /// An empty `OrderedDict` of hooks, as every modern file has it, is not worth keeping.

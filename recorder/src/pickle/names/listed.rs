@@ -391,7 +391,7 @@ impl<'a> Reader<'a> {
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
-        ErrorKind::Pickle { place: self.place.to_owned(), offset: self.op_at as u64, reason: reason.into() }.into()
+        Error::new(ErrorKind::Pickle { offset: self.op_at as u64, reason: reason.into() }).at(self.place)
     }
 
     fn problem(&mut self, reason: impl Into<String>) {

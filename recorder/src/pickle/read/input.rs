@@ -46,7 +46,7 @@ impl<'a> Input<'a> {
 
     /// An error at the opcode that is being carried out.
     pub(crate) fn error(&self, reason: impl Into<String>) -> Error {
-        ErrorKind::Pickle { place: self.place.to_owned(), offset: self.op_at as u64, reason: reason.into() }.into()
+        Error::new(ErrorKind::Pickle { offset: self.op_at as u64, reason: reason.into() }).at(self.place)
     }
 
     fn truncated(&self, what: &str) -> Error {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::Value;
 use crate::pickle::write::writer::Step;
 
-/// The path that the open steps lead along, from the root down.
+/// The path that the open steps lead along, from the root down; empty at the root.
 pub(crate) fn of(steps: &[Step]) -> String {
     let mut path = String::new();
     for step in steps {
@@ -22,5 +22,5 @@ pub(crate) fn of(steps: &[Step]) -> String {
             _ => Ok(()),
         };
     }
-    if path.is_empty() { "the root".to_owned() } else { path }
+    path
 }

@@ -54,11 +54,6 @@ pub fn write(root: &Value, options: &PickleOptions) -> Result<Pickled> {
 /// How often a value may be met among its own makings: each time all that it is made of is written once more.
 const MOST_CYCLES: usize = 1000;
 
-fn refused(key: String, what: impl Into<String>) -> Error {
-    let advice = "take it out, or set `allow_objects` (--allow-objects) to write it all the same".to_owned();
-    ErrorKind::Refused { key, what: what.into(), advice }.into()
-}
-
 /// Something that is still to be written. A step that comes back to the stack shows where in it the writer is.
 pub(crate) enum Step {
     Value(Value),
@@ -165,11 +160,17 @@ impl Writer {
 
     /// The path of the value at hand.
     fn path(&self) -> String {
-        path::of(&self.steps)
+        Some(path::of(&self.steps)).filter(|path| !path.is_empty()).unwrap_or_else(|| "the root".to_owned())
+    }
+
+    /// The same error, said of the value that is being written.
+    pub(crate) fn here(&self, error: Error) -> Error {
+        let path = path::of(&self.steps);
+        if path.is_empty() { error } else { error.at(path) }
     }
 
     fn refuse(&self, what: impl Into<String>) -> Error {
-        refused(self.path(), what)
+        self.here(ErrorKind::Refused { what: what.into() }.into())
     }
 
     /// An error where only objects allowed can be written.
@@ -180,8 +181,7 @@ impl Writer {
     fn hashable(&self, key: &Value) -> Result<()> {
         match key {
             Value::List(_) | Value::Dict(_) | Value::Set(_) | Value::ByteArray(_) => {
-                let what = key.describe();
-                Err(ErrorKind::Invalid(format!("{}: {what} cannot be a key in Python", self.path())).into())
+                Err(self.here(Error::invalid(format!("{} cannot be a key in Python", key.describe()))))
             }
             _ => Ok(()),
         }
@@ -244,8 +244,7 @@ impl Writer {
                 self.object(value, data)?;
             }
             other => {
-                let what = format!("{}: {} cannot be pickled", self.path(), other.describe());
-                return Err(ErrorKind::Invalid(what).into());
+                return Err(self.here(Error::invalid(format!("{} cannot be pickled", other.describe()))));
             }
         }
         Ok(())
@@ -335,7 +334,7 @@ impl Writer {
                     self.needs_permission(|| value.describe())?;
                 }
                 if global.module.contains('\n') || global.name.contains('\n') {
-                    return Err(ErrorKind::Invalid(format!("{}: a name has a line break", self.path())).into());
+                    return Err(self.here(Error::invalid("a name has a line break")));
                 }
                 self.output.named(global);
             }
@@ -401,11 +400,11 @@ impl Writer {
         self.cycles += 1;
         let reason = match begun {
             // Nothing on the way has a name by which it could be told that it is there already.
-            begun if begun == self.memo.len() => "is made of itself, which nothing in Python can be",
-            _ if self.cycles > MOST_CYCLES => "holds itself in more ways than can be written",
+            begun if begun == self.memo.len() => "it is made of itself, which nothing in Python can be",
+            _ if self.cycles > MOST_CYCLES => "it holds itself in more ways than can be written",
             _ => return Ok(()),
         };
-        Err(ErrorKind::Invalid(format!("{} {reason}", self.path())).into())
+        Err(self.here(Error::invalid(reason)))
     }
 
     /// The number of what was made inside its own makings.
@@ -481,8 +480,7 @@ impl Writer {
             && self.options.dialect != Dialect::Plain
             && matches!(&data.args, Value::Tuple(id) if id.first().and_then(Value::as_str) == Some("storage"))
         {
-            let what = format!("{}: a storage whose data were not read cannot be written", self.path());
-            return Err(ErrorKind::Invalid(what).into());
+            return Err(self.here(Error::invalid("a storage whose data were not read cannot be written")));
         }
         self.begin(&value);
         let made = [Step::Made(value)];

@@ -11,7 +11,7 @@ use crate::io::FileBytes;
 use crate::pickle::{self, Names, Verdict, verdict};
 use crate::tools::scan::{Found, UNPACKED};
 use crate::value::Global;
-use crate::{Error, ErrorKind, Limits, Result};
+use crate::{Error, ErrorKind, IoResultExt as _, Limits, Result, io};
 
 /// Archives in archives are followed this far, and folders in folders.
 const DEEPEST: usize = 8;
@@ -52,16 +52,10 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn folder(&mut self, path: &Path, place: &str, depth: usize) -> Result<()> {
-        let failed = |source| Error::io("cannot list the folder", source);
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(path).map_err(failed)? {
-            names.push(entry.map_err(failed)?.file_name());
-        }
-        names.sort();
-        for name in names {
+        for name in io::list(path)? {
             let (path, place) = (path.join(&name), join(place, &name.to_string_lossy()));
             // A link to a folder may lead round in a circle; one to a file is how the Hugging Face cache keeps files.
-            let is_link = path.symlink_metadata().map_err(failed)?.is_symlink();
+            let is_link = path.symlink_metadata().doing("cannot list the folder")?.is_symlink();
             match path.metadata() {
                 Ok(kind) if kind.is_dir() && is_link => {}
                 Ok(kind) if kind.is_dir() && depth >= DEEPEST => self.too_deep(&place),
@@ -71,7 +65,10 @@ impl Scanner<'_> {
                     Err(error) => self.found.problem(&place, error),
                 },
                 Ok(_) => {}
-                Err(source) => self.found.problem(&place, Error::io("cannot open the file", source).in_file(&path)),
+                Err(source) => {
+                    let refused = ErrorKind::Io { doing: "cannot open the file", source };
+                    self.found.problem(&place, Error::new(refused).in_file(&path));
+                }
             }
         }
         Ok(())

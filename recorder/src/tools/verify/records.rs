@@ -11,7 +11,7 @@ use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad};
 use crate::tools::verify::{VerifyReport, parts, tensors};
 use crate::value::tensor::reach;
-use crate::{DType, Error, ErrorKind, Result, Source, Storage, Value};
+use crate::{DType, Error, Result, Source, Storage, Value, io};
 
 /// Compares every record of every archive of a file or folder.
 pub(super) fn check(
@@ -39,14 +39,8 @@ pub(super) fn check(
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |source| Error::io("cannot list the folder", source);
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        files.extend(path.is_file().then_some(path));
-    }
-    files.sort();
-    Ok(files)
+    let paths = io::list(folder)?.into_iter().map(|name| folder.join(name));
+    Ok(paths.filter(|path| path.is_file()).collect())
 }
 
 struct Records<'a> {
@@ -60,7 +54,7 @@ impl Records<'_> {
     fn archive(&mut self, bytes: Bytes, outer: &str, depth: usize) {
         let archive = match Archive::open(bytes, &self.options.limits) {
             Ok(archive) => archive,
-            Err(error) => return self.report.problem(outer, None, None, self.named(error)),
+            Err(error) => return self.report.problem(outer, None, None, error.in_file_if(self.file.path())),
         };
         for (number, record) in archive.records().iter().enumerate() {
             let name = record.inside(archive.top()).unwrap_or(&record.name);
@@ -82,28 +76,13 @@ impl Records<'_> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    let error = match (&tensor, error.kind()) {
-                        (Some(tensor), ErrorKind::Checksum { place }) => {
-                            ErrorKind::Checksum { place: format!("{place} ({tensor})") }.into()
-                        }
-                        (Some(tensor), ErrorKind::Damaged { place, reason }) => {
-                            Error::damaged(format!("{place} ({tensor})"), reason.clone())
-                        }
-                        _ => error,
-                    };
-                    self.report.problem(place, tensor, Some(record.header), self.named(error));
+                    let error = tensor.iter().fold(error, Error::of_tensor);
+                    self.report.problem(place, tensor, Some(record.header), error.in_file_if(self.file.path()));
                 }
             }
         }
         if archive.find("data.pkl").is_some() && !self.report.is_sound() {
             self.views(&archive, outer);
-        }
-    }
-
-    fn named(&self, error: Error) -> Error {
-        match self.file.path() {
-            Some(path) => error.in_file(path),
-            None => error,
         }
     }
 
@@ -120,13 +99,13 @@ impl Records<'_> {
                 let Some(key) = storage.name() else { continue };
                 let record = format!("data/{key}");
                 let Some(held) = archive.find(&record).and_then(|number| archive.records().get(number)) else {
-                    let error = Error::damaged(format!("record {record} ({name})"), "it is missing");
-                    self.report.problem(record, Some(name.clone()), None, self.named(error));
+                    let error = Error::damaged(format_args!("record {record}"), "it is missing").of_tensor(name);
+                    self.report.problem(record, Some(name.clone()), None, error.in_file_if(self.file.path()));
                     continue;
                 };
                 if end > held.size {
                     let reason = format!("it reaches to byte {end} of its storage {key}, which has {}", held.size);
-                    let error = self.named(Error::invalid_tensor(name, reason));
+                    let error = Error::invalid_tensor(name, reason).in_file_if(self.file.path());
                     let place = if outer.is_empty() { record } else { format!("{outer}/{record}") };
                     self.report.problem(place, Some(name.clone()), Some(end), error);
                 }

@@ -7,7 +7,7 @@ use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
 use rekindle_recorder::container::{Container, Opened, legacy, pickle, tar};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::Quantizer;
-use rekindle_recorder::{ErrorKind, Result, Tensor, Value};
+use rekindle_recorder::{Error, Result, Tensor, Value};
 use rekindle_testing::fixtures::{self, sha256, sizes};
 use serde_json::Value as Json;
 
@@ -45,7 +45,7 @@ pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Checkpoint> {
         Some((_, read)) => read(&file, &OpenOptions::default())
             .map(|opened| opened.value.into())
             .map_err(|error| error.in_file("copy.pt")),
-        None => Err(ErrorKind::NotACheckpoint { reason: "it is of none of these formats".to_owned() }.into()),
+        None => Err(Error::not_a_checkpoint("it is of none of these formats")),
     }
 }
 

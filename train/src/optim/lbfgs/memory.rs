@@ -1,7 +1,7 @@
 //! What LBFGS keeps from step to step, and how PyTorch stores it: in the state of the first parameter, for all of them. Long
 //! vectors are all parameters' elements in a row, in PyTorch's order.
 
-use rekindle_recorder::{DType, ErrorKind, Result, Tensor, Value};
+use rekindle_recorder::{DType, Error, Result, Tensor, Value};
 
 use super::scalar::Scalar;
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -182,8 +182,8 @@ impl<F: Fn(&str) -> Option<Value>> Reader<'_, F> {
     }
 
     fn missing(&self, name: &str) -> rekindle_recorder::Error {
-        let advice = "; LBFGS cannot go on without it".to_owned();
-        ErrorKind::MissingKey { key: self.key(name), advice }.into()
+        let advice = "LBFGS cannot go on without it";
+        Error::missing_key(self.key(name)).advise(advice)
     }
 
     fn unfit(&self, name: &str, value: &Value) -> rekindle_recorder::Error {

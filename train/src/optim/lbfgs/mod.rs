@@ -6,7 +6,7 @@ mod strong_wolfe;
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor, TensorData};
-use rekindle_recorder::{DType, ErrorKind, Result, Value};
+use rekindle_recorder::{DType, Error, Result, Value};
 
 use super::array::{Array as _, Real, dot, largest_magnitude, pairs, sum_of_magnitudes};
 use super::elementwise::Update;
@@ -222,7 +222,7 @@ impl Optimizer {
         if let Some(other) = self.parameters.iter().find(|parameter| parameter.named.dtype != dtype) {
             let (name, found) = (&other.named.name, other.named.dtype);
             let what = format!("LBFGS over parameters of {dtype} and of {found} ('{name}')");
-            return Err(ErrorKind::Unsupported { what, advice: String::new() }.into());
+            return Err(Error::unsupported(what));
         }
         let settings = Settings::of(&self.groups[0])?;
         let memory = self.parameters[0].state.memory();

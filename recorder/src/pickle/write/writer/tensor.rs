@@ -24,8 +24,8 @@ impl Writer {
         if matches!(parts.data, TensorData::Strided { .. }) && parts.dtype.storage_class().is_none() {
             self.needs_zip(&format!("a tensor of {}", parts.dtype))?;
         }
-        let call = reduce::call(tensor, &self.output, self.options.dialect)
-            .map_err(|reason| Error::invalid_tensor(self.path(), reason))?;
+        let call =
+            reduce::call(tensor, &self.output, self.options.dialect).map_err(|reason| self.invalid_tensor(reason))?;
         self.begin(&value);
         self.steps.push(Step::Made(value));
         self.call(call);
@@ -73,7 +73,7 @@ impl Writer {
         let class = match storage.dtype() {
             Some(dtype) => reduce::shared_class(storage, dtype, &self.output)
                 .map(Some)
-                .map_err(|reason| Error::invalid_tensor(self.path(), reason))?,
+                .map_err(|reason| self.invalid_tensor(reason))?,
             None => None,
         };
         self.storage_as(storage, class)
@@ -82,9 +82,8 @@ impl Writer {
     fn storage_as(&mut self, storage: &Storage, class: Option<DType>) -> Result<()> {
         match self.options.dialect {
             Dialect::Plain => {
-                let what = format!("{}: a tensor's data in a pickle by itself", self.path());
-                let advice = "; save it in the format zip".to_owned();
-                return Err(ErrorKind::Unsupported { what, advice }.into());
+                let error = Error::unsupported("a tensor's data in a pickle by itself");
+                return Err(self.here(error.advise("save it in the format zip")));
             }
             _ if class.is_none() => self.needs_zip("a storage without an element type")?,
             _ => {}
@@ -98,8 +97,11 @@ impl Writer {
         if self.options.dialect != Dialect::Legacy || self.options.allow_objects {
             return Ok(());
         }
-        let what = format!("{}: {what} in the format before PyTorch 1.6", self.path());
-        let advice = "; PyTorch cannot load it from there. Save it in the format zip".to_owned();
-        Err(ErrorKind::Unsupported { what, advice }.into())
+        let error = Error::unsupported(format!("{what} in the format before PyTorch 1.6"));
+        Err(self.here(error.advise("PyTorch cannot load it from there. Save it in the format zip")))
+    }
+
+    fn invalid_tensor(&self, reason: impl Into<String>) -> Error {
+        self.here(ErrorKind::InvalidTensor { tensor: "the root".to_owned(), reason: reason.into() }.into())
     }
 }

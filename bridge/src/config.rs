@@ -7,6 +7,8 @@ use ::serde::Serialize;
 use ::serde::de::DeserializeOwned;
 
 use crate::module::ModuleStateDict;
+#[cfg(doc)]
+use rekindle_recorder::ErrorKind;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
 use rekindle_recorder::{Checkpoint, Dict, Error, Result, ResultExt as _, serde};
 
@@ -63,7 +65,7 @@ pub fn save_with_config<M: ModuleStateDict>(
 /// its state dict is loaded strictly.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`](rekindle_recorder::ErrorKind::MissingKey) when the file has no `arch`, `config` or `state_dict`; what `build` fails with; as
+/// [`ErrorKind::MissingKey`] when the file has no `arch`, `config` or `state_dict`; what `build` fails with; as
 /// [`ModuleStateDict::load_state_dict`].
 pub fn load_with_config<M: ModuleStateDict, C: DeserializeOwned>(
     path: impl AsRef<Path>,

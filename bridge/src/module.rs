@@ -12,6 +12,8 @@ use crate::leaves::Leaves;
 use crate::load;
 use crate::named::NamedParameter;
 use crate::tree::{Line, Slot, Tree};
+#[cfg(doc)]
+use rekindle_recorder::ErrorKind;
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::{Dict, Error, LoadReport, Result, StateDict, Tensor};
 
@@ -64,7 +66,7 @@ pub trait ModuleStateDict: Module {
     /// converted, which the report tells. Clones that were made before keep their values.
     ///
     /// # Errors
-    /// [`ErrorKind::Mismatch`](rekindle_recorder::ErrorKind::Mismatch) with a report of every key; otherwise when a tensor cannot be read or converted, and as
+    /// [`ErrorKind::Mismatch`] with a report of every key; otherwise when a tensor cannot be read or converted, and as
     /// [`state_dict`](Self::state_dict). After an error the module is as it was.
     fn load_state_dict(&mut self, state_dict: &StateDict) -> Result<LoadReport> {
         self.load_state_dict_with(state_dict, &LoadOptions::strict())

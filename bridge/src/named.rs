@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use crate::data::{self, elements_to_data};
 use crate::layer_rows::Transform;
+#[cfg(doc)]
+use rekindle_recorder::ErrorKind;
 use rekindle_recorder::tensor::{TensorData as TorchData, TensorParts, element_count};
 use rekindle_recorder::{DType, Error, Result, Tensor};
 
@@ -123,7 +125,7 @@ impl NamedParameter {
     /// type, which the tensor has too.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](rekindle_recorder::ErrorKind::Invalid) when there are more or fewer pieces, or a shape or element type is not what it should be.
+    /// [`ErrorKind::Invalid`] when there are more or fewer pieces, or a shape or element type is not what it should be.
     pub fn join(&self, pieces: &[TensorData]) -> Result<Tensor> {
         self.join_owned(pieces.to_vec())
     }
@@ -159,7 +161,7 @@ impl NamedParameter {
     /// of the tensor's element type.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](rekindle_recorder::ErrorKind::Invalid) when the tensor has another shape; as [`Tensor::to_le_bytes`]; for element types that Burn
+    /// [`ErrorKind::Invalid`] when the tensor has another shape; as [`Tensor::to_le_bytes`]; for element types that Burn
     /// does not have.
     pub fn split(&self, torch: &Tensor) -> Result<Vec<TensorData>> {
         if !self.takes(torch.shape()) {

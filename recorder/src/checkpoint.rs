@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use ::serde::de::DeserializeOwned;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container;
 use crate::container::kind::{Container, Opened};
 use crate::run::{Layout, RunState};
@@ -76,9 +78,9 @@ impl Checkpoint {
     /// Opens a checkpoint of any format, told by its content. Nothing in it is run, and tensor bytes are not read yet.
     ///
     /// # Errors
-    /// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) for a file of no known format,
-    /// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) and [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for a broken
-    /// one, [`ErrorKind::Limit`](crate::ErrorKind::Limit) for one that asks for too much. Every error names the file.
+    /// [`ErrorKind::NotACheckpoint`] for a file of no known format,
+    /// [`ErrorKind::Truncated`] and [`ErrorKind::Damaged`] for a broken
+    /// one, [`ErrorKind::Limit`] for one that asks for too much. Every error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Checkpoint::open_with(path, &OpenOptions::default())
     }
@@ -135,8 +137,8 @@ impl Checkpoint {
     /// `optimizer_state_dict.param_groups[0].lr`; `""` is the root.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is, and
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) with the path of the value that does not fit.
+    /// [`ErrorKind::MissingKey`] with the nearest name there is, and
+    /// [`ErrorKind::WrongType`] with the path of the value that does not fit.
     ///
     /// ```
     /// # use rekindle_recorder::{Dict, checkpoint::Checkpoint};
@@ -159,7 +161,7 @@ impl Checkpoint {
     /// The value at a path: the very object, so that what is changed in it is changed in the checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is.
+    /// [`ErrorKind::MissingKey`] with the nearest name there is.
     pub fn value(&self, path: &str) -> Result<Value> {
         walk::get(&self.root, path).in_file_if(self.path())
     }
@@ -174,8 +176,8 @@ impl Checkpoint {
     /// the rest leads to. A new key that holds dots is spelled `model['conv1.weight']`.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when the rest leads nowhere,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a place that cannot be changed (in a tuple, say).
+    /// [`ErrorKind::MissingKey`] when the rest leads nowhere,
+    /// [`ErrorKind::Invalid`] for a place that cannot be changed (in a tuple, say).
     pub fn set(&self, path: &str, value: impl Into<Value>) -> Result<()> {
         walk::set(&self.root, path, value).in_file_if(self.path())
     }
@@ -183,8 +185,8 @@ impl Checkpoint {
     /// The state dict at a path; of a whole `nn.Module`, what its `state_dict()` would give.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there,
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no state dict.
+    /// [`ErrorKind::MissingKey`] when nothing is there,
+    /// [`ErrorKind::WrongType`] when it is no state dict.
     pub fn state_dict(&self, path: &str) -> Result<StateDict> {
         self.read_state_dict(path, false)
     }
@@ -206,7 +208,7 @@ impl Checkpoint {
     /// What is at a path, as a checkpoint of its own: `checkpoint.at("model_state_dict")?`. Its values are the same objects.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when nothing is there.
+    /// [`ErrorKind::MissingKey`] when nothing is there.
     pub fn at(&self, path: &str) -> Result<Checkpoint> {
         Ok(Checkpoint { root: self.value(path)?, ..self.clone() })
     }
@@ -215,8 +217,8 @@ impl Checkpoint {
     /// what else people write, or as the whole file.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when none is found,
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there are several: [`Checkpoint::state_dict`] takes one by its
+    /// [`ErrorKind::Unsupported`] when none is found,
+    /// [`ErrorKind::Invalid`] when there are several: [`Checkpoint::state_dict`] takes one by its
     /// path.
     pub fn model_state_dict(&self) -> Result<StateDict> {
         let run = RunState::read(self)?;
@@ -232,7 +234,7 @@ impl Checkpoint {
     /// Every tensor with its path, in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when there are more values than the limits allow.
+    /// [`ErrorKind::Limit`] when there are more values than the limits allow.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let mut tensors = Vec::new();
         let walked = walk::walk(&self.root, &self.limits, &mut |path, value| {
@@ -253,8 +255,8 @@ impl Checkpoint {
     /// it may be the one that this checkpoint was opened from.
     ///
     /// # Errors
-    /// [`ErrorKind::Refused`](crate::ErrorKind::Refused) for objects that plain `torch.load` does not open,
-    /// [`ErrorKind::Io`](crate::ErrorKind::Io) when the file cannot be written. The old file is then as it was.
+    /// [`ErrorKind::Refused`] for objects that plain `torch.load` does not open,
+    /// [`ErrorKind::Io`] when the file cannot be written. The old file is then as it was.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<SaveReport> {
         self.save_with(path, &SaveOptions::default())
     }
@@ -262,8 +264,8 @@ impl Checkpoint {
     /// Saves it with options.
     ///
     /// # Errors
-    /// As [`Checkpoint::save`]; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when a file is there that was not to be replaced,
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written. What came from an archive
+    /// As [`Checkpoint::save`]; [`ErrorKind::Exists`] when a file is there that was not to be replaced,
+    /// [`ErrorKind::Unsupported`] for a format that cannot be written. What came from an archive
     /// that holds a program as well (TorchScript, `torch.export`, `torch.package`) is written only where the options name a format
     /// or a template, so that no program is lost by mistake.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {

@@ -132,20 +132,51 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// What is wrong, said behind the place.
+    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ErrorKind::Io { doing, source } => write!(f, "{doing}: {source}"),
+            ErrorKind::NotACheckpoint { reason } => write!(f, "this is not a checkpoint: {reason}"),
+            ErrorKind::Truncated { reason } => write!(f, "the file is cut off: {reason}"),
+            ErrorKind::Damaged { reason } => write!(f, "{reason}; the file is damaged"),
+            ErrorKind::Checksum => f.write_str("checksum mismatch"),
+            ErrorKind::Pickle { offset, reason } => write!(f, "byte {offset}: {reason}"),
+            ErrorKind::Limit { what, limit } => write!(f, "{what} exceeds the limit of {limit}"),
+            ErrorKind::Unsupported { what } => write!(f, "{what} is not supported"),
+            ErrorKind::MissingKey { key } => write!(f, "there is no '{key}'"),
+            ErrorKind::WrongType { expected, found } => write!(f, "{found}, where {expected} is expected"),
+            ErrorKind::InvalidTensor { reason, .. } | ErrorKind::Invalid(reason) => f.write_str(reason),
+            ErrorKind::Mismatch(report) => write!(f, "{report}"),
+            ErrorKind::Refused { what } => write!(f, "{what}, which plain torch.load refuses"),
+            ErrorKind::Exists => f.write_str("the file exists already"),
+        }
+    }
+
+    /// What stands for the place where none is known, in sentences that need one.
+    fn subject(&self) -> Option<&str> {
+        match self {
+            ErrorKind::WrongType { .. } => Some("the value"),
+            ErrorKind::Refused { .. } => Some("the root"),
+            ErrorKind::InvalidTensor { tensor, .. } => Some(tensor),
+            ErrorKind::Pickle { .. } => Some("the pickle"),
+            _ => None,
+        }
+    }
+
     /// What to do about any error of this kind.
     fn advice(&self) -> Option<&'static str> {
-        Some(match self {
-            ErrorKind::Truncated { .. } => "copy or download it again",
+        match self {
+            ErrorKind::Truncated { .. } => Some("copy or download it again"),
             ErrorKind::Checksum => {
-                "the file is damaged, restore it or pass `OpenOptions::verify(false)` to read it anyway"
+                Some("the file is damaged, restore it or pass `OpenOptions::verify(false)` to read it anyway")
             }
-            ErrorKind::Limit { .. } => "raise it in `Limits` if the file is to be trusted",
+            ErrorKind::Limit { .. } => Some("raise it in `Limits` if the file is to be trusted"),
             ErrorKind::Refused { .. } => {
-                "take it out, or pass `SaveOptions::allow_objects(true)` to write it all the same"
+                Some("take it out, or pass `SaveOptions::allow_objects(true)` to write it all the same")
             }
-            ErrorKind::Exists => "pass `SaveOptions::overwrite(true)` to replace it",
-            _ => return None,
-        })
+            ErrorKind::Exists => Some("pass `SaveOptions::overwrite(true)` to replace it"),
+            _ => None,
+        }
     }
 }
 
@@ -293,38 +324,16 @@ impl fmt::Display for Error {
         if let Some(file) = &self.0.file {
             write!(f, "{}: ", file.display())?;
         }
-        let place = self.place();
-        // Of some kinds the place is the sentence's subject; without one, something else is.
-        let subject = |other| place.as_deref().unwrap_or(other);
-        match &self.0.kind {
-            ErrorKind::WrongType { expected, found } => {
-                write!(f, "{} is {found}, where {expected} is expected", subject("the value"))?;
-            }
-            ErrorKind::Refused { what } => {
-                write!(f, "{} is {what}, which plain torch.load refuses", subject("the root"))?;
-            }
-            ErrorKind::InvalidTensor { tensor, reason } => write!(f, "{}: {reason}", subject(tensor))?,
-            ErrorKind::Pickle { offset, reason } => write!(f, "{}, byte {offset}: {reason}", subject("the pickle"))?,
-            kind => {
-                if let Some(place) = &place {
-                    write!(f, "{place}: ")?;
-                }
-                match kind {
-                    ErrorKind::Io { doing, source } => write!(f, "{doing}: {source}")?,
-                    ErrorKind::NotACheckpoint { reason } => write!(f, "this is not a checkpoint: {reason}")?,
-                    ErrorKind::Truncated { reason } => write!(f, "the file is cut off: {reason}")?,
-                    ErrorKind::Damaged { reason } => write!(f, "{reason}; the file is damaged")?,
-                    ErrorKind::Checksum => f.write_str("checksum mismatch")?,
-                    ErrorKind::Limit { what, limit } => write!(f, "{what} exceeds the limit of {limit}")?,
-                    ErrorKind::Unsupported { what } => write!(f, "{what} is not supported")?,
-                    ErrorKind::MissingKey { key } => write!(f, "there is no '{key}'")?,
-                    ErrorKind::Mismatch(report) => write!(f, "{report}")?,
-                    ErrorKind::Exists => f.write_str("the file exists already")?,
-                    ErrorKind::Invalid(reason) => f.write_str(reason)?,
-                    _ => {}
-                }
-            }
+        let kind = &self.0.kind;
+        if let Some(place) = self.place().as_deref().or_else(|| kind.subject()) {
+            let link = match kind {
+                ErrorKind::WrongType { .. } | ErrorKind::Refused { .. } => " is ",
+                ErrorKind::Pickle { .. } => ", ",
+                _ => ": ",
+            };
+            write!(f, "{place}{link}")?;
         }
+        kind.sentence(f)?;
         self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
     }
 }

@@ -1,5 +1,6 @@
 //! What a file is, told by its first bytes: the formats without a module of their own, and what else people hand us.
 
+use crate::Error;
 use crate::container::zip;
 use crate::io::FileBytes;
 
@@ -34,72 +35,74 @@ pub(crate) fn begins_as_pickle(bytes: &[u8]) -> bool {
 
 /// Whether it is an archive or a compressed file that nothing here looks into.
 pub(crate) fn is_packed(file: &FileBytes) -> bool {
-    SIGNATURES.iter().any(|(signature, what)| what.contains("unpack") && file.starts_with(signature))
+    SIGNATURES.iter().any(|(signature, _, unpack)| unpack.is_some() && file.starts_with(signature))
 }
 
 /// What a file that is no checkpoint looks like instead, and what to do about it where that is known.
-pub(crate) fn describe(file: &FileBytes) -> String {
+pub(crate) fn describe(file: &FileBytes) -> Error {
     let bytes: &[u8] = file;
     let text = head(file, 512);
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
     if bytes.is_empty() {
-        return "it is empty".to_owned();
+        return Error::not_a_checkpoint("it is empty");
     }
     if bytes.iter().take(1 << 16).all(|&byte| byte == 0) {
-        return "it begins with nothing but zeros, as a download does that never finished; download it again"
-            .to_owned();
+        let error = Error::not_a_checkpoint("it begins with nothing but zeros, as a download does that never finished");
+        return error.advise("download it again");
     }
     if text.starts_with(b"version https://git-lfs.github.com/spec/") {
-        return "it is a Git LFS pointer that stands for the real file; fetch that with `git lfs pull`".to_owned();
+        let error = Error::not_a_checkpoint("it is a Git LFS pointer that stands for the real file");
+        return error.advise("fetch that with `git lfs pull`");
     }
     if zip_is_near(file) {
-        return "it is a zip archive with other bytes before it; PyTorch refuses such files, too".to_owned();
+        let error = Error::not_a_checkpoint("it is a zip archive with other bytes before it");
+        return error.advise("PyTorch refuses such files, too");
     }
     if is_tar(file) {
-        return "it is a tar archive; unpack it and open a file in it".to_owned();
+        return Error::not_a_checkpoint("it is a tar archive").advise("unpack it and open a file in it");
     }
-    if let Some((_, what)) = SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)) {
-        return format!("it is {what}");
+    if let Some((_, what, unpack)) = SIGNATURES.iter().find(|(signature, ..)| bytes.starts_with(signature)) {
+        return unpack.iter().fold(Error::not_a_checkpoint(format!("it is {what}")), |error, how| error.advise(*how));
     }
     let lower = text.to_ascii_lowercase();
     if [&b"<!doctype"[..], b"<html", b"<head", b"<body", b"<?xml"].iter().any(|tag| lower.starts_with(tag)) {
-        return "it is a web page: the server answered with an error or a login page; download it again, from the file's \
-                own address"
-            .to_owned();
+        let reason = "it is a web page: the server answered with an error or a login page";
+        return Error::not_a_checkpoint(reason).advise("download it again, from the file's own address");
     }
     match text.first() {
-        Some(b'{' | b'[') => "it looks like a JSON file".to_owned(),
+        Some(b'{' | b'[') => Error::not_a_checkpoint("it looks like a JSON file"),
         Some(_) if std::str::from_utf8(text).map_or_else(|error| error.error_len().is_none(), |_| true) => {
             let line = String::from_utf8_lossy(text.split(|&byte| byte == b'\n').next().unwrap_or_default());
             let start: String = line.chars().filter(|c| !c.is_control()).take(40).collect();
-            format!("it looks like a text file (it begins with '{start}')")
+            Error::not_a_checkpoint(format!("it looks like a text file (it begins with '{start}')"))
         }
         _ => {
             let start: Vec<String> = bytes.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-            format!("its first bytes ({}) are those of no format known here", start.join(" "))
+            let start = start.join(" ");
+            Error::not_a_checkpoint(format!("its first bytes ({start}) are those of no format known here"))
         }
     }
 }
 
-/// What often goes by the name of a checkpoint, by its first bytes.
-const SIGNATURES: &[(&[u8], &str)] = &[
-    (GZIP, "compressed with gzip; unpack it with gunzip first"),
-    (b"\xfd7zXZ\0", "compressed with xz; unpack it with unxz first"),
-    (b"\x28\xb5\x2f\xfd", "compressed with zstd; unpack it with unzstd first"),
-    (b"BZh", "compressed with bzip2; unpack it with bunzip2 first"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first"),
-    (b"Rar!", "a RAR archive; unpack it first"),
-    (b"PK\x05\x06", "an empty zip archive"),
-    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them"),
-    (b"GGUF", "a GGUF file, as llama.cpp reads them"),
-    (b"ggml", "a GGML file, as llama.cpp reads them"),
-    (b"\x08\x07\x12\x07pytorch", "an ONNX model"),
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"%PDF", "a PDF document"),
-    (b"\x7fELF", "a program or a library"),
-    (b"MZ", "a program or a library"),
-    (b"SQLite format 3", "an SQLite data base"),
+/// What often goes by the name of a checkpoint, by its first bytes; and how it is unpacked, where it may hold one.
+const SIGNATURES: &[(&[u8], &str, Option<&str>)] = &[
+    (GZIP, "compressed with gzip", Some("unpack it with gunzip first")),
+    (b"\xfd7zXZ\0", "compressed with xz", Some("unpack it with unxz first")),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd", Some("unpack it with unzstd first")),
+    (b"BZh", "compressed with bzip2", Some("unpack it with bunzip2 first")),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", Some("unpack it first")),
+    (b"Rar!", "a RAR archive", Some("unpack it first")),
+    (b"PK\x05\x06", "an empty zip archive", None),
+    (b"\x89HDF\r\n", "an HDF5 file, as Keras writes them", None),
+    (b"GGUF", "a GGUF file, as llama.cpp reads them", None),
+    (b"ggml", "a GGML file, as llama.cpp reads them", None),
+    (b"\x08\x07\x12\x07pytorch", "an ONNX model", None),
+    (b"\x89PNG", "a PNG image", None),
+    (b"\xff\xd8\xff", "a JPEG image", None),
+    (b"%PDF", "a PDF document", None),
+    (b"\x7fELF", "a program or a library", None),
+    (b"MZ", "a program or a library", None),
+    (b"SQLite format 3", "an SQLite data base", None),
 ];
 
 /// Whether a zip archive begins within the first few KiB, behind something else.

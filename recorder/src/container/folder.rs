@@ -92,8 +92,7 @@ impl Files<'_> {
     }
 
     fn names_in(&self, path: &Path) -> Result<Vec<String>> {
-        let names = io::list(path)?.into_iter().filter_map(|name| name.into_string().ok());
-        Ok(names.filter(|name| (self.belongs)(name)).collect())
+        Ok(io::names(path)?.into_iter().filter(|name| (self.belongs)(name)).collect())
     }
 }
 

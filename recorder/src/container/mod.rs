@@ -24,6 +24,8 @@ pub mod zip;
 
 use std::path::Path;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::{Error, Limits, Result, ResultExt as _, Value, io};
@@ -108,8 +110,8 @@ const FOLDERS: &[FolderFormat] = &[
 /// Opens a checkpoint, whatever its format. Tensor bytes are not touched.
 ///
 /// # Errors
-/// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) when the content is of no known format, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when it is of one that
-/// cannot be read, [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) and the like when the file is damaged. Every error names the file.
+/// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Unsupported`] when it is of one that
+/// cannot be read, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let opened = if path.is_dir() {
         open_folder(path, options)
@@ -122,7 +124,7 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// Writes a checkpoint in a format.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a format that cannot be written; as the format's own `write` otherwise.
+/// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
 pub fn save(root: &Value, container: Container, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match container {
         Container::Zip => zip::write(root, path, options),
@@ -164,7 +166,7 @@ pub(crate) fn of_template(template: &Path, asked_for: Option<Container>) -> Resu
 
 fn open_file(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let Some(format) = FORMATS.iter().find(|format| (format.detect)(file)) else {
-        return Err(Error::not_a_checkpoint(content::describe(file)));
+        return Err(content::describe(file));
     };
     match format.read {
         Some(read) => read(file, options),
@@ -190,7 +192,7 @@ fn open_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 }
 
 fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    let names: Vec<String> = io::list(path)?.into_iter().filter_map(|name| name.into_string().ok()).collect();
+    let names = io::names(path)?;
     let Some(format) = FOLDERS.iter().find(|format| (format.detect)(path, &names)) else {
         let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
                       Face's (model.safetensors, *.index.json); name a file in it";

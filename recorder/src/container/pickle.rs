@@ -34,7 +34,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let unpickled = match pickle::read(file, "the pickle", &options.limits, &mut storages) {
         Ok(unpickled) => unpickled,
         // Text that merely ends as an old pickle does.
-        Err(_) if !content::is_binary_pickle(file) => return Err(Error::not_a_checkpoint(content::describe(file))),
+        Err(_) if !content::is_binary_pickle(file) => return Err(content::describe(file)),
         Err(error) => return Err(error),
     };
     if unpickled.end < file.trim_ascii_end().len() {

@@ -6,4 +6,4 @@ pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
-pub(crate) use file::list;
+pub(crate) use file::{list, names};

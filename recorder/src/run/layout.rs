@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::run::place::Place;
 use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
 use crate::state_dict::module;
@@ -102,7 +104,7 @@ impl fmt::Display for Layout {
 /// The layout of a checkpoint, and where its parts are.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown one.
+/// [`ErrorKind::Unsupported`] for an unknown one.
 pub(super) fn find(root: &Value) -> Result<(Layout, Places)> {
     let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
     fitting.ok_or_else(|| {

@@ -9,6 +9,8 @@ mod layout;
 mod place;
 mod spellings;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::checkpoint::Checkpoint;
 use crate::serde::scalar;
 use crate::state_dict::module;
@@ -88,7 +90,7 @@ impl RunState {
     /// Gathers the parts of a run from a checkpoint of any layout that is known.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown layout, with the keys that there are.
+    /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
         read(checkpoint.root()).in_file_if(checkpoint.path())
     }
@@ -103,7 +105,7 @@ impl RunState {
     /// `whole-module` hold the model alone. A part that is `None` leaves what is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown layout, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the checkpoint holds another number of models,
+    /// [`ErrorKind::Unsupported`] for an unknown layout, [`ErrorKind::Invalid`] when the checkpoint holds another number of models,
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let written = || {
@@ -117,7 +119,7 @@ impl RunState {
     /// there.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
+    /// [`ErrorKind::Invalid`] for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
     /// of your own.
     pub fn to_checkpoint(&self) -> Result<Checkpoint> {
         self.written(&Dict::new().into(), &Layout::Tutorial, &Places::default()).map(Checkpoint::from)

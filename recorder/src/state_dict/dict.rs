@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::state_dict::module;
 use crate::value::DictKind;
 use crate::{Dict, Error, Result, Tensor, Value};
@@ -52,7 +54,7 @@ impl StateDict {
     /// class knows.
     ///
     /// # Errors
-    /// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when it is no dict, or one of its keys is no string.
+    /// [`ErrorKind::WrongType`] when it is no dict, or one of its keys is no string.
     pub fn from_value(value: &Value) -> Result<Self> {
         StateDict::read(value, "the state dict", false)
     }
@@ -145,7 +147,7 @@ impl StateDict {
     /// Gives an entry another name; it stays in its place.
     ///
     /// # Errors
-    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when there is no entry `from`, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when there is another one named `to`.
+    /// [`ErrorKind::MissingKey`] when there is no entry `from`, [`ErrorKind::Invalid`] when there is another one named `to`.
     pub fn rename(&mut self, from: &str, to: impl Into<Arc<str>>) -> Result<()> {
         let to = to.into();
         let Some(index) = self.entries.get_index_of(from) else {

@@ -8,6 +8,8 @@ use globset::{GlobBuilder, GlobMatcher};
 use indexmap::IndexMap;
 use regex::Regex;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::state_dict::StateDict;
 use crate::{Dict, Error, Result, Value};
 
@@ -269,7 +271,7 @@ impl LoadOptions {
     /// `_metadata` follow their modules.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when two keys become one (both are named), a pattern cannot be read, or a subtree is empty.
+    /// [`ErrorKind::Invalid`] when two keys become one (both are named), a pattern cannot be read, or a subtree is empty.
     pub fn apply(&self, state_dict: &StateDict) -> Result<StateDict> {
         if self.steps.is_empty() {
             return Ok(state_dict.clone());

@@ -372,28 +372,11 @@ pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
 
 /// The number of letters to insert, delete, change or swap with a neighbour between two names, where it is at most `limit`.
 fn distance(a: &str, b: &str, limit: usize) -> Option<usize> {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len().abs_diff(b.len()) > limit || a.len().max(b.len()) > 1000 {
+    let (long, short) = (a.chars().count().max(b.chars().count()), a.chars().count().min(b.chars().count()));
+    if long - short > limit || long > 1000 {
         return None;
     }
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let changed = last[j] + usize::from(x != y);
-            let mut cheapest = changed.min(last[j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
-                cheapest = cheapest.min(before[j - 1] + 1);
-            }
-            row.push(cheapest);
-        }
-        if row.iter().all(|&n| n > limit) {
-            return None;
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().filter(|&n| n <= limit)
+    Some(strsim::osa_distance(a, b)).filter(|&distance| distance <= limit)
 }
 
 #[cfg(test)]

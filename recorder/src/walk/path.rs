@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
 use crate::walk::places::{Children, Label, attributes, contents, is_empty};
@@ -135,7 +137,7 @@ fn match_place(rest: &str) -> Option<(usize, usize)> {
 /// The value at a path.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) with the nearest name there is.
+/// [`ErrorKind::MissingKey`] with the nearest name there is.
 ///
 /// ```
 /// # use rekindle_recorder::{Dict, Value, walk};
@@ -158,7 +160,7 @@ pub fn contains(root: &Value, path: &str) -> bool {
 /// or a new last item of the list. A new key that holds dots is spelled `['conv1.weight']`.
 ///
 /// # Errors
-/// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when the rest of the path leads nowhere, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when the place cannot be changed
+/// [`ErrorKind::MissingKey`] when the rest of the path leads nowhere, [`ErrorKind::Invalid`] when the place cannot be changed
 /// (it is the root, in a tuple, or beyond a list's end).
 pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
     let value = value.into();

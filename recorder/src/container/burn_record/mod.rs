@@ -26,6 +26,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::kind::{Container, Opened};
 use crate::io::FileBytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
@@ -64,8 +66,8 @@ fn format(head: &[u8]) -> Option<Format> {
 /// Reads a record.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when it is cut off, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged), [`ErrorKind::InvalidTensor`](crate::ErrorKind::InvalidTensor) and
-/// [`ErrorKind::Checksum`](crate::ErrorKind::Checksum) when its bytes are not as they were written, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for quantised tensors and
+/// [`ErrorKind::Truncated`] when it is cut off, [`ErrorKind::Damaged`], [`ErrorKind::InvalidTensor`] and
+/// [`ErrorKind::Checksum`] when its bytes are not as they were written, [`ErrorKind::Unsupported`] for quantised tensors and
 /// for what Burn 0.13 and earlier wrote.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let packed = gzip::detect(file);
@@ -82,7 +84,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 /// Records are not written.
 ///
 /// # Errors
-/// Always [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), which names the formats that Burn reads today.
+/// Always [`ErrorKind::Unsupported`], which names the formats that Burn reads today.
 pub fn write(_root: &Value, _path: &Path, _options: &SaveOptions) -> Result<SaveReport> {
     let what = "writing records of Burn 0.21 and earlier".to_owned();
     let advice = "write burnpack (.bpk) or safetensors, which Burn 0.22 reads";

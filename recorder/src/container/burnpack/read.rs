@@ -1,5 +1,7 @@
 //! A burnpack file -> `Value`.
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
 use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
 use crate::container::kind::{Container, Opened};
@@ -13,8 +15,8 @@ use crate::{Dict, Error, Result, ResultExt as _, Tensor, Value};
 /// Reads a burnpack file; the bytes of its tensors stay where they are.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when it is cut off, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) and [`ErrorKind::InvalidTensor`](crate::ErrorKind::InvalidTensor) when its header
-/// contradicts itself or the file, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for quantised tensors and for a later version of the format.
+/// [`ErrorKind::Truncated`] when it is cut off, [`ErrorKind::Damaged`] and [`ErrorKind::InvalidTensor`] when its header
+/// contradicts itself or the file, [`ErrorKind::Unsupported`] for quantised tensors and for a later version of the format.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let len = file.len() as u64;
     let Some(&[_, _, _, _, v0, v1, s0, s1, s2, s3]) = file.first_chunk() else {

@@ -26,6 +26,8 @@ use std::io::Read as _;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::kind::{Container, Opened};
 use crate::container::zip::Storages;
 use crate::container::{content, named};
@@ -82,16 +84,15 @@ fn holds_metadata(folder: &Path, name: &str) -> bool {
 /// checkpoints of their own: name one of the files.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when a file is missing or too short, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when the metadata contradict themselves
-/// or the chunks of a tensor overlap or leave a gap, [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for classes that are not PyTorch's and for items
+/// [`ErrorKind::Truncated`] when a file is missing or too short, [`ErrorKind::Damaged`] when the metadata contradict themselves
+/// or the chunks of a tensor overlap or leave a gap, [`ErrorKind::Unsupported`] for classes that are not PyTorch's and for items
 /// that passed through an extension. An error names the file, the item and its offset.
 pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let whole = path.join(METADATA);
     if whole.exists() {
         return read_metadata(&FileBytes::open(&whole)?, options);
     }
-    let names = io::list(path).in_file(path)?.into_iter().filter_map(|name| name.into_string().ok());
-    let of_ranks: Vec<String> = names.filter(|name| holds_metadata(path, name)).collect();
+    let of_ranks: Vec<String> = io::names(path)?.into_iter().filter(|name| holds_metadata(path, name)).collect();
     match &*of_ranks {
         [only] => read_metadata(&FileBytes::open(&path.join(only))?, options),
         [] => Err(Error::not_a_checkpoint("the folder holds no .metadata").in_file(path)),

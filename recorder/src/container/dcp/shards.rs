@@ -44,10 +44,9 @@ struct Offsets {
 /// As [`safetensors::read`] for each file; [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when chunks are of several types, or overlap or
 /// leave a gap.
 pub(in crate::container) fn read(folder: &Path, options: &OpenOptions) -> Result<Opened> {
-    let names = io::list(folder)?.into_iter().filter_map(|name| name.into_string().ok());
     let mut all: IndexMap<Arc<str>, Vec<(Extent, Tensor)>> = IndexMap::new();
     let mut bytes = 0_u64;
-    for name in names.filter(|name| detect_name(name)) {
+    for name in io::names(folder)?.into_iter().filter(|name| detect_name(name)) {
         let file = FileBytes::open(&folder.join(name))?;
         bytes = bytes.saturating_add(file.len() as u64);
         read_file(&file, options, &mut all).in_file_if(file.path())?;

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::dcp::item::permuted;
 use crate::container::dcp::metadata::Place;
 use crate::container::dcp::nested::{Flat, Leaf};
@@ -35,9 +37,9 @@ const SUFFIX: &str = ".distcp";
 /// without entries, attributes and classes of dicts and tensors.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a root that is no dict and for sparse, quantised, nested and meta tensors, by name;
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when two items would have the same name; [`ErrorKind::Refused`](crate::ErrorKind::Refused) for what plain `torch.load` refuses
-/// (unless [`SaveOptions::allow_objects`] is set); [`ErrorKind::Exists`](crate::ErrorKind::Exists) and [`ErrorKind::Io`](crate::ErrorKind::Io) for the folder.
+/// [`ErrorKind::Unsupported`] for a root that is no dict and for sparse, quantised, nested and meta tensors, by name;
+/// [`ErrorKind::Invalid`] when two items would have the same name; [`ErrorKind::Refused`] for what plain `torch.load` refuses
+/// (unless [`SaveOptions::allow_objects`] is set); [`ErrorKind::Exists`] and [`ErrorKind::Io`] for the folder.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let mut flat = Flat::of(root)?;
     let leaves = std::mem::take(&mut flat.leaves);

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::kind::{Container, Opened};
 use crate::container::template::{self, Template};
 use crate::container::zip::{Archive, Storages};
@@ -55,7 +57,7 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// programs it is a dict of state dicts.
 ///
 /// # Errors
-/// As [`replace`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without a template.
+/// As [`replace`], and [`ErrorKind::Unsupported`] without a template.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let template = template::path(options, "a torch.export archive")?;
     let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
@@ -82,9 +84,9 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// may be `archive` itself.
 ///
 /// # Errors
-/// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) when names or shapes are not those of the program's own state dict,
-/// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an element type is not, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for weights that are no dense tensors; whatever reading the archive says where any record of it is
+/// [`ErrorKind::Mismatch`] when names or shapes are not those of the program's own state dict,
+/// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
+/// [`ErrorKind::Unsupported`] for weights that are no dense tensors; whatever reading the archive says where any record of it is
 /// damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {

@@ -84,8 +84,7 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
 
 /// The name of the model's file in a folder: a single file before an index of the same kind, known names before others.
 fn find(folder: &Path) -> Result<String> {
-    let names = io::list(folder).in_file(folder)?.into_iter();
-    let names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
+    let names = io::names(folder)?;
     for model in MODELS {
         let index = format!("{model}{INDEX}");
         if let Some(name) = [model, &index].into_iter().find(|wanted| names.iter().any(|name| name == wanted)) {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::folder::{Files, WriteFile};
 use crate::container::hf::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
 use crate::container::hf::{INDEX, MODELS, index};
@@ -107,7 +109,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 ///
 /// # Errors
 /// As [`safetensors::write`](crate::container::safetensors::write) and [`zip::write`](crate::container::zip::write), whichever the files are;
-/// [`ErrorKind::Exists`](crate::ErrorKind::Exists) when the folder holds a model that was not to be replaced, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it holds
+/// [`ErrorKind::Exists`] when the folder holds a model that was not to be replaced, [`ErrorKind::Invalid`] when it holds
 /// one that readers would prefer.
 pub fn write_shards(root: &Value, path: &Path, options: &SaveOptions, shards: &ShardOptions) -> Result<SaveReport> {
     if let (ShardFormat::Bin, Some(preferred)) = (shards.format, preferred_file(path)) {

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::named::{Named, Order, Target, is_fortran, refused};
 use crate::container::numpy::{EXTENSION, header};
 use crate::container::zip::ArchiveWriter;
@@ -15,8 +17,8 @@ use crate::{Error, IoResultExt as _, Result, Tensor, Value};
 /// Writes a state dict (a dict of names and tensors) as an `.npz` file, or a single tensor as an `.npy` file.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when the value holds anything else than strided tensors of types that NumPy has, each by its key;
-/// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) for a state dict under a name that ends with `.npy`; [`ErrorKind::Exists`](crate::ErrorKind::Exists) when the file is there
+/// [`ErrorKind::Unsupported`] when the value holds anything else than strided tensors of types that NumPy has, each by its key;
+/// [`ErrorKind::Invalid`] for a state dict under a name that ends with `.npy`; [`ErrorKind::Exists`] when the file is there
 /// and was not to be replaced.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let is_npy = path.extension().is_some_and(|extension| extension == "npy");

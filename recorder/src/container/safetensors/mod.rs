@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, Metadata, Slice};
 use crate::io::FileBytes;
@@ -44,9 +46,9 @@ pub fn detect(file: &FileBytes) -> bool {
 /// Reads a file: its header now, the tensors when they are asked for. Each is a storage of its own, a slice of the file.
 ///
 /// # Errors
-/// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when bytes are missing, [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when
-/// the header contradicts itself or the file. [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for element types that PyTorch lacks,
-/// [`ErrorKind::Limit`](crate::ErrorKind::Limit) when the header names too much.
+/// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`] when bytes are missing, [`ErrorKind::Damaged`] when
+/// the header contradicts itself or the file. [`ErrorKind::Unsupported`] for element types that PyTorch lacks,
+/// [`ErrorKind::Limit`] when the header names too much.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
     let value = ties::restore(tensors, metadata)?;

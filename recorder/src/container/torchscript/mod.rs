@@ -26,6 +26,8 @@ mod modules;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::kind::{Container, Opened};
 use crate::container::template::{self, Template};
 use crate::container::zip::{Archive, Storages};
@@ -57,7 +59,7 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// Writes a state dict into a copy of the archive that [`SaveOptions::template`] names; see [`replace`].
 ///
 /// # Errors
-/// As [`replace`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) without a template.
+/// As [`replace`], and [`ErrorKind::Unsupported`] without a template.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let template = template::path(options, "a TorchScript archive")?;
     replace(&template, &StateDict::from_value(root)?, path, options)
@@ -71,9 +73,9 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 /// `path` may be `archive` itself.
 ///
 /// # Errors
-/// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) when other names or shapes are not those of the model's own state dict,
-/// [`ErrorKind::WrongType`](crate::ErrorKind::WrongType) when an element type is not, [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when overlapping tensors disagree,
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a frozen model, whose weights are constants, and for weights that are compressed or big-endian; whatever reading
+/// [`ErrorKind::Mismatch`] when other names or shapes are not those of the model's own state dict,
+/// [`ErrorKind::WrongType`] when an element type is not, [`ErrorKind::Invalid`] when overlapping tensors disagree,
+/// [`ErrorKind::Unsupported`] for a frozen model, whose weights are constants, and for weights that are compressed or big-endian; whatever reading
 /// the archive says where any record of it is damaged.
 pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     template::replace(archive, state_dict, path, options, |zip, file| {

@@ -3,6 +3,8 @@
 
 use std::io::Write;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::zip::Archive;
 use crate::container::zip::format::{DESCRIPTOR, u32_at};
 use crate::{Error, IoResultExt as _, Result};
@@ -15,7 +17,7 @@ const ENTRY_CRC: usize = 16;
 /// one. Their checksums follow, where the archive has any.
 ///
 /// # Errors
-/// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
+/// [`ErrorKind::Unsupported`] when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
 pub(in crate::container) fn patch(
     archive: &Archive,
     records: &[usize],

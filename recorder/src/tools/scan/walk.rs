@@ -36,7 +36,7 @@ pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()
     if scanner.content(&file, "", true, 0) {
         return Ok(());
     }
-    Err(Error::not_a_checkpoint(content::describe(&file)))
+    Err(content::describe(&file))
 }
 
 struct Scanner<'a> {
@@ -90,7 +90,7 @@ impl Scanner<'_> {
     fn file_in_folder(&mut self, file: &FileBytes, place: &str) {
         let asked = has_extension(place) || content::is_binary_pickle(file);
         if !self.content(file, place, asked, 0) && (asked || content::is_packed(file)) {
-            self.found.problem(place, Error::not_a_checkpoint(content::describe(file)));
+            self.found.problem(place, content::describe(file));
         }
     }
 
@@ -203,7 +203,7 @@ impl Scanner<'_> {
             };
             let inner = file.within(payload);
             if !self.content(&inner, &place, asked, depth + 1) && asked {
-                self.found.problem(&place, Error::not_a_checkpoint(content::describe(&inner)));
+                self.found.problem(&place, content::describe(&inner));
             }
         }
         if broken {
@@ -304,7 +304,7 @@ impl Scanner<'_> {
             }
             let (inner, asked) = (file.within(bytes), has_extension(&name));
             if !self.content(&inner, &place, asked, depth + 1) && (asked || content::is_packed(&inner)) {
-                self.found.problem(&place, Error::not_a_checkpoint(content::describe(&inner)));
+                self.found.problem(&place, content::describe(&inner));
             }
         }
     }

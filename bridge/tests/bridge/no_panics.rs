@@ -53,6 +53,11 @@ fn a_debug_that_panics_is_an_error() {
     }
 }
 
+#[derive(Module, Debug)]
+struct Stack {
+    layers: Vec<Linear>,
+}
+
 fn number() -> impl Strategy<Value = usize> {
     prop_oneof![4 => 0_usize..5, 1 => Just(usize::MAX), 1 => Just(usize::MAX / 3)]
 }
@@ -104,10 +109,6 @@ proptest! {
     ) {
         let parts = parts.into_iter().map(|(path, transform)| Part::new(path).with(transform));
         let mut rows = LayerRows::default().with(Row::new("Linear").joined(name, axis, parts).child("bias", name));
-        #[derive(Module, Debug)]
-        struct Stack {
-            layers: Vec<Linear>,
-        }
         let row = Row::new("Stack").places("layers", places);
         rows = rows.with(if stacked { Row::new("Stack").stacked("layers").transparent("layers") } else { row });
         let mut stack = Stack { layers: vec![linear(), linear()] };

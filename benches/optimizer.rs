@@ -102,7 +102,7 @@ fn main() -> Result<(), Error> {
     let spread = Distribution::Uniform(-0.5, 0.5);
     let slopes = (Tensor::random([SIZE, SIZE], spread, &device), Tensor::random([SIZE], spread, &device));
     let table: [(&str, Hyperparameters); 3] = [
-        ("SGD", SgdOptions { lr: 1e-3, momentum: 0.9, ..Default::default() }.into()),
+        ("SGD", SgdOptions::default().lr(1e-3).momentum(0.9).into()),
         ("Adam", AdamOptions::default().into()),
         ("AdamW", AdamWOptions::default().into()),
     ];

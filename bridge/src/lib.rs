@@ -100,6 +100,7 @@ mod matching;
 mod module;
 mod named;
 mod store;
+mod tensors;
 mod tree;
 mod value;
 

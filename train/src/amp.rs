@@ -27,8 +27,9 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_recorder::{Dict, Result, Value};
 
 use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::gradients::{for_each, ids};
-use crate::optim::{Optimizer, in_host_memory};
+use crate::gradients::for_each;
+use crate::optim::Optimizer;
+use crate::parameters::in_host_memory;
 
 /// How a [`GradScaler`] is made: PyTorch's arguments.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -240,24 +241,17 @@ impl GradScaler {
         }
         #[allow(clippy::cast_possible_truncation)]
         let inverse = f64::from((1.0 / self.scale) as f32);
-        let (mut found, mut any, mut error) = (Vec::new(), false, None);
-        for_each(model, ids(optimizer.parameters()), grads, |_, grad| {
-            any = true;
-            match Finite::of(&grad, in_host_memory(&grad.device())) {
-                Ok(finite) => found.push(finite),
-                Err(unreadable) => error = Some(unreadable),
-            }
-            Some(grad * inverse)
-        });
-        if let Some(error) = error {
-            return Err(error);
-        }
-        if !any {
+        let mut found = Vec::new();
+        for_each(model, optimizer.parameters(), grads, |_, grad| {
+            found.push(Finite::of(&grad, in_host_memory(&grad.device())));
+            grad * inverse
+        })?;
+        if found.is_empty() {
             return Err(invalid("the optimizer's parameters have no gradients that could be unscaled"));
         }
         let mut found_inf = false;
         for finite in found {
-            found_inf |= !finite.read()?;
+            found_inf |= !finite?.read()?;
         }
         self.optimizers.insert(key, Checked { found_inf, stepped: false });
         Ok(())
@@ -269,13 +263,27 @@ impl GradScaler {
     /// # Errors
     /// As [`unscale_`](Self::unscale_) and [`Optimizer::step`], and when it was called already since the last update.
     pub fn step<M: Module>(&mut self, optimizer: &mut Optimizer, model: M, mut grads: Gradients) -> Result<(M, bool)> {
+        let made = self.admits(optimizer, &model, &mut grads)?;
+        Ok((if made { optimizer.step(model, grads)? } else { model }, made))
+    }
+
+    /// Whether a step is to be made with these gradients, which are unscaled then.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), but for the optimizer's.
+    pub(crate) fn admits<M: Module>(
+        &mut self,
+        optimizer: &Optimizer,
+        model: &M,
+        grads: &mut Gradients,
+    ) -> Result<bool> {
         if !self.enabled {
-            return Ok((optimizer.step(model, grads)?, true));
+            return Ok(true);
         }
         self.check_began("step")?;
         let key = first_parameter(optimizer);
         if !self.optimizers.contains_key(&key) {
-            self.unscale_(optimizer, &model, &mut grads)?;
+            self.unscale_(optimizer, model, grads)?;
         }
         let found_inf = match self.optimizers.get_mut(&key) {
             Some(checked) if !checked.stepped => {
@@ -284,7 +292,7 @@ impl GradScaler {
             }
             _ => return Err(invalid("`step` was called already since the last `update`")),
         };
-        if found_inf { Ok((model, false)) } else { Ok((optimizer.step(model, grads)?, true)) }
+        Ok(!found_inf)
     }
 
     /// `scaler.update()`: the scale shrinks if a step was skipped, and grows after `growth_interval` steps in a row that were

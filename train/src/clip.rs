@@ -8,8 +8,8 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
 use crate::attributes::invalid;
-use crate::gradients::{for_each, ids};
-use crate::optim::in_host_memory;
+use crate::gradients::for_each;
+use crate::parameters::in_host_memory;
 
 /// How gradients are clipped by their norm.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,13 +71,12 @@ pub fn clip_grad_norm_<'a, M: Module>(
 ) -> Result<f64> {
     let ClipGradNorm { max_norm, norm_type, error_if_nonfinite } = options;
     let parameters: Vec<&NamedParameter> = parameters.into_iter().collect();
-    let chosen = ids(parameters.iter().copied());
     let mut sums: HashMap<ParamId, Sum> = HashMap::new();
-    for_each(model, chosen.clone(), grads, |id, grad| {
+    for_each(model, parameters.iter().copied(), grads, |id, grad| {
         let here = in_host_memory(&grad.device());
-        sums.insert(id, Sum::of(grad, norm_type, here));
-        None
-    });
+        sums.insert(id, Sum::of(grad.clone(), norm_type, here));
+        grad
+    })?;
 
     let double = parameters.iter().all(|parameter| parameter.dtype == DType::Float64);
     let rounded = |norm: f64| if double { norm } else { f64::from(single(norm)) };
@@ -108,7 +107,7 @@ pub fn clip_grad_norm_<'a, M: Module>(
     };
     // A NaN stays one.
     let factor = if factor > 1.0 { 1.0 } else { factor };
-    for_each(model, chosen, grads, |_, grad| Some(grad * factor));
+    for_each(model, parameters, grads, |_, grad| grad * factor)?;
     Ok(total)
 }
 
@@ -126,8 +125,7 @@ pub fn clip_grad_value_<'a, M: Module>(
     if clip_value.is_nan() || clip_value < 0.0 {
         return Err(invalid(format!("gradients cannot be clipped to {clip_value}; give a value of at least 0")));
     }
-    for_each(model, ids(parameters), grads, |_, grad| Some(grad.clamp(-clip_value, clip_value)));
-    Ok(())
+    for_each(model, parameters, grads, |_, grad| grad.clamp(-clip_value, clip_value))
 }
 
 #[allow(clippy::cast_possible_truncation)]

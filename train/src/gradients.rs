@@ -1,11 +1,13 @@
 //! Gradients as Burn's backward pass leaves them, by parameter: summed over several passes, and rewritten before a step.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::NamedParameter;
+use rekindle_recorder::Result;
+
+use crate::parameters::{Taken, ids, put_gradients, take};
 
 /// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
 /// calls `zero_grad()`.
@@ -31,24 +33,22 @@ use rekindle_burn::NamedParameter;
 /// ```
 #[must_use]
 pub fn accumulate<M: Module>(model: &M, sum: Gradients, mut grads: Gradients) -> Gradients {
-    let mut adder = Adder { sum, grads: &mut grads, seen: HashSet::new() };
+    let mut adder = Adder { sum, grads: &mut grads };
     model.visit(&mut adder);
     adder.sum
 }
 
+/// Leaf by leaf: of a parameter in several fields each keeps its own.
 struct Adder<'a> {
     sum: Gradients,
     grads: &'a mut Gradients,
-    seen: HashSet<ParamId>,
 }
 
 impl ModuleVisitor for Adder<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.base();
-        // A tied parameter is met several times.
-        if self.seen.insert(param.id)
-            && let Some(grad) = tensor.grad_remove(self.grads)
-        {
+        // Of two fields that are one leaf, the second finds nothing left to add.
+        if let Some(grad) = tensor.grad_remove(self.grads) {
             let grad = match tensor.grad_remove(&mut self.sum) {
                 Some(sum) => sum + grad,
                 None => grad,
@@ -81,39 +81,22 @@ impl fmt::Debug for Pending {
     }
 }
 
-/// The Burn parameters behind these.
-pub(crate) fn ids<'a>(parameters: impl IntoIterator<Item = &'a NamedParameter>) -> HashSet<ParamId> {
-    parameters.into_iter().flat_map(|parameter| parameter.pieces.iter().map(|piece| piece.id)).collect()
-}
-
-/// Calls a function with the gradient of each of these parameters that has one, flat, and puts what it gives back in the
-/// gradient's place, if it gives anything.
-pub(crate) fn for_each<M: Module>(
+/// Puts in the place of the gradient of each of these parameters that has one what a function makes of it: flat, and of a
+/// parameter in several fields the sum.
+///
+/// # Errors
+/// As [`take`].
+pub(crate) fn for_each<'a, M: Module>(
     model: &M,
-    parameters: HashSet<ParamId>,
+    parameters: impl IntoIterator<Item = &'a NamedParameter>,
     grads: &mut Gradients,
-    function: impl FnMut(ParamId, Tensor<1>) -> Option<Tensor<1>>,
-) {
-    model.visit(&mut Rewriter { parameters, grads, function });
-}
-
-struct Rewriter<'a, F> {
-    /// Those that are still to come.
-    parameters: HashSet<ParamId>,
-    grads: &'a mut Gradients,
-    function: F,
-}
-
-impl<F: FnMut(ParamId, Tensor<1>) -> Option<Tensor<1>>> ModuleVisitor for Rewriter<'_, F> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.base();
-        if self.parameters.remove(&param.id)
-            && let Some(grad) = tensor.grad(self.grads)
-        {
-            let shape = grad.shape();
-            if let Some(grad) = (self.function)(param.id, grad.reshape([shape.num_elements()])) {
-                tensor.grad_replace(self.grads, grad.reshape(shape));
-            }
-        }
-    }
+    mut function: impl FnMut(ParamId, Tensor<1>) -> Tensor<1>,
+) -> Result<()> {
+    let wanted = ids(parameters);
+    let taken = take(model, grads, |id| wanted.contains(&id))?;
+    let changed =
+        taken.into_iter().filter_map(|(id, Taken { grad, back, .. })| Some((id, (function(id, grad?), back))));
+    let changed = changed.collect();
+    put_gradients(model, grads, changed);
+    Ok(())
 }

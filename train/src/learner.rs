@@ -45,12 +45,12 @@ impl TorchOptimizer {
     /// Burn has it.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
-        if hyperparameters.rule.view() != View::Elements {
-            let what = format!("{} as an optimizer of burn-optim's", hyperparameters.rule.kind());
-            let advice = "it needs the whole model, which rekindle's Optimizer gives it";
+        if hyperparameters.rule().view() != View::Elements {
+            let what = format!("{} as an optimizer of burn-optim's", hyperparameters.kind());
+            let advice = "it needs the whole model, which rekindle's Optimizer gives it".to_owned();
             return Err(Error::unsupported(what).advise(advice));
         }
-        hyperparameters.rule.check(&hyperparameters.defaults)?;
+        hyperparameters.rule().check(&hyperparameters.defaults)?;
         Ok(TorchOptimizer { hyperparameters })
     }
 }

@@ -10,7 +10,7 @@
 //! use rekindle_train::optim::{Optimizer, SgdOptions};
 //!
 //! let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
-//! let mut optimizer = Optimizer::sgd(&model, SgdOptions { lr: 0.1, ..Default::default() })?;
+//! let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.1))?;
 //! let mut scheduler = LRScheduler::new(CosineAnnealingLR::new(10), &mut optimizer)?;
 //! scheduler.step(&mut optimizer)?;
 //! assert_eq!(optimizer.lr()?, [0.09755282581475769]);

@@ -10,7 +10,7 @@
 //! use rekindle_train::optim::{AdamWOptions, Optimizer};
 //!
 //! let model = LinearConfig::new(3, 2).init(&Device::flex().autodiff());
-//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions { lr: 5e-5, ..Default::default() })?;
+//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions::default().lr(5e-5))?;
 //! let schedule = transformers::linear_schedule_with_warmup(100, 1000);
 //! let scheduler = LRScheduler::new(schedule.clone(), &mut optimizer)?;
 //! assert_eq!(optimizer.lr()?, [0.0]);

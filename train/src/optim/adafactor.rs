@@ -3,60 +3,32 @@
 use burn::tensor::Tensor;
 use rekindle_recorder::{Dict, Result, Value};
 
-use super::array::{Array, Real};
+use super::array::{Array, Real, dot, each, pairs};
 use super::elementwise::Update;
-use super::group::{Hyperparameters, ParamGroup, check};
-use super::rule::{OptimizerKind, Rule, View};
+use super::group::{ParamGroup, check};
+use super::options::options;
+use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, number};
 
-/// The options of `torch.optim.Adafactor`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdafactorOptions {
-    /// The largest relative step, and the learning rate of the weight decay. Default 1e-2.
-    pub lr: f64,
-    /// The average of squares takes in `step ** beta2_decay` of the new ones: not more than 0. Default -0.8.
-    pub beta2_decay: f64,
-    /// Under the square root, where squares are smaller; `None` for the parameter type's machine epsilon. Default `None`.
-    pub eps1: Option<f64>,
-    /// A step is relative to the root mean square of the parameter, or to this where that is smaller. Default 1e-3.
-    pub eps2: f64,
-    /// The root mean square of an update is clipped to this: at least 1. Default 1.
-    pub d: f64,
-    /// Part of a weight, times `lr`, that is taken off it at each step. Default 0.
-    pub weight_decay: f64,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for AdafactorOptions {
-    fn default() -> Self {
-        AdafactorOptions {
-            lr: 1e-2,
-            beta2_decay: -0.8,
-            eps1: None,
-            eps2: 1e-3,
-            d: 1.0,
-            weight_decay: 0.0,
-            maximize: false,
-        }
-    }
-}
-
-impl From<AdafactorOptions> for Hyperparameters {
-    fn from(options: AdafactorOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::Adafactor,
-            [
-                ("lr", options.lr.into()),
-                ("beta2_decay", options.beta2_decay.into()),
-                ("eps", Value::tuple([options.eps1.into(), options.eps2.into()])),
-                ("d", options.d.into()),
-                ("weight_decay", options.weight_decay.into()),
-                ("foreach", Value::None),
-                ("maximize", options.maximize.into()),
-            ],
-        )
+options! {
+    /// The options of `torch.optim.Adafactor`, with its defaults.
+    AdafactorOptions {
+        /// The largest relative step, and the learning rate of the weight decay. Default 1e-2.
+        lr: f64 = 1e-2;
+        /// The average of squares takes in `step ** beta2_decay` of the new ones: not more than 0. Default -0.8.
+        beta2_decay: f64 = -0.8;
+        /// The first is used under the square root, where squares are smaller; `None` for the parameter type's machine epsilon. A
+        /// step is relative to the root mean square of the parameter, or to the second where that is smaller. Default
+        /// (`None`, 1e-3).
+        eps: (Option<f64>, f64) = (None, 1e-3);
+        /// The root mean square of an update is clipped to this: at least 1. Default 1.
+        d: f64 = 1.0;
+        /// Part of a weight, times `lr`, that is taken off it at each step. Default 0.
+        weight_decay: f64 = 0.0;
+        "foreach" = Value::None;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
     }
 }
 
@@ -64,10 +36,6 @@ impl From<AdafactorOptions> for Hyperparameters {
 pub(crate) struct Adafactor;
 
 impl Rule for Adafactor {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Adafactor
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("foreach", Value::None);
     }
@@ -254,19 +222,19 @@ trait Factors: Array {
 #[allow(clippy::cast_precision_loss)]
 impl<T: Real> Factors for Vec<T> {
     fn times(mut self, other: &Self) -> Self {
-        super::array::pairs(&mut self, other, |x, y| x * y);
+        pairs(&mut self, other, |x, y| x * y);
         self
     }
 
     fn rsqrt_above(mut self, least: f64) -> Self {
         let least = T::of(least);
-        super::array::each(&mut self, |x| T::of(1.0) / (if x < least { least } else { x }).root());
+        each(&mut self, |x| T::of(1.0) / (if x < least { least } else { x }).root());
         self
     }
 
     fn mean_squares_of_rows(&self, Matrices { columns, .. }: Matrices) -> Self {
         let rows = self.chunks(columns.max(1));
-        rows.map(|row| mean_square(super::array::dot(row, row), columns)).collect()
+        rows.map(|row| mean_square(dot(row, row), columns)).collect()
     }
 
     fn mean_squares_of_columns(&self, Matrices { rows, columns, .. }: Matrices) -> Self {

@@ -1,74 +1,34 @@
 //! `torch.optim.Adagrad`: steps divided by the root of the sum of all squared gradients so far.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.Adagrad`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdagradOptions {
-    /// Learning rate. Default 1e-2.
-    pub lr: f64,
-    /// The learning rate is divided by one plus this times the steps made before. Default 0.
-    pub lr_decay: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// What the sums start from; a group cannot have one of its own. Default 0.
-    pub initial_accumulator_value: f64,
-    /// Added to the denominator. Default 1e-10.
-    pub eps: f64,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for AdagradOptions {
-    fn default() -> Self {
-        AdagradOptions {
-            lr: 1e-2,
-            lr_decay: 0.0,
-            weight_decay: 0.0,
-            initial_accumulator_value: 0.0,
-            eps: 1e-10,
-            maximize: false,
-        }
-    }
-}
-
-impl From<AdagradOptions> for Hyperparameters {
-    fn from(options: AdagradOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::Adagrad,
-            [
-                ("lr", options.lr.into()),
-                ("lr_decay", zero_or(options.lr_decay)),
-                ("eps", options.eps.into()),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("initial_accumulator_value", zero_or(options.initial_accumulator_value)),
-                ("foreach", Value::None),
-                ("maximize", options.maximize.into()),
-                ("differentiable", false.into()),
-                ("fused", Value::None),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.Adagrad(model.parameters(), ...)`. Its state is there before the first step.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn adagrad<M: Module>(model: &M, options: AdagradOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.Adagrad`, with its defaults. Its state is there before the first step.
+    AdagradOptions {
+        /// Learning rate. Default 1e-2.
+        lr: f64 = 1e-2;
+        /// The learning rate is divided by one plus this times the steps made before. Default 0.
+        lr_decay: f64 = 0.0 => zero_or;
+        /// Added to the denominator. Default 1e-10.
+        eps: f64 = 1e-10;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        /// What the sums start from; a group cannot have one of its own. Default 0.
+        initial_accumulator_value: f64 = 0.0 => zero_or;
+        "foreach" = Value::None;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "differentiable" = false;
+        "fused" = Value::None;
     }
 }
 
@@ -76,10 +36,6 @@ impl Optimizer {
 pub(crate) struct Adagrad;
 
 impl Rule for Adagrad {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Adagrad
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("foreach", Value::None);
         group.set_default("maximize", false);

@@ -4,77 +4,41 @@ use rekindle_recorder::{Result, Value};
 
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.Adam`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamOptions {
-    /// Learning rate. Default 1e-3.
-    pub lr: f64,
-    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the denominator. Default 1e-8.
-    pub eps: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// Divide by the largest average of squares so far (AMSGrad). Default false.
-    pub amsgrad: bool,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-    /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
-    pub decoupled_weight_decay: bool,
-}
-
-impl Default for AdamOptions {
-    fn default() -> Self {
-        AdamOptions {
-            lr: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            amsgrad: false,
-            maximize: false,
-            decoupled_weight_decay: false,
-        }
+options! {
+    /// The options of `torch.optim.Adam`, with its defaults.
+    AdamOptions {
+        /// Learning rate. Default 1e-3.
+        lr: f64 = 1e-3;
+        /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999);
+        /// Added to the denominator. Default 1e-8.
+        eps: f64 = 1e-8;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        /// Divide by the largest average of squares so far (AMSGrad). Default false.
+        amsgrad: bool = false;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "foreach" = Value::None;
+        "capturable" = false;
+        "differentiable" = false;
+        "fused" = Value::None;
+        /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
+        decoupled_weight_decay: bool = false;
     }
-}
-
-impl From<AdamOptions> for Hyperparameters {
-    fn from(options: AdamOptions) -> Self {
-        Hyperparameters::new(OptimizerKind::Adam, group(&options, zero_or(options.weight_decay)))
-    }
-}
-
-/// A group's entries, in PyTorch's order.
-pub(super) fn group(options: &AdamOptions, weight_decay: Value) -> [(&'static str, Value); 11] {
-    [
-        ("lr", options.lr.into()),
-        ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
-        ("eps", options.eps.into()),
-        ("weight_decay", weight_decay),
-        ("amsgrad", options.amsgrad.into()),
-        ("maximize", options.maximize.into()),
-        ("foreach", Value::None),
-        ("capturable", false.into()),
-        ("differentiable", false.into()),
-        ("fused", Value::None),
-        ("decoupled_weight_decay", options.decoupled_weight_decay.into()),
-    ]
 }
 
 #[derive(Debug)]
 pub(crate) struct Adam;
 
 impl Rule for Adam {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Adam
-    }
-
     fn complete(&self, group: &mut Attributes) {
         for name in ["amsgrad", "maximize"] {
             group.set_default(name, false);
@@ -104,15 +68,7 @@ impl Rule for Adam {
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
         let amsgrad = group.flag("amsgrad")?;
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.moment("exp_avg");
-            state.moment("exp_avg_sq");
-            if amsgrad {
-                state.moment("max_exp_avg_sq");
-            }
-        }
-        let step = state.count("step")?;
+        let step = state.step(&self.needs(group)?[1..])?;
         let (beta1, beta2) = group.pair("betas")?;
         let kernel = AdamKernel {
             gradient: Gradient::of(group)?,

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use rekindle_recorder::{Element, Result};
 
 use super::number::Number;
-use super::whole::unreadable;
+use crate::parameters::unreadable;
 
 /// An element type that parameters are trained in.
 pub(crate) trait Real:

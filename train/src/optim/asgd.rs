@@ -1,67 +1,34 @@
 //! `torch.optim.ASGD`: gradient descent whose learning rate falls, and whose weights are averaged from some step on.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.ASGD`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AsgdOptions {
-    /// Learning rate. Default 1e-2.
-    pub lr: f64,
-    /// Part of a weight, times the present learning rate, that is taken off it at each step. Default 1e-4.
-    pub lambd: f64,
-    /// The power by which the learning rate falls. Default 0.75.
-    pub alpha: f64,
-    /// The step after which weights are averaged. Default 1e6.
-    pub t0: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for AsgdOptions {
-    fn default() -> Self {
-        AsgdOptions { lr: 1e-2, lambd: 1e-4, alpha: 0.75, t0: 1e6, weight_decay: 0.0, maximize: false }
-    }
-}
-
-impl From<AsgdOptions> for Hyperparameters {
-    fn from(options: AsgdOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::Asgd,
-            [
-                ("lr", options.lr.into()),
-                ("lambd", options.lambd.into()),
-                ("alpha", options.alpha.into()),
-                ("t0", options.t0.into()),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("foreach", Value::None),
-                ("maximize", options.maximize.into()),
-                ("differentiable", false.into()),
-                ("capturable", false.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.ASGD(model.parameters(), ...)`. The averaged weights are in its state, as `ax`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn asgd<M: Module>(model: &M, options: AsgdOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.ASGD`, with its defaults. The averaged weights are in its state, as `ax`.
+    AsgdOptions {
+        /// Learning rate. Default 1e-2.
+        lr: f64 = 1e-2;
+        /// Part of a weight, times the present learning rate, that is taken off it at each step. Default 1e-4.
+        lambd: f64 = 1e-4;
+        /// The power by which the learning rate falls. Default 0.75.
+        alpha: f64 = 0.75;
+        /// The step after which weights are averaged. Default 1e6.
+        t0: f64 = 1e6;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        "foreach" = Value::None;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "differentiable" = false;
+        "capturable" = false;
     }
 }
 
@@ -69,10 +36,6 @@ impl Optimizer {
 pub(crate) struct Asgd;
 
 impl Rule for Asgd {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Asgd
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         for name in ["lr", "lambd", "alpha", "weight_decay"] {
             check(group, name, |x| x >= 0.0, "at least 0")?;

@@ -9,8 +9,8 @@ use burn_pack::{Reader, Scalar, Tensor as PackTensor, Writer};
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Dict, Error, Result, Tensor as TorchTensor, Value};
 
-use super::Optimizer;
-use super::rule::OptimizerKind;
+use super::optimizer::Optimizer;
+use super::registry::OptimizerKind;
 use crate::attributes::invalid;
 
 /// What an optimizer of `torch.optim` calls its state, and what Burn calls it in a record.

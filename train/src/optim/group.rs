@@ -8,7 +8,6 @@ use globset::Glob;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{Result, Value};
 
-use super::rule::{OptimizerKind, Rule};
 use crate::attributes::{Attributes, invalid};
 
 /// One of an optimizer's groups: hyper-parameters by PyTorch's names, in the order in which PyTorch stores them, and the
@@ -78,80 +77,6 @@ pub(crate) fn check(group: &Attributes, name: &str, fits: impl Fn(f64) -> bool, 
     match numbers.into_iter().find(|&number| !fits(number)) {
         Some(number) => Err(invalid(format!("{name} must be {condition}, and is {number}"))),
         None => Ok(()),
-    }
-}
-
-/// Which optimizer, and the hyper-parameters that a group has unless it says otherwise: made from the options of one, such
-/// as [`AdamWOptions`](super::AdamWOptions), or [of a kind](Hyperparameters::of).
-#[derive(Clone, Debug)]
-pub struct Hyperparameters {
-    pub(crate) rule: &'static dyn Rule,
-    pub(crate) defaults: Attributes,
-}
-
-impl Hyperparameters {
-    pub(crate) fn new(kind: OptimizerKind, entries: impl IntoIterator<Item = (&'static str, Value)>) -> Self {
-        let mut defaults = Attributes::default();
-        entries.into_iter().for_each(|(name, value)| defaults.set(name, value));
-        Hyperparameters { rule: kind.rule(), defaults }
-    }
-
-    /// An optimizer with all its defaults.
-    #[must_use]
-    pub fn of(kind: OptimizerKind) -> Self {
-        match kind {
-            OptimizerKind::Sgd => super::SgdOptions::default().into(),
-            OptimizerKind::Adam => super::AdamOptions::default().into(),
-            OptimizerKind::AdamW => super::AdamWOptions::default().into(),
-            OptimizerKind::RMSprop => super::RMSpropOptions::default().into(),
-            OptimizerKind::Adagrad => super::AdagradOptions::default().into(),
-            OptimizerKind::Adadelta => super::AdadeltaOptions::default().into(),
-            OptimizerKind::Adamax => super::AdamaxOptions::default().into(),
-            OptimizerKind::NAdam => super::NAdamOptions::default().into(),
-            OptimizerKind::RAdam => super::RAdamOptions::default().into(),
-            OptimizerKind::Rprop => super::RpropOptions::default().into(),
-            OptimizerKind::Asgd => super::AsgdOptions::default().into(),
-            OptimizerKind::Lbfgs => super::LbfgsOptions::default().into(),
-            OptimizerKind::Adafactor => super::AdafactorOptions::default().into(),
-            OptimizerKind::Muon => super::MuonOptions::default().into(),
-            OptimizerKind::SparseAdam => super::SparseAdamOptions::default().into(),
-        }
-    }
-
-    /// With another value for one of the options, by its name in PyTorch: for names that come from elsewhere, and for the
-    /// options that change nothing here but are written back, such as `foreach`, `fused` and `capturable`.
-    ///
-    /// ```
-    /// use rekindle_train::optim::{Hyperparameters, OptimizerKind};
-    ///
-    /// let adam = Hyperparameters::of(OptimizerKind::Adam).with("lr", 3e-4)?.with("fused", true)?;
-    /// # Ok::<(), rekindle_recorder::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// When the optimizer has no such option. Whether the value fits is seen when the optimizer is made.
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
-        if !self.defaults.contains(name) {
-            let names = self.defaults.names().collect::<Vec<_>>().join(", ");
-            return Err(invalid(format!("{} has no option '{name}'; there are {names}", self.rule.kind())));
-        }
-        self.defaults.set(name, value);
-        Ok(self)
-    }
-
-    /// A new group: what is given for it first, then the defaults, as PyTorch orders them.
-    pub(crate) fn group(&self, given: &[(String, Value)], names: Option<Vec<Value>>, place: usize) -> Attributes {
-        let mut group = Attributes::new(format!("param_groups[{place}]."));
-        given.iter().for_each(|(name, value)| group.set(name, value.clone()));
-        if let Some(names) = names {
-            group.set("param_names", names);
-        }
-        for name in self.defaults.names() {
-            if let Some(value) = self.defaults.get(name) {
-                group.set_default(name, value.clone());
-            }
-        }
-        group
     }
 }
 

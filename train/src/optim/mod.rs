@@ -7,7 +7,7 @@
 //!
 //! let device = Device::flex().autodiff();
 //! let model = LinearConfig::new(3, 2).init(&device);
-//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions { lr: 3e-4, ..Default::default() })?;
+//! let mut optimizer = Optimizer::adamw(&model, AdamWOptions::default().lr(3e-4))?;
 //!
 //! let loss = model.forward(Tensor::<2>::ones([4, 3], &device)).powf_scalar(2.0).mean();
 //! let model = optimizer.step(model, loss.backward())?;
@@ -27,6 +27,7 @@ mod array;
 mod asgd;
 mod assign;
 mod burn_record;
+mod closure;
 mod elementwise;
 mod gradient;
 mod group;
@@ -35,7 +36,10 @@ mod muon;
 mod nadam;
 mod number;
 mod optimizer;
+mod options;
+mod pieces;
 mod radam;
+mod registry;
 mod rmsprop;
 mod rprop;
 mod rule;
@@ -44,29 +48,22 @@ mod sparse_adam;
 mod state;
 mod state_dict;
 mod step;
-mod whole;
 
-pub use adadelta::AdadeltaOptions;
-pub use adafactor::AdafactorOptions;
-pub use adagrad::AdagradOptions;
-pub use adam::AdamOptions;
-pub use adamax::AdamaxOptions;
-pub use adamw::AdamWOptions;
-pub use asgd::AsgdOptions;
-pub use group::{Hyperparameters, ParamGroup, Select};
-pub use lbfgs::{LbfgsOptions, LineSearch};
-pub use muon::{AdjustLr, MuonOptions};
-pub use nadam::NAdamOptions;
+pub use group::{ParamGroup, Select};
+pub use lbfgs::LineSearch;
+pub use muon::AdjustLr;
 pub use optimizer::{Optimizer, OptimizerBuilder};
-pub use radam::RAdamOptions;
-pub use rmsprop::RMSpropOptions;
-pub use rprop::RpropOptions;
-pub use rule::OptimizerKind;
-pub use sgd::SgdOptions;
-pub use sparse_adam::SparseAdamOptions;
+pub use registry::{Hyperparameters, OptimizerKind};
+
+macro_rules! exports {
+    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
+        $(pub use $file::$options;)*
+    };
+}
+
+registry::registry!(exports);
 
 pub(crate) use number::Number;
-pub(crate) use step::in_host_memory;
 #[cfg(feature = "learner")]
 pub(crate) use {rule::View, state::ParamState, step::step_alone};
 

@@ -7,34 +7,36 @@ use rekindle_recorder::{Error, Result, Value};
 
 use super::array::{Array, Real};
 use super::elementwise::Update;
-use super::group::{Hyperparameters, ParamGroup, check};
-use super::rule::{OptimizerKind, Rule, View};
+use super::group::{ParamGroup, check};
+use super::options::options;
+use super::rule::{Rule, View};
 use super::state::ParamState;
-use super::whole::unreadable;
 use crate::attributes::{Attributes, invalid, wrong_type};
+use crate::parameters::unreadable;
 
-/// The options of `torch.optim.Muon`, with its defaults. Its parameters are matrices; biases, embeddings and a network's
-/// last layer belong to another optimizer.
-///
-/// The iteration is computed in `bfloat16`, as PyTorch does it: on devices that have that type.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MuonOptions {
-    /// Learning rate. Default 1e-3.
-    pub lr: f64,
-    /// Part of a weight, times `lr`, that is taken off it at each step. Default 0.1.
-    pub weight_decay: f64,
-    /// How much of the average of gradients stays at each step. Default 0.95.
-    pub momentum: f64,
-    /// Nesterov's momentum. Default true.
-    pub nesterov: bool,
-    /// `a`, `b` and `c` of the iteration `X = a X + (b X Xᵀ + c X Xᵀ X Xᵀ) X`. Default (3.4445, -4.775, 2.0315).
-    pub ns_coefficients: (f64, f64, f64),
-    /// The least that a matrix is divided by to begin with. Default 1e-7.
-    pub eps: f64,
-    /// How often the iteration runs: less than 100. Default 5.
-    pub ns_steps: u32,
-    /// How the learning rate depends on a matrix's shape. Default `None`, which is [`AdjustLr::Original`].
-    pub adjust_lr_fn: Option<AdjustLr>,
+options! {
+    /// The options of `torch.optim.Muon`, with its defaults. Its parameters are matrices; biases, embeddings and a network's
+    /// last layer belong to another optimizer.
+    ///
+    /// The iteration is computed in `bfloat16`, as PyTorch does it: on devices that have that type.
+    MuonOptions {
+        /// Learning rate. Default 1e-3.
+        lr: f64 = 1e-3;
+        /// Part of a weight, times `lr`, that is taken off it at each step. Default 0.1.
+        weight_decay: f64 = 0.1;
+        /// How much of the average of gradients stays at each step. Default 0.95.
+        momentum: f64 = 0.95;
+        /// Nesterov's momentum. Default true.
+        nesterov: bool = true;
+        /// `a`, `b` and `c` of the iteration `X = a X + (b X Xᵀ + c X Xᵀ X Xᵀ) X`. Default (3.4445, -4.775, 2.0315).
+        ns_coefficients: (f64, f64, f64) = (3.4445, -4.775, 2.0315);
+        /// The least that a matrix is divided by to begin with. Default 1e-7.
+        eps: f64 = 1e-7;
+        /// How often the iteration runs: less than 100. Default 5.
+        ns_steps: u32 = 5;
+        /// How the learning rate depends on a matrix's shape. Default `None`, which is [`AdjustLr::Original`].
+        adjust_lr_fn: Option<AdjustLr> = None => |adjust, _| adjust.map(AdjustLr::name).into();
+    }
 }
 
 /// How Muon's learning rate depends on a matrix's shape, `[rows, columns]` as PyTorch has it.
@@ -89,50 +91,12 @@ impl AdjustLr {
     }
 }
 
-impl Default for MuonOptions {
-    fn default() -> Self {
-        MuonOptions {
-            lr: 1e-3,
-            weight_decay: 0.1,
-            momentum: 0.95,
-            nesterov: true,
-            ns_coefficients: (3.4445, -4.775, 2.0315),
-            eps: 1e-7,
-            ns_steps: 5,
-            adjust_lr_fn: None,
-        }
-    }
-}
-
-impl From<MuonOptions> for Hyperparameters {
-    fn from(options: MuonOptions) -> Self {
-        let (a, b, c) = options.ns_coefficients;
-        Hyperparameters::new(
-            OptimizerKind::Muon,
-            [
-                ("lr", options.lr.into()),
-                ("weight_decay", options.weight_decay.into()),
-                ("momentum", options.momentum.into()),
-                ("nesterov", options.nesterov.into()),
-                ("ns_coefficients", Value::tuple([a.into(), b.into(), c.into()])),
-                ("eps", options.eps.into()),
-                ("ns_steps", options.ns_steps.into()),
-                ("adjust_lr_fn", options.adjust_lr_fn.map(AdjustLr::name).into()),
-            ],
-        )
-    }
-}
-
 #[derive(Debug)]
 pub(crate) struct Muon;
 
 const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
 impl Rule for Muon {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Muon
-    }
-
     fn complete(&self, _: &mut Attributes) {}
 
     fn check(&self, group: &Attributes) -> Result<()> {
@@ -170,6 +134,15 @@ impl Rule for Muon {
             "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
             parameter.name, parameter.shape
         )))
+    }
+
+    fn runs_on(&self, device: &Device) -> Result<()> {
+        if device.supports_dtype(BurnDType::BF16) {
+            return Ok(());
+        }
+        let what = "Muon on a device that has no bfloat16".to_owned();
+        let advice = "train on the CPU or on a device that has it".to_owned();
+        Err(Error::unsupported(what).advise(advice))
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
@@ -226,7 +199,7 @@ impl MuonUpdate {
             let len = update.len();
             let data = TensorData::new(update, [len]).convert::<f32>();
             let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
-            let found = self.orthogonal.of(update)?.try_into_data().map_err(unreadable)?;
+            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
             found.convert::<T>().try_into_vec().map_err(unreadable)
         };
         let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
@@ -269,7 +242,7 @@ impl Update for MuonUpdate {
         let Ok([buffer]) = <[Tensor<1>; 1]>::try_from(state) else { return Err(lacking()) };
         let orthogonal = |update: Tensor<1>| {
             let dtype = FloatDType::from(update.dtype());
-            Ok(self.orthogonal.of(update.cast(FloatDType::F32))?.cast(dtype))
+            Ok(self.orthogonal.of(update.cast(FloatDType::F32)).cast(dtype))
         };
         let (param, buffer) = self.step(param, grad, buffer, orthogonal)?;
         Ok((param, vec![buffer]))
@@ -289,15 +262,9 @@ struct Orthogonal {
 impl Orthogonal {
     /// All numbers are of `bfloat16` and kept as `f32`: a product or a sum of products is computed in `f32` and rounded once, as
     /// PyTorch's kernels do. (Burn's own matrix product of `bfloat16` rounds once more before `beta * input` is added.)
-    fn of(self, matrix: Tensor<1>) -> Result<Tensor<1>> {
-        let device = matrix.device();
-        if !device.supports_dtype(BurnDType::BF16) {
-            let what = "Muon on a device that has no bfloat16".to_owned();
-            let advice = "train on the CPU or on a device that has it";
-            return Err(Error::unsupported(what).advise(advice));
-        }
+    fn of(self, matrix: Tensor<1>) -> Tensor<1> {
         if self.rows == 0 || self.columns == 0 {
-            return Ok(matrix);
+            return matrix;
         }
         let [a, b, c] = self.coefficients;
         let tall = self.rows > self.columns;
@@ -311,7 +278,7 @@ impl Orthogonal {
             x = bf16(x.clone() * a + update.matmul(x));
         }
         let x = if tall { x.transpose() } else { x };
-        Ok(x.reshape([self.rows * self.columns]))
+        x.reshape([self.rows * self.columns])
     }
 }
 

@@ -1,79 +1,37 @@
 //! `torch.optim.NAdam`: Adam with Nesterov's momentum, whose schedule is part of the state.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::adam::Adam;
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.NAdam`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct NAdamOptions {
-    /// Learning rate. Default 2e-3.
-    pub lr: f64,
-    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the denominator. Default 1e-8.
-    pub eps: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// How fast the momentum grows from half of `betas.0` to all of it. Default 4e-3.
-    pub momentum_decay: f64,
-    /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
-    pub decoupled_weight_decay: bool,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for NAdamOptions {
-    fn default() -> Self {
-        NAdamOptions {
-            lr: 2e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            momentum_decay: 4e-3,
-            decoupled_weight_decay: false,
-            maximize: false,
-        }
-    }
-}
-
-impl From<NAdamOptions> for Hyperparameters {
-    fn from(options: NAdamOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::NAdam,
-            [
-                ("lr", options.lr.into()),
-                ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
-                ("eps", options.eps.into()),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("momentum_decay", options.momentum_decay.into()),
-                ("decoupled_weight_decay", options.decoupled_weight_decay.into()),
-                ("maximize", options.maximize.into()),
-                ("foreach", Value::None),
-                ("capturable", false.into()),
-                ("differentiable", false.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.NAdam(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn nadam<M: Module>(model: &M, options: NAdamOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.NAdam`, with its defaults.
+    NAdamOptions {
+        /// Learning rate. Default 2e-3.
+        lr: f64 = 2e-3;
+        /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999);
+        /// Added to the denominator. Default 1e-8.
+        eps: f64 = 1e-8;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        /// How fast the momentum grows from half of `betas.0` to all of it. Default 4e-3.
+        momentum_decay: f64 = 4e-3;
+        /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
+        decoupled_weight_decay: bool = false;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "foreach" = Value::None;
+        "capturable" = false;
+        "differentiable" = false;
     }
 }
 
@@ -81,10 +39,6 @@ impl Optimizer {
 pub(crate) struct NAdam;
 
 impl Rule for NAdam {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::NAdam
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("maximize", false);
         group.set_default("foreach", Value::None);

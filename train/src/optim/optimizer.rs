@@ -1,20 +1,22 @@
-//! `Optimizer`: an optimizer of `torch.optim` over the parameters of a Burn module.
+//! `Optimizer`: an optimizer of `torch.optim` over the parameters of a Burn module; how it is made, and what it is made of.
 
-use std::borrow::BorrowMut;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Gradients, Tensor};
-use rekindle_burn::{ModuleStateDict as _, NamedParameter};
+use burn::module::{Module, ParamId};
+use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::{DType, Error, Result, Value};
 
-use super::group::{Hyperparameters, ParamGroup, Select};
-use super::rule::{OptimizerKind, Rule, View};
+use super::group::{ParamGroup, Select};
+use super::lbfgs::Memory;
+use super::registry::{Hyperparameters, OptimizerKind, registry};
+use super::rule::{Rule, View};
 use super::state::ParamState;
-use super::step::{Survey, survey};
-use super::whole::Places;
-use super::{AdamOptions, AdamWOptions, SgdOptions};
 use crate::attributes::{Attributes, invalid};
+use crate::parameters::ids_of;
+
+/// Which parameter, and which piece of it, a Burn parameter is.
+pub(super) type Places = HashMap<ParamId, (usize, usize)>;
 
 /// An optimizer of `torch.optim` over the parameters of a Burn module, and their state: what `torch.optim.AdamW(...)` gives.
 ///
@@ -27,6 +29,8 @@ use crate::attributes::{Attributes, invalid};
 #[derive(Debug)]
 pub struct Optimizer {
     pub(super) hyperparameters: Hyperparameters,
+    /// How the model's layers lie in PyTorch.
+    pub(super) rows: Arc<LayerRows>,
     /// The parameters of all groups, one group after the other: a place here is the id that a state dict uses.
     pub(super) parameters: Vec<Parameter>,
     pub(super) groups: Vec<ParamGroup>,
@@ -36,6 +40,8 @@ pub struct Optimizer {
     pub(super) places: Places,
     /// The order in which `optimizer.state` has its entries.
     pub(super) order: Vec<StateKey>,
+    /// What LBFGS keeps of all parameters together, from its first step on.
+    pub(super) memory: Option<Memory>,
     /// On the CPU, too, computes with Burn's tensor operations rather than in one pass: for tests, which compare the two.
     pub(super) op_by_op: bool,
 }
@@ -62,6 +68,7 @@ pub(super) enum StateKey {
 #[must_use]
 pub struct OptimizerBuilder {
     hyperparameters: Hyperparameters,
+    rows: Arc<LayerRows>,
     groups: Vec<(Select, Vec<(String, Value)>)>,
     exclude: Vec<Select>,
     named: bool,
@@ -75,7 +82,7 @@ impl OptimizerBuilder {
     /// # use rekindle_train::optim::{AdamWOptions, Optimizer, Select};
     /// # let device = burn::tensor::Device::flex().autodiff();
     /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
-    /// let optimizer = Optimizer::builder(AdamWOptions { lr: 6e-4, ..Default::default() })
+    /// let optimizer = Optimizer::builder(AdamWOptions::default().lr(6e-4))
     ///     .group(Select::matching(|parameter| parameter.shape.len() >= 2), [("weight_decay", 0.1)])
     ///     .group("*", [("weight_decay", 0.0)])
     ///     .build(&model)?;
@@ -103,6 +110,32 @@ impl OptimizerBuilder {
         self
     }
 
+    /// How the model's layers lie in PyTorch, where it has layers with rows of their own. The rows that move its weights move
+    /// the optimizer's state, too. Default: those of burn-nn's layers.
+    ///
+    /// ```
+    /// # use burn::module::{Module, Param};
+    /// # use burn::tensor::{Device, Tensor};
+    /// use rekindle_burn::{LayerRows, Part, Row};
+    /// use rekindle_train::optim::{AdamOptions, Optimizer};
+    ///
+    /// #[derive(Module, Debug)]
+    /// struct Projection {
+    ///     kernel: Param<Tensor<2>>,
+    /// }
+    ///
+    /// # let device = Device::flex().autodiff();
+    /// let model = Projection { kernel: Param::from_tensor(Tensor::ones([3, 2], &device)) };
+    /// let rows = LayerRows::default().with(Row::new("Projection").tensor("weight", Part::new("kernel").transposed()));
+    /// let optimizer = Optimizer::builder(AdamOptions::default()).rows(rows).build(&model)?;
+    /// assert_eq!(optimizer.parameters().next().map(|named| &named.shape[..]), Some(&[2, 3][..]));
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn rows(mut self, rows: impl Into<Arc<LayerRows>>) -> Self {
+        self.rows = rows.into();
+        self
+    }
+
     /// The optimizer, over the parameters of a module.
     ///
     /// # Errors
@@ -110,7 +143,7 @@ impl OptimizerBuilder {
     /// a parameter is in none.
     pub fn build<M: Module>(self, model: &M) -> Result<Optimizer> {
         let groups_given = !self.groups.is_empty();
-        let mut rest = model.named_parameters()?;
+        let mut rest = model.named_parameters_with(&self.rows)?;
         for select in self.exclude {
             let excluded = select.compile()?;
             rest.retain(|parameter| !excluded(parameter));
@@ -142,10 +175,10 @@ impl OptimizerBuilder {
             .map(|(place, (group, given))| hyperparameters.group(given, self.named.then(|| names_of(group)), place));
         let attributes: Vec<_> = attributes.collect();
         for group in &attributes {
-            hyperparameters.rule.check(group)?;
+            hyperparameters.rule().check(group)?;
         }
         let groups = members.into_iter().zip(attributes).map(|((group, _), attributes)| (group, attributes));
-        let mut optimizer = Optimizer::arranged(hyperparameters, groups_given, groups)?;
+        let mut optimizer = Optimizer::arranged(hyperparameters, self.rows, groups_given, groups)?;
         optimizer.begin()?;
         Ok(optimizer)
     }
@@ -160,40 +193,39 @@ fn names_of(members: &[NamedParameter]) -> Vec<Value> {
     members.iter().map(|named| named.name.as_str().into()).collect()
 }
 
+macro_rules! constructors {
+    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
+        impl Optimizer { $(
+            #[doc = concat!("`torch.optim.", $name, "(model.parameters(), ...)`.")]
+            ///
+            /// # Errors
+            /// When an option is out of range, the optimizer cannot train one of the parameters, or the model cannot be described
+            /// in PyTorch's terms.
+            pub fn $file<M: Module>(model: &M, options: super::$file::$options) -> Result<Self> {
+                Optimizer::builder(options).build(model)
+            }
+        )* }
+    };
+}
+
+registry!(constructors);
+
 impl Optimizer {
-    /// `torch.optim.SGD(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// When an option is out of range, or the model cannot be described in PyTorch's terms.
-    pub fn sgd<M: Module>(model: &M, options: SgdOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
-    }
-
-    /// `torch.optim.Adam(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn adam<M: Module>(model: &M, options: AdamOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
-    }
-
-    /// `torch.optim.AdamW(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn adamw<M: Module>(model: &M, options: AdamWOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
-    }
-
     /// An optimizer whose groups are still to be said.
     pub fn builder(options: impl Into<Hyperparameters>) -> OptimizerBuilder {
-        OptimizerBuilder { hyperparameters: options.into(), groups: Vec::new(), exclude: Vec::new(), named: false }
+        OptimizerBuilder {
+            hyperparameters: options.into(),
+            rows: Arc::default(),
+            groups: Vec::new(),
+            exclude: Vec::new(),
+            named: false,
+        }
     }
 
     /// Which optimizer it is.
     #[must_use]
     pub fn kind(&self) -> OptimizerKind {
-        self.rule().kind()
+        self.hyperparameters.kind
     }
 
     /// How many elements all parameters have together.
@@ -202,7 +234,7 @@ impl Optimizer {
     }
 
     pub(super) fn rule(&self) -> &'static dyn Rule {
-        self.hyperparameters.rule
+        self.hyperparameters.rule()
     }
 
     /// The groups, in order.
@@ -240,16 +272,19 @@ impl Optimizer {
     /// An optimizer of these groups; no parameter has state.
     pub(super) fn arranged(
         hyperparameters: Hyperparameters,
+        rows: Arc<LayerRows>,
         groups_given: bool,
         groups: impl IntoIterator<Item = (Vec<NamedParameter>, Attributes)>,
     ) -> Result<Self> {
         let mut optimizer = Optimizer {
             hyperparameters,
+            rows,
             parameters: Vec::new(),
             groups: Vec::new(),
             groups_given,
             places: HashMap::new(),
             order: Vec::new(),
+            memory: None,
             op_by_op: false,
         };
         for (members, attributes) in groups {
@@ -263,13 +298,13 @@ impl Optimizer {
         let untrainable = |named: &&NamedParameter| !matches!(named.dtype, DType::Float32 | DType::Float64);
         if let Some(named) = members.iter().find(untrainable) {
             let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
-            let advice = "train it in float32, or exclude it from the optimizer";
+            let advice = "train it in float32, or exclude it from the optimizer".to_owned();
             return Err(Error::unsupported(what).advise(advice));
         }
-        let (rule, count) = (self.hyperparameters.rule, self.groups.len() + 1);
+        let (rule, count) = (self.rule(), self.groups.len() + 1);
         members.iter().try_for_each(|named| rule.admit(named))?;
         if rule.view() == View::Closure && count > 1 {
-            return Err(invalid(format!("{} has one group of parameters, and {count} were given", rule.kind())));
+            return Err(invalid(format!("{} has one group of parameters, and {count} were given", self.kind())));
         }
         let (start, group) = (self.parameters.len(), self.groups.len());
         for named in members {
@@ -310,7 +345,7 @@ impl Optimizer {
         let (select, place) = (select.into(), self.groups.len());
         let selected = format!("{select:?}");
         let belongs = select.compile()?;
-        let mut members = model.named_parameters()?;
+        let mut members = model.named_parameters_with(&self.rows)?;
         members.retain(|named| !named.pieces.iter().any(|piece| self.places.contains_key(&piece.id)) && belongs(named));
         if members.is_empty() {
             return Err(nothing_left(place, &selected));
@@ -326,10 +361,10 @@ impl Optimizer {
 
     /// Gives parameters the state that is there before the first step.
     fn begin(&mut self) -> Result<()> {
-        let Hyperparameters { rule, defaults } = &self.hyperparameters;
+        let rule = self.rule();
         for (place, parameter) in self.parameters.iter_mut().enumerate() {
             if parameter.state.is_empty() {
-                rule.begin(defaults, &mut parameter.state)?;
+                rule.begin(&self.hyperparameters.defaults, &mut parameter.state)?;
                 if !parameter.state.is_empty() {
                     self.order.push(StateKey::Parameter(place));
                 }
@@ -338,64 +373,19 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated. Where
-    /// several optimizers share a model's parameters among them, give each `&mut gradients` of the same pass: each takes out
-    /// those of its own parameters.
-    ///
-    /// Parameters on Burn's CPU backend that nothing else holds are updated where they lie, without a copy: keep no clone of
-    /// the model over a step unless you need one. The gradients' memory is freed: with an allocator that gives it back to
-    /// the system at once, as glibc's may, the next backward pass waits for new pages, and a step takes half as long again.
-    ///
-    /// # Errors
-    /// When the model is not the one the optimizer was made for, or the optimizer's state does not fit its parameters; for
-    /// LBFGS, which needs [`Optimizer::step_closure`]. The model is gone then; [`Optimizer::check_model`] says beforehand
-    /// whether it is the right one.
-    pub fn step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> Result<M> {
-        let grads = grads.borrow_mut();
-        let Survey { seen, started } = survey(&model, &self.places, self.parameters.len(), grads);
-        self.all_seen(&seen)?;
-        let view = self.rule().view();
-        if view == View::Closure {
-            return Err(invalid(format!(
-                "{} evaluates the model several times in a step: call step_closure in place of step",
-                self.kind()
-            )));
-        }
-
-        let mut updates = Vec::with_capacity(self.parameters.len());
-        for (place, parameter) in self.parameters.iter_mut().enumerate() {
-            if !started[place] {
-                updates.push(None);
-                continue;
-            }
-            let new = parameter.state.is_empty();
-            if new {
-                self.hyperparameters.rule.begin(&self.hyperparameters.defaults, &mut parameter.state)?;
-            }
-            updates.push(Some(self.hyperparameters.rule.prepare(&self.groups[parameter.group], &mut parameter.state)?));
-            if new && !parameter.state.is_empty() {
-                list(&mut self.order, place);
-            }
-        }
-        if view == View::Whole {
-            return self.step_whole(model, &updates, grads);
-        }
-        self.step_elements(model, &updates, grads, seen)
-    }
-
     /// Whether the optimizer's parameters are this model's.
     ///
     /// # Errors
     /// When one is not: the model was made or loaded anew (Burn's own records bring new parameter ids) after the optimizer
     /// was made for it.
     pub fn check_model<M: Module>(&self, model: &M) -> Result<()> {
-        let mut seen = Seen(HashMap::new());
-        model.visit(&mut seen);
-        self.all_seen(&seen.0)
+        let seen = ids_of(model);
+        self.all_seen(|id| seen.contains(&id))
     }
 
-    fn all_seen(&self, seen: &HashMap<ParamId, usize>) -> Result<()> {
-        let absent = |parameter: &&Parameter| parameter.named.pieces.iter().any(|piece| !seen.contains_key(&piece.id));
+    /// Refuses a model that lacks one of the parameters.
+    pub(super) fn all_seen(&self, seen: impl Fn(ParamId) -> bool) -> Result<()> {
+        let absent = |parameter: &&Parameter| parameter.named.pieces.iter().any(|piece| !seen(piece.id));
         match self.parameters.iter().find(absent) {
             Some(parameter) => Err(invalid(format!(
                 "the optimizer's parameter '{}' is not in this model; make the optimizer for the model that it is to train",
@@ -404,20 +394,47 @@ impl Optimizer {
             None => Ok(()),
         }
     }
+
+    /// Says which rows of a parameter the gradient of the next step touches, for [`SparseAdam`](super::SparseAdamOptions); in
+    /// any order, and as often as you like: an embedding's are the tokens of the batch. Without it they are the rows whose
+    /// gradient is not zero.
+    ///
+    /// ```
+    /// # use burn::nn::EmbeddingConfig;
+    /// # use burn::tensor::{Device, Int, Tensor};
+    /// # use rekindle_train::optim::{Optimizer, SparseAdamOptions};
+    /// # let device = Device::flex().autodiff();
+    /// let model = EmbeddingConfig::new(5, 2).init(&device);
+    /// let mut optimizer = Optimizer::builder(SparseAdamOptions::default()).build(&model)?;
+    /// let tokens = Tensor::<2, Int>::from_data([[3, 1, 3]], &device);
+    /// let loss = model.forward(tokens).powf_scalar(2.0).mean();
+    /// optimizer.touch("weight", [3, 1, 3])?;
+    /// let model = optimizer.step(model, loss.backward())?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When this is no `SparseAdam`, it has no such parameter, or the parameter has no such row.
+    pub fn touch(&mut self, parameter: &str, rows: impl IntoIterator<Item = usize>) -> Result<()> {
+        if self.kind() != OptimizerKind::SparseAdam {
+            return Err(invalid(format!("{} updates every row; only SparseAdam asks which are touched", self.kind())));
+        }
+        let found = self.parameters.iter_mut().find(|known| known.named.name == parameter);
+        let found = found.ok_or_else(|| invalid(format!("the optimizer has no parameter '{parameter}'")))?;
+        let count = found.named.shape.first().copied().unwrap_or(1);
+        let mut touched = vec![false; count];
+        for row in rows {
+            let place = touched.get_mut(row);
+            *place.ok_or_else(|| invalid(format!("'{parameter}' has {count} rows, and no row {row}")))? = true;
+        }
+        found.state.touched = Some(touched);
+        Ok(())
+    }
 }
 
 /// Gives a parameter's state its place in `optimizer.state`. A file may have had an empty entry for it.
 pub(super) fn list(order: &mut Vec<StateKey>, place: usize) {
     if !order.iter().any(|key| matches!(key, StateKey::Parameter(known) if *known == place)) {
         order.push(StateKey::Parameter(place));
-    }
-}
-
-/// How often each parameter occurs.
-struct Seen(HashMap<ParamId, usize>);
-
-impl ModuleVisitor for Seen {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        *self.0.entry(param.id).or_default() += 1;
     }
 }

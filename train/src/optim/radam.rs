@@ -1,76 +1,36 @@
 //! `torch.optim.RAdam`: Adam that leaves the second moment out until enough steps make it trustworthy, and then takes it in
 //! by degrees.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::adam::Adam;
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup};
+use super::group::ParamGroup;
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.RAdam`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RAdamOptions {
-    /// Learning rate. Default 1e-3.
-    pub lr: f64,
-    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the denominator. Default 1e-8.
-    pub eps: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
-    pub decoupled_weight_decay: bool,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for RAdamOptions {
-    fn default() -> Self {
-        RAdamOptions {
-            lr: 1e-3,
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            decoupled_weight_decay: false,
-            maximize: false,
-        }
-    }
-}
-
-impl From<RAdamOptions> for Hyperparameters {
-    fn from(options: RAdamOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::RAdam,
-            [
-                ("lr", options.lr.into()),
-                ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
-                ("eps", options.eps.into()),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("maximize", options.maximize.into()),
-                ("foreach", Value::None),
-                ("capturable", false.into()),
-                ("decoupled_weight_decay", options.decoupled_weight_decay.into()),
-                ("differentiable", false.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.RAdam(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn radam<M: Module>(model: &M, options: RAdamOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.RAdam`, with its defaults.
+    RAdamOptions {
+        /// Learning rate. Default 1e-3.
+        lr: f64 = 1e-3;
+        /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999);
+        /// Added to the denominator. Default 1e-8.
+        eps: f64 = 1e-8;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "foreach" = Value::None;
+        "capturable" = false;
+        /// Let weights decay by themselves, as AdamW does, rather than through the gradient. Default false.
+        decoupled_weight_decay: bool = false;
+        "differentiable" = false;
     }
 }
 
@@ -78,10 +38,6 @@ impl Optimizer {
 pub(crate) struct RAdam;
 
 impl Rule for RAdam {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::RAdam
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("foreach", Value::None);
         for name in ["maximize", "differentiable", "decoupled_weight_decay", "capturable"] {
@@ -98,12 +54,7 @@ impl Rule for RAdam {
     }
 
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.moment("exp_avg");
-            state.moment("exp_avg_sq");
-        }
-        let step = state.count("step")?;
+        let step = state.step(self.moments())?;
         let (beta1, beta2) = group.pair("betas")?;
         let bias_correction2 = 1.0 - beta2.powf(step);
         let kernel = RAdamKernel {

@@ -1,78 +1,36 @@
 //! `torch.optim.RMSprop`: steps divided by a running average of the gradient's magnitude, centered or not, with momentum.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule, complete};
-use super::sgd::zero_or;
+use super::options::{options, zero_or};
+use super::rule::{Rule, complete};
 use super::state::ParamState;
 use crate::attributes::Attributes;
 
-/// The options of `torch.optim.RMSprop`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RMSpropOptions {
-    /// Learning rate. Default 1e-2.
-    pub lr: f64,
-    /// How much of the running averages stays at each step. Default 0.99.
-    pub alpha: f64,
-    /// Added to the denominator. Default 1e-8.
-    pub eps: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// How much of the previous update goes into the next. Default 0.
-    pub momentum: f64,
-    /// Divide by the gradient's deviation from its average rather than by its magnitude. Default false.
-    pub centered: bool,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for RMSpropOptions {
-    fn default() -> Self {
-        RMSpropOptions {
-            lr: 1e-2,
-            alpha: 0.99,
-            eps: 1e-8,
-            weight_decay: 0.0,
-            momentum: 0.0,
-            centered: false,
-            maximize: false,
-        }
-    }
-}
-
-impl From<RMSpropOptions> for Hyperparameters {
-    fn from(options: RMSpropOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::RMSprop,
-            [
-                ("lr", options.lr.into()),
-                ("momentum", zero_or(options.momentum)),
-                ("alpha", options.alpha.into()),
-                ("eps", options.eps.into()),
-                ("centered", options.centered.into()),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("capturable", false.into()),
-                ("foreach", Value::None),
-                ("maximize", options.maximize.into()),
-                ("differentiable", false.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.RMSprop(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn rmsprop<M: Module>(model: &M, options: RMSpropOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.RMSprop`, with its defaults.
+    RMSpropOptions {
+        /// Learning rate. Default 1e-2.
+        lr: f64 = 1e-2;
+        /// How much of the previous update goes into the next. Default 0.
+        momentum: f64 = 0.0 => zero_or;
+        /// How much of the running averages stays at each step. Default 0.99.
+        alpha: f64 = 0.99;
+        /// Added to the denominator. Default 1e-8.
+        eps: f64 = 1e-8;
+        /// Divide by the gradient's deviation from its average rather than by its magnitude. Default false.
+        centered: bool = false;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        "capturable" = false;
+        "foreach" = Value::None;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "differentiable" = false;
     }
 }
 
@@ -80,10 +38,6 @@ impl Optimizer {
 pub(crate) struct RMSprop;
 
 impl Rule for RMSprop {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::RMSprop
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("momentum", 0);
         group.set_default("centered", false);
@@ -115,17 +69,7 @@ impl Rule for RMSprop {
     fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
         let momentum = group.float("momentum")?;
         let (has_momentum, centered) = (momentum > 0.0, group.flag("centered")?);
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.moment("square_avg");
-            if has_momentum {
-                state.moment("momentum_buffer");
-            }
-            if centered {
-                state.moment("grad_avg");
-            }
-        }
-        state.count("step")?;
+        state.step(&self.needs(group)?[1..])?;
         let alpha = group.float("alpha")?;
         let kernel = RMSpropKernel {
             gradient: Gradient::of(group)?,

@@ -1,63 +1,30 @@
 //! `torch.optim.Rprop`: each weight has a step size of its own, which grows while its gradient keeps its sign and shrinks
 //! when it turns.
 
-use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::Optimizer;
 use super::elementwise::{Elementwise, Kernel, Update};
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
+use super::options::{int_or, options};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
 
-/// The options of `torch.optim.Rprop`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RpropOptions {
-    /// What step sizes start from. Default 1e-2.
-    pub lr: f64,
-    /// What a step size is multiplied by where the gradient turned, and where it did not. Default (0.5, 1.2).
-    pub etas: (f64, f64),
-    /// The smallest and the largest step size. Default (1e-6, 50).
-    pub step_sizes: (f64, f64),
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for RpropOptions {
-    fn default() -> Self {
-        RpropOptions { lr: 1e-2, etas: (0.5, 1.2), step_sizes: (1e-6, 50.0), maximize: false }
-    }
-}
-
-impl From<RpropOptions> for Hyperparameters {
-    fn from(options: RpropOptions) -> Self {
-        let (min, max) = options.step_sizes;
-        // PyTorch spells this default as an `int`.
-        let max = if max == 50.0 { Value::Int(50) } else { max.into() };
-        Hyperparameters::new(
-            OptimizerKind::Rprop,
-            [
-                ("lr", options.lr.into()),
-                ("etas", Value::tuple([options.etas.0.into(), options.etas.1.into()])),
-                ("step_sizes", Value::tuple([min.into(), max])),
-                ("foreach", Value::None),
-                ("maximize", options.maximize.into()),
-                ("differentiable", false.into()),
-                ("capturable", false.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// `torch.optim.Rprop(model.parameters(), ...)`.
-    ///
-    /// # Errors
-    /// As [`Optimizer::sgd`].
-    pub fn rprop<M: Module>(model: &M, options: RpropOptions) -> Result<Self> {
-        Optimizer::builder(options).build(model)
+options! {
+    /// The options of `torch.optim.Rprop`, with its defaults.
+    RpropOptions {
+        /// What step sizes start from. Default 1e-2.
+        lr: f64 = 1e-2;
+        /// What a step size is multiplied by where the gradient turned, and where it did not. Default (0.5, 1.2).
+        etas: (f64, f64) = (0.5, 1.2);
+        /// The smallest and the largest step size. Default (1e-6, 50).
+        step_sizes: (f64, f64) = (1e-6, 50.0) => |(min, max), _| Value::tuple([min.into(), int_or(50, max)]);
+        "foreach" = Value::None;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "differentiable" = false;
+        "capturable" = false;
     }
 }
 
@@ -65,10 +32,6 @@ impl Optimizer {
 pub(crate) struct Rprop;
 
 impl Rule for Rprop {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Rprop
-    }
-
     fn check(&self, group: &Attributes) -> Result<()> {
         check(group, "lr", |x| x >= 0.0, "at least 0")?;
         let (minus, plus) = group.pair("etas")?;

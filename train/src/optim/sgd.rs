@@ -4,57 +4,32 @@ use rekindle_recorder::{Result, Value};
 
 use super::elementwise::{Elementwise, Kernel, Update};
 use super::gradient::Gradient;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::rule::{OptimizerKind, Rule};
+use super::options::{options, zero_or};
+use super::rule::Rule;
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
 
-/// The options of `torch.optim.SGD`, with its defaults.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SgdOptions {
-    /// Learning rate. Default 1e-3.
-    pub lr: f64,
-    /// How much of the previous update goes into the next. Default 0.
-    pub momentum: f64,
-    /// How much of the gradient does not go into the momentum, from the second step on. Default 0.
-    pub dampening: f64,
-    /// L2 penalty. Default 0.
-    pub weight_decay: f64,
-    /// Nesterov's momentum. Default false.
-    pub nesterov: bool,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for SgdOptions {
-    fn default() -> Self {
-        SgdOptions { lr: 1e-3, momentum: 0.0, dampening: 0.0, weight_decay: 0.0, nesterov: false, maximize: false }
+options! {
+    /// The options of `torch.optim.SGD`, with its defaults.
+    SgdOptions {
+        /// Learning rate. Default 1e-3.
+        lr: f64 = 1e-3;
+        /// How much of the previous update goes into the next. Default 0.
+        momentum: f64 = 0.0 => zero_or;
+        /// How much of the gradient does not go into the momentum, from the second step on. Default 0.
+        dampening: f64 = 0.0 => zero_or;
+        /// L2 penalty. Default 0.
+        weight_decay: f64 = 0.0 => zero_or;
+        /// Nesterov's momentum. Default false.
+        nesterov: bool = false;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
+        "foreach" = Value::None;
+        "differentiable" = false;
+        "fused" = Value::None;
     }
-}
-
-impl From<SgdOptions> for Hyperparameters {
-    fn from(options: SgdOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::Sgd,
-            [
-                ("lr", options.lr.into()),
-                ("momentum", zero_or(options.momentum)),
-                ("dampening", zero_or(options.dampening)),
-                ("weight_decay", zero_or(options.weight_decay)),
-                ("nesterov", options.nesterov.into()),
-                ("maximize", options.maximize.into()),
-                ("foreach", Value::None),
-                ("differentiable", false.into()),
-                ("fused", Value::None),
-            ],
-        )
-    }
-}
-
-/// PyTorch spells these defaults as the `int` 0.
-pub(crate) fn zero_or(number: f64) -> Value {
-    if number == 0.0 { Value::Int(0) } else { number.into() }
 }
 
 #[derive(Debug)]
@@ -63,10 +38,6 @@ pub(crate) struct Sgd;
 const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
 impl Rule for Sgd {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::Sgd
-    }
-
     fn complete(&self, group: &mut Attributes) {
         group.set_default("nesterov", false);
         group.set_default("maximize", false);

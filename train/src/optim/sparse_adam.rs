@@ -3,90 +3,34 @@
 use std::ops::{Div, Mul, Sub};
 
 use burn::tensor::{Int, Tensor};
-use rekindle_recorder::{Result, Value};
+use rekindle_recorder::Result;
 
 use super::array::Real;
 use super::elementwise::Update;
-use super::group::{Hyperparameters, ParamGroup, check};
+use super::group::{ParamGroup, check};
 use super::number::Number;
-use super::optimizer::Optimizer;
-use super::rule::{OptimizerKind, Rule, View};
+use super::options::options;
+use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
 
-/// The options of `torch.optim.SparseAdam`, with its defaults.
-///
-/// PyTorch's `SparseAdam` takes gradients of a sparse layout, which list the rows that they touch: those of the tokens in a
-/// batch. Burn's gradients are dense, so the touched rows are either said by
-/// [`Optimizer::touch`], or those of which the gradient is not all zero. The second differs from PyTorch where a row is
-/// touched and its gradient is nevertheless exactly zero: PyTorch lets its moments decay and moves it along, while here it
-/// stays as it is. With a gradient for no row at all the step still counts, as in PyTorch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SparseAdamOptions {
-    /// Learning rate: more than 0. Default 1e-3.
-    pub lr: f64,
-    /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
-    pub betas: (f64, f64),
-    /// Added to the denominator: more than 0. Default 1e-8.
-    pub eps: f64,
-    /// Ascend instead of descend. Default false.
-    pub maximize: bool,
-}
-
-impl Default for SparseAdamOptions {
-    fn default() -> Self {
-        SparseAdamOptions { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, maximize: false }
-    }
-}
-
-impl From<SparseAdamOptions> for Hyperparameters {
-    fn from(options: SparseAdamOptions) -> Self {
-        Hyperparameters::new(
-            OptimizerKind::SparseAdam,
-            [
-                ("lr", options.lr.into()),
-                ("betas", Value::tuple([options.betas.0.into(), options.betas.1.into()])),
-                ("eps", options.eps.into()),
-                ("maximize", options.maximize.into()),
-            ],
-        )
-    }
-}
-
-impl Optimizer {
-    /// Says which rows of a parameter the gradient of the next step touches, for [`SparseAdamOptions`]; in any order, and as
-    /// often as you like: an embedding's are the tokens of the batch. Without it they are the rows whose gradient is not zero.
+options! {
+    /// The options of `torch.optim.SparseAdam`, with its defaults.
     ///
-    /// ```
-    /// # use burn::nn::EmbeddingConfig;
-    /// # use burn::tensor::{Device, Int, Tensor};
-    /// # use rekindle_train::optim::{Optimizer, SparseAdamOptions};
-    /// # let device = Device::flex().autodiff();
-    /// let model = EmbeddingConfig::new(5, 2).init(&device);
-    /// let mut optimizer = Optimizer::builder(SparseAdamOptions::default()).build(&model)?;
-    /// let tokens = Tensor::<2, Int>::from_data([[3, 1, 3]], &device);
-    /// let loss = model.forward(tokens).powf_scalar(2.0).mean();
-    /// optimizer.touch("weight", [3, 1, 3])?;
-    /// let model = optimizer.step(model, loss.backward())?;
-    /// # Ok::<(), rekindle_recorder::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// When this is no `SparseAdam`, it has no such parameter, or the parameter has no such row.
-    pub fn touch(&mut self, parameter: &str, rows: impl IntoIterator<Item = usize>) -> Result<()> {
-        if self.kind() != OptimizerKind::SparseAdam {
-            return Err(invalid(format!("{} updates every row; only SparseAdam asks which are touched", self.kind())));
-        }
-        let found = self.parameters.iter_mut().find(|known| known.named.name == parameter);
-        let found = found.ok_or_else(|| invalid(format!("the optimizer has no parameter '{parameter}'")))?;
-        let count = found.named.shape.first().copied().unwrap_or(1);
-        let mut touched = vec![false; count];
-        for row in rows {
-            let place = touched.get_mut(row);
-            *place.ok_or_else(|| invalid(format!("'{parameter}' has {count} rows, and no row {row}")))? = true;
-        }
-        found.state.touched = Some(touched);
-        Ok(())
+    /// PyTorch's `SparseAdam` takes gradients of a sparse layout, which list the rows that they touch: those of the tokens in a
+    /// batch. Burn's gradients are dense, so the touched rows are either said by
+    /// [`Optimizer::touch`](super::Optimizer::touch), or those of which the gradient is not all zero. The second differs from
+    /// PyTorch where a row is touched and its gradient is nevertheless exactly zero: PyTorch lets its moments decay and moves
+    /// it along, while here it stays as it is. With a gradient for no row at all the step still counts, as in PyTorch.
+    SparseAdamOptions {
+        /// Learning rate: more than 0. Default 1e-3.
+        lr: f64 = 1e-3;
+        /// How much of the running averages of the gradient and of its square stays at each step. Default (0.9, 0.999).
+        betas: (f64, f64) = (0.9, 0.999);
+        /// Added to the denominator: more than 0. Default 1e-8.
+        eps: f64 = 1e-8;
+        /// Ascend instead of descend. Default false.
+        maximize: bool = false;
     }
 }
 
@@ -94,10 +38,6 @@ impl Optimizer {
 pub(crate) struct SparseAdam;
 
 impl Rule for SparseAdam {
-    fn kind(&self) -> OptimizerKind {
-        OptimizerKind::SparseAdam
-    }
-
     fn complete(&self, _: &mut Attributes) {}
 
     fn check(&self, group: &Attributes) -> Result<()> {

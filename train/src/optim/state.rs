@@ -6,10 +6,8 @@ use indexmap::IndexMap;
 use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
-use super::group::ParamGroup;
-use super::lbfgs::Memory;
 use super::rule::{Rule, STEP_DTYPE, View};
-use crate::attributes::{invalid, wrong_type};
+use crate::attributes::{Attributes, invalid, wrong_type};
 
 /// A parameter's entry in `optimizer.state`, in the order of its keys.
 #[derive(Clone, Debug, Default)]
@@ -20,8 +18,6 @@ pub(crate) struct ParamState {
     /// PyTorch's shape of the parameter, and whether it is of doubles.
     shape: Vec<usize>,
     double: bool,
-    /// What LBFGS keeps, of all parameters, in the state of the first.
-    memory: Option<Box<Memory>>,
     /// Of each of its rows, whether the next gradient touches it, where the caller said so.
     pub(super) touched: Option<Vec<bool>>,
 }
@@ -36,8 +32,6 @@ enum Entry {
     Whole(Buffer, Vec<usize>),
     /// A number that is no tensor.
     Counter(i64),
-    /// What `memory` holds under this name.
-    Memory,
     /// Anything else: kept.
     Other(Value),
 }
@@ -147,6 +141,15 @@ impl ParamState {
     /// Makes a number that is no tensor.
     pub(crate) fn counter(&mut self, name: &str, number: i64) {
         self.entries.insert(name.to_owned(), Entry::Counter(number));
+    }
+
+    /// Counts a step of a state that has a `step` and these tensors, and makes them before the first; gives the count.
+    pub(crate) fn step(&mut self, moments: &[&str]) -> Result<f64> {
+        if self.is_empty() {
+            self.scalar("step", 0.0);
+            moments.iter().for_each(|name| self.moment(name));
+        }
+        self.count("step")
     }
 
     /// Adds 1 to a scalar, in its own type, and gives what it is then.
@@ -265,7 +268,6 @@ impl ParamState {
                 }
                 Entry::Whole(buffer, shape) => data_to_tensor(buffer.to_data(shape, parameter.dtype)?)?.into(),
                 Entry::Counter(number) => (*number).into(),
-                Entry::Memory => self.memory.as_ref().map_or(Value::None, |memory| memory.value(name)),
                 Entry::Other(value) => value.clone(),
             };
             dict.insert(name.as_str(), value);
@@ -273,38 +275,18 @@ impl ParamState {
         Ok(dict.into())
     }
 
-    /// The first of these entries that it lacks.
-    pub(crate) fn lacks<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-        let there = |name: &str| !matches!(self.entries.get(name), Some(Entry::Other(_)) | None);
-        names.find(|name| !there(name))
-    }
-
-    /// Takes what LBFGS keeps, of so many elements, out of the entries that were read.
-    pub(crate) fn recall(&mut self, elements: usize, dtype: DType, group: &ParamGroup, place: &str) -> Result<()> {
-        let value = |name: &str| match self.entries.get(name) {
-            Some(Entry::Other(value)) if !matches!(value, Value::None) => Some(value.clone()),
-            _ => None,
-        };
-        let memory = Memory::read(value, elements, dtype, group, place)?;
-        self.remember(memory);
-        Ok(())
-    }
-
-    /// Keeps what LBFGS keeps.
-    pub(crate) fn remember(&mut self, memory: Memory) {
-        for name in memory.names() {
-            self.entries.insert(name.to_owned(), Entry::Memory);
+    /// The first of the entries that it lacks and cannot go on without: none, unless a step was made.
+    pub(crate) fn lacks(&self, rule: &dyn Rule, group: &Attributes) -> Result<Option<&'static str>> {
+        if self.is_empty() {
+            return Ok(None);
         }
-        self.memory = Some(Box::new(memory));
-    }
-
-    /// What LBFGS keeps, taken out until it is [kept](ParamState::remember) again.
-    pub(crate) fn memory(&mut self) -> Option<Memory> {
-        self.memory.take().map(|memory| *memory)
+        let applies = |name: &str| rule.state_shape(name, &self.shape).is_some();
+        let there = |name: &str| !matches!(self.entries.get(name), Some(Entry::Other(_)) | None);
+        Ok(rule.needs(group)?.into_iter().find(|name| applies(name) && !there(name)))
     }
 }
 
-fn missing(name: &str) -> rekindle_recorder::Error {
+pub(super) fn missing(name: &str) -> rekindle_recorder::Error {
     Error::missing_key(format!("state[..].{name}")).advise("the optimizer needs it to go on")
 }
 

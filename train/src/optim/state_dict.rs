@@ -7,10 +7,12 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::value::Key;
 use rekindle_recorder::{Dict, Error, Result, Value};
 
-use super::Optimizer;
 use super::assign::{Known, divide};
-use super::optimizer::StateKey;
-use super::rule::{OptimizerKind, Rule, View, signature};
+use super::group::ParamGroup;
+use super::lbfgs::Memory;
+use super::optimizer::{Optimizer, StateKey};
+use super::registry::{OptimizerKind, candidates, names};
+use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, wrong_type};
 
@@ -35,7 +37,11 @@ impl Optimizer {
             match key {
                 StateKey::Parameter(place) => {
                     let parameter = &self.parameters[*place];
-                    state.insert(*place, parameter.state.to_value(&parameter.named)?);
+                    let value = match &self.memory {
+                        Some(memory) if *place == 0 => memory.to_value(),
+                        _ => parameter.state.to_value(&parameter.named)?,
+                    };
+                    state.insert(*place, value);
                 }
                 StateKey::Other(key, value) => drop(state.insert(key.clone(), value.clone())),
             }
@@ -45,7 +51,7 @@ impl Optimizer {
 
     /// This state beside the groups as they are.
     pub(super) fn with_groups(&self, state: Dict) -> Value {
-        let groups: Vec<Value> = self.groups.iter().map(super::ParamGroup::to_value).collect();
+        let groups: Vec<Value> = self.groups.iter().map(ParamGroup::to_value).collect();
         Dict::from_iter([("state", Value::from(state)), ("param_groups", groups.into())]).into()
     }
 
@@ -63,7 +69,7 @@ impl Optimizer {
     /// When the state dict is another optimizer's, or its groups or shapes do not fit.
     pub fn load_state_dict<M: Module>(&mut self, model: &M, state_dict: &Value) -> Result<()> {
         self.check_model(model)?;
-        let saved = Saved::read(self.rule(), state_dict)?;
+        let saved = Saved::read(self.kind(), state_dict)?;
         let members = self.members(&saved)?;
         let names = self.groups.first().is_some_and(|group| group.contains("param_names"));
 
@@ -75,9 +81,10 @@ impl Optimizer {
             }
             (members, attributes)
         });
-        let mut loaded = Optimizer::arranged(self.hyperparameters.clone(), self.groups_given, groups)?;
+        let (hyperparameters, rows) = (self.hyperparameters.clone(), self.rows.clone());
+        let mut loaded = Optimizer::arranged(hyperparameters, rows, self.groups_given, groups)?;
 
-        let elements = loaded.elements();
+        let (rule, elements) = (self.rule(), loaded.elements());
         let ids = saved.groups.iter().flat_map(|group| &group.ids);
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
         for (key, value) in saved.state.entries() {
@@ -91,21 +98,17 @@ impl Optimizer {
                 continue;
             };
             let parameter = &mut loaded.parameters[place];
+            let group = &loaded.groups[parameter.group];
             let name = format!("state[{key:?}]");
-            parameter.state = ParamState::read(loaded.hyperparameters.rule, &parameter.named, &value, &name)?;
-            if set(&loaded.groups[parameter.group], "capturable")? || set(&loaded.groups[parameter.group], "fused")? {
+            if place == 0 && rule.view() == View::Closure {
+                loaded.memory = Some(Memory::read(&value, elements, parameter.named.dtype, group, &name)?);
+            } else {
+                parameter.state = ParamState::read(rule, &parameter.named, &value, &name)?;
+            }
+            if set(group, "capturable")? || set(group, "fused")? {
                 parameter.state.cast_step();
             }
-            if place == 0 && self.rule().view() == View::Closure {
-                let group = &loaded.groups[parameter.group];
-                parameter.state.recall(elements, parameter.named.dtype, group, &name)?;
-            }
-            let shape = &parameter.named.shape;
-            let applies = |name: &&str| self.rule().state_shape(name, shape).is_some();
-            let needed = self.rule().needs(&loaded.groups[parameter.group])?.into_iter().filter(applies);
-            if !parameter.state.is_empty()
-                && let Some(lacking) = parameter.state.lacks(needed)
-            {
+            if let Some(lacking) = parameter.state.lacks(rule, group)? {
                 let advice = format!("{} cannot go on without it", self.kind());
                 return Err(Error::missing_key(format!("{name}.{lacking}")).advise(advice));
             }
@@ -157,13 +160,17 @@ struct SavedGroup {
 }
 
 impl Saved {
-    fn read(rule: &'static dyn Rule, state_dict: &Value) -> Result<Self> {
-        refuse_another(rule.kind(), state_dict)?;
+    fn read(kind: OptimizerKind, state_dict: &Value) -> Result<Self> {
+        let (kinds, _) = candidates(state_dict)?;
+        if !kinds.contains(&kind) {
+            return Err(invalid(format!(
+                "the state dict is {}'s, and the optimizer is {kind}",
+                names(&kinds, "'s or ")
+            )));
+        }
+        let rule = kind.rule();
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
-        let part = |name: &str| {
-            let missing = || Error::missing_key(name.to_owned());
-            dict.get(name).ok_or_else(|| rekindle_recorder::Error::from(missing()))
-        };
+        let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name.to_owned()));
         let state = part("state")?;
         let state = state.as_dict().ok_or_else(|| wrong_type("state", "a dict", &state))?.clone();
         let groups = part("param_groups")?;
@@ -222,15 +229,6 @@ fn set(group: &Attributes, name: &str) -> Result<bool> {
     Ok(group.contains(name) && group.flag(name)?)
 }
 
-/// Refuses a state dict whose keys are another optimizer's.
-fn refuse_another(kind: OptimizerKind, state_dict: &Value) -> Result<()> {
-    let (names, _) = signature(state_dict)?;
-    if names.contains(&kind.name()) {
-        return Ok(());
-    }
-    Err(invalid(format!("the state dict is {}'s, and the optimizer is {kind}", names.join("'s or "))))
-}
-
 fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {
     let places: HashMap<&str, usize> = parameters.iter().map(|named| named.name.as_str()).zip(0..).collect();
     let find = |name: &String| {
@@ -246,7 +244,7 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
         }
         let advice = "the model has no such parameter: rename it in 'param_names', or remove all 'param_names' to go by \
                       the order of parameters";
-        Err(Error::missing_key(name.clone()).advise(advice.to_owned()))
+        Err(Error::missing_key(name.clone()).advise(advice))
     };
     let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];

@@ -1,207 +1,229 @@
-//! A step by updates that treat each element by itself: parameters and gradients are taken out of the model, updated, and put
-//! back. Those in host memory all at once, shared out among the cores; those elsewhere one after the other, by the operations
-//! of their device.
+//! A step: parameters and gradients are taken out of the model, updated, and put back. All that can be refused is refused
+//! before anything changes. What is in host memory is updated all at once, shared out among the cores; the rest one after the
+//! other, by the operations of its device.
 
-use std::any::Any;
-use std::collections::HashMap;
+use std::borrow::BorrowMut;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{DType as BurnDType, Device, Gradients, Shape, Tensor};
+use burn::module::Module;
+use burn::tensor::{DType as BurnDType, Gradients, Tensor};
 use rayon::prelude::*;
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
-use super::Optimizer;
 use super::elementwise::{PART, Update};
 #[cfg(feature = "learner")]
-use super::group::{Hyperparameters, ParamGroup};
-use super::optimizer::Parameter;
-use super::state::Buffer;
+use super::group::ParamGroup;
+use super::optimizer::{Optimizer, list};
+use super::pieces::Pieces;
 #[cfg(feature = "learner")]
-use super::state::ParamState;
-use super::whole::{Places, unreadable};
-
-/// What a look at the model tells before a step.
-pub(super) struct Survey {
-    /// How often each Burn parameter occurs.
-    pub(super) seen: HashMap<ParamId, usize>,
-    /// Of each parameter, whether any piece of it has a gradient.
-    pub(super) started: Vec<bool>,
-}
-
-/// Looks at a model with the gradients of a backward pass.
-pub(super) fn survey<M: Module>(model: &M, places: &Places, parameters: usize, grads: &Gradients) -> Survey {
-    struct Look<'a> {
-        places: &'a Places,
-        grads: &'a Gradients,
-        survey: Survey,
-    }
-
-    impl ModuleVisitor for Look<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let Survey { seen, started } = &mut self.survey;
-            *seen.entry(param.id).or_default() += 1;
-            if let Some((place, _)) = self.places.get(&param.id)
-                && !started[*place]
-            {
-                started[*place] = param.base().grad(self.grads).is_some();
-            }
-        }
-    }
-
-    let survey = Survey { seen: HashMap::new(), started: vec![false; parameters] };
-    let mut look = Look { places, grads, survey };
-    model.visit(&mut look);
-    look.survey
-}
+use super::registry::Hyperparameters;
+use super::rule::View;
+use super::state::{Buffer, ParamState, missing};
+use crate::attributes::invalid;
+#[cfg(feature = "learner")]
+use crate::parameters::in_host_memory;
+use crate::parameters::{hollow, put, take, unreadable};
 
 impl Optimizer {
-    /// Runs an update for each parameter that has one. `seen` is how often each Burn parameter occurs.
-    pub(super) fn step_elements<M: Module>(
-        &mut self,
-        model: M,
-        updates: &[Option<Box<dyn Update>>],
-        grads: &mut Gradients,
-        seen: HashMap<ParamId, usize>,
-    ) -> Result<M> {
-        let jobs = updates.iter().map(|_| Vec::new()).collect();
-        let mut take = Take { places: &self.places, updates, grads, jobs };
-        let model = model.map(&mut take);
+    /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated. Where
+    /// several optimizers share a model's parameters among them, give each `&mut gradients` of the same pass: each takes out
+    /// those of its own parameters.
+    ///
+    /// Parameters on Burn's CPU backend that nothing else holds are updated where they lie, without a copy: keep no clone of
+    /// the model over a step unless you need one. The gradients' memory is freed: with an allocator that gives it back to
+    /// the system at once, as glibc's may, the next backward pass waits for new pages, and a step takes half as long again.
+    ///
+    /// Fields of the model that share a parameter's id are one parameter: it is updated with the sum of their gradients, and
+    /// all of them hold it afterwards.
+    ///
+    /// # Errors
+    /// When the model is not the one the optimizer was made for, a group has something else than the numbers that the
+    /// optimizer needs, or its state does not fit its parameters; for LBFGS, which needs [`Optimizer::step_closure`]. The model
+    /// is gone then; [`try_step`](Self::try_step) gives it back.
+    pub fn step<M: Module>(&mut self, model: M, grads: impl BorrowMut<Gradients>) -> Result<M> {
+        let (model, done) = self.try_step(model, grads);
+        done.map(|()| model)
+    }
 
-        let work = take.jobs.into_iter().zip(updates).zip(&mut self.parameters);
-        let (here, elsewhere): (Vec<_>, Vec<_>) = work
-            .filter_map(|((jobs, update), parameter)| Some((jobs, &**update.as_ref()?, parameter)))
-            .partition(|(jobs, ..)| !self.op_by_op && jobs.iter().all(|job| in_host_memory(&job.param.device())));
-        let mut updated = HashMap::new();
-        for (jobs, update, parameter) in elsewhere {
-            updated.extend(run(jobs, update, parameter, false)?);
-        }
-        let in_place = |(jobs, update, parameter)| run(jobs, update, parameter, true);
-        // Too little is not worth waking the other cores; they give gradients back on the way, too.
-        let elements: usize = here.iter().flat_map(|(jobs, ..)| jobs).map(|job| job.back.shape.num_elements()).sum();
-        let here: Vec<_> = if elements <= PART {
-            here.into_iter().map(in_place).collect::<Result<_>>()?
-        } else {
-            here.into_par_iter().map(in_place).collect::<Result<_>>()?
+    /// As [`step`](Self::step), but gives the model back from a step that failed, too.
+    ///
+    /// Neither the model nor the optimizer has changed then, unless a device failed on the way: the gradients are gone.
+    ///
+    /// ```
+    /// # use burn::nn::LinearConfig;
+    /// # use burn::tensor::{Device, Tensor};
+    /// # use rekindle_train::optim::{Optimizer, SgdOptions};
+    /// # let device = Device::flex().autodiff();
+    /// # let model = LinearConfig::new(3, 2).init(&device);
+    /// # let mut optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+    /// # let grads = |model: &burn::nn::Linear| model.forward(Tensor::<2>::ones([4, 3], &device)).sum().backward();
+    /// optimizer.param_groups_mut()[0].set("lr", "fast");
+    /// let gradients = grads(&model);
+    /// let (model, done) = optimizer.try_step(model, gradients);
+    /// assert!(done.is_err());
+    ///
+    /// optimizer.param_groups_mut()[0].set("lr", 0.1);
+    /// let gradients = grads(&model);
+    /// let model = optimizer.step(model, gradients)?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The second value, as [`step`](Self::step).
+    pub fn try_step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> (M, Result<()>) {
+        let (view, op_by_op) = (self.rule().view(), self.op_by_op);
+        let mut jobs = match self.jobs(&model, grads.borrow_mut()) {
+            Ok(jobs) => jobs,
+            Err(error) => return (model, Err(error)),
         };
-        updated.extend(here.into_iter().flatten());
-        Ok(model.map(&mut Put { updated, seen, tied: HashMap::new() }))
+        let model = hollow(model, &jobs.iter().flat_map(|job| job.pieces.ids()).collect());
+        let done = run(&mut jobs, view, op_by_op);
+        (put(model, jobs.into_iter().flat_map(|job| job.pieces.into_values()).collect()), done)
+    }
+
+    /// As [`try_step`](Self::try_step), of a model in its place.
+    #[allow(dead_code, reason = "`Run` is about to call it")]
+    pub(crate) fn step_in_place<M: Module>(&mut self, model: &mut Option<M>, grads: Gradients) -> Result<()> {
+        let Some(taken) = model.take() else { return Ok(()) };
+        let (taken, done) = self.try_step(taken, grads);
+        *model = Some(taken);
+        done
+    }
+
+    /// An update for each parameter that has a gradient.
+    fn jobs<M: Module>(&mut self, model: &M, grads: &mut Gradients) -> Result<Vec<Job<'_>>> {
+        let mut taken = take(model, grads, |id| self.places.contains_key(&id))?;
+        self.all_seen(|id| taken.contains_key(&id))?;
+        let rule = self.rule();
+        if rule.view() == View::Closure {
+            return Err(invalid(format!(
+                "{} evaluates the model several times in a step: call step_closure in place of step",
+                self.kind()
+            )));
+        }
+        let pieces = self.parameters().map(|named| Ok(Pieces::of(named, &mut taken)?.filter(Pieces::has_gradient)));
+        let pieces: Vec<Option<Pieces>> = pieces.collect::<Result<_>>()?;
+        self.rehearse(&pieces)?;
+
+        let defaults = &self.hyperparameters.defaults;
+        let mut jobs = Vec::with_capacity(pieces.len());
+        for ((place, parameter), pieces) in self.parameters.iter_mut().enumerate().zip(pieces) {
+            let Some(pieces) = pieces else { continue };
+            let new = parameter.state.is_empty();
+            if new {
+                rule.begin(defaults, &mut parameter.state)?;
+            }
+            let update = rule.prepare(&self.groups[parameter.group], &mut parameter.state)?;
+            if new && !parameter.state.is_empty() {
+                list(&mut self.order, place);
+            }
+            jobs.push(Job { named: &parameter.named, state: &mut parameter.state, update, pieces });
+        }
+        Ok(jobs)
+    }
+
+    /// Fails where preparing a step would, and has changed nothing then.
+    fn rehearse(&self, pieces: &[Option<Pieces>]) -> Result<()> {
+        let rule = self.rule();
+        let mut rehearsed = vec![false; self.groups.len()];
+        for (parameter, pieces) in self.parameters.iter().zip(pieces) {
+            let Some(pieces) = pieces else { continue };
+            let group = &self.groups[parameter.group];
+            pieces.params().try_for_each(|param| rule.runs_on(&param.device()))?;
+            if let Some(lacking) = parameter.state.lacks(rule, group)? {
+                return Err(missing(lacking));
+            }
+            if !std::mem::replace(&mut rehearsed[parameter.group], true) {
+                let mut state = ParamState::of(rule, &parameter.named);
+                rule.begin(&self.hyperparameters.defaults, &mut state)?;
+                rule.prepare(group, &mut state)?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// A piece of a parameter that is to be updated.
-struct Job {
-    id: ParamId,
-    piece: usize,
-    param: Tensor<1>,
+/// A parameter that is to be updated.
+struct Job<'a> {
+    named: &'a NamedParameter,
+    state: &'a mut ParamState,
+    update: Box<dyn Update>,
+    pieces: Pieces,
+}
+
+fn run(jobs: &mut [Job], view: View, op_by_op: bool) -> Result<()> {
+    let in_place = |job: &Job| !op_by_op && job.pieces.in_host_memory();
+    if view == View::Whole {
+        return jobs.iter_mut().try_for_each(|job| job.whole(in_place(job)));
+    }
+    let (here, elsewhere): (Vec<_>, Vec<_>) = jobs.iter_mut().partition(|job| in_place(job));
+    elsewhere.into_iter().try_for_each(|job| job.elements(false))?;
+    // Too little is not worth waking the other cores; they give gradients back on the way, too.
+    if here.iter().map(|job| job.pieces.elements()).sum::<usize>() <= PART {
+        here.into_iter().try_for_each(|job| job.elements(true))
+    } else {
+        here.into_par_iter().try_for_each(|job| job.elements(true))
+    }
+}
+
+impl Job<'_> {
+    /// Updates each piece where it lies.
+    fn elements(&mut self, in_place: bool) -> Result<()> {
+        for (place, piece) in self.pieces.0.iter_mut().enumerate() {
+            if let Some(grad) = piece.gradient() {
+                let state = self.state.buffers(self.update.state(), place)?;
+                apply(&*self.update, &mut piece.param, grad, state, in_place)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Updates all of it, in PyTorch's order.
+    fn whole(&mut self, in_place: bool) -> Result<()> {
+        let (param, grad) = self.pieces.join(self.named)?;
+        let mut param = Some(param);
+        apply(&*self.update, &mut param, grad, self.state.buffers(self.update.state(), 0)?, in_place)?;
+        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))
+    }
+}
+
+/// Runs an update over a parameter: in place, if it lies in host memory, or by tensor operations.
+fn apply(
+    update: &dyn Update,
+    param: &mut Option<Tensor<1>>,
     grad: Tensor<1>,
-    back: Back,
-}
-
-/// How the model has a tensor.
-struct Back {
-    shape: Shape,
-    requires_grad: bool,
-}
-
-/// Takes out of a model what is to be updated, so that nothing else holds it.
-struct Take<'a> {
-    places: &'a Places,
-    updates: &'a [Option<Box<dyn Update>>],
-    grads: &'a mut Gradients,
-    /// Of each parameter.
-    jobs: Vec<Vec<Job>>,
-}
-
-impl ModuleMapper for Take<'_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(&(place, piece)) = self.places.get(&param.id) else { return param };
-        if self.updates[place].is_none() {
-            return param;
-        }
-        let (id, tensor, mapper) = param.consume();
-        let jobs = &mut self.jobs[place];
-        let grad = tensor.grad_remove(self.grads);
-        let back = Back { shape: tensor.shape(), requires_grad: tensor.is_require_grad() };
-        let tensor = tensor.inner();
-        let device = tensor.device();
-        // A parameter that occurs several times is the same each time.
-        if jobs.iter().all(|job| job.id != id) {
-            let len = back.shape.num_elements();
-            // A tensor of which one piece has no gradient has one of zeros there in PyTorch.
-            let grad = grad.unwrap_or_else(|| tensor.zeros_like()).reshape([len]);
-            jobs.push(Job { id, piece, param: tensor.reshape([len]), grad, back });
-        }
-        Param::from_mapped_value(id, Tensor::empty([1; D], &device), mapper)
-    }
-}
-
-fn run(
-    jobs: Vec<Job>,
-    update: &dyn Update,
-    parameter: &mut Parameter,
+    mut state: Vec<&mut Buffer>,
     in_place: bool,
-) -> Result<Vec<(ParamId, (Tensor<1>, Back))>> {
-    let run = |Job { id, piece, param, grad, back }| {
-        let state = parameter.state.buffers(update.state(), piece)?;
-        Ok((id, (apply(update, param, grad, state, in_place)?, back)))
-    };
-    jobs.into_iter().map(run).collect()
-}
-
-/// Puts back what was updated.
-struct Put {
-    updated: HashMap<ParamId, (Tensor<1>, Back)>,
-    seen: HashMap<ParamId, usize>,
-    /// Parameters that occur several times: the tensor that all of them are.
-    tied: HashMap<ParamId, Box<dyn Any>>,
-}
-
-impl ModuleMapper for Put {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if let Some(tensor) = self.tied.get(&param.id).and_then(|tensor| tensor.downcast_ref::<Tensor<D>>()) {
-            let (id, _, mapper) = param.consume();
-            return Param::from_mapped_value(id, tensor.clone(), mapper);
-        }
-        let Some((tensor, back)) = self.updated.remove(&param.id) else { return param };
-        let (id, _, mapper) = param.consume();
-        let tensor = Tensor::from_inner(tensor.reshape(back.shape)).set_require_grad(back.requires_grad);
-        if self.seen.get(&id).is_some_and(|times| *times > 1) {
-            self.tied.insert(id, Box::new(tensor.clone()));
-        }
-        Param::from_mapped_value(id, tensor, mapper)
+) -> Result<()> {
+    let Some(tensor) = param.take() else { return Ok(()) };
+    let (device, dtype, len) = (tensor.device(), tensor.dtype(), tensor.dims()[0]);
+    if len == 0 {
+        *param = Some(tensor);
+        return Ok(());
     }
-}
-
-/// Runs an update over a tensor: in place, if it lies in host memory, or by tensor operations.
-pub(super) fn apply<const D: usize>(
-    update: &dyn Update,
-    tensor: Tensor<D>,
-    grad: Tensor<D>,
-    state: Vec<&mut Buffer>,
-    in_place: bool,
-) -> Result<Tensor<D>> {
-    let (device, dtype, shape) = (tensor.device(), tensor.dtype(), tensor.shape());
-    let len = shape.num_elements();
     if !in_place {
-        let mut state = state;
+        // Kept for the case that the device fails.
+        *param = Some(tensor.clone());
         let taken = state.iter_mut().map(|buffer| buffer.take(len, dtype, &device)).collect::<Result<_>>()?;
-        let (tensor, after) = update.tensor(tensor.reshape([len]), grad.reshape([len]), taken)?;
+        let (tensor, after) = update.tensor(tensor, grad, taken)?;
         state.into_iter().zip(after).for_each(|(buffer, tensor)| buffer.put(tensor));
-        return Ok(tensor.reshape(shape));
+        *param = Some(tensor);
+        return Ok(());
     }
     let mut data = tensor.try_into_data().map_err(unreadable)?;
     let grad = grad.try_into_data().map_err(unreadable)?;
-    match dtype {
+    let done = match dtype {
         BurnDType::F64 => {
             let state = state.into_iter().map(|buffer| buffer.f64(len)).collect::<Result<_>>()?;
-            update.f64(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
+            update.f64(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)
         }
         _ => {
             let state = state.into_iter().map(|buffer| buffer.f32(len)).collect::<Result<_>>()?;
-            update.f32(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)?;
+            update.f32(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)
         }
-    }
-    Ok(Tensor::from_data(data, (&device, dtype)))
+    };
+    *param = Some(Tensor::from_data(data, (&device, dtype)));
+    done
 }
 
 /// One step of one tensor by itself, whose state this is.
@@ -213,31 +235,24 @@ pub(crate) fn step_alone<const D: usize>(
     grad: Tensor<D>,
     state: &mut ParamState,
 ) -> Result<Tensor<D>> {
-    let Hyperparameters { rule, defaults } = hyperparameters;
+    let (rule, defaults) = (hyperparameters.rule(), &hyperparameters.defaults);
     let mut attributes = defaults.clone();
     attributes.set("lr", lr);
     if state.is_empty() {
         rule.begin(defaults, state)?;
     }
     let update = rule.prepare(&ParamGroup::new(attributes, 0..1), state)?;
-    let in_place = in_host_memory(&tensor.device());
-    apply(&*update, tensor, grad, state.buffers(update.state(), 0)?, in_place)
-}
-
-/// Whether tensors of this device can be taken out and put back without a copy.
-#[cfg(feature = "flex")]
-pub(crate) fn in_host_memory(device: &Device) -> bool {
-    matches!(device.as_dispatch(), burn::backend::DispatchDevice::Flex(_))
-}
-
-#[cfg(not(feature = "flex"))]
-pub(crate) fn in_host_memory(_: &Device) -> bool {
-    false
+    let (shape, in_place) = (tensor.shape(), in_host_memory(&tensor.device()));
+    let len = shape.num_elements();
+    let mut param = Some(tensor.reshape([len]));
+    apply(&*update, &mut param, grad.reshape([len]), state.buffers(update.state(), 0)?, in_place)?;
+    param.map(|param| param.reshape(shape)).ok_or_else(|| unreadable("it is gone"))
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::module::Param;
+    use burn::tensor::{Device, TensorData};
     use rekindle_random::{Generator, uniform_};
 
     use super::*;
@@ -299,7 +314,7 @@ mod tests {
         // 2 rows are updated on this thread, 400 by all cores.
         for rows in [2, 400] {
             let mut model = Tied::new(rows);
-            let mut optimizer = Optimizer::sgd(&model, SgdOptions { lr: 0.25, ..Default::default() }).unwrap();
+            let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.25)).unwrap();
             for _ in 0..2 {
                 let [wide, first, _, frozen, unused] = model.values();
                 let gradients = model.loss().backward();

@@ -20,7 +20,7 @@ pub(crate) fn six(elements: Vec<f32>) -> Six {
 }
 
 pub(crate) fn sgd(model: &Six) -> Optimizer {
-    Optimizer::sgd(model, SgdOptions { lr: 0.1, ..Default::default() }).unwrap()
+    Optimizer::sgd(model, SgdOptions::default().lr(0.1)).unwrap()
 }
 
 /// A scaler's options as PyTorch's constructor was given them.

@@ -35,20 +35,20 @@ pub(crate) fn optimizer_of(setting: &Json) -> Optimizer {
 fn optimizer_for(setting: &Json, model: &Scalars) -> Optimizer {
     let [a, b] = [0, 1].map(|place| setting["rates"][place].as_f64().unwrap());
     let builder = match setting["optimizer"].as_str().unwrap() {
-        "SGD" => Optimizer::builder(SgdOptions { lr: a, momentum: 0.9, ..Default::default() }),
-        "Adam" => Optimizer::builder(AdamOptions { lr: a, ..Default::default() }),
+        "SGD" => Optimizer::builder(SgdOptions::default().lr(a).momentum(0.9)),
+        "Adam" => Optimizer::builder(AdamOptions::default().lr(a)),
         other => panic!("{other}"),
     };
     builder.group("a", [("lr", a)]).group("b", [("lr", b)]).build(model).unwrap()
 }
 
 pub(crate) fn two_groups() -> Optimizer {
-    let builder = Optimizer::builder(SgdOptions { lr: 0.1, momentum: 0.9, ..Default::default() });
+    let builder = Optimizer::builder(SgdOptions::default().lr(0.1).momentum(0.9));
     builder.group("a", [("lr", 0.1)]).group("b", [("lr", 0.02)]).build(&scalars()).unwrap()
 }
 
 pub(crate) fn one_group() -> Optimizer {
-    Optimizer::sgd(&scalars(), SgdOptions { lr: 0.1, ..Default::default() }).unwrap()
+    Optimizer::sgd(&scalars(), SgdOptions::default().lr(0.1)).unwrap()
 }
 
 /// A whole number that a float holds.

@@ -171,7 +171,7 @@ fn gradients_of_several_passes_add_up_and_are_those_of_one_pass_over_all() {
     assert_eq!(b.unwrap(), [2.0; 5]);
     assert_eq!((c, d), (None, None));
 
-    let mut optimizer = Optimizer::sgd(&model, SgdOptions { lr: 1.0, ..Default::default() }).unwrap();
+    let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(1.0)).unwrap();
     let model = optimizer.step(model.clone(), grads).unwrap();
     assert_eq!(model.a.val().into_data().try_to_vec::<f32>().unwrap(), [-2.75; 12]);
 }

@@ -147,7 +147,7 @@ fn a_run_ends_at_a_step_and_starts_without_a_checkpoint() {
     use rekindle_train::optim::{Optimizer, SgdOptions};
 
     let model = DigitsNet::new(&device());
-    let options = SgdOptions { lr: 0.1, momentum: 0.9, ..Default::default() };
+    let options = SgdOptions::default().lr(0.1).momentum(0.9);
     let mut optimizer = Optimizer::sgd(&model, options).unwrap();
     let scheduler = LRScheduler::new(StepLR::new(2), &mut optimizer).unwrap();
     let mut run = Run::start(model, optimizer).with_scheduler(scheduler).with_loader(loader()).until_step(25);

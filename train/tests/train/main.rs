@@ -10,6 +10,7 @@ mod ema;
 mod learner;
 mod loader;
 mod losses;
+mod optim_models;
 mod optim_rules;
 mod optim_runs;
 mod optim_state_dicts;

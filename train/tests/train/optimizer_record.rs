@@ -40,7 +40,7 @@ fn apart(a: &Net, b: &Net) -> f32 {
 }
 
 fn adamw() -> AdamWOptions {
-    AdamWOptions { lr: 0.01, weight_decay: 0.1, eps: 1e-8, ..Default::default() }
+    AdamWOptions::default().lr(0.01).weight_decay(0.1).eps(1e-8)
 }
 
 /// A step by Burn's optimizer.
@@ -106,31 +106,31 @@ fn burns_adamw_goes_on_from_this_ones_state_and_this_one_from_burns() {
     let state = both_ways(adamw(), config().init());
     assert_eq!(first(&state, "exp_avg").shape(), [3, 4], "a Linear's moments have PyTorch's shape");
     assert_eq!(first(&state, "step").to_vec::<f32>().unwrap(), [12.0]);
-    both_ways(AdamWOptions { amsgrad: true, ..adamw() }, config().with_amsgrad(true).init());
+    both_ways(adamw().amsgrad(true), config().with_amsgrad(true).init());
 }
 
 #[test]
 fn burns_adam_goes_on_from_this_ones_state_and_this_one_from_burns() {
-    both_ways(AdamOptions { lr: 0.01, ..Default::default() }, AdamConfig::new().with_epsilon(1e-8).init());
+    both_ways(AdamOptions::default().lr(0.01), AdamConfig::new().with_epsilon(1e-8).init());
 }
 
 #[test]
 fn burns_sgd_goes_on_from_this_ones_momentum_and_this_one_from_burns() {
     let momentum = MomentumConfig::new().with_momentum(0.9).with_dampening(0.0);
-    let options = SgdOptions { lr: 0.1, momentum: 0.9, ..Default::default() };
+    let options = SgdOptions::default().lr(0.1).momentum(0.9);
     both_ways(options, SgdConfig::new().with_momentum(Some(momentum)).init());
 }
 
 #[test]
 fn burns_adagrad_goes_on_from_this_ones_sum_and_this_one_from_burns() {
-    let options = AdagradOptions { lr: 0.05, lr_decay: 0.1, ..Default::default() };
+    let options = AdagradOptions::default().lr(0.05).lr_decay(0.1);
     both_ways(options, AdaGradConfig::new().with_epsilon(1e-10).with_lr_decay(0.1).init());
 }
 
 #[test]
 fn burns_rmsprop_goes_on_from_this_ones_averages_and_this_one_from_burns() {
     for (momentum, centered) in [(0.0, false), (0.9, false), (0.0, true), (0.5, true)] {
-        let options = RMSpropOptions { lr: 0.01, momentum, centered, eps: 1e-6, ..Default::default() };
+        let options = RMSpropOptions::default().lr(0.01).momentum(momentum).centered(centered).eps(1e-6);
         let config = RmsPropConfig::new().with_momentum(as_f32(momentum)).with_centered(centered).with_epsilon(1e-6);
         let state = both_ways(options, config.init());
         assert_eq!(first(&state, "step").to_vec::<f32>().unwrap(), [2.0], "Burn has not counted");

@@ -36,7 +36,7 @@ fn run(options: SgdOptions) -> Run<Linear> {
 }
 
 fn sgd(lr: f64) -> SgdOptions {
-    SgdOptions { lr, ..Default::default() }
+    SgdOptions::default().lr(lr)
 }
 
 fn inputs(row: f32) -> Tensor<2> {

@@ -57,11 +57,14 @@ fn builder(case: &Json) -> OptimizerBuilder {
     let betas = betas.map_or((0.9, 0.999), |betas| (betas[0].as_f64().unwrap(), betas[1].as_f64().unwrap()));
     let lr = float("lr", 1e-3);
     let hyperparameters: Hyperparameters = match case["optimizer"].as_str().unwrap() {
-        "SGD" => SgdOptions { lr, momentum: float("momentum", 0.0), ..Default::default() }.into(),
-        "Adam" => AdamOptions { lr, amsgrad, weight_decay: float("weight_decay", 0.0), ..Default::default() }.into(),
-        "AdamW" => {
-            AdamWOptions { lr, betas, amsgrad, weight_decay: float("weight_decay", 0.01), ..Default::default() }.into()
-        }
+        "SGD" => SgdOptions::default().lr(lr).momentum(float("momentum", 0.0)).into(),
+        "Adam" => AdamOptions::default().lr(lr).amsgrad(amsgrad).weight_decay(float("weight_decay", 0.0)).into(),
+        "AdamW" => AdamWOptions::default()
+            .lr(lr)
+            .betas(betas)
+            .amsgrad(amsgrad)
+            .weight_decay(float("weight_decay", 0.01))
+            .into(),
         other => panic!("{other}"),
     };
     let builder = Optimizer::builder(hyperparameters);
@@ -156,7 +159,7 @@ fn moments_lie_in_burn_as_the_weights_do() {
     // A linear layer's weight is [out, in] in PyTorch and [in, out] in Burn: with a moment of one large element the step
     // must change just that weight.
     let net = net();
-    let mut optimizer = Optimizer::sgd(&net, SgdOptions { lr: 1.0, momentum: 0.5, ..Default::default() }).unwrap();
+    let mut optimizer = Optimizer::sgd(&net, SgdOptions::default().lr(1.0).momentum(0.5)).unwrap();
     let mut buffer = vec![0.0_f32; 12];
     buffer[7] = 1000.0;
     let state = Dict::new();
@@ -318,9 +321,9 @@ fn groups_must_hold_every_parameter_once() {
     let error = build(&["*", "*.bias"]).unwrap_err().to_string();
     assert!(error.starts_with("group 1 has no parameters"), "{error}");
     assert!(build(&["{"]).is_err());
-    let refused = Optimizer::sgd(&net, SgdOptions { nesterov: true, ..Default::default() }).unwrap_err().to_string();
+    let refused = Optimizer::sgd(&net, SgdOptions::default().nesterov(true)).unwrap_err().to_string();
     assert_eq!(refused, "Nesterov momentum requires a momentum and zero dampening");
-    let refused = Optimizer::sgd(&net, SgdOptions { lr: -1.0, ..Default::default() }).unwrap_err().to_string();
+    let refused = Optimizer::sgd(&net, SgdOptions::default().lr(-1.0)).unwrap_err().to_string();
     assert_eq!(refused, "lr must be at least 0, and is -1");
 }
 

@@ -65,7 +65,7 @@ fn builder(case: &Json) -> OptimizerBuilder {
             let line_search_fn = options.as_dict().unwrap().get("line_search_fn").map(|_| LineSearch::StrongWolfe);
             let max_iter = u32::try_from(number("max_iter", 20)).unwrap();
             let history_size = u32::try_from(number("history_size", 100)).unwrap();
-            LbfgsOptions { max_iter, history_size, line_search_fn, ..Default::default() }.into()
+            LbfgsOptions::default().max_iter(max_iter).history_size(history_size).line_search_fn(line_search_fn).into()
         }
         other => Hyperparameters::of(other.parse().unwrap()),
     };
@@ -193,17 +193,17 @@ fn parameters_that_an_optimizer_cannot_train_are_refused() {
     let linear = seeded(LinearConfig::new(3, 2).init(&device()), 1);
     let error = Optimizer::builder(MuonOptions::default()).build(&linear).unwrap_err().to_string();
     assert!(error.starts_with("Muon trains matrices, and 'bias' has the shape [2];"), "{error}");
-    let muon = MuonOptions { adjust_lr_fn: Some(AdjustLr::MatchRmsAdamW), ..Default::default() };
+    let muon = MuonOptions::default().adjust_lr_fn(Some(AdjustLr::MatchRmsAdamW));
     assert!(Optimizer::builder(muon).exclude("bias").build(&linear).is_ok());
 
     let lbfgs = Optimizer::builder(LbfgsOptions::default());
     let error = lbfgs.group("weight", [("lr", 0.1)]).group("*", [("lr", 0.2)]).build(&linear).unwrap_err().to_string();
     assert_eq!(error, "LBFGS has one group of parameters, and 2 were given");
     for (options, message) in [
-        (Hyperparameters::from(AdafactorOptions { d: 0.5, ..Default::default() }), "d must be at least 1, and is 0.5"),
-        (MuonOptions { ns_steps: 100, ..Default::default() }.into(), "ns_steps must be less than 100, and is 100"),
-        (SparseAdamOptions { eps: 0.0, ..Default::default() }.into(), "eps must be more than 0, and is 0"),
-        (LbfgsOptions { history_size: 0, ..Default::default() }.into(), "history_size must be at least 1, and is 0"),
+        (Hyperparameters::from(AdafactorOptions::default().d(0.5)), "d must be at least 1, and is 0.5"),
+        (MuonOptions::default().ns_steps(100).into(), "ns_steps must be less than 100, and is 100"),
+        (SparseAdamOptions::default().eps(0.0).into(), "eps must be more than 0, and is 0"),
+        (LbfgsOptions::default().history_size(0).into(), "history_size must be at least 1, and is 0"),
     ] {
         let built = Optimizer::builder(options).exclude("bias").build(&linear);
         assert_eq!(built.unwrap_err().to_string(), message);
@@ -228,7 +228,7 @@ fn lbfgs_steps_with_a_closure_only_and_the_others_with_either() {
     // A quadratic function, whose minimum is 0.
     assert!(loss(&after).into_scalar::<f64>() < 1e-10);
 
-    let mut sgd = Optimizer::sgd(&model, SgdOptions { lr: 0.05, ..Default::default() }).unwrap();
+    let mut sgd = Optimizer::sgd(&model, SgdOptions::default().lr(0.05)).unwrap();
     let (after, before) = sgd.step_closure(model, closure).unwrap();
     assert_eq!(before, first);
     assert!(loss(&after).into_scalar::<f64>() < first);

@@ -1,20 +1,29 @@
 //! What LBFGS keeps from step to step, and how PyTorch stores it: in the state of the first parameter, for all of them. Long
 //! vectors are all parameters' elements in a row, in PyTorch's order.
 
-use rekindle_recorder::{DType, Error, Result, Tensor, Value};
+use indexmap::IndexMap;
+use rekindle_recorder::{DType, Dict, Error, Result, Tensor, Value};
 
 use super::scalar::Scalar;
 use crate::attributes::{Attributes, invalid, wrong_type};
 use crate::optim::array::Real;
 
+/// `optimizer.state` of LBFGS.
+#[derive(Clone, Debug)]
+pub(crate) struct Memory {
+    /// The names that it is stored under, in order; and the values of those that are not LBFGS's, which are kept.
+    entries: IndexMap<String, Option<Value>>,
+    numbers: Numbers,
+}
+
 /// A [`Kept`] of the parameters' type.
 #[derive(Clone, Debug)]
-pub(crate) enum Memory {
+pub(crate) enum Numbers {
     F32(Kept<f32>),
     F64(Kept<f64>),
 }
 
-/// `optimizer.state` of LBFGS.
+/// What one step leaves for the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kept<T> {
     pub(super) func_evals: i64,
@@ -45,42 +54,65 @@ pub(super) struct Search<T> {
 const SEARCH: [&str; 8] = ["d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss"];
 
 impl Memory {
-    /// Takes the entries of a state dict, by name; `place` is where they are.
-    pub(crate) fn read(
-        entry: impl Fn(&str) -> Option<Value>,
-        elements: usize,
-        dtype: DType,
-        group: &Attributes,
-        place: &str,
-    ) -> Result<Self> {
-        let history = usize::try_from(group.int("history_size")?).unwrap_or(0);
-        let reader = Reader { entry, elements, history, place };
-        Ok(match dtype {
-            DType::Float64 => Memory::F64(reader.kept()?),
-            _ => Memory::F32(reader.kept()?),
-        })
+    /// Before the first step.
+    pub(crate) fn new(dtype: DType) -> Self {
+        let numbers = match dtype {
+            DType::Float64 => Numbers::F64(Kept::default()),
+            _ => Numbers::F32(Kept::default()),
+        };
+        Memory { entries: IndexMap::new(), numbers }
     }
 
-    /// The names that PyTorch stores it under, as far as it goes; new ones come at the end of those that are there.
-    pub(crate) fn names(&self) -> Vec<&'static str> {
+    /// What a state dict holds for the first parameter; `place` is where, for messages.
+    pub(crate) fn read(value: &Value, elements: usize, dtype: DType, group: &Attributes, place: &str) -> Result<Self> {
+        let dict = value.as_dict().ok_or_else(|| wrong_type(place, "a dict", value))?;
+        let mut entries = IndexMap::new();
+        for (key, value) in dict.entries() {
+            let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
+            entries.insert(name.to_owned(), Some(value));
+        }
+        let history = usize::try_from(group.int("history_size")?).unwrap_or(0);
+        let reader = Reader { entries: &entries, elements, history, place };
+        let numbers = match dtype {
+            DType::Float64 => Numbers::F64(reader.kept()?),
+            _ => Numbers::F32(reader.kept()?),
+        };
+        let mut memory = Memory { entries, numbers };
+        memory.list();
+        Ok(memory)
+    }
+
+    /// The numbers, to make a step with; [`list`](Self::list) afterwards.
+    pub(crate) fn numbers(&mut self) -> &mut Numbers {
+        &mut self.numbers
+    }
+
+    /// Takes the names that PyTorch stores it under, as far as it goes: new ones come at the end of those that are there.
+    pub(crate) fn list(&mut self) {
         fn names<T>(kept: &Kept<T>) -> Vec<&'static str> {
             let al = kept.al.as_ref().map(|_| "al");
             let search = kept.search.as_ref().map_or(&[][..], |_| &SEARCH);
             ["func_evals", "n_iter"].into_iter().chain(al).chain(search.iter().copied()).collect()
         }
-        match self {
-            Memory::F32(kept) => names(kept),
-            Memory::F64(kept) => names(kept),
+        let names = match &self.numbers {
+            Numbers::F32(kept) => names(kept),
+            Numbers::F64(kept) => names(kept),
+        };
+        for name in names {
+            self.entries.insert(name.to_owned(), None);
         }
     }
 
-    /// What PyTorch stores under a name.
-    pub(crate) fn value(&self, name: &str) -> Value {
-        match self {
-            Memory::F32(kept) => kept.value(name),
-            Memory::F64(kept) => kept.value(name),
-        }
-        .unwrap_or(Value::None)
+    /// The dict that PyTorch stores for the first parameter.
+    pub(crate) fn to_value(&self) -> Value {
+        let own = |name: &str| match &self.numbers {
+            Numbers::F32(kept) => kept.value(name),
+            Numbers::F64(kept) => kept.value(name),
+        };
+        let value = |(name, other): (&String, &Option<Value>)| {
+            (name.clone(), other.clone().or_else(|| own(name)).unwrap_or(Value::None))
+        };
+        self.entries.iter().map(value).collect::<Dict>().into()
     }
 }
 
@@ -111,21 +143,26 @@ fn tensor<T: Real>(vector: &[T]) -> Value {
 }
 
 /// A state dict's entries, taken apart.
-struct Reader<'a, F> {
-    entry: F,
+struct Reader<'a> {
+    entries: &'a IndexMap<String, Option<Value>>,
     elements: usize,
     history: usize,
     place: &'a str,
 }
 
-impl<F: Fn(&str) -> Option<Value>> Reader<'_, F> {
+impl Reader<'_> {
+    /// What is there, and is not `None`.
+    fn entry(&self, name: &str) -> Option<Value> {
+        self.entries.get(name).cloned().flatten().filter(|value| !matches!(value, Value::None))
+    }
+
     fn kept<T: Real>(&self) -> Result<Kept<T>> {
-        let int = |name: &str| match (self.entry)(name) {
+        let int = |name: &str| match self.entry(name) {
             Some(value) => value.as_i64().ok_or_else(|| wrong_type(&self.key(name), "an int", &value)),
             None => Ok(0),
         };
-        let al = (self.entry)("al").map(|value| self.list("al", &value, optional_scalar)).transpose()?;
-        let search = if SEARCH.iter().any(|name| (self.entry)(name).is_some()) { Some(self.search()?) } else { None };
+        let al = self.entry("al").map(|value| self.list("al", &value, optional_scalar)).transpose()?;
+        let search = if SEARCH.iter().any(|name| self.entry(name).is_some()) { Some(self.search()?) } else { None };
         let kept = Kept { func_evals: int("func_evals")?, n_iter: int("n_iter")?, al, search };
         if kept.n_iter > 0 && kept.search.is_none() {
             return Err(self.missing("d"));
@@ -174,7 +211,7 @@ impl<F: Fn(&str) -> Option<Value>> Reader<'_, F> {
     }
 
     fn value(&self, name: &str) -> Result<Value> {
-        (self.entry)(name).ok_or_else(|| self.missing(name))
+        self.entry(name).ok_or_else(|| self.missing(name))
     }
 
     fn key(&self, name: &str) -> String {
@@ -182,7 +219,7 @@ impl<F: Fn(&str) -> Option<Value>> Reader<'_, F> {
     }
 
     fn missing(&self, name: &str) -> rekindle_recorder::Error {
-        let advice = "LBFGS cannot go on without it";
+        let advice = "LBFGS cannot go on without it".to_owned();
         Error::missing_key(self.key(name)).advise(advice)
     }
 

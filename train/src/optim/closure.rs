@@ -1,0 +1,131 @@
+//! A step that a closure is called in, which evaluates the model: LBFGS asks for it as often as it needs.
+
+use burn::module::Module;
+use burn::tensor::{Gradients, Tensor, TensorData};
+use rekindle_recorder::{Error, Result};
+
+use super::array::{Array as _, Real};
+use super::lbfgs::{Memory, Numbers, Objective, Settings, minimize};
+use super::optimizer::{Optimizer, Parameter, Places, list};
+use super::pieces::Pieces;
+use super::rule::View;
+use crate::attributes::invalid;
+use crate::parameters::{put, take, unreadable};
+
+impl Optimizer {
+    /// `optimizer.step(closure)`: makes one step with the loss and gradients that `closure` gives for a model, which LBFGS asks
+    /// for as often as it needs; the other optimizers ask once. Gives the model back with its parameters updated, and the
+    /// loss before the step.
+    ///
+    /// ```
+    /// # use burn::nn::LinearConfig;
+    /// # use burn::tensor::{Device, Tensor};
+    /// # use rekindle_train::optim::{LbfgsOptions, LineSearch, Optimizer};
+    /// # let device = Device::flex().autodiff();
+    /// let model = LinearConfig::new(3, 2).init(&device);
+    /// let options = LbfgsOptions::default().line_search_fn(Some(LineSearch::StrongWolfe));
+    /// let mut optimizer = Optimizer::builder(options).build(&model)?;
+    ///
+    /// let (model, loss) = optimizer.step_closure(model, |model| {
+    ///     let loss = model.forward(Tensor::<2>::ones([4, 3], &device)).powf_scalar(2.0).mean();
+    ///     let grads = loss.backward();
+    ///     (loss, grads)
+    /// })?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// LBFGS computes in host memory, wherever the model is.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`]; for LBFGS also when the parameters are not of one type.
+    pub fn step_closure<M: Module>(
+        &mut self,
+        model: M,
+        mut closure: impl FnMut(&M) -> (Tensor<1>, Gradients),
+    ) -> Result<(M, f64)> {
+        self.check_model(&model)?;
+        let Some(first) = self.parameters.first().filter(|_| self.rule().view() == View::Closure) else {
+            let (loss, grads) = closure(&model);
+            let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
+            return Ok((self.step(model, grads)?, loss));
+        };
+        let dtype = first.named.dtype;
+        if let Some(other) = self.parameters().find(|named| named.dtype != dtype) {
+            let what = format!("LBFGS over parameters of {dtype} and of {} ('{}')", other.dtype, other.name);
+            return Err(Error::unsupported(what));
+        }
+        let settings = Settings::of(&self.groups[0])?;
+        let maximize = settings.maximize;
+        let mut evaluated = Evaluated {
+            model,
+            closure,
+            parameters: &self.parameters,
+            places: &self.places,
+            maximize,
+            pieces: Vec::new(),
+        };
+        let memory = self.memory.get_or_insert_with(|| Memory::new(dtype));
+        let start = match memory.numbers() {
+            Numbers::F64(kept) => minimize(&mut evaluated, &settings, kept)?,
+            Numbers::F32(kept) => minimize(&mut evaluated, &settings, kept)?,
+        };
+        memory.list();
+        let model = evaluated.model;
+        list(&mut self.order, 0);
+        Ok((model, if maximize { -start } else { start }))
+    }
+}
+
+/// The closure's loss, or what it lacks of a gain, as a function of the model's parameters.
+struct Evaluated<'a, M, C> {
+    model: M,
+    closure: C,
+    parameters: &'a [Parameter],
+    places: &'a Places,
+    maximize: bool,
+    /// Of each parameter, as it was evaluated last.
+    pieces: Vec<Pieces>,
+}
+
+impl<T: Real, M: Module, C: FnMut(&M) -> (Tensor<1>, Gradients)> Objective<T> for Evaluated<'_, M, C> {
+    fn here(&mut self) -> Result<(f64, Vec<T>, Vec<T>)> {
+        let (loss, mut grads) = (self.closure)(&self.model);
+        let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
+        let mut taken = take(&self.model, &mut grads, |id| self.places.contains_key(&id))?;
+        let (mut params, mut grad) = (Vec::new(), Vec::new());
+        self.pieces.clear();
+        for Parameter { named, .. } in self.parameters {
+            let Some(mut pieces) = Pieces::of(named, &mut taken)? else {
+                return Err(invalid(format!("the optimizer's parameter '{}' is not in this model", named.name)));
+            };
+            let elements = |tensor: Tensor<1>| {
+                let data = tensor.try_into_data().map_err(unreadable)?;
+                data.convert::<T>().try_into_vec::<T>().map_err(unreadable)
+            };
+            let whole = pieces.join(named)?;
+            params.extend(elements(whole.0)?);
+            grad.extend(elements(whole.1)?);
+            self.pieces.push(pieces);
+        }
+        Ok(if self.maximize { (-loss, params, grad.neg()) } else { (loss, params, grad) })
+    }
+
+    fn go(&mut self, params: &[T]) -> Result<()> {
+        let mut rest = params;
+        for (Parameter { named, .. }, pieces) in self.parameters.iter().zip(&mut self.pieces) {
+            let len = pieces.elements();
+            let Some((values, others)) = rest.split_at_checked(len) else {
+                return Err(invalid("LBFGS lost parameters"));
+            };
+            let device = pieces.params().next().map(Tensor::device);
+            if let Some(device) = device {
+                let data = TensorData::new(values.to_vec(), [len]);
+                pieces.split(named, Tensor::from_data(data, (&device, <T as burn::tensor::Element>::dtype())))?;
+            }
+            rest = others;
+        }
+        let values = self.pieces.iter().flat_map(Pieces::values).collect();
+        self.model = put(self.model.clone(), values);
+        Ok(())
+    }
+}

@@ -1,0 +1,229 @@
+//! The optimizers that there are: one row each, which all that asks for one goes by. A row is the file with its rule and
+//! options, its name in `torch.optim`, and the keys by which its groups are recognised: those that they always have, and those
+//! that they never have. What else they may have is among its options.
+
+use rekindle_recorder::{Error, Result, Value};
+
+use super::rule::Rule;
+use crate::attributes::{Attributes, invalid};
+
+/// Gives the rows to a macro.
+macro_rules! registry {
+    ($make:ident) => {
+        $make! {
+            sgd::Sgd, SgdOptions, "SGD", ["lr", "momentum", "dampening"], [];
+            adam::Adam, AdamOptions, "Adam", ["lr", "betas", "eps", "weight_decay", "amsgrad"], ["momentum_decay"];
+            adamw::AdamW, AdamWOptions, "AdamW", ["lr", "betas", "eps", "weight_decay", "amsgrad"], ["momentum_decay"];
+            rmsprop::RMSprop, RMSpropOptions, "RMSprop", ["lr", "alpha", "eps", "weight_decay"], ["lambd"];
+            adagrad::Adagrad, AdagradOptions, "Adagrad", ["lr", "lr_decay"], [];
+            adadelta::Adadelta, AdadeltaOptions, "Adadelta", ["lr", "rho", "eps"], [];
+            adamax::Adamax, AdamaxOptions, "Adamax", ["lr", "betas", "eps", "weight_decay", "maximize"], ["amsgrad", "momentum_decay", "decoupled_weight_decay"];
+            nadam::NAdam, NAdamOptions, "NAdam", ["lr", "betas", "eps", "momentum_decay"], [];
+            radam::RAdam, RAdamOptions, "RAdam", ["lr", "betas", "eps", "weight_decay", "decoupled_weight_decay"], ["amsgrad", "momentum_decay"];
+            rprop::Rprop, RpropOptions, "Rprop", ["lr", "etas", "step_sizes"], [];
+            asgd::Asgd, AsgdOptions, "ASGD", ["lr", "lambd", "alpha", "t0"], [];
+            lbfgs::Lbfgs, LbfgsOptions, "LBFGS", ["lr", "max_iter", "history_size"], [];
+            adafactor::Adafactor, AdafactorOptions, "Adafactor", ["lr", "beta2_decay", "d"], [];
+            muon::Muon, MuonOptions, "Muon", ["lr", "momentum", "ns_steps"], [];
+            sparse_adam::SparseAdam, SparseAdamOptions, "SparseAdam", ["lr", "betas", "eps"], ["weight_decay", "momentum_decay"];
+        }
+    };
+}
+
+pub(super) use registry;
+
+macro_rules! kinds {
+    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
+        /// An optimizer of `torch.optim`. `Display` gives its name there.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum OptimizerKind {
+            $(
+                #[doc = concat!("`torch.optim.", $name, "`.")]
+                $kind,
+            )*
+        }
+
+        impl OptimizerKind {
+            /// All there are.
+            pub const ALL: &'static [OptimizerKind] = &[$(OptimizerKind::$kind),*];
+
+            /// The name in `torch.optim`.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(OptimizerKind::$kind => $name,)* }
+            }
+
+            /// What it does.
+            pub(crate) fn rule(self) -> &'static dyn Rule {
+                match self { $(OptimizerKind::$kind => &super::$file::$kind,)* }
+            }
+
+            /// A group with PyTorch's defaults.
+            fn defaults(self) -> Attributes {
+                match self { $(OptimizerKind::$kind => super::$file::$options::default().group(),)* }
+            }
+
+            /// The keys that its groups always have, and those that they never have.
+            fn signature(self) -> (&'static [&'static str], &'static [&'static str]) {
+                match self { $(OptimizerKind::$kind => (&$has, &$lacks),)* }
+            }
+        }
+
+        $(
+            impl From<super::$file::$options> for Hyperparameters {
+                fn from(options: super::$file::$options) -> Self {
+                    Hyperparameters { kind: OptimizerKind::$kind, defaults: options.group() }
+                }
+            }
+        )*
+    };
+}
+
+registry!(kinds);
+
+/// These three had the same groups until each gained a key of its own: Adam `amsgrad` in 0.4, Adamax `maximize` in 1.12, and
+/// `RAdam` `decoupled_weight_decay` in 2.1.
+const OLDER: [OptimizerKind; 3] = [OptimizerKind::Adamax, OptimizerKind::RAdam, OptimizerKind::Adam];
+const OLDER_KEYS: [&str; 4] = ["lr", "betas", "eps", "weight_decay"];
+
+impl OptimizerKind {
+    /// Which optimizer wrote this state dict, told by the keys of its groups and, where these leave it open, of its state.
+    ///
+    /// # Errors
+    /// When the keys are those of an optimizer that is not here, of none, or of several: up to PyTorch 2.6 Adam and AdamW
+    /// wrote the same.
+    pub fn infer(state_dict: &Value) -> Result<Self> {
+        let (kinds, group) = candidates(state_dict)?;
+        match kinds[..] {
+            [kind] => Ok(kind),
+            [OptimizerKind::Adam, OptimizerKind::AdamW] if group.contains("decoupled_weight_decay") => {
+                Ok(kinds[usize::from(group.flag("decoupled_weight_decay")?)])
+            }
+            _ => Err(invalid(format!(
+                "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is with \
+                 --optimizer {}",
+                names(&kinds, "'s or "),
+                names(&kinds, " or --optimizer ")
+            ))),
+        }
+    }
+}
+
+/// The optimizers that may have written this state dict, and its first group.
+pub(super) fn candidates(state_dict: &Value) -> Result<(Vec<OptimizerKind>, Attributes)> {
+    let dict = state_dict.as_dict().ok_or_else(|| not_an_optimizer("it is no dict"))?;
+    let groups = dict.get("param_groups").and_then(|groups| groups.items());
+    let groups = groups.ok_or_else(|| not_an_optimizer("it has no list 'param_groups'"))?;
+    let first = groups.first().ok_or_else(|| not_an_optimizer("'param_groups' is empty"))?;
+    let group = Attributes::from_value("param_groups[0].", first)?;
+    let has_all = |keys: &[&str]| keys.iter().all(|key| group.contains(key));
+    let fits = |kind: &OptimizerKind| {
+        let (has, lacks) = kind.signature();
+        has_all(has) && !lacks.iter().any(|key| group.contains(key))
+    };
+    let mut kinds: Vec<_> = OptimizerKind::ALL.iter().copied().filter(fits).collect();
+    if kinds.is_empty() && has_all(&OLDER_KEYS) {
+        kinds = OLDER.to_vec();
+        // Adamax keeps a norm where the others keep an average of squares.
+        let states = dict.get("state").and_then(|state| Some(state.as_dict()?.entries())).unwrap_or_default();
+        let has = |key| states.iter().any(|(_, state)| state.as_dict().is_some_and(|state| state.get(key).is_some()));
+        let (norm, squares) = (has("exp_inf"), has("exp_avg_sq"));
+        kinds.retain(|kind| if *kind == OptimizerKind::Adamax { !squares } else { !norm });
+    }
+    if kinds.is_empty() {
+        let keys = group.names().collect::<Vec<_>>().join(", ");
+        return Err(not_an_optimizer(&format!("no optimizer of torch.optim has groups of {keys}")));
+    }
+    Ok((kinds, group))
+}
+
+/// Their names in a row.
+pub(super) fn names(kinds: &[OptimizerKind], between: &str) -> String {
+    kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)
+}
+
+impl std::fmt::Display for OptimizerKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for OptimizerKind {
+    type Err = Error;
+
+    /// Takes the name in `torch.optim`, in any case.
+    fn from_str(name: &str) -> Result<Self> {
+        OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let advice = format!("there are {}", names(OptimizerKind::ALL, ", "));
+            Error::unsupported(format!("the optimizer {name}")).advise(advice)
+        })
+    }
+}
+
+fn not_an_optimizer(reason: &str) -> Error {
+    invalid(format!("this is not the state dict of an optimizer: {reason}"))
+}
+
+/// Which optimizer, and the hyper-parameters that a group has unless it says otherwise: made from the options of one, such
+/// as [`AdamWOptions`](super::AdamWOptions), or [of a kind](Hyperparameters::of).
+#[derive(Clone, Debug)]
+pub struct Hyperparameters {
+    pub(super) kind: OptimizerKind,
+    pub(crate) defaults: Attributes,
+}
+
+impl Hyperparameters {
+    /// An optimizer with all its defaults.
+    #[must_use]
+    pub fn of(kind: OptimizerKind) -> Self {
+        Hyperparameters { kind, defaults: kind.defaults() }
+    }
+
+    /// Which optimizer.
+    #[must_use]
+    pub fn kind(&self) -> OptimizerKind {
+        self.kind
+    }
+
+    /// What the optimizer does.
+    pub(crate) fn rule(&self) -> &'static dyn Rule {
+        self.kind.rule()
+    }
+
+    /// With another value for one of the options, by its name in PyTorch: for names that come from elsewhere, and for the
+    /// options that change nothing here but are written back, such as `foreach`, `fused` and `capturable`.
+    ///
+    /// ```
+    /// use rekindle_train::optim::{Hyperparameters, OptimizerKind};
+    ///
+    /// let adam = Hyperparameters::of(OptimizerKind::Adam).with("lr", 3e-4)?.with("fused", true)?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the optimizer has no such option. Whether the value fits is seen when the optimizer is made.
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
+        if !self.defaults.contains(name) {
+            let names = self.defaults.names().collect::<Vec<_>>().join(", ");
+            return Err(invalid(format!("{} has no option '{name}'; there are {names}", self.kind)));
+        }
+        self.defaults.set(name, value);
+        Ok(self)
+    }
+
+    /// A new group: what is given for it first, then the defaults, as PyTorch orders them.
+    pub(super) fn group(&self, given: &[(String, Value)], names: Option<Vec<Value>>, place: usize) -> Attributes {
+        let mut group = Attributes::new(format!("param_groups[{place}]."));
+        given.iter().for_each(|(name, value)| group.set(name, value.clone()));
+        if let Some(names) = names {
+            group.set("param_names", names);
+        }
+        for name in self.defaults.names() {
+            if let Some(value) = self.defaults.get(name) {
+                group.set_default(name, value.clone());
+            }
+        }
+        group
+    }
+}

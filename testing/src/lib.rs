@@ -1,6 +1,8 @@
-//! What the workspace's tests share: where the fixtures are and how they are read ([`fixtures`], [`tagged`]), how far numbers
-//! are from those that PyTorch computed ([`compare`]), numbers that anybody can repeat (`filled`), parameters that depend on
-//! no other test (`seeded`), a process of its own for a test that needs one ([`alone`]), and a real PyTorch to run ([`Torch`]). For tests only: what is wrong here panics.
+//! What the workspace's tests share: where the fixtures are and how they are read ([`fixtures`], [`tagged`]); how far numbers
+//! are from those that PyTorch computed ([`compare`]); the suite that every container passes ([`conformance`]); object graphs
+//! of any shape ([`graph`]); numbers that anybody can repeat ([`filled`]) and parameters that depend on no other test
+//! (`seeded`); a process of its own for a test that needs one ([`alone`]); and a real PyTorch to run ([`Torch`]). For tests
+//! only: what is wrong here panics.
 #![allow(
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,

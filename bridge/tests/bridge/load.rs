@@ -9,6 +9,7 @@ use rekindle_burn::{LayerRows, ModuleStateDict, TorchStore};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::tensor::{TensorClass, TensorParts};
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Tensor};
+use rekindle_testing::seeded;
 
 /// A language model's ends: PyTorch ties `head.weight` to `words.weight`.
 #[derive(Module, Debug)]
@@ -33,16 +34,17 @@ fn flex() -> Device {
     Device::flex()
 }
 
-fn tied() -> Tied {
-    tied_on(&flex())
+fn tied(seed: i64) -> Tied {
+    tied_on(&flex(), seed)
 }
 
-fn tied_on(device: &Device) -> Tied {
-    Tied { words: EmbeddingConfig::new(4, 3).init(device), middle: LinearConfig::new(3, 3).init(device) }
+fn tied_on(device: &Device, seed: i64) -> Tied {
+    let tied = Tied { words: EmbeddingConfig::new(4, 3).init(device), middle: LinearConfig::new(3, 3).init(device) };
+    seeded(tied, seed)
 }
 
-fn untied() -> Untied {
-    let Tied { words, middle } = tied();
+fn untied(seed: i64) -> Untied {
+    let Tied { words, middle } = tied(seed);
     Untied { words, middle, head: Head { weight: Param::from_tensor(BurnTensor::zeros([4, 3], &flex())) } }
 }
 
@@ -72,7 +74,7 @@ fn floats(state_dict: &StateDict, key: &str) -> Vec<f32> {
 
 #[test]
 fn two_names_on_one_storage_load_into_one_parameter() {
-    let mut model = tied();
+    let mut model = tied(1);
     let report = model.load_state_dict(&language_model()).unwrap();
     assert_eq!(report.loaded, ["words.weight", "middle.weight", "middle.bias"]);
     let ties: Vec<_> = report.tied.iter().map(|tie| (tie.key.as_str(), tie.with.as_str())).collect();
@@ -86,7 +88,7 @@ fn two_names_on_one_storage_load_into_one_parameter() {
 
 #[test]
 fn two_names_on_one_storage_load_into_two_parameters() {
-    let mut model = untied();
+    let mut model = untied(1);
     assert!(model.load_state_dict(&language_model()).unwrap().is_exact());
     assert_eq!(floats(&model.state_dict().unwrap(), "head.weight")[..4], [0.0, 1.0, 2.0, 3.0]);
 }
@@ -95,7 +97,7 @@ fn two_names_on_one_storage_load_into_two_parameters() {
 fn a_copy_under_an_unknown_name_is_no_tie_unless_it_is_declared() {
     let mut copied = language_model();
     copied.insert("head.weight", counting(&[4, 3], 0.0));
-    let mut model = tied();
+    let mut model = tied(1);
     let error = model.load_state_dict(&copied).unwrap_err();
     assert!(error.to_string().contains("unexpected"), "{error}");
 
@@ -117,10 +119,10 @@ fn a_copy_under_an_unknown_name_is_no_tie_unless_it_is_declared() {
 
 #[test]
 fn a_tied_module_saves_one_storage_under_both_names() {
-    let declared = tied().state_dict_with(&LayerRows::default().tied("head.weight", "words.weight")).unwrap();
+    let declared = tied(1).state_dict_with(&LayerRows::default().tied("head.weight", "words.weight")).unwrap();
     assert_eq!(declared.tied(), [["words.weight", "head.weight"]]);
 
-    let mut model = untied();
+    let mut model = untied(1);
     model.head.weight = Param::initialized(model.words.weight.id, model.words.weight.val());
     let shared = model.state_dict().unwrap();
     assert_eq!(shared.tied(), [["words.weight", "head.weight"]]);
@@ -136,7 +138,7 @@ fn a_warm_start_passes_over_what_has_another_shape_only_when_asked_to() {
     let mut other = language_model();
     other.insert("middle.weight", counting(&[5, 3], 0.0));
     other.remove("middle.bias");
-    let mut model = tied();
+    let mut model = tied(1);
     let before = floats(&model.state_dict().unwrap(), "middle.weight");
     model.load_state_dict_with(&other, &LoadOptions::lenient()).unwrap_err();
     let report = model.load_state_dict_with(&other, &LoadOptions::lenient().skip_mismatched()).unwrap();
@@ -158,7 +160,7 @@ fn rows_that_both_have_are_loaded_where_part_of_a_layer_is_asked_for() {
         let mut other = language_model();
         other.remove("head.weight");
         other.insert("words.weight", counting(&[rows, 3], 50.0));
-        let mut model = tied();
+        let mut model = tied(1);
         let before = floats(&model.state_dict().unwrap(), "words.weight");
         model.load_state_dict_with(&other, &LoadOptions::strict().partial("head.*")).unwrap_err();
         let report = model.load_state_dict_with(&other, &LoadOptions::strict().partial("words.*")).unwrap();
@@ -169,7 +171,7 @@ fn rows_that_both_have_are_loaded_where_part_of_a_layer_is_asked_for() {
         assert_eq!(after[common..], before[common..]);
     }
     // A head is transposed in Burn: its rows are PyTorch's all the same.
-    let mut model = tied();
+    let mut model = tied(1);
     let mut other = language_model();
     other.insert("middle.weight", counting(&[2, 3], 7.0));
     other.insert("middle.bias", counting(&[2], 1.0));
@@ -187,7 +189,7 @@ fn the_model_keeps_its_element_types_or_adopts_the_files() {
             (name, Tensor::from_vec::<half::bf16>(tensor.shape(), elements).unwrap())
         })
         .collect();
-    let mut model = tied();
+    let mut model = tied(1);
     let report = model.load_state_dict_with(&half, &LoadOptions::lenient()).unwrap();
     assert_eq!(report.cast.len(), 3);
     assert_eq!((report.cast[0].from, report.cast[0].to), (DType::BFloat16, DType::Float32));
@@ -208,7 +210,7 @@ fn what_is_frozen_comes_from_the_file_when_asked_for() {
     let mut vars = language_model();
     vars.remove("head.weight");
     let options = LoadOptions::strict().requires_grad_from_file();
-    let mut model = tied_on(&flex().autodiff());
+    let mut model = tied_on(&flex().autodiff(), 1);
     let error = model.load_state_dict_with(&vars, &options).unwrap_err().to_string();
     assert!(error.contains("keep_vars=True"), "{error}");
 
@@ -238,7 +240,7 @@ fn the_models_weights_are_found_by_convention_where_there_is_one_candidate() {
 fn burn_stores_read_and_write_pytorch_files() {
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("model.pt");
-    let model = untied();
+    let model = untied(1);
     model.save_into(&mut TorchStore::from_file(&path).with_top_level_key("model_state_dict")).unwrap();
     let error = model.save_into(&mut TorchStore::from_file(&path)).unwrap_err().to_string();
     assert!(error.contains("exists"), "{error}");
@@ -249,7 +251,7 @@ fn burn_stores_read_and_write_pytorch_files() {
     let tensor = store.get_tensor("middle.weight").unwrap().unwrap();
     assert_eq!(burn_store::bridge::to_data(tensor).unwrap().shape().as_slice(), [3, 3]);
 
-    let mut other = untied();
+    let mut other = untied(2);
     let result = other.load_from(&mut store).unwrap();
     assert_eq!(result.applied.len(), 4);
     assert_eq!(
@@ -258,7 +260,7 @@ fn burn_stores_read_and_write_pytorch_files() {
     );
 
     // Burn's filter and remapping; what the filter leaves out is skipped, not missing.
-    let mut renamed = tied();
+    let mut renamed = tied(3);
     let mut store = TorchStore::from_file(&path)
         .remap(
             KeyRemapper::new()
@@ -283,7 +285,7 @@ fn burn_stores_read_and_write_pytorch_files() {
 
 #[test]
 fn a_panic_on_the_way_is_an_error_and_the_module_is_as_it_was() {
-    let mut model = untied();
+    let mut model = untied(1);
     let before = floats(&model.state_dict().unwrap(), "words.weight");
     // A parameter with a mapper shows how it lies only once it is made.
     let broken = Param::<BurnTensor<2>>::uninitialized(
@@ -307,11 +309,11 @@ fn burn_stores_read_and_write_safetensors_and_burnpack_by_the_same_rows() {
     let folder = rekindle_testing::scratch();
     for name in ["model.safetensors", "model.bpk", "model.npz"] {
         let path = folder.path().join(name);
-        let model = tied();
+        let model = tied(1);
         model.save_into(&mut TorchStore::from_file(&path)).unwrap();
         let state_dict = Checkpoint::open(&path).unwrap().model_state_dict().unwrap();
         assert_eq!(state_dict.get("middle.weight").unwrap().shape(), [3, 3], "{name}");
-        let mut other = tied();
+        let mut other = tied(2);
         let result = other.load_from(&mut TorchStore::from_file(&path)).unwrap();
         assert_eq!(result.applied.len(), 3, "{name}");
         let bias = |model: &Tied| floats(&model.state_dict().unwrap(), "middle.bias");

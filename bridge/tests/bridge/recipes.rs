@@ -7,6 +7,7 @@ use rekindle_burn::{ModuleStateDict, load_with_config, save_with_config};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::location::MapLocation;
 use rekindle_recorder::{Checkpoint, Dict, Result, StateDict, Value};
+use rekindle_testing::seeded;
 
 #[derive(Module, Debug)]
 struct Net {
@@ -15,8 +16,9 @@ struct Net {
 }
 
 impl Net {
-    fn new(device: &Device) -> Self {
-        Net { encoder: LinearConfig::new(4, 3).init(device), head: LinearConfig::new(3, 2).init(device) }
+    fn new(device: &Device, seed: i64) -> Self {
+        let net = Net { encoder: LinearConfig::new(4, 3).init(device), head: LinearConfig::new(3, 2).init(device) };
+        seeded(net, seed)
     }
 
     fn forward(&self, x: BurnTensor<2>) -> BurnTensor<2> {
@@ -33,11 +35,11 @@ fn output(net: &Net) -> Vec<f32> {
 fn saving_and_loading_a_model_for_inference() -> Result<()> {
     let (device, folder) = (Device::flex(), rekindle_testing::scratch());
     let path = folder.path().join("model.pt");
-    let net = Net::new(&device);
+    let net = Net::new(&device, 1);
     // torch.save(model.state_dict(), PATH)
     Checkpoint::from(net.state_dict()?).save(&path)?;
     // model = Net(); model.load_state_dict(torch.load(PATH)); model.eval()
-    let mut loaded = Net::new(&device);
+    let mut loaded = Net::new(&device, 2);
     loaded.load_state_dict(&Checkpoint::open(&path)?.state_dict("")?)?;
     assert_eq!(output(&loaded), output(&net));
     Ok(())
@@ -47,7 +49,7 @@ fn saving_and_loading_a_model_for_inference() -> Result<()> {
 fn saving_and_loading_a_general_checkpoint() -> Result<()> {
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("checkpoint.tar");
-    let net = Net::new(&Device::flex());
+    let net = Net::new(&Device::flex(), 1);
     // torch.save({'epoch': epoch, 'model_state_dict': model.state_dict(), 'loss': loss}, PATH)
     let root = Dict::new();
     root.insert("epoch", 5);
@@ -57,7 +59,7 @@ fn saving_and_loading_a_general_checkpoint() -> Result<()> {
     // checkpoint = torch.load(PATH); checkpoint['epoch']
     let checkpoint = Checkpoint::open(&path)?;
     assert_eq!((checkpoint.get::<i64>("epoch")?, checkpoint.get::<f64>("loss")?), (5, 0.4));
-    let mut loaded = Net::new(&Device::flex());
+    let mut loaded = Net::new(&Device::flex(), 2);
     loaded.load_state_dict(&checkpoint.model_state_dict()?)?;
     assert_eq!(output(&loaded), output(&net));
     Ok(())
@@ -67,11 +69,11 @@ fn saving_and_loading_a_general_checkpoint() -> Result<()> {
 fn several_models_in_one_file() -> Result<()> {
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("several.pt");
-    let (a, b) = (Net::new(&Device::flex()), Net::new(&Device::flex()));
+    let (a, b) = (Net::new(&Device::flex(), 1), Net::new(&Device::flex(), 2));
     // torch.save({'modelA_state_dict': modelA.state_dict(), 'modelB_state_dict': modelB.state_dict()}, PATH)
     let both = [("modelA_state_dict", a.state_dict()?), ("modelB_state_dict", b.state_dict()?)];
     Checkpoint::from(Dict::from_iter(both)).save(&path)?;
-    let mut loaded = Net::new(&Device::flex());
+    let mut loaded = Net::new(&Device::flex(), 3);
     loaded.load_state_dict(&Checkpoint::open(&path)?.state_dict("modelB_state_dict")?)?;
     assert_eq!(output(&loaded), output(&b));
     Ok(())
@@ -79,8 +81,8 @@ fn several_models_in_one_file() -> Result<()> {
 
 #[test]
 fn warm_starting_with_parameters_of_another_model() -> Result<()> {
-    let pretrained = Net::new(&Device::flex()).state_dict()?;
-    let mut net = Net::new(&Device::flex());
+    let pretrained = Net::new(&Device::flex(), 1).state_dict()?;
+    let mut net = Net::new(&Device::flex(), 2);
     // model.load_state_dict(torch.load(PATH), strict=False)
     let encoder: StateDict =
         pretrained.values().filter(|(key, _)| key.starts_with("encoder")).map(|(k, v)| (k, v.clone())).collect();
@@ -99,11 +101,11 @@ fn warm_starting_with_parameters_of_another_model() -> Result<()> {
 
 #[test]
 fn prefixes_of_wrappers_come_off_and_go_on() -> Result<()> {
-    let net = Net::new(&Device::flex());
+    let net = Net::new(&Device::flex(), 1);
     // torch.save(model.module.state_dict()) where DataParallel's names are wanted instead
     let wrapped = LoadOptions::strict().add_prefix("module.").apply(&net.state_dict()?)?;
     assert!(wrapped.keys().all(|key| key.starts_with("module.")));
-    let mut loaded = Net::new(&Device::flex());
+    let mut loaded = Net::new(&Device::flex(), 2);
     let error = loaded.load_state_dict(&wrapped).unwrap_err().to_string();
     assert!(error.contains("add strip_prefix(\"module.\")"), "{error}");
     // k.replace('module.', '')
@@ -117,7 +119,7 @@ fn prefixes_of_wrappers_come_off_and_go_on() -> Result<()> {
 
 #[test]
 fn loading_on_another_device() -> Result<()> {
-    let net = Net::new(&Device::flex());
+    let net = Net::new(&Device::flex(), 1);
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("model.pt");
     // saved on a GPU ...
@@ -131,7 +133,7 @@ fn loading_on_another_device() -> Result<()> {
     assert_eq!(tag(&checkpoint.map_location(&"cpu".into())?)?, "cpu");
     assert_eq!(tag(&checkpoint.map_location(&[("cuda:1", "cuda:0")].into())?)?, "cuda:0");
     // a tensor lands where its module is, whatever its tag says
-    let mut loaded = Net::new(&Device::flex());
+    let mut loaded = Net::new(&Device::flex(), 2);
     loaded.load_state_dict(&checkpoint.state_dict("")?)?;
     assert_eq!(output(&loaded), output(&net));
     Ok(())
@@ -140,7 +142,7 @@ fn loading_on_another_device() -> Result<()> {
 #[test]
 fn a_state_dict_is_a_snapshot() -> Result<()> {
     let device = Device::flex().autodiff();
-    let net = Net::new(&device);
+    let net = Net::new(&device, 1);
     // best = deepcopy(model.state_dict())
     let best = net.state_dict()?;
     let before = best.get("head.bias").map(rekindle_recorder::Tensor::to_vec::<f32>).transpose()?;
@@ -163,10 +165,10 @@ fn a_state_dict_is_a_snapshot() -> Result<()> {
 fn a_whole_model_is_its_architecture_its_configuration_and_its_weights() -> Result<()> {
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("whole.pt");
-    let net = Net::new(&Device::flex());
+    let net = Net::new(&Device::flex(), 1);
     // torch.save(model, PATH); model = torch.load(PATH)
     save_with_config(&path, "net", &4_usize, &net)?;
-    let loaded: Net = load_with_config(&path, |_, _inputs: usize| Ok(Net::new(&Device::flex())))?;
+    let loaded: Net = load_with_config(&path, |_, _inputs: usize| Ok(Net::new(&Device::flex(), 2)))?;
     assert_eq!(output(&loaded), output(&net));
     Ok(())
 }
@@ -197,14 +199,14 @@ fn weights_come_out_of_torch_jit_and_torch_export() -> Result<()> {
 fn burns_records_go_both_ways_and_keep_the_ids_that_optimizers_go_by() -> Result<()> {
     let folder = rekindle_testing::scratch();
     let (torch, record) = (folder.path().join("model.pt"), folder.path().join("model.bpk"));
-    Checkpoint::from(Net::new(&Device::flex()).state_dict()?).save(&torch)?;
+    Checkpoint::from(Net::new(&Device::flex(), 1).state_dict()?).save(&torch)?;
     // PyTorch -> Burn's record
-    let mut net = Net::new(&Device::flex());
+    let mut net = Net::new(&Device::flex(), 2);
     net.load_state_dict(&Checkpoint::open(&torch)?.state_dict("")?)?;
     let ids: Vec<_> = net.named_parameters()?.into_iter().map(|named| named.pieces[0].id).collect();
     net.clone().into_record().save(&record).unwrap();
     // Burn's record -> PyTorch
-    let loaded = Net::new(&Device::flex()).load_record(burn::store::ModuleRecord::load(&record).unwrap());
+    let loaded = Net::new(&Device::flex(), 3).load_record(burn::store::ModuleRecord::load(&record).unwrap());
     let again: Vec<_> = loaded.named_parameters()?.into_iter().map(|named| named.pieces[0].id).collect();
     assert_eq!(again, ids);
     assert_eq!(output(&loaded), output(&net));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
+use crate::container::keeps::{Keeps, Order};
 use crate::value::Key;
 use crate::value::Source;
 use crate::value::tensor::{TensorClass, TensorData};
@@ -27,21 +28,7 @@ const LISTED: usize = 5;
 pub(super) struct Target {
     /// For messages.
     pub(super) name: &'static str,
-    /// How its tensors may lie in memory.
-    pub(super) order: Order,
-    /// That two names stand for the same elements.
-    pub(super) ties: bool,
-}
-
-/// How the tensors of a container may lie in memory. None of them keeps gaps between elements.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Row by row.
-    RowMajor,
-    /// Row by row or column by column.
-    Fortran,
-    /// The dimensions in any order.
-    Any,
+    pub(super) keeps: Keeps,
 }
 
 /// The tensors of a state dict, as a container takes them that keeps nothing else.
@@ -114,7 +101,7 @@ impl Named {
 
     fn note_losses(&mut self, target: &Target) {
         let container = target.name;
-        let strided: Lost = match target.order {
+        let strided: Lost = match target.keeps.order {
             Order::RowMajor => |tensor| !tensor.is_contiguous(),
             Order::Fortran => |tensor| !tensor.is_contiguous() && !is_fortran(tensor),
             Order::Any => |tensor| {
@@ -143,7 +130,7 @@ impl Named {
                 notes.push(format!("{}: {what} ({container})", listed(&names)));
             }
         }
-        if !target.ties {
+        if !target.keeps.ties {
             for (name, first) in self.ties() {
                 notes.push(format!("'{name}' and '{first}': were one tensor; in {container} each has its own copy"));
             }

@@ -97,9 +97,9 @@ impl Serialize for Ticket {
 
 fn hand_over<S: Serializer>(value: Value, what: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(ticket) = Ticket::of(value) else {
+        let advice = "save it as a checkpoint, or take its elements out with to_vec";
         return Err(S::Error::custom(format!(
-            "{what} can be serialized with rekindle_recorder::serde::to_value only, not into another format; \
-             save it as a checkpoint, or take its elements out with to_vec"
+            "{what} can be serialized with rekindle_recorder::serde::to_value only, not into another format; {advice}"
         )));
     };
     serializer.serialize_newtype_struct(NAME, &ticket)

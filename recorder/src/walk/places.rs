@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::serde::scalar;
 use crate::value::{Construction, Global, Items, List, Object, ObjectData};
-use crate::{Dict, Error, Limits, Result, Value};
+use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
 use crate::walk::path::Slot;
 use crate::walk::repr::repr;
@@ -94,6 +94,16 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
             levels.pop();
         }
     }
+}
+
+/// Every tensor with its path, in order.
+pub(crate) fn tensors(root: &Value, limits: &Limits) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::new();
+    walk(root, limits, &mut |path, value| {
+        tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
+        Ok(())
+    })?;
+    Ok(tensors)
 }
 
 /// Beyond this many leaves, those that are reached by several paths may be this many times as many as there are values. Ten

@@ -3,16 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNED};
+use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
-use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
-use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
+use crate::container::keeps::{Keeps, Values};
+use crate::container::named::{Item, METADATA, Named, Target, refused};
 use crate::io;
 use crate::io::commit::Counted;
 use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, Result, StateDict, Value};
 
 /// Every name has bytes of its own.
-const TARGET: Target = Target { name: "burnpack", order: Order::RowMajor, ties: false };
+pub(crate) const TARGET: Target =
+    Target { name: "burnpack", keeps: Keeps { values: Values::TensorsAndNumbers, ..Keeps::TENSORS } };
 
 /// burn-pack 0.22.1 opens no file with more than these.
 const MAX_METADATA: u64 = 100 << 20;

@@ -10,6 +10,9 @@ use crate::container::dcp::extent::Extent;
 use crate::value::{Construction, Object};
 use crate::{DType, Dict, Error, Result, Value};
 
+/// The file that says what there is.
+pub(crate) const METADATA: &str = ".metadata";
+
 /// The root of a checkpoint's metadata.
 pub(super) struct Metadata {
     /// Every item under its flattened name, in the order of the file.

@@ -191,12 +191,12 @@ impl Source for Record {
 }
 
 /// A part of another storage.
-pub(in crate::container) struct Part {
-    pub(in crate::container) whole: Storage,
-    pub(in crate::container) key: String,
+pub(crate) struct Part {
+    pub(crate) whole: Storage,
+    pub(crate) key: String,
     /// Its first byte in the whole.
-    pub(in crate::container) start: u64,
-    pub(in crate::container) len: u64,
+    pub(crate) start: u64,
+    pub(crate) len: u64,
 }
 
 impl Source for Part {

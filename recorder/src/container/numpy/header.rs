@@ -4,6 +4,8 @@ use crate::container::numpy::literal::{self, Literal};
 use crate::value::tensor::element_count;
 use crate::{DType, Error, ErrorKind, Limits, Result};
 
+/// The end of the names of an `.npz` archive's records.
+pub(super) const EXTENSION: &str = ".npy";
 /// What an array begins with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest prefix before a header: magic, version, length.

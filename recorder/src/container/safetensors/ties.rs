@@ -8,14 +8,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::container::named::{self, Metadata, Named};
-use crate::container::safetensors::write::FORMAT;
+use crate::container::safetensors::header::FORMAT;
 use crate::{Error, Result, Value};
 
 /// The key of a JSON object that maps each name left out to its place in the state dict. Names that are not in it come last.
 const PLACES: &str = "rekindle.places";
 
 /// The metadata to write: what the value came with, then the ties.
-pub(in crate::container) fn record(named: &Named) -> Result<Metadata> {
+pub(crate) fn record(named: &Named) -> Result<Metadata> {
     let mut metadata = named.metadata.clone();
     for (left_out, kept) in named.ties() {
         if metadata.contains_key(left_out) {
@@ -38,7 +38,7 @@ pub(in crate::container) fn record(named: &Named) -> Result<Metadata> {
 }
 
 /// The root value: tied names put back where they were, the other metadata as an attribute.
-pub(in crate::container) fn restore(tensors: IndexMap<Arc<str>, Value>, mut metadata: Metadata) -> Result<Value> {
+pub(crate) fn restore(tensors: IndexMap<Arc<str>, Value>, mut metadata: Metadata) -> Result<Value> {
     let mut tied: Vec<(Arc<str>, Value)> = Vec::new();
     for (key, value) in &metadata {
         let kept = value.as_str().filter(|_| key != FORMAT && !tensors.contains_key(key.as_str()));

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::container::zip::archive::Record;
-use crate::container::zip::format::{
+use crate::container::zip::fields::{
     CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
     MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
 };
+use crate::container::zip::record::Record;
 use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in

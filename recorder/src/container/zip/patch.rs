@@ -5,8 +5,8 @@ use std::io::Write;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container::zip::Archive;
-use crate::container::zip::format::{DESCRIPTOR, u32_at};
+use crate::container::zip::archive::Archive;
+use crate::container::zip::fields::{DESCRIPTOR, u32_at};
 use crate::{Error, IoResultExt as _, Result};
 
 /// Where in a local header, and in a directory entry, the checksum stands.
@@ -18,7 +18,7 @@ const ENTRY_CRC: usize = 16;
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
-pub(in crate::container) fn patch(
+pub(crate) fn patch(
     archive: &Archive,
     records: &[usize],
     out: &mut dyn Write,

@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::{content, legacy};
 use crate::format::{Format, Opened};
 use crate::io::FileBytes;

@@ -7,4 +7,4 @@ pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
-pub(crate) use listing::{list, names};
+pub(crate) use listing::{is_below, list, names};

@@ -77,8 +77,8 @@ impl Ticket {
 
     /// The value that these bytes are a ticket for. It stays in the table: serde may try several types on it.
     pub(super) fn value(bytes: &[u8]) -> Option<Value> {
-        let place = u64::from_le_bytes(bytes.strip_prefix(&MARK[..])?.try_into().ok()?);
-        TABLE.with_borrow(|table| table.values.get(usize::try_from(place).ok()?).cloned())
+        let index = u64::from_le_bytes(bytes.strip_prefix(&MARK[..])?.try_into().ok()?);
+        TABLE.with_borrow(|table| table.values.get(usize::try_from(index).ok()?).cloned())
     }
 
     /// Takes a value out again that was put in last and is no longer needed.

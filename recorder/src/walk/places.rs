@@ -116,7 +116,7 @@ const PATHS_SHARE: u64 = 4;
 /// The last part of a path.
 pub(super) enum Label {
     Key(Value),
-    Place(usize),
+    Index(usize),
     Argument(usize),
     Keyword(String),
     /// A state that is no dict of attributes, as a NumPy array has one.
@@ -138,11 +138,11 @@ impl Label {
                 path.push(']');
             }
             // Writing to a string cannot fail.
-            Label::Place(place) => drop(write!(path, "[{place}]")),
-            Label::Argument(place) => drop(write!(path, "({place})")),
+            Label::Index(index) => drop(write!(path, "[{index}]")),
+            Label::Argument(index) => drop(write!(path, "({index})")),
             Label::Keyword(name) => drop(write!(path, "({name})")),
             Label::State(0) => path.push_str("(state)"),
-            Label::State(place) => drop(write!(path, "(state {place})")),
+            Label::State(index) => drop(write!(path, "(state {index})")),
         }
     }
 }
@@ -198,12 +198,12 @@ impl Iterator for Children {
             Children::List(list, next) => {
                 let value = list.read().get(*next)?.clone();
                 *next += 1;
-                Some((Label::Place(*next - 1), value))
+                Some((Label::Index(*next - 1), value))
             }
             Children::Tuple(items, next) => {
                 let value = items.get(*next)?.clone();
                 *next += 1;
-                Some((Label::Place(*next - 1), value))
+                Some((Label::Index(*next - 1), value))
             }
             Children::Object(contents) => contents.next().map(|(label, value, _)| (label, value)),
         }
@@ -231,7 +231,7 @@ pub(super) fn contents(object: &Object) -> Vec<(Label, Value, Slot)> {
         all.push((Label::Keyword(name), value, Slot::Fixed));
     }
     for (i, value) in data.items.iter().enumerate() {
-        all.push((Label::Place(i), value.clone(), Slot::ObjectItem(object.clone(), i)));
+        all.push((Label::Index(i), value.clone(), Slot::ObjectItem(object.clone(), i)));
     }
     for (i, (key, value)) in data.entries.iter().enumerate() {
         all.push((Label::Key(key.clone()), value.clone(), Slot::ObjectEntry(object.clone(), i)));

@@ -10,7 +10,7 @@ use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::Source;
-use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::tensor::element_count;
 use crate::{Dict, Error, Result, ResultExt as _, Tensor, Value};
 
 impl Format {
@@ -158,13 +158,12 @@ pub(crate) fn from_bytes(
     bytes: bytes::Bytes,
 ) -> Result<Tensor> {
     let slice = Slice::new(name, bytes);
-    let storage = if dtype.size == dtype.dtype.size() {
-        named::storage(dtype.dtype, slice)
+    let tensor = if dtype.size == dtype.dtype.size() {
+        named::tensor(dtype.dtype, shape, slice)
     } else {
-        named::storage(dtype.dtype, WideBool(slice))
+        named::tensor(dtype.dtype, shape, WideBool(slice))
     };
-    let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype.dtype, shape, storage, 0, stride)).at(name)
+    tensor.at(name)
 }
 
 /// Booleans of four bytes each, as PyTorch's of one.

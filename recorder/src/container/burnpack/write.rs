@@ -65,9 +65,9 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 }
 
 /// Zeros up to this place, which is less than an alignment away.
-fn pad(out: &mut Counted<'_>, place: u64) -> Result<()> {
+fn pad(out: &mut Counted<'_>, offset: u64) -> Result<()> {
     const ZEROS: [u8; 256] = [0; 256];
-    let missing = usize::try_from(place.saturating_sub(out.written())).unwrap_or(usize::MAX);
+    let missing = usize::try_from(offset.saturating_sub(out.written())).unwrap_or(usize::MAX);
     out.put(ZEROS.get(..missing).unwrap_or(&ZEROS))
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::dcp::extent::{Extent, Flaw, check_tiling, distinct};
 use crate::container::dcp::item::{Assembled, Item, Piece, spend};
-use crate::container::dcp::metadata::{Entry, METADATA, Metadata, Place, TensorEntry};
+use crate::container::dcp::metadata::{Entry, Location, METADATA, Metadata, TensorEntry};
 use crate::container::dcp::nested::Nest;
 use crate::container::zip::Storages;
 use crate::container::{content, named};
@@ -115,11 +115,11 @@ impl Reader {
         let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
         let mut files = HashMap::new();
         let mut bytes = len;
-        for ((name, _), place) in &metadata.places {
-            if !files.contains_key(&place.file) {
-                let opened = open_file(folder, name, place)?;
+        for ((name, _), location) in &metadata.locations {
+            if !files.contains_key(&location.file) {
+                let opened = open_file(folder, name, location)?;
                 bytes = bytes.saturating_add(opened.len() as u64);
-                files.insert(Arc::clone(&place.file), opened);
+                files.insert(Arc::clone(&location.file), opened);
             }
         }
         check_apart(&metadata, &files)?;
@@ -147,14 +147,15 @@ impl Reader {
 
     /// The item of this name, and of this offset where it is a chunk of a tensor.
     fn item(&self, name: &Arc<str>, offset: Option<&[usize]>) -> Result<Item> {
-        let place = self.metadata.places.get(&(Arc::clone(name), offset.map(<[usize]>::to_vec)));
-        let found = place.and_then(|place| Some((place, self.files.get(&place.file)?)));
-        let Some((place, file)) = found else {
+        let location = self.metadata.locations.get(&(Arc::clone(name), offset.map(<[usize]>::to_vec)));
+        let found = location.and_then(|location| Some((location, self.files.get(&location.file)?)));
+        let Some((location, file)) = found else {
             let which = offset.map_or_else(String::new, |offset| format!(", the chunk at {offset:?}"));
             return Err(Error::damaged(format!("'{name}'{which}"), "storage_data do not say where it is"));
         };
-        let item = Item { name: Arc::clone(name), file: file.clone(), offset: place.offset, length: place.length };
-        if place.transformed {
+        let item =
+            Item { name: Arc::clone(name), file: file.clone(), offset: location.offset, length: location.length };
+        if location.transformed {
             let what = "what passed through an extension when it was saved (transform_descriptors)";
             return Err(item.blame(Error::unsupported(what)));
         }
@@ -241,15 +242,15 @@ impl Reader {
 }
 
 /// Opens the file that holds an item.
-fn open_file(folder: &Path, name: &str, place: &Place) -> Result<FileBytes> {
-    let file = &*place.file;
+fn open_file(folder: &Path, name: &str, location: &Location) -> Result<FileBytes> {
+    let file = &*location.file;
     // It lies in the folder of the metadata or below it.
-    if !Path::new(file).components().all(|part| matches!(part, Component::Normal(_))) || file.contains('\\') {
+    if !io::is_below(file) {
         return Err(Error::damaged(format!("'{name}'"), format!("'{file}' is no name of a file in this folder")));
     }
     let path = folder.join(file);
     if !path.exists() {
-        let reason = format!("the file {file}, which holds '{name}' from byte {} on, is missing", place.offset);
+        let reason = format!("the file {file}, which holds '{name}' from byte {} on, is missing", location.offset);
         return Err(Error::truncated(reason));
     }
     FileBytes::open(&path)
@@ -257,27 +258,28 @@ fn open_file(folder: &Path, name: &str, place: &Place) -> Result<FileBytes> {
 
 /// Every item lies inside its file and apart from the others, so that what can be read is no more than the files hold.
 fn check_apart(metadata: &Metadata, files: &HashMap<Arc<str>, FileBytes>) -> Result<()> {
-    let mut all: Vec<(&Arc<str>, &Place)> = metadata.places.iter().map(|((name, _), place)| (name, place)).collect();
-    all.sort_unstable_by_key(|(_, place)| (&place.file, place.offset, place.length));
-    let mut before: Option<(&Arc<str>, &Place)> = None;
-    for (name, place) in all {
-        let Some(file) = files.get(&place.file) else { continue };
-        let (at, len) = (place.offset, file.len());
-        let end = at.checked_add(place.length);
+    let mut all: Vec<(&Arc<str>, &Location)> =
+        metadata.locations.iter().map(|((name, _), location)| (name, location)).collect();
+    all.sort_unstable_by_key(|(_, location)| (&location.file, location.offset, location.length));
+    let mut before: Option<(&Arc<str>, &Location)> = None;
+    for (name, location) in all {
+        let Some(file) = files.get(&location.file) else { continue };
+        let (at, len) = (location.offset, file.len());
+        let end = at.checked_add(location.length);
         if end.is_none_or(|end| end > len as u64) {
-            let length = place.length;
+            let length = location.length;
             let reason = format!("'{name}' takes {length} bytes from byte {at} on, and the file has {len}");
             return Err(Error::truncated(reason).in_file_if(file.path()));
         }
         if let Some((other, there)) = before
-            && there.file == place.file
+            && there.file == location.file
             && there.offset.saturating_add(there.length) > at
         {
             let reason = format!("it begins inside '{other}', which is at byte {}", there.offset);
             let error = Error::damaged(format_args!("'{name}' at byte {at}"), reason);
             return Err(error.in_file_if(file.path()));
         }
-        before = Some((name, place));
+        before = Some((name, location));
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::container::safetensors;
 use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::tensor::element_count;
 use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
 
 /// The text in a file's metadata that says where its chunks begin: `{name: {"saved_offsets": [...]}}`.
@@ -120,6 +120,5 @@ fn assemble(name: &Arc<str>, mut chunks: Vec<(Extent, Tensor)>, options: &OpenOp
         pieces: chunks.into_iter().map(|(extent, tensor)| (extent, Piece::Tensor(tensor))).collect(),
         options: options.clone(),
     };
-    let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype, shape, named::storage(dtype, source), 0, stride))
+    named::tensor(dtype, shape, source)
 }

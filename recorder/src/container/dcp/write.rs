@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::ErrorKind;
 use crate::container::dcp::describe;
 use crate::container::dcp::item::permuted;
-use crate::container::dcp::metadata::{METADATA, Place};
+use crate::container::dcp::metadata::{Location, METADATA};
 use crate::container::dcp::nested::{Flat, Leaf};
 use crate::container::folder::{Files, WriteFile};
 use crate::container::keeps::Keeps;
@@ -54,14 +54,14 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let mut notes = [flat.notes(), notes].concat();
     let planned = plan(&leaves, options, &mut notes)?;
     let data: Arc<str> = free_name(path).into();
-    let places = RefCell::new(Vec::new());
+    let locations = RefCell::new(Vec::new());
     let write_data: WriteFile<'_> = Box::new(|path| {
         let mut end = 0;
         commit(path, false, |out| {
             for (leaf, pickled) in &planned {
                 let length = write_item(out, leaf, pickled.as_ref()).at(format_args!("'{}'", leaf.name))?;
-                let place = Place { file: Arc::clone(&data), offset: end, length, transformed: false };
-                places.borrow_mut().push((*leaf, place));
+                let location = Location { file: Arc::clone(&data), offset: end, length, transformed: false };
+                locations.borrow_mut().push((*leaf, location));
                 end += length;
             }
             Ok(())
@@ -69,11 +69,11 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
         Ok(SaveReport { bytes: end, notes: Vec::new() })
     });
     let write_metadata: WriteFile<'_> = Box::new(|path| {
-        let mut places = places.borrow().clone();
+        let mut locations = locations.borrow().clone();
         let order: HashMap<&str, usize> = leaves.iter().enumerate().map(|(i, leaf)| (&*leaf.name, i)).collect();
-        places.sort_by_key(|(leaf, _)| order.get(&*leaf.name).copied());
+        locations.sort_by_key(|(leaf, _)| order.get(&*leaf.name).copied());
         let options = PickleOptions { dialect: Dialect::Plain, allow_objects: true };
-        let pickled = pickle::write(&describe::metadata(&places), &options)?;
+        let pickled = pickle::write(&describe::metadata(&locations), &options)?;
         commit_bytes(path, false, &pickled.bytes)?;
         Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: Vec::new() })
     });

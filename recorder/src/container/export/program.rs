@@ -223,11 +223,11 @@ impl Reading<'_> {
         for (name, payload) in &config {
             let full: Arc<str> = if self.several { format!("{program}.{name}").into() } else { name.as_str().into() };
             let record = format!("{folder}{}", payload.path_name);
-            let Some(place) = self.archive.find(&record) else {
+            let Some(number) = self.archive.find(&record) else {
                 return Err(Error::damaged(format!("record {record}"), format!("it is missing; '{name}' lies in it")));
             };
             let value = if payload.use_pickle {
-                let nested = self.nested(place, &record)?;
+                let nested = self.nested(number, &record)?;
                 let value = nested.value.clone();
                 if let (true, Value::Tensor(tensor)) = (weights, &value) {
                     nested.weights.push((full, tensor.clone()));
@@ -236,7 +236,7 @@ impl Reading<'_> {
             } else {
                 let described = payload.describe(name)?;
                 let Some(storages) = &mut self.export.storages else { return Ok(Vec::new()) };
-                let storage = storages.storage_of(place, described.dtype(), &*described.location)?;
+                let storage = storages.storage_of(number, described.dtype(), &*described.location)?;
                 let tensor = described.tensor(storage, name)?;
                 if weights {
                     self.export.weights.push((full, tensor.clone()));

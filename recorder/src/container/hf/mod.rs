@@ -4,7 +4,7 @@
 //!
 //! **Value.** Of shards, an `OrderedDict` of tensors in the order of the index's `weight_map`. Texts and numbers of the index's
 //! metadata, and the shards' `__metadata__`, are its attribute `__metadata__`; `total_size` is not kept, since the
-//! writer counts anew. Tied weights that only the metadata names are put back (see [`safetensors`]). Of a single file,
+//! writer counts anew. Tied weights that only the metadata names are put back (see [`safetensors`](crate::container::safetensors)). Of a single file,
 //! what the file holds.
 //!
 //! **Shards.** Filled in the order of the state dict, as

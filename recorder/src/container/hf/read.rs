@@ -1,7 +1,7 @@
 //! Reading a folder, or the index in it.
 
 use std::collections::HashMap;
-use std::path::{Component, Path};
+use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
@@ -122,16 +122,11 @@ pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) ->
 pub(crate) fn shards(index: &FileBytes, limits: &Limits) -> Result<IndexSet<String>> {
     let index = Index::read(index, limits)?;
     let shards = index.weight_map.into_values();
-    Ok(shards.filter(|name| is_below(name)).collect())
-}
-
-/// A shard lies in the folder of its index or below it.
-fn is_below(name: &str) -> bool {
-    Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('\\')
+    Ok(shards.filter(|name| io::is_below(name)).collect())
 }
 
 fn open_shard(folder: &Path, name: &str, options: &OpenOptions, open: Read) -> Result<Shard> {
-    if !is_below(name) {
+    if !io::is_below(name) {
         return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
     }
     let path = folder.join(name);

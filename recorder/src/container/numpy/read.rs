@@ -45,7 +45,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     }
     start.check(held)?;
     let bytes = file.bytes().slice(start.data..);
-    let value = start.tensor(&name, Place::Slice(bytes))?.into();
+    let value = start.tensor(&name, Held::Slice(bytes))?.into();
     Ok(Opened { format: Format::NUMPY, value, globals: Vec::new(), bytes: file.len() as u64 })
 }
 
@@ -63,15 +63,16 @@ pub(crate) fn is_archive(archive: &Archive) -> bool {
 /// Reads an `.npz` archive: the headers now, the elements when they are asked for.
 pub(crate) fn read_archive(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let mut arrays: Vec<(Arc<str>, Value)> = Vec::with_capacity(archive.records().len());
-    for (place, record) in archive.records().iter().enumerate() {
+    for (number, record) in archive.records().iter().enumerate() {
         let name = record.name.strip_suffix(EXTENSION).unwrap_or(&record.name);
         let array = || {
-            let prefix = |len| archive.prefix(place, len).map(|bytes| bytes.map(Vec::from));
+            let prefix = |len| archive.prefix(number, len).map(|bytes| bytes.map(Vec::from));
             let start = read_header(&options.limits, record.size, prefix)?;
             start.check(record.size.saturating_sub(start.data as u64))?;
             let path = file.path().map(ToOwned::to_owned);
-            let record = Record { archive: Arc::clone(archive), path, place, skip: start.data, verify: options.verify };
-            start.tensor(name, Place::Record(record))
+            let record =
+                Record { archive: Arc::clone(archive), path, number, skip: start.data, verify: options.verify };
+            start.tensor(name, Held::Record(record))
         };
         let tensor = array().map_err(|error| error.inside(format_args!("array '{name}'")))?;
         arrays.push((name.into(), tensor.into()));
@@ -108,11 +109,11 @@ impl Start {
         Ok(())
     }
 
-    fn tensor(self, name: &str, place: Place) -> Result<Tensor> {
+    fn tensor(self, name: &str, held: Held) -> Result<Tensor> {
         let (len, stride) = (self.header.data_len()?, self.header.stride());
         let Header { dtype, big_endian, shape, .. } = self.header;
         let swap_unit = if big_endian { dtype.swap_unit() } else { 1 };
-        let storage = named::storage(dtype, Elements { name: name.into(), len, swap_unit, place });
+        let storage = named::storage(dtype, Elements { name: name.into(), len, swap_unit, held });
         Tensor::new(TensorParts::strided(dtype, shape, storage, 0, stride))
     }
 }
@@ -123,10 +124,11 @@ struct Elements {
     len: u64,
     /// How many bytes are reversed together; 1 where nothing is.
     swap_unit: usize,
-    place: Place,
+    held: Held,
 }
 
-enum Place {
+/// Where the elements are.
+enum Held {
     Slice(Bytes),
     Record(Record),
 }
@@ -135,7 +137,8 @@ enum Place {
 struct Record {
     archive: Arc<Archive>,
     path: Option<PathBuf>,
-    place: usize,
+    /// Its number in the archive.
+    number: usize,
     /// The bytes of the array's header.
     skip: usize,
     verify: bool,
@@ -143,7 +146,7 @@ struct Record {
 
 impl Record {
     fn read(&self) -> Result<Bytes> {
-        let payload = self.archive.payload(self.place, self.verify);
+        let payload = self.archive.payload(self.number, self.verify);
         let payload = payload.in_file_if(self.path.as_deref())?;
         if payload.len() < self.skip {
             return Err(Error::damaged("array", "it is shorter than its header"));
@@ -158,9 +161,9 @@ impl Source for Elements {
     }
 
     fn read(&self) -> Result<Bytes> {
-        let plain = match &self.place {
-            Place::Slice(bytes) => bytes.clone(),
-            Place::Record(record) => record.read()?,
+        let plain = match &self.held {
+            Held::Slice(bytes) => bytes.clone(),
+            Held::Record(record) => record.read()?,
         };
         if self.swap_unit == 1 {
             return Ok(plain);
@@ -175,9 +178,9 @@ impl Source for Elements {
     }
 
     fn copies(&self) -> bool {
-        let packed = match &self.place {
-            Place::Slice(_) => false,
-            Place::Record(record) => record.archive.records().get(record.place).is_some_and(|record| record.deflated),
+        let packed = match &self.held {
+            Held::Slice(_) => false,
+            Held::Record(record) => record.archive.records().get(record.number).is_some_and(|record| record.deflated),
         };
         packed || self.swap_unit > 1
     }

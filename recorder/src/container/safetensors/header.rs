@@ -238,11 +238,11 @@ impl<'de> Deserialize<'de> for Info {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Info, A::Error> {
                 fn put<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-                    place: &mut Option<T>,
+                    field: &mut Option<T>,
                     name: &'static str,
                     map: &mut A,
                 ) -> Result<(), A::Error> {
-                    match place.replace(map.next_value()?) {
+                    match field.replace(map.next_value()?) {
                         None => Ok(()),
                         Some(_) => Err(de::Error::duplicate_field(name)),
                     }

@@ -12,7 +12,6 @@ use crate::container::safetensors::ties;
 use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::value::tensor::{TensorParts, contiguous_stride};
 use crate::{DType, Error, Result, Tensor, Value};
 
 impl Format {
@@ -71,7 +70,5 @@ fn tensor(file: &FileBytes, name: &str, info: &Info, data: u64) -> Result<Tensor
     let bytes = file
         .slice(data + info.start..data + info.end)
         .ok_or_else(|| Error::damaged(format!("tensor '{name}'"), "it lies outside the file"))?;
-    let storage = named::storage(dtype, Slice::new(name, bytes));
-    let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype, shape, storage, 0, stride))
+    named::tensor(dtype, shape, Slice::new(name, bytes))
 }

@@ -28,10 +28,10 @@ pub(crate) fn record(named: &Named) -> Result<Metadata> {
     }
     let tied = || named.tensors.iter().enumerate().filter(|(_, item)| item.tied.is_some());
     let first = named.tensors.len() - tied().count();
-    if tied().any(|(place, _)| place < first) {
-        let places: IndexMap<&str, usize> = tied().map(|(place, item)| (&*item.name, place)).collect();
+    if tied().any(|(index, _)| index < first) {
+        let indices: IndexMap<&str, usize> = tied().map(|(index, item)| (&*item.name, index)).collect();
         // Texts and numbers always become JSON.
-        let text = serde_json::to_string(&places).unwrap_or_default();
+        let text = serde_json::to_string(&indices).unwrap_or_default();
         metadata.insert(PLACES.to_owned(), Value::from(text));
     }
     Ok(metadata)
@@ -51,18 +51,18 @@ pub(crate) fn restore(tensors: IndexMap<Arc<str>, Value>, mut metadata: Metadata
     }
     let names: HashSet<&str> = tied.iter().map(|(name, _)| &**name).collect();
     metadata.retain(|key, _| !names.contains(key.as_str()));
-    let places = metadata.get(PLACES).and_then(Value::as_str);
-    let places: Option<HashMap<String, usize>> = places.and_then(|text| serde_json::from_str(text).ok());
-    if places.is_some() {
+    let indices = metadata.get(PLACES).and_then(Value::as_str);
+    let indices: Option<HashMap<String, usize>> = indices.and_then(|text| serde_json::from_str(text).ok());
+    if indices.is_some() {
         metadata.shift_remove(PLACES);
     }
-    let places = places.unwrap_or_default();
-    let place = |(name, _): &(Arc<str>, Value)| places.get(&**name).copied().unwrap_or(usize::MAX);
-    tied.sort_by_key(place);
+    let indices = indices.unwrap_or_default();
+    let index = |(name, _): &(Arc<str>, Value)| indices.get(&**name).copied().unwrap_or(usize::MAX);
+    tied.sort_by_key(index);
     let (mut tied, mut kept) = (tied.into_iter().peekable(), tensors.into_iter());
     let mut entries: Vec<(Arc<str>, Value)> = Vec::new();
     loop {
-        let next = match tied.next_if(|tied| place(tied) <= entries.len()) {
+        let next = match tied.next_if(|tied| index(tied) <= entries.len()) {
             Some(tied) => Some(tied),
             None => kept.next().or_else(|| tied.next()),
         };

@@ -52,15 +52,15 @@ impl<'a> File<'a> {
             b.rank.cmp(&a.rank).then_with(|| a.item.name.cmp(&b.item.name))
         });
         let mut end = 0_u64;
-        for &place in &order {
-            placed[place].start = end;
+        for &index in &order {
+            placed[index].start = end;
             end = end
-                .checked_add(placed[place].len)
+                .checked_add(placed[index].len)
                 .ok_or_else(|| ErrorKind::Invalid("it has more bytes than can be counted".into()))?;
         }
         let header = header(&placed, metadata)?;
         let bytes = (PREFIX + header.len() as u64).saturating_add(end);
-        Ok(File { header, data: order.into_iter().map(|place| placed[place].item).collect(), bytes })
+        Ok(File { header, data: order.into_iter().map(|index| placed[index].item).collect(), bytes })
     }
 
     /// Writes the file, a tensor at a time.

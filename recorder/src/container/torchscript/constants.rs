@@ -35,7 +35,7 @@ fn constant<'a>(text: &'a str, table: &[Value], depth: usize) -> Option<(Value, 
         "True" => true.into(),
         "False" => false.into(),
         _ => match word.strip_prefix("CONSTANTS.c") {
-            Some(place) => table.get(place.parse::<usize>().ok()?)?.clone(),
+            Some(index) => table.get(index.parse::<usize>().ok()?)?.clone(),
             None => number(word)?,
         },
     };

@@ -119,12 +119,12 @@ impl Archive {
     /// contradicts the directory, [`ErrorKind::Unsupported`] when it is encrypted or compressed by another method
     /// than deflate, [`ErrorKind::Limit`] when it inflates to more than the limits allow.
     pub fn payload(&self, record: usize, verify: bool) -> Result<Bytes> {
-        let (entry, place, described) = self.locate(record)?;
+        let (entry, range, described) = self.locate(record)?;
         let verify = verify && self.has_checksum(record);
         if verify && described {
-            self.check_descriptor(entry, place.end)?;
+            self.check_descriptor(entry, range.end)?;
         }
-        let stored = self.bytes.slice(place);
+        let stored = self.bytes.slice(range);
         let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
         if verify && crc32fast::hash(&payload) != entry.crc32 {
             return Err(Error::new(ErrorKind::Checksum).at(entry.place()));
@@ -137,8 +137,8 @@ impl Archive {
     /// # Errors
     /// As [`Archive::payload`], but for the checksum.
     pub fn prefix(&self, record: usize, len: usize) -> Result<Option<Bytes>> {
-        let (entry, place, _) = self.locate(record)?;
-        let stored = self.bytes.slice(place);
+        let (entry, range, _) = self.locate(record)?;
+        let stored = self.bytes.slice(range);
         if entry.deflated {
             return Ok(inflate::prefix(&stored, len));
         }

@@ -1,7 +1,7 @@
 //! Zip archives: what `torch.save` writes since PyTorch 1.6.
 //!
 //! - [`Archive`]: records of any zip file, looked up by name, checked and unpacked.
-//! - [`detect`], [`write`]: a checkpoint in one; [`container::read`](crate::container::read) tells it from other formats that are
+//! - [`detect`], [`write()`]: a checkpoint in one; [`container::read`](crate::container::read) tells it from other formats that are
 //!   zip archives.
 
 mod archive;

@@ -41,10 +41,10 @@ pub(crate) enum Values {
 impl Values {
     /// Whether a value is kept.
     pub(crate) fn hold(self, value: &Value) -> bool {
-        match (self, value) {
-            (Values::All, _) | (_, Value::Tensor(_)) => true,
-            (Values::TensorsAndNumbers, Value::Bool(_) | Value::Int(_) | Value::Float(_)) => true,
-            (Values::Tensors | Values::TensorsAndNumbers, _) => false,
+        match value {
+            Value::Tensor(_) => true,
+            Value::Bool(_) | Value::Int(_) | Value::Float(_) => self != Values::Tensors,
+            _ => self == Values::All,
         }
     }
 

@@ -106,7 +106,7 @@ impl Storages {
         let bytes = Arc::new(OnceLock::new());
         let source = Record { key: id.key.clone(), len, bytes: Arc::clone(&bytes) };
         let storage = Storage::from_source(id.dtype, id.location.clone(), source);
-        let entry = Entry { storage: storage.clone(), numel: id.numel, size, bytes: bytes };
+        let entry = Entry { storage: storage.clone(), numel: id.numel, size, bytes };
         self.by_key.insert(id.key.clone(), entry);
         Ok(storage)
     }

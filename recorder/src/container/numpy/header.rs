@@ -1,4 +1,7 @@
 //! The header of an array in NumPy's format (numpy.lib.format, NEP 1): versions 1 to 3, both ways.
+//!
+//! The crate npyz (0.8) reads headers, too, but none that NumPy wrote under Python 2 (`(2L, 3L)`, `u'<f4'`), and none of native
+//! byte order (`=f4`); NumPy reads them all, and so does this.
 
 use crate::container::numpy::literal::{self, Literal};
 use crate::value::tensor::element_count;

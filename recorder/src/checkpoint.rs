@@ -8,23 +8,13 @@ use ::serde::de::DeserializeOwned;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container;
-use crate::container::kind::{Container, Opened};
+use crate::container::table;
+use crate::format::{Format, Opened};
 use crate::run::{Layout, RunState};
 use crate::value::Global;
 use crate::{Error, Limits, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
-
-/// The extensions that ask for a format other than that of `torch.save`, which is written under every other extension
-/// (`.pt`, `.pth`, `.ckpt`, `.bin`, `.tar`, ...).
-const EXTENSIONS: &[(&str, Container)] = &[
-    ("safetensors", Container::Safetensors),
-    ("bpk", Container::Burnpack),
-    ("npy", Container::Numpy),
-    ("npz", Container::Numpy),
-    ("pt2", Container::Pt2),
-];
 
 /// A checkpoint: everything that is in a file of PyTorch's, as a [`Value`], and where it came from.
 ///
@@ -54,7 +44,7 @@ const EXTENSIONS: &[(&str, Container)] = &[
 pub struct Checkpoint {
     root: Value,
     path: Option<PathBuf>,
-    container: Option<Container>,
+    format: Option<Format>,
     globals: Arc<[Global]>,
     bytes: u64,
     limits: Limits,
@@ -66,7 +56,7 @@ impl<T: Into<Value>> From<T> for Checkpoint {
         Checkpoint {
             root: root.into(),
             path: None,
-            container: None,
+            format: None,
             globals: Arc::default(),
             bytes: 0,
             limits: Limits::default(),
@@ -91,11 +81,11 @@ impl Checkpoint {
     /// As [`Checkpoint::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
-        let Opened { container, value, globals, bytes, .. } = container::open(path, options)?;
+        let Opened { format, value, globals, bytes, .. } = table::open(path, options)?;
         Ok(Checkpoint {
             root: value,
             path: Some(path.to_owned()),
-            container: Some(container),
+            format: Some(format),
             globals: globals.into(),
             bytes,
             limits: options.limits.clone(),
@@ -116,8 +106,8 @@ impl Checkpoint {
 
     /// The format that it was opened from.
     #[must_use]
-    pub fn container(&self) -> Option<Container> {
-        self.container
+    pub fn format(&self) -> Option<Format> {
+        self.format
     }
 
     /// Every class and function that its pickles name, each once, as first seen.
@@ -236,13 +226,7 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::Limit`] when there are more values than the limits allow.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut tensors = Vec::new();
-        let walked = walk::walk(&self.root, &self.limits, &mut |path, value| {
-            tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
-            Ok(())
-        });
-        walked.in_file_if(self.path())?;
-        Ok(tensors)
+        walk::tensors(&self.root, &self.limits).in_file_if(self.path())
     }
 
     /// Which program's way of laying out a run it is, told by its keys.
@@ -270,32 +254,31 @@ impl Checkpoint {
     /// or a template, so that no program is lost by mistake.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
-        let container = self.container_for(path, options)?;
-        if options.max_shard_size.is_some() && container != Container::Hf {
-            let reason = format!("a size of shards is for the format 'hf', and '{container}' is to be written");
+        let format = self.format_for(path, options)?;
+        if options.max_shard_size.is_some() && format != Format::HF {
+            let reason = format!("a size of shards is for the format 'hf', and '{format}' is to be written");
             return Err(Error::invalid(reason).in_file(path));
         }
-        container::save(&self.root, container, path, options).in_file(path)
+        table::save(&self.root, format, path, options).in_file(path)
     }
 
     /// The format that it is saved in under this path.
-    pub(crate) fn container_for(&self, path: &Path, options: &SaveOptions) -> Result<Container> {
+    pub(crate) fn format_for(&self, path: &Path, options: &SaveOptions) -> Result<Format> {
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        let asked_for = || EXTENSIONS.iter().find(|(name, _)| extension.eq_ignore_ascii_case(name));
-        let container = match &options.template {
-            Some(template) => Some(container::of_template(template, options.container)?),
-            None => options.container.or_else(|| asked_for().map(|(_, container)| *container)),
+        let format = match &options.template {
+            Some(template) => Some(table::of_template(template, options.format)?),
+            None => options.format.or_else(|| table::of_extension(extension)),
         };
-        match (container, self.container) {
-            (Some(container), _) => Ok(container),
-            (None, Some(origin)) if origin.holds_programs() => {
+        match (format, self.format) {
+            (Some(format), _) => Ok(format),
+            (None, Some(origin)) if table::keeps(origin).programs => {
                 let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
                 let advice = "to put its weights into a copy of that archive, convert with the archive as template; to \
                               write the state dict alone, ask for the format 'zip'";
                 let error: Error = Error::unsupported(what).advise(advice.to_owned());
                 Err(error.in_file(path))
             }
-            (None, _) => Ok(Container::Zip),
+            (None, _) => Ok(Format::ZIP),
         }
     }
 

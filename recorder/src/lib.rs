@@ -35,6 +35,7 @@
 pub mod checkpoint;
 pub mod container;
 mod error;
+mod format;
 pub mod io;
 mod limits;
 mod options;
@@ -48,6 +49,7 @@ pub mod walk;
 
 pub use checkpoint::Checkpoint;
 pub use error::{Error, ErrorKind, IoResultExt, Result, ResultExt};
+pub use format::Format;
 pub use limits::Limits;
 pub use state_dict::StateDict;
 pub use state_dict::keys::{self, LoadOptions};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Limits;
-use crate::container::kind::Container;
+use crate::format::Format;
 
 /// How a checkpoint is opened.
 ///
@@ -58,7 +58,7 @@ pub struct SaveOptions {
     pub allow_objects: bool,
     /// The format; `None`, the default, goes by the file's extension, and where that says nothing writes a zip archive as
     /// `torch.save` does.
-    pub container: Option<Container>,
+    pub format: Option<Format>,
     /// An archive of TorchScript's or `torch.export`'s: the state dict goes into a copy of it, everything else in it stays. The
     /// format is then that of the archive. Default `None`.
     pub template: Option<PathBuf>,
@@ -69,7 +69,7 @@ pub struct SaveOptions {
 
 impl Default for SaveOptions {
     fn default() -> Self {
-        SaveOptions { overwrite: true, allow_objects: false, container: None, template: None, max_shard_size: None }
+        SaveOptions { overwrite: true, allow_objects: false, format: None, template: None, max_shard_size: None }
     }
 }
 
@@ -90,8 +90,8 @@ impl SaveOptions {
 
     /// Sets the format.
     #[must_use]
-    pub fn container(mut self, container: impl Into<Option<Container>>) -> Self {
-        self.container = container.into();
+    pub fn format(mut self, format: impl Into<Option<Format>>) -> Self {
+        self.format = format.into();
         self
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::{OpenOptions, SaveOptions};
-use rekindle::recorder::container::Container;
+use rekindle::recorder::container::Format;
 use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
@@ -69,7 +69,7 @@ impl Convert {
             )));
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
-        save.container = self.to.as_deref().map(str::parse::<Container>).transpose()?;
+        save.format = self.to.as_deref().map(str::parse::<Format>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
         let input = Checkpoint::open_with(&self.input, &OpenOptions::default().verify(!self.no_verify))?;

@@ -29,7 +29,8 @@ impl Files<'_> {
     /// last: should this be interrupted, the folder has no index, and reading it is an error.
     pub(super) fn commit(self, path: &Path, overwrite: bool) -> Result<SaveReport> {
         let replaces = path.is_dir();
-        let old = if replaces { self.names_in(path)? } else { Vec::new() };
+        let mut old = if replaces { io::names(path)? } else { Vec::new() };
+        old.retain(|name| (self.belongs)(name));
         if path.exists() && !replaces {
             return Err(Error::invalid("a folder is written, and this is a file; name another place"));
         }
@@ -89,10 +90,6 @@ impl Files<'_> {
             remove(name)?;
         }
         Ok(())
-    }
-
-    fn names_in(&self, path: &Path) -> Result<Vec<String>> {
-        Ok(io::names(path)?.into_iter().filter(|name| (self.belongs)(name)).collect())
     }
 }
 

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
+use crate::container::keeps::{Keeps, Order};
 use crate::value::Key;
 use crate::value::Source;
-use crate::value::tensor::{TensorClass, TensorData};
+use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
 use crate::{DType, Dict, Error, Result, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
@@ -27,21 +28,7 @@ const LISTED: usize = 5;
 pub(super) struct Target {
     /// For messages.
     pub(super) name: &'static str,
-    /// How its tensors may lie in memory.
-    pub(super) order: Order,
-    /// That two names stand for the same elements.
-    pub(super) ties: bool,
-}
-
-/// How the tensors of a container may lie in memory. None of them keeps gaps between elements.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Row by row.
-    RowMajor,
-    /// Row by row or column by column.
-    Fortran,
-    /// The dimensions in any order.
-    Any,
+    pub(super) keeps: Keeps,
 }
 
 /// The tensors of a state dict, as a container takes them that keeps nothing else.
@@ -104,17 +91,17 @@ impl Named {
 
     fn find_ties(&mut self) {
         let mut seen = HashMap::new();
-        for (place, item) in self.tensors.iter_mut().enumerate() {
+        for (index, item) in self.tensors.iter_mut().enumerate() {
             if let Some(view) = View::of(&item.tensor) {
-                let first = *seen.entry(view).or_insert(place);
-                item.tied = (first != place).then_some(first);
+                let first = *seen.entry(view).or_insert(index);
+                item.tied = (first != index).then_some(first);
             }
         }
     }
 
     fn note_losses(&mut self, target: &Target) {
         let container = target.name;
-        let strided: Lost = match target.order {
+        let strided: Lost = match target.keeps.order {
             Order::RowMajor => |tensor| !tensor.is_contiguous(),
             Order::Fortran => |tensor| !tensor.is_contiguous() && !is_fortran(tensor),
             Order::Any => |tensor| {
@@ -143,7 +130,7 @@ impl Named {
                 notes.push(format!("{}: {what} ({container})", listed(&names)));
             }
         }
-        if !target.ties {
+        if !target.keeps.ties {
             for (name, first) in self.ties() {
                 notes.push(format!("'{name}' and '{first}': were one tensor; in {container} each has its own copy"));
             }
@@ -167,28 +154,28 @@ impl Named {
     fn shared_storages(&self) -> (Vec<Vec<&str>>, Vec<&str>) {
         let mut storages: HashMap<usize, Vec<usize>> = HashMap::new();
         let mut partial = Vec::new();
-        for (place, item) in self.tensors.iter().enumerate() {
+        for (index, item) in self.tensors.iter().enumerate() {
             let Some(storage) = item.tensor.storage() else { continue };
             let range = byte_range(&item.tensor);
             if !range.is_empty() && (range.start, range.end) != (0, storage.len()) {
                 partial.push(&*item.name);
             }
             if item.tied.is_none() && !range.is_empty() {
-                storages.entry(storage.id()).or_default().push(place);
+                storages.entry(storage.id()).or_default().push(index);
             }
         }
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        for mut places in storages.into_values().filter(|places| places.len() > 1) {
-            places.sort_by_key(|&place| byte_range(&self.tensors[place].tensor).start);
+        for mut indices in storages.into_values().filter(|indices| indices.len() > 1) {
+            indices.sort_by_key(|&index| byte_range(&self.tensors[index].tensor).start);
             let mut end = 0;
             let mut group: Vec<usize> = Vec::new();
-            for place in places {
-                let range = byte_range(&self.tensors[place].tensor);
+            for index in indices {
+                let range = byte_range(&self.tensors[index].tensor);
                 if range.start >= end {
                     groups.push(std::mem::take(&mut group));
                 }
                 end = end.max(range.end);
-                group.push(place);
+                group.push(index);
             }
             groups.push(group);
         }
@@ -197,7 +184,7 @@ impl Named {
             group.sort_unstable();
         }
         groups.sort_unstable();
-        let name = |&place: &usize| &*self.tensors[place].name;
+        let name = |&index: &usize| &*self.tensors[index].name;
         (groups.iter().map(|group| group.iter().map(name).collect()).collect(), partial)
     }
 
@@ -380,6 +367,12 @@ impl Source for Slice {
 /// A storage on the CPU as a container without devices has it.
 pub(super) fn storage(dtype: DType, source: impl Source + 'static) -> Storage {
     Storage::from_source(dtype.storage_class().and(Some(dtype)), "cpu", source)
+}
+
+/// A row-major tensor on the CPU over these bytes.
+pub(super) fn tensor(dtype: DType, shape: Vec<usize>, source: impl Source + 'static) -> Result<Tensor> {
+    let stride = contiguous_stride(&shape);
+    Tensor::new(TensorParts::strided(dtype, shape, storage(dtype, source), 0, stride))
 }
 
 /// The root of a container of named tensors: an `OrderedDict`, with `__metadata__` as its attribute where there is any.

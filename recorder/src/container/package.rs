@@ -10,19 +10,24 @@
 use std::sync::Arc;
 
 use crate::Result;
-use crate::container::kind::{Container, Opened};
 use crate::container::zip::{Archive, Storages};
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::{Global, Key};
 use crate::{Dict, Value};
 
+impl Format {
+    /// What `torch.package` writes.
+    pub const PACKAGE: Format = Format::named("package");
+}
+
 /// Every package says for which Python it was made, and which modules it expects there.
-pub(super) fn is_archive(archive: &Archive) -> bool {
+pub(crate) fn is_archive(archive: &Archive) -> bool {
     archive.find(".data/extern_modules").is_some() || archive.find(".data/python_version").is_some()
 }
 
-pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let mut storages = Storages::new(archive, file, options)?;
     let (pickles, files): (Vec<&str>, Vec<&str>) =
         archive.names().filter(|name| !name.ends_with('/') && !is_storage(name)).partition(|name| is_pickle(name));
@@ -36,7 +41,7 @@ pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     root.write().state = Some(Dict::from_iter([("files", Value::list(files.into_iter().map(Value::from)))]).into());
     let value = Value::from(root);
     Storages::label([&storages], &value);
-    Ok(Opened { container: Container::Package, value, globals, bytes: file.len() as u64 })
+    Ok(Opened { format: Format::PACKAGE, value, globals, bytes: file.len() as u64 })
 }
 
 fn is_pickle(name: &str) -> bool {

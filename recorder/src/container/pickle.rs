@@ -6,13 +6,20 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::container::kind::{Container, Opened};
+#[cfg(doc)]
+use crate::ErrorKind;
 use crate::container::{content, legacy};
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
-use crate::io::commit::commit;
+use crate::io::commit::commit_bytes;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::{Error, IoResultExt as _, Limits, Result, Value};
+use crate::{Error, Limits, Result, Value};
+
+impl Format {
+    /// A pickle by itself.
+    pub const PICKLE: Format = Format::named("pickle");
+}
 
 /// Whether it may be a pickle. From protocol 2 on they begin with their number. Protocols 0 and 1 have no signature: any file
 /// may be one that begins with an opcode that makes something, and ends with STOP; [`read`] then decides.
@@ -42,11 +49,11 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
         return Err(Error::unsupported(what).advise(advice));
     }
-    Ok(Opened { container: Container::Pickle, value: unpickled.value, globals: unpickled.globals, bytes: len })
+    Ok(Opened { format: Format::PICKLE, value: unpickled.value, globals: unpickled.globals, bytes: len })
 }
 
 /// Writes a value that holds no tensors as a pickle of protocol 2. The file appears whole or not at all
-/// ([`commit`]).
+/// ([`commit`](crate::io::commit)).
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and
@@ -54,7 +61,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let options_here = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &options_here)?;
-    commit(path, options.overwrite, |out| out.write_all(&pickled.bytes).doing("cannot write the file"))?;
+    commit_bytes(path, options.overwrite, &pickled.bytes)?;
     Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: pickled.notes })
 }
 

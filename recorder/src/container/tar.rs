@@ -17,16 +17,21 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 
 use crate::container::content;
-use crate::container::kind::{Container, Opened};
 use crate::container::legacy::Part;
 use crate::container::named::Slice;
 use crate::container::stream::Stream;
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds, PersistentLoad};
 use crate::value::Global;
 use crate::value::tensor::TensorParts;
 use crate::{DType, Error, Limits, Result, Storage, Tensor, Value};
+
+impl Format {
+    /// The tar archive of PyTorch 0.1.
+    pub const TAR: Format = Format::named("tar");
+}
 
 /// The names of the members.
 const MEMBERS: [&str; 4] = ["sys_info", "pickle", "tensors", "storages"];
@@ -61,7 +66,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let value = object.pickle("the object", &mut objects)?;
     globals.extend(object.globals());
     let globals = globals.into_iter().collect();
-    Ok(Opened { container: Container::Tar, value, globals, bytes: file.len() as u64 })
+    Ok(Opened { format: Format::TAR, value, globals, bytes: file.len() as u64 })
 }
 
 /// The members of a tar archive, whatever it holds, and why it could not be read further.

@@ -72,6 +72,11 @@ pub fn commit(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -
     commit_file(path, overwrite, write).in_file(path)
 }
 
+/// Writes these bytes as [`commit`] does.
+pub(crate) fn commit_bytes(path: &Path, overwrite: bool, bytes: &[u8]) -> Result<()> {
+    commit(path, overwrite, |out| Counted::new(out).put(bytes))
+}
+
 fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
     let target = Target::resolve(path)?;
     if target.old.is_some() && !overwrite {

@@ -1,6 +1,5 @@
 //! `FileBytes`: a file's bytes as one slice. A large file is mapped, so that opening it reads nothing; a small one is read.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -121,19 +120,6 @@ impl fmt::Debug for FileBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileBytes({:?}, {} bytes)", self.path, self.bytes.len())
     }
-}
-
-/// The names of what is in a folder, sorted.
-pub(crate) fn list(folder: &Path) -> Result<Vec<OsString>> {
-    let names = std::fs::read_dir(folder).and_then(|all| all.map(|entry| Ok(entry?.file_name())).collect());
-    let mut names: Vec<OsString> = names.doing("cannot list the folder").in_file(folder)?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Those of them that are text.
-pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
-    Ok(list(folder)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 pub(crate) mod commit;
 mod file;
+mod listing;
 pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
-pub(crate) use file::{list, names};
+pub(crate) use listing::{is_below, list, names};

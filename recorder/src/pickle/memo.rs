@@ -30,12 +30,10 @@ impl<T> Memo<T> {
 
     pub(super) fn put(&mut self, index: u64, value: T) {
         let before = match usize::try_from(index) {
-            Ok(place) if place < self.dense.len() => {
-                self.dense[place].replace(value).or_else(|| self.sparse.remove(&index))
-            }
+            Ok(at) if at < self.dense.len() => self.dense[at].replace(value).or_else(|| self.sparse.remove(&index)),
             // Python 2 numbers from one, and some writers leave entries out.
-            Ok(place) if place < self.dense.len() + 16 => {
-                self.dense.resize_with(place, || None);
+            Ok(at) if at < self.dense.len() + 16 => {
+                self.dense.resize_with(at, || None);
                 self.dense.push(Some(value));
                 self.sparse.remove(&index)
             }

@@ -13,6 +13,5 @@ mod write;
 
 pub use names::{Names, Verdict, names, verdict};
 pub use persistent::{Dialect, KeepIds, PersistentLoad, StorageId, storage_from_id};
-pub(crate) use read::ById;
 pub use read::{Unpickled, read};
 pub use write::{PickleOptions, Pickled, write};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::pickle::calls::torch;
+use crate::pickle::names::dtypes;
 use crate::{DType, Error, Result, Storage, Value};
 
 /// Puts values in the place of persistent ids.
@@ -95,7 +95,7 @@ pub fn storage_from_id(id: &Value) -> Result<Option<StorageId>> {
         _ => return Err(malformed(&format!("it has {} items", items.len()))),
     };
     let Value::Global(class) = class else { return Err(malformed("its class is not named")) };
-    let Some(dtype) = torch::storage_class(class) else {
+    let Some(dtype) = dtypes::storage_class(class) else {
         return Err(Error::unsupported(format!("the storage class {class}")));
     };
     let view = match view {

@@ -25,7 +25,7 @@ const VALUES: u64 = 50_000_000;
 #[derive(Debug)]
 pub(super) struct Failure {
     /// The path from the value on: empty, or beginning with `.` or `[`.
-    place: String,
+    path: String,
     what: What,
 }
 
@@ -46,7 +46,7 @@ enum What {
 
 impl Failure {
     fn new(what: What) -> Self {
-        Failure { place: String::new(), what }
+        Failure { path: String::new(), what }
     }
 
     fn inside(mut self, key: &Value) -> Self {
@@ -54,14 +54,14 @@ impl Failure {
             Value::Str(key) => format!(".{key}"),
             key => format!("[{}]", repr(key)),
         };
-        self.place.insert_str(0, &label);
+        self.path.insert_str(0, &label);
         self
     }
 
     /// The error, for a value at this path.
     pub(super) fn at(self, path: &str) -> Error {
         let mut key = path.to_owned();
-        key.push_str(if path.is_empty() { self.place.strip_prefix('.').unwrap_or(&self.place) } else { &self.place });
+        key.push_str(if path.is_empty() { self.path.strip_prefix('.').unwrap_or(&self.path) } else { &self.path });
         match self.what {
             What::MissingField { name, advice } => {
                 let separator = if key.is_empty() { "" } else { "." };
@@ -79,7 +79,7 @@ impl Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)?;
+        f.write_str(&self.path)?;
         match &self.what {
             What::WrongType { expected, found } => write!(f, " is {found}, where {expected} is expected"),
             What::MissingField { name, .. } => write!(f, " has no '{name}'"),
@@ -227,7 +227,7 @@ impl<'c> Reader<'c> {
         let reader = Entries { rest: entries.into_iter(), next: None, depth: self.depth, context: self.context };
         visitor.visit_map(reader).map_err(|mut failure| {
             if let What::MissingField { name, advice } = &mut failure.what
-                && failure.place.is_empty()
+                && failure.path.is_empty()
             {
                 let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
                 *advice = match nearest(name, names.iter().copied()) {
@@ -422,10 +422,10 @@ impl<'de> SeqAccess<'de> for Items<'_> {
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
         let Some(item) = self.rest.next() else { return Ok(None) };
-        let place = Value::Int(self.next);
+        let path = Value::Int(self.next);
         self.next += 1;
         let reader = Reader::child(self.context, self.depth + 1, item)?;
-        seed.deserialize(reader).map(Some).map_err(|failure| failure.inside(&place))
+        seed.deserialize(reader).map(Some).map_err(|failure| failure.inside(&path))
     }
 
     fn size_hint(&self) -> Option<usize> {

@@ -77,8 +77,8 @@ impl Ticket {
 
     /// The value that these bytes are a ticket for. It stays in the table: serde may try several types on it.
     pub(super) fn value(bytes: &[u8]) -> Option<Value> {
-        let place = u64::from_le_bytes(bytes.strip_prefix(&MARK[..])?.try_into().ok()?);
-        TABLE.with_borrow(|table| table.values.get(usize::try_from(place).ok()?).cloned())
+        let index = u64::from_le_bytes(bytes.strip_prefix(&MARK[..])?.try_into().ok()?);
+        TABLE.with_borrow(|table| table.values.get(usize::try_from(index).ok()?).cloned())
     }
 
     /// Takes a value out again that was put in last and is no longer needed.
@@ -97,9 +97,9 @@ impl Serialize for Ticket {
 
 fn hand_over<S: Serializer>(value: Value, what: &str, serializer: S) -> Result<S::Ok, S::Error> {
     let Some(ticket) = Ticket::of(value) else {
+        let advice = "save it as a checkpoint, or take its elements out with to_vec";
         return Err(S::Error::custom(format!(
-            "{what} can be serialized with rekindle_recorder::serde::to_value only, not into another format; \
-             save it as a checkpoint, or take its elements out with to_vec"
+            "{what} can be serialized with rekindle_recorder::serde::to_value only, not into another format; {advice}"
         )));
     };
     serializer.serialize_newtype_struct(NAME, &ticket)

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
-use crate::container::{self, Container};
+use crate::container::keeps::Values;
+use crate::container::{named, table};
+use crate::format::Format;
 use crate::options::{SaveOptions, SaveReport};
 use crate::run::{Layout, RunState};
 use crate::state_dict::keys::LoadOptions;
-use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Value, rebuild, walk};
+use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, rebuild, walk};
 
 /// What to change. By default nothing: the conversion is the checkpoint itself.
 ///
@@ -82,9 +84,9 @@ impl Conversion {
     pub fn save(&self, checkpoint: &Checkpoint, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
         let converted = self.apply(checkpoint).in_file_if(checkpoint.path())?;
-        let container = converted.container_for(path, options)?;
-        let (converted, notes) = fit(converted, container).in_file_if(checkpoint.path())?;
-        let mut report = converted.save_with(path, &options.clone().container(container))?;
+        let format = converted.format_for(path, options)?;
+        let (converted, notes) = fit(converted, format).in_file_if(checkpoint.path())?;
+        let mut report = converted.save_with(path, &options.clone().format(format))?;
         report.notes.splice(0..0, notes);
         Ok(report)
     }
@@ -119,37 +121,23 @@ fn device_tag(tag: &str) -> Result<&str> {
     Err(Error::invalid(reason))
 }
 
-/// Answers whether a format keeps a value beside its tensors.
-type Keeps = fn(&Value) -> bool;
-
-/// The formats of named tensors alone, and what else they keep.
-const TENSORS_ALONE: [(Container, &str, Keeps); 4] = [
-    (Container::Safetensors, "tensors", |_| false),
-    (Container::Hf, "tensors", |_| false),
-    (Container::Numpy, "tensors", |_| false),
-    (Container::Burnpack, "tensors and numbers", |value| {
-        matches!(value, Value::Bool(_) | Value::Int(_) | Value::Float(_))
-    }),
-];
-
 /// The checkpoint as the format can hold it, and what had to be left out.
-fn fit(checkpoint: Checkpoint, container: Container) -> Result<(Checkpoint, Vec<String>)> {
+fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String>)> {
     let root = checkpoint.root();
-    let row = TENSORS_ALONE.iter().find(|(other, ..)| *other == container);
-    let Some((_, kept, keeps)) = row.filter(|_| root.as_tensor().is_none()) else {
+    let kept = table::keeps(format).values;
+    if kept == Values::All || root.as_tensor().is_some() {
         return Ok((checkpoint, Vec::new()));
-    };
-    let fits = |value: &Value| value.as_tensor().is_some() || keeps(value);
-    if StateDict::from_value(root).is_ok_and(|state_dict| state_dict.values().all(|(_, value)| fits(value))) {
+    }
+    if StateDict::from_value(root).is_ok_and(|state_dict| state_dict.values().all(|(_, value)| kept.hold(value))) {
         return Ok((checkpoint, Vec::new()));
     }
     let flat = Dict::ordered();
     let mut left_out = Vec::new();
     walk::walk(root, &Limits::default(), &mut |path, value| {
-        if !fits(value) {
+        if !kept.hold(value) {
             left_out.push(path.to_owned());
         } else if flat.insert(path, value.clone()).is_some() {
-            let reason = format!("two tensors are called '{path}', which {container} cannot tell apart; rename one");
+            let reason = format!("two tensors are called '{path}', which {format} cannot tell apart; rename one");
             return Err(Error::invalid(reason));
         }
         Ok(())
@@ -168,7 +156,7 @@ fn fit(checkpoint: Checkpoint, container: Container) -> Result<(Checkpoint, Vec<
     }
     if !left_out.is_empty() {
         let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
-        notes.push(format!("{}: left out, {container} keeps {kept} alone", container::listed(&names)));
+        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&names), kept.words()));
     }
     flat.write().state = root.as_dict().and_then(Dict::state);
     Ok((checkpoint.with_root(flat.into()), notes))

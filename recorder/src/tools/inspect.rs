@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::format::Format;
 use crate::value::tensor::TensorData;
 use crate::{Checkpoint, Result, ResultExt as _, Tensor, Value, walk};
 
@@ -81,7 +82,7 @@ impl Inspection {
         })
         .in_file_if(checkpoint.path())?;
         Ok(Inspection {
-            container: checkpoint.container().map_or("memory", |container| container.name()),
+            container: checkpoint.format().map_or("memory", Format::name),
             layout: checkpoint.layout().name(),
             bytes: checkpoint.bytes(),
             tensors,

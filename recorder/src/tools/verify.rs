@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::container::{self, Opened};
 use crate::options::OpenOptions;
-use crate::{Error, ErrorKind, Result, ResultExt as _, Tensor, Value, walk};
+use crate::{Error, ErrorKind, Result, ResultExt as _, Tensor, walk};
 
 /// What was compared, and what is wrong.
 #[derive(Debug, Default)]
@@ -114,7 +114,8 @@ pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Re
 
 fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
     let opened = open(path, options, report)?;
-    let tensors = opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| tensors(&opened.value, options))?;
+    let tensors =
+        opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
     records::check(path, options, &first_views(&tensors), report)?;
     report.tensors = tensors.len() as u64;
     let mut read = HashSet::new();
@@ -170,23 +171,10 @@ fn open(path: &Path, options: &OpenOptions, report: &mut VerifyReport) -> Result
     }
 }
 
-fn tensors(root: &Value, options: &OpenOptions) -> Result<Vec<(String, Tensor)>> {
-    let mut tensors = Vec::new();
-    walk::walk(root, &options.limits, &mut |path, value| {
-        tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
-        Ok(())
-    })?;
-    Ok(tensors)
-}
-
 /// The tensors that a tensor consists of: itself, or the parts of a sparse or nested one.
 fn parts(tensor: &Tensor) -> Vec<&Tensor> {
-    use crate::value::tensor::TensorData;
-    match &tensor.parts().data {
-        TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
-        TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
-        TensorData::Strided { .. } | TensorData::Meta { .. } => vec![tensor],
-    }
+    let inside = tensor.parts().data.tensors();
+    if inside.is_empty() { vec![tensor] } else { inside }
 }
 
 /// The first tensor of each storage by the storage's name.

@@ -3,35 +3,8 @@
 use std::fmt;
 use std::sync::{RwLockReadGuard, RwLockWriteGuard};
 
-use indexmap::IndexMap;
-
-use crate::value::key::{Key, StrKey};
-use crate::value::{Shared, Value};
-
-/// A Python dict, in the order of its keys.
-#[derive(Clone, Debug)]
-pub struct Dict(Shared<DictData>);
-
-/// The inside of a [`Dict`].
-#[derive(Clone, Default)]
-pub struct DictData {
-    /// `dict` or `OrderedDict`.
-    pub kind: DictKind,
-    /// The entries, in order.
-    pub entries: IndexMap<Key, Value>,
-    /// The attributes of the instance, where it has any: a state dict keeps its `_metadata` here.
-    pub state: Option<Value>,
-}
-
-/// Which class of dict it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum DictKind {
-    /// `dict`.
-    #[default]
-    Dict,
-    /// `collections.OrderedDict`.
-    OrderedDict,
-}
+use crate::value::data::{Dict, DictData, DictKind, Key, Shared, Value};
+use crate::value::key::StrKey;
 
 impl Dict {
     /// An empty `dict`.

@@ -120,7 +120,7 @@ fn gather(all: &[u8], shape: &[usize], stride: &[usize], offset: usize, size: us
         return all[offset * size..][..size].to_vec();
     };
     let outer = shape.len() - 1;
-    let mut place = vec![0_usize; outer];
+    let mut index = vec![0_usize; outer];
     let mut start = offset;
     for _ in 0..count.checked_div(inner).unwrap_or(0) {
         if step == 1 {
@@ -131,13 +131,13 @@ fn gather(all: &[u8], shape: &[usize], stride: &[usize], offset: usize, size: us
             }
         }
         for d in (0..outer).rev() {
-            place[d] += 1;
+            index[d] += 1;
             start += stride[d];
-            if place[d] < shape[d] {
+            if index[d] < shape[d] {
                 break;
             }
             start -= stride[d] * shape[d];
-            place[d] = 0;
+            index[d] = 0;
         }
     }
     out

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::mem::{ManuallyDrop, replace, take};
 use std::sync::{Arc, PoisonError};
 
-use crate::value::tensor::{Quantizer, TensorClass, TensorData, TensorParts};
-use crate::value::{DictData, Items, ObjectData, Shared};
-use crate::{Tensor, Value};
+use crate::value::data::{
+    Contents, DictData, Items, ObjectData, Quantizer, Shared, Tensor, TensorClass, TensorData, TensorParts, Value,
+};
 
 thread_local! {
     /// What waits to be freed, while somebody in this thread is freeing. Never dropped itself, so that it is there as long as
@@ -47,13 +47,6 @@ impl Drop for Done {
     fn drop(&mut self) {
         drop(WAITING.with(|waiting| waiting.borrow_mut().take()));
     }
-}
-
-/// What can be inside a [`Shared`].
-pub trait Contents {
-    /// Takes out what holds other values in turn.
-    #[doc(hidden)]
-    fn take_nested(&mut self) -> Vec<Value>;
 }
 
 impl Contents for Vec<u8> {

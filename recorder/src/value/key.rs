@@ -4,14 +4,8 @@
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
 
-use crate::Value;
-use crate::pickle::ById;
-use crate::value::Items;
-
-/// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
-/// identity. (NaN equals itself here.)
-#[derive(Clone, Debug)]
-pub struct Key(pub Value);
+use crate::value::data::{Items, Key, Value};
+use crate::value::identity::ById;
 
 /// A string, to look up a [`Key`] without making one.
 pub(super) struct StrKey<'a>(pub(super) &'a str);

@@ -71,19 +71,13 @@ impl Rebuild<'_, '_> {
         }
         // A container that can hold itself is entered into the table before its contents are copied.
         match value {
-            Value::List(list) => {
+            Value::List(items) | Value::Set(items) => {
                 let copy = List::new(Vec::new());
-                self.values.insert(list.id(), Value::List(copy.clone()));
-                let items = self.all(&list.read().clone())?;
+                let made = if matches!(value, Value::List(_)) { Value::List } else { Value::Set }(copy.clone());
+                self.values.insert(items.id(), made.clone());
+                let items = self.all(&items.read().clone())?;
                 *copy.write() = items;
-                Ok(Value::List(copy))
-            }
-            Value::Set(set) => {
-                let copy = List::new(Vec::new());
-                self.values.insert(set.id(), Value::Set(copy.clone()));
-                let items = self.all(&set.read().clone())?;
-                *copy.write() = items;
-                Ok(Value::Set(copy))
+                Ok(made)
             }
             Value::Dict(dict) => self.dict(dict).map(Value::Dict),
             Value::Object(object) => {

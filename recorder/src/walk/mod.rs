@@ -12,5 +12,5 @@ mod repr;
 pub(crate) use path::list_names;
 pub use path::{contains, get, set};
 pub use places::walk;
-pub(crate) use places::{attributes, entries, is_module_state};
+pub(crate) use places::{attributes, entries, is_module_state, tensors};
 pub use repr::repr;

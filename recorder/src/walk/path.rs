@@ -14,7 +14,7 @@ use crate::{Dict, Error, Result, Value};
 pub(super) enum Slot {
     Root,
     Entry(Dict, Value),
-    Place(List, usize),
+    Item(List, usize),
     ObjectEntry(Object, usize),
     ObjectItem(Object, usize),
     /// In a tuple, or among what an object was made of.
@@ -26,12 +26,12 @@ impl Slot {
         // What was there is dropped after the lock is released: it may hold the container itself.
         let old = match self {
             Slot::Entry(dict, key) => dict.insert(key, value),
-            Slot::Place(list, place) => list.write().get_mut(place).map(|old| std::mem::replace(old, value)),
-            Slot::ObjectEntry(object, place) => {
-                object.write().entries.get_mut(place).map(|(_, old)| std::mem::replace(old, value))
+            Slot::Item(list, index) => list.write().get_mut(index).map(|old| std::mem::replace(old, value)),
+            Slot::ObjectEntry(object, index) => {
+                object.write().entries.get_mut(index).map(|(_, old)| std::mem::replace(old, value))
             }
-            Slot::ObjectItem(object, place) => {
-                object.write().items.get_mut(place).map(|old| std::mem::replace(old, value))
+            Slot::ObjectItem(object, index) => {
+                object.write().items.get_mut(index).map(|old| std::mem::replace(old, value))
             }
             Slot::Root => return Err(Error::invalid("the root cannot be replaced; make a new one")),
             Slot::Fixed => {
@@ -85,11 +85,11 @@ fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
             steps
         }
         Value::List(_) | Value::Tuple(_) | Value::Size(_) => {
-            let Some((place, length)) = match_place(rest) else { return Vec::new() };
+            let Some((index, length)) = match_index(rest) else { return Vec::new() };
             let (value, slot) = match value {
-                Value::List(list) => (list.read().get(place).cloned(), Slot::Place(list.clone(), place)),
-                Value::Tuple(items) => (items.get(place).cloned(), Slot::Fixed),
-                Value::Size(items) => (items.get(place).map(|&i| Value::Int(i)), Slot::Fixed),
+                Value::List(list) => (list.read().get(index).cloned(), Slot::Item(list.clone(), index)),
+                Value::Tuple(items) => (items.get(index).cloned(), Slot::Fixed),
+                Value::Size(items) => (items.get(index).map(|&i| Value::Int(i)), Slot::Fixed),
                 _ => (None, Slot::Fixed),
             };
             value.map(|value| (length, value, slot)).into_iter().collect()
@@ -129,7 +129,7 @@ fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
 }
 
 /// `[place]` at the beginning of a path, with its length.
-fn match_place(rest: &str) -> Option<(usize, usize)> {
+fn match_index(rest: &str) -> Option<(usize, usize)> {
     let (digits, _) = rest.strip_prefix('[')?.split_once(']')?;
     Some((digits.parse().ok()?, digits.len() + 2))
 }
@@ -174,7 +174,7 @@ pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
         (Value::Dict(dict), key) => {
             dict.insert(key, value);
         }
-        (Value::List(list), Value::Int(place)) if usize::try_from(place).is_ok_and(|i| i == list.read().len()) => {
+        (Value::List(list), Value::Int(index)) if usize::try_from(index).is_ok_and(|i| i == list.read().len()) => {
             list.write().push(value);
         }
         (Value::List(list), Value::Int(_)) => {
@@ -212,8 +212,8 @@ fn split_last(path: &str) -> Option<(&str, Value)> {
             return Some((parent, name.into()));
         }
     }
-    let (parent, place) = inside.rsplit_once('[')?;
-    Some((parent, Value::Int(place.parse().ok()?)))
+    let (parent, index) = inside.rsplit_once('[')?;
+    Some((parent, Value::Int(index.parse().ok()?)))
 }
 
 /// The error for a path that leads nowhere, with what there is where it leaves the way.
@@ -232,8 +232,8 @@ fn missing(root: &Value, path: &str) -> Error {
     let advice = if let Some(near) = nearest(path, names.iter().map(String::as_str)) {
         format!("did you mean '{near}'?")
     } else if names.is_empty() {
-        let place = if parent.is_empty() { "the root" } else { parent };
-        format!("{place} is {}", if is_empty(&value) { "empty".to_owned() } else { value.describe() })
+        let index = if parent.is_empty() { "the root" } else { parent };
+        format!("{index} is {}", if is_empty(&value) { "empty".to_owned() } else { value.describe() })
     } else {
         format!("there are {}", list_names(&names))
     };

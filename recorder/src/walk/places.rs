@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::serde::scalar;
 use crate::value::{Construction, Global, Items, List, Object, ObjectData};
-use crate::{Dict, Error, Limits, Result, Value};
+use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
 use crate::walk::path::Slot;
 use crate::walk::repr::repr;
@@ -96,6 +96,16 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
     }
 }
 
+/// Every tensor with its path, in order.
+pub(crate) fn tensors(root: &Value, limits: &Limits) -> Result<Vec<(String, Tensor)>> {
+    let mut tensors = Vec::new();
+    walk(root, limits, &mut |path, value| {
+        tensors.extend(value.as_tensor().map(|tensor| (path.to_owned(), tensor.clone())));
+        Ok(())
+    })?;
+    Ok(tensors)
+}
+
 /// Beyond this many leaves, those that are reached by several paths may be this many times as many as there are values. Ten
 /// tuples, each of which holds the one before it ten times, would have ten thousand million.
 const PATHS: u64 = 1_000_000;
@@ -106,7 +116,7 @@ const PATHS_SHARE: u64 = 4;
 /// The last part of a path.
 pub(super) enum Label {
     Key(Value),
-    Place(usize),
+    Index(usize),
     Argument(usize),
     Keyword(String),
     /// A state that is no dict of attributes, as a NumPy array has one.
@@ -128,11 +138,11 @@ impl Label {
                 path.push(']');
             }
             // Writing to a string cannot fail.
-            Label::Place(place) => drop(write!(path, "[{place}]")),
-            Label::Argument(place) => drop(write!(path, "({place})")),
+            Label::Index(index) => drop(write!(path, "[{index}]")),
+            Label::Argument(index) => drop(write!(path, "({index})")),
             Label::Keyword(name) => drop(write!(path, "({name})")),
             Label::State(0) => path.push_str("(state)"),
-            Label::State(place) => drop(write!(path, "(state {place})")),
+            Label::State(index) => drop(write!(path, "(state {index})")),
         }
     }
 }
@@ -188,12 +198,12 @@ impl Iterator for Children {
             Children::List(list, next) => {
                 let value = list.read().get(*next)?.clone();
                 *next += 1;
-                Some((Label::Place(*next - 1), value))
+                Some((Label::Index(*next - 1), value))
             }
             Children::Tuple(items, next) => {
                 let value = items.get(*next)?.clone();
                 *next += 1;
-                Some((Label::Place(*next - 1), value))
+                Some((Label::Index(*next - 1), value))
             }
             Children::Object(contents) => contents.next().map(|(label, value, _)| (label, value)),
         }
@@ -221,7 +231,7 @@ pub(super) fn contents(object: &Object) -> Vec<(Label, Value, Slot)> {
         all.push((Label::Keyword(name), value, Slot::Fixed));
     }
     for (i, value) in data.items.iter().enumerate() {
-        all.push((Label::Place(i), value.clone(), Slot::ObjectItem(object.clone(), i)));
+        all.push((Label::Index(i), value.clone(), Slot::ObjectItem(object.clone(), i)));
     }
     for (i, (key, value)) in data.entries.iter().enumerate() {
         all.push((Label::Key(key.clone()), value.clone(), Slot::ObjectEntry(object.clone(), i)));

@@ -9,7 +9,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{StateDict, Tensor};
 
 use crate::STARTS;
@@ -61,8 +61,8 @@ fn is_hidden(name: &str) -> bool {
 }
 
 /// Saves over and over, in a child process that runs the test `name`, and kills it.
-fn kill(name: &str, container: Container, shards: Option<u64>) {
-    let options = SaveOptions::default().container(container).max_shard_size(shards);
+fn kill(name: &str, container: Format, shards: Option<u64>) {
+    let options = SaveOptions::default().format(container).max_shard_size(shards);
     if let Some(target) = std::env::var_os(TARGET).map(PathBuf::from) {
         // This is the child.
         let mut number = number(&target, "in the child");
@@ -120,8 +120,8 @@ fn kill(name: &str, container: Container, shards: Option<u64>) {
         let inside = names(&target);
         // The files of the checkpoint and somebody else's.
         let expected = match (container, shards) {
-            (Container::Hf, Some(_)) => TENSORS + 2,
-            (Container::Dcp, _) => 3,
+            (Format::HF, Some(_)) => TENSORS + 2,
+            (Format::DCP, _) => 3,
             _ => 2,
         };
         assert!(inside.len() == expected && !inside.iter().any(|name| is_hidden(name)), "{inside:?}");
@@ -130,25 +130,25 @@ fn kill(name: &str, container: Container, shards: Option<u64>) {
 
 #[test]
 fn a_zip_archive_is_whole_after_fifty_kills() {
-    kill("kill::a_zip_archive_is_whole_after_fifty_kills", Container::Zip, None);
+    kill("kill::a_zip_archive_is_whole_after_fifty_kills", Format::ZIP, None);
 }
 
 #[test]
 fn a_stream_is_whole_after_fifty_kills() {
-    kill("kill::a_stream_is_whole_after_fifty_kills", Container::Legacy, None);
+    kill("kill::a_stream_is_whole_after_fifty_kills", Format::LEGACY, None);
 }
 
 #[test]
 fn a_folder_with_one_file_is_whole_after_fifty_kills() {
-    kill("kill::a_folder_with_one_file_is_whole_after_fifty_kills", Container::Hf, None);
+    kill("kill::a_folder_with_one_file_is_whole_after_fifty_kills", Format::HF, None);
 }
 
 #[test]
 fn a_folder_of_shards_is_whole_after_fifty_kills() {
-    kill("kill::a_folder_of_shards_is_whole_after_fifty_kills", Container::Hf, Some(250_000));
+    kill("kill::a_folder_of_shards_is_whole_after_fifty_kills", Format::HF, Some(250_000));
 }
 
 #[test]
 fn a_distributed_checkpoint_is_whole_after_fifty_kills() {
-    kill("kill::a_distributed_checkpoint_is_whole_after_fifty_kills", Container::Dcp, None);
+    kill("kill::a_distributed_checkpoint_is_whole_after_fifty_kills", Format::DCP, None);
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use rekindle_recorder::container::hf::{self, ShardFormat, ShardOptions};
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::{DType, Dict, Result, StateDict, Tensor, Value};
 
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 use rekindle_testing::fixtures::{self, json};
 
 use crate::support::{assert_error, assert_tensor, open, state_dict};
@@ -44,7 +44,7 @@ fn folders_of_huggingface_hub_are_read() {
         let truth = &truth[name];
         let folder = fixtures::path(&format!("hf/{name}"));
         let opened = container::open(&folder, &OpenOptions::default()).unwrap();
-        assert_eq!(opened.container, Container::Hf);
+        assert_eq!(opened.format, Format::HF);
         assert_eq!(opened.bytes, files(&folder).values().sum::<u64>());
         let state_dict = StateDict::from_value(&opened.value).unwrap();
         let tensors = truth["tensors"].as_array().unwrap();
@@ -221,7 +221,7 @@ struct Folder {
     options: ShardOptions,
 }
 
-impl Format for Folder {
+impl conformance::Format for Folder {
     fn name(&self) -> &'static str {
         self.name
     }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use rekindle_recorder::container::{self, Container, numpy};
+use rekindle_recorder::container::{self, Format, numpy};
 use rekindle_recorder::tensor::TensorParts;
 use rekindle_recorder::{DType, Dict, ErrorKind, Result, StateDict, Storage, Tensor, Value};
 
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 use rekindle_testing::fixtures::{self, json};
 
 use crate::support::{assert_error, assert_tensor, open, state_dict};
@@ -40,7 +40,7 @@ fn archives_are_read_stored_and_compressed() {
         let truth = &truth()[name];
         let path = fixtures::path(&format!("numpy/{name}"));
         let opened = container::open(&path, &OpenOptions::default()).unwrap();
-        assert_eq!(opened.container, Container::Numpy);
+        assert_eq!(opened.format, Format::NUMPY);
         let state_dict = StateDict::from_value(&opened.value).unwrap();
         let names: Vec<&str> = state_dict.keys().collect();
         assert_eq!(names, ["weight", "bias", "step", "fortran", "big", "layer/0.w"]);
@@ -161,17 +161,13 @@ fn what_numpy_lacks_is_refused_by_its_key() {
     for dtype in [DType::BFloat16, DType::Float8E4M3Fn, DType::Complex32] {
         let tensor = Tensor::from_le_bytes(dtype, &[1], vec![0; dtype.size()]).unwrap();
         let root = Value::from(Dict::from_iter([("fc.weight", tensor)]));
-        let saved = container::save(&root, Container::Numpy, &path, &SaveOptions::default());
+        let saved = container::save(&root, Format::NUMPY, &path, &SaveOptions::default());
         assert_error(saved, &path, &["'fc.weight'", dtype.name(), "cast it first"]);
         assert!(!path.exists());
     }
     let root = Value::from(Dict::from_iter([("a", Tensor::scalar(1.0_f32))]));
     let npy = folder.path().join("x.npy");
-    assert_error(
-        container::save(&root, Container::Numpy, &npy, &SaveOptions::default()),
-        &npy,
-        &["call the file .npz"],
-    );
+    assert_error(container::save(&root, Format::NUMPY, &npy, &SaveOptions::default()), &npy, &["call the file .npz"]);
 }
 
 #[test]
@@ -192,7 +188,7 @@ fn column_major_tensors_stay_so() {
 
 struct Npz;
 
-impl Format for Npz {
+impl conformance::Format for Npz {
     fn name(&self) -> &'static str {
         "npz"
     }
@@ -202,7 +198,7 @@ impl Format for Npz {
     }
 
     fn save(&self, root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-        container::save(root, Container::Numpy, path, options)
+        container::save(root, Format::NUMPY, path, options)
     }
 
     fn keeps(&self) -> Keeps {

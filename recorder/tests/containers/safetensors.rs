@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use rekindle_recorder::container::{self, Container, safetensors};
+use rekindle_recorder::container::{self, Format, safetensors};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{DType, Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
 
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 use rekindle_testing::fixtures::{self, json};
 
 use crate::support::{assert_error, assert_tensor, open, state_dict};
@@ -347,7 +347,7 @@ fn what_safetensors_cannot_hold_is_refused_by_its_key() {
         (Value::from(tensor), &["a tensor without a name"]),
         (Value::from(5), &["the state dict", "an int"]),
     ] {
-        let saved = container::save(&root, Container::Safetensors, &path, &SaveOptions::default());
+        let saved = container::save(&root, Format::SAFETENSORS, &path, &SaveOptions::default());
         assert_error(saved, &path, words);
         assert!(!path.exists());
     }
@@ -368,7 +368,7 @@ fn a_header_is_read_within_the_limits() {
 
 struct Safetensors;
 
-impl Format for Safetensors {
+impl conformance::Format for Safetensors {
     fn name(&self) -> &'static str {
         "safetensors"
     }
@@ -378,7 +378,7 @@ impl Format for Safetensors {
     }
 
     fn save(&self, root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-        container::save(root, Container::Safetensors, path, options)
+        container::save(root, Format::SAFETENSORS, path, options)
     }
 
     fn keeps(&self) -> Keeps {

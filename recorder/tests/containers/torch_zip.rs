@@ -5,12 +5,12 @@ use std::path::Path;
 use bytes::Bytes;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
 use rekindle_recorder::container::hf::{self, ShardFormat, ShardOptions};
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::tensor::{TensorParts, contiguous_stride};
 use rekindle_recorder::{DType, Dict, Result, Source, Storage, Tensor, Value};
 
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 
 /// A pickle keeps everything.
 const ALL: Keeps = Keeps { order: true, ties: true, views: true, parameters: true, values: true };
@@ -49,7 +49,7 @@ fn write_sparse_archive(path: &Path, bytes: u64) {
 
 struct Zip;
 
-impl Format for Zip {
+impl conformance::Format for Zip {
     fn name(&self) -> &'static str {
         "zip"
     }
@@ -59,7 +59,7 @@ impl Format for Zip {
     }
 
     fn save(&self, root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-        container::save(root, Container::Zip, path, options)
+        container::save(root, Format::ZIP, path, options)
     }
 
     fn keeps(&self) -> Keeps {
@@ -78,7 +78,7 @@ impl Format for Zip {
 
 struct HfBin;
 
-impl Format for HfBin {
+impl conformance::Format for HfBin {
     fn name(&self) -> &'static str {
         "hf, pytorch_model.bin"
     }

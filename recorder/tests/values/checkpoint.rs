@@ -357,7 +357,7 @@ fn the_extension_and_the_options_say_what_is_written() {
     for name in ["a.pt", "a.pth", "a.ckpt", "a.bin", "a.tar", "a.anything", "a"] {
         checkpoint.save(folder.path().join(name)).unwrap();
         let again = Checkpoint::open_with(folder.path().join(name), &OpenOptions::default().verify(false)).unwrap();
-        assert_eq!(again.container().unwrap().name(), "zip");
+        assert_eq!(again.format().unwrap().name(), "zip");
         assert!(again.bytes() > 0 && !again.globals().is_empty());
     }
     let path = folder.path().join("a.pt");

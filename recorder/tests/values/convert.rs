@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::convert::Conversion;
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::value::{Global, ObjectData};
@@ -131,12 +131,12 @@ fn shards_are_as_large_as_asked_for_and_other_formats_have_none() {
     let folder = rekindle_testing::scratch();
     let mut conversion = Conversion::default();
     conversion.key = Some("optimizer_state_dict.state[0]".to_owned());
-    let options = SaveOptions::default().container(Container::Hf).max_shard_size(8);
+    let options = SaveOptions::default().format(Format::HF).max_shard_size(8);
     let path = folder.path().join("model");
     conversion.save(&run(), &path, &options).unwrap();
     assert!(path.join("model-00002-of-00002.safetensors").exists());
     assert_eq!(names(&path), ["step", "exp_avg"]);
-    let error = conversion.save(&run(), path.join("x.pt"), &options.container(None)).unwrap_err();
+    let error = conversion.save(&run(), path.join("x.pt"), &options.format(None)).unwrap_err();
     assert!(error.to_string().contains("x.pt: a size of shards is for the format 'hf'"), "{error}");
 }
 
@@ -145,9 +145,9 @@ fn what_plain_torch_load_refuses_is_written_only_where_it_is_asked_for() {
     let folder = rekindle_testing::scratch();
     let root = Dict::from_iter([("args", ObjectData::call(Global::new("argparse", "Namespace"), Vec::new()))]);
     let checkpoint = Checkpoint::from(root);
-    for container in [Container::Zip, Container::Legacy, Container::Pickle] {
+    for container in [Format::ZIP, Format::LEGACY, Format::PICKLE] {
         let path = folder.path().join(container.name());
-        let options = SaveOptions::default().container(container);
+        let options = SaveOptions::default().format(container);
         let error = Conversion::default().save(&checkpoint, &path, &options).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Refused { .. }), "{error}");
         assert!(error.to_string().contains("args is <class argparse.Namespace>"), "{error}");

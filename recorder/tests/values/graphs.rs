@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::tensor::TensorParts;
 use rekindle_recorder::value::{Global, List, ObjectData};
 use rekindle_recorder::{DType, Dict, Tensor, Value};
@@ -13,13 +13,13 @@ use rekindle_testing::cases;
 use rekindle_testing::graph::{Kinds, describe, difference, grow};
 
 /// Writes, reads and compares.
-fn comes_back(value: &Value, container: Container, objects: bool, folder: &Path) -> Result<(), String> {
+fn comes_back(value: &Value, container: Format, objects: bool, folder: &Path) -> Result<(), String> {
     let path = folder.join(container.name());
-    let options = SaveOptions::default().container(container).allow_objects(objects);
+    let options = SaveOptions::default().format(container).allow_objects(objects);
     let report = Checkpoint::from(value.clone()).save_with(&path, &options).map_err(|error| error.to_string())?;
     let back = Checkpoint::open(&path).map_err(|error| error.to_string())?;
     let same = difference(&describe(value), &describe(back.root()), "root").map_or(Ok(()), Err);
-    assert_eq!((back.container(), report.bytes), (Some(container), back.bytes()));
+    assert_eq!((back.format(), report.bytes), (Some(container), back.bytes()));
     // A second time it is the same file.
     let again = folder.join("again").join(container.name());
     back.save_with(&again, &options).map_err(|error| error.to_string())?;
@@ -29,7 +29,7 @@ fn comes_back(value: &Value, container: Container, objects: bool, folder: &Path)
     if equal { Ok(()) } else { Err("a second time other bytes are written".to_owned()) }
 }
 
-fn check(bytes: &[u8], container: Container, kinds: Kinds) -> Result<(), TestCaseError> {
+fn check(bytes: &[u8], container: Format, kinds: Kinds) -> Result<(), TestCaseError> {
     let folder = rekindle_testing::scratch();
     std::fs::create_dir(folder.path().join("again")).unwrap();
     let value = grow(bytes, kinds);
@@ -42,12 +42,12 @@ proptest! {
 
     #[test]
     fn any_graph_comes_back_from_a_zip_archive(bytes in prop::collection::vec(any::<u8>(), 0..800), objects: bool) {
-        check(&bytes, Container::Zip, Kinds { tensors: true, untyped: true, objects })?;
+        check(&bytes, Format::ZIP, Kinds { tensors: true, untyped: true, objects })?;
     }
 
     #[test]
     fn any_graph_comes_back_from_a_stream(bytes in prop::collection::vec(any::<u8>(), 0..800), objects: bool) {
-        check(&bytes, Container::Legacy, Kinds { tensors: true, untyped: objects, objects })?;
+        check(&bytes, Format::LEGACY, Kinds { tensors: true, untyped: objects, objects })?;
     }
 
     #[test]
@@ -55,7 +55,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..800),
         objects: bool,
     ) {
-        check(&bytes, Container::Pickle, Kinds { tensors: false, untyped: false, objects })?;
+        check(&bytes, Format::PICKLE, Kinds { tensors: false, untyped: false, objects })?;
     }
 }
 
@@ -72,7 +72,7 @@ fn a_cycle_through_a_tuple_takes_nothing_from_what_is_made_on_the_way() {
         items.resize(length, Value::None);
         let tuple = Value::tuple(items);
         inner.write().extend([tuple.clone(), tuple.clone()]);
-        for container in [Container::Zip, Container::Legacy] {
+        for container in [Format::ZIP, Format::LEGACY] {
             let folder = rekindle_testing::scratch();
             std::fs::create_dir(folder.path().join("again")).unwrap();
             comes_back(&tuple, container, true, folder.path()).unwrap();
@@ -90,7 +90,7 @@ fn a_tuple_can_not_be_made_of_itself_alone() {
     object.write().args = args;
     let root = Value::Object(object);
     let folder = rekindle_testing::scratch();
-    let error = comes_back(&root, Container::Zip, true, folder.path()).unwrap_err();
+    let error = comes_back(&root, Format::ZIP, true, folder.path()).unwrap_err();
     assert!(error.contains("is made of itself"), "{error}");
     root.clear();
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
 use rekindle_recorder::verify::{VerifyReport, verify};
 use rekindle_recorder::{Checkpoint, ErrorKind, Limits, StateDict, Tensor};
@@ -130,9 +130,9 @@ fn nan_and_infinity_are_counted_tensor_by_tensor() {
         ("bad", tensor(vec![f32::NAN, 1.0, f32::NAN, f32::INFINITY])),
         ("mask", tensor(vec![f32::NEG_INFINITY; 3])),
     ]);
-    for container in [Container::Zip, Container::Legacy, Container::Safetensors, Container::Numpy] {
+    for container in [Format::ZIP, Format::LEGACY, Format::SAFETENSORS, Format::NUMPY] {
         let path = folder.path().join(container.name());
-        let options = SaveOptions::default().container(container);
+        let options = SaveOptions::default().format(container);
         Checkpoint::from(model.clone()).save_with(&path, &options).unwrap();
         let report = verified(&path);
         assert!(report.is_sound() && !report.is_finite(), "{container}: {report:?}");

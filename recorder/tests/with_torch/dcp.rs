@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use rekindle_recorder::checkpoint::SaveOptions;
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{Checkpoint, DType, Dict, Tensor, Value};
 use rekindle_testing::{Torch, fixtures};
 
@@ -11,7 +11,7 @@ use rekindle_testing::{Torch, fixtures};
 fn assert_pytorch_loads(torch: &Torch, checkpoint: &Checkpoint, flags: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (run, file) = (folder.path().join("run"), folder.path().join("run.pt"));
-    checkpoint.save_with(&run, &SaveOptions::default().container(Container::Dcp)).unwrap();
+    checkpoint.save_with(&run, &SaveOptions::default().format(Format::DCP)).unwrap();
     checkpoint.save(&file).unwrap();
     let arguments = [run.as_os_str(), file.as_os_str()].into_iter().chain(flags.iter().map(OsStr::new));
     print!("{}", torch.run("dcp.py", arguments));

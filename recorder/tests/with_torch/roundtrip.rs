@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle_recorder::Result;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::container::hf::{self, ShardFormat, ShardOptions};
 use rekindle_recorder::convert::Conversion;
 use rekindle_testing::graph::{Kinds, describe, difference, entropy, grow};
@@ -54,40 +54,39 @@ const OBJECTS: [Fixture; 29] = [
 ];
 
 /// What is written only because it was asked for, and cannot be loaded.
-const NOT_LOADED: [(&str, Container); 1] = [("zip/exotic.pt", Container::Legacy)];
+const NOT_LOADED: [(&str, Format); 1] = [("zip/exotic.pt", Format::LEGACY)];
 
 /// What cannot be converted, with a word of the reason.
-const REFUSED: [(&str, Container, &str); 12] = [
-    ("zip/dtypes.pt", Container::Legacy, "complex32"),
-    ("zip/dtypes.pt", Container::Safetensors, "quantised"),
-    ("zip/dtypes.pt", Container::Hf, "quantised"),
-    ("zip/dtypes.pt", Container::Numpy, "quantised"),
-    ("zip/exotic.pt", Container::Safetensors, "sparse"),
-    ("zip/exotic.pt", Container::Hf, "sparse"),
-    ("zip/exotic.pt", Container::Numpy, "sparse"),
-    ("legacy/dtypes.pt", Container::Safetensors, "quantised"),
-    ("legacy/dtypes.pt", Container::Hf, "quantised"),
-    ("legacy/dtypes.pt", Container::Numpy, "quantised"),
-    ("safetensors/dtypes.safetensors", Container::Legacy, "uint64"),
-    ("safetensors/dtypes.safetensors", Container::Numpy, "bfloat16"),
+const REFUSED: [(&str, Format, &str); 12] = [
+    ("zip/dtypes.pt", Format::LEGACY, "complex32"),
+    ("zip/dtypes.pt", Format::SAFETENSORS, "quantised"),
+    ("zip/dtypes.pt", Format::HF, "quantised"),
+    ("zip/dtypes.pt", Format::NUMPY, "quantised"),
+    ("zip/exotic.pt", Format::SAFETENSORS, "sparse"),
+    ("zip/exotic.pt", Format::HF, "sparse"),
+    ("zip/exotic.pt", Format::NUMPY, "sparse"),
+    ("legacy/dtypes.pt", Format::SAFETENSORS, "quantised"),
+    ("legacy/dtypes.pt", Format::HF, "quantised"),
+    ("legacy/dtypes.pt", Format::NUMPY, "quantised"),
+    ("safetensors/dtypes.safetensors", Format::LEGACY, "uint64"),
+    ("safetensors/dtypes.safetensors", Format::NUMPY, "bfloat16"),
 ];
 
 /// Pairs of files for Python to compare.
 struct Pairs {
     folder: tempfile::TempDir,
     lines: Vec<Json>,
-    refused: Vec<(String, Container, String)>,
+    refused: Vec<(String, Format, String)>,
 }
 
 impl Pairs {
-    fn add(&mut self, fixture: Fixture, container: Container, extension: &str) {
+    fn add(&mut self, fixture: Fixture, container: Format, extension: &str) {
         let (name, read_as, ..) = fixture;
         let copy = self.copy(name, extension);
         // Other formats hold tensors alone.
-        let equal =
-            matches!(container, Container::Zip | Container::Legacy) && matches!(read_as, "zip" | "legacy" | "pickle");
-        let options = SaveOptions::default().container(container).allow_objects(!fixture.3);
-        let options = if container == Container::Hf { options.max_shard_size(600) } else { options };
+        let equal = matches!(container, Format::ZIP | Format::LEGACY) && matches!(read_as, "zip" | "legacy" | "pickle");
+        let options = SaveOptions::default().format(container).allow_objects(!fixture.3);
+        let options = if container == Format::HF { options.max_shard_size(600) } else { options };
         let input = Checkpoint::open(fixtures::path(name)).unwrap();
         let saved = Conversion::default().save(&input, &copy, &options).map(drop);
         self.compare(fixture, &copy, container, equal, saved);
@@ -97,7 +96,7 @@ impl Pairs {
         self.folder.path().join(format!("{}-{}{extension}", self.lines.len(), name.replace('/', "-")))
     }
 
-    fn compare(&mut self, fixture: Fixture, copy: &Path, container: Container, equal: bool, saved: Result<()>) {
+    fn compare(&mut self, fixture: Fixture, copy: &Path, container: Format, equal: bool, saved: Result<()>) {
         let (name, read_as, plain_original, plain) = fixture;
         if let Err(error) = saved {
             assert!(!copy.exists(), "{name}: it was refused, and a file is there");
@@ -121,11 +120,11 @@ fn every_fixture_in_every_format_is_equal_in_pytorch() {
     let Some(torch) = Torch::find() else { return };
     let mut pairs = Pairs { folder: tempfile::tempdir().unwrap(), lines: Vec::new(), refused: Vec::new() };
     let everything = [
-        (Container::Zip, ".pt"),
-        (Container::Legacy, ".pt"),
-        (Container::Safetensors, ".safetensors"),
-        (Container::Hf, ""),
-        (Container::Numpy, ".npz"),
+        (Format::ZIP, ".pt"),
+        (Format::LEGACY, ".pt"),
+        (Format::SAFETENSORS, ".safetensors"),
+        (Format::HF, ""),
+        (Format::NUMPY, ".npz"),
     ];
     let tensors_alone =
         ["safetensors/dtypes.safetensors", "safetensors/plain.safetensors", "safetensors/tied.safetensors"]
@@ -140,7 +139,7 @@ fn every_fixture_in_every_format_is_equal_in_pytorch() {
     }
     // Single arrays: to arrays, and to a tensor that is all there is.
     for name in arrays() {
-        for (container, extension) in [(Container::Numpy, ".npy"), (Container::Zip, ".pt")] {
+        for (container, extension) in [(Format::NUMPY, ".npy"), (Format::ZIP, ".pt")] {
             pairs.add((name, "numpy", true, true), container, extension);
         }
     }
@@ -150,7 +149,7 @@ fn every_fixture_in_every_format_is_equal_in_pytorch() {
         let input = Checkpoint::open(fixtures::path(name)).unwrap();
         let shards = ShardOptions::default().format(ShardFormat::Bin).max_shard_size(600);
         let saved = hf::write_shards(input.root(), &copy, &SaveOptions::default(), &shards).map(drop);
-        pairs.compare((name, read_as, true, true), &copy, Container::Hf, false, saved);
+        pairs.compare((name, read_as, true, true), &copy, Format::HF, false, saved);
     }
     let list = pairs.folder.path().join("pairs.jsonl");
     write_lines(&list, &pairs.lines);
@@ -158,8 +157,7 @@ fn every_fixture_in_every_format_is_equal_in_pytorch() {
     for (name, container, message) in &pairs.refused {
         println!("{name} -> {container}: {message}");
     }
-    let refused: Vec<(&str, Container)> =
-        pairs.refused.iter().map(|(name, container, _)| (&**name, *container)).collect();
+    let refused: Vec<(&str, Format)> = pairs.refused.iter().map(|(name, container, _)| (&**name, *container)).collect();
     assert_eq!(refused, REFUSED.map(|(name, container, _)| (name, container)));
     for ((.., message), (.., word)) in pairs.refused.iter().zip(REFUSED) {
         assert!(message.contains(word), "{message}");
@@ -181,16 +179,16 @@ fn random_graphs_written_here_are_equal_in_pytorch() {
     let mut lines = Vec::new();
     for seed in 0..240 {
         let objects = seed % 2 == 1;
-        let container = [Container::Zip, Container::Legacy, Container::Zip, Container::Pickle][(seed / 2 % 4) as usize];
+        let container = [Format::ZIP, Format::LEGACY, Format::ZIP, Format::PICKLE][(seed / 2 % 4) as usize];
         let kinds = Kinds {
-            tensors: container != Container::Pickle,
+            tensors: container != Format::PICKLE,
             // PyTorch cannot load the stream with element types that have no storage class.
-            untyped: container == Container::Zip,
+            untyped: container == Format::ZIP,
             objects,
         };
         let value = grow(&entropy(seed), kinds);
         let path = folder.path().join(seed.to_string());
-        let options = SaveOptions::default().container(container).allow_objects(objects);
+        let options = SaveOptions::default().format(container).allow_objects(objects);
         Checkpoint::from(value.clone()).save_with(&path, &options).unwrap();
         let description = describe(&value);
         lines.push(json!({"file": path, "kind": container.name(), "plain": !objects, "description": description}));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::tensor::TensorParts;
 use rekindle_recorder::{StateDict, Tensor};
 use rekindle_testing::{Torch, fixtures};
@@ -43,7 +43,7 @@ fn pytorch_computes_with_the_weights_that_were_put_into_an_archive() {
         let new = Checkpoint::from(new.to_value());
         let (replaced, state_dict) = (folder.path().join(file), folder.path().join(format!("{file}.new.pt")));
         new.save_with(&replaced, &SaveOptions::default().template(fixture(file))).unwrap();
-        new.save_with(&state_dict, &SaveOptions::default().container(Container::Zip)).unwrap();
+        new.save_with(&state_dict, &SaveOptions::default().format(Format::ZIP)).unwrap();
         arguments.extend([fixture(file), replaced, state_dict]);
     }
     let printed = torch.run("scripted.py", arguments);

@@ -37,7 +37,7 @@ const STORES: (u32, [&str; 3]) = (21, ["Native", "U8", "U32"]);
 
 /// Whether five texts stand at the beginning, and the third is the name of a recorder.
 pub(super) fn detect(head: &[u8]) -> bool {
-    let mut cursor = Cursor { bytes: head, place: 0 };
+    let mut cursor = Cursor { bytes: head, at: 0 };
     header(&mut cursor).is_some_and(|texts| {
         texts.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '))
             && matches!(texts, [_, _, format, ..] if format.contains("Recorder"))
@@ -56,7 +56,7 @@ fn header<'a>(cursor: &mut Cursor<'a>) -> Option<[&'a str; 5]> {
 /// Reads a record: its parameters in order, by number.
 pub(super) fn read(file: &Bytes, limits: &Limits) -> Result<Value> {
     let mut budget = Budget::new(limits);
-    let mut cursor = Cursor { bytes: file, place: 0 };
+    let mut cursor = Cursor { bytes: file, at: 0 };
     let Some(texts) = header(&mut cursor) else { return Err(Error::truncated("it ends inside its metadata")) };
     let [_, _, _, version, _] = texts;
     let Some(layout) = Layout::of(version) else {
@@ -69,7 +69,7 @@ pub(super) fn read(file: &Bytes, limits: &Limits) -> Result<Value> {
         let name = found.to_string();
         budget.value()?;
         budget.bytes(id.len() as u64)?;
-        let here = || format!("parameter {name} (id {id}) at byte {}", cursor.place);
+        let here = || format!("parameter {name} (id {id}) at byte {}", cursor.at);
         let param = match Param::read(&mut cursor.clone(), &layout) {
             Ok(param) => param,
             Err(Unread::Cut) => return Err(Error::truncated(format!("it ends inside {}", here()))),
@@ -80,7 +80,7 @@ pub(super) fn read(file: &Bytes, limits: &Limits) -> Result<Value> {
             }
         };
         let bytes = file.slice(param.bytes.clone());
-        cursor.place = param.end;
+        cursor.at = param.end;
         record.insert_param(&name, id, burnpack::from_bytes(&name, param.dtype, param.shape, bytes)?)?;
         found += 1;
     }
@@ -135,9 +135,9 @@ enum Unread {
 impl Param {
     fn read(cursor: &mut Cursor<'_>, layout: &Layout) -> Result<Self, Unread> {
         let len = cursor.number().ok_or(Unread::Cut)?;
-        let start = cursor.place;
+        let start = cursor.at;
         cursor.take(len).ok_or(Unread::Cut)?;
-        let bytes = start..cursor.place;
+        let bytes = start..cursor.at;
         let rank = cursor.number().ok_or(Unread::Cut)?;
         if rank > MAX_RANK {
             return Err(Unread::Other);
@@ -164,21 +164,21 @@ impl Param {
         if wanted != Some(bytes.len() as u64) {
             return Err(Unread::Other);
         }
-        Ok(Param { bytes, shape, dtype, end: cursor.place })
+        Ok(Param { bytes, shape, dtype, end: cursor.at })
     }
 }
 
 #[derive(Clone)]
 struct Cursor<'a> {
     bytes: &'a [u8],
-    place: usize,
+    at: usize,
 }
 
 impl<'a> Cursor<'a> {
     fn take(&mut self, len: u64) -> Option<&'a [u8]> {
-        let end = self.place.checked_add(usize::try_from(len).ok()?)?;
-        let taken = self.bytes.get(self.place..end)?;
-        self.place = end;
+        let end = self.at.checked_add(usize::try_from(len).ok()?)?;
+        let taken = self.bytes.get(self.at..end)?;
+        self.at = end;
         Some(taken)
     }
 
@@ -199,17 +199,17 @@ impl<'a> Cursor<'a> {
     /// Goes behind the next text that is an id. What lies before it are the tags of options, lengths of sequences and places
     /// of variants.
     fn next_id(&mut self) -> Option<&'a str> {
-        let rest = self.bytes.get(self.place..)?;
+        let rest = self.bytes.get(self.at..)?;
         for (skipped, &len) in rest.iter().enumerate() {
             if !param_id::LENGTHS.contains(&len) {
                 continue;
             }
-            let start = self.place + skipped + 1;
+            let start = self.at + skipped + 1;
             let Some(text) = self.bytes.get(start..start + usize::from(len)).filter(|text| param_id::is_id(text))
             else {
                 continue;
             };
-            self.place = start + text.len();
+            self.at = start + text.len();
             return std::str::from_utf8(text).ok();
         }
         None
@@ -217,7 +217,7 @@ impl<'a> Cursor<'a> {
 
     /// Whether the bytes that are left end with the beginning of an id.
     fn ends_inside_an_id(&self) -> bool {
-        let rest = self.bytes.get(self.place..).unwrap_or_default();
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
         (0..rest.len().min(usize::from(u8::MAX))).any(|digits| {
             let (front, text) = rest.split_at(rest.len() - digits);
             front.last().is_some_and(|len| param_id::LENGTHS.contains(len) && usize::from(*len) > digits)

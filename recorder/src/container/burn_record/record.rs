@@ -93,7 +93,7 @@ impl Record {
             }
             Node::Seq(nodes) => {
                 let nodes = nodes.into_iter().enumerate();
-                self.flatten_all(name, nodes.map(|(place, node)| (place.to_string(), node)), budget)
+                self.flatten_all(name, nodes.map(|(index, node)| (index.to_string(), node)), budget)
             }
             Node::Map(entries) => match param(entries) {
                 Ok((id, node)) => {

@@ -5,19 +5,19 @@ use crate::{Error, Limits, Result};
 /// What a value takes beside its own bytes: its place in a container, its key.
 const PLACE: u64 = 64;
 
-pub(in crate::container) struct Budget<'a> {
+pub(crate) struct Budget<'a> {
     limits: &'a Limits,
     values: u64,
     bytes: u64,
 }
 
 impl<'a> Budget<'a> {
-    pub(in crate::container) fn new(limits: &'a Limits) -> Self {
+    pub(crate) fn new(limits: &'a Limits) -> Self {
         Budget { limits, values: 0, bytes: 0 }
     }
 
     /// One more value.
-    pub(in crate::container) fn value(&mut self) -> Result<()> {
+    pub(crate) fn value(&mut self) -> Result<()> {
         self.values += 1;
         if self.values > self.limits.values {
             return Err(Error::limit("the number of values", self.limits.values));
@@ -26,7 +26,7 @@ impl<'a> Budget<'a> {
     }
 
     /// So many more bytes of text and the like.
-    pub(in crate::container) fn bytes(&mut self, bytes: u64) -> Result<()> {
+    pub(crate) fn bytes(&mut self, bytes: u64) -> Result<()> {
         self.bytes = self.bytes.saturating_add(bytes);
         if self.bytes > self.limits.value_bytes {
             return Err(Error::limit(format!("the memory for values ({} bytes)", self.bytes), self.limits.value_bytes));

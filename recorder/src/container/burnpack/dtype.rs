@@ -6,15 +6,15 @@ use crate::DType;
 
 /// A Burn element type that PyTorch has, too.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::container) struct BurnType {
+pub(crate) struct BurnType {
     /// The variant's name, such as `F32`.
-    pub(in crate::container) name: &'static str,
+    pub(crate) name: &'static str,
     /// How a `Bool` is stored; `None` for all others, and for the plain `Bool` of Burn 0.20 and before.
-    pub(in crate::container) store: Option<&'static str>,
+    pub(crate) store: Option<&'static str>,
     /// PyTorch's type.
-    pub(in crate::container) dtype: DType,
+    pub(crate) dtype: DType,
     /// Bytes of one element.
-    pub(in crate::container) size: usize,
+    pub(crate) size: usize,
 }
 
 macro_rules! types {
@@ -47,12 +47,12 @@ types! {
 
 impl BurnType {
     /// The type of this name, and of this way to store a `Bool`.
-    pub(in crate::container) fn find(name: &str, store: Option<&str>) -> Option<&'static BurnType> {
+    pub(crate) fn find(name: &str, store: Option<&str>) -> Option<&'static BurnType> {
         TYPES.iter().find(|row| row.name == name && row.store == store)
     }
 
     /// The type that `Display` spells so, such as `F32` or `Bool(U8)`.
-    pub(in crate::container) fn parse(text: &str) -> Option<&'static BurnType> {
+    pub(crate) fn parse(text: &str) -> Option<&'static BurnType> {
         match text.strip_suffix(')').and_then(|text| text.split_once('(')) {
             Some((name, store)) => BurnType::find(name, Some(store)),
             None => BurnType::find(text, None),
@@ -60,12 +60,12 @@ impl BurnType {
     }
 
     /// The type that elements of a PyTorch type are written as; `None` where Burn has none.
-    pub(in crate::container) fn of(dtype: DType) -> Option<&'static BurnType> {
+    pub(crate) fn of(dtype: DType) -> Option<&'static BurnType> {
         TYPES.iter().find(|row| row.dtype == dtype)
     }
 
     /// Bytes of so many elements, or `None` where that cannot be counted.
-    pub(in crate::container) fn bytes_for(&self, elements: u64) -> Option<u64> {
+    pub(crate) fn bytes_for(&self, elements: u64) -> Option<u64> {
         elements.checked_mul(self.size as u64)
     }
 }

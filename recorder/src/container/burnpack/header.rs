@@ -61,13 +61,13 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Metadata> {
     let len = reader.map("the metadata")?;
     reader.items(len, |reader| {
         let key = reader.text()?;
-        let place = ["tensors", "metadata", "scalars"].iter().position(|known| *known == key);
-        if let Some(seen) = place.and_then(|place| seen.get_mut(place))
+        let known_key = ["tensors", "metadata", "scalars"].iter().position(|known| *known == key);
+        if let Some(seen) = known_key.and_then(|known_key| seen.get_mut(known_key))
             && std::mem::replace(seen, true)
         {
             return Err(reader.wrong(&format!("'{key}' stands there twice")));
         }
-        match place {
+        match known_key {
             Some(0) => {
                 found_tensors = true;
                 reader.entries(&mut metadata.tensors, Reader::descriptor)

@@ -12,31 +12,17 @@
 //! There are no checksums in the format. A quantised tensor has no counterpart in PyTorch that could hold it without loss:
 //! it is an error that names it.
 
+mod attributes;
 mod budget;
 mod dtype;
 mod header;
 mod read;
 mod write;
 
+pub(super) use attributes::{ATTRIBUTE, PARAM_IDS};
 pub(super) use budget::Budget;
 pub(super) use dtype::BurnType;
-pub use read::read;
+pub use read::{detect, read};
 pub(super) use read::{from_bytes, quantised};
+pub(super) use write::TARGET;
 pub use write::write;
-
-use crate::io::FileBytes;
-
-/// The attribute with what only Burn knows of a tensor.
-pub(super) const ATTRIBUTE: &str = "_burnpack";
-/// In [`ATTRIBUTE`]: name -> parameter id.
-pub(super) const PARAM_IDS: &str = "param_ids";
-/// In [`ATTRIBUTE`]: name -> Burn's element type.
-const DTYPES: &str = "dtypes";
-/// In [`ATTRIBUTE`]: names of scalars.
-const SIGNED: &str = "signed";
-
-/// Whether it begins as a burnpack file does.
-#[must_use]
-pub fn detect(file: &FileBytes) -> bool {
-    file.starts_with(&header::MAGIC.to_le_bytes())
-}

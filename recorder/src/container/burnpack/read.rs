@@ -2,15 +2,27 @@
 
 #[cfg(doc)]
 use crate::ErrorKind;
+use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNED};
+use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
-use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
-use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, METADATA, Slice};
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::value::Source;
-use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::tensor::element_count;
 use crate::{Dict, Error, Result, ResultExt as _, Tensor, Value};
+
+impl Format {
+    /// A `.bpk` file of Burn 0.20 and later.
+    pub const BURNPACK: Format = Format::named("burnpack");
+}
+
+/// Whether it begins as a burnpack file does.
+#[must_use]
+pub fn detect(file: &FileBytes) -> bool {
+    file.starts_with(&header::MAGIC.to_le_bytes())
+}
 
 /// Reads a burnpack file; the bytes of its tensors stay where they are.
 ///
@@ -38,7 +50,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let metadata = header::read(&cbor, &options.limits).at("the metadata")?;
     let data = if is_packed(&metadata) { end } else { end.next_multiple_of(header::ALIGNMENT) };
     let value = root(file, data, metadata)?;
-    Ok(Opened { container: Container::Burnpack, value, globals: Vec::new(), bytes: len })
+    Ok(Opened { format: Format::BURNPACK, value, globals: Vec::new(), bytes: len })
 }
 
 /// burn-store 0.19 wrote the data right behind the metadata, without padding. The files say who wrote them.
@@ -109,7 +121,7 @@ fn burn_type(name: &str, descriptor: &Descriptor) -> Result<&'static BurnType> {
 }
 
 /// A quantised tensor of Burn's: packed integers with their scales behind them.
-pub(in crate::container) fn quantised(name: &str) -> Error {
+pub(crate) fn quantised(name: &str) -> Error {
     let advice = "dequantize the module in Burn and save it again";
     Error::unsupported(format!("'{name}', a tensor that Burn quantised (QFloat),")).advise(advice)
 }
@@ -139,20 +151,19 @@ fn tensor(file: &FileBytes, data: u64, name: &str, dtype: &'static BurnType, fou
 }
 
 /// A row-major tensor over the bytes of a Burn type, which the caller has counted.
-pub(in crate::container) fn from_bytes(
+pub(crate) fn from_bytes(
     name: &str,
     dtype: &'static BurnType,
     shape: Vec<usize>,
     bytes: bytes::Bytes,
 ) -> Result<Tensor> {
     let slice = Slice::new(name, bytes);
-    let storage = if dtype.size == dtype.dtype.size() {
-        named::storage(dtype.dtype, slice)
+    let tensor = if dtype.size == dtype.dtype.size() {
+        named::tensor(dtype.dtype, shape, slice)
     } else {
-        named::storage(dtype.dtype, WideBool(slice))
+        named::tensor(dtype.dtype, shape, WideBool(slice))
     };
-    let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype.dtype, shape, storage, 0, stride)).at(name)
+    tensor.at(name)
 }
 
 /// Booleans of four bytes each, as PyTorch's of one.

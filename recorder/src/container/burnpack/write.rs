@@ -3,16 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNED};
+use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
-use crate::container::burnpack::{ATTRIBUTE, BurnType, DTYPES, PARAM_IDS, SIGNED};
-use crate::container::named::{Item, METADATA, Named, Order, Target, refused};
+use crate::container::keeps::{Keeps, Values};
+use crate::container::named::{Item, METADATA, Named, Target, refused};
 use crate::io;
 use crate::io::commit::Counted;
 use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, Result, StateDict, Value};
 
 /// Every name has bytes of its own.
-const TARGET: Target = Target { name: "burnpack", order: Order::RowMajor, ties: false };
+pub(crate) const TARGET: Target =
+    Target { name: "burnpack", keeps: Keeps { values: Values::TensorsAndNumbers, ..Keeps::TENSORS } };
 
 /// burn-pack 0.22.1 opens no file with more than these.
 const MAX_METADATA: u64 = 100 << 20;
@@ -62,9 +65,9 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 }
 
 /// Zeros up to this place, which is less than an alignment away.
-fn pad(out: &mut Counted<'_>, place: u64) -> Result<()> {
+fn pad(out: &mut Counted<'_>, offset: u64) -> Result<()> {
     const ZEROS: [u8; 256] = [0; 256];
-    let missing = usize::try_from(place.saturating_sub(out.written())).unwrap_or(usize::MAX);
+    let missing = usize::try_from(offset.saturating_sub(out.written())).unwrap_or(usize::MAX);
     out.put(ZEROS.get(..missing).unwrap_or(&ZEROS))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::container::dcp::metadata::{Part, Place};
+use crate::container::dcp::metadata::{Location, Part};
 use crate::container::dcp::nested::Leaf;
 use crate::value::{Construction, Global, Key, Object, ObjectData, Shared};
 use crate::{Dict, Value};
@@ -13,7 +13,7 @@ const MODULE: &str = "torch.distributed.checkpoint.metadata";
 const VERSION: &str = "1.0.0";
 
 /// The metadata of items, each with its place.
-pub(super) fn metadata(items: &[(&Leaf, Place)]) -> Value {
+pub(super) fn metadata(items: &[(&Leaf, Location)]) -> Value {
     let shared = Properties::new();
     let (entries, paths) = (Dict::new(), Dict::new());
     // In the order of the state dict; their places in the order of the file.
@@ -33,27 +33,27 @@ pub(super) fn metadata(items: &[(&Leaf, Place)]) -> Value {
         entries.insert(name.clone(), entry);
         paths.insert(name, Value::tuple(leaf.path.iter().map(part)));
     }
-    let mut by_place: Vec<&(&Leaf, Place)> = items.iter().collect();
-    by_place.sort_by_key(|(_, place)| place.offset);
-    let places = Dict::new();
-    for (leaf, place) in by_place {
+    let mut by_offset: Vec<&(&Leaf, Location)> = items.iter().collect();
+    by_offset.sort_by_key(|(_, location)| location.offset);
+    let locations = Dict::new();
+    for (leaf, location) in by_offset {
         let name = Value::Str(Arc::clone(&leaf.name));
         let index = match &leaf.value {
             Value::Tensor(tensor) => dict([("fqn", name), ("index", Value::Int(0)), ("offset", zeros(tensor.shape()))]),
             _ => dict([("fqn", name), ("index", Value::None)]),
         };
         let info = [
-            ("relative_path", Value::Str(Arc::clone(&place.file))),
-            ("offset", place.offset.into()),
-            ("length", place.length.into()),
+            ("relative_path", Value::Str(Arc::clone(&location.file))),
+            ("offset", location.offset.into()),
+            ("length", location.length.into()),
         ];
         let info = instance("torch.distributed.checkpoint.filesystem", "_StorageInfo", Some(dict(info)));
-        places.write().entries.insert(Key(instance(MODULE, "MetadataIndex", Some(index))), info);
+        locations.write().entries.insert(Key(instance(MODULE, "MetadataIndex", Some(index))), info);
     }
     let fields = [
         ("state_dict_metadata", entries.into()),
         ("planner_data", paths.into()),
-        ("storage_data", places.into()),
+        ("storage_data", locations.into()),
         // The folder's own name would stand here, and a number drawn at random.
         ("storage_meta", Value::None),
         ("version", VERSION.into()),
@@ -64,7 +64,7 @@ pub(super) fn metadata(items: &[(&Leaf, Place)]) -> Value {
 fn part(part: &Part) -> Value {
     match part {
         Part::Key(key) => Value::Str(Arc::clone(key)),
-        Part::Place(place) => Value::from(*place),
+        Part::Index(index) => Value::from(*index),
     }
 }
 

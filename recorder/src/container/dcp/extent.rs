@@ -87,24 +87,24 @@ pub(super) fn check_tiling(shape: &[usize], chunks: &[Extent], max_steps: u64) -
     let boxes = chunks.iter().filter(|chunk| !chunk.is_empty()).map(|chunk| (chunk, 1)).chain([(&whole, -1)]);
     for (extent, sign) in boxes {
         for corner in 0..corners {
-            let place = split.iter().enumerate().map(|(bit, &d)| {
+            let element = split.iter().enumerate().map(|(bit, &d)| {
                 let start = extent.offsets.get(d).copied().unwrap_or_default();
                 let size = extent.sizes.get(d).copied().unwrap_or_default();
                 // `fits` has shown that the end can be counted.
                 start + if corner >> bit & 1 == 1 { size } else { 0 }
             });
             let sign = if corner.count_ones() % 2 == 0 { sign } else { -sign };
-            *left.entry(place.collect()).or_default() += sign;
+            *left.entry(element.collect()).or_default() += sign;
         }
     }
     let Some((at, &off)) = left.iter().filter(|(_, off)| **off != 0).min() else { return Ok(()) };
-    let mut place = vec![0; shape.len()];
+    let mut element = vec![0; shape.len()];
     for (&d, &at) in split.iter().zip(at) {
-        if let Some(place) = place.get_mut(d) {
-            *place = at;
+        if let Some(element) = element.get_mut(d) {
+            *element = at;
         }
     }
-    Err(if off < 0 { Flaw::Missing(place) } else { Flaw::Overlap(place, off + 1) })
+    Err(if off < 0 { Flaw::Missing(element) } else { Flaw::Overlap(element, off + 1) })
 }
 
 /// Copies the elements of a chunk, in row-major order, to their places in a row-major tensor of this shape. The chunk lies
@@ -150,16 +150,16 @@ mod tests {
 
     /// How many chunks each element is in, counted one by one.
     fn counts(shape: &[usize], chunks: &[Extent]) -> Vec<(Vec<usize>, i64)> {
-        let mut places = vec![Vec::new()];
+        let mut elements = vec![Vec::new()];
         for &length in shape {
-            places = places.iter().flat_map(|place| (0..length).map(|i| [&**place, &[i]].concat())).collect();
+            elements = elements.iter().flat_map(|element| (0..length).map(|i| [&**element, &[i]].concat())).collect();
         }
-        let inside = |place: &[usize], chunk: &Extent| {
-            let mut dimensions = place.iter().zip(&chunk.offsets).zip(&chunk.sizes);
+        let inside = |element: &[usize], chunk: &Extent| {
+            let mut dimensions = element.iter().zip(&chunk.offsets).zip(&chunk.sizes);
             dimensions.all(|((&at, &offset), &size)| (offset..offset + size).contains(&at))
         };
-        let count = |place: &[usize]| chunks.iter().filter(|chunk| inside(place, chunk)).count();
-        places.into_iter().map(|place| (place.clone(), i64::try_from(count(&place)).unwrap())).collect()
+        let count = |element: &[usize]| chunks.iter().filter(|chunk| inside(element, chunk)).count();
+        elements.into_iter().map(|element| (element.clone(), i64::try_from(count(&element)).unwrap())).collect()
     }
 
     #[test]
@@ -205,8 +205,8 @@ mod tests {
             let wrong = counts(&shape, &chunks).into_iter().find(|(_, count)| *count != 1);
             let expected = match wrong {
                 None => Ok(()),
-                Some((place, 0)) => Err(Flaw::Missing(place)),
-                Some((place, count)) => Err(Flaw::Overlap(place, count)),
+                Some((element, 0)) => Err(Flaw::Missing(element)),
+                Some((element, count)) => Err(Flaw::Overlap(element, count)),
             };
             prop_assert_eq!(check_tiling(&shape, &chunks, 1000), expected);
         }

@@ -10,6 +10,9 @@ use crate::container::dcp::extent::Extent;
 use crate::value::{Construction, Object};
 use crate::{DType, Dict, Error, Result, Value};
 
+/// The file that says what there is.
+pub(crate) const METADATA: &str = ".metadata";
+
 /// The root of a checkpoint's metadata.
 pub(super) struct Metadata {
     /// Every item under its flattened name, in the order of the file.
@@ -17,7 +20,7 @@ pub(super) struct Metadata {
     /// Where each item stands in the nested state dict; empty where the state dict was not flattened.
     pub(super) paths: HashMap<Arc<str>, Vec<Part>>,
     /// Where the bytes of each item are: by name, and by the first element of the chunk where it is a tensor.
-    pub(super) places: IndexMap<(Arc<str>, Option<Vec<usize>>), Place>,
+    pub(super) locations: IndexMap<(Arc<str>, Option<Vec<usize>>), Location>,
 }
 
 /// One item of a state dict.
@@ -43,12 +46,12 @@ pub(super) struct TensorEntry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Key(Arc<str>),
-    Place(usize),
+    Index(usize),
 }
 
 /// The bytes of an item: a file beside `.metadata`, and where in it.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Location {
     pub(super) file: Arc<str>,
     pub(super) offset: u64,
     pub(super) length: u64,
@@ -66,7 +69,7 @@ impl Metadata {
             let entry = Entry::of(&name, &entry)?;
             Ok((name, entry))
         });
-        Ok(Metadata { entries: entries.collect::<Result<_>>()?, paths: paths(&root)?, places: places(&root)? })
+        Ok(Metadata { entries: entries.collect::<Result<_>>()?, paths: paths(&root)?, locations: locations(&root)? })
     }
 }
 
@@ -144,16 +147,16 @@ fn paths(root: &Attributes) -> Result<HashMap<Arc<str>, Vec<Part>>> {
         };
         let part = |part: &Value| match part {
             Value::Str(key) => Ok(Part::Key(Arc::clone(key))),
-            other => Ok(Part::Place(count(other, &place())?)),
+            other => Ok(Part::Index(count(other, &place())?)),
         };
         Ok((Arc::clone(&name), parts.iter().map(part).collect::<Result<Vec<_>>>()?))
     };
     data.entries().into_iter().map(path).collect()
 }
 
-fn places(root: &Attributes) -> Result<IndexMap<(Arc<str>, Option<Vec<usize>>), Place>> {
+fn locations(root: &Attributes) -> Result<IndexMap<(Arc<str>, Option<Vec<usize>>), Location>> {
     let data = root.dict_of("storage_data")?;
-    let mut places = IndexMap::with_capacity(data.len());
+    let mut locations = IndexMap::with_capacity(data.len());
     for (index, info) in data.entries() {
         let (_, index) = instance(&index, "storage_data, a key", &["MetadataIndex"])?;
         let name = text(&index.get("fqn").unwrap_or(Value::None), "storage_data, a name")?;
@@ -166,17 +169,17 @@ fn places(root: &Attributes) -> Result<IndexMap<(Arc<str>, Option<Vec<usize>>), 
         let info = Attributes { dict: info, place };
         let number = |key| Ok::<_, Error>(count(&info.get(key)?, &info.place)? as u64);
         let descriptors = info.dict.get("transform_descriptors").as_ref().and_then(Value::items);
-        let found = Place {
+        let found = Location {
             file: text(&info.get("relative_path")?, &info.place)?,
             offset: number("offset")?,
             length: number("length")?,
             transformed: descriptors.is_some_and(|all| !all.is_empty()),
         };
-        if places.insert((name, offset), found).is_some() {
+        if locations.insert((name, offset), found).is_some() {
             return Err(Error::damaged(info.place, "it has two places"));
         }
     }
-    Ok(places)
+    Ok(locations)
 }
 
 /// The attributes of an instance, and how messages call it.

@@ -40,7 +40,7 @@ impl Nest {
         for (part, next) in &mut parts {
             let made = match next {
                 Part::Key(_) => Value::from(Dict::new()),
-                Part::Place(_) => Value::list([]),
+                Part::Index(_) => Value::list([]),
             };
             container = self.slot(&container, part, name, |slot| match slot {
                 Value::None => {
@@ -68,21 +68,21 @@ impl Nest {
             (Value::Dict(dict), part) => {
                 let key = match part {
                     Part::Key(key) => Value::Str(Arc::clone(key)),
-                    Part::Place(place) => Value::from(*place),
+                    Part::Index(index) => Value::from(*index),
                 };
                 Ok(change(dict.write().entries.entry(Key(key)).or_insert(Value::None)))
             }
-            (Value::List(list), Part::Place(place)) => {
+            (Value::List(list), Part::Index(index)) => {
                 let mut list = list.write();
-                let gap = place.saturating_sub(list.len());
+                let gap = index.saturating_sub(list.len());
                 self.gaps = self.gaps.saturating_add(gap);
                 if self.gaps > MAX_GAPS {
                     return Err(Error::limit(format!("a list with a gap before '{name}'"), MAX_GAPS as u64));
                 }
-                if list.len() <= *place {
-                    list.resize(place + 1, Value::None);
+                if list.len() <= *index {
+                    list.resize(index + 1, Value::None);
                 }
-                match list.get_mut(*place) {
+                match list.get_mut(*index) {
                     Some(slot) => Ok(change(slot)),
                     None => Err(Error::damaged(format!("planner_data, '{name}'"), "it has no place")),
                 }
@@ -90,7 +90,7 @@ impl Nest {
             (other, part) => {
                 let what = match part {
                     Part::Key(key) => format!("the key '{key}'"),
-                    Part::Place(place) => format!("the place {place}"),
+                    Part::Index(index) => format!("the place {index}"),
                 };
                 let reason = format!("{what} on its way is in {}", other.describe());
                 Err(Error::damaged(format!("planner_data, '{name}'"), reason))
@@ -171,8 +171,8 @@ impl Flat {
         {
             self.enter(value, &path)?;
             let items = list.read().clone();
-            for (place, item) in items.iter().enumerate() {
-                self.value(item, [&*path, &[Part::Place(place)]].concat())?;
+            for (index, item) in items.iter().enumerate() {
+                self.value(item, [&*path, &[Part::Index(index)]].concat())?;
             }
             self.above.pop();
             return Ok(());
@@ -231,7 +231,7 @@ fn joined(path: &[Part]) -> String {
         .iter()
         .map(|part| match part {
             Part::Key(key) => (**key).to_owned(),
-            Part::Place(place) => place.to_string(),
+            Part::Index(index) => index.to_string(),
         })
         .collect();
     parts.join(".")

@@ -9,20 +9,19 @@ use indexmap::IndexMap;
 
 use crate::container::dcp::extent::{Extent, check_tiling};
 use crate::container::dcp::item::{Assembled, Piece};
-use crate::container::kind::{Container, Opened};
 use crate::container::named::{self, Metadata};
 use crate::container::safetensors;
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
-use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::value::tensor::element_count;
 use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
 
 /// The text in a file's metadata that says where its chunks begin: `{name: {"saved_offsets": [...]}}`.
 const SHARDING: &str = "DCP_SHARDING_INFO";
 
 /// Whether such a writer gives this name to a file.
-#[must_use]
-pub(in crate::container) fn detect_name(name: &str) -> bool {
+fn detect_name(name: &str) -> bool {
     let digits = |text: &str| text.len() >= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
     let numbers = || {
         let rest = name.strip_prefix("shard-")?.strip_suffix(".safetensors")?;
@@ -31,6 +30,11 @@ pub(in crate::container) fn detect_name(name: &str) -> bool {
         Some([shard, file, files].into_iter().all(digits))
     };
     numbers().unwrap_or_default()
+}
+
+/// Whether such a file is in a folder.
+pub(crate) fn detect_shards(_: &Path, names: &[String]) -> bool {
+    names.iter().any(|name| detect_name(name))
 }
 
 #[derive(serde::Deserialize)]
@@ -43,7 +47,7 @@ struct Offsets {
 /// # Errors
 /// As [`safetensors::read`] for each file; [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when chunks are of several types, or overlap or
 /// leave a gap.
-pub(in crate::container) fn read(folder: &Path, options: &OpenOptions) -> Result<Opened> {
+pub(crate) fn read_shards(folder: &Path, options: &OpenOptions) -> Result<Opened> {
     let mut all: IndexMap<Arc<str>, Vec<(Extent, Tensor)>> = IndexMap::new();
     let mut bytes = 0_u64;
     for name in io::names(folder)?.into_iter().filter(|name| detect_name(name)) {
@@ -56,7 +60,7 @@ pub(in crate::container) fn read(folder: &Path, options: &OpenOptions) -> Result
         Ok((name, Value::Tensor(tensor)))
     });
     let value = named::root(tensors.collect::<Result<Vec<_>>>()?, Metadata::new());
-    Ok(Opened { container: Container::Dcp, value, globals: Vec::new(), bytes })
+    Ok(Opened { format: Format::DCP, value, globals: Vec::new(), bytes })
 }
 
 /// Adds the chunks in a file.
@@ -116,6 +120,5 @@ fn assemble(name: &Arc<str>, mut chunks: Vec<(Extent, Tensor)>, options: &OpenOp
         pieces: chunks.into_iter().map(|(extent, tensor)| (extent, Piece::Tensor(tensor))).collect(),
         options: options.clone(),
     };
-    let stride = contiguous_stride(&shape);
-    Tensor::new(TensorParts::strided(dtype, shape, named::storage(dtype, source), 0, stride))
+    named::tensor(dtype, shape, source)
 }

@@ -8,21 +8,23 @@ use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::ErrorKind;
+use crate::container::dcp::describe;
 use crate::container::dcp::item::permuted;
-use crate::container::dcp::metadata::Place;
+use crate::container::dcp::metadata::{Location, METADATA};
 use crate::container::dcp::nested::{Flat, Leaf};
-use crate::container::dcp::{METADATA, describe};
 use crate::container::folder::{Files, WriteFile};
-use crate::container::named::{self, Item, Named, Order, Target};
+use crate::container::keeps::Keeps;
+use crate::container::named::{self, Item, Named, Target};
 use crate::container::zip;
-use crate::io;
+use crate::io::commit::{commit, commit_bytes};
 use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::value::tensor::TensorParts;
-use crate::{Error, IoResultExt as _, Result, ResultExt as _, Tensor, Value};
+use crate::{Error, Result, ResultExt as _, Tensor, Value};
 
 /// Every item has bytes of its own.
-const TARGET: Target = Target { name: "a distributed checkpoint", order: Order::Any, ties: false };
+pub(crate) const TARGET: Target =
+    Target { name: "a distributed checkpoint", keeps: Keeps { ties: false, ..Keeps::ALL } };
 
 /// What the data files' names end with.
 const SUFFIX: &str = ".distcp";
@@ -52,14 +54,14 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let mut notes = [flat.notes(), notes].concat();
     let planned = plan(&leaves, options, &mut notes)?;
     let data: Arc<str> = free_name(path).into();
-    let places = RefCell::new(Vec::new());
+    let locations = RefCell::new(Vec::new());
     let write_data: WriteFile<'_> = Box::new(|path| {
         let mut end = 0;
-        io::commit(path, false, |out| {
+        commit(path, false, |out| {
             for (leaf, pickled) in &planned {
                 let length = write_item(out, leaf, pickled.as_ref()).at(format_args!("'{}'", leaf.name))?;
-                let place = Place { file: Arc::clone(&data), offset: end, length, transformed: false };
-                places.borrow_mut().push((*leaf, place));
+                let location = Location { file: Arc::clone(&data), offset: end, length, transformed: false };
+                locations.borrow_mut().push((*leaf, location));
                 end += length;
             }
             Ok(())
@@ -67,12 +69,12 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
         Ok(SaveReport { bytes: end, notes: Vec::new() })
     });
     let write_metadata: WriteFile<'_> = Box::new(|path| {
-        let mut places = places.borrow().clone();
+        let mut locations = locations.borrow().clone();
         let order: HashMap<&str, usize> = leaves.iter().enumerate().map(|(i, leaf)| (&*leaf.name, i)).collect();
-        places.sort_by_key(|(leaf, _)| order.get(&*leaf.name).copied());
+        locations.sort_by_key(|(leaf, _)| order.get(&*leaf.name).copied());
         let options = PickleOptions { dialect: Dialect::Plain, allow_objects: true };
-        let pickled = pickle::write(&describe::metadata(&places), &options)?;
-        io::commit(path, false, |out| out.write_all(&pickled.bytes).doing("cannot write the file"))?;
+        let pickled = pickle::write(&describe::metadata(&locations), &options)?;
+        commit_bytes(path, false, &pickled.bytes)?;
         Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: Vec::new() })
     });
     let files = vec![(data.to_string(), write_data), (METADATA.to_owned(), write_metadata)];

@@ -4,7 +4,7 @@
 //!
 //! **Value.** Of shards, an `OrderedDict` of tensors in the order of the index's `weight_map`. Texts and numbers of the index's
 //! metadata, and the shards' `__metadata__`, are its attribute `__metadata__`; `total_size` is not kept, since the
-//! writer counts anew. Tied weights that only the metadata names are put back (see [`safetensors`]). Of a single file,
+//! writer counts anew. Tied weights that only the metadata names are put back (see [`safetensors`](crate::container::safetensors)). Of a single file,
 //! what the file holds.
 //!
 //! **Shards.** Filled in the order of the state dict, as
@@ -12,185 +12,11 @@
 //! stay together, one larger than a shard has a shard of its own. What fits one shard is a single file without an index.
 
 mod index;
+mod read;
 mod split;
 mod write;
 
-use std::collections::HashMap;
-use std::path::{Component, Path};
-use std::sync::Arc;
-
-use indexmap::{IndexMap, IndexSet};
-
-use crate::container::kind::{Container, Opened};
-use crate::container::named::Metadata;
-use crate::container::safetensors;
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::value::Global;
-use crate::{Error, Limits, Result, ResultExt as _, StateDict, Value, io};
-
-use index::Index;
-
+pub use read::{detect, detect_name};
+pub(crate) use read::{read, read_index, shards};
 pub use split::{DEFAULT_SHARD_SIZE, parse_size};
 pub use write::{ShardFormat, ShardOptions, write, write_shards};
-
-/// What the file of a whole model may be called, the first that is there counts; each also with `.index.json`.
-const MODELS: [&str; 6] = [
-    "model.safetensors",
-    "pytorch_model.bin",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-];
-
-/// What an index's name ends with.
-const INDEX: &str = ".index.json";
-
-/// Whether a folder that has a file of this name is a model of Hugging Face's.
-#[must_use]
-pub fn detect_name(name: &str) -> bool {
-    MODELS.contains(&name) || is_index_name(name)
-}
-
-/// Whether a file looks like an index: JSON with a `weight_map`.
-#[must_use]
-pub fn detect(file: &FileBytes) -> bool {
-    /// The metadata before the map is short.
-    const HEAD: usize = 1 << 20;
-    const KEY: &[u8] = b"\"weight_map\"";
-    let start = file.get(..HEAD.min(file.len())).unwrap_or_default();
-    start.trim_ascii_start().first() == Some(&b'{') && start.windows(KEY.len()).any(|window| window == KEY)
-}
-
-fn is_index_name(name: &str) -> bool {
-    name.strip_suffix(INDEX).is_some_and(|stem| matches!(stem.rsplit_once('.'), Some((_, "safetensors" | "bin"))))
-}
-
-/// Reads a folder, or the index in it. Tensors are read when they are asked for.
-///
-/// # Errors
-/// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) when the folder holds no model,
-/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when a shard is missing,
-/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when a shard lacks a tensor of the index or holds one that is not in it; as the shards'
-/// own formats otherwise. An error names the file it is about.
-pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
-    let path = if path.is_dir() { path.join(find(path)?) } else { path.to_owned() };
-    let file = FileBytes::open(&path)?;
-    let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
-    let opened = if is_index { read_index(&file, options) } else { crate::container::open_file(&file, options) };
-    Ok(Opened { container: Container::Hf, ..opened.in_file(&path)? })
-}
-
-/// The name of the model's file in a folder: a single file before an index of the same kind, known names before others.
-fn find(folder: &Path) -> Result<String> {
-    let names = io::names(folder)?;
-    for model in MODELS {
-        let index = format!("{model}{INDEX}");
-        if let Some(name) = [model, &index].into_iter().find(|wanted| names.iter().any(|name| name == wanted)) {
-            return Ok(name.to_owned());
-        }
-    }
-    let mut others: Vec<String> = names.into_iter().filter(|name| is_index_name(name)).collect();
-    others.sort_unstable();
-    match (others.pop(), others.is_empty()) {
-        (Some(index), true) => Ok(index),
-        (Some(_), false) => {
-            Err(Error::not_a_checkpoint("the folder holds several indexes of shards; name one of them").in_file(folder))
-        }
-        (None, _) => {
-            let reason = format!("the folder holds neither {} nor an index of shards", MODELS[..2].join(" nor "));
-            Err(Error::not_a_checkpoint(reason).in_file(folder))
-        }
-    }
-}
-
-/// What is in one shard.
-struct Shard {
-    entries: IndexMap<Arc<str>, Value>,
-    metadata: Metadata,
-    globals: Vec<Global>,
-    bytes: u64,
-}
-
-/// Reads an index and the shards beside it.
-pub(super) fn read_index(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    let index = Index::read(file, &options.limits)?;
-    let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut shards: HashMap<&str, Shard> = HashMap::new();
-    let mut metadata = index.metadata;
-    let (mut globals, mut bytes) = (Vec::new(), file.len() as u64);
-    let mut entries = IndexMap::with_capacity(index.weight_map.len());
-    for (name, shard_name) in &index.weight_map {
-        if !shards.contains_key(shard_name.as_str()) {
-            let shard = open_shard(folder, shard_name, options)?;
-            check_all_named(&shard, shard_name, &index.weight_map).in_file(folder.join(shard_name))?;
-            for (key, text) in &shard.metadata {
-                metadata.entry(key.clone()).or_insert_with(|| text.clone());
-            }
-            globals
-                .extend(shard.globals.iter().filter(|global| !globals.contains(*global)).cloned().collect::<Vec<_>>());
-            bytes = bytes.saturating_add(shard.bytes);
-            shards.insert(shard_name, shard);
-        }
-        let value = shards.get(shard_name.as_str()).and_then(|shard| shard.entries.get(name.as_str()));
-        let Some(value) = value else {
-            return Err(Error::damaged(format!("weight_map, '{name}'"), format!("{shard_name} holds no such tensor")));
-        };
-        entries.insert(Arc::from(name.as_str()), value.clone());
-    }
-    let value = safetensors::restore_ties(entries, metadata)?;
-    Ok(Opened { container: Container::Hf, value, globals, bytes })
-}
-
-/// The files that an index names, each once, below its folder.
-pub(crate) fn shards(index: &FileBytes, limits: &Limits) -> Result<IndexSet<String>> {
-    let index = Index::read(index, limits)?;
-    let shards = index.weight_map.into_values();
-    Ok(shards.filter(|name| is_below(name)).collect())
-}
-
-/// A shard lies in the folder of its index or below it.
-fn is_below(name: &str) -> bool {
-    Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('\\')
-}
-
-fn open_shard(folder: &Path, name: &str, options: &OpenOptions) -> Result<Shard> {
-    if !is_below(name) {
-        return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
-    }
-    let path = folder.join(name);
-    if !path.exists() {
-        return Err(Error::truncated(format!("the shard {name}, which the index names, is missing")));
-    }
-    let file = FileBytes::open(&path)?;
-    read_shard(&file, options).in_file(&path)
-}
-
-fn read_shard(file: &FileBytes, options: &OpenOptions) -> Result<Shard> {
-    let bytes = file.len() as u64;
-    if safetensors::detect(file) {
-        let (entries, metadata) = safetensors::read_tensors(file, options)?;
-        return Ok(Shard { entries, metadata, globals: Vec::new(), bytes });
-    }
-    if detect(file) {
-        return Err(Error::damaged("the shard", "it is an index itself"));
-    }
-    let opened = crate::container::open_file(file, options)?;
-    let state_dict = StateDict::from_value(&opened.value)?;
-    let entries = state_dict.values().map(|(name, value)| (Arc::from(name), value.clone())).collect();
-    Ok(Shard { entries, metadata: Metadata::new(), globals: opened.globals, bytes })
-}
-
-/// What a shard holds must stand in the index, under this shard's name.
-fn check_all_named(shard: &Shard, shard_name: &str, weight_map: &IndexMap<String, String>) -> Result<()> {
-    for name in shard.entries.keys() {
-        let reason = match weight_map.get(&**name) {
-            Some(named) if named == shard_name => continue,
-            Some(named) => format!("the index says that it is in {named}"),
-            None => "the index does not name it".to_owned(),
-        };
-        return Err(Error::damaged(format!("tensor '{name}'"), reason));
-    }
-    Ok(())
-}

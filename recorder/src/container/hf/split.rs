@@ -40,31 +40,31 @@ pub(super) fn split(weights: &[Weight], max_shard_size: u64) -> Split {
     let mut sharers: HashMap<usize, Vec<usize>> = HashMap::new();
     let mut shards: Vec<Vec<usize>> = Vec::new();
     let (mut current, mut current_size, mut total_size) = (Vec::new(), 0_u64, 0_u64);
-    for (place, weight) in weights.iter().enumerate() {
+    for (index, weight) in weights.iter().enumerate() {
         if let Some(storage) = weight.storage {
-            let first = *first_of.entry(storage).or_insert(place);
-            if first != place {
-                sharers.entry(first).or_default().push(place);
+            let first = *first_of.entry(storage).or_insert(index);
+            if first != index {
+                sharers.entry(first).or_default().push(index);
                 continue;
             }
         }
         total_size = total_size.saturating_add(weight.bytes);
         if weight.bytes > max_shard_size {
-            shards.push(vec![place]);
+            shards.push(vec![index]);
             continue;
         }
         if current_size.saturating_add(weight.bytes) > max_shard_size {
             shards.push(std::mem::take(&mut current));
             current_size = 0;
         }
-        current.push(place);
+        current.push(index);
         current_size += weight.bytes;
     }
     if !current.is_empty() {
         shards.push(current);
     }
     for shard in &mut shards {
-        let joined: Vec<usize> = shard.iter().filter_map(|place| sharers.remove(place)).flatten().collect();
+        let joined: Vec<usize> = shard.iter().filter_map(|index| sharers.remove(index)).flatten().collect();
         shard.extend(joined);
     }
     Split { shards, total_size }
@@ -144,7 +144,7 @@ mod tests {
             for (size, expected) in case["splits"].as_object().unwrap() {
                 let split = split(&weights, size.parse().unwrap());
                 assert_eq!(split.total_size, expected["total_size"].as_u64().unwrap());
-                let names = |places: &[usize]| places.iter().map(|&i| tensors[i][0].clone()).collect::<Vec<_>>();
+                let names = |indices: &[usize]| indices.iter().map(|&i| tensors[i][0].clone()).collect::<Vec<_>>();
                 let shards: Vec<_> = split.shards.iter().map(|shard| names(shard)).collect();
                 // serde_json sorts keys here, and shards' names sort as their numbers.
                 let files: Vec<_> = expected["files"].as_object().unwrap().values().collect();

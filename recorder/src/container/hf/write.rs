@@ -8,8 +8,8 @@ use indexmap::IndexMap;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::folder::{Files, WriteFile};
+use crate::container::hf::index::{self, INDEX, MODELS};
 use crate::container::hf::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
-use crate::container::hf::{INDEX, MODELS, index};
 use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
@@ -149,12 +149,12 @@ impl<'a> Planned<'a> {
         // Several files tell only the format; the rest is said once, in the index.
         let of_file = if layout.files.len() == 1 { metadata } else { only_format(metadata) };
         let kept = Arc::new(kept);
-        let file = |(name, places): (String, Vec<usize>)| {
+        let file = |(name, members): (String, Vec<usize>)| {
             let (kept, metadata) = (Arc::clone(&kept), of_file.clone());
             // Laid out twice, so that a tensor that cannot be written is found before any file is.
-            safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
+            safetensors::File::lay_out(members.iter().map(|&member| &kept[member]), &metadata)?;
             let write = move |path: &Path| {
-                let file = safetensors::File::lay_out(places.iter().map(|&place| &kept[place]), &metadata)?;
+                let file = safetensors::File::lay_out(members.iter().map(|&member| &kept[member]), &metadata)?;
                 io::commit(path, false, |out| file.write(out))?;
                 Ok(SaveReport { bytes: file.bytes, notes: Vec::new() })
             };
@@ -169,8 +169,9 @@ impl<'a> Planned<'a> {
         let index = layout.index(&Metadata::new())?;
         let whole = layout.files.len() == 1;
         let entries: Vec<(&str, &Value)> = state_dict.values().collect();
-        let file = |(name, places): (String, Vec<usize>)| {
-            let part = || places.iter().map(|&place| (entries[place].0, entries[place].1.clone())).collect::<Dict>();
+        let file = |(name, members): (String, Vec<usize>)| {
+            let part =
+                || members.iter().map(|&member| (entries[member].0, entries[member].1.clone())).collect::<Dict>();
             let part = if whole { root.clone() } else { part().into() };
             (name, Box::new(move |path: &Path| zip::write(&part, path, options)) as WriteFile<'a>)
         };
@@ -222,13 +223,13 @@ impl Layout {
         let mut weight_map: IndexMap<String, String> =
             names.iter().map(|&name| (name.to_owned(), String::new())).collect();
         let mut files = Vec::with_capacity(count);
-        for (number, mut places) in shards.into_iter().enumerate() {
+        for (number, mut members) in shards.into_iter().enumerate() {
             let file = options.format.file_name(number, count);
-            places.sort_unstable();
-            for &place in &places {
-                weight_map[place].clone_from(&file);
+            members.sort_unstable();
+            for &member in &members {
+                weight_map[member].clone_from(&file);
             }
-            files.push((file, places));
+            files.push((file, members));
         }
         Layout { files, weight_map, total_size }
     }

@@ -28,7 +28,7 @@ struct Entry {
     numel: u64,
     size: u64,
     /// Where the bytes are put when they are found.
-    place: Arc<OnceLock<Bytes>>,
+    bytes: Arc<OnceLock<Bytes>>,
 }
 
 impl Entry {
@@ -104,9 +104,9 @@ impl Storages {
             return Err(Error::damaged(place(&id.key), reason));
         }
         let bytes = Arc::new(OnceLock::new());
-        let source = Record { key: id.key.clone(), len, place: Arc::clone(&bytes) };
+        let source = Record { key: id.key.clone(), len, bytes: Arc::clone(&bytes) };
         let storage = Storage::from_source(id.dtype, id.location.clone(), source);
-        let entry = Entry { storage: storage.clone(), numel: id.numel, size, place: bytes };
+        let entry = Entry { storage: storage.clone(), numel: id.numel, size, bytes };
         self.by_key.insert(id.key.clone(), entry);
         Ok(storage)
     }
@@ -150,11 +150,11 @@ impl Storages {
                 return Err(Error::damaged(list(), format!("nothing refers to the storage {key}")));
             };
             let bytes = entry.find(&Named { key: &key, storage: &entry.storage, object }, stream)?;
-            if entry.place.set(bytes).is_err() {
+            if entry.bytes.set(bytes).is_err() {
                 return Err(Error::damaged(list(), format!("the storage {key} stands there twice")));
             }
         }
-        match self.by_key.iter().find(|(_, entry)| entry.place.get().is_none()) {
+        match self.by_key.iter().find(|(_, entry)| entry.bytes.get().is_none()) {
             Some((key, _)) => Err(Error::damaged(list(), format!("the storage {key} is missing"))),
             None => Ok(()),
         }
@@ -173,7 +173,7 @@ fn outside(key: &str, whole: &str) -> Error {
 struct Record {
     key: String,
     len: u64,
-    place: Arc<OnceLock<Bytes>>,
+    bytes: Arc<OnceLock<Bytes>>,
 }
 
 impl Source for Record {
@@ -182,7 +182,7 @@ impl Source for Record {
     }
 
     fn read(&self) -> Result<Bytes> {
-        self.place.get().cloned().ok_or_else(|| Error::damaged(place(&self.key), "it is missing"))
+        self.bytes.get().cloned().ok_or_else(|| Error::damaged(place(&self.key), "it is missing"))
     }
 
     fn name(&self) -> Option<&str> {
@@ -191,12 +191,12 @@ impl Source for Record {
 }
 
 /// A part of another storage.
-pub(in crate::container) struct Part {
-    pub(in crate::container) whole: Storage,
-    pub(in crate::container) key: String,
+pub(crate) struct Part {
+    pub(crate) whole: Storage,
+    pub(crate) key: String,
     /// Its first byte in the whole.
-    pub(in crate::container) start: u64,
-    pub(in crate::container) len: u64,
+    pub(crate) start: u64,
+    pub(crate) len: u64,
 }
 
 impl Source for Part {

@@ -4,13 +4,22 @@ use std::path::Path;
 
 use num_bigint::BigInt;
 
-use crate::container::legacy::{MAGIC, VERSION};
+use crate::container::legacy::read::{MAGIC, VERSION};
 use crate::io::commit::{Counted, commit};
 use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{DType, Dict, Result, Value};
 
-pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+/// Writes a checkpoint as PyTorch 2.15 writes it with `_use_new_zipfile_serialization=False`; plain `torch.load` opens it, and so
+/// does every PyTorch since 0.4 that knows the element types. The storages' keys are `0`, `1`, ... in the order in which the
+/// pickle first names them (PyTorch takes addresses). The file appears whole or not at all
+/// ([`commit`]).
+///
+/// # Errors
+/// [`Unsupported`](crate::ErrorKind::Unsupported), with its path, for a tensor of a type that only the zip format can hold
+/// (float8, uint16, ...), unless [`SaveOptions::allow_objects`] is set; [`Refused`](crate::ErrorKind::Refused) for what plain
+/// `torch.load` refuses; and when a storage cannot be read or the file not be written.
+pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickled =
         pickle::write(root, &PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects })?;
     let mut bytes = 0;

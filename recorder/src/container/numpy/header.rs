@@ -1,9 +1,14 @@
 //! The header of an array in NumPy's format (numpy.lib.format, NEP 1): versions 1 to 3, both ways.
+//!
+//! The crate npyz (0.8) reads headers, too, but none that NumPy wrote under Python 2 (`(2L, 3L)`, `u'<f4'`), and none of native
+//! byte order (`=f4`); NumPy reads them all, and so does this.
 
 use crate::container::numpy::literal::{self, Literal};
 use crate::value::tensor::element_count;
 use crate::{DType, Error, ErrorKind, Limits, Result};
 
+/// The end of the names of an `.npz` archive's records.
+pub(super) const EXTENSION: &str = ".npy";
 /// What an array begins with.
 pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// The longest prefix before a header: magic, version, length.

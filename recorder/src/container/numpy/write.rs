@@ -6,13 +6,20 @@ use bytes::Bytes;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container::named::{Named, Order, Target, is_fortran, refused};
-use crate::container::numpy::{EXTENSION, header};
+use crate::container::keeps::{Keeps, Order};
+use crate::container::named::{Named, Target, is_fortran, refused};
+use crate::container::numpy::header::{self, EXTENSION};
 use crate::container::zip::ArchiveWriter;
-use crate::io;
+use crate::io::commit::{Counted, commit};
 use crate::options::{SaveOptions, SaveReport};
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::{Error, IoResultExt as _, Result, Tensor, Value};
+use crate::{Error, Result, Tensor, Value};
+
+/// A file of several arrays. Those of Python objects are pickles.
+pub(crate) const NPZ: Target =
+    Target { name: ".npz", keeps: Keeps { order: Order::Fortran, pickles: true, ..Keeps::TENSORS } };
+/// A file of one.
+const NPY: Target = Target { name: ".npy", ..NPZ };
 
 /// Writes a state dict (a dict of names and tensors) as an `.npz` file, or a single tensor as an `.npy` file.
 ///
@@ -30,21 +37,21 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 }
 
 fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let target = Target { name: ".npy", order: Order::Fortran, ties: false };
-    let notes = Named::of_tensor(tensor, &target)?.notes;
-    let head = head(tensor, "the tensor", target.name)?;
-    let mut len = head.len() as u64;
-    io::commit(path, options.overwrite, |out| {
-        let elements = elements(tensor)?;
-        len += elements.len() as u64;
-        out.write_all(&head).and_then(|()| out.write_all(&elements)).doing("cannot write the file")
+    let notes = Named::of_tensor(tensor, &NPY)?.notes;
+    let head = head(tensor, "the tensor", NPY.name)?;
+    let mut bytes = 0;
+    commit(path, options.overwrite, |out| {
+        let mut out = Counted::new(out);
+        out.put(&head)?;
+        out.put(&elements(tensor)?)?;
+        bytes = out.written();
+        Ok(())
     })?;
-    Ok(SaveReport { bytes: len, notes })
+    Ok(SaveReport { bytes, notes })
 }
 
 fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let target = Target { name: ".npz", order: Order::Fortran, ties: false };
-    let mut named = Named::of(root, &target)?;
+    let mut named = Named::of(root, &NPZ)?;
     if named.tensors.is_empty() {
         // An archive without records is no sign of NumPy.
         return Err(Error::unsupported("writing a state dict without tensors into .npz"));
@@ -54,9 +61,9 @@ fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     }
     // All headers first: a type that NumPy lacks is found before anything is written.
     let heads =
-        named.tensors.iter().map(|item| head(&item.tensor, &item.name, target.name)).collect::<Result<Vec<_>>>()?;
+        named.tensors.iter().map(|item| head(&item.tensor, &item.name, NPZ.name)).collect::<Result<Vec<_>>>()?;
     let mut bytes = 0;
-    io::commit(path, options.overwrite, |out| {
+    commit(path, options.overwrite, |out| {
         let mut archive = ArchiveWriter::new(out, "");
         for (item, head) in named.tensors.iter().zip(&heads) {
             archive.record_parts(&format!("{}{EXTENSION}", item.name), &[head, &elements(&item.tensor)?])?;

@@ -1,8 +1,9 @@
 //! The JSON header of a safetensors file, accepted and refused exactly as the safetensors crate 0.8 does: entries in array
 //! form, repeated names (the last one counts), unknown fields and padding pass; gaps, overlaps and trailing bytes do not.
 //!
-//! Entries are read one by one and unknown fields are not kept, so that a header takes memory in proportion to the tensors
-//! that it names.
+//! The crate's own reader (`SafeTensors::read_metadata`) gives the tensors in the order of their bytes, forgets that of the
+//! header, which is the state dict's, and has no limits. Here entries are read one by one and unknown fields are not kept, so
+//! that a header takes memory in proportion to the tensors that it names.
 
 use std::fmt;
 
@@ -17,6 +18,8 @@ pub(super) const MAX_LEN: u64 = 100_000_000;
 pub(super) const PREFIX: u64 = 8;
 /// The key of the entry that is no tensor but a dict of texts.
 pub(super) const METADATA: &str = "__metadata__";
+/// In it, the key under which a header says what wrote it.
+pub(crate) const FORMAT: &str = "format";
 
 /// An element type of safetensors.
 #[derive(Debug, PartialEq)]
@@ -235,11 +238,11 @@ impl<'de> Deserialize<'de> for Info {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Info, A::Error> {
                 fn put<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-                    place: &mut Option<T>,
+                    field: &mut Option<T>,
                     name: &'static str,
                     map: &mut A,
                 ) -> Result<(), A::Error> {
-                    match place.replace(map.next_value()?) {
+                    match field.replace(map.next_value()?) {
                         None => Ok(()),
                         Some(_) => Err(de::Error::duplicate_field(name)),
                     }
@@ -307,6 +310,14 @@ impl<'de> Deserialize<'de> for Known {
     }
 }
 
+macro_rules! skipped {
+    ($($visit:ident($ty:ty)),*) => { $(
+        fn $visit<E>(self, _: $ty) -> Result<Skipped, E> {
+            Ok(Skipped)
+        }
+    )* };
+}
+
 /// Any JSON value, checked and dropped. (serde's `IgnoredAny` checks less: it takes any depth and any number.)
 struct Skipped;
 
@@ -321,27 +332,9 @@ impl<'de> Deserialize<'de> for Skipped {
                 f.write_str("a JSON value")
             }
 
+            skipped! { visit_bool(bool), visit_i64(i64), visit_u64(u64), visit_f64(f64), visit_str(&str) }
+
             fn visit_unit<E>(self) -> Result<Skipped, E> {
-                Ok(Skipped)
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Skipped, E> {
-                Ok(Skipped)
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Skipped, E> {
-                Ok(Skipped)
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Skipped, E> {
-                Ok(Skipped)
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Skipped, E> {
-                Ok(Skipped)
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<Skipped, E> {
                 Ok(Skipped)
             }
 

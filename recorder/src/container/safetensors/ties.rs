@@ -8,14 +8,14 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::container::named::{self, Metadata, Named};
-use crate::container::safetensors::write::FORMAT;
+use crate::container::safetensors::header::FORMAT;
 use crate::{Error, Result, Value};
 
 /// The key of a JSON object that maps each name left out to its place in the state dict. Names that are not in it come last.
 const PLACES: &str = "rekindle.places";
 
 /// The metadata to write: what the value came with, then the ties.
-pub(in crate::container) fn record(named: &Named) -> Result<Metadata> {
+pub(crate) fn record(named: &Named) -> Result<Metadata> {
     let mut metadata = named.metadata.clone();
     for (left_out, kept) in named.ties() {
         if metadata.contains_key(left_out) {
@@ -28,17 +28,17 @@ pub(in crate::container) fn record(named: &Named) -> Result<Metadata> {
     }
     let tied = || named.tensors.iter().enumerate().filter(|(_, item)| item.tied.is_some());
     let first = named.tensors.len() - tied().count();
-    if tied().any(|(place, _)| place < first) {
-        let places: IndexMap<&str, usize> = tied().map(|(place, item)| (&*item.name, place)).collect();
+    if tied().any(|(index, _)| index < first) {
+        let indices: IndexMap<&str, usize> = tied().map(|(index, item)| (&*item.name, index)).collect();
         // Texts and numbers always become JSON.
-        let text = serde_json::to_string(&places).unwrap_or_default();
+        let text = serde_json::to_string(&indices).unwrap_or_default();
         metadata.insert(PLACES.to_owned(), Value::from(text));
     }
     Ok(metadata)
 }
 
 /// The root value: tied names put back where they were, the other metadata as an attribute.
-pub(in crate::container) fn restore(tensors: IndexMap<Arc<str>, Value>, mut metadata: Metadata) -> Result<Value> {
+pub(crate) fn restore(tensors: IndexMap<Arc<str>, Value>, mut metadata: Metadata) -> Result<Value> {
     let mut tied: Vec<(Arc<str>, Value)> = Vec::new();
     for (key, value) in &metadata {
         let kept = value.as_str().filter(|_| key != FORMAT && !tensors.contains_key(key.as_str()));
@@ -51,18 +51,18 @@ pub(in crate::container) fn restore(tensors: IndexMap<Arc<str>, Value>, mut meta
     }
     let names: HashSet<&str> = tied.iter().map(|(name, _)| &**name).collect();
     metadata.retain(|key, _| !names.contains(key.as_str()));
-    let places = metadata.get(PLACES).and_then(Value::as_str);
-    let places: Option<HashMap<String, usize>> = places.and_then(|text| serde_json::from_str(text).ok());
-    if places.is_some() {
+    let indices = metadata.get(PLACES).and_then(Value::as_str);
+    let indices: Option<HashMap<String, usize>> = indices.and_then(|text| serde_json::from_str(text).ok());
+    if indices.is_some() {
         metadata.shift_remove(PLACES);
     }
-    let places = places.unwrap_or_default();
-    let place = |(name, _): &(Arc<str>, Value)| places.get(&**name).copied().unwrap_or(usize::MAX);
-    tied.sort_by_key(place);
+    let indices = indices.unwrap_or_default();
+    let index = |(name, _): &(Arc<str>, Value)| indices.get(&**name).copied().unwrap_or(usize::MAX);
+    tied.sort_by_key(index);
     let (mut tied, mut kept) = (tied.into_iter().peekable(), tensors.into_iter());
     let mut entries: Vec<(Arc<str>, Value)> = Vec::new();
     loop {
-        let next = match tied.next_if(|tied| place(tied) <= entries.len()) {
+        let next = match tied.next_if(|tied| index(tied) <= entries.len()) {
             Some(tied) => Some(tied),
             None => kept.next().or_else(|| tied.next()),
         };

@@ -3,19 +3,19 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::container::named::{Item, Metadata, Named, Order, Target, refused};
-use crate::container::safetensors::header::{MAX_LEN, METADATA, PREFIX, TYPES, Type};
+use crate::container::keeps::Keeps;
+use crate::container::named::{Item, Metadata, Named, Target, refused};
+use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use crate::container::safetensors::ties;
-use crate::io;
+use crate::io::commit::{Counted, commit};
 use crate::options::{SaveOptions, SaveReport};
-use crate::{DType, Error, ErrorKind, IoResultExt as _, Result, Value};
+use crate::{DType, Error, ErrorKind, Result, Value};
 
-/// The key under which a header says what wrote it, and what this crate writes there: transformers asks for it.
-pub(in crate::container) const FORMAT: &str = "format";
+/// What this crate writes under [`FORMAT`]: transformers asks for it.
 const FORMAT_PYTORCH: &str = "pt";
 
 /// Ties are kept in `__metadata__`.
-pub(in crate::container) const TARGET: Target = Target { name: "safetensors", order: Order::RowMajor, ties: true };
+pub(crate) const TARGET: Target = Target { name: "safetensors", keeps: Keeps { ties: true, ..Keeps::TENSORS } };
 
 /// Writes a state dict (a dict of names and tensors) as one file.
 ///
@@ -29,24 +29,21 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let metadata = ties::record(&named)?;
     let kept = named.tensors.iter().filter(|item| item.tied.is_none());
     let file = File::lay_out(kept, &metadata)?;
-    io::commit(path, options.overwrite, |out| file.write(out))?;
+    commit(path, options.overwrite, |out| file.write(out))?;
     Ok(SaveReport { bytes: file.bytes, notes: named.notes })
 }
 
 /// A file that is ready to be written.
-pub(in crate::container) struct File<'a> {
+pub(crate) struct File<'a> {
     header: Vec<u8>,
     /// The tensors in the order of their data.
     data: Vec<&'a Item>,
     /// The size of the file.
-    pub(in crate::container) bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl<'a> File<'a> {
-    pub(in crate::container) fn lay_out(
-        items: impl IntoIterator<Item = &'a Item>,
-        metadata: &Metadata,
-    ) -> Result<Self> {
+    pub(crate) fn lay_out(items: impl IntoIterator<Item = &'a Item>, metadata: &Metadata) -> Result<Self> {
         let mut placed = items.into_iter().map(Placed::new).collect::<Result<Vec<_>>>()?;
         let mut order: Vec<usize> = (0..placed.len()).collect();
         // As the crate: larger element types first, then by name.
@@ -55,25 +52,23 @@ impl<'a> File<'a> {
             b.rank.cmp(&a.rank).then_with(|| a.item.name.cmp(&b.item.name))
         });
         let mut end = 0_u64;
-        for &place in &order {
-            placed[place].start = end;
+        for &index in &order {
+            placed[index].start = end;
             end = end
-                .checked_add(placed[place].len)
+                .checked_add(placed[index].len)
                 .ok_or_else(|| ErrorKind::Invalid("it has more bytes than can be counted".into()))?;
         }
         let header = header(&placed, metadata)?;
         let bytes = (PREFIX + header.len() as u64).saturating_add(end);
-        Ok(File { header, data: order.into_iter().map(|place| placed[place].item).collect(), bytes })
+        Ok(File { header, data: order.into_iter().map(|index| placed[index].item).collect(), bytes })
     }
 
     /// Writes the file, a tensor at a time.
-    pub(in crate::container) fn write(&self, out: &mut dyn Write) -> Result<()> {
-        out.write_all(&(self.header.len() as u64).to_le_bytes()).doing("cannot write the file")?;
-        out.write_all(&self.header).doing("cannot write the file")?;
-        for item in &self.data {
-            out.write_all(&item.tensor.to_le_bytes()?).doing("cannot write the file")?;
-        }
-        Ok(())
+    pub(crate) fn write(&self, out: &mut dyn Write) -> Result<()> {
+        let mut out = Counted::new(out);
+        out.put(&(self.header.len() as u64).to_le_bytes())?;
+        out.put(&self.header)?;
+        self.data.iter().try_for_each(|item| out.put(&item.tensor.to_le_bytes()?))
     }
 }
 

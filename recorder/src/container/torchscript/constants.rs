@@ -2,7 +2,6 @@
 //! them. Nothing is evaluated.
 
 use crate::Value;
-use crate::container::torchscript::classes::string;
 use crate::value::Device;
 
 /// How deep tuples may nest.
@@ -36,7 +35,7 @@ fn constant<'a>(text: &'a str, table: &[Value], depth: usize) -> Option<(Value, 
         "True" => true.into(),
         "False" => false.into(),
         _ => match word.strip_prefix("CONSTANTS.c") {
-            Some(place) => table.get(place.parse::<usize>().ok()?)?.clone(),
+            Some(index) => table.get(index.parse::<usize>().ok()?)?.clone(),
             None => number(word)?,
         },
     };
@@ -71,6 +70,46 @@ fn device(name: &str) -> Option<Value> {
         None => (name, None),
     };
     Some(Device { kind: kind.into(), index }.into())
+}
+
+/// A quoted string at the beginning, and what follows it. Bytes that are not printed are escaped in octal.
+pub(super) fn string(text: &str) -> Option<(String, &str)> {
+    let quote = text.bytes().next().filter(|quote| matches!(quote, b'"' | b'\''))?;
+    let mut bytes = Vec::new();
+    let mut at = 1;
+    loop {
+        let byte = *text.as_bytes().get(at)?;
+        at += 1;
+        match byte {
+            b'\\' => {
+                let digits =
+                    text.as_bytes().get(at..)?.iter().take(3).take_while(|digit| (b'0'..b'8').contains(*digit));
+                let digits = digits.count();
+                if digits == 0 {
+                    bytes.push(unescape(*text.as_bytes().get(at)?));
+                    at += 1;
+                } else {
+                    bytes.push(u8::from_str_radix(text.get(at..at + digits)?, 8).ok()?);
+                    at += digits;
+                }
+            }
+            byte if byte == quote => return Some((String::from_utf8(bytes).ok()?, text.get(at..)?)),
+            byte => bytes.push(byte),
+        }
+    }
+}
+
+fn unescape(byte: u8) -> u8 {
+    match byte {
+        b'a' => 7,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 11,
+        other => other,
+    }
 }
 
 #[cfg(test)]

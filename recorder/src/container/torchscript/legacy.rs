@@ -189,12 +189,12 @@ impl Reading<'_> {
         self.model.modules.push(path.into());
         let (buffers, parameters): (Vec<_>, Vec<_>) = def.parameters.iter().partition(|def| def.is_buffer);
         for def in parameters.into_iter().chain(buffers) {
-            let place = def.tensor_id.index()?;
-            let Some(tensor) = self.tensors.get(place) else {
-                let reason = format!("'{}' is tensor {place} of {}", named(&def.name), self.tensors.len());
+            let index = def.tensor_id.index()?;
+            let Some(tensor) = self.tensors.get(index) else {
+                let reason = format!("'{}' is tensor {index} of {}", named(&def.name), self.tensors.len());
                 return Err(Error::damaged(PLACE, reason));
             };
-            self.used.insert(place);
+            self.used.insert(index);
             let name = named(&def.name);
             self.budget.take(&name)?;
             self.model.state_dict.push((name.into(), tensor.detach()));

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::container::zip::format::{
-    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, METHODS, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at,
-    u64_at,
+use crate::container::zip::fields::{
+    DESCRIBED, DESCRIPTOR, ENCRYPTED, LOCAL, LOCAL_LEN, MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
 };
+use crate::container::zip::record::Record;
 use crate::container::zip::{directory, inflate};
 use crate::{Error, ErrorKind, Limits, Result};
 
@@ -24,30 +24,6 @@ pub struct Archive {
     top: Box<str>,
     checksums: Checksums,
     limits: Limits,
-}
-
-/// One record as the central directory describes it.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// The whole name, such as `archive/data/0`.
-    pub name: Box<str>,
-    /// Bytes of the payload once it is unpacked.
-    pub size: u64,
-    /// Bytes that it takes in the file.
-    pub stored: u64,
-    /// The CRC-32 of the unpacked payload.
-    pub crc32: u32,
-    /// Whether it is packed with deflate.
-    pub deflated: bool,
-    /// The first byte of its local header.
-    pub header: u64,
-    pub(super) name_len: u16,
-    pub(super) method: u16,
-    pub(super) encrypted: bool,
-    /// Where the next record or the central directory begins.
-    pub(super) end: u64,
-    /// Where its entry in the directory begins.
-    pub(super) entry: usize,
 }
 
 /// Which records have checksums. PyTorch writes 0 for all of them under `config.save.compute_crc32 = False`, and for all
@@ -105,7 +81,7 @@ impl Archive {
     }
 
     /// The bytes of the whole file.
-    pub(in crate::container) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
 
@@ -143,12 +119,12 @@ impl Archive {
     /// contradicts the directory, [`ErrorKind::Unsupported`] when it is encrypted or compressed by another method
     /// than deflate, [`ErrorKind::Limit`] when it inflates to more than the limits allow.
     pub fn payload(&self, record: usize, verify: bool) -> Result<Bytes> {
-        let (entry, place, described) = self.locate(record)?;
+        let (entry, range, described) = self.locate(record)?;
         let verify = verify && self.has_checksum(record);
         if verify && described {
-            self.check_descriptor(entry, place.end)?;
+            self.check_descriptor(entry, range.end)?;
         }
-        let stored = self.bytes.slice(place);
+        let stored = self.bytes.slice(range);
         let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
         if verify && crc32fast::hash(&payload) != entry.crc32 {
             return Err(Error::new(ErrorKind::Checksum).at(entry.place()));
@@ -161,8 +137,8 @@ impl Archive {
     /// # Errors
     /// As [`Archive::payload`], but for the checksum.
     pub fn prefix(&self, record: usize, len: usize) -> Result<Option<Bytes>> {
-        let (entry, place, _) = self.locate(record)?;
-        let stored = self.bytes.slice(place);
+        let (entry, range, _) = self.locate(record)?;
+        let stored = self.bytes.slice(range);
         if entry.deflated {
             return Ok(inflate::prefix(&stored, len));
         }
@@ -246,45 +222,6 @@ impl Archive {
             return Ok(());
         }
         Err(Error::damaged(record.place(), "the descriptor after it contradicts the directory"))
-    }
-}
-
-impl Record {
-    /// The name inside a folder of the archive; `None` where it lies elsewhere. All lie inside the folder of no name.
-    #[must_use]
-    pub fn inside(&self, top: &str) -> Option<&str> {
-        if top.is_empty() {
-            return Some(&self.name);
-        }
-        self.name.strip_prefix(top)?.strip_prefix('/')
-    }
-
-    /// Whether it stands for a folder: such records hold nothing.
-    #[must_use]
-    pub fn is_folder(&self) -> bool {
-        self.name.ends_with('/')
-    }
-
-    fn is_storage(&self, top: &str) -> bool {
-        self.inside(top).is_some_and(|name| name.starts_with("data/"))
-    }
-
-    /// For messages, as PyTorch's users know it: without the top folder.
-    pub(super) fn place(&self) -> String {
-        format!("record {}", self.name.split_once('/').map_or(&*self.name, |(_, name)| name))
-    }
-
-    fn check_readable(&self) -> Result<()> {
-        if self.encrypted {
-            let what = format!("an encrypted zip archive ({})", self.place());
-            return Err(Error::unsupported(what).advise("unpack it with its password first"));
-        }
-        if !matches!(self.method, 0 | 8) {
-            let name = METHODS.iter().find(|(method, _)| *method == self.method).map_or("unknown", |(_, name)| name);
-            let what = format!("zip compression method {} ({name}, {})", self.method, self.place());
-            return Err(Error::unsupported(what).advise("save the file again uncompressed"));
-        }
-        Ok(())
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::container::zip::archive::Record;
-use crate::container::zip::format::{
+use crate::container::zip::fields::{
     CENTRAL, CENTRAL_LEN, ENCRYPTED, END, END_LEN, END64, END64_LEN, LOCAL_LEN, LOCATOR64, LOCATOR64_LEN, MOVED_16,
     MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
 };
+use crate::container::zip::record::Record;
 use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in
@@ -74,10 +74,10 @@ fn find(bytes: &[u8]) -> Result<End> {
 pub(super) fn ends_at(bytes: &[u8], at: usize) -> bool {
     let locator = at.checked_sub(LOCATOR64_LEN).and_then(|at| bytes.get(at..));
     let adjacent = match locator.filter(|locator| u32_at(locator, 0) == Some(LOCATOR64)) {
-        Some(locator) => u64_at(locator, 8).and_then(|place| {
-            let record = slice(bytes, place, END64_LEN as u64)?;
+        Some(locator) => u64_at(locator, 8).and_then(|offset| {
+            let record = slice(bytes, offset, END64_LEN as u64)?;
             // The size that the record gives leaves out the signature and itself.
-            Some(place.checked_add(12)?.checked_add(u64_at(record, 4)?)? == (at - LOCATOR64_LEN) as u64)
+            Some(offset.checked_add(12)?.checked_add(u64_at(record, 4)?)? == (at - LOCATOR64_LEN) as u64)
         }),
         None => Some(true),
     };
@@ -99,23 +99,23 @@ fn end_at(bytes: &[u8], at: usize) -> Option<End> {
         None if disks == [0, 0] => (narrow, at as u64),
         None => return None,
         Some(locator) => {
-            let place = u64_at(locator, 8)?;
-            let wide = wide_end(bytes, place)?;
+            let wide_at = u64_at(locator, 8)?;
+            let wide = wide_end(bytes, wide_at)?;
             let agree = (entries == MOVED_16 || narrow.entries == wide.entries)
                 && (size == MOVED_32 || narrow.size == wide.size)
                 && (offset == MOVED_32 || narrow.offset == wide.offset);
-            if !agree || place + END64_LEN as u64 > (at - LOCATOR64_LEN) as u64 {
+            if !agree || wide_at + END64_LEN as u64 > (at - LOCATOR64_LEN) as u64 {
                 return None;
             }
-            (wide, place)
+            (wide, wide_at)
         }
     };
     (end.offset.checked_add(end.size)? == directory_end).then_some(end)
 }
 
-/// The zip64 end record at this place.
-fn wide_end(bytes: &[u8], place: u64) -> Option<End> {
-    let record = slice(bytes, place, END64_LEN as u64)?;
+/// The zip64 end record at this offset.
+fn wide_end(bytes: &[u8], at: u64) -> Option<End> {
+    let record = slice(bytes, at, END64_LEN as u64)?;
     let [here, entries] = [u64_at(record, 24)?, u64_at(record, 32)?];
     let one_disk = u32_at(record, 16)? == 0 && u32_at(record, 20)? == 0;
     (u32_at(record, 0)? == END64 && one_disk && here == entries).then_some(End {

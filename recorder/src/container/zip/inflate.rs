@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
-use crate::container::zip::archive::Record;
+use crate::container::zip::record::Record;
 use crate::{Error, Limits, Result};
 
 /// Deflate cannot do better than 1032 to 1; a record that promises more than this lies.

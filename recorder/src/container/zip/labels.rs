@@ -3,22 +3,22 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::value::Key;
-use crate::value::tensor::{Quantizer, TensorClass, TensorData};
+use crate::value::tensor::TensorData;
 use crate::{Storage, Tensor, Value};
 
 /// What the first tensor that views a storage says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::container) struct Label {
+pub(crate) struct Label {
     /// The path of that tensor from the root, such as `model_state_dict.conv1.weight`.
-    pub(in crate::container) path: String,
+    pub(crate) path: String,
     /// How many bytes are swapped between big and little endian; `None` where tensors disagree.
-    pub(in crate::container) swap_unit: Option<usize>,
+    pub(crate) swap_unit: Option<usize>,
 }
 
 /// Labels for every storage that a tensor inside the value views, by [`Storage::id`].
 ///
 /// Each container is entered once, so that sharing and cycles cost nothing.
-pub(in crate::container) fn collect(root: &Value) -> HashMap<usize, Label> {
+pub(crate) fn collect(root: &Value) -> HashMap<usize, Label> {
     let mut walk = Walk { seen: HashSet::new(), todo: vec![(String::new(), root.clone())], labels: HashMap::new() };
     while let Some((path, value)) = walk.todo.pop() {
         // What is found inside was put on top in order, so the last is taken first: turn it round.
@@ -108,28 +108,13 @@ impl Walk {
 
     fn tensor(&mut self, path: &str, tensor: &Tensor) {
         let parts = tensor.parts();
-        let inner: Vec<&Tensor> = match &parts.data {
-            TensorData::Strided { storage, .. } => {
-                self.label(path, storage, parts.dtype.swap_unit());
-                Vec::new()
-            }
-            TensorData::Meta { .. } => Vec::new(),
-            TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
-            TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
-        };
-        let quantizer = match &parts.quantizer {
-            Some(Quantizer::PerChannel { scales, zero_points, .. }) => vec![scales, zero_points],
-            _ => Vec::new(),
-        };
-        for tensor in inner.into_iter().chain(quantizer) {
+        if let TensorData::Strided { storage, .. } = &parts.data {
+            self.label(path, storage, parts.dtype.swap_unit());
+        }
+        for tensor in parts.tensors() {
             self.put(&Value::Tensor(tensor.clone()), || path.to_owned());
         }
-        let state = match &parts.class {
-            TensorClass::Tensor => None,
-            TensorClass::Parameter { state } => state.as_ref(),
-            TensorClass::Other { state, .. } => Some(state),
-        };
-        for value in state.into_iter().chain(&parts.backward_hooks) {
+        for value in parts.values() {
             self.put(value, || path.to_owned());
         }
     }

@@ -5,8 +5,8 @@ use std::io::Write;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container::zip::Archive;
-use crate::container::zip::format::{DESCRIPTOR, u32_at};
+use crate::container::zip::archive::Archive;
+use crate::container::zip::fields::{DESCRIPTOR, u32_at};
 use crate::{Error, IoResultExt as _, Result};
 
 /// Where in a local header, and in a directory entry, the checksum stands.
@@ -18,7 +18,7 @@ const ENTRY_CRC: usize = 16;
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] when one of the records is compressed; whatever `payload` returns; when `out` cannot be written.
-pub(in crate::container) fn patch(
+pub(crate) fn patch(
     archive: &Archive,
     records: &[usize],
     out: &mut dyn Write,
@@ -31,15 +31,15 @@ pub(in crate::container) fn patch(
     let mut copy = Copy { bytes, at: 0, out };
     let mut sums = Vec::with_capacity(order.len());
     for record in order {
-        let (entry, place, described) = archive.locate(record)?;
+        let (entry, payload_at, described) = archive.locate(record)?;
         if entry.deflated {
             let advice = "pack the archive again without compression";
             let what = format!("replacing a compressed {}", entry.place());
             return Err(Error::unsupported(what).advise(advice));
         }
         let new = payload(record)?;
-        if new.len() != place.len() {
-            let reason = format!("{} bytes cannot take the place of {}", new.len(), place.len());
+        if new.len() != payload_at.len() {
+            let reason = format!("{} bytes cannot take the place of {}", new.len(), payload_at.len());
             return Err(Error::invalid(format!("{}: {reason}", entry.place())));
         }
         let crc = archive.has_checksum(record).then(|| crc32fast::hash(&new).to_le_bytes());
@@ -48,8 +48,8 @@ pub(in crate::container) fn patch(
         if let Some(crc) = crc.filter(|_| !described || u32_at(bytes, in_header) != Some(0)) {
             copy.put(in_header, &crc)?;
         }
-        let end = place.end;
-        copy.put(place.start, &new)?;
+        let end = payload_at.end;
+        copy.put(payload_at.start, &new)?;
         if let Some(crc) = crc.filter(|_| described && entry.stored > 0) {
             let signed = u32_at(bytes, end) == Some(DESCRIPTOR);
             copy.put(if signed { end + 4 } else { end }, &crc)?;

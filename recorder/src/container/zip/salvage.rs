@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::bufread::DeflateDecoder;
 
 use crate::container::zip::directory;
-use crate::container::zip::format::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
+use crate::container::zip::fields::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
 
 /// The archives in the bytes: the whole of them, or several one after the other. What follows the last is not among them.
 pub(crate) fn archives(bytes: &Bytes) -> Vec<Bytes> {
@@ -86,7 +86,8 @@ fn find(bytes: &[u8], from: usize, signature: u32) -> Option<usize> {
 mod tests {
     use super::*;
     use crate::Limits;
-    use crate::container::zip::{Archive, ArchiveWriter};
+    use crate::container::zip::archive::Archive;
+    use crate::container::zip::writer::ArchiveWriter;
 
     fn archive(name: &str, payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();

@@ -7,8 +7,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use crate::container::zip::archive::Archive;
 use crate::container::zip::labels::{self, Label};
-use crate::container::zip::{Archive, Record};
+use crate::container::zip::record::Record;
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad, Unpickled};
@@ -58,7 +59,7 @@ struct Shared {
 }
 
 /// Makes the storages of an archive, one for each record and element type, and reads the pickles that refer to them.
-pub(in crate::container) struct Storages {
+pub(crate) struct Storages {
     shared: Arc<Shared>,
     limits: Limits,
     by_record: HashMap<usize, Vec<Storage>>,
@@ -66,17 +67,12 @@ pub(in crate::container) struct Storages {
 
 impl Storages {
     /// For an archive of a version that is known.
-    pub(in crate::container) fn new(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
+    pub(crate) fn new(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
         Storages::within(archive, "", file, options)
     }
 
     /// For an archive that is a record of another, with that record's name.
-    pub(in crate::container) fn within(
-        archive: &Arc<Archive>,
-        outer: &str,
-        file: &FileBytes,
-        options: &OpenOptions,
-    ) -> Result<Self> {
+    pub(crate) fn within(archive: &Arc<Archive>, outer: &str, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
         check_version(archive, options.verify)?;
         let shared = Shared {
             archive: Arc::clone(archive),
@@ -89,17 +85,17 @@ impl Storages {
         Ok(Storages { shared: Arc::new(shared), limits: options.limits.clone(), by_record: HashMap::new() })
     }
 
-    pub(in crate::container) fn archive(&self) -> &Archive {
+    pub(crate) fn archive(&self) -> &Archive {
         &self.shared.archive
     }
 
     /// Whether the storages' bytes are big-endian in the file.
-    pub(in crate::container) fn big_endian(&self) -> bool {
+    pub(crate) fn big_endian(&self) -> bool {
         self.shared.big_endian
     }
 
     /// The payload of a record that is read whole: a pickle or a text.
-    pub(in crate::container) fn read(&self, name: &str) -> Result<Bytes> {
+    pub(crate) fn read(&self, name: &str) -> Result<Bytes> {
         let archive = &self.shared.archive;
         let size = archive.find(name).and_then(|record| archive.records().get(record)).map_or(0, |record| record.size);
         if size > self.limits.pickle_bytes {
@@ -109,7 +105,7 @@ impl Storages {
     }
 
     /// Reads a record that holds a document in JSON.
-    pub(in crate::container) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+    pub(crate) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let text = self.read(name)?;
         let cost = (text.len() as u64).saturating_mul(JSON_COST);
         if cost > self.limits.value_bytes {
@@ -119,23 +115,14 @@ impl Storages {
     }
 
     /// Reads a pickle. The storage of a key is the record that `record_of` names.
-    pub(in crate::container) fn unpickle(
-        &mut self,
-        name: &str,
-        record_of: impl Fn(&str) -> String,
-    ) -> Result<Unpickled> {
+    pub(crate) fn unpickle(&mut self, name: &str, record_of: impl Fn(&str) -> String) -> Result<Unpickled> {
         let pickle = self.read(name)?;
         let limits = self.limits.clone();
         pickle::read(&pickle, name, &limits, &mut Load { storages: self, pickle: name, record_of })
     }
 
     /// The storage that a record holds.
-    pub(in crate::container) fn storage(
-        &mut self,
-        record: usize,
-        dtype: Option<DType>,
-        location: impl Into<String>,
-    ) -> Storage {
+    pub(crate) fn storage(&mut self, record: usize, dtype: Option<DType>, location: impl Into<String>) -> Storage {
         // Element types without a storage class of their own are stored untyped.
         let dtype = dtype.filter(|dtype| dtype.storage_class().is_some());
         // To PyTorch an untyped storage is one of uint8. Under two other types it writes a storage only where it is empty.
@@ -152,12 +139,7 @@ impl Storages {
     }
 
     /// The same for a record of whose length nothing is known but that it holds whole elements.
-    pub(in crate::container) fn storage_of(
-        &mut self,
-        record: usize,
-        dtype: DType,
-        location: impl Into<String>,
-    ) -> Result<Storage> {
+    pub(crate) fn storage_of(&mut self, record: usize, dtype: DType, location: impl Into<String>) -> Result<Storage> {
         if let Some(entry) = self.shared.archive.records().get(record)
             && entry.size % (dtype.size().max(1) as u64) != 0
         {
@@ -168,7 +150,7 @@ impl Storages {
     }
 
     /// The records by the identities of their storages.
-    pub(in crate::container) fn records(&self) -> HashMap<usize, usize> {
+    pub(crate) fn records(&self) -> HashMap<usize, usize> {
         let of = |(&record, storages): (&usize, &Vec<Storage>)| {
             storages.iter().map(|storage| (storage.id(), record)).collect::<Vec<_>>()
         };
@@ -177,7 +159,7 @@ impl Storages {
 
     /// Tells the storages which tensors of the whole value are in them: for messages, and for the byte order of those that are
     /// untyped.
-    pub(in crate::container) fn label<'a>(all: impl IntoIterator<Item = &'a Storages>, root: &Value) {
+    pub(crate) fn label<'a>(all: impl IntoIterator<Item = &'a Storages>, root: &Value) {
         let mut by_storage = labels::collect(root);
         for Storages { shared, by_record, .. } in all {
             let storages = by_record.iter().flat_map(|(record, all)| all.iter().map(move |storage| (record, storage)));

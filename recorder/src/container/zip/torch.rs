@@ -4,32 +4,50 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::Result;
-use crate::Value;
-use crate::container::kind::{Container, Opened};
+use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
-use crate::container::zip::{Archive, ArchiveWriter};
+use crate::container::zip::writer::ArchiveWriter;
+use crate::format::{Format, Opened};
 use crate::io::FileBytes;
 use crate::io::commit::commit;
 use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
+use crate::{Result, Value};
+
+impl Format {
+    /// What `torch.save` writes since PyTorch 1.6.
+    pub const ZIP: Format = Format::named("zip");
+}
+
+/// Whether the bytes begin as a zip archive does. PyTorch accepts nothing before the first record.
+#[must_use]
+pub fn detect(file: &FileBytes) -> bool {
+    file.starts_with(b"PK\x03\x04")
+}
+
+/// Whether an archive holds what `torch.save` writes.
+pub(crate) fn is_archive(archive: &Archive) -> bool {
+    archive.find("data.pkl").is_some()
+}
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie
 /// in none, as where somebody zipped the folder's contents.
-pub(in crate::container) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let mut storages = Storages::new(archive, file, options)?;
     let unpickled = storages.unpickle("data.pkl", |key| format!("data/{key}"))?;
     Storages::label([&storages], &unpickled.value);
-    Ok(Opened {
-        container: Container::Zip,
-        value: unpickled.value,
-        globals: unpickled.globals,
-        bytes: file.len() as u64,
-    })
+    Ok(Opened { format: Format::ZIP, value: unpickled.value, globals: unpickled.globals, bytes: file.len() as u64 })
 }
 
-/// Writes a value as an archive in a file of its own.
-pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+/// Writes a checkpoint as PyTorch 2.15 writes it, to the byte where the pickle is the same (but for the `serialization_id`):
+/// plain `torch.load` opens it, with `mmap=True`, too. The file appears whole or not at all ([`commit`]).
+///
+/// Storages are fetched one after the other and none is kept, so that memory holds one at a time.
+///
+/// # Errors
+/// What plain `torch.load` would refuse (unless [`SaveOptions::allow_objects`] is set), what a storage's bytes cannot be read
+/// for, and what the file cannot be written for.
+pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &pickle_options)?;
     let mut bytes = 0;
@@ -41,7 +59,7 @@ pub(super) fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<
 }
 
 /// Writes the records in PyTorch's order, and gives the length of the archive.
-pub(in crate::container) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -> Result<u64> {
+pub(crate) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -> Result<u64> {
     let mut archive = ArchiveWriter::new(out, top);
     archive.record("data.pkl", &pickled.bytes)?;
     // Version 1: the storages follow in the order of their keys, each where its predecessor's end puts it, so that

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::Write;
 
-use crate::container::zip::format::{
+use crate::container::zip::fields::{
     CENTRAL, DESCRIBED, DESCRIPTOR, END, END64, END64_LEN, LOCAL, LOCAL_LEN, LOCATOR64, MOVED_16, MOVED_32,
     PADDING_EXTRA, UTF8, ZIP64_EXTRA,
 };

@@ -5,25 +5,12 @@ use std::sync::Arc;
 
 use indexmap::IndexSet;
 
+use crate::pickle::calls::making::{Make, Making};
 use crate::pickle::calls::torch;
 use crate::pickle::names::verdict;
-use crate::pickle::persistent::PersistentLoad;
-use crate::pickle::read::arena::ById;
-use crate::pickle::read::budget::Budget;
 use crate::pickle::text::to_latin1;
 use crate::value::{Dict, Global, Key, List, Shared};
-use crate::{DType, Result, Value};
-
-/// What a call needs beside its arguments.
-pub(crate) struct Making<'a> {
-    pub(crate) budget: Budget<'a>,
-    pub(crate) ids: &'a mut dyn PersistentLoad,
-    /// The element type that the latest persistent id named for a storage, where it is not the storage's own.
-    pub(crate) storage_types: ById<Option<DType>>,
-}
-
-/// Makes a value of arguments; `None` where they are not as expected.
-pub(crate) type Make = fn(&[Value], &mut Making<'_>) -> Result<Option<Value>>;
+use crate::{Result, Value};
 
 /// By module and name in Python 3's spelling.
 const CALLS: &[(&str, &str, Make)] = &[

@@ -1,6 +1,7 @@
 //! Calls that a pickle makes and whose outcome is a value of its own, and objects that become one.
 
 pub(super) mod known;
+pub(super) mod making;
 pub(super) mod numpy;
 pub(super) mod old;
 pub(super) mod torch;

@@ -1,7 +1,7 @@
 //! Tensors as PyTorch before 0.4 pickled them: an object of the class is made first and gets its content as a state
 //! afterwards. Once it has it, it is a tensor here.
 
-use crate::pickle::calls::known::Making;
+use crate::pickle::calls::making::Making;
 use crate::pickle::calls::torch;
 use crate::value::tensor::{TensorClass, TensorParts};
 use crate::value::{Construction, Global, ObjectData};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::pickle::calls::known::{Make, Making};
+use crate::pickle::calls::making::{Make, Making};
+use crate::value::Device;
 use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
-use crate::value::{Device, Global};
 use crate::{DType, ErrorKind, Result, Storage, Tensor, Value};
 
 /// By module and name.
@@ -29,46 +29,6 @@ pub(crate) const CALLS: &[(&str, &str, Make)] = &[
     ("torch.jit._pickle", "build_tensorlist", untyped),
     ("torch.jit._pickle", "restore_type_tag", untyped),
 ];
-
-/// The element types that have no storage class in Python, as TorchScript's own pickler spells theirs.
-const CPP_STORAGES: &[(&str, DType)] = &[
-    ("ComplexHalfStorage", DType::Complex32),
-    ("BComplex32Storage", DType::BComplex32),
-    ("Float8_e5m2Storage", DType::Float8E5M2),
-    ("Float8_e4m3fnStorage", DType::Float8E4M3Fn),
-    ("Float8_e5m2fnuzStorage", DType::Float8E5M2Fnuz),
-    ("Float8_e4m3fnuzStorage", DType::Float8E4M3Fnuz),
-    ("Float8_e8m0fnuStorage", DType::Float8E8M0Fnu),
-    ("Float4_e2m1fn_x2Storage", DType::Float4E2M1FnX2),
-    ("UInt16Storage", DType::UInt16),
-    ("UInt32Storage", DType::UInt32),
-    ("UInt64Storage", DType::UInt64),
-    ("Bits8Storage", DType::Bits8),
-    ("Bits16Storage", DType::Bits16),
-    ("Bits1x8Storage", DType::Bits1x8),
-    ("Bits2x4Storage", DType::Bits2x4),
-    ("Bits4x2Storage", DType::Bits4x2),
-];
-
-/// The element type that a name in module `torch` stands for.
-pub(crate) fn dtype(module: &str, name: &str) -> Option<DType> {
-    if module != "torch" {
-        return None;
-    }
-    DType::ALL.iter().copied().find(|dtype| dtype.name() == name)
-}
-
-/// The element type of a storage class such as `torch.FloatStorage` or `torch.cuda.FloatStorage`: `Some(None)` for the
-/// untyped one, `None` where it is no storage class.
-pub(crate) fn storage_class(class: &Global) -> Option<Option<DType>> {
-    match &*class.name {
-        "UntypedStorage" => Some(None),
-        name => {
-            let cpp = || CPP_STORAGES.iter().find(|row| row.0 == name).map(|row| row.1);
-            DType::from_storage_class(name).or_else(cpp).map(Some)
-        }
-    }
-}
 
 /// Where a view of a storage lies, in elements.
 struct View {
@@ -292,7 +252,11 @@ fn sparse_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value
         let Some(shape) = sizes(size, making)? else { return Ok(None) };
         let data = TensorData::Sparse { layout, indices, values: values.clone(), coalesced: None };
         let (requires_grad, backward_hooks) = (*requires_grad, hooks(hooked));
-        return finish(TensorParts { requires_grad, backward_hooks, ..plain(values.dtype(), shape, data) });
+        return finish(TensorParts {
+            requires_grad,
+            backward_hooks,
+            ..TensorParts::plain(values.dtype(), shape, data)
+        });
     }
     let [kind, Value::Tuple(data)] = args else { return Ok(None) };
     let Some(layout) = layout(kind) else { return Ok(None) };
@@ -311,21 +275,7 @@ fn sparse_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value
     };
     let Some(shape) = sizes(size, making)? else { return Ok(None) };
     let data = TensorData::Sparse { layout, indices, values: values.clone(), coalesced };
-    finish(plain(values.dtype(), shape, data))
-}
-
-fn plain(dtype: DType, shape: Vec<usize>, data: TensorData) -> TensorParts {
-    TensorParts {
-        dtype,
-        shape,
-        data,
-        requires_grad: false,
-        class: TensorClass::Tensor,
-        conj: false,
-        neg: false,
-        quantizer: None,
-        backward_hooks: None,
-    }
+    finish(TensorParts::plain(values.dtype(), shape, data))
 }
 
 /// `(storage, offset, size, stride, quantizer parameters, requires_grad, backward_hooks)`.
@@ -359,14 +309,17 @@ fn nested_tensor(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
     let shape = sizes.shape().first().copied().into_iter().collect();
     let (sizes, strides, offsets) = (sizes.clone(), strides.clone(), offsets.clone());
     let data = TensorData::Nested { buffer: buffer.clone(), sizes, strides, offsets };
-    finish(plain(buffer.dtype(), shape, data))
+    finish(TensorParts::plain(buffer.dtype(), shape, data))
 }
 
 /// `(dtype, size, stride, requires_grad)`.
 fn meta_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
     let [Value::Dtype(dtype), shape, stride, Value::Bool(requires_grad)] = args else { return Ok(None) };
     let (Some(shape), Some(stride)) = (sizes(shape, making)?, sizes(stride, making)?) else { return Ok(None) };
-    finish(TensorParts { requires_grad: *requires_grad, ..plain(*dtype, shape, TensorData::Meta { stride }) })
+    finish(TensorParts {
+        requires_grad: *requires_grad,
+        ..TensorParts::plain(*dtype, shape, TensorData::Meta { stride })
+    })
 }
 
 /// `((int, ...),)`.

@@ -170,8 +170,8 @@ impl<'a> Reader<'a> {
         if let Push::Cell(cell) = self.follow(opcode, bytes) {
             self.stack.push(cell);
         }
-        let places = (self.stack.len() + self.marks.len()) * size_of::<Cell>();
-        if self.held + places as u64 > self.limits.value_bytes {
+        let cells = (self.stack.len() + self.marks.len()) * size_of::<Cell>();
+        if self.held + cells as u64 > self.limits.value_bytes {
             let limit = Error::limit(format!("following {}", self.place), self.limits.value_bytes);
             self.problem.get_or_insert(limit);
             return None;

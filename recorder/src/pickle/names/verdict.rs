@@ -2,6 +2,7 @@
 //! how Python 2's are spelled today. Names are only ever compared; nothing here is looked up or called.
 
 use crate::pickle::names::dangerous::is_dangerous;
+use crate::pickle::names::dtypes;
 use crate::value::Global;
 
 /// What Python would make of a name in a pickle.
@@ -80,7 +81,7 @@ const ELEMENTS: &[&str] = &["Double", "Float", "Half", "BFloat16", "Long", "Int"
 /// What the allowlist says of a name; `None` where it does not have it.
 pub(crate) fn allowed(global: &Global) -> Option<Allowed> {
     let (module, name) = torch_name(&global.module, &global.name);
-    if crate::pickle::calls::torch::dtype(module, name).is_some() {
+    if dtypes::dtype(module, name).is_some() {
         return Some(Allowed::Constant);
     }
     if let Some(row) = TORCH.iter().find(|row| row.0 == module && row.2.contains(&name)) {

@@ -1,32 +1,8 @@
 //! `Arena`: a handle on everything with an inside that a reader makes, so that nothing deep or cyclic is ever freed by
 //! recursion. What the root reaches is measured at the end; the rest is taken apart one piece at a time.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
-use crate::value::tensor::{Quantizer, TensorClass, TensorData};
+use crate::value::identity::ById;
 use crate::{Error, Limits, Result, Tensor, Value};
-
-/// Addresses are spread by one multiplication; they are no attacker's choice.
-#[derive(Default)]
-pub(crate) struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_usize(byte.into()));
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
-}
-
-/// A map from the identity of a value.
-pub(crate) type ById<T> = HashMap<usize, T, BuildHasherDefault<AddressHasher>>;
 
 /// Everything made so far. Dropping it frees what [`Arena::keep`] did not find, without recursion.
 #[derive(Default)]
@@ -130,10 +106,7 @@ fn is_node(value: &Value) -> bool {
 
 fn tensor_has_children(tensor: &Tensor) -> bool {
     let parts = tensor.parts();
-    let plain = matches!(parts.class, TensorClass::Tensor | TensorClass::Parameter { state: None })
-        && matches!(parts.data, TensorData::Strided { .. } | TensorData::Meta { .. })
-        && !matches!(parts.quantizer, Some(Quantizer::PerChannel { .. }));
-    !plain || parts.backward_hooks.is_some()
+    parts.values().next().is_some() || !parts.tensors().is_empty()
 }
 
 /// The values within a value that can hold others in turn.
@@ -158,29 +131,10 @@ pub(crate) fn children(value: &Value) -> Vec<Value> {
                 .cloned()
                 .collect()
         }
-        Value::Tensor(tensor) => tensor_children(tensor),
+        Value::Tensor(tensor) => {
+            let tensors = tensor.parts().tensors().into_iter().cloned().map(Value::Tensor);
+            tensor.parts().values().cloned().chain(tensors).filter(is_node).collect()
+        }
         _ => Vec::new(),
     }
-}
-
-fn tensor_children(tensor: &Tensor) -> Vec<Value> {
-    let parts = tensor.parts();
-    let mut found: Vec<Value> = parts.backward_hooks.iter().cloned().collect();
-    match &parts.class {
-        TensorClass::Parameter { state } => found.extend(state.clone()),
-        TensorClass::Other { state, .. } => found.push(state.clone()),
-        TensorClass::Tensor => {}
-    }
-    let mut tensors: Vec<&Tensor> = Vec::new();
-    match &parts.data {
-        TensorData::Sparse { indices, values, .. } => tensors.extend(indices.iter().chain([values])),
-        TensorData::Nested { buffer, sizes, strides, offsets } => tensors.extend([buffer, sizes, strides, offsets]),
-        TensorData::Strided { .. } | TensorData::Meta { .. } => {}
-    }
-    if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = &parts.quantizer {
-        tensors.extend([scales, zero_points]);
-    }
-    found.extend(tensors.into_iter().cloned().map(Value::Tensor));
-    found.retain(is_node);
-    found
 }

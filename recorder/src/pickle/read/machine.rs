@@ -11,17 +11,20 @@ use std::collections::HashSet;
 use indexmap::IndexMap;
 use num_bigint::BigInt;
 
-use crate::pickle::calls::known::{self, Making};
-use crate::pickle::calls::{old, torch};
+use crate::pickle::calls::known;
+use crate::pickle::calls::making::Making;
+use crate::pickle::calls::old;
 use crate::pickle::memo::Memo;
+use crate::pickle::names::dtypes;
 use crate::pickle::names::listed::Name;
 use crate::pickle::opcodes as op;
 use crate::pickle::opcodes::Argument;
 use crate::pickle::persistent::PersistentLoad;
-use crate::pickle::read::arena::{Arena, ById};
+use crate::pickle::read::arena::Arena;
 use crate::pickle::read::budget::{Budget, CONTAINER, PLACE};
 use crate::pickle::read::input::Input;
 use crate::pickle::text;
+use crate::value::identity::ById;
 use crate::value::{Construction, Dict, Global, Key, List, ObjectData, Shared};
 use crate::{Error, Limits, Result, Value};
 
@@ -381,7 +384,7 @@ impl<'a> Machine<'a> {
         }
         self.making.budget.bytes(CONTAINER + 2 * length as u64)?;
         let global = Global::new(module, name);
-        let value = torch::dtype(module, name).map_or_else(|| Value::Global(global.clone()), Value::Dtype);
+        let value = dtypes::dtype(module, name).map_or_else(|| Value::Global(global.clone()), Value::Dtype);
         self.names.insert(global, value.clone());
         Ok(value)
     }
@@ -390,7 +393,7 @@ impl<'a> Machine<'a> {
         if let Some(value) = self.making.ids.load(&id)? {
             if let (Value::Storage(storage), Value::Tuple(items)) = (&value, &id)
                 && let Some(Value::Global(class)) = items.get(1)
-                && let Some(dtype) = torch::storage_class(class)
+                && let Some(dtype) = dtypes::storage_class(class)
             {
                 // Ids of one storage may name several classes; the function that follows goes by the latest.
                 if dtype != storage.dtype() || self.making.storage_types.contains_key(&storage.id()) {

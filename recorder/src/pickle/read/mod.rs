@@ -5,5 +5,4 @@ pub(super) mod budget;
 mod input;
 mod machine;
 
-pub(crate) use arena::ById;
 pub use machine::{Unpickled, read};

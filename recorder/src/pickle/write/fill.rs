@@ -6,42 +6,45 @@ use crate::pickle::write::output::Output;
 
 const BATCH: usize = 1000;
 
-/// The items of a list or of an object like one.
-pub(crate) struct Appends {
-    items: std::vec::IntoIter<Value>,
-    /// How many items are written.
-    pub(crate) done: usize,
-    /// How many of them belong to the batch that is open, if one is.
+/// Cuts what comes one by one into batches.
+struct Batches {
+    /// The opcode after one that comes alone, and that after a batch, which begins with a mark.
+    opcodes: (u8, u8),
+    /// How many were taken.
+    done: usize,
+    /// How many of them belong to the batch that is open, if one is; 0 where one comes alone.
     open: Option<usize>,
-    /// Whether the last item of many goes without a batch, as CPython does for all but lists.
+    /// Whether the last of many goes without a batch, as CPython does for all but lists and dicts.
     last_alone: bool,
+    /// Whether an empty batch follows full ones, as CPython does for dicts.
+    empty_last: bool,
 }
 
-impl Appends {
-    pub(crate) fn to_list(items: Vec<Value>) -> Self {
-        Appends { items: items.into_iter(), done: 0, open: None, last_alone: false }
+impl Batches {
+    fn new(opcodes: (u8, u8), last_alone: bool, empty_last: bool) -> Self {
+        Batches { opcodes, done: 0, open: None, last_alone, empty_last }
     }
 
-    pub(crate) fn to_object(items: Vec<Value>) -> Self {
-        Appends { last_alone: true, ..Appends::to_list(items) }
-    }
-
-    /// The next item to write, after the opcodes that come before it; `None` at the end.
-    pub(crate) fn next(&mut self, output: &mut Output) -> Option<Value> {
-        let left = self.items.len();
+    /// Writes the opcodes that come before the next of those that are left.
+    fn before(&mut self, left: usize, output: &mut Output) {
         match self.open {
             Some(0) => {
-                // A single item is written: it has no mark.
-                output.op(op::APPEND);
+                output.op(self.opcodes.0);
                 self.open = None;
             }
             Some(count) if count == BATCH || left == 0 => {
-                output.op(op::APPENDS);
+                output.op(self.opcodes.1);
                 self.open = None;
+                if self.empty_last && count == BATCH && left == 0 {
+                    output.op(op::MARK);
+                    output.op(self.opcodes.1);
+                }
             }
             _ => {}
         }
-        let item = self.items.next()?;
+        if left == 0 {
+            return;
+        }
         let alone = left == 1 && (self.done == 0 || self.last_alone);
         self.open = match self.open {
             None if alone => Some(0),
@@ -52,7 +55,33 @@ impl Appends {
             Some(count) => Some(count + 1),
         };
         self.done += 1;
-        Some(item)
+    }
+}
+
+/// The items of a list or of an object like one.
+pub(crate) struct Appends {
+    items: std::vec::IntoIter<Value>,
+    batches: Batches,
+}
+
+impl Appends {
+    pub(crate) fn to_list(items: Vec<Value>) -> Self {
+        Appends { items: items.into_iter(), batches: Batches::new((op::APPEND, op::APPENDS), false, false) }
+    }
+
+    pub(crate) fn to_object(items: Vec<Value>) -> Self {
+        Appends { items: items.into_iter(), batches: Batches::new((op::APPEND, op::APPENDS), true, false) }
+    }
+
+    /// How many items are written.
+    pub(crate) fn done(&self) -> usize {
+        self.batches.done
+    }
+
+    /// The next item to write, after the opcodes that come before it; `None` at the end.
+    pub(crate) fn next(&mut self, output: &mut Output) -> Option<Value> {
+        self.batches.before(self.items.len(), output);
+        self.items.next()
     }
 }
 
@@ -61,54 +90,25 @@ pub(crate) struct SetItems {
     entries: std::vec::IntoIter<(Value, Value)>,
     /// The key of the entry that is being written.
     pub(crate) key: Option<Value>,
-    open: Option<usize>,
-    /// Whether it is a `dict`: the last of many entries then stands in a batch, and after full batches an empty one follows.
-    exact: bool,
-    started: bool,
+    batches: Batches,
 }
 
 impl SetItems {
     pub(crate) fn of_dict(entries: Vec<(Value, Value)>) -> Self {
-        SetItems { entries: entries.into_iter(), key: None, open: None, exact: true, started: false }
+        let batches = Batches::new((op::SETITEM, op::SETITEMS), false, true);
+        SetItems { entries: entries.into_iter(), key: None, batches }
     }
 
     pub(crate) fn of_object(entries: Vec<(Value, Value)>) -> Self {
-        SetItems { exact: false, ..SetItems::of_dict(entries) }
+        let batches = Batches::new((op::SETITEM, op::SETITEMS), true, false);
+        SetItems { entries: entries.into_iter(), key: None, batches }
     }
 
     /// The next entry to write, after the opcodes that come before it; `None` at the end.
     pub(crate) fn next(&mut self, output: &mut Output) -> Option<(Value, Value)> {
-        let left = self.entries.len();
-        match self.open {
-            Some(0) => {
-                output.op(op::SETITEM);
-                self.open = None;
-            }
-            Some(count) if count == BATCH || left == 0 => {
-                output.op(op::SETITEMS);
-                self.open = None;
-                if self.exact && count == BATCH && left == 0 {
-                    output.op(op::MARK);
-                    output.op(op::SETITEMS);
-                }
-            }
-            _ => {}
-        }
-        let Some((key, value)) = self.entries.next() else {
-            self.key = None;
-            return None;
-        };
-        let alone = left == 1 && (!self.started || !self.exact);
-        self.open = match self.open {
-            None if alone => Some(0),
-            None => {
-                output.op(op::MARK);
-                Some(1)
-            }
-            Some(count) => Some(count + 1),
-        };
-        self.started = true;
-        self.key = Some(key.clone());
-        Some((key, value))
+        self.batches.before(self.entries.len(), output);
+        let entry = self.entries.next();
+        self.key = entry.as_ref().map(|(key, _)| key.clone());
+        entry
     }
 }

@@ -12,7 +12,7 @@ pub(crate) fn of(steps: &[Step]) -> String {
         // A `String` takes everything that is written to it.
         let _ = match step {
             Step::Items(_, done) if *done > 0 => write!(path, "[{}]", done - 1),
-            Step::Appends(appends) if appends.done > 0 => write!(path, "[{}]", appends.done - 1),
+            Step::Appends(appends) if appends.done() > 0 => write!(path, "[{}]", appends.done() - 1),
             Step::SetItems(entries) => match &entries.key {
                 Some(Value::Str(key)) if path.is_empty() => write!(path, "{key}"),
                 Some(Value::Str(key)) => write!(path, ".{key}"),

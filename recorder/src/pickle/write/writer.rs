@@ -11,11 +11,11 @@ use crate::pickle::calls::numpy;
 use crate::pickle::names::verdict::{self, Allowed};
 use crate::pickle::opcodes as op;
 use crate::pickle::persistent::Dialect;
-use crate::pickle::read::arena::ById;
 use crate::pickle::write::fill::{Appends, SetItems};
 use crate::pickle::write::output::{self, Output};
 use crate::pickle::write::path;
 use crate::pickle::write::reduce::Arg;
+use crate::value::identity::ById;
 use crate::value::{Construction, DictKind, ObjectData};
 use crate::{DType, Error, ErrorKind, Result, Storage, Value};
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
-use crate::container::{self, content, hf, legacy, numpy, tar, zip};
+use crate::container::{content, hf, legacy, numpy, table, tar, zip};
 use crate::io::FileBytes;
 use crate::pickle::{self, Names, Verdict, verdict};
 use crate::tools::scan::{Found, UNPACKED};
@@ -117,7 +117,7 @@ impl Scanner<'_> {
             self.array(file, place);
             known = true;
         }
-        known |= container::has_no_pickles(file);
+        known |= table::has_no_pickles(file);
         self.pickles(file, place, asked && !known) || known
     }
 
@@ -222,7 +222,7 @@ impl Scanner<'_> {
             self.charge(record.size)?;
         }
         match archive.payload(number, true) {
-            Err(error) if matches!(error.kind(), ErrorKind::Checksum { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Checksum) => {
                 self.found.problem(place, error);
                 archive.payload(number, false).map(Some)
             }

@@ -9,9 +9,9 @@ use crate::container::zip::{self, Archive};
 use crate::io::FileBytes;
 use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad};
-use crate::tools::verify::{VerifyReport, parts, tensors};
+use crate::tools::verify::{VerifyReport, parts};
 use crate::value::tensor::reach;
-use crate::{DType, Error, Result, Source, Storage, Value, io};
+use crate::{DType, Error, Result, Source, Storage, Value, io, walk};
 
 /// Compares every record of every archive of a file or folder.
 pub(super) fn check(
@@ -92,7 +92,7 @@ impl Records<'_> {
         let Ok(bytes) = archive.read("data.pkl", false) else { return };
         let mut endless = Endless::default();
         let Ok(unpickled) = pickle::read(&bytes, "data.pkl", &self.options.limits, &mut endless) else { return };
-        let Ok(tensors) = tensors(&unpickled.value, self.options) else { return };
+        let Ok(tensors) = walk::tensors(&unpickled.value, &self.options.limits) else { return };
         for (name, tensor) in &tensors {
             for part in parts(tensor) {
                 let (Some(storage), Some(end)) = (part.storage(), reach(part)) else { continue };

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use rekindle_recorder::container::{self, Container, dcp};
+use rekindle_recorder::container::{self, Format, dcp};
 use rekindle_recorder::inspect::Inspection;
 use rekindle_recorder::tensor::TensorParts;
 use rekindle_recorder::{Checkpoint, DType, Dict, ErrorKind, Result, StateDict, Storage, Tensor, Value};
 
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 use rekindle_testing::fixtures::{self, json};
 
 use crate::support::{assert_error, assert_tensor, open, state_dict};
@@ -76,7 +76,7 @@ fn folders_of_pytorch_are_read_as_pytorch_reads_them() {
     for name in FOLDERS {
         let folder = fixtures::path(&format!("dcp/{name}"));
         let opened = container::open(&folder, &OpenOptions::default()).unwrap();
-        assert_eq!(opened.container, Container::Dcp);
+        assert_eq!(opened.format, Format::DCP);
         assert_value(&opened.value, &truth[name]["value"], name);
         let sizes: BTreeMap<String, u64> = serde_json::from_value(truth[name]["files"].clone()).unwrap();
         assert_eq!(files(&folder), sizes);
@@ -105,7 +105,7 @@ fn every_protocol_of_pickles_says_the_same() {
     for protocol in 0..6 {
         let path = fixtures::path(&format!("dcp/protocols/protocol{protocol}.metadata"));
         let checkpoint = Checkpoint::open(&path).unwrap();
-        assert_eq!(checkpoint.container(), Some(Container::Dcp), "protocol {protocol}");
+        assert_eq!(checkpoint.format(), Some(Format::DCP), "protocol {protocol}");
         let weight = checkpoint.get::<Tensor>("weight").unwrap();
         assert_eq!(weight.to_vec::<f32>().unwrap(), [-0.5, -0.25, 0.0, 0.25], "protocol {protocol}");
         assert_eq!(checkpoint.get::<f64>("nested.lr").unwrap().to_bits(), 0.5_f64.to_bits());
@@ -140,7 +140,7 @@ fn safetensors_files_of_several_processes_are_put_together() {
         std::fs::copy(fixtures::path("dcp/hf").join(name), folder.path().join(name)).unwrap();
     }
     let value = open(folder.path()).unwrap();
-    assert_eq!(Checkpoint::open(folder.path()).unwrap().container(), Some(Container::Dcp));
+    assert_eq!(Checkpoint::open(folder.path()).unwrap().format(), Some(Format::DCP));
     let mut entries = value.as_dict().unwrap().entries();
     entries.sort_by(|(a, _), (b, _)| a.as_str().cmp(&b.as_str()));
     let sorted = Value::Dict(entries.into_iter().collect());
@@ -177,7 +177,7 @@ fn what_was_read_is_written_and_read_again() {
         let checkpoint = Checkpoint::open(fixtures::path(&format!("dcp/{name}"))).unwrap();
         let folder = rekindle_testing::scratch();
         let path = folder.path().join("copy");
-        let report = checkpoint.save_with(&path, &SaveOptions::default().container(Container::Dcp)).unwrap();
+        let report = checkpoint.save_with(&path, &SaveOptions::default().format(Format::DCP)).unwrap();
         let written = files(&path);
         assert_eq!(written.keys().collect::<Vec<_>>(), [".metadata", "__0_0.distcp"]);
         assert_eq!(report.bytes, written.values().sum::<u64>());
@@ -250,7 +250,7 @@ fn what_cannot_be_written_is_named_and_leaves_nothing() {
         (dict(&[("q", Tensor::new(quantised).unwrap().into())]), "'q', a quantised tensor"),
     ] {
         assert_error(
-            Checkpoint::from(root).save_with(&path, &SaveOptions::default().container(Container::Dcp)),
+            Checkpoint::from(root).save_with(&path, &SaveOptions::default().format(Format::DCP)),
             &path,
             &[words],
         );
@@ -275,7 +275,7 @@ fn an_older_checkpoint_is_replaced_and_other_files_stay() {
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
     let rows = checkpoint.get::<Tensor>("rows").unwrap();
     checkpoint.set("epoch", 9).unwrap();
-    let options = SaveOptions::default().container(Container::Dcp);
+    let options = SaveOptions::default().format(Format::DCP);
     let refused = checkpoint.save_with(folder.path(), &options.clone().overwrite(false)).unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::Exists), "{refused}");
     checkpoint.save_with(folder.path(), &options).unwrap();
@@ -290,7 +290,7 @@ fn an_older_checkpoint_is_replaced_and_other_files_stay() {
 
 struct Dcp;
 
-impl Format for Dcp {
+impl conformance::Format for Dcp {
     fn name(&self) -> &'static str {
         "dcp"
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
-use rekindle_recorder::container::{Container, Opened, legacy, pickle, tar};
+use rekindle_recorder::container::{Format, Opened, legacy, pickle, tar};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::Quantizer;
 use rekindle_recorder::{Error, Result, Tensor, Value};
@@ -37,9 +37,8 @@ pub(crate) fn open_bytes(bytes: &[u8], options: &OpenOptions) -> Result<Checkpoi
 
 /// Reads bytes that are never a file, as one of the formats tested here: for the tests that do so thousands of times.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Checkpoint> {
-    type Format = (fn(&FileBytes) -> bool, fn(&FileBytes, &OpenOptions) -> Result<Opened>);
-    let formats: [Format; 3] =
-        [(legacy::detect, legacy::read), (tar::detect, tar::read), (pickle::detect, pickle::read)];
+    type Way = (fn(&FileBytes) -> bool, fn(&FileBytes, &OpenOptions) -> Result<Opened>);
+    let formats: [Way; 3] = [(legacy::detect, legacy::read), (tar::detect, tar::read), (pickle::detect, pickle::read)];
     let file = FileBytes::from_vec("copy.pt", bytes.to_vec());
     match formats.iter().find(|(detect, _)| detect(&file)) {
         Some((_, read)) => read(&file, &OpenOptions::default())
@@ -115,7 +114,7 @@ fn every_tensor_and_value_of_a_stream_is_what_pytorch_says() {
     let mut compared = 0;
     for file in STREAMS {
         let checkpoint = open(file);
-        assert_eq!(checkpoint.container(), Some(Container::Legacy), "{file}");
+        assert_eq!(checkpoint.format(), Some(Format::LEGACY), "{file}");
         assert_eq!(checkpoint.bytes(), bytes(file).len() as u64);
         compared += assert_tensors(&checkpoint, file);
         assert_values(&checkpoint, file);
@@ -155,7 +154,7 @@ fn the_metadata_of_a_state_dict_come_along() {
 #[test]
 fn a_stream_in_a_zip_of_its_own_is_read_as_torch_hub_does() {
     let checkpoint = open("hub.zip");
-    assert_eq!(checkpoint.container(), Some(Container::Legacy));
+    assert_eq!(checkpoint.format(), Some(Format::LEGACY));
     assert_eq!(checkpoint.bytes(), bytes("hub.zip").len() as u64);
     assert_eq!(assert_tensors(&checkpoint, "tutorial.pt"), 24);
 }
@@ -174,7 +173,7 @@ fn opening_reads_no_storage_and_a_large_storage_is_no_copy() {
     // Beyond 64 KiB a file is mapped; both reads then give the same memory.
     let large = Tensor::from_vec(&[50_000], vec![1.5_f32; 50_000]).unwrap();
     let root = rekindle_recorder::Dict::from_iter([("large", large)]);
-    let options = rekindle_recorder::checkpoint::SaveOptions::default().container(Container::Legacy);
+    let options = rekindle_recorder::checkpoint::SaveOptions::default().format(Format::LEGACY);
     Checkpoint::from(root).save_with(&path, &options).unwrap();
     let [one, other] = [(), ()].map(|()| {
         let tensor: Tensor = Checkpoint::open(&path).unwrap().get("large").unwrap();

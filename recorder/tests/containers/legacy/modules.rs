@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{StateDict, Tensor, Value};
 
 use super::fixtures::{assert_tensors, open, truth};
@@ -74,11 +74,11 @@ fn a_module_goes_on_as_it_came() {
     let folder = rekindle_testing::scratch();
     for file in ["module.pt", "module_python2.pt"] {
         let checkpoint = open(file);
-        for container in [Container::Legacy, Container::Zip] {
+        for container in [Format::LEGACY, Format::ZIP] {
             let path = folder.path().join(format!("{container}-{file}"));
-            let refused = checkpoint.save_with(&path, &SaveOptions::default().container(container)).unwrap_err();
+            let refused = checkpoint.save_with(&path, &SaveOptions::default().format(container)).unwrap_err();
             assert!(refused.to_string().contains("which plain torch.load refuses"), "{refused}");
-            let options = SaveOptions::default().container(container).allow_objects(true);
+            let options = SaveOptions::default().format(container).allow_objects(true);
             checkpoint.save_with(&path, &options).unwrap();
             let copy = Checkpoint::open(&path).unwrap();
             let tensors = |checkpoint: &Checkpoint| -> Vec<_> {

@@ -2,7 +2,7 @@
 //! that get their content as a state.
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{DType, Storage, Tensor};
 
 use super::fixtures::{assert_tensors, assert_values, open};
@@ -43,10 +43,10 @@ fn parts_of_a_storage_are_views_of_the_whole() {
 fn what_was_read_from_an_old_file_is_saved_as_a_new_one() {
     let old = open("python2.pt");
     let folder = rekindle_testing::scratch();
-    for container in [Container::Zip, Container::Legacy] {
+    for container in [Format::ZIP, Format::LEGACY] {
         let path = folder.path().join(container.name());
         // Without permission to write objects: nothing in it is one.
-        old.save_with(&path, &SaveOptions::default().container(container)).unwrap();
+        old.save_with(&path, &SaveOptions::default().format(container)).unwrap();
         let new = Checkpoint::open(&path).unwrap();
         assert_eq!(assert_tensors(&new, "python2.pt"), 11);
         assert_values(&new, "python2.pt");

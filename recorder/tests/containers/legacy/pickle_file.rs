@@ -1,7 +1,7 @@
 //! Pickles by themselves.
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::pickle::{Verdict, verdict};
 use rekindle_recorder::{Dict, ErrorKind, Tensor, Value};
 
@@ -17,7 +17,7 @@ fn file(protocol: u8) -> String {
 fn tensors_and_values_of_every_protocol_are_what_pytorch_says() {
     for protocol in 0..=5 {
         let checkpoint = open(&file(protocol));
-        assert_eq!(checkpoint.container(), Some(Container::Pickle));
+        assert_eq!(checkpoint.format(), Some(Format::PICKLE));
         assert_eq!(assert_tensors(&checkpoint, &file(protocol)), 5);
         assert_values(&checkpoint, &file(protocol));
         let Value::Bytes(raw) = checkpoint.value("raw").unwrap() else { panic!("bytes") };
@@ -73,7 +73,7 @@ fn bytes_that_hold_no_storage_leave_the_call_an_object() {
 fn values_are_written_as_a_pickle_and_tensors_are_not() {
     let folder = rekindle_testing::scratch();
     let copy = folder.path().join("values.pkl");
-    let options = SaveOptions::default().container(Container::Pickle);
+    let options = SaveOptions::default().format(Format::PICKLE);
     let values = Dict::from_iter([
         ("epoch", Value::from(5)),
         ("names", vec!["a", "b"].into()),
@@ -84,7 +84,7 @@ fn values_are_written_as_a_pickle_and_tensors_are_not() {
     assert_eq!(report.bytes, written.len() as u64);
     assert!(written.starts_with(b"\x80\x02}q\0("));
     let back = Checkpoint::open(&copy).unwrap();
-    assert_eq!(back.container(), Some(Container::Pickle));
+    assert_eq!(back.format(), Some(Format::PICKLE));
     assert_eq!(back.get::<(f64, f64)>("betas").unwrap(), (0.9, 0.999));
     assert_eq!(back.get::<Vec<String>>("names").unwrap(), ["a", "b"]);
     // What was there stays when the new cannot be written.

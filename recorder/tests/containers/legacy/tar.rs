@@ -1,7 +1,7 @@
 //! The archives of PyTorch 0.1.
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{ErrorKind, Limits, Storage, Tensor, Value};
 use rekindle_testing::{corpora, fixtures};
 
@@ -10,7 +10,7 @@ use super::fixtures::{assert_tensors, assert_values, bytes, open, open_bytes, re
 #[test]
 fn every_tensor_of_an_early_archive_is_what_pytorch_says() {
     let checkpoint = open("early.tar");
-    assert_eq!(checkpoint.container(), Some(Container::Tar));
+    assert_eq!(checkpoint.format(), Some(Format::TAR));
     assert_eq!(assert_tensors(&checkpoint, "early.tar"), 8);
     assert_values(&checkpoint, "early.tar");
 }
@@ -38,14 +38,14 @@ fn an_archive_is_saved_in_todays_formats_and_not_in_its_own() {
     let folder = rekindle_testing::scratch();
     let checkpoint = open("early.tar");
     checkpoint.set("linear", Value::None).unwrap();
-    for container in [Container::Zip, Container::Legacy] {
+    for container in [Format::ZIP, Format::LEGACY] {
         let path = folder.path().join(container.name());
-        checkpoint.save_with(&path, &SaveOptions::default().container(container)).unwrap();
+        checkpoint.save_with(&path, &SaveOptions::default().format(container)).unwrap();
         let copy = Checkpoint::open(&path).unwrap();
         let weight: Tensor = copy.get("model.weight").unwrap();
         assert_eq!(weight.to_vec::<f32>().unwrap()[11], 11.0);
     }
-    let options = SaveOptions::default().container(Container::Tar);
+    let options = SaveOptions::default().format(Format::TAR);
     let error = checkpoint.save_with(folder.path().join("tar"), &options).unwrap_err();
     assert!(error.to_string().contains("writing the format 'tar' is not supported"), "{error}");
 }
@@ -156,8 +156,8 @@ fn archives_of_other_programs_are_read() {
             let tensors = checkpoint.tensors().unwrap();
             assert!(!tensors.is_empty(), "{name}");
             tensors.iter().for_each(|(_, tensor)| drop(tensor.to_le_bytes().unwrap()));
-            let expected = if is_tar { Container::Tar } else { Container::Legacy };
-            assert_eq!(checkpoint.container(), Some(expected), "{name}");
+            let expected = if is_tar { Format::TAR } else { Format::LEGACY };
+            assert_eq!(checkpoint.format(), Some(expected), "{name}");
             opened += 1;
         } else if is_tar {
             // Archives made to break readers of archives.

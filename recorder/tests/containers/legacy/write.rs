@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions, SaveReport};
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::{DType, Dict, ErrorKind, Result, Storage, Tensor, Value};
 
 use super::fixtures::{STREAMS, bytes, open, path};
-use rekindle_testing::conformance::{self, Format, Keeps};
+use rekindle_testing::conformance::{self, Keeps};
 
 struct Legacy;
 
-impl Format for Legacy {
+impl conformance::Format for Legacy {
     fn name(&self) -> &'static str {
         "legacy"
     }
@@ -22,7 +22,7 @@ impl Format for Legacy {
     }
 
     fn save(&self, root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-        container::save(root, Container::Legacy, path, options)
+        container::save(root, Format::LEGACY, path, options)
     }
 
     fn keeps(&self) -> Keeps {
@@ -95,7 +95,7 @@ fn legacy_conforms() {
 }
 
 fn save(checkpoint: &Checkpoint, path: &Path) -> Result<SaveReport> {
-    checkpoint.save_with(path, &SaveOptions::default().container(Container::Legacy))
+    checkpoint.save_with(path, &SaveOptions::default().format(Format::LEGACY))
 }
 
 /// Puts the keys that are written here in the place of PyTorch's addresses. They are shorter: all but the order of the
@@ -164,7 +164,7 @@ fn what_a_stream_cannot_hold_is_refused_by_name() {
     assert!(text.contains("e4m3: a tensor of float8_e4m3fn") && text.contains("Save it in the format zip"), "{text}");
     assert!(!copy.exists());
     // PyTorch writes such files all the same; so does who asks for it.
-    let options = SaveOptions::default().container(Container::Legacy).allow_objects(true);
+    let options = SaveOptions::default().format(Format::LEGACY).allow_objects(true);
     untyped.save_with(&copy, &options).unwrap();
     let back = Checkpoint::open(&copy).unwrap();
     for (name, tensor) in untyped.tensors().unwrap() {
@@ -183,7 +183,7 @@ fn a_file_may_be_saved_over_itself() {
         let copy = folder.path().join(file);
         std::fs::copy(path(file), &copy).unwrap();
         let checkpoint = Checkpoint::open(&copy).unwrap();
-        let options = SaveOptions::default().container(Container::Legacy).allow_objects(true);
+        let options = SaveOptions::default().format(Format::LEGACY).allow_objects(true);
         checkpoint.save_with(&copy, &options).unwrap();
         let again = Checkpoint::open_with(&copy, &OpenOptions::default()).unwrap();
         let elements = |checkpoint: &Checkpoint| -> Vec<_> {

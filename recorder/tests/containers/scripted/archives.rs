@@ -1,7 +1,7 @@
 //! What is read from archives of TorchScript, `torch.export` and `torch.package`.
 
 use rekindle_recorder::checkpoint::Checkpoint;
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::{StateDict, Tensor, Value};
 
 use super::damage::repack;
@@ -12,7 +12,7 @@ fn the_state_dict_of_a_script_is_what_pytorch_gives() {
     let mut compared = 0;
     for file in SCRIPTS {
         let checkpoint = open(file);
-        assert_eq!(checkpoint.container(), Some(Container::TorchScript), "{file}");
+        assert_eq!(checkpoint.format(), Some(Format::TORCHSCRIPT), "{file}");
         let truth = truth(file);
         let state_dict = checkpoint.state_dict("").unwrap();
         Against::new(file).state_dict(&state_dict, &truth["state_dict"]);
@@ -137,7 +137,7 @@ fn of_a_module_that_restores_itself_the_saved_state_is_kept() {
 fn the_state_dict_of_a_program_is_what_pytorch_gives() {
     for file in PROGRAMS {
         let checkpoint = open(file);
-        assert_eq!(checkpoint.container(), Some(Container::Pt2), "{file}");
+        assert_eq!(checkpoint.format(), Some(Format::PT2), "{file}");
         check_program(&checkpoint, "", &truth(file), file);
     }
 }
@@ -173,7 +173,7 @@ fn check_program(checkpoint: &Checkpoint, path: &str, truth: &serde_json::Value,
 #[test]
 fn the_pickles_of_a_package_are_data() {
     let checkpoint = open("package.pt");
-    assert_eq!(checkpoint.container(), Some(Container::Package));
+    assert_eq!(checkpoint.format(), Some(Format::PACKAGE));
     let truth = truth("package.pt");
     let weights = checkpoint.state_dict("model/weights.pkl.model").unwrap();
     Against::new("package.pt").state_dict(&weights, &truth["state_dict"]);

@@ -1,7 +1,7 @@
 //! Archives that are cut off, contradict themselves, or were made to deceive: an error, never a panic, and never without end.
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
-use rekindle_recorder::container::archives;
+use rekindle_recorder::container;
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
@@ -222,7 +222,7 @@ fn modules_that_share_others_do_not_spell_out_without_end() {
     let mut limits = Limits::default();
     limits.values = 100_000;
     let file = FileBytes::from_vec("shared.pt", bytes);
-    let error = archives::read(&file, &OpenOptions::default().limits(limits)).unwrap_err();
+    let error = container::read(&file, &OpenOptions::default().limits(limits)).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Limit { limit: 100_000, .. }), "{error}");
 }
 

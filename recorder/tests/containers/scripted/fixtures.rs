@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
-use rekindle_recorder::container::{Opened, archives};
+use rekindle_recorder::container::{self, Opened};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::Quantizer;
 use rekindle_recorder::{Result, StateDict, Tensor, Value};
@@ -44,7 +44,7 @@ pub(crate) fn state_dict(name: &str) -> StateDict {
 
 /// Reads bytes that are never a file.
 pub(crate) fn read(bytes: Vec<u8>) -> Result<Opened> {
-    archives::read(&FileBytes::from_vec("copy.pt", bytes), &OpenOptions::default())
+    container::read(&FileBytes::from_vec("copy.pt", bytes), &OpenOptions::default())
 }
 
 pub(crate) fn truth(file: &str) -> Json {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions, SaveReport};
 use rekindle_recorder::container::zip::{Archive, Record};
-use rekindle_recorder::container::{Container, export, torchscript};
+use rekindle_recorder::container::{Format, export, torchscript};
 use rekindle_recorder::tensor::{Quantizer, TensorParts};
 use rekindle_recorder::{DType, Error, ErrorKind, Limits, Result, StateDict, Tensor, Value};
 
@@ -169,12 +169,12 @@ fn an_archive_takes_new_weights_in_place() {
 #[test]
 fn a_checkpoint_is_saved_into_a_template_and_never_without_one_by_mistake() {
     let folder = rekindle_testing::scratch();
-    for (file, container) in [("script.pt", Container::TorchScript), ("program.pt2", Container::Pt2)] {
+    for (file, container) in [("script.pt", Format::TORCHSCRIPT), ("program.pt2", Format::PT2)] {
         let checkpoint = open(file);
         let to = folder.path().join(file);
         let error = checkpoint.save(&to).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
-        let error = checkpoint.save_with(&to, &SaveOptions::default().container(container)).unwrap_err();
+        let error = checkpoint.save_with(&to, &SaveOptions::default().format(container)).unwrap_err();
         assert!(error.to_string().contains("from weights alone"), "{error}");
         assert!(!to.exists());
         checkpoint.save_with(&to, &SaveOptions::default().template(path(file))).unwrap();
@@ -182,8 +182,8 @@ fn a_checkpoint_is_saved_into_a_template_and_never_without_one_by_mistake() {
         // The state dict alone is a file as torch.save writes it.
         let alone = folder.path().join("alone.pt");
         let weights = Checkpoint::from(checkpoint.state_dict("").unwrap().to_value());
-        weights.save_with(&alone, &SaveOptions::default().container(Container::Zip)).unwrap();
-        assert_eq!(Checkpoint::open(&alone).unwrap().container(), Some(Container::Zip));
+        weights.save_with(&alone, &SaveOptions::default().format(Format::ZIP)).unwrap();
+        assert_eq!(Checkpoint::open(&alone).unwrap().format(), Some(Format::ZIP));
     }
     let error = open("script.pt")
         .save_with(folder.path().join("x.pt"), &SaveOptions::default().template(path("whole.pt")))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
-use rekindle_recorder::container::Container;
+use rekindle_recorder::container::Format;
 use rekindle_recorder::tensor::TensorClass;
 use rekindle_recorder::{StateDict, Tensor, Value};
 
@@ -14,7 +14,7 @@ const FILE: &str = "whole.pt";
 #[test]
 fn the_state_dict_of_a_module_is_what_pytorch_gives() {
     let checkpoint = open(FILE);
-    assert_eq!(checkpoint.container(), Some(Container::Zip));
+    assert_eq!(checkpoint.format(), Some(Format::ZIP));
     let state_dict = checkpoint.state_dict("").unwrap();
     Against::new(FILE).state_dict(&state_dict, &truth(FILE)["state_dict"]);
     assert!(state_dict.iter().all(|(_, tensor)| !tensor.is_parameter() && !tensor.requires_grad()));
@@ -84,11 +84,11 @@ fn what_is_one_object_stays_one() {
 fn a_module_goes_on_as_it_came() {
     let folder = rekindle_testing::scratch();
     let checkpoint = open(FILE);
-    for container in [Container::Zip, Container::Legacy] {
+    for container in [Format::ZIP, Format::LEGACY] {
         let path = folder.path().join(format!("{container}.pt"));
-        let refused = checkpoint.save_with(&path, &SaveOptions::default().container(container)).unwrap_err();
+        let refused = checkpoint.save_with(&path, &SaveOptions::default().format(container)).unwrap_err();
         assert!(refused.to_string().contains("which plain torch.load refuses"), "{refused}");
-        checkpoint.save_with(&path, &SaveOptions::default().container(container).allow_objects(true)).unwrap();
+        checkpoint.save_with(&path, &SaveOptions::default().format(container).allow_objects(true)).unwrap();
         let copy = Checkpoint::open(&path).unwrap();
         Against::new(FILE).state_dict(&StateDict::from_value(copy.root()).unwrap(), &truth(FILE)["state_dict"]);
         let about = |checkpoint: &Checkpoint| -> Vec<_> {

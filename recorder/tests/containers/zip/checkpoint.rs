@@ -6,9 +6,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
-use rekindle_recorder::container::archives;
 use rekindle_recorder::container::zip::Archive;
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value, walk};
 
@@ -177,7 +176,7 @@ fn a_damaged_pickle_is_found_on_opening() {
 fn no_flipped_bit_in_a_checkpoint_changes_a_tensor_unnoticed() {
     let bytes = torch_layout(&borrowed(&records("shared.pt")));
     let read = |bytes: &[u8]| -> Result<Vec<(String, bytes::Bytes)>> {
-        let opened = archives::read(&FileBytes::from_vec("copy.pt", bytes.to_vec()), &OpenOptions::default())?;
+        let opened = container::read(&FileBytes::from_vec("copy.pt", bytes.to_vec()), &OpenOptions::default())?;
         let mut elements = Vec::new();
         walk::walk(&opened.value, &Limits::default(), &mut |path, value| {
             if let Value::Tensor(tensor) = value {
@@ -228,7 +227,7 @@ fn the_only_member_of_an_archive_is_opened_as_a_checkpoint() {
     let pickle = b"\x80\x02}q\x00X\x01\x00\x00\x00aK\x05s.";
     for name in ["x.pkl", "data.pkl", "folder/x.pkl"] {
         let zipped = open_as("x.zip", &plain_layout(&[(name, pickle)], true, Told::Ahead)).unwrap();
-        assert_eq!((zipped.container(), zipped.get::<i64>("a").unwrap()), (Some(Container::Pickle), 5));
+        assert_eq!((zipped.format(), zipped.get::<i64>("a").unwrap()), (Some(Format::PICKLE), 5));
     }
     let error = open_as("x.zip", &plain_layout(&[("folder/data.pkl", pickle)], true, Told::Ahead)).unwrap_err();
     assert!(error.to_string().contains("record version: it is missing"), "{error}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::OpenOptions;
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::{ErrorKind, Value};
 
 fn open_as(name: &str, bytes: &[u8]) -> rekindle_recorder::Result<container::Opened> {
@@ -64,11 +64,11 @@ fn formats_are_told_by_content_whatever_the_name() {
     let safetensors = [&40_u64.to_le_bytes()[..], b"{\"__metadata__\":{\"format\":\"pt\"}}        "].concat();
     let header = b"\x93NUMPY\x01\0\x39\0{'descr': '|u1', 'fortran_order': False, 'shape': (1,)} \n\x05";
     for (bytes, container) in [
-        (&safetensors[..], Container::Safetensors),
-        (header, Container::Numpy),
-        (b"{\"metadata\": {\"total_size\": 0}, \"weight_map\": {}}", Container::Hf),
+        (&safetensors[..], Format::SAFETENSORS),
+        (header, Format::NUMPY),
+        (b"{\"metadata\": {\"total_size\": 0}, \"weight_map\": {}}", Format::HF),
     ] {
-        assert_eq!(open_as("a.pt", bytes).unwrap().container, container);
+        assert_eq!(open_as("a.pt", bytes).unwrap().format, container);
     }
 }
 
@@ -98,7 +98,7 @@ fn a_pickle_by_itself_is_read_whatever_its_protocol() {
         b"}(X\x01\0\0\0aK\x05u.\n",
     ] {
         let opened = open_as("values.pkl", pickle).unwrap();
-        assert_eq!((opened.container, opened.bytes), (Container::Pickle, pickle.len() as u64));
+        assert_eq!((opened.format, opened.bytes), (Format::PICKLE, pickle.len() as u64));
         assert_eq!(opened.value.as_dict().unwrap().get("a").as_ref().and_then(Value::as_i64), Some(5));
     }
     // What follows it is not passed over in silence.

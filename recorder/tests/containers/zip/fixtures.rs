@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::zip::{self, Archive};
-use rekindle_recorder::container::{self, Container};
+use rekindle_recorder::container::{self, Format};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::{Limits, Tensor};
 use rekindle_testing::fixtures::{self, sha256, sizes};
@@ -39,7 +39,7 @@ fn every_tensor_is_what_pytorch_says() {
     // module.pt names its tensors by the module's state dict, and is compared storage by storage below.
     for file in FILES.into_iter().filter(|file| *file != "module.pt") {
         let checkpoint = Checkpoint::open(path(file)).unwrap();
-        assert_eq!(checkpoint.container(), Some(Container::Zip));
+        assert_eq!(checkpoint.format(), Some(Format::ZIP));
         let tensors: BTreeMap<String, Tensor> = checkpoint.tensors().unwrap().into_iter().collect();
         let truth = truth(file);
         for expected in truth["tensors"].as_array().unwrap() {

@@ -41,8 +41,7 @@ impl Machine<'_> {
     }
 
     pub(crate) fn set_items_on_top(&mut self, start: usize) -> Result<()> {
-        let target =
-            start.checked_sub(1).filter(|&place| place >= self.floor()).and_then(|place| self.stack.get(place));
+        let target = start.checked_sub(1).filter(|&at| at >= self.floor()).and_then(|at| self.stack.get(at));
         let target = target.cloned().ok_or_else(|| self.underflow())?;
         self.set_items(&target, start)
     }

@@ -1,0 +1,321 @@
+//! The table of formats: a row says how a format is told, read and written, and what it keeps. Files and folders are opened
+//! and saved by way of it.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+#[cfg(doc)]
+use crate::ErrorKind;
+use crate::container::keeps::Keeps;
+use crate::container::zip::{self, Archive};
+use crate::container::{
+    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, pickle, safetensors, tar, torchscript,
+};
+use crate::format::{Format, Opened};
+use crate::io::{self, FileBytes};
+use crate::options::{OpenOptions, SaveOptions, SaveReport};
+use crate::{Error, Limits, Result, ResultExt as _, Value};
+
+/// Everything about a format that is not its own module's.
+struct Row {
+    format: Format,
+    /// The extensions that ask for it where a checkpoint is saved. All others (`.pt`, `.pth`, `.ckpt`, `.bin`, `.tar`, ...) ask
+    /// for that of `torch.save`.
+    extensions: &'static [&'static str],
+    /// Its forms, each with how it is told and read.
+    forms: &'static [Form],
+    /// `None` where it is read alone.
+    write: Option<fn(&Value, &Path, &SaveOptions) -> Result<SaveReport>>,
+    /// Whether weights can be put into a copy of one of its archives.
+    template: bool,
+    keeps: Keeps,
+}
+
+/// A form in which a format comes: how it is told, and how it is then read.
+enum Form {
+    File(Sign, fn(&FileBytes) -> bool, fn(&FileBytes, &OpenOptions) -> Result<Opened>),
+    /// A zip archive, told by the names of its records.
+    Archive(Sign, fn(&Archive) -> bool, fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>),
+    /// A folder, told by the names in it and by what these files hold.
+    Folder(Sign, fn(&Path, &[String]) -> bool, fn(&Path, &OpenOptions) -> Result<Opened>),
+}
+
+/// How much it says that a form was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// It is nothing else.
+    Sure,
+    /// It is this where there is no sure sign of another form, and no weak one of a form before it.
+    Weak,
+}
+use Form::{Archive as InZip, File, Folder};
+use Sign::{Sure, Weak};
+
+/// What most rows have.
+const ROW: Row =
+    Row { format: Format::ZIP, extensions: &[], forms: &[], write: None, template: false, keeps: Keeps::ALL };
+
+static FORMATS: &[Row] = &[
+    Row {
+        format: Format::ZIP,
+        forms: &[
+            InZip(Weak, zip::is_wrapping, |archive, file, options| {
+                zip::read_wrapped(archive, file, options, read_nested)
+            }),
+            InZip(Weak, zip::is_archive, zip::read),
+        ],
+        write: Some(zip::write),
+        ..ROW
+    },
+    Row {
+        format: Format::LEGACY,
+        forms: &[File(Sure, legacy::detect, legacy::read)],
+        write: Some(legacy::write),
+        ..ROW
+    },
+    Row { format: Format::TAR, forms: &[File(Sure, tar::detect, tar::read)], ..ROW },
+    // A package may hold a `data.pkl` of its own.
+    Row {
+        format: Format::PACKAGE,
+        forms: &[InZip(Sure, package::is_archive, package::read)],
+        keeps: Keeps::PROGRAMS,
+        ..ROW
+    },
+    Row {
+        format: Format::TORCHSCRIPT,
+        forms: &[InZip(Sure, torchscript::is_archive, torchscript::read)],
+        write: Some(torchscript::write),
+        template: true,
+        keeps: Keeps::PROGRAMS,
+        ..ROW
+    },
+    Row {
+        format: Format::PT2,
+        extensions: &["pt2"],
+        forms: &[InZip(Weak, export::is_archive, export::read)],
+        write: Some(export::write),
+        template: true,
+        keeps: Keeps::PROGRAMS,
+    },
+    Row {
+        format: Format::DCP,
+        forms: &[
+            Folder(Sure, dcp::detect_folder, dcp::read),
+            Folder(Weak, dcp::detect_shards, dcp::read_shards),
+            // A `.metadata` that is damaged is still a distributed checkpoint's where nothing else fits.
+            Folder(Weak, |_, names| names.iter().any(|name| name == dcp::METADATA), dcp::read),
+            File(Weak, dcp::detect, dcp::read_metadata),
+        ],
+        write: Some(dcp::write),
+        keeps: dcp::TARGET.keeps,
+        ..ROW
+    },
+    Row {
+        format: Format::HF,
+        forms: &[
+            Folder(
+                Sure,
+                |_, names| names.iter().any(|name| hf::detect_name(name)),
+                |folder, options| hf::read(folder, options, read),
+            ),
+            File(Weak, hf::detect, |file, options| hf::read_index(file, options, read)),
+        ],
+        write: Some(hf::write),
+        keeps: safetensors::TARGET.keeps,
+        ..ROW
+    },
+    Row {
+        format: Format::SAFETENSORS,
+        extensions: &["safetensors"],
+        forms: &[File(Sure, safetensors::detect, safetensors::read)],
+        write: Some(safetensors::write),
+        keeps: safetensors::TARGET.keeps,
+        ..ROW
+    },
+    Row {
+        format: Format::BURNPACK,
+        extensions: &["bpk"],
+        forms: &[File(Sure, burnpack::detect, burnpack::read)],
+        write: Some(burnpack::write),
+        keeps: burnpack::TARGET.keeps,
+        ..ROW
+    },
+    Row {
+        format: Format::BURN_RECORD,
+        forms: &[File(Sure, burn_record::detect, burn_record::read)],
+        write: Some(burn_record::write),
+        keeps: Keeps { pickles: false, ..Keeps::ALL },
+        ..ROW
+    },
+    Row {
+        format: Format::NUMPY,
+        extensions: &["npy", "npz"],
+        forms: &[File(Sure, numpy::detect, numpy::read), InZip(Sure, numpy::is_archive, numpy::read_archive)],
+        write: Some(numpy::write),
+        keeps: numpy::NPZ.keeps,
+        ..ROW
+    },
+    // Those of protocols 0 and 1 have no signature.
+    Row {
+        format: Format::PICKLE,
+        forms: &[File(Weak, pickle::detect, pickle::read)],
+        write: Some(pickle::write),
+        ..ROW
+    },
+];
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        FORMATS.iter().map(|row| row.format).find(|format| format.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = FORMATS.iter().map(|row| row.format.name()).collect();
+            Error::invalid(format!("'{name}' is no checkpoint format; one of {} is expected", names.join(", ")))
+        })
+    }
+}
+
+/// The first form with a sure sign, else the first with a weak one; `told` looks for them and gives what is then done.
+fn find<T>(told: impl Fn(&'static Form, Sign) -> Option<T>) -> Option<(&'static Row, T)> {
+    let forms = || FORMATS.iter().flat_map(|row| row.forms.iter().map(move |form| (row, form)));
+    [Sure, Weak].into_iter().find_map(|sign| forms().find_map(|(row, form)| Some((row, told(form, sign)?))))
+}
+
+type ReadArchive = fn(&Arc<Archive>, &FileBytes, &OpenOptions) -> Result<Opened>;
+
+fn find_archive(archive: &Archive) -> Option<(&'static Row, ReadArchive)> {
+    find(|form, sign| match form {
+        InZip(of, detect, read) if *of == sign && detect(archive) => Some(*read),
+        _ => None,
+    })
+}
+
+/// Opens a checkpoint, whatever its format. Tensor bytes are not touched.
+///
+/// # Errors
+/// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
+pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    let opened = if path.is_dir() {
+        open_folder(path, options)
+    } else {
+        FileBytes::open(path).and_then(|file| read(&file, options))
+    };
+    opened.in_file(path)
+}
+
+/// Reads the checkpoint in a file. Of a zip archive only the directory and the pickle are touched; a storage's record is
+/// read, and compared with its checksum, when the storage is.
+///
+/// # Errors
+/// As [`open`], without the file's name.
+pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    if zip::detect(file) {
+        let archive = Arc::new(Archive::open(file.bytes(), &options.limits)?);
+        return match find_archive(&archive) {
+            Some((_, read)) => read(&archive, file, options),
+            None => Err(Error::not_a_checkpoint(zip::describe(&archive))),
+        };
+    }
+    let found = find(|form, sign| match form {
+        File(of, detect, read) if *of == sign && detect(file) => Some(read),
+        _ => None,
+    });
+    match found {
+        Some((_, read)) => read(file, options),
+        None => Err(content::describe(file)),
+    }
+}
+
+/// Reads a checkpoint that lies whole inside a zip archive. It is no zip archive again.
+fn read_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    if zip::detect(file) {
+        return Err(Error::not_a_checkpoint("it is a zip archive in a zip archive"));
+    }
+    if hf::detect(file) {
+        return Err(Error::not_a_checkpoint("it is an index of shards in a zip archive; unpack it beside them"));
+    }
+    read(file, options)
+}
+
+fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
+    let names = io::names(path)?;
+    let found = find(|form, sign| match form {
+        Folder(of, detect, read) if *of == sign && detect(path, &names) => Some(read),
+        _ => None,
+    });
+    let Some((_, read)) = found else {
+        let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
+                      Face's (model.safetensors, *.index.json); name a file in it";
+        return Err(Error::not_a_checkpoint(reason));
+    };
+    read(path, options)
+}
+
+/// Writes a checkpoint in a format.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
+pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let saved = match row(format).write {
+        Some(write) => write(root, path, options),
+        None => Err(Error::unsupported(format!("writing the format '{format}'"))),
+    };
+    saved.in_file(path)
+}
+
+/// What a format keeps of a checkpoint.
+pub(crate) fn keeps(format: Format) -> Keeps {
+    row(format).keeps
+}
+
+/// The format that an extension asks for where a checkpoint is saved.
+pub(crate) fn of_extension(extension: &str) -> Option<Format> {
+    let asks = |row: &&Row| row.extensions.iter().any(|name| extension.eq_ignore_ascii_case(name));
+    FORMATS.iter().find(asks).map(|row| row.format)
+}
+
+/// The format of an archive that weights are to be put into.
+///
+/// # Errors
+/// When it is none of those that can be a template, or not the one asked for.
+pub(crate) fn of_template(template: &Path, asked_for: Option<Format>) -> Result<Format> {
+    let find = || {
+        let file = FileBytes::open(template)?;
+        let archive = zip::detect(&file).then(|| Archive::open(file.bytes(), &Limits::default())).transpose()?;
+        let row = archive.and_then(|archive| find_archive(&archive)).map(|(row, _)| row);
+        let row = row.filter(|row| row.template && asked_for.is_none_or(|other| other == row.format));
+        row.map(|row| row.format).ok_or_else(|| {
+            let kind = asked_for.map_or("archive of TorchScript's or torch.export's".to_owned(), |asked_for| {
+                format!("archive of the format '{asked_for}'")
+            });
+            Error::invalid(format!("a template must be an {kind}, this is none"))
+        })
+    };
+    find().in_file(template)
+}
+
+/// Whether it is of a format that holds no pickles and no archives.
+pub(crate) fn has_no_pickles(file: &FileBytes) -> bool {
+    let detects = |form: &Form| matches!(form, File(_, detect, _) if detect(file));
+    FORMATS.iter().any(|row| !row.keeps.pickles && row.forms.iter().any(detects))
+}
+
+fn row(format: Format) -> &'static Row {
+    // A format has its name from the module that its row is of.
+    FORMATS.iter().find(|row| row.format == format).unwrap_or(&ROW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_to_their_formats_and_back() {
+        for Row { format, .. } in FORMATS {
+            assert_eq!(format.name().parse::<Format>().unwrap(), *format);
+            assert_eq!(row(*format).format, *format);
+        }
+        assert!("zap".parse::<Format>().unwrap_err().to_string().contains("zip, legacy"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `Format`: the name of a format of checkpoints, which its own module gives it; `Opened`: a checkpoint as it was read from one.
+
+use std::fmt;
+
+use crate::Value;
+use crate::value::Global;
+
+/// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Format(&'static str);
+
+impl Format {
+    /// The format of this name. Each has one, in the module that reads it.
+    pub(crate) const fn named(name: &'static str) -> Self {
+        Format(name)
+    }
+
+    /// Its name, such as `zip`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A checkpoint as it was read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The format it was in.
+    pub format: Format,
+    /// What it holds.
+    pub value: Value,
+    /// Every class or function that its pickles name, each once, as first seen.
+    pub globals: Vec<Global>,
+    /// Its size: of the file, or of all files of the folder.
+    pub bytes: u64,
+}

@@ -160,10 +160,7 @@ impl Saved {
     fn read(rule: &'static dyn Rule, state_dict: &Value) -> Result<Self> {
         refuse_another(rule.kind(), state_dict)?;
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
-        let part = |name: &str| {
-            let missing = || Error::missing_key(name.to_owned());
-            dict.get(name).ok_or_else(|| rekindle_recorder::Error::from(missing()))
-        };
+        let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name));
         let state = part("state")?;
         let state = state.as_dict().ok_or_else(|| wrong_type("state", "a dict", &state))?.clone();
         let groups = part("param_groups")?;
@@ -246,7 +243,7 @@ fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<V
         }
         let advice = "the model has no such parameter: rename it in 'param_names', or remove all 'param_names' to go by \
                       the order of parameters";
-        Err(Error::missing_key(name.clone()).advise(advice.to_owned()))
+        Err(Error::missing_key(name.clone()).advise(advice))
     };
     let members: Vec<Vec<usize>> = names.iter().map(|group| group.iter().map(find).collect()).collect::<Result<_>>()?;
     let mut seen = vec![false; parameters.len()];

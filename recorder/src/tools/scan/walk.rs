@@ -222,7 +222,7 @@ impl Scanner<'_> {
             self.charge(record.size)?;
         }
         match archive.payload(number, true) {
-            Err(error) if matches!(error.kind(), ErrorKind::Checksum { .. }) => {
+            Err(error) if matches!(error.kind(), ErrorKind::Checksum) => {
                 self.found.problem(place, error);
                 archive.payload(number, false).map(Some)
             }

@@ -102,12 +102,13 @@ proptest! {
         places in prop::collection::vec("[a-c.]{0,2}", 0..3),
         stacked in any::<bool>(),
     ) {
-        let parts = parts.into_iter().map(|(path, transform)| Part::new(path).with(transform));
-        let mut rows = LayerRows::default().with(Row::new("Linear").joined(name, axis, parts).child("bias", name));
         #[derive(Module, Debug)]
         struct Stack {
             layers: Vec<Linear>,
         }
+
+        let parts = parts.into_iter().map(|(path, transform)| Part::new(path).with(transform));
+        let mut rows = LayerRows::default().with(Row::new("Linear").joined(name, axis, parts).child("bias", name));
         let row = Row::new("Stack").places("layers", places);
         rows = rows.with(if stacked { Row::new("Stack").stacked("layers").transparent("layers") } else { row });
         let mut stack = Stack { layers: vec![linear(), linear()] };

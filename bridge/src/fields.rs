@@ -8,9 +8,9 @@ use std::fmt::Debug;
 #[derive(Debug, Default)]
 pub(super) struct Fields {
     layers: Vec<HashMap<String, String>>,
-    /// By the struct's name and the id of one of its parameters: the place in `layers`, or `None` where layers with the
+    /// By the struct's name and the id of one of its parameters: the index in `layers`, or `None` where layers with the
     /// same parameters differ.
-    places: HashMap<(String, String), Option<usize>>,
+    indices: HashMap<(String, String), Option<usize>>,
 }
 
 impl Fields {
@@ -25,8 +25,8 @@ impl Fields {
     /// The fields of the struct of this name that has this parameter, where `Debug` shows it. `forward.clip` is the field
     /// of a struct in a field.
     pub(super) fn of(&self, module: &str, parameter: &str) -> Option<&HashMap<String, String>> {
-        let place = self.places.get(&(module.to_owned(), parameter.to_owned()))?;
-        self.layers.get((*place)?)
+        let index = self.indices.get(&(module.to_owned(), parameter.to_owned()))?;
+        self.layers.get((*index)?)
     }
 }
 
@@ -96,12 +96,12 @@ impl<'a, W: Fn(&str) -> bool> Reader<'a, W> {
 
     fn close(&mut self, closed: Open<'a>) {
         if (self.wanted)(closed.name) {
-            let Fields { layers, places } = &mut self.fields;
+            let Fields { layers, indices } = &mut self.fields;
             let fields = closed.fields.iter().map(|(name, &value)| (name.clone(), value.to_owned()));
             let new = layers.len();
             layers.push(fields.collect());
             for parameter in closed.parameters {
-                let known = places.entry((closed.name.to_owned(), parameter.to_owned())).or_insert(Some(new));
+                let known = indices.entry((closed.name.to_owned(), parameter.to_owned())).or_insert(Some(new));
                 if known.is_some_and(|known| layers.get(known) != layers.get(new)) {
                     *known = None;
                 }

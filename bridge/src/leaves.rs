@@ -14,7 +14,7 @@ use rekindle_recorder::{DType, Error, Result};
 /// One step on the way to a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// The field, the place in a `Vec`, or the variant.
+    /// The field, the index in a `Vec`, or the variant.
     pub(super) name: String,
     pub(super) container: Container,
 }
@@ -44,7 +44,7 @@ impl Frame {
 /// What a walk meets, in order.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// A parameter or buffer: its place in [`Leaves::all`].
+    /// A parameter or buffer: its index in [`Leaves::all`].
     Leaf { frames: Vec<Frame>, leaf: usize },
     /// A flag: the module that holds it is there, though it may have no parameters.
     Flag { frames: Vec<Frame> },
@@ -75,7 +75,7 @@ pub(super) struct Leaf {
     pub(super) device: Device,
     /// The parameter itself: clones share the value.
     pub(super) value: Box<dyn Value>,
-    /// The place of the first leaf that is the same parameter; its own where there is none before it. A running state is
+    /// The index of the first leaf that is the same parameter; its own where there is none before it. A running state is
     /// always its own.
     pub(super) first: usize,
 }
@@ -125,15 +125,15 @@ impl Leaves {
     /// Finds the fields that share a parameter: they have its id, and nothing tells them apart.
     fn tie(&mut self) {
         let mut firsts: HashMap<ParamId, Vec<usize>> = HashMap::new();
-        for place in 0..self.all.len() {
-            let leaf = &self.all[place];
+        for index in 0..self.all.len() {
+            let leaf = &self.all[index];
             if leaf.running {
                 continue;
             }
             let known = firsts.entry(leaf.id).or_default();
             match known.iter().find(|&&first| self.all[first].is_like(leaf)) {
-                Some(&first) => self.all[place].first = first,
-                None => known.push(place),
+                Some(&first) => self.all[index].first = first,
+                None => known.push(index),
             }
         }
     }
@@ -180,7 +180,7 @@ impl Walk {
         } else {
             (param.shape(), Kind::dtype(&**param), param.device())
         };
-        let place = self.leaves.all.len();
+        let index = self.leaves.all.len();
         match data::torch_dtype(dtype) {
             Ok(torch_dtype) => {
                 self.leaves.all.push(Leaf {
@@ -193,9 +193,9 @@ impl Walk {
                     running: false,
                     device,
                     value: Box::new(param.clone()),
-                    first: place,
+                    first: index,
                 });
-                self.leaves.items.push(Item::Leaf { frames: self.frames.clone(), leaf: place });
+                self.leaves.items.push(Item::Leaf { frames: self.frames.clone(), leaf: index });
             }
             Err(error) => {
                 let path: Vec<&str> = self.frames.iter().map(|frame| frame.name.as_str()).collect();

@@ -104,11 +104,11 @@ struct Plan<'a> {
 /// a clone of a module has its parameters' ids, too, and may have gone its own way since.
 fn tie(leaves: &Leaves, plans: &mut [Option<Plan>]) -> Result<Vec<usize>> {
     let mut firsts: Vec<usize> = (0..plans.len()).collect();
-    for (place, leaf) in leaves.all.iter().enumerate().filter(|(place, leaf)| leaf.first != *place) {
-        let Some(plan) = plans[place].take() else { continue };
+    for (index, leaf) in leaves.all.iter().enumerate().filter(|(index, leaf)| leaf.first != *index) {
+        let Some(plan) = plans[index].take() else { continue };
         match &plans[leaf.first] {
-            Some(first) if leaves::is_equal(&first.data, &plan.data) => firsts[place] = leaf.first,
-            _ if !leaves.is_tied(leaf)? => plans[place] = Some(plan),
+            Some(first) if leaves::is_equal(&first.data, &plan.data) => firsts[index] = leaf.first,
+            _ if !leaves.is_tied(leaf)? => plans[index] = Some(plan),
             Some(first) => {
                 let (name, with) = (plan.name, first.name);
                 return Err(Error::invalid(format!(
@@ -118,15 +118,15 @@ fn tie(leaves: &Leaves, plans: &mut [Option<Plan>]) -> Result<Vec<usize>> {
             }
             None => {
                 plans[leaf.first] = Some(plan);
-                firsts[place] = leaf.first;
+                firsts[index] = leaf.first;
             }
         }
     }
     // What the file has no name for.
-    for (place, leaf) in leaves.all.iter().enumerate() {
-        let open = firsts[place] == place && leaf.first != place && plans[place].is_none();
+    for (index, leaf) in leaves.all.iter().enumerate() {
+        let open = firsts[index] == index && leaf.first != index && plans[index].is_none();
         if open && plans[leaf.first].is_some() && leaves.is_tied(leaf)? {
-            firsts[place] = leaf.first;
+            firsts[index] = leaf.first;
         }
     }
     Ok(firsts)
@@ -157,7 +157,7 @@ enum Pass {
     RunningStates,
 }
 
-/// Puts the values in their places, in the order of the walk.
+/// Puts the values where they belong, in the order of the walk.
 struct Replace {
     leaves: Leaves,
     values: Vec<Option<Box<dyn Value>>>,
@@ -179,10 +179,10 @@ impl Replace {
     }
 
     fn put<T: Kind>(&mut self, param: Param<T>) -> Param<T> {
-        let place = self.next;
+        let index = self.next;
         self.next += 1;
-        let known = self.leaves.all.get(place).filter(|leaf| leaf.id == param.id).map(|leaf| {
-            let loaded = self.values[place].as_deref();
+        let known = self.leaves.all.get(index).filter(|leaf| leaf.id == param.id).map(|leaf| {
+            let loaded = self.values[index].as_deref();
             match (leaf.running, self.pass) {
                 (true, Pass::Parameters) => Some(param.clone()),
                 (true, Pass::RunningStates) if loaded.is_none() => {

@@ -179,11 +179,11 @@ fn state_dict(module: &impl Module, rows: &LayerRows) -> Result<StateDict> {
 fn named_parameters(module: &impl Module, rows: &LayerRows) -> Result<Vec<NamedParameter>> {
     let leaves = Leaves::collect(module, rows)?;
     let mut named: Vec<NamedParameter> = Vec::new();
-    // The Burn parameters of each, with their first occurrence; and of each Burn parameter the place in `named`.
+    // The Burn parameters of each, with their first occurrence; and of each Burn parameter the index in `named`.
     let (mut listed, mut ids) = (HashSet::new(), HashMap::new());
     for line in Tree::build(rows, &leaves)?.lines {
-        let Line::Slot(Slot { tensor, role: Role::Parameter, leaves: places, .. }) = line else { continue };
-        let firsts = places.iter().map(|&leaf| leaves.all[leaf].first);
+        let Line::Slot(Slot { tensor, role: Role::Parameter, leaves: indices, .. }) = line else { continue };
+        let firsts = indices.iter().map(|&leaf| leaves.all[leaf].first);
         let pieces: Vec<(ParamId, usize)> = tensor.pieces.iter().map(|piece| piece.id).zip(firsts).collect();
         if listed.contains(&pieces) {
             continue;

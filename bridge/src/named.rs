@@ -203,7 +203,7 @@ impl NamedParameter {
                 self.invalid(&format!("its pieces have {found} elements, which its shape {:?} has not", self.shape))
             );
         }
-        // A run of bytes of each part, in turn, for every place before the axis.
+        // A run of bytes of each part, in turn, for every index before the axis.
         let inner: usize = self.shape.iter().skip(self.axis.saturating_add(1)).product::<usize>() * dtype.size();
         let outer: usize = self.shape.iter().take(self.axis).product();
         let mut runs = Vec::with_capacity(parts.len());
@@ -212,10 +212,10 @@ impl NamedParameter {
             runs.push((run, part.to_le_bytes()?));
         }
         let mut joined = Vec::with_capacity(runs.iter().map(|(_, bytes)| bytes.len()).sum());
-        for place in 0..outer {
+        for index in 0..outer {
             for (run, bytes) in &runs {
                 // Each part has `outer` runs: its shape differs from the others' along the axis only.
-                joined.extend_from_slice(bytes.get(place * run..(place + 1) * run).unwrap_or_default());
+                joined.extend_from_slice(bytes.get(index * run..(index + 1) * run).unwrap_or_default());
             }
         }
         Tensor::from_le_bytes(dtype, &self.shape, joined)
@@ -231,7 +231,7 @@ impl NamedParameter {
     }
 }
 
-/// The view of `length` places from `start` along one dimension (`tensor.narrow`).
+/// The view of `length` indices from `start` along one dimension (`tensor.narrow`).
 fn narrow(tensor: &Tensor, axis: usize, start: usize, length: usize) -> Result<Tensor> {
     let mut parts: TensorParts = tensor.parts().clone();
     let (TorchData::Strided { offset, stride, .. }, Some(size)) = (&mut parts.data, parts.shape.get_mut(axis)) else {

@@ -69,7 +69,7 @@ impl TorchStore {
         }
     }
 
-    /// The place of the state dict in the file, such as `model_state_dict`. By default it is found by its usual names, and
+    /// The path of the state dict in the file, such as `model_state_dict`. By default it is found by its usual names, and
     /// saved as the whole file.
     #[must_use]
     pub fn with_top_level_key(mut self, key: impl Into<String>) -> Self {

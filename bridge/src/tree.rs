@@ -20,7 +20,7 @@ pub(super) struct Slot {
     pub(super) saved_dtype: Option<DType>,
     /// A state dict may lack it.
     pub(super) optional: bool,
-    /// For each piece, its place in [`Leaves::all`].
+    /// For each piece, its index in [`Leaves::all`].
     pub(super) leaves: Vec<usize>,
 }
 
@@ -82,7 +82,7 @@ impl Tree {
     }
 }
 
-/// The row of each struct in the module, by the struct's place in it.
+/// The row of each struct in the module, by the path of the struct in it.
 struct Rows<'a> {
     chosen: HashMap<String, &'a Row>,
 }
@@ -95,9 +95,9 @@ impl<'a> Rows<'a> {
             for (depth, frame) in frames.iter().enumerate() {
                 let Container::Struct(module) = &frame.container else { continue };
                 let Some(row) = rows.row(module) else { continue };
-                if let hash_map::Entry::Vacant(vacant) = chosen.entry(place(&frames[..depth])) {
+                if let hash_map::Entry::Vacant(vacant) = chosen.entry(path_of(&frames[..depth])) {
                     let frames = &frames[..depth];
-                    let layer = Layer { rows, leaves, module, first, frames, place: vacant.key() };
+                    let layer = Layer { rows, leaves, module, first, frames, path: vacant.key() };
                     let row = layer.choose(row)?;
                     vacant.insert(row);
                 }
@@ -107,12 +107,12 @@ impl<'a> Rows<'a> {
     }
 
     fn at(&self, frames: &[Frame]) -> Option<&'a Row> {
-        self.chosen.get(&place(frames)).copied()
+        self.chosen.get(&path_of(frames)).copied()
     }
 }
 
 /// Where a struct is, in Burn's names.
-fn place(frames: &[Frame]) -> String {
+fn path_of(frames: &[Frame]) -> String {
     frames.iter().map(|frame| frame.name.as_str()).collect::<Vec<_>>().join(".")
 }
 
@@ -124,7 +124,7 @@ struct Layer<'a> {
     /// The first item in it.
     first: usize,
     frames: &'a [Frame],
-    place: &'a str,
+    path: &'a str,
 }
 
 impl Layer<'_> {
@@ -188,9 +188,9 @@ impl Layer<'_> {
 
 impl std::fmt::Display for Layer<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.place {
+        match self.path {
             "" => write!(f, "a {}", self.module),
-            place => write!(f, "the {} '{place}'", self.module),
+            path => write!(f, "the {} '{path}'", self.module),
         }
     }
 }
@@ -211,7 +211,7 @@ struct Node<'a> {
 /// A PyTorch tensor whose parts are being met.
 struct Gathered {
     name: String,
-    /// Its layer in a stack and its place in the row; what the row does not name comes behind.
+    /// Its layer in a stack and its index in the row; what the row does not name comes behind.
     order: (usize, usize),
     entry: Entry,
     parts: Vec<Option<usize>>,
@@ -233,9 +233,9 @@ impl<'a> Node<'a> {
             match &frame.container {
                 Container::Enum => {}
                 Container::Place => match (places.take(), frame.name.parse::<usize>()) {
-                    (Some(Places::Stacked), Ok(place)) => stack = place,
-                    (Some(Places::Named(names)), Ok(place)) => path.push(names.get(place).ok_or_else(|| {
-                        let field = self::place(&frames[..depth]);
+                    (Some(Places::Stacked), Ok(index)) => stack = index,
+                    (Some(Places::Named(names)), Ok(index)) => path.push(names.get(index).ok_or_else(|| {
+                        let field = path_of(&frames[..depth]);
                         invalid(format!("the row names {} places of '{field}', which has more", names.len()))
                     })?),
                     _ => path.push(&frame.name),
@@ -319,8 +319,8 @@ impl<'a> Node<'a> {
             node.tensors.len() - 1
         });
         match node.tensors.get_mut(index).and_then(|tensor| tensor.parts.get_mut(part)) {
-            Some(place @ None) => {
-                *place = Some(leaf);
+            Some(open @ None) => {
+                *open = Some(leaf);
                 Ok(())
             }
             _ => Err(invalid(format!(
@@ -360,8 +360,8 @@ impl Gathered {
         let (mut pieces, mut indices, mut shape) = (Vec::new(), Vec::new(), None::<Vec<usize>>);
         let mut met = Vec::new();
         let axis = self.entry.axis;
-        for (part, place) in self.entry.parts.iter().zip(&self.parts) {
-            let Some((index, leaf)) = place.and_then(|index| Some((index, leaves.all.get(index)?))) else {
+        for (part, found) in self.entry.parts.iter().zip(&self.parts) {
+            let Some((index, leaf)) = found.and_then(|index| Some((index, leaves.all.get(index)?))) else {
                 return Err(invalid(format!("the module has no '{}', which is a part of '{name}'", part.path)));
             };
             let transform = part.transform;

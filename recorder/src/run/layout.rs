@@ -4,7 +4,7 @@ use std::fmt;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::run::place::Place;
+use crate::run::path::KeyPath;
 use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
 use crate::state_dict::module;
 use crate::walk::{list_names, repr};
@@ -33,7 +33,7 @@ struct Row {
     layout: Layout,
     name: &'static str,
     /// Where the parts are, if a checkpoint is of this layout.
-    find: fn(&Value) -> Option<Places>,
+    find: fn(&Value) -> Option<Paths>,
     /// Whether a part that has no key yet can get one at the root.
     open: bool,
 }
@@ -46,19 +46,19 @@ const ROWS: [Row; 3] = [
 
 /// Where the parts of a run are, those of one role in order.
 #[derive(Default)]
-pub(super) struct Places(Vec<(Role, Place)>);
+pub(super) struct Paths(Vec<(Role, KeyPath)>);
 
-impl Places {
-    fn model_at(place: Place) -> Self {
-        Places(vec![(Role::Model, place)])
+impl Paths {
+    fn model_at(path: KeyPath) -> Self {
+        Paths(vec![(Role::Model, path)])
     }
 
-    pub(super) fn of(&self, role: Role) -> Vec<&Place> {
-        self.0.iter().filter(|(r, _)| *r == role).map(|(_, place)| place).collect()
+    pub(super) fn of(&self, role: Role) -> Vec<&KeyPath> {
+        self.0.iter().filter(|(r, _)| *r == role).map(|(_, path)| path).collect()
     }
 
-    pub(super) fn values<'a>(&'a self, root: &'a Value, role: Role) -> impl Iterator<Item = (&'a Place, Value)> {
-        self.0.iter().filter(move |(r, _)| *r == role).filter_map(|(_, place)| Some((place, place.value(root)?)))
+    pub(super) fn values<'a>(&'a self, root: &'a Value, role: Role) -> impl Iterator<Item = (&'a KeyPath, Value)> {
+        self.0.iter().filter(move |(r, _)| *r == role).filter_map(|(_, path)| Some((path, path.value(root)?)))
     }
 }
 
@@ -105,7 +105,7 @@ impl fmt::Display for Layout {
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown one.
-pub(super) fn find(root: &Value) -> Result<(Layout, Places)> {
+pub(super) fn find(root: &Value) -> Result<(Layout, Paths)> {
     let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
     fitting.ok_or_else(|| {
         let advice = match root {
@@ -130,23 +130,23 @@ fn found(root: &Value) -> Vec<String> {
     }
 }
 
-fn whole_module(root: &Value) -> Option<Places> {
-    module::is_module(root).then(|| Places::model_at(Place::default()))
+fn whole_module(root: &Value) -> Option<Paths> {
+    module::is_module(root).then(|| Paths::model_at(KeyPath::default()))
 }
 
 /// A dict of names of which most are tensors'. (Quantised modules keep some that are not.)
-fn bare(root: &Value) -> Option<Places> {
+fn bare(root: &Value) -> Option<Paths> {
     let entries = crate::walk::entries(root)?;
     let tensors = entries.iter().filter(|(_, value)| value.as_tensor().is_some()).count();
     let versioned = root.as_dict().and_then(crate::Dict::state).is_some();
     let bare = has_tensors(root) && (versioned || tensors * 2 >= entries.len());
-    bare.then(|| Places::model_at(Place::default()))
+    bare.then(|| Paths::model_at(KeyPath::default()))
 }
 
-fn tutorial(root: &Value) -> Option<Places> {
+fn tutorial(root: &Value) -> Option<Paths> {
     let entries = root.as_dict()?.entries();
     let entries: Vec<(&str, &Value)> = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
-    let mut places = Places::default();
+    let mut paths = Paths::default();
     for spelling in &SPELLINGS {
         let exact = spelling.keys.iter().filter_map(|key| entries.iter().find(|(name, _)| name == key));
         let mut keys: Vec<&str> = exact.filter(|(_, value)| (spelling.fits)(value)).map(|(key, _)| *key).collect();
@@ -162,17 +162,17 @@ fn tutorial(root: &Value) -> Option<Places> {
                 {
                     keys.sort_by_key(|key| *key != first);
                 }
-                places.0.extend(keys.into_iter().map(|key| (spelling.role, Place::key(key))));
+                paths.0.extend(keys.into_iter().map(|key| (spelling.role, KeyPath::key(key))));
             }
             Role::Rng => {
-                let plain = keys.first().map(|key| Place::key(*key));
+                let plain = keys.first().map(|key| KeyPath::key(*key));
                 let found = plain.or_else(|| nested_generator(spelling, &entries));
-                places.0.extend(found.map(|place| (spelling.role, place)));
+                paths.0.extend(found.map(|path| (spelling.role, path)));
             }
-            role => places.0.extend(keys.first().map(|key| (role, Place::key(*key)))),
+            role => paths.0.extend(keys.first().map(|key| (role, KeyPath::key(*key)))),
         }
     }
-    (!places.of(Role::Model).is_empty()).then_some(places)
+    (!paths.of(Role::Model).is_empty()).then_some(paths)
 }
 
 /// Whether a key that is not in the table is one of several of a part.
@@ -183,11 +183,11 @@ fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
 }
 
 /// `rng_state = {"torch": ..., "cuda": ..., "numpy": ...}`.
-fn nested_generator(spelling: &Spelling, entries: &[(&str, &Value)]) -> Option<Place> {
+fn nested_generator(spelling: &Spelling, entries: &[(&str, &Value)]) -> Option<KeyPath> {
     spelling.keys.iter().find_map(|key| {
         let (_, value) = entries.iter().find(|(name, _)| name == key)?;
         let dict = value.as_dict()?;
         let inside = CPU_GENERATOR.iter().find(|inside| dict.get(inside).as_ref().is_some_and(spelling.fits))?;
-        Some(Place::key(*key).then(*inside))
+        Some(KeyPath::key(*key).then(*inside))
     })
 }

@@ -3,10 +3,10 @@
 //!
 //! - `layout.rs`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
-//! - `place.rs`: places in a checkpoint, and copies with something else there.
+//! - `path.rs`: paths in a checkpoint, and copies with something else there.
 
 mod layout;
-mod place;
+mod path;
 mod spellings;
 
 #[cfg(doc)]
@@ -18,8 +18,8 @@ use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
 
 pub use layout::Layout;
 
-use layout::Places;
-use place::Place;
+use layout::Paths;
+use path::KeyPath;
 use spellings::Role;
 
 /// What a training run needs to go on, whatever the layout of its checkpoint.
@@ -109,8 +109,8 @@ impl RunState {
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let written = || {
-            let (layout, places) = layout::find(checkpoint.root())?;
-            self.written(checkpoint.root(), &layout, &places)
+            let (layout, paths) = layout::find(checkpoint.root())?;
+            self.written(checkpoint.root(), &layout, &paths)
         };
         written().map(Checkpoint::from).in_file_if(checkpoint.path())
     }
@@ -122,14 +122,14 @@ impl RunState {
     /// [`ErrorKind::Invalid`] for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
     /// of your own.
     pub fn to_checkpoint(&self) -> Result<Checkpoint> {
-        self.written(&Dict::new().into(), &Layout::Tutorial, &Places::default()).map(Checkpoint::from)
+        self.written(&Dict::new().into(), &Layout::Tutorial, &Paths::default()).map(Checkpoint::from)
     }
 
-    fn written(&self, root: &Value, layout: &Layout, places: &Places) -> Result<Value> {
+    fn written(&self, root: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
         let mut root = root.clone();
         for role in Role::ALL {
             let parts = self.parts(role);
-            let there = places.of(role);
+            let there = paths.of(role);
             if !parts.is_empty() && !there.is_empty() && parts.len() != there.len() {
                 let reason = format!("the checkpoint holds {} {role} entries, the run {}", there.len(), parts.len());
                 return Err(Error::invalid(reason));
@@ -140,12 +140,12 @@ impl RunState {
             }
             for (i, part) in parts.iter().enumerate() {
                 match there.get(i) {
-                    Some(place) => {
-                        let old = place.value(&root).unwrap_or(Value::None);
-                        root = place.replaced(&root, part.like(&old, place)?)?;
+                    Some(path) => {
+                        let old = path.value(&root).unwrap_or(Value::None);
+                        root = path.replaced(&root, part.like(&old, path)?)?;
                     }
                     None if layout.is_open() => {
-                        root = Place::key(role.new_key(&root)).replaced(&root, part.new_value())?;
+                        root = KeyPath::key(role.new_key(&root)).replaced(&root, part.new_value())?;
                     }
                     None => {}
                 }
@@ -175,16 +175,16 @@ impl RunState {
 }
 
 fn read(root: &Value) -> Result<RunState> {
-    let (layout, places) = layout::find(root)?;
+    let (layout, paths) = layout::find(root)?;
     let mut run = RunState { layout, ..RunState::default() };
-    for (i, (place, value)) in places.values(root, Role::Model).enumerate() {
-        let model = StateDict::read(&value, &place.to_string(), false)?;
+    for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
+        let model = StateDict::read(&value, &path.to_string(), false)?;
         match i {
             0 => run.model = model,
-            _ => run.other_models.push((place.to_string(), model)),
+            _ => run.other_models.push((path.to_string(), model)),
         }
     }
-    let values = |role| places.values(root, role).map(|(_, value)| value);
+    let values = |role| paths.values(root, role).map(|(_, value)| value);
     run.optimizers = values(Role::Optimizer).collect();
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
@@ -212,12 +212,12 @@ impl Part<'_> {
     }
 
     /// The value that goes where `old` is: `old` itself where nothing has changed.
-    fn like(&self, old: &Value, place: &Place) -> Result<Value> {
+    fn like(&self, old: &Value, path: &KeyPath) -> Result<Value> {
         match self {
             Part::Value(value) => Ok(value.clone()),
-            Part::Model(model) => model_like(model, old, place),
+            Part::Model(model) => model_like(model, old, path),
             Part::Number(number) => number_like(number, old).ok_or_else(|| {
-                let reason = format!("{place} is {}, which cannot hold {number:?}", old.describe());
+                let reason = format!("{path} is {}, which cannot hold {number:?}", old.describe());
                 Error::invalid(reason)
             }),
         }
@@ -248,8 +248,8 @@ fn number_like(number: &Value, old: &Value) -> Option<Value> {
 
 /// A state dict in the shape that another has: the same kind of dict (or module), the order of its names, the prefix that a
 /// wrapper gave them, its `_metadata` where the new one has none.
-fn model_like(model: &StateDict, old: &Value, place: &Place) -> Result<Value> {
-    let before = StateDict::read(old, &place.to_string(), false)?;
+fn model_like(model: &StateDict, old: &Value, path: &KeyPath) -> Result<Value> {
+    let before = StateDict::read(old, &path.to_string(), false)?;
     let model = model.spelled_like(&before);
     let same = |(a, b): ((&str, &Value), (&str, &Value))| a.0 == b.0 && a.1.id().is_some() && a.1.id() == b.1.id();
     if module::is_module(old) {

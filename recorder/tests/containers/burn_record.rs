@@ -279,7 +279,7 @@ fn a_wrong_checksum_of_gzip_is_found_unless_one_asks_not_to_verify() {
     changed[crc] ^= 1;
     let file = FileBytes::from_vec("record", changed);
     let error = read(&file, &OpenOptions::default()).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Checksum { .. }), "{error}");
+    assert!(matches!(error.kind(), ErrorKind::Checksum), "{error}");
     let mut trusting = OpenOptions::default();
     trusting.verify = false;
     assert_eq!(read(&file, &trusting).unwrap().len(), 24);

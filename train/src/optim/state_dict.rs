@@ -170,7 +170,7 @@ impl Saved {
         }
         let rule = kind.rule();
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
-        let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name.to_owned()));
+        let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name));
         let state = part("state")?;
         let state = state.as_dict().ok_or_else(|| wrong_type("state", "a dict", &state))?.clone();
         let groups = part("param_groups")?;

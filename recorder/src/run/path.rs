@@ -1,4 +1,4 @@
-//! Places in a checkpoint: keys of dicts and places of lists, from the root on.
+//! Paths in a checkpoint: keys of dicts and indices of lists, from the root on.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use crate::state_dict::module::shallow;
 use crate::value::List;
 use crate::{Error, Result, Value, walk};
 
-/// The way to a place, key by key; empty for the root.
+/// The way to a value, key by key; empty for the root.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Place(Vec<Value>);
+pub(super) struct KeyPath(Vec<Value>);
 
-impl Place {
+impl KeyPath {
     pub(super) fn key(key: impl Into<Value>) -> Self {
-        Place(vec![key.into()])
+        KeyPath(vec![key.into()])
     }
 
-    /// The place of a key in what is here.
+    /// The path of a key in what is here.
     pub(super) fn then(mut self, key: impl Into<Value>) -> Self {
         self.0.push(key.into());
         self
@@ -55,7 +55,7 @@ fn replaced(container: &Value, way: &[Value], value: Value) -> Option<Value> {
 }
 
 /// As [`walk`] spells it.
-impl fmt::Display for Place {
+impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("the root");

@@ -32,7 +32,15 @@ use crate::optim::Optimizer;
 use crate::parameters::in_host_memory;
 
 /// How a [`GradScaler`] is made: PyTorch's arguments.
+///
+/// ```
+/// use rekindle_train::amp::{GradScaler, GradScalerOptions};
+///
+/// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GradScalerOptions {
     /// The first scale. Default 65536.
     pub init_scale: f64,
@@ -55,6 +63,38 @@ impl Default for GradScalerOptions {
             growth_interval: 2000,
             enabled: true,
         }
+    }
+}
+
+impl GradScalerOptions {
+    /// Sets the first scale.
+    #[must_use]
+    pub fn init_scale(self, init_scale: f64) -> Self {
+        GradScalerOptions { init_scale, ..self }
+    }
+
+    /// Sets what the scale grows by.
+    #[must_use]
+    pub fn growth_factor(self, growth_factor: f64) -> Self {
+        GradScalerOptions { growth_factor, ..self }
+    }
+
+    /// Sets what the scale is multiplied by after a step that was skipped.
+    #[must_use]
+    pub fn backoff_factor(self, backoff_factor: f64) -> Self {
+        GradScalerOptions { backoff_factor, ..self }
+    }
+
+    /// Sets after how many steps that were not skipped the scale grows.
+    #[must_use]
+    pub fn growth_interval(self, growth_interval: i64) -> Self {
+        GradScalerOptions { growth_interval, ..self }
+    }
+
+    /// Sets whether the scaler does anything.
+    #[must_use]
+    pub fn enabled(self, enabled: bool) -> Self {
+        GradScalerOptions { enabled, ..self }
     }
 }
 

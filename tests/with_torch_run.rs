@@ -106,9 +106,9 @@ fn pytorch_goes_on_from_a_run_of_a_model_with_rows_of_its_own() {
     }
     run.save(&saved).unwrap();
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/run_rows.py");
     let output = Command::new(python)
-        .args([script.as_ref(), &start, &saved])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/run_rows.py"))
+        .args([&start, &saved])
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .expect("the Python of REKINDLE_TORCH starts");

@@ -11,6 +11,7 @@ use crate::error::{ModelError, Result};
 
 /// How a [`BatchNorm`] is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct BatchNormConfig {
     /// The number of channels.
     pub num_features: usize,

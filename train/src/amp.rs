@@ -302,21 +302,40 @@ impl GradScaler {
     ///
     /// # Errors
     /// As [`unscale_`](Self::unscale_) and [`Optimizer::step`], and when it was called already since the last update.
-    pub fn step<M: Module>(&mut self, optimizer: &mut Optimizer, model: M, mut grads: Gradients) -> Result<(M, bool)> {
-        let made = self.admits(optimizer, &model, &mut grads)?;
-        Ok((if made { optimizer.step(model, grads)? } else { model }, made))
+    pub fn step<M: Module>(&mut self, optimizer: &mut Optimizer, model: M, grads: Gradients) -> Result<(M, bool)> {
+        let (model, made) = self.try_step(optimizer, model, grads);
+        made.map(|made| (model, made))
+    }
+
+    /// As [`step`](Self::step), but gives the model back from a step that failed, too.
+    ///
+    /// # Errors
+    /// The second value, as [`step`](Self::step). The model has not changed then.
+    pub fn try_step<M: Module>(
+        &mut self,
+        optimizer: &mut Optimizer,
+        model: M,
+        mut grads: Gradients,
+    ) -> (M, Result<bool>) {
+        match self.admits(optimizer, &model, &mut grads) {
+            Ok(true) => {
+                let (model, done) = optimizer.try_step(model, grads);
+                (model, done.map(|()| true))
+            }
+            other => (model, other),
+        }
+    }
+
+    /// Forgets what it knows of gradients that were to be stepped on.
+    pub(crate) fn forget(&mut self) {
+        self.optimizers.clear();
     }
 
     /// Whether a step is to be made with these gradients, which are unscaled then.
     ///
     /// # Errors
     /// As [`step`](Self::step), but for the optimizer's.
-    pub(crate) fn admits<M: Module>(
-        &mut self,
-        optimizer: &Optimizer,
-        model: &M,
-        grads: &mut Gradients,
-    ) -> Result<bool> {
+    fn admits<M: Module>(&mut self, optimizer: &Optimizer, model: &M, grads: &mut Gradients) -> Result<bool> {
         if !self.enabled {
             return Ok(true);
         }

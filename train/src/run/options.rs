@@ -47,8 +47,8 @@ pub struct ResumeOptions {
     /// The schedule that the scheduler was made with, where it has functions that no file holds, such as those of
     /// [`transformers`](crate::lr_scheduler::transformers).
     pub schedule: Option<Schedule>,
-    /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order. Default: told by their names or
-    /// shapes.
+    /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order, as
+    /// [`OptimizerBuilder::group`](crate::optim::OptimizerBuilder::group) selects them. Default: told by their names or shapes.
     pub groups: Vec<Select>,
     /// How the keys of the model's state dict are mapped to the model's. Default: strict.
     pub load: Option<LoadOptions>,

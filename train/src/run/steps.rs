@@ -72,6 +72,9 @@ impl<M: Module> Run<M> {
     pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
         self.backward(loss)?;
         let stepped = self.stepped();
+        if let (Err(_), Some(scaler)) = (&stepped, &mut self.scaler) {
+            scaler.forget();
+        }
         self.named(stepped)
     }
 
@@ -85,17 +88,16 @@ impl<M: Module> Run<M> {
             }
             clip_grad_norm_(model, self.optimizer.parameters(), &mut grads, clip)?;
         }
-        let made = match &mut self.scaler {
-            Some(scaler) => scaler.admits(&self.optimizer, model, &mut grads)?,
-            None => true,
-        };
-        if made && let Some(model) = self.model.take() {
-            let (model, done) = self.optimizer.try_step(model, grads);
+        if let Some(model) = self.model.take() {
+            let (model, done) = match &mut self.scaler {
+                Some(scaler) => {
+                    let (model, made) = scaler.try_step(&mut self.optimizer, model, grads);
+                    (model, made.and_then(|_| scaler.update()))
+                }
+                None => self.optimizer.try_step(model, grads),
+            };
             self.model = Some(model);
             done?;
-        }
-        if let Some(scaler) = &mut self.scaler {
-            scaler.update()?;
         }
         self.step = Some(self.steps().saturating_add(1));
         if let Some(model) = &self.model {

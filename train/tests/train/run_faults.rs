@@ -7,6 +7,8 @@ use rekindle_recorder::checkpoint::SaveOptions;
 use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Tensor as TorchTensor, Value};
 use rekindle_train::Run;
+use rekindle_train::amp::GradScaler;
+use rekindle_train::clip::ClipGradNorm;
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging};
 use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau};
 use rekindle_train::optim::{Optimizer, SgdOptions};
@@ -253,6 +255,19 @@ fn a_step_that_failed_leaves_the_run_with_its_model() {
     run.optimizer_mut().param_groups_mut()[0].set("lr", 0.1);
     run.step(loss(&run, 1.0)).unwrap();
     assert_ne!(weights(&run), before);
+
+    // Nor does a scaler hold on to a step that was not made.
+    run = run.with_scaler(GradScaler::default());
+    run.optimizer_mut().param_groups_mut()[0].set("lr", "fast");
+    let before = weights(&run);
+    run.step(loss(&run, 1.0)).unwrap_err();
+    assert_eq!(weights(&run), before);
+    run.optimizer_mut().param_groups_mut()[0].set("lr", 0.1);
+    run.step(loss(&run, 1.0)).unwrap();
+    let mut clipped = run.with_clip(ClipGradNorm::new(1.0).error_if_nonfinite(true));
+    clipped.step(loss(&clipped, f32::INFINITY)).unwrap_err();
+    clipped.step(loss(&clipped, 1.0)).unwrap();
+    let mut run = clipped;
 
     let scheduler = LRScheduler::new(ReduceLROnPlateau::default(), run.optimizer_mut()).unwrap();
     let mut run = run.with_scheduler(scheduler).schedule_per(SchedulePer::Step);

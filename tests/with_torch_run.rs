@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, TensorData};
 use rekindle::bridge::{LayerRows, Part, Row, Transform};
 use rekindle::prelude::*;
 use rekindle::train::optim::AdamWOptions;
-use rekindle::{Dict, Tensor as TorchTensor, Value};
+use rekindle::{Dict, Tensor as TorchTensor};
 
 /// What `run_rows.py` has as `q.weight`, `k.weight`, `v.weight`, `out.weight` and `out.bias`.
 #[derive(Module, Debug)]
@@ -77,7 +77,7 @@ fn pytorch_goes_on_from_a_run_of_a_model_with_rows_of_its_own() {
     ]);
     let (inputs, targets) = (tensor(&[6, 5, 4], 5), tensor(&[6, 5, 3], 6));
     let root = Dict::from_iter([
-        ("model", Value::from(weights.to_value())),
+        ("model", weights.to_value()),
         ("inputs", inputs.clone().into()),
         ("targets", targets.clone().into()),
     ]);

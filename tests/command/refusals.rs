@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use rekindle::prelude::{Config, ReadOptions};
 use rekindle::{Checkpoint, Dict, Tensor, Value};
 
 /// So many lines of the digits, the last column of one line changed.
@@ -183,11 +184,11 @@ fn any_error_prints_its_sentence_and_converts_with_a_question_mark() {
         match step {
             0 => drop(Checkpoint::open("nowhere.pt")?),
             1 => drop(rekindle::random::randint(&mut rekindle::random::Generator::new(0), 3, 3, 1)?),
-            2 => drop(rekindle::random::Generator::from_state(&[])?),
-            3 => drop(rekindle::models::Network::build("lennet", &Default::default(), &rekindle::device("cpu")?)?),
+            2 => drop(rekindle::random::Generator::from_state(&[])?.state()),
+            3 => drop(rekindle::models::Network::build("lennet", &Config::default(), &rekindle::device("cpu")?)?),
             4 => drop(rekindle::device("abacus")?),
             5 => drop(rekindle::train::log::read_log("nowhere.jsonl")?),
-            6 => drop(rekindle::train::data::read_dataset("nowhere.csv", &Default::default())?),
+            6 => drop(rekindle::train::data::read_dataset("nowhere.csv", &ReadOptions::default())?),
             7 => drop("float33".parse::<rekindle::recorder::DType>()?),
             _ => drop(std::fs::read("nowhere")?),
         }

@@ -8,6 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_burn::{LayerRows, ModuleStateDict as _, Part, Row, Transform};
 use rekindle_recorder::{Checkpoint, StateDict, Tensor as TorchTensor};
+use rekindle_testing::filled;
 use rekindle_train::Run;
 use rekindle_train::ema::{AveragedModel, Averaging};
 use rekindle_train::loss::mse;
@@ -98,11 +99,6 @@ fn own() -> Own {
     }
 }
 
-/// Numbers from -0.5 to 0.5.
-fn filled(count: usize, seed: usize) -> Vec<f32> {
-    (0..count).map(|i| ((i + 1) * (seed * 2 + 37) % 101) as f32 / 101.0 - 0.5).collect()
-}
-
 fn weights() -> StateDict {
     let shapes: [(&str, &[usize]); 5] = [
         ("q.weight", &[8, 4]),
@@ -111,13 +107,13 @@ fn weights() -> StateDict {
         ("out.weight", &[3, 6]),
         ("out.bias", &[3]),
     ];
-    let tensor = |(i, (name, shape)): (usize, (&'static str, &[usize]))| {
+    let tensor = |(i, (name, shape)): (u32, (&'static str, &[usize]))| {
         (name, TorchTensor::from_vec(shape, filled(shape.iter().product(), i)).unwrap())
     };
-    shapes.into_iter().enumerate().map(tensor).collect()
+    (0..).zip(shapes).map(tensor).collect()
 }
 
-fn step<N: Network>(run: &mut Run<N>, i: usize) {
+fn step<N: Network>(run: &mut Run<N>, i: u32) {
     let tensor =
         |width: usize, seed| Tensor::<2>::from_data(TensorData::new(filled(5 * width, seed), [5, width]), &device());
     let loss = mse(run.model().forward(tensor(4, 10 + i)), tensor(3, 20 + i)).unwrap();

@@ -284,7 +284,12 @@ fn an_optimizer_is_known_by_its_keys() {
         let found = OptimizerKind::infer(&value(&case["state_dict"]));
         let expected = case["optimizer"].as_str().unwrap();
         if case["name"].as_str().unwrap().starts_with("adam") && case.get("becomes").is_some() {
-            assert!(found.unwrap_err().to_string().contains("optimizer(OptimizerKind::Adam)` or `ResumeOptions::optimizer(OptimizerKind::AdamW)`"));
+            assert!(
+                found
+                    .unwrap_err()
+                    .to_string()
+                    .contains("optimizer(OptimizerKind::Adam)` or `ResumeOptions::optimizer(OptimizerKind::AdamW)`")
+            );
         } else {
             assert_eq!(found.unwrap().name(), expected, "{}", case["name"]);
         }

@@ -1,10 +1,12 @@
 //! Devices by name: `cpu`, `cuda:0`, `vulkan`, `wgpu:1`, `metal`. A device is always named; none is chosen by what the
 //! binary happens to be built with.
 
+use std::fmt;
+
 use burn::tensor::Device;
 
 /// Why a device's name leads nowhere.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// No such kind of device.
@@ -24,6 +26,13 @@ pub enum DeviceError {
         /// The name asked for.
         name: String,
     },
+}
+
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for DeviceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Lists the devices of one kind, best first.

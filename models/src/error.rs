@@ -1,10 +1,12 @@
 //! `ModelError`: what went wrong in building or running a network, as one sentence that a user can act on.
 
+use std::fmt;
+
 /// The result of building or running a network.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 
 /// What went wrong in building or running a network.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[derive(Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
     /// No network has this name.
@@ -57,6 +59,14 @@ pub enum ModelError {
         /// The shape that came.
         shape: Vec<usize>,
     },
+    /// A layer that cannot be, or cannot take its batch.
+    #[error("{layer}: {reason}")]
+    Layer {
+        /// The layer.
+        layer: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// The number of elements is not that of the shape.
     #[error("{elements} elements are no tensor of the shape {shape:?}")]
     Elements {
@@ -68,4 +78,11 @@ pub enum ModelError {
     /// Bounds that nothing can be drawn from: a layer without inputs.
     #[error("the first weights cannot be drawn: {0}")]
     Init(#[from] rekindle_random::ParameterError),
+}
+
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for ModelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }

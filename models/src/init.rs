@@ -9,7 +9,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_random::{Generator, uniform_};
 
-use crate::Result;
+use crate::error::{ModelError, Result};
 use crate::nn::{BatchNorm, BatchNormConfig};
 
 /// Makes layers on a device.
@@ -54,8 +54,13 @@ impl<'a> Init<'a> {
     /// `torch.nn.Conv2d` with what the configuration says; its initializer is not used where a generator is.
     ///
     /// # Errors
-    /// When it has no inputs.
+    /// When it has no inputs, or its channels cannot be divided among its groups.
     pub fn conv2d(&mut self, config: &Conv2dConfig) -> Result<Conv2d> {
+        let Conv2dConfig { channels, groups, .. } = config;
+        if channels.iter().any(|channels| channels.checked_rem(*groups) != Some(0)) {
+            let reason = format!("channels {channels:?} cannot be divided among {groups} groups");
+            return Err(ModelError::Layer { layer: "Conv2d", reason });
+        }
         let mut conv = config.init(self.device);
         if let Some(generator) = self.generator.as_deref_mut() {
             let [outputs, inputs] = [config.channels[1], config.channels[0] / config.groups];

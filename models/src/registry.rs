@@ -242,7 +242,7 @@ impl Network {
         }
         match self {
             Network::LeNet(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
-            Network::ConvBn(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
+            Network::ConvBn(net) => net.forward(inputs.into_4d()?).map(Outputs::D2),
             Network::FullyConv(net) => net.fully_conv.forward(inputs),
             Network::Mlp(net) => net.forward(inputs),
             Network::Digits(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),

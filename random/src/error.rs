@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Why bytes are not the state of a generator. `PyTorch` makes the same checks, except for [`StateError::Position`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StateError {
     /// A CPU generator's state has another size.
@@ -76,10 +76,17 @@ impl fmt::Display for StateError {
     }
 }
 
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for StateError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
 impl std::error::Error for StateError {}
 
 /// Why a distribution cannot be drawn from. `PyTorch` refuses the same parameters. Nothing has been drawn or written then.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum ParameterError {
     /// `uniform_` with `from` > `to`, a bound outside the type's finite range, or a range wider than that.
@@ -127,6 +134,13 @@ impl fmt::Display for ParameterError {
                 write!(formatter, "randint needs low < high, got low={low} and high={high}")
             }
         }
+    }
+}
+
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for ParameterError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
     }
 }
 

@@ -9,6 +9,7 @@ use ::serde::de::DeserializeOwned;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::table;
+use crate::error::IoResultExt as _;
 use crate::format::{Format, Opened};
 use crate::run::{Layout, RunState};
 use crate::value::Global;
@@ -260,6 +261,28 @@ impl Checkpoint {
             return Err(Error::invalid(reason).in_file(path));
         }
         table::save(&self.root, format, path, options).in_file(path)
+    }
+
+    /// Tries what [`Checkpoint::save_with`] would do: all of it, beside the path and into a folder that goes away again. What
+    /// stands in the way is known then before a long piece of work, and not after it.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save_with`], but that a file may be there.
+    pub fn try_save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        let path = path.as_ref();
+        let refused = "cannot write here";
+        let beside = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::metadata(beside).doing(refused).in_file(path)?;
+        let folder = tempfile::Builder::new().prefix(".rekindle-trial-").tempdir_in(beside);
+        let folder = folder.doing(refused).in_file(path)?;
+        let trial = folder.path().join(path.file_name().unwrap_or_default());
+        self.save_with(&trial, options).map_err(|error| error.instead_in_file(path))?;
+        if path.exists() && path.is_dir() != trial.is_dir() {
+            let [one, other] = if trial.is_dir() { ["folder", "file"] } else { ["file", "folder"] };
+            let reason = format!("a {one} is written, and this is a {other}; name another place");
+            return Err(Error::invalid(reason).in_file(path));
+        }
+        Ok(())
     }
 
     /// The format that it is saved in under this path.

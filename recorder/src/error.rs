@@ -241,6 +241,12 @@ impl Error {
         file.into_iter().fold(self, Error::in_file)
     }
 
+    /// The same error, said of this file in the place of a copy of it.
+    pub(crate) fn instead_in_file(mut self, file: impl AsRef<Path>) -> Self {
+        self.0.file = Some(file.as_ref().to_owned());
+        self
+    }
+
     /// The same error with a sentence about what to do: small letters, no full stop.
     #[must_use]
     pub fn advise(mut self, advice: impl Into<Cow<'static, str>>) -> Self {

@@ -73,11 +73,11 @@ impl Convert {
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
         let input = Checkpoint::open_with(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
-        let mut conversion = Conversion::default();
-        conversion.key.clone_from(&self.key);
-        conversion.location.clone_from(&self.map_location);
-        conversion.keys = self.keys()?;
-        conversion.dtype = self.dtype.as_deref().map(str::parse).transpose()?;
+        let conversion = Conversion::default()
+            .key(self.key.clone())
+            .location(self.map_location.clone())
+            .keys(self.keys()?)
+            .dtype(self.dtype.as_deref().map(str::parse).transpose()?);
         let report = conversion.save(&input, &self.output, &save)?;
         report.notes.iter().for_each(|said| note(said));
         eprintln!("{}: {} bytes", self.output.display(), report.bytes);

@@ -14,6 +14,7 @@ mod task;
 mod verify;
 
 use std::io::Write as _;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -53,7 +54,11 @@ enum Verb {
 /// Runs the command with the process's arguments.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    let answer = match cli.verb {
+    // A device that is out of memory, say, makes its backend panic: that, too, is a sentence and status 2.
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|panic| eprintln!("rekindle: this should not have happened: {panic}")));
+    }
+    let answer = catch_unwind(|| match cli.verb {
         Verb::Inspect(verb) => verb.run(),
         Verb::Diff(verb) => verb.run(),
         Verb::Verify(verb) => verb.run(),
@@ -61,14 +66,15 @@ pub(crate) fn main() -> ExitCode {
         Verb::Convert(verb) => verb.run(),
         Verb::Resume(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
-    };
+    });
     match answer {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(error) => {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false)) => ExitCode::from(1),
+        Ok(Err(error)) => {
             eprintln!("rekindle: {}", flags::in_flags(&sentence(&*error)));
             ExitCode::from(2)
         }
+        Err(_) => ExitCode::from(2),
     }
 }
 

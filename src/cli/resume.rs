@@ -8,15 +8,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle::Checkpoint;
 use rekindle::models::{Config, Network};
 use rekindle::recorder::checkpoint::SaveOptions;
-use rekindle::train::data::{DataLoader, FixedBatches, ReadOptions, read_dataset};
+use rekindle::recorder::{Error, ResultExt as _};
+use rekindle::train::data::{Batch, DataLoader, Dataset, FixedBatches, ReadOptions, read_dataset};
+use rekindle::train::ema::Averaging;
 use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
-use rekindle::train::optim::Select;
 use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
 use serde_json::json;
 
 use super::settings::Settings;
 use super::task::{Loss, Task};
-use super::{Answer, json, print, usage};
+use super::{Answer, json, note, print, usage};
 
 /// The arguments of `rekindle resume`.
 #[derive(Debug, clap::Args)]
@@ -70,6 +71,12 @@ pub(super) struct Resume {
     /// Seed of the generator, where the checkpoint holds no state of it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// How much of an average of the weights stays at each step; without it the checkpoint's average stays as it is
+    #[arg(long, value_name = "DECAY")]
+    ema: Option<f64>,
+    /// Go on with a checkpoint that holds objects which plain `torch.load` refuses to open, and write them, too
+    #[arg(long)]
+    allow_objects: bool,
     /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
     #[arg(long, value_name = "D")]
     device: Option<String>,
@@ -93,7 +100,20 @@ pub(super) struct Resume {
 /// Where the batches come from.
 enum Batches {
     Fixed(FixedBatches),
-    Data { train: rekindle::train::data::Dataset, held_back: rekindle::train::data::Dataset, batch_size: usize },
+    Data { train: Dataset, held_back: Dataset, batch_size: usize },
+}
+
+impl Batches {
+    /// A batch of the first samples, and all samples that are trained on.
+    fn first(&self) -> Result<(Batch, &Dataset), Error> {
+        let first = match self {
+            Batches::Fixed(fixed) if !fixed.is_empty() => Some((fixed.batch(0)?, fixed.dataset())),
+            Batches::Data { train, .. } if !train.is_empty() => Some((train.batch(&[0])?, train)),
+            _ => None,
+        };
+        let first = first.filter(|(batch, _)| batch.input_shape().first() != Some(&0));
+        first.ok_or_else(|| Error::invalid("there are no samples to train on"))
+    }
 }
 
 impl Resume {
@@ -111,7 +131,7 @@ impl Resume {
         let expected = expect.map(read_log).transpose()?.unwrap_or_default();
 
         let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
-        let batches = self.batches(&mut settings)?;
+        let (batches, source) = self.batches(&mut settings)?;
         let mut run = self.resumed(&mut settings, &device.clone().autodiff())?;
         let steps = match (&batches, self.steps.or(settings.steps)) {
             (Batches::Fixed(fixed), steps) => steps.unwrap_or(fixed.len() as u64).min(fixed.len() as u64),
@@ -123,9 +143,18 @@ impl Resume {
             run = run.with_loader(DataLoader::new(train.clone(), *batch_size)?.shuffle(true));
         }
         let first = run.steps();
-        run = run.until_step(first.saturating_add(i64::try_from(steps)?));
+        run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
+        // What could fail later is tried before any work.
         let task = Task::new(device, self.loss.or(settings.loss_named()?).unwrap_or_default());
+        if steps == 0 && self.steps.or(settings.steps).is_some() {
+            return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
+        }
+        let (batch, all) = batches.first().in_file(&source)?;
+        task.check(run.model(), &batch, all).in_file(&source)?;
+        let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
+        run.try_save(&save, &options)?;
+        run.notes().for_each(note);
         let mut course = Course::new(steps, log.as_deref(), &expected, self.json)?;
         course.header()?;
         for i in 0..steps {
@@ -157,21 +186,19 @@ impl Resume {
                 run.epochs() + 1
             );
         }
-        let report = run.save_with(&save, &SaveOptions::default().overwrite(self.overwrite))?;
-        for note in &report.notes {
-            eprintln!("note: {note}");
-        }
+        let report = run.save_with(&save, &options)?;
+        report.notes.iter().for_each(|said| note(said));
         course.finish(&save, accuracy)
     }
 
     /// The batches, from the flags or the settings.
-    fn batches(&mut self, settings: &mut Settings) -> Result<Batches, Box<dyn std::error::Error>> {
+    fn batches(&mut self, settings: &mut Settings) -> Result<(Batches, PathBuf), Box<dyn std::error::Error>> {
         let (batches, data) = match (self.batches.take(), self.data.take()) {
             (None, None) => (settings.batches.take(), settings.data.take()),
             flags => flags,
         };
         let data = match (batches, data) {
-            (Some(path), None) => return Ok(Batches::Fixed(FixedBatches::read(path)?)),
+            (Some(path), None) => return Ok((Batches::Fixed(FixedBatches::read(&path)?), path)),
             (None, Some(path)) => path,
             (Some(_), Some(_)) => {
                 return Err(usage("rekindle.toml names both `batches` and `data`; one of them is needed"));
@@ -184,8 +211,12 @@ impl Resume {
             }
         };
         let mut options = ReadOptions::default();
-        options.input_shape = self.input_shape.take().or(settings.input_shape.take());
-        options.divide_by = self.divide_by.or(settings.divide_by);
+        if let Some(shape) = self.input_shape.take().or(settings.input_shape.take()) {
+            options = options.input_shape(shape);
+        }
+        if let Some(by) = self.divide_by.or(settings.divide_by) {
+            options = options.divide_by(by);
+        }
         let dataset = read_dataset(&data, &options)?;
         let held_back = self.held_back.or(settings.held_back).unwrap_or(0);
         let Some(at) = dataset.len().checked_sub(held_back) else {
@@ -195,7 +226,7 @@ impl Resume {
         let (train, held_back) = dataset.split_at(at)?;
         let batch_size = self.batch_size.or(settings.batch_size).filter(|&size| size > 0);
         let batch_size = batch_size.ok_or_else(|| usage("--data needs a --batch-size of at least 1"))?;
-        Ok(Batches::Data { train, held_back, batch_size })
+        Ok((Batches::Data { train, held_back, batch_size }, data))
     }
 
     /// The run as it was in the checkpoint.
@@ -221,19 +252,21 @@ impl Resume {
         }
         let network = Network::build(&name, &config, device)?;
 
-        let mut options = ResumeOptions::default();
-        let named = self.optimizer.as_ref().or(settings.optimizer.as_ref());
-        options.optimizer = named.map(|name| name.parse()).transpose()?;
-        let named = self.scheduler.as_ref().or(settings.scheduler.as_ref());
-        options.scheduler = named.map(|name| name.parse()).transpose()?;
-        options.seed = self.seed.or(settings.seed);
-        let groups = if self.group.is_empty() { &settings.group } else { &self.group };
-        options.groups =
-            groups.iter().map(|globs| Select::from(globs.split(',').map(str::to_owned).collect::<Vec<_>>())).collect();
+        let optimizer = self.optimizer.as_ref().or(settings.optimizer.as_ref());
+        let scheduler = self.scheduler.as_ref().or(settings.scheduler.as_ref());
+        let mut options = ResumeOptions::default()
+            .optimizer(optimizer.map(|name| name.parse()).transpose()?)
+            .scheduler(scheduler.map(|name| name.parse()).transpose()?)
+            .seed(self.seed.or(settings.seed))
+            .average(self.ema.or(settings.ema).map(|decay| Averaging::Ema { decay }))
+            .allow_objects(self.allow_objects);
+        for globs in if self.group.is_empty() { &settings.group } else { &self.group } {
+            options = options.group(globs.split(',').map(str::to_owned).collect::<Vec<_>>());
+        }
 
         let per_epoch = self.schedule_per.as_deref().or(settings.schedule_per.as_deref()) == Some("epoch");
         let per = if per_epoch { SchedulePer::Epoch } else { SchedulePer::Step };
-        let run = Run::resume_with(checkpoint, network, options).map_err(|error| error.in_file(&self.checkpoint))?;
+        let run = Run::resume_with(checkpoint, network, options)?;
         Ok(run.schedule_per(per))
     }
 }

@@ -30,6 +30,7 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) group: Vec<String>,
     pub(super) seed: Option<u64>,
+    pub(super) ema: Option<f64>,
     pub(super) device: Option<String>,
     pub(super) save: Option<PathBuf>,
     pub(super) log: Option<PathBuf>,

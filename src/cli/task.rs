@@ -39,20 +39,35 @@ impl Task {
     }
 
     /// The loss of a batch, ready for its backward pass.
-    pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Anything<Tensor<1>> {
+    pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
         let device = self.device.clone().autodiff();
-        let outputs = network.forward(inputs(batch, &device)?)?;
-        Ok(match (self.loss, outputs) {
-            (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(&device)?),
-            (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(&device)?),
-            (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(&device)?),
-            (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(&device)?),
-            (loss, Outputs::D2(outputs)) => numbers(loss, outputs, batch.values::<2>(&device)?)?,
-            (loss, Outputs::D4(outputs)) => numbers(loss, outputs, batch.values::<4>(&device)?)?,
+        self.of(forward(network, batch, &device)?, batch, &device)
+    }
+
+    fn of(&self, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
+        match (self.loss, outputs) {
+            (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(device)?),
+            (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
+            (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(device)?),
+            (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(device)?),
+            (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values::<2>(device)?),
+            (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values::<4>(device)?),
+            (Loss::BceWithLogits, Outputs::D2(logits)) => bce_with_logits(logits, batch.values::<2>(device)?),
+            (Loss::BceWithLogits, Outputs::D4(logits)) => bce_with_logits(logits, batch.values::<4>(device)?),
             (_, outputs) => {
-                return Err(usage(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())));
+                Err(Error::invalid(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())))
             }
-        })
+        }
+    }
+
+    /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
+    /// does not change, makes of one batch of them, and a look at all classes.
+    pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &Dataset) -> Result<(), Error> {
+        let outputs = forward(&network.valid(), batch, &self.device)?;
+        if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (self.loss, outputs.shape().get(1)) {
+            samples.check_classes(classes)?;
+        }
+        self.of(outputs, batch, &self.device).map(drop)
     }
 
     /// The part of the samples whose class has the largest output; `None` where that says nothing.
@@ -65,7 +80,7 @@ impl Task {
         let mut right = 0_usize;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
             let batch = samples.batch(places)?;
-            let Outputs::D2(outputs) = network.forward(inputs(&batch, &self.device)?)? else { return Ok(None) };
+            let Outputs::D2(outputs) = forward(&network, &batch, &self.device)? else { return Ok(None) };
             let best = outputs.argmax(1).into_data().convert::<i64>();
             let best = best.as_slice::<i64>().map_err(|error| usage(format!("outputs cannot be read: {error:?}")))?;
             right += best.iter().zip(places).filter(|(best, place)| classes.get(**place) == Some(*best)).count();
@@ -75,19 +90,24 @@ impl Task {
     }
 }
 
-fn inputs(batch: &Batch, device: &Device) -> Result<Inputs, Error> {
-    Ok(match batch.input_shape().len() {
+fn forward(network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
+    let inputs = match batch.input_shape().len() {
         2 => Inputs::D2(batch.inputs(device)?),
         3 => Inputs::D3(batch.inputs(device)?),
-        _ => Inputs::D4(batch.inputs(device)?),
-    })
+        4 => Inputs::D4(batch.inputs(device)?),
+        _ => {
+            let shape = batch.input_shape().get(1..).unwrap_or_default();
+            return Err(Error::invalid(format!(
+                "inputs have shape {shape:?}, and the network takes {}",
+                takes(network)
+            )));
+        }
+    };
+    network.forward(inputs).map_err(|error| Error::invalid(error.to_string()))
 }
 
-/// A loss of numbers against numbers, which must be of one shape.
-fn numbers<const D: usize>(loss: Loss, outputs: Tensor<D>, targets: Tensor<D>) -> Anything<Tensor<1>> {
-    let (found, expected) = (targets.dims(), outputs.dims());
-    if found != expected {
-        return Err(usage(format!("targets have shape {found:?}, the network's outputs {expected:?}")));
-    }
-    Ok(if loss == Loss::Mse { mse(outputs, targets) } else { bce_with_logits(outputs, targets) })
+/// The shape of one input, for messages.
+fn takes(network: &Network) -> String {
+    let length = |length: &Option<usize>| length.map_or_else(|| "any".to_owned(), |n| n.to_string());
+    format!("[{}]", network.input_shape().iter().map(length).collect::<Vec<_>>().join(", "))
 }

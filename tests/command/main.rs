@@ -2,6 +2,7 @@
 
 mod cli;
 mod files;
+mod refusals;
 mod resume;
 
 use std::ffi::OsStr;

@@ -32,7 +32,15 @@ use crate::optim::Optimizer;
 use crate::parameters::in_host_memory;
 
 /// How a [`GradScaler`] is made: PyTorch's arguments.
+///
+/// ```
+/// use rekindle_train::amp::{GradScaler, GradScalerOptions};
+///
+/// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct GradScalerOptions {
     /// The first scale. Default 65536.
     pub init_scale: f64,
@@ -55,6 +63,38 @@ impl Default for GradScalerOptions {
             growth_interval: 2000,
             enabled: true,
         }
+    }
+}
+
+impl GradScalerOptions {
+    /// Sets the first scale.
+    #[must_use]
+    pub fn init_scale(self, init_scale: f64) -> Self {
+        GradScalerOptions { init_scale, ..self }
+    }
+
+    /// Sets what the scale grows by.
+    #[must_use]
+    pub fn growth_factor(self, growth_factor: f64) -> Self {
+        GradScalerOptions { growth_factor, ..self }
+    }
+
+    /// Sets what the scale is multiplied by after a step that was skipped.
+    #[must_use]
+    pub fn backoff_factor(self, backoff_factor: f64) -> Self {
+        GradScalerOptions { backoff_factor, ..self }
+    }
+
+    /// Sets after how many steps that were not skipped the scale grows.
+    #[must_use]
+    pub fn growth_interval(self, growth_interval: i64) -> Self {
+        GradScalerOptions { growth_interval, ..self }
+    }
+
+    /// Sets whether the scaler does anything.
+    #[must_use]
+    pub fn enabled(self, enabled: bool) -> Self {
+        GradScalerOptions { enabled, ..self }
     }
 }
 
@@ -262,21 +302,40 @@ impl GradScaler {
     ///
     /// # Errors
     /// As [`unscale_`](Self::unscale_) and [`Optimizer::step`], and when it was called already since the last update.
-    pub fn step<M: Module>(&mut self, optimizer: &mut Optimizer, model: M, mut grads: Gradients) -> Result<(M, bool)> {
-        let made = self.admits(optimizer, &model, &mut grads)?;
-        Ok((if made { optimizer.step(model, grads)? } else { model }, made))
+    pub fn step<M: Module>(&mut self, optimizer: &mut Optimizer, model: M, grads: Gradients) -> Result<(M, bool)> {
+        let (model, made) = self.try_step(optimizer, model, grads);
+        made.map(|made| (model, made))
+    }
+
+    /// As [`step`](Self::step), but gives the model back from a step that failed, too.
+    ///
+    /// # Errors
+    /// The second value, as [`step`](Self::step). The model has not changed then.
+    pub fn try_step<M: Module>(
+        &mut self,
+        optimizer: &mut Optimizer,
+        model: M,
+        mut grads: Gradients,
+    ) -> (M, Result<bool>) {
+        match self.admits(optimizer, &model, &mut grads) {
+            Ok(true) => {
+                let (model, done) = optimizer.try_step(model, grads);
+                (model, done.map(|()| true))
+            }
+            other => (model, other),
+        }
+    }
+
+    /// Forgets what it knows of gradients that were to be stepped on.
+    pub(crate) fn forget(&mut self) {
+        self.optimizers.clear();
     }
 
     /// Whether a step is to be made with these gradients, which are unscaled then.
     ///
     /// # Errors
     /// As [`step`](Self::step), but for the optimizer's.
-    pub(crate) fn admits<M: Module>(
-        &mut self,
-        optimizer: &Optimizer,
-        model: &M,
-        grads: &mut Gradients,
-    ) -> Result<bool> {
+    fn admits<M: Module>(&mut self, optimizer: &Optimizer, model: &M, grads: &mut Gradients) -> Result<bool> {
         if !self.enabled {
             return Ok(true);
         }

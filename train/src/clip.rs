@@ -12,7 +12,14 @@ use crate::gradients::for_each;
 use crate::parameters::in_host_memory;
 
 /// How gradients are clipped by their norm.
+///
+/// ```
+/// use rekindle_train::clip::ClipGradNorm;
+///
+/// let clip = ClipGradNorm::new(1.0).norm_type(f64::INFINITY).error_if_nonfinite(true);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ClipGradNorm {
     /// The largest norm that they may have.
     pub max_norm: f64,
@@ -27,6 +34,18 @@ impl ClipGradNorm {
     #[must_use]
     pub fn new(max_norm: f64) -> Self {
         ClipGradNorm { max_norm, norm_type: 2.0, error_if_nonfinite: false }
+    }
+
+    /// Sets which norm.
+    #[must_use]
+    pub fn norm_type(self, norm_type: f64) -> Self {
+        ClipGradNorm { norm_type, ..self }
+    }
+
+    /// Sets whether a norm that is not finite is an error.
+    #[must_use]
+    pub fn error_if_nonfinite(self, error_if_nonfinite: bool) -> Self {
+        ClipGradNorm { error_if_nonfinite, ..self }
     }
 }
 

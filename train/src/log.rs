@@ -3,6 +3,7 @@
 //! A line is one JSON object, `{"step": 6, "loss": 1.2345678, "lr": [0.001]}`: the step's number from 1, the loss as computed,
 //! and the learning rate of each parameter group that the step used.
 
+use std::fmt;
 use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,7 @@ pub struct LogLine {
 }
 
 /// Why a log cannot be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
     /// The operating system refused.
@@ -42,6 +43,13 @@ pub enum LogError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+}
+
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Reads a log; empty lines are skipped.

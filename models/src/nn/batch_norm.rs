@@ -6,10 +6,12 @@
 use burn::module::{Flag, Module, Param};
 use burn::tensor::{Device, Int, Tensor, module};
 
-use super::Buffer;
+use super::buffer::Buffer;
+use crate::error::{ModelError, Result};
 
 /// How a [`BatchNorm`] is made.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct BatchNormConfig {
     /// The number of channels.
     pub num_features: usize,
@@ -82,26 +84,31 @@ pub struct BatchNorm {
 impl BatchNorm {
     /// Normalises `[batch, channels, ...]`; the output has the same shape.
     ///
-    /// # Panics
+    /// # Errors
     /// When the second dimension is not the number of channels; and in training on a single value per channel, which
     /// PyTorch refuses, too: it has no variance.
-    #[must_use]
-    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        let device = input.device();
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
+        let (device, dims) = (input.device(), input.dims());
+        let channels = self.weight.val().shape().num_elements();
+        let refused = |what: &str| ModelError::Layer {
+            layer: "BatchNorm",
+            reason: format!("it needs {what}, which a batch of {dims:?} does not have"),
+        };
+        if dims.get(1) != Some(&channels) {
+            return Err(refused(&format!("{channels} channels in the second dimension")));
+        }
         if !(device.is_autodiff() && self.training.is_enabled()) {
             let (mean, var) = (self.running_mean.value(), self.running_var.value());
             let (mean, var) = (mean.to_device(&device), var.to_device(&device));
-            return module::batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.eps);
+            return Ok(module::batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.eps));
         }
-        let dims = input.dims();
-        let count = dims.iter().product::<usize>() / dims[1].max(1);
-        assert!(
-            count > 1,
-            "batch norm in training needs more than one value per channel, which {dims:?} does not have"
-        );
+        let count = dims.iter().product::<usize>() / channels.max(1);
+        if count <= 1 {
+            return Err(refused("more than one value per channel in training"));
+        }
         let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
         self.track(&batch.mean.detach(), &batch.variance.detach(), count);
-        batch.output
+        Ok(batch.output)
     }
 
     /// Counts the batch and takes its statistics in: `momentum * batch + (1 - momentum) * running`.

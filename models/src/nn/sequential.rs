@@ -67,7 +67,7 @@ impl Layer {
     pub fn forward(&self, inputs: Batch) -> Result<Batch> {
         match self {
             Layer::Conv2d(layer) => images("Conv2d", inputs, |x| layer.forward(x)),
-            Layer::BatchNorm(layer) => Ok(each_rank!(inputs, x => layer.forward(x))),
+            Layer::BatchNorm(layer) => Ok(each_rank!(inputs, x => layer.forward(x)?)),
             Layer::Linear(layer) => Ok(each_rank!(inputs, x => layer.forward(x))),
             Layer::Relu(layer) => Ok(each_rank!(inputs, x => layer.forward(x))),
             Layer::MaxPool2d(layer) => images("MaxPool2d", inputs, |x| layer.forward(x)),

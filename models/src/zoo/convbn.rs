@@ -45,9 +45,11 @@ impl ConvBn {
     }
 
     /// `[batch, 3, height, width]` to the scores of ten classes, `[batch, 10]`.
-    #[must_use]
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let x = self.relu.forward(self.bn1.forward(self.conv1.forward(input)));
-        self.fc.forward(self.avgpool.forward(x).flatten(1, 3))
+    ///
+    /// # Errors
+    /// In training on one image that the convolution makes a single pixel.
+    pub fn forward(&self, input: Tensor<4>) -> Result<Tensor<2>> {
+        let x = self.relu.forward(self.bn1.forward(self.conv1.forward(input))?);
+        Ok(self.fc.forward(self.avgpool.forward(x).flatten(1, 3)))
     }
 }

@@ -47,6 +47,8 @@ pub struct RunState {
     pub layout: Layout,
     /// The model's state dict; of several models, the first.
     pub model: StateDict,
+    /// The key of that model; empty where the whole file is the model.
+    pub model_key: String,
     /// The other models by their keys, such as `modelB_state_dict`.
     pub other_models: Vec<(String, StateDict)>,
     /// The optimizers' state dicts, `{'state': ..., 'param_groups': ...}`, in the file's order.
@@ -73,6 +75,7 @@ impl Default for RunState {
         RunState {
             layout: Layout::Tutorial,
             model: StateDict::new(),
+            model_key: String::new(),
             other_models: Vec::new(),
             optimizers: Vec::new(),
             schedulers: Vec::new(),
@@ -154,6 +157,11 @@ impl RunState {
         Ok(root)
     }
 
+    /// The keys of all models, the first one's first.
+    pub fn model_names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.model_key).chain(self.other_models.iter().map(|(key, _)| key)).map(String::as_str)
+    }
+
     fn parts(&self, role: Role) -> Vec<Part<'_>> {
         let value = |value: &'_ Option<Value>| value.iter().cloned().map(Part::Value).collect();
         let number = |number: Option<i64>| number.map(|n| Part::Number(Value::Int(n))).into_iter().collect();
@@ -179,9 +187,9 @@ fn read(root: &Value) -> Result<RunState> {
     let mut run = RunState { layout, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
         let model = StateDict::read(&value, &path.to_string(), false)?;
-        match i {
-            0 => run.model = model,
-            _ => run.other_models.push((path.to_string(), model)),
+        match (i, path.to_string()) {
+            (0, key) => (run.model, run.model_key) = (model, key),
+            (_, key) => run.other_models.push((key, model)),
         }
     }
     let values = |role| paths.values(root, role).map(|(_, value)| value);

@@ -252,9 +252,12 @@ impl fmt::Display for LoadReport {
 
 impl LoadReport {
     /// What did not fit as one sentence that names the first few keys: for programs that have a line for an error. `Display`
-    /// lists every key.
+    /// lists every key. Where everything fits, it says so.
     #[must_use]
     pub fn summary(&self) -> String {
+        if self.is_exact() {
+            return format!("the state dict matches the model: {} loaded", count(self.loaded.len(), "key", "keys"));
+        }
         let first = |keys: Vec<String>| match keys.len() {
             n @ 0..=3 => (n, keys.join(", ")),
             n => (n, format!("{} and {} more", keys[..3].join(", "), n - 3)),
@@ -268,7 +271,12 @@ impl LoadReport {
         let parts = parts.into_iter().filter(|(_, (n, _))| *n > 0).map(|(what, (_, keys))| format!("{what}: {keys}"));
         let parts = parts.collect::<Vec<_>>().join("; ");
         let hint = self.hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
-        format!("the state dict does not match the model; {parts}{hint}")
+        let verdict = if self.is_loadable_strictly() && self.skipped.is_empty() && self.partial.is_empty() {
+            format!("matches the model but for {COUNTER}")
+        } else {
+            "does not match the model".to_owned()
+        };
+        format!("the state dict {verdict}; {parts}{hint}")
     }
 
     /// Writes the report to the program's log, through `tracing`: what was loaded at debug level key by key, what was not as

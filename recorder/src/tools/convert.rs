@@ -22,8 +22,7 @@ use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, Stat
 /// run.insert("epoch", 4);
 /// run.insert("model_state_dict", model);
 ///
-/// let mut conversion = Conversion::default();
-/// conversion.key = Some("model_state_dict".to_owned());
+/// let conversion = Conversion::default().key("model_state_dict".to_owned());
 /// conversion.save(&Checkpoint::from(run), &path, &SaveOptions::default())?;
 /// assert_eq!(Checkpoint::open(&path)?.get::<Tensor>("fc.weight")?.to_vec::<f32>()?, [0.5]);
 /// # Ok::<(), rekindle_recorder::Error>(())
@@ -46,6 +45,30 @@ pub struct Conversion {
 const DEVICES: [&str; 6] = ["cpu", "cuda", "mps", "xpu", "hpu", "mtia"];
 
 impl Conversion {
+    /// Sets the path of the part to take.
+    #[must_use]
+    pub fn key(self, key: impl Into<Option<String>>) -> Self {
+        Conversion { key: key.into(), ..self }
+    }
+
+    /// Sets how the keys of the state dict are mapped.
+    #[must_use]
+    pub fn keys(self, keys: impl Into<Option<LoadOptions>>) -> Self {
+        Conversion { keys: keys.into(), ..self }
+    }
+
+    /// Sets the element type for the floating-point tensors of the state dict.
+    #[must_use]
+    pub fn dtype(self, dtype: impl Into<Option<DType>>) -> Self {
+        Conversion { dtype: dtype.into(), ..self }
+    }
+
+    /// Sets the device tag for all tensors.
+    #[must_use]
+    pub fn location(self, location: impl Into<Option<String>>) -> Self {
+        Conversion { location: location.into(), ..self }
+    }
+
     /// The converted checkpoint; the original is not changed.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor};
 
 use crate::attributes::invalid;
+use crate::loss::{CrossEntropy, is_class, out_of_bounds};
 
 /// The elements of an [`Array`].
 #[derive(Clone, Debug, PartialEq)]
@@ -109,9 +110,10 @@ impl Array {
     /// Each element divided by a number.
     ///
     /// # Errors
-    /// When the elements are integers.
+    /// When the elements are integers, or the number is 0 or NaN.
     pub fn divided(self, by: f32) -> Result<Self> {
         match self.elements {
+            Elements::F32(_) if by == 0.0 || by.is_nan() => Err(invalid(format!("inputs cannot be divided by {by}"))),
             Elements::F32(elements) => {
                 let elements = Elements::F32(elements.into_iter().map(|x| x / by).collect());
                 Ok(Array { elements, ..self })
@@ -225,6 +227,21 @@ impl Dataset {
         &self.targets
     }
 
+    /// Makes sure that all targets that are integers are classes, from 0 to `classes - 1`, or -100, which does not count.
+    ///
+    /// # Errors
+    /// When one is not: which, and of which sample.
+    pub fn check_classes(&self, classes: usize) -> Result<()> {
+        let Elements::I64(targets) = &self.targets.elements else { return Ok(()) };
+        let ignored = CrossEntropy::default().ignore_index;
+        let Some(place) = targets.iter().position(|&target| target != ignored && !is_class(target, classes)) else {
+            return Ok(());
+        };
+        let width = self.targets.sample_shape.iter().product::<usize>().max(1);
+        let (sample, target) = (place / width, targets.get(place).copied().unwrap_or_default());
+        Err(invalid(format!("sample {sample}, counted from 0: {}", out_of_bounds(target, classes))))
+    }
+
     /// The first `at` samples, and the rest: what is trained on, and what is held back.
     ///
     /// # Errors
@@ -327,12 +344,14 @@ impl Batch {
 fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {
     if data.rank() != rank {
         return Err(invalid(format!(
-            "a batch's {what} have shape {:?}, not {rank} dimensions",
+            "a batch's {what} have shape {:?}, where {rank} dimensions are needed",
             data.shape().as_slice()
         )));
     }
     if data.dtype() != E::dtype() {
-        return Err(invalid(format!("a batch's {what} are {:?}, not {:?}", data.dtype(), E::dtype())));
+        let kind = |integers: bool| if integers { "integers" } else { "floating-point numbers" };
+        let (found, expected) = (kind(data.dtype().is_int()), kind(E::dtype().is_int()));
+        return Err(invalid(format!("a batch's {what} are {found}, where {expected} are needed")));
     }
     Ok(data.clone())
 }

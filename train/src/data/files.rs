@@ -1,6 +1,7 @@
 //! Data sets in files: a table of comma-separated numbers with the label last (`.csv`, `.csv.gz`), or a checkpoint that holds
 //! `inputs` and `targets`.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,12 @@ use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 use super::{Array, Batch, Dataset};
 
 /// How the numbers of a file become inputs.
+///
+/// ```
+/// use rekindle_train::data::ReadOptions;
+///
+/// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ReadOptions {
@@ -20,8 +27,22 @@ pub struct ReadOptions {
     pub divide_by: Option<f32>,
 }
 
+impl ReadOptions {
+    /// Sets the shape of one sample.
+    #[must_use]
+    pub fn input_shape(self, shape: impl Into<Vec<usize>>) -> Self {
+        ReadOptions { input_shape: Some(shape.into()), ..self }
+    }
+
+    /// Sets what inputs are divided by.
+    #[must_use]
+    pub fn divide_by(self, divide_by: f32) -> Self {
+        ReadOptions { divide_by: Some(divide_by), ..self }
+    }
+}
+
 /// Why a data set cannot be read from a file.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused.
@@ -45,6 +66,13 @@ pub enum DataError {
     /// A checkpoint cannot be read, or its tensors are no data set.
     #[error(transparent)]
     Checkpoint(#[from] Error),
+}
+
+/// The sentence: what `main` prints of an error that it returns.
+impl fmt::Debug for DataError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Reads a data set: a table where the file begins as text or gzip does, else a checkpoint with tensors `inputs` and
@@ -90,6 +118,12 @@ impl FixedBatches {
         self.steps.is_empty()
     }
 
+    /// All of them, a step each.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.steps
+    }
+
     /// The batch of step `i`, from 0: exactly `inputs[i]` and `targets[i]`.
     ///
     /// # Errors
@@ -98,6 +132,9 @@ impl FixedBatches {
         self.steps.batch(&[i])?.without_leading_axis()
     }
 }
+
+/// How a gzip file begins.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// Whether the file is a table: gzip, or text that begins with a number.
 fn is_table(path: &Path) -> Result<bool, DataError> {
@@ -108,8 +145,8 @@ fn is_table(path: &Path) -> Result<bool, DataError> {
     let read = File::open(path).and_then(|mut file| file.read(&mut start));
     let read = read.map_err(|source| DataError::Io { path: path.to_owned(), source })?;
     let text = |byte: &u8| byte.is_ascii_digit() || b"-+. \t,".contains(byte);
-    Ok(start[..read] == [0x1f, 0x8b]
-        || (read > 0 && start[..read].iter().all(|byte| text(byte) || b"\r\n".contains(byte))))
+    let start = start.get(..read).unwrap_or_default();
+    Ok(start == GZIP || (read > 0 && start.iter().all(|byte| text(byte) || b"\r\n".contains(byte))))
 }
 
 fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
@@ -120,7 +157,7 @@ fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Data
     file.rewind().map_err(io)?;
     let file = BufReader::new(file);
     let text: Box<dyn Read> =
-        if magic[..read] == [0x1f, 0x8b] { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+        if read == GZIP.len() && magic == GZIP { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
 
     let mut reader = csv::ReaderBuilder::new().has_headers(false).trim(csv::Trim::All).from_reader(text);
     let (mut inputs, mut targets, mut width) = (Vec::new(), Vec::new(), 0);
@@ -139,29 +176,37 @@ fn read_table(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Data
         width = last;
         for column in row.iter().take(last) {
             let number: f32 = column.parse().map_err(|_| table(line, format!("'{column}' is no number")))?;
-            inputs.push(options.divide_by.map_or(number, |by| number / by));
+            inputs.push(number);
         }
-        let label = &row[last];
+        let label = row.get(last).unwrap_or_default();
         let class: i64 = label.parse().map_err(|_| table(line, format!("the label '{label}' is no whole number")))?;
         targets.push(class);
     }
     let shape = options.input_shape.clone().unwrap_or_else(|| vec![width]);
+    if !targets.is_empty() && shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n)) != Some(width) {
+        return Err(table(1, format!("{width} numbers before the label are no input of shape {shape:?}")));
+    }
     let samples = targets.len();
-    let inputs = Array::new(samples, &shape, inputs).in_file(path)?;
-    Ok((inputs, Array::new(samples, &[], targets).in_file(path)?))
+    let made = Array::new(samples, &shape, inputs).and_then(|inputs| scaled(inputs, options));
+    let made = made.and_then(|inputs| Ok((inputs, Array::new(samples, &[], targets)?)));
+    Ok(made.in_file(path)?)
+}
+
+fn scaled(inputs: Array, options: &ReadOptions) -> Result<Array, Error> {
+    match options.divide_by {
+        Some(by) => inputs.divided(by),
+        None => Ok(inputs),
+    }
 }
 
 fn read_tensors(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
     let checkpoint = Checkpoint::open(path)?;
-    let tensor = |key: &str| -> Result<Tensor, Error> { checkpoint.get(key) };
-    let inputs = Array::from_tensor(&tensor("inputs")?).in_file(path)?;
-    let targets = Array::from_tensor(&tensor("targets")?).in_file(path)?;
-    let inputs = inputs.reshaped(options.input_shape.as_deref()).in_file(path)?;
-    let inputs = match options.divide_by {
-        Some(by) => inputs.divided(by).in_file(path)?,
-        None => inputs,
+    let array = |key: &str| Array::from_tensor(&checkpoint.get::<Tensor>(key)?);
+    let read = || -> Result<_, Error> {
+        let inputs = array("inputs")?.reshaped(options.input_shape.as_deref())?;
+        Ok((scaled(inputs, options)?, array("targets")?))
     };
-    Ok((inputs, targets))
+    Ok(read().in_file(path)?)
 }
 
 #[cfg(test)]
@@ -180,7 +225,7 @@ mod tests {
     #[test]
     fn a_table_gives_inputs_and_the_label_that_stands_last() {
         let (_folder, path) = table("data.csv", "0,8,16,4,3\n16, 0, 1, 2, 9\n");
-        let options = ReadOptions { input_shape: Some(vec![1, 2, 2]), divide_by: Some(16.0) };
+        let options = ReadOptions::default().input_shape([1, 2, 2]).divide_by(16.0);
         let data = read_dataset(&path, &options).unwrap();
         assert_eq!((data.len(), data.inputs().sample_shape()), (2, &[1, 2, 2][..]));
         assert_eq!(*data.inputs().elements(), vec![0.0_f32, 0.5, 1.0, 0.25, 1.0, 0.0, 0.0625, 0.125].into());

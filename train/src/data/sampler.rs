@@ -60,7 +60,13 @@ impl RandomSampler {
         RandomSampler { replacement: true, num_samples: None }
     }
 
-    /// Another number of places in an epoch.
+    /// Sets whether each place is drawn independently of the others.
+    #[must_use]
+    pub fn replacement(self, replacement: bool) -> Self {
+        RandomSampler { replacement, ..self }
+    }
+
+    /// Sets the number of places in an epoch.
     #[must_use]
     pub fn num_samples(self, num_samples: usize) -> Self {
         RandomSampler { num_samples: Some(num_samples), ..self }

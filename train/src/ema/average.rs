@@ -1,12 +1,14 @@
 //! `AveragedModel`: an average of a model's weights, and its state dict in three layouts.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use burn::module::Module;
-use rekindle_burn::ModuleStateDict as _;
-use rekindle_recorder::{Dict, Error, LoadReport, Result, StateDict, Tensor, Value};
+use rekindle_burn::{LayerRows, ModuleStateDict as _};
+use rekindle_recorder::{Dict, Error, LoadOptions, LoadReport, Result, StateDict, Tensor, Value};
 
-use super::Averaging;
+use super::blend::Averaging;
+use super::update_bn::update_bn_with_rows;
 use crate::attributes::{invalid, wrong_type};
 
 /// Whose files an average is in.
@@ -39,6 +41,8 @@ pub struct AveragedModel {
     averaging: Averaging,
     use_buffers: bool,
     layout: AveragedLayout,
+    /// How the model's layers lie.
+    rows: Arc<LayerRows>,
 }
 
 impl AveragedModel {
@@ -47,9 +51,25 @@ impl AveragedModel {
     /// # Errors
     /// When a decay is out of range, or the model cannot be read from its device.
     pub fn new<M: Module>(model: &M, averaging: Averaging) -> Result<Self> {
+        AveragedModel::new_with_rows(model, averaging, LayerRows::default())
+    }
+
+    /// [`new`](Self::new) for a model with layers of one's own, which lie as these rows say.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn new_with_rows<M: Module>(model: &M, averaging: Averaging, rows: impl Into<Arc<LayerRows>>) -> Result<Self> {
         averaging.check()?;
-        let (module, layout) = (model.state_dict()?, AveragedLayout::PyTorch);
-        Ok(AveragedModel { module, n_averaged: 0, averaging, use_buffers: false, layout })
+        let (rows, layout) = (rows.into(), AveragedLayout::PyTorch);
+        let module = model.state_dict_with(&rows)?;
+        Ok(AveragedModel { module, n_averaged: 0, averaging, use_buffers: false, layout, rows })
+    }
+
+    /// Sets how the layers of the models lie that the average meets, where some are the user's own. Default: as the rows of
+    /// burn-nn's layers say.
+    #[must_use]
+    pub fn rows(self, rows: impl Into<Arc<LayerRows>>) -> Self {
+        AveragedModel { rows: rows.into(), ..self }
     }
 
     /// Whether buffers (the running statistics of batch norms) are averaged like parameters, `use_buffers=True`, or copied
@@ -72,13 +92,14 @@ impl AveragedModel {
     /// When it is no state dict of an average, or a decay is out of range.
     pub fn from_state_dict(state_dict: &Value, averaging: Averaging) -> Result<Self> {
         averaging.check()?;
+        let rows = Arc::new(LayerRows::default());
         let saved = StateDict::from_value(state_dict)?;
         let count = COUNTS.iter().find(|(_, count)| {
             saved.contains(count) && saved.keys().all(|key| key == *count || key.starts_with(PREFIX))
         });
         let Some(&(layout, count)) = count else {
             let (module, layout) = (saved, AveragedLayout::Plain);
-            return Ok(AveragedModel { module, n_averaged: 1, averaging, use_buffers: true, layout });
+            return Ok(AveragedModel { module, n_averaged: 1, averaging, use_buffers: true, layout, rows });
         };
         let value = saved.get_value(count).cloned().unwrap_or(Value::None);
         let number = match &value {
@@ -107,7 +128,7 @@ impl AveragedModel {
             }
             module.set_metadata(own);
         }
-        Ok(AveragedModel { module, n_averaged, averaging, use_buffers: false, layout })
+        Ok(AveragedModel { module, n_averaged, averaging, use_buffers: false, layout, rows })
     }
 
     /// The average and the model's own weights of a checkpoint that mmengine's `EMAHook` wrote, from its `state_dict` and
@@ -155,8 +176,9 @@ impl AveragedModel {
     /// # Errors
     /// When the model has other names or shapes than the average, or its weights cannot be read. Then nothing has changed.
     pub fn update_parameters<M: Module>(&mut self, model: &M) -> Result<()> {
-        let current = model.state_dict()?;
-        let parameters: HashSet<String> = model.named_parameters()?.into_iter().map(|named| named.name).collect();
+        let current = model.state_dict_with(&self.rows)?;
+        let parameters = model.named_parameters_with(&self.rows)?;
+        let parameters: HashSet<String> = parameters.into_iter().map(|named| named.name).collect();
         if let Some(name) = current.keys().find(|name| !self.module.contains(name)) {
             return Err(invalid(format!("the average has no '{name}', which the model has")));
         }
@@ -197,6 +219,12 @@ impl AveragedModel {
         }
     }
 
+    /// Whose files it is saved as.
+    #[must_use]
+    pub fn layout(&self) -> AveragedLayout {
+        self.layout
+    }
+
     /// How many values were taken in.
     #[must_use]
     pub fn n_averaged(&self) -> i64 {
@@ -214,7 +242,7 @@ impl AveragedModel {
     /// # Errors
     /// When the model has other names or shapes; then it is as it was.
     pub fn load_into<M: Module>(&self, model: &mut M) -> Result<LoadReport> {
-        model.load_state_dict(&self.module)
+        model.load_state_dict_with_rows(&self.module, &LoadOptions::strict(), &self.rows)
     }
 
     /// `update_bn(loader, averaged_model)`: gives the average the running statistics that its batch norms have over these
@@ -230,7 +258,7 @@ impl AveragedModel {
     ) -> Result<()> {
         let mut averaged = model.clone();
         self.load_into(&mut averaged)?;
-        let state = super::update_bn(averaged, batches, forward)?.state_dict()?;
+        let state = update_bn_with_rows(averaged, &self.rows, batches, forward)?.state_dict_with(&self.rows)?;
         let buffers =
             |name: &str| ["running_mean", "running_var", "num_batches_tracked"].iter().any(|b| name.ends_with(b));
         for (name, tensor) in state.iter().filter(|(name, _)| buffers(name)) {

@@ -23,4 +23,4 @@ mod update_bn;
 
 pub use average::{AveragedLayout, AveragedModel};
 pub use blend::Averaging;
-pub use update_bn::update_bn;
+pub use update_bn::{update_bn, update_bn_with_rows};

@@ -1,7 +1,7 @@
 //! `torch.optim.swa_utils.update_bn`: the running statistics that a model's batch norms have over given batches.
 
 use burn::module::Module;
-use rekindle_burn::ModuleStateDict as _;
+use rekindle_burn::{LayerRows, ModuleStateDict as _};
 use rekindle_recorder::{LoadOptions, Result, StateDict, Tensor};
 
 use crate::attributes::invalid;
@@ -24,11 +24,24 @@ const PROBE: f32 = 1_099_511_627_776.0;
 /// # Errors
 /// When a batch norm does not train, or the statistics cannot be read.
 pub fn update_bn<M: Module, B>(
+    model: M,
+    batches: impl IntoIterator<Item = B>,
+    forward: impl FnMut(&M, &B),
+) -> Result<M> {
+    update_bn_with_rows(model, &LayerRows::default(), batches, forward)
+}
+
+/// [`update_bn`] for a model with layers of one's own, which lie as these rows say.
+///
+/// # Errors
+/// As [`update_bn`].
+pub fn update_bn_with_rows<M: Module, B>(
     mut model: M,
+    rows: &LayerRows,
     batches: impl IntoIterator<Item = B>,
     mut forward: impl FnMut(&M, &B),
 ) -> Result<M> {
-    let state = model.state_dict()?;
+    let state = model.state_dict_with(rows)?;
     let norms = state.keys().filter_map(|name| name.strip_suffix(MEAN));
     let norms: Vec<String> = norms.filter(|path| state.contains(&format!("{path}{VAR}"))).map(str::to_owned).collect();
     if norms.is_empty() {
@@ -43,17 +56,17 @@ pub fn update_bn<M: Module, B>(
     let mut count = 0;
     for batch in batches {
         if count == 0 {
-            set(&mut model, &state, &averages, PROBE)?;
+            set(&mut model, rows, &state, &averages, PROBE)?;
             forward(&model, &batch);
-            let probed = model.state_dict()?;
+            let probed = model.state_dict_with(rows)?;
             for average in &mut averages {
                 average.momentum = momentum(&average.read(&probed, MEAN)?, &average.path)?;
             }
         }
-        set(&mut model, &state, &averages, 0.0)?;
+        set(&mut model, rows, &state, &averages, 0.0)?;
         forward(&model, &batch);
         count += 1;
-        let after = model.state_dict()?;
+        let after = model.state_dict_with(rows)?;
         for average in &mut averages {
             average.take(&after, count)?;
         }
@@ -62,7 +75,7 @@ pub fn update_bn<M: Module, B>(
     for average in averages {
         average.put(&mut last, &state, &average.mean, &average.var, count)?;
     }
-    model.load_state_dict_with(&last, &LoadOptions::lenient())?;
+    model.load_state_dict_with_rows(&last, &LoadOptions::lenient(), rows)?;
     Ok(model)
 }
 
@@ -106,13 +119,13 @@ impl Average {
 }
 
 /// Begins a pass with these running means.
-fn set<M: Module>(model: &mut M, like: &StateDict, averages: &[Average], mean: f32) -> Result<()> {
+fn set<M: Module>(model: &mut M, rows: &LayerRows, like: &StateDict, averages: &[Average], mean: f32) -> Result<()> {
     let mut begin = StateDict::new();
     for average in averages {
         let channels = average.mean.len();
         average.put(&mut begin, like, &vec![mean; channels], &vec![0.0; channels], 0)?;
     }
-    model.load_state_dict_with(&begin, &LoadOptions::lenient()).map(drop)
+    model.load_state_dict_with_rows(&begin, &LoadOptions::lenient(), rows).map(drop)
 }
 
 /// The momentum of a batch norm that has this left of [`PROBE`].

@@ -15,7 +15,8 @@ pub(super) type Known = Option<Vec<usize>>;
 /// Ways to divide that are looked at before giving up.
 const WAYS: usize = 200_000;
 
-const ASK: &str = "say with --group, once a group and in the file's order, which parameters belong to it";
+const ASK: &str =
+    "say with `OptimizerBuilder::group`, once a group and in the file's order, which parameters belong to it";
 
 /// Divides parameters, in order, among groups of a file: the one way that keeps the order in each group and fits every
 /// shape. Where the file has fewer parameters than there are, some stay out.

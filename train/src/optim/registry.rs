@@ -100,12 +100,15 @@ impl OptimizerKind {
             [OptimizerKind::Adam, OptimizerKind::AdamW] if group.contains("decoupled_weight_decay") => {
                 Ok(kinds[usize::from(group.flag("decoupled_weight_decay")?)])
             }
-            _ => Err(invalid(format!(
-                "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is with \
-                 --optimizer {}",
-                names(&kinds, "'s or "),
-                names(&kinds, " or --optimizer ")
-            ))),
+            _ => {
+                let options = kinds.iter().map(|kind| format!("`ResumeOptions::optimizer(OptimizerKind::{kind:?})`"));
+                Err(invalid(format!(
+                    "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is \
+                     with {}",
+                    names(&kinds, "'s or "),
+                    options.collect::<Vec<_>>().join(" or ")
+                )))
+            }
         }
     }
 }

@@ -358,8 +358,8 @@ fn read_whole(parameter: &NamedParameter, shape: &[usize], value: &Value, key: &
 fn unfit(parameter: &NamedParameter, shape: &[usize], found: &[usize], key: &str) -> rekindle_recorder::Error {
     let needs = if shape == parameter.shape { String::new() } else { format!("{:?} and needs ", parameter.shape) };
     invalid(format!(
-        "{key} has shape {found:?}, and the parameter '{}' it would go to has {needs}{shape:?}; say with --group which \
-         parameters belong to which group, or check that the model is the one the checkpoint was made with",
+        "{key} has shape {found:?}, and the parameter '{}' it would go to has {needs}{shape:?}; say \
+         with `OptimizerBuilder::group` which parameters belong to which group, or check that the model is the one the checkpoint was made with",
         parameter.name
     ))
 }

@@ -29,13 +29,12 @@ pub(crate) fn scaler_options(json: &Json) -> GradScalerOptions {
     let given = given.as_dict().unwrap();
     let default = GradScalerOptions::default();
     let float = |name: &str, default| given.get(name).map_or(default, |value| value.as_f64().unwrap());
-    GradScalerOptions {
-        init_scale: float("init_scale", default.init_scale),
-        growth_factor: float("growth_factor", default.growth_factor),
-        backoff_factor: float("backoff_factor", default.backoff_factor),
-        growth_interval: given.get("growth_interval").map_or(default.growth_interval, |value| value.as_i64().unwrap()),
-        enabled: float("enabled", 1.0) != 0.0,
-    }
+    default
+        .init_scale(float("init_scale", default.init_scale))
+        .growth_factor(float("growth_factor", default.growth_factor))
+        .backoff_factor(float("backoff_factor", default.backoff_factor))
+        .growth_interval(given.get("growth_interval").map_or(default.growth_interval, |value| value.as_i64().unwrap()))
+        .enabled(float("enabled", 1.0) != 0.0)
 }
 
 /// The network of `averages.pt`.

@@ -116,7 +116,7 @@ impl Sequential {
             Layer::Relu(relu) => relu.forward(x),
         });
         let targets = if matches!(rows, Rows::All) { "random_targets" } else { "targets" };
-        cross_entropy(logits, rows.ints::<1>(batches, targets))
+        cross_entropy(logits, rows.ints::<1>(batches, targets)).unwrap()
     }
 }
 
@@ -132,7 +132,7 @@ impl Bags {
         let tags = rows.ints::<1>(batches, "tags").reshape([count, 1]);
         let logits = self.embedding.forward(tokens.clone()).mean_dim(1) + self.tag.forward(tags);
         let classes = tokens.slice([0..count, 0..1]).reshape([count]).remainder_scalar(10);
-        cross_entropy(logits.reshape([count, 10]), classes)
+        cross_entropy(logits.reshape([count, 10]), classes).unwrap()
     }
 }
 

@@ -81,7 +81,7 @@ impl Transformer {
             x = x + block.c_proj.forward(hidden);
         }
         let x = self.ln_f.forward(x).reshape([tokens.len() * BLOCK, WIDTH]);
-        cross_entropy(x.matmul(head.transpose()), tensor(1..BLOCK + 1))
+        cross_entropy(x.matmul(head.transpose()), tensor(1..BLOCK + 1)).unwrap()
     }
 }
 

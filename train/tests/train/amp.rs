@@ -85,12 +85,9 @@ fn what_is_called_out_of_order_is_refused() {
     assert!(scaler.step(&mut optimizer, model, grads).unwrap_err().to_string().contains("`step` was called already"));
     scaler.update().unwrap();
 
-    for wrong in [
-        GradScalerOptions { growth_factor: 1.0, ..Default::default() },
-        GradScalerOptions { backoff_factor: 1.0, ..Default::default() },
-    ] {
+    for wrong in [GradScalerOptions::default().growth_factor(1.0), GradScalerOptions::default().backoff_factor(1.0)] {
         assert!(GradScaler::new(wrong).is_err());
-        assert!(GradScaler::new(GradScalerOptions { enabled: false, ..wrong }).is_ok());
+        assert!(GradScaler::new(wrong.enabled(false)).is_ok());
     }
 }
 
@@ -118,7 +115,7 @@ fn a_state_that_is_none_is_refused_and_changes_nothing() {
 fn half_precision_that_overflows_skips_the_step_and_goes_on_with_a_smaller_scale() {
     let mut model = six(vec![0.5; 6]);
     let mut optimizer = sgd(&model);
-    let mut scaler = GradScaler::new(GradScalerOptions { init_scale: 131_072.0, ..Default::default() }).unwrap();
+    let mut scaler = GradScaler::new(GradScalerOptions::default().init_scale(131_072.0)).unwrap();
     let mut stepped = Vec::new();
     for _ in 0..3 {
         // 131072 is beyond float16, whose largest number is 65504; the gradient comes back through the cast.

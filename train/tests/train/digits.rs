@@ -76,7 +76,7 @@ fn resumed(checkpoint: Checkpoint) -> Run<DigitsNet> {
 
 fn step(run: &mut Run<DigitsNet>, batch: &Batch) -> f64 {
     let logits = run.model().forward(batch.inputs(&device()).unwrap());
-    run.step(cross_entropy(logits, batch.classes::<1>(&device()).unwrap())).unwrap();
+    run.step(cross_entropy(logits, batch.classes::<1>(&device()).unwrap()).unwrap()).unwrap();
     run.loss().unwrap().unwrap()
 }
 

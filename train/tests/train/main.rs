@@ -16,6 +16,8 @@ mod optim_runs;
 mod optim_state_dicts;
 mod optimizer_record;
 mod run;
+mod run_faults;
+mod run_rows;
 mod schedulers;
 mod state_dicts;
 #[path = "../tied_gpt/mod.rs"]

@@ -237,7 +237,7 @@ fn norms_and_scales_count_a_shared_parameter_once_with_the_sum_of_its_gradients(
         let sum = accumulate(&model, model.loss().backward(), model.loss().backward());
         assert_eq!(step(sum), 16.0);
 
-        let mut scaler = GradScaler::new(GradScalerOptions { init_scale: 4.0, ..Default::default() }).unwrap();
+        let mut scaler = GradScaler::new(GradScalerOptions::default().init_scale(4.0)).unwrap();
         let mut gradients = scaler.scale(model.loss()).backward();
         scaler.unscale_(&optimizer, &model, &mut gradients).unwrap();
         assert_eq!(step(gradients), 8.0);

@@ -79,7 +79,7 @@ fn passes_before_a_step_are_summed_into_it() {
 #[test]
 fn a_scaler_and_clipping_change_a_step_only_as_they_should() {
     let mut plain = run(sgd(0.1));
-    let scaler = GradScaler::new(GradScalerOptions { init_scale: 1024.0, growth_interval: 2, ..Default::default() });
+    let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(2));
     let mut scaled = run(sgd(0.1)).with_scaler(scaler.unwrap());
     for row in [2.0, -1.0, 0.5] {
         plain.step(loss(&plain, row)).unwrap();

@@ -1,0 +1,18 @@
+//! `Run`: the parts of a training run that must survive it, and the verbs of the loop. The loop itself is the user's.
+//!
+//! - `options.rs`: what a run that is resumed has to be told.
+//! - `average.rs`: the average of the weights, where a run has one.
+//! - `parts.rs`: the run and what it is made of.
+//! - `steps.rs`: the loop's verbs.
+//! - `save.rs`: the run as a checkpoint, and whether it will be one.
+//! - `resume.rs`: the run that a checkpoint is of.
+
+mod average;
+mod options;
+mod parts;
+mod resume;
+mod save;
+mod steps;
+
+pub use options::{ResumeOptions, SchedulePer};
+pub use parts::Run;

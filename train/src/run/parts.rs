@@ -1,0 +1,288 @@
+//! `Run`: a training run, and what it is made of.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use rekindle_burn::LayerRows;
+use rekindle_random::Generator;
+use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
+
+use super::average::Average;
+use super::options::SchedulePer;
+use crate::amp::GradScaler;
+use crate::attributes::invalid;
+use crate::clip::ClipGradNorm;
+use crate::data::DataLoader;
+use crate::ema::AveragedModel;
+use crate::gradients::Pending;
+use crate::lr_scheduler::LRScheduler;
+use crate::optim::Optimizer;
+
+/// A training run: model, optimizer, scheduler, loader, generator, and where it is.
+///
+/// ```no_run
+/// use burn::nn::{Linear, LinearConfig};
+/// use burn::tensor::Device;
+/// use rekindle_recorder::Checkpoint;
+/// use rekindle_train::data::{Array, DataLoader, Dataset};
+/// use rekindle_train::loss::cross_entropy;
+/// use rekindle_train::run::{Run, SchedulePer};
+///
+/// # fn main() -> Result<(), rekindle_recorder::Error> {
+/// # let (images, labels): (Array, Array) = unimplemented!();
+/// let device = Device::flex().autodiff();
+/// let model = LinearConfig::new(64, 10).init(&device);
+/// let loader = DataLoader::new(Dataset::new(images, labels)?, 64)?.shuffle(true);
+///
+/// let mut run = Run::resume(Checkpoint::open("run.pt")?, model)?
+///     .with_loader(loader)
+///     .schedule_per(SchedulePer::Epoch)
+///     .until_epoch(26);
+/// while let Some(batch) = run.next_batch()? {
+///     let logits = run.model().forward(batch.inputs::<2>(&device)?);
+///     run.step(cross_entropy(logits, batch.classes::<1>(&device)?)?)?;
+///     println!("{} {:?}", run.steps(), run.loss()?);
+/// }
+/// run.save("run-resumed.pt")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Run<M: Module> {
+    /// `None` only while a step is made.
+    pub(super) model: Option<M>,
+    pub(super) optimizer: Optimizer,
+    pub(super) scheduler: Option<LRScheduler>,
+    pub(super) schedule_per: SchedulePer,
+    pub(super) scaler: Option<GradScaler>,
+    pub(super) clip: Option<ClipGradNorm>,
+    pub(super) average: Average,
+    /// How the model's layers lie in PyTorch.
+    pub(super) rows: Arc<LayerRows>,
+    /// Those of the passes since the last step.
+    pub(super) grads: Pending,
+    pub(super) loader: Option<DataLoader>,
+    pub(super) generator: Generator,
+    /// Epochs that were finished.
+    pub(super) epoch: i64,
+    /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
+    pub(super) step: Option<i64>,
+    pub(super) loss: Option<Tensor<1>>,
+    pub(super) until_epoch: Option<i64>,
+    pub(super) until_step: Option<i64>,
+    /// What the run came from, whose layout it is written back in.
+    pub(super) origin: Option<Checkpoint>,
+    pub(super) report: Option<LoadReport>,
+    /// Whether it is saved with objects in it that plain `torch.load` refuses.
+    pub(super) allow_objects: bool,
+    /// Whether it is known that it can be saved as it is, and as it will be at its end.
+    pub(super) tried: Tried,
+}
+
+/// What is known to be saved without an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried {
+    /// All parts as they are.
+    pub(super) parts: bool,
+    /// The numbers that they will have at the end.
+    pub(super) end: bool,
+}
+
+impl<M: Module> Run<M> {
+    /// A run that begins.
+    #[must_use]
+    pub fn start(model: M, optimizer: Optimizer) -> Self {
+        Run {
+            model: Some(model),
+            optimizer,
+            scheduler: None,
+            schedule_per: SchedulePer::default(),
+            scaler: None,
+            clip: None,
+            average: Average::None,
+            rows: Arc::new(LayerRows::default()),
+            grads: Pending::default(),
+            loader: None,
+            generator: Generator::default(),
+            epoch: 0,
+            step: Some(0),
+            loss: None,
+            until_epoch: None,
+            until_step: None,
+            origin: None,
+            report: None,
+            allow_objects: false,
+            tried: Tried::default(),
+        }
+    }
+
+    /// With a scheduler.
+    #[must_use]
+    pub fn with_scheduler(self, scheduler: LRScheduler) -> Self {
+        Run { scheduler: Some(scheduler), tried: Tried::default(), ..self }
+    }
+
+    /// How often the scheduler is stepped. Default: every step.
+    #[must_use]
+    pub fn schedule_per(self, schedule_per: SchedulePer) -> Self {
+        Run { schedule_per, ..self }
+    }
+
+    /// With a scaler of gradients, for half precision: losses are scaled, and steps with gradients that overflowed skipped.
+    #[must_use]
+    pub fn with_scaler(self, scaler: GradScaler) -> Self {
+        Run { scaler: Some(scaler), tried: Tried::default(), ..self }
+    }
+
+    /// With gradients clipped by their norm before each step: `clip_grad_norm_(model.parameters(), ...)`.
+    #[must_use]
+    pub fn with_clip(self, clip: ClipGradNorm) -> Self {
+        Run { clip: Some(clip), ..self }
+    }
+
+    /// With an average of the weights, which takes them in after each step. One that is saved as mmengine's changes places
+    /// with the model's weights in the checkpoint, as mmengine's `EMAHook` has it.
+    #[must_use]
+    pub fn with_average(self, average: AveragedModel) -> Self {
+        Run { average: Average::Updated(average), tried: Tried::default(), ..self }
+    }
+
+    /// With a model whose layers lie in PyTorch as these rows say, the user's own among them: what is saved has
+    /// PyTorch's order. The optimizer and the average have the rows that they were made with. Default: burn-nn's layers.
+    #[must_use]
+    pub fn with_rows(self, rows: impl Into<Arc<LayerRows>>) -> Self {
+        Run { rows: rows.into(), tried: Tried::default(), ..self }
+    }
+
+    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from.
+    #[must_use]
+    pub fn with_loader(self, loader: DataLoader) -> Self {
+        let per_epoch = i64::try_from(loader.len()).unwrap_or(i64::MAX);
+        let step = self.step.or(Some(self.epoch.saturating_mul(per_epoch)));
+        Run { loader: Some(loader), step, ..self }
+    }
+
+    /// With this generator in the place of PyTorch's global one: `torch.manual_seed(...)`.
+    #[must_use]
+    pub fn with_generator(self, generator: Generator) -> Self {
+        Run { generator, ..self }
+    }
+
+    /// [`next_batch`](Self::next_batch) gives none once so many epochs are finished, those before a checkpoint counted in.
+    #[must_use]
+    pub fn until_epoch(self, epoch: i64) -> Self {
+        Run { until_epoch: Some(epoch), tried: Tried { end: false, ..self.tried }, ..self }
+    }
+
+    /// [`next_batch`](Self::next_batch) gives none once so many steps are made, those before a checkpoint counted in.
+    #[must_use]
+    pub fn until_step(self, step: i64) -> Self {
+        Run { until_step: Some(step), tried: Tried { end: false, ..self.tried }, ..self }
+    }
+
+    /// The model. After a step that failed it is as it was before, or as far as the step came.
+    ///
+    /// # Panics
+    /// In a program that caught a panic in the midst of [`step`](Self::step), and asks for the model that was lost with it.
+    #[must_use]
+    pub fn model(&self) -> &M {
+        match &self.model {
+            Some(model) => model,
+            None => panic!("the model was lost in a step that panicked"),
+        }
+    }
+
+    /// The optimizer.
+    #[must_use]
+    pub fn optimizer(&self) -> &Optimizer {
+        &self.optimizer
+    }
+
+    /// The optimizer, to change its hyper-parameters.
+    pub fn optimizer_mut(&mut self) -> &mut Optimizer {
+        &mut self.optimizer
+    }
+
+    /// The scheduler, if there is one.
+    #[must_use]
+    pub fn scheduler(&self) -> Option<&LRScheduler> {
+        self.scheduler.as_ref()
+    }
+
+    /// The scaler of gradients, if there is one.
+    #[must_use]
+    pub fn scaler(&self) -> Option<&GradScaler> {
+        self.scaler.as_ref()
+    }
+
+    /// The average of the weights, if there is one that was read.
+    #[must_use]
+    pub fn average(&self) -> Option<&AveragedModel> {
+        match &self.average {
+            Average::Updated(average) | Average::Kept(Some(average)) => Some(average),
+            Average::None | Average::Kept(None) => None,
+        }
+    }
+
+    /// The loader, if there is one.
+    #[must_use]
+    pub fn loader(&self) -> Option<&DataLoader> {
+        self.loader.as_ref()
+    }
+
+    /// What stands for PyTorch's global generator.
+    pub fn generator_mut(&mut self) -> &mut Generator {
+        &mut self.generator
+    }
+
+    /// How the checkpoint's weights went into the model; `None` for a run that was started here.
+    #[must_use]
+    pub fn load_report(&self) -> Option<&LoadReport> {
+        self.report.as_ref()
+    }
+
+    /// What a user should know of the run before it goes on, a sentence each: what of its checkpoint stays as it is.
+    pub fn notes(&self) -> impl Iterator<Item = &str> {
+        self.average.note().into_iter()
+    }
+
+    /// How many epochs are finished, those before a checkpoint counted in.
+    #[must_use]
+    pub fn epochs(&self) -> i64 {
+        self.epoch
+    }
+
+    /// How many steps were made, those before a checkpoint counted in: as the checkpoint says, or the optimizer's own count,
+    /// or the finished epochs times the loader's batches.
+    #[must_use]
+    pub fn steps(&self) -> i64 {
+        self.step.unwrap_or(0)
+    }
+
+    /// The learning rate of each group.
+    ///
+    /// # Errors
+    /// When somebody put something else than a number in its place.
+    pub fn lr(&self) -> Result<Vec<f64>> {
+        self.named(self.optimizer.lr())
+    }
+
+    /// The loss of the last step: `loss.item()`. `None` before the first one here.
+    ///
+    /// # Errors
+    /// When it cannot be read from its device.
+    pub fn loss(&self) -> Result<Option<f64>> {
+        let read = |loss: &Tensor<1>| {
+            loss.clone()
+                .try_into_scalar::<f64>()
+                .map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))
+        };
+        self.named(self.loss.as_ref().map(read).transpose())
+    }
+
+    /// Errors name the file that the run came from, where they name no other.
+    pub(super) fn named<T>(&self, result: Result<T>) -> Result<T> {
+        result.in_file_if(self.origin.as_ref().and_then(Checkpoint::path))
+    }
+}

@@ -1,0 +1,106 @@
+//! The run as a checkpoint: what is saved, and the trial that says before the first step whether it can be.
+
+use std::path::Path;
+
+use burn::module::Module;
+use rekindle_burn::ModuleStateDict as _;
+use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
+use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
+use rekindle_recorder::run::RunState;
+use rekindle_recorder::{Checkpoint, Result, Tensor, Value};
+
+use super::parts::Run;
+use crate::amp::GradScaler;
+use crate::lr_scheduler::LRScheduler;
+
+impl<M: Module> Run<M> {
+    /// The run as a checkpoint: in the layout that it came in, with everything kept that is not this run's; else in that of
+    /// the PyTorch tutorial.
+    ///
+    /// # Errors
+    /// When something cannot be read from its device.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        self.named(self.state().and_then(|state| match &self.origin {
+            Some(origin) => state.write_back(origin),
+            None => state.to_checkpoint(),
+        }))
+    }
+
+    fn state(&self) -> Result<RunState> {
+        let model = self.model();
+        let mut state = RunState::default();
+        (state.model, state.ema) = self.average.saved(model.state_dict_with(&self.rows)?)?;
+        state.optimizers = vec![self.optimizer.state_dict(model)?];
+        state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
+        state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
+        state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
+        state.epoch = Some(self.epoch);
+        state.loss = self.loss()?.map(Value::from);
+        // A step that the checkpoint does not tell is told by the optimizer's.
+        if let Some(origin) = &self.origin {
+            state.step = RunState::read(origin)?.step.and(self.step);
+        }
+        Ok(state)
+    }
+
+    /// Writes [`checkpoint`](Self::checkpoint) to a file, whole or not at all. A file that is there is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<SaveReport> {
+        self.save_with(path, &SaveOptions::default().allow_objects(self.allow_objects))
+    }
+
+    /// As [`save`](Self::save), with options.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save), and when the file exists and is not to be replaced.
+    pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
+        self.checkpoint()?.save_with(path, options)
+    }
+
+    /// Tries what [`save_with`](Self::save_with) would do: all of it, into a file that goes away again. So what stands in the
+    /// way, such as a format that cannot hold an optimizer or a folder that is not there, is known before the work and not
+    /// after it.
+    ///
+    /// # Errors
+    /// As [`save_with`](Self::save_with), but that a file may be there.
+    pub fn try_save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.checkpoint()?.try_save_with(path, options)
+    }
+
+    /// Makes sure, once, that the run can be saved as it will be at its end.
+    ///
+    /// # Errors
+    /// What saving it then would fail with.
+    pub(super) fn try_end(&mut self) -> Result<()> {
+        if !self.tried.parts {
+            self.named(self.try_parts())?;
+            self.tried.parts = true;
+        }
+        if !self.tried.end {
+            self.named(self.try_numbers())?;
+            self.tried.end = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a checkpoint can be made of all parts, plain `torch.load` opens it, and what it keeps of the one it came from
+    /// can be read.
+    pub(super) fn try_parts(&self) -> Result<()> {
+        let checkpoint = self.checkpoint()?;
+        let options = PickleOptions { dialect: Dialect::Zip, allow_objects: self.allow_objects };
+        let pickled = pickle::write(checkpoint.root(), &options)?;
+        pickled.storages.iter().try_for_each(|storage| storage.bytes().map(drop))
+    }
+
+    /// Whether the checkpoint that the run came from can hold the numbers of its end, which may be too large for their types.
+    fn try_numbers(&self) -> Result<()> {
+        let Some(origin) = &self.origin else { return Ok(()) };
+        let end = |until: Option<i64>, now: i64| until.unwrap_or_default().max(now.saturating_add(1));
+        let mut state = RunState::read(origin)?;
+        state.epoch = Some(end(self.until_epoch, self.epoch));
+        state.step = state.step.map(|_| end(self.until_step, self.steps()));
+        state.write_back(origin).map(drop)
+    }
+}

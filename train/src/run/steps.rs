@@ -1,0 +1,143 @@
+//! The verbs of the loop: the next batch, a backward pass, a step.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+use rekindle_recorder::Result;
+
+use super::options::SchedulePer;
+use super::parts::Run;
+use crate::attributes::invalid;
+use crate::clip::clip_grad_norm_;
+use crate::data::Batch;
+
+impl<M: Module> Run<M> {
+    /// The next batch of the loader; `None` when the run has come to its end ([`until_epoch`](Self::until_epoch),
+    /// [`until_step`](Self::until_step)). Without an end it goes on for ever.
+    ///
+    /// # Errors
+    /// When there is no loader, or it has nothing to sample from; the first time, when the run could not be saved at its end.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        self.try_end()?;
+        let batch = self.take_batch();
+        self.named(batch)
+    }
+
+    fn take_batch(&mut self) -> Result<Option<Batch>> {
+        loop {
+            let reached = |end: Option<i64>, now: i64| end.is_some_and(|end| now >= end);
+            if reached(self.until_epoch, self.epoch) || reached(self.until_step, self.steps()) {
+                return Ok(None);
+            }
+            let Some(loader) = &mut self.loader else {
+                return Err(invalid("the run has no loader to take a batch from; give it one with `with_loader`"));
+            };
+            if loader.is_empty() {
+                return Err(invalid(
+                    "the run's loader has no batches: the data set is empty, or smaller than one batch",
+                ));
+            }
+            match loader.next_batch(&mut self.generator)? {
+                Some(batch) => return Ok(Some(batch)),
+                // Only if the last batch was not stepped on.
+                None => self.finish_epoch()?,
+            }
+        }
+    }
+
+    /// `loss.backward()` without a step: the gradients are kept, and summed with those of the passes before and of the next
+    /// [`step`](Self::step). For the mean over several batches divide each loss by their number.
+    ///
+    /// # Errors
+    /// The first time, when the run could not be saved at its end.
+    pub fn backward(&mut self, loss: Tensor<1>) -> Result<()> {
+        self.try_end()?;
+        let scaled = match &mut self.scaler {
+            Some(scaler) => scaler.scale(loss.clone()),
+            None => loss.clone(),
+        };
+        let grads = scaled.backward();
+        self.loss = Some(loss.inner());
+        if let Some(model) = &self.model {
+            self.grads.add(model, grads);
+        }
+        Ok(())
+    }
+
+    /// `loss.backward()`, `optimizer.step()`, and `scheduler.step()` where it is due: after every step, or after the step on
+    /// the last batch of an epoch. Gradients are scaled and clipped, and the average updated, where the run has it so.
+    ///
+    /// # Errors
+    /// When the optimizer's state does not fit the model, the scheduler cannot go on, or gradients cannot be clipped. The run
+    /// is there afterwards, too, with its model.
+    pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
+        self.backward(loss)?;
+        let stepped = self.stepped();
+        if let (Err(_), Some(scaler)) = (&stepped, &mut self.scaler) {
+            scaler.forget();
+        }
+        self.named(stepped)
+    }
+
+    fn stepped(&mut self) -> Result<()> {
+        let (Some(model), Some(mut grads)) = (&self.model, self.grads.take()) else {
+            return Err(invalid("the model was lost in a step that panicked"));
+        };
+        if let Some(clip) = self.clip {
+            if let Some(scaler) = &mut self.scaler {
+                scaler.unscale_(&self.optimizer, model, &mut grads)?;
+            }
+            clip_grad_norm_(model, self.optimizer.parameters(), &mut grads, clip)?;
+        }
+        if let Some(model) = self.model.take() {
+            let (model, done) = match &mut self.scaler {
+                Some(scaler) => {
+                    let (model, made) = scaler.try_step(&mut self.optimizer, model, grads);
+                    (model, made.and_then(|_| scaler.update()))
+                }
+                None => self.optimizer.try_step(model, grads),
+            };
+            self.model = Some(model);
+            done?;
+        }
+        self.step = Some(self.steps().saturating_add(1));
+        if let Some(model) = &self.model {
+            self.average.update(model)?;
+        }
+        if self.schedule_per == SchedulePer::Step {
+            self.schedule()?;
+        }
+        if let Some(loader) = &mut self.loader
+            && loader.is_exhausted()
+        {
+            loader.end_epoch();
+            self.finish_epoch()?;
+        }
+        Ok(())
+    }
+
+    /// `scheduler.step(metric)`: for schedulers that go by a metric, such as the loss on held-back samples.
+    ///
+    /// # Errors
+    /// When there is no scheduler, or it goes by no metric.
+    pub fn step_scheduler(&mut self, metric: f64) -> Result<()> {
+        let stepped = match &mut self.scheduler {
+            Some(scheduler) => scheduler.step_with_metric(metric, &mut self.optimizer),
+            None => {
+                Err(invalid("the run has no scheduler that a metric could be told; give it one with `with_scheduler`"))
+            }
+        };
+        self.named(stepped)
+    }
+
+    fn schedule(&mut self) -> Result<()> {
+        match &mut self.scheduler {
+            Some(scheduler) => scheduler.step(&mut self.optimizer),
+            None => Ok(()),
+        }
+    }
+
+    fn finish_epoch(&mut self) -> Result<()> {
+        self.epoch = self.epoch.saturating_add(1);
+        if self.schedule_per == SchedulePer::Epoch { self.schedule() } else { Ok(()) }
+    }
+}

@@ -9,7 +9,7 @@ use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
-use super::{Answer, note, usage};
+use super::answer::{Answer, note, usage};
 
 /// The arguments of `rekindle convert`.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! `rekindle devices`: what can compute here.
 
-use super::{Answer, print};
+use super::answer::{Answer, print};
 
 /// The arguments of `rekindle devices`.
 #[derive(Debug, clap::Args)]

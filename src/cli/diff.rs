@@ -8,7 +8,8 @@ use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
 use serde_json::{Value as Json, json};
 
-use super::{Answer, json, print};
+use super::answer::{Answer, print};
+use super::json;
 
 /// The arguments of `rekindle diff`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,8 @@ use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
 use serde_json::{Map, Value as Json, json};
 
-use super::{Answer, json, print};
+use super::answer::{Answer, print};
+use super::json;
 
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]

@@ -15,9 +15,10 @@ use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
 use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
 use serde_json::json;
 
+use super::answer::{Answer, note, print, usage};
+use super::json;
 use super::settings::Settings;
 use super::task::{Loss, Task};
-use super::{Answer, json, note, print, usage};
 
 /// The arguments of `rekindle resume`.
 #[derive(Debug, clap::Args)]

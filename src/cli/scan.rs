@@ -8,8 +8,8 @@ use rekindle::recorder::pickle::Verdict;
 use rekindle::recorder::scan::{ScanReport, scan};
 use serde_json::{Value as Json, json};
 
+use super::answer::{Answer, Said, each};
 use super::flags::in_flags;
-use super::{Answer, Said, each};
 
 /// The arguments of `rekindle scan`.
 #[derive(Debug, clap::Args)]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum as _;
 use serde::Deserialize;
 
+use super::answer::usage;
 use super::task::Loss;
-use super::usage;
 
 /// The keys of `rekindle.toml`, named as the flags of `rekindle resume` are.
 #[derive(Debug, Default, Deserialize)]

@@ -7,7 +7,7 @@ use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
 use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
 
-use super::usage;
+use super::answer::usage;
 
 /// The losses of `--loss`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

@@ -7,8 +7,8 @@ use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::verify::{VerifyReport, verify};
 use serde_json::{Value as Json, json};
 
+use super::answer::{Answer, Said, each};
 use super::flags::in_flags;
-use super::{Answer, Said, each};
 
 /// The arguments of `rekindle verify`.
 #[derive(Debug, clap::Args)]

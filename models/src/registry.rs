@@ -61,48 +61,88 @@ impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Config {
     }
 }
 
-/// Any network of the zoo. Keys are those of the network itself.
-#[derive(Module, Debug)]
-#[allow(clippy::large_enum_variant)] // there is one of it, and it holds tensors that dwarf it
-#[non_exhaustive]
-pub enum Network {
-    /// `lenet`.
-    LeNet(LeNet),
-    /// `convbn`.
-    ConvBn(ConvBn),
-    /// `fullyconv`.
-    FullyConv(FullyConv),
-    /// `mlp`.
-    Mlp(Sequential),
-    /// `digits`.
-    Digits(Digits),
+macro_rules! networks {
+    ($($(#[$doc:meta])* $network:ident($type:ty), $name:literal, $settings:expr, $build:expr, $lengths:expr, $run:expr;)*) => {
+        /// Any network of the zoo. Keys are those of the network itself.
+        #[derive(Module, Debug)]
+        #[allow(clippy::large_enum_variant)] // there is one of it, and it holds tensors that dwarf it
+        #[non_exhaustive]
+        pub enum Network {
+            $(
+                $(#[$doc])*
+                #[doc = concat!("`", $name, "`.")]
+                $network($type),
+            )*
+        }
+
+        const NETWORKS: &[Entry] = &[$(Entry {
+            name: $name,
+            settings: &$settings,
+            build: |settings, init| ($build as Build<$type>)(settings, init).map(Network::$network),
+        }),*];
+
+        impl Network {
+            /// Its name.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self { $(Network::$network(_) => $name,)* }
+            }
+
+            fn lengths(&self) -> Vec<Length> {
+                match self { $(Network::$network(net) => ($lengths as fn(&$type) -> Vec<Length>)(net),)* }
+            }
+
+            fn run(&self, inputs: Inputs) -> Result<Outputs> {
+                match self { $(Network::$network(net) => ($run as fn(&$type, Inputs) -> Result<Outputs>)(net, inputs),)* }
+            }
+        }
+    };
 }
+
+// Its name, its settings with their defaults, how it is made, what lengths an input has, how it runs.
+networks! {
+    LeNet(LeNet), "lenet", [], |_, init| LeNet::new(init), |_| image(3, Exactly(32)),
+        |net, inputs| Ok(Outputs::D2(net.forward(inputs.into_4d()?)));
+    ConvBn(ConvBn), "convbn", [], |_, init| ConvBn::new(init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    // A smaller image is used up before the last convolution.
+    FullyConv(FullyConv), "fullyconv", [], |_, init| FullyConv::new(init), |_| image(3, AtLeast(63)),
+        |net, inputs| net.fully_conv.forward(inputs);
+    Mlp(Sequential), "mlp", [("sizes", "20,32,16,10")], |settings, init| mlp(&settings.sizes("sizes")?, init), features,
+        |net, inputs| net.forward(inputs);
+    Digits(Digits), "digits", [], |_, init| Digits::new(init), |_| image(1, Exactly(8)),
+        |net, inputs| Ok(Outputs::D2(net.forward(inputs.into_4d()?)));
+}
+
+type Build<T> = fn(&Settings<'_>, &mut Init<'_>) -> Result<T>;
 
 /// A network of the table.
 struct Entry {
     name: &'static str,
     /// Its settings, each with its default.
     settings: &'static [(&'static str, &'static str)],
-    build: fn(&Settings<'_>, &mut Init<'_>) -> Result<Network>,
+    build: Build<Network>,
 }
-
-const NETWORKS: &[Entry] = &[
-    Entry { name: "lenet", settings: &[], build: |_, init| LeNet::new(init).map(Network::LeNet) },
-    Entry { name: "convbn", settings: &[], build: |_, init| ConvBn::new(init).map(Network::ConvBn) },
-    Entry { name: "fullyconv", settings: &[], build: |_, init| FullyConv::new(init).map(Network::FullyConv) },
-    Entry {
-        name: "mlp",
-        settings: &[("sizes", "20,32,16,10")],
-        build: |settings, init| mlp(&settings.sizes("sizes")?, init).map(Network::Mlp),
-    },
-    Entry { name: "digits", settings: &[], build: |_, init| Digits::new(init).map(Network::Digits) },
-];
 
 /// A length that an input may have.
 #[derive(Clone, Copy)]
 enum Length {
     Exactly(usize),
     AtLeast(usize),
+}
+use Length::{AtLeast, Exactly};
+
+/// Of images: the channels, and the length of each side.
+fn image(channels: usize, side: Length) -> Vec<Length> {
+    vec![Exactly(channels), side, side]
+}
+
+/// Of the features that the first linear layer takes.
+fn features(net: &Sequential) -> Vec<Length> {
+    match net.layers.first() {
+        Some(Layer::Linear(linear)) => vec![Exactly(linear.weight.lazy_shape().dims::<2>()[0])],
+        _ => vec![AtLeast(1)],
+    }
 }
 
 impl Network {
@@ -183,41 +223,14 @@ impl Network {
         (entry.build)(&Settings { entry, config }, init)
     }
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Network::LeNet(_) => "lenet",
-            Network::ConvBn(_) => "convbn",
-            Network::FullyConv(_) => "fullyconv",
-            Network::Mlp(_) => "mlp",
-            Network::Digits(_) => "digits",
-        }
-    }
-
     /// The shape of one input, without the batch; `None` where any length will do.
     #[must_use]
     pub fn input_shape(&self) -> Vec<Option<usize>> {
         let length = |length| match length {
-            Length::Exactly(n) => Some(n),
-            Length::AtLeast(_) => None,
+            Exactly(n) => Some(n),
+            AtLeast(_) => None,
         };
         self.lengths().into_iter().map(length).collect()
-    }
-
-    fn lengths(&self) -> Vec<Length> {
-        let image = |channels, side| vec![Length::Exactly(channels), side, side];
-        match self {
-            Network::LeNet(_) => image(3, Length::Exactly(32)),
-            Network::ConvBn(_) => image(3, Length::AtLeast(1)),
-            // A smaller one is used up before the last convolution.
-            Network::FullyConv(_) => image(3, Length::AtLeast(63)),
-            Network::Mlp(mlp) => match mlp.layers.first() {
-                Some(Layer::Linear(linear)) => vec![Length::Exactly(linear.weight.lazy_shape().dims::<2>()[0])],
-                _ => vec![Length::AtLeast(1)],
-            },
-            Network::Digits(_) => image(1, Length::Exactly(8)),
-        }
     }
 
     /// Runs the network on a batch: in training on an autodiff device, else in evaluation.
@@ -228,25 +241,19 @@ impl Network {
         let (shape, lengths) = (inputs.shape(), self.lengths());
         let fits = shape.len() == lengths.len() + 1
             && shape.iter().skip(1).zip(&lengths).all(|(&found, length)| match *length {
-                Length::Exactly(n) => found == n,
-                Length::AtLeast(n) => found >= n,
+                Exactly(n) => found == n,
+                AtLeast(n) => found >= n,
             });
         if !fits {
             let length = |length: &Length| match length {
-                Length::Exactly(n) => n.to_string(),
-                Length::AtLeast(1) => "any".to_owned(),
-                Length::AtLeast(n) => format!("{n} or more"),
+                Exactly(n) => n.to_string(),
+                AtLeast(1) => "any".to_owned(),
+                AtLeast(n) => format!("{n} or more"),
             };
             let expected = lengths.iter().map(length).collect::<Vec<_>>().join(", ");
             return Err(ModelError::InputShape { network: self.name().to_owned(), expected, found: shape });
         }
-        match self {
-            Network::LeNet(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
-            Network::ConvBn(net) => net.forward(inputs.into_4d()?).map(Outputs::D2),
-            Network::FullyConv(net) => net.fully_conv.forward(inputs),
-            Network::Mlp(net) => net.forward(inputs),
-            Network::Digits(net) => Ok(Outputs::D2(net.forward(inputs.into_4d()?))),
-        }
+        self.run(inputs)
     }
 }
 

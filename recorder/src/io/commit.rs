@@ -59,7 +59,7 @@ impl<'a> Counted<'a> {
 ///
 /// ```
 /// # use std::io::Write;
-/// # use rekindle_recorder::{ErrorKind, io::commit};
+/// # use rekindle_recorder::{IoResultExt, io::commit};
 /// # let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("epoch");
 /// commit(&path, true, |out| {

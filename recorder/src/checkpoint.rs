@@ -298,7 +298,7 @@ impl Checkpoint {
                 let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
                 let advice = "to put its weights into a copy of that archive, convert with the archive as template; to \
                               write the state dict alone, ask for the format 'zip'";
-                let error: Error = Error::unsupported(what).advise(advice.to_owned());
+                let error = Error::unsupported(what).advise(advice);
                 Err(error.in_file(path))
             }
             (None, _) => Ok(Format::ZIP),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use flate2::bufread::MultiGzDecoder;
 use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 
-use super::{Array, Batch, Dataset};
+use super::dataset::{Array, Batch, Dataset};
 
 /// How the numbers of a file become inputs.
 ///

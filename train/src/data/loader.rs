@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rekindle_random::{Generator, base_seed};
 use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
-use super::{Batch, Dataset, RandomSampler, Sampler, SequentialSampler, Source};
+use super::dataset::{Batch, Dataset};
+use super::sampler::{RandomSampler, Sampler, SequentialSampler, Source};
 use crate::attributes::{Attributes, invalid, wrong_type};
 
 /// `torch.utils.data.DataLoader` over a data set in memory, with `num_workers=0`.

@@ -81,15 +81,6 @@ impl Optimizer {
         (put(model, jobs.into_iter().flat_map(|job| job.pieces.into_values()).collect()), done)
     }
 
-    /// As [`try_step`](Self::try_step), of a model in its place.
-    #[allow(dead_code, reason = "`Run` is about to call it")]
-    pub(crate) fn step_in_place<M: Module>(&mut self, model: &mut Option<M>, grads: Gradients) -> Result<()> {
-        let Some(taken) = model.take() else { return Ok(()) };
-        let (taken, done) = self.try_step(taken, grads);
-        *model = Some(taken);
-        done
-    }
-
     /// An update for each parameter that has a gradient.
     fn jobs<M: Module>(&mut self, model: &M, grads: &mut Gradients) -> Result<Vec<Job<'_>>> {
         let mut taken = take(model, grads, |id| self.places.contains_key(&id))?;

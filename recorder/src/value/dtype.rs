@@ -201,27 +201,3 @@ impl FromStr for DType {
         DType::ALL.iter().copied().find(|dtype| dtype.name() == bare).ok_or_else(|| UnknownDType(name.to_owned()))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_are_thirty_three_types_and_each_name_leads_back() {
-        assert_eq!(DType::ALL.len(), 33);
-        for &dtype in DType::ALL {
-            assert_eq!(dtype.name().parse(), Ok(dtype));
-            assert_eq!(format!("torch.{dtype}").parse(), Ok(dtype));
-            if let Some(class) = dtype.storage_class() {
-                assert_eq!(DType::from_storage_class(class), Some(dtype));
-            }
-        }
-    }
-
-    #[test]
-    fn packed_elements_round_up_to_whole_bytes() {
-        assert_eq!(DType::QUInt4x2.bytes_for(5), Some(3));
-        assert_eq!(DType::QUInt2x4.bytes_for(5), Some(2));
-        assert_eq!(DType::Float64.bytes_for(usize::MAX), None);
-    }
-}

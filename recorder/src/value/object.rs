@@ -226,22 +226,3 @@ impl fmt::Debug for Value {
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_through_one_handle_is_seen_through_the_other() {
-        let dict = Dict::new();
-        let again = Value::from(dict.clone());
-        dict.insert("epoch", 3);
-        assert_eq!(again.as_dict().unwrap().get("epoch").unwrap().as_i64(), Some(3));
-    }
-
-    #[test]
-    fn an_integer_that_fits_is_never_big() {
-        assert!(matches!(Value::from(BigInt::from(7)), Value::Int(7)));
-        assert!(matches!(Value::from(u64::MAX), Value::BigInt(_)));
-    }
-}

@@ -42,6 +42,7 @@ mod options;
 pub mod pickle;
 pub mod run;
 pub mod serde;
+mod settings;
 pub mod state_dict;
 pub mod tools;
 pub mod value;

@@ -11,64 +11,41 @@ use crate::run::{Layout, RunState};
 use crate::state_dict::keys::LoadOptions;
 use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, rebuild, walk};
 
-/// What to change. By default nothing: the conversion is the checkpoint itself.
-///
-/// ```
-/// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::{Checkpoint, SaveOptions}, convert::Conversion};
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("weights.safetensors");
-/// # let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1], vec![0.5_f32])?)]);
-/// let run = Dict::new(); // {"epoch": 4, "model_state_dict": model}
-/// run.insert("epoch", 4);
-/// run.insert("model_state_dict", model);
-///
-/// let conversion = Conversion::default().key("model_state_dict".to_owned());
-/// conversion.save(&Checkpoint::from(run), &path, &SaveOptions::default())?;
-/// assert_eq!(Checkpoint::open(&path)?.get::<Tensor>("fc.weight")?.to_vec::<f32>()?, [0.5]);
-/// # Ok::<(), rekindle_recorder::Error>(())
-/// ```
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct Conversion {
-    /// The path of the part to take, such as `model_state_dict`; the whole where it is `None`.
-    pub key: Option<String>,
-    /// How the keys of the state dict are mapped: prefixes, renames, filters. They apply to the part taken, where it is a
-    /// state dict, else to the model's state dict in the layout that the checkpoint has.
-    pub keys: Option<LoadOptions>,
-    /// The element type for the floating-point tensors of that state dict.
-    pub dtype: Option<DType>,
-    /// The device tag for all tensors: `cpu`, `cuda`, `cuda:1`, ...
-    pub location: Option<String>,
+crate::options! {
+    /// What to change. By default nothing: the conversion is the checkpoint itself.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::{Checkpoint, SaveOptions}, convert::Conversion};
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("weights.safetensors");
+    /// # let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1], vec![0.5_f32])?)]);
+    /// let run = Dict::new(); // {"epoch": 4, "model_state_dict": model}
+    /// run.insert("epoch", 4);
+    /// run.insert("model_state_dict", model);
+    ///
+    /// let conversion = Conversion::default().key("model_state_dict".to_owned());
+    /// conversion.save(&Checkpoint::from(run), &path, &SaveOptions::default())?;
+    /// assert_eq!(Checkpoint::open(&path)?.get::<Tensor>("fc.weight")?.to_vec::<f32>()?, [0.5]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    #[derive(Debug)]
+    pub struct Conversion {
+        /// The path of the part to take, such as `model_state_dict`; the whole where it is `None`, the default.
+        key(impl Into<Option<String>>): Option<String> = None,
+        /// How the keys of the state dict are mapped: prefixes, renames, filters. They apply to the part taken, where it is a
+        /// state dict, else to the model's state dict in the layout that the checkpoint has.
+        keys(impl Into<Option<LoadOptions>>): Option<LoadOptions> = None,
+        /// The element type for the floating-point tensors of that state dict.
+        dtype(impl Into<Option<DType>>): Option<DType> = None,
+        /// The device tag for all tensors: `cpu`, `cuda`, `cuda:1`, ...
+        location(impl Into<Option<String>>): Option<String> = None,
+    }
 }
 
 /// The devices that `torch.load` knows by their tags.
 const DEVICES: [&str; 6] = ["cpu", "cuda", "mps", "xpu", "hpu", "mtia"];
 
 impl Conversion {
-    /// Sets the path of the part to take.
-    #[must_use]
-    pub fn key(self, key: impl Into<Option<String>>) -> Self {
-        Conversion { key: key.into(), ..self }
-    }
-
-    /// Sets how the keys of the state dict are mapped.
-    #[must_use]
-    pub fn keys(self, keys: impl Into<Option<LoadOptions>>) -> Self {
-        Conversion { keys: keys.into(), ..self }
-    }
-
-    /// Sets the element type for the floating-point tensors of the state dict.
-    #[must_use]
-    pub fn dtype(self, dtype: impl Into<Option<DType>>) -> Self {
-        Conversion { dtype: dtype.into(), ..self }
-    }
-
-    /// Sets the device tag for all tensors.
-    #[must_use]
-    pub fn location(self, location: impl Into<Option<String>>) -> Self {
-        Conversion { location: location.into(), ..self }
-    }
-
     /// The converted checkpoint; the original is not changed.
     ///
     /// # Errors

@@ -17,14 +17,15 @@ use crate::io;
 use crate::options::{SaveOptions, SaveReport};
 use crate::{Dict, Error, IoResultExt as _, Result, StateDict, Tensor, Value};
 
-/// How a model is split into files.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ShardOptions {
-    /// How many bytes of tensors one file may hold. Default 5 GB ([`DEFAULT_SHARD_SIZE`]).
-    pub max_shard_size: u64,
-    /// What the files are. Default safetensors.
-    pub format: ShardFormat,
+crate::options! {
+    /// How a model is split into files.
+    #[derive(Clone, Debug)]
+    pub struct ShardOptions {
+        /// How many bytes of tensors one file may hold. Default 5 GB ([`DEFAULT_SHARD_SIZE`]).
+        max_shard_size: u64 = DEFAULT_SHARD_SIZE,
+        /// What the files are. Default safetensors.
+        format: ShardFormat = ShardFormat::default(),
+    }
 }
 
 /// What the files of a model are.
@@ -36,28 +37,6 @@ pub enum ShardFormat {
     Safetensors,
     /// `pytorch_model.bin`, by `torch.save`.
     Bin,
-}
-
-impl Default for ShardOptions {
-    fn default() -> Self {
-        ShardOptions { max_shard_size: DEFAULT_SHARD_SIZE, format: ShardFormat::default() }
-    }
-}
-
-impl ShardOptions {
-    /// How many bytes of tensors one file may hold.
-    #[must_use]
-    pub fn max_shard_size(mut self, bytes: u64) -> Self {
-        self.max_shard_size = bytes;
-        self
-    }
-
-    /// What the files are.
-    #[must_use]
-    pub fn format(mut self, format: ShardFormat) -> Self {
-        self.format = format;
-        self
-    }
 }
 
 impl ShardFormat {

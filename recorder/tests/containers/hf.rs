@@ -275,3 +275,16 @@ fn a_folder_of_shards_conforms() {
         "hf::a_folder_of_shards_conforms",
     );
 }
+
+#[test]
+fn sizes_are_read_as_huggingface_hub_reads_them() {
+    for (text, bytes) in json("hf/truth.json")["sizes"].as_object().unwrap() {
+        assert_eq!(hf::parse_size(text).unwrap(), bytes.as_u64().unwrap(), "{text}");
+    }
+    for (text, bytes) in [("1GiB", 1 << 30), ("0.5 mib", 1 << 19), ("4096", 4096), ("7B", 7)] {
+        assert_eq!(hf::parse_size(text).unwrap(), bytes);
+    }
+    for text in ["", "GB", "-1GB", "nanGB", "infTB", "5 XB", "1e300", "five"] {
+        assert!(hf::parse_size(text).unwrap_err().to_string().contains("is no size"), "{text}");
+    }
+}

@@ -12,6 +12,7 @@ mod layout;
 mod load_options;
 mod names;
 mod old_classes;
+mod pickles;
 mod report;
 mod scan;
 mod serde;

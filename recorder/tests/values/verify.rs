@@ -5,8 +5,9 @@ use std::path::Path;
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle_recorder::container::Format;
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
+use rekindle_recorder::tensor::TensorParts;
 use rekindle_recorder::verify::{VerifyReport, verify};
-use rekindle_recorder::{Checkpoint, ErrorKind, Limits, StateDict, Tensor};
+use rekindle_recorder::{Checkpoint, DType, Element as _, ErrorKind, Limits, StateDict, Storage, Tensor};
 use rekindle_testing::fixtures;
 
 fn verified(path: &Path) -> VerifyReport {
@@ -180,4 +181,76 @@ fn a_cut_file_is_damaged_and_no_checkpoint_is_an_error() {
         ErrorKind::NotACheckpoint { .. }
     ));
     assert!(verify(folder.path().join("none"), &OpenOptions::default(), false).is_err());
+}
+
+/// How many elements are NaN and infinite, of a tensor that was saved.
+fn not_finite(tensor: Tensor) -> (u64, u64) {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("model.pt");
+    Checkpoint::from(StateDict::from_iter([("x", tensor)])).save(&path).unwrap();
+    let report = verified(&path);
+    assert!(report.is_sound(), "{:?}", report.problems);
+    report.not_finite.first().map_or((0, 0), |found| (found.nan, found.inf))
+}
+
+fn counted(dtype: DType, bytes: Vec<u8>) -> (u64, u64) {
+    not_finite(Tensor::from_le_bytes(dtype, &[bytes.len() / dtype.size()], bytes).unwrap())
+}
+
+/// For 8 bits: what `torch.arange(256, dtype=torch.uint8).view(dtype).float()` holds in PyTorch 2.15.
+#[test]
+fn every_bit_pattern_of_the_small_types_is_told() {
+    let bytes: Vec<u8> = (0..=255).collect();
+    for (dtype, nan, inf) in [
+        (DType::Float8E5M2, 6, 2),
+        (DType::Float8E4M3Fn, 2, 0),
+        (DType::Float8E5M2Fnuz, 1, 0),
+        (DType::Float8E4M3Fnuz, 1, 0),
+        (DType::Float8E8M0Fnu, 1, 0),
+        (DType::Float4E2M1FnX2, 0, 0),
+        (DType::UInt8, 0, 0),
+    ] {
+        assert_eq!(counted(dtype, bytes.clone()), (nan, inf), "{dtype}");
+    }
+    let halves: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let is = |value: fn(u16) -> bool| (0..=u16::MAX).filter(|&bits| value(bits)).count() as u64;
+    let nan = is(|bits| half::f16::from_bits(bits).is_nan());
+    assert_eq!(counted(DType::Float16, halves.clone()), (nan, 2));
+    let nan = is(|bits| half::bf16::from_bits(bits).is_nan());
+    assert_eq!(counted(DType::BFloat16, halves), (nan, 2));
+}
+
+#[test]
+fn a_complex_element_counts_once_for_each_kind() {
+    let parts = [f32::NAN, f32::INFINITY, f32::NAN, f32::NAN, 0.0, f32::NEG_INFINITY, 1.0, 2.0];
+    assert_eq!(counted(DType::Complex64, f32::to_le_vec(&parts)), (2, 2));
+    let parts = [f64::NAN, 1.0, f64::MAX, f64::MIN_POSITIVE];
+    assert_eq!(counted(DType::Complex128, f64::to_le_vec(&parts)), (1, 0));
+}
+
+#[test]
+fn a_view_counts_its_own_elements_as_often_as_it_has_them() {
+    // 24 elements, of which those at 5 and 23 are NaN.
+    let mut elements = [0.0_f64; 24];
+    (elements[5], elements[23]) = (f64::NAN, f64::NAN);
+    let storage = Storage::from_bytes(DType::Float64, f64::to_le_vec(&elements));
+    let view = |shape: &[usize], stride: &[usize], offset| {
+        let parts = TensorParts::strided(DType::Float64, shape.to_vec(), storage.clone(), offset, stride.to_vec());
+        Tensor::new(parts).unwrap()
+    };
+    let nan = |shape: &[usize], stride: &[usize], offset| not_finite(view(shape, stride, offset)).0;
+    assert_eq!(nan(&[2, 3, 4], &[12, 4, 1], 0), 2);
+    assert_eq!(nan(&[4, 3, 2], &[1, 4, 12], 0), 2);
+    assert_eq!(nan(&[4], &[6], 5), 2);
+    assert_eq!(nan(&[3, 1], &[4, 99], 0), 0);
+    assert_eq!(nan(&[7, 2, 0], &[0, 1, 1], 0), 0);
+    assert_eq!(nan(&[], &[], 23), 1);
+    // Expanded: no loop over what is repeated.
+    assert_eq!(nan(&[1 << 40, 2], &[0, 1], 4), 1 << 40);
+    // Windows that overlap.
+    assert_eq!(nan(&[10, 4], &[1, 1], 0), 4);
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("model.pt");
+    Checkpoint::from(StateDict::from_iter([("x", view(&[2; 23], &[1; 23], 0))])).save(&path).unwrap();
+    assert!(!verified(&path).is_sound());
 }

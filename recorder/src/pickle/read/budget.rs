@@ -119,25 +119,3 @@ impl<'a> Budget<'a> {
         Ok((size, alike))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_that_would_take_forever_to_hash_is_refused() {
-        let limits = Limits { values: 10_000, ..Limits::default() };
-        let mut key = Value::tuple([Value::Int(1), Value::Int(2)]);
-        for _ in 0..60 {
-            key = Value::tuple([key.clone(), key]);
-        }
-        assert!(Budget::new(&limits).key(&key, 0).unwrap_err().to_string().contains("keys"));
-    }
-
-    #[test]
-    fn a_key_that_nests_too_deep_is_refused() {
-        let limits = Limits { depth: 5, ..Limits::default() };
-        let key = (0..6).fold(Value::Int(1), |inner, _| Value::tuple([inner]));
-        assert!(Budget::new(&limits).key(&key, 0).unwrap_err().to_string().contains("depth"));
-    }
-}

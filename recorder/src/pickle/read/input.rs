@@ -187,30 +187,3 @@ fn integer(text: &str) -> Option<BigInt> {
     let magnitude = if plain { BigInt::parse_bytes(digits.as_bytes(), radix)? } else { return None };
     Some(if sign == Sign::Minus { -magnitude } else { magnitude })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn integers_are_read_as_python_reads_them() {
-        for (text, expected) in [("12", 12), ("-7", -7), ("0x1F", 31), ("0o17", 15), ("0b101", 5), ("+3", 3), ("0", 0)]
-        {
-            assert_eq!(integer(text), Some(BigInt::from(expected)), "{text}");
-        }
-        for text in ["", "-", "--1", "1.5", "é", "0x", "1_0"] {
-            assert_eq!(integer(text), None, "{text}");
-        }
-        assert_eq!(integer(&"9".repeat(MAX_DIGITS + 1)), None);
-    }
-
-    #[test]
-    fn a_length_beyond_the_end_is_refused_before_anything_is_made() {
-        let mut input = Input::new(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 1], "p");
-        let error = input.counted(Argument::Counted(8), "bytes").unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Truncated { .. }), "{error}");
-        let mut input = Input::new(&[0xff, 0xff, 0xff, 0xff], "p");
-        let error = input.counted(Argument::CountedSigned(4), "a string").unwrap_err();
-        assert!(error.to_string().contains("negative"), "{error}");
-    }
-}

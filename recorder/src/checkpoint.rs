@@ -10,10 +10,8 @@ use ::serde::de::DeserializeOwned;
 use crate::ErrorKind;
 use crate::container::table;
 use crate::error::IoResultExt as _;
-use crate::format::{Format, Opened};
 use crate::run::{Layout, RunState};
-use crate::value::Global;
-use crate::{Error, Limits, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
+use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
 

@@ -1,8 +1,7 @@
 //! What a file is, told by its first bytes: the formats without a module of their own, and what else people hand us.
 
-use crate::Error;
 use crate::container::zip;
-use crate::io::FileBytes;
+use crate::{Error, FileBytes};
 
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
 pub(crate) fn is_tar(file: &FileBytes) -> bool {

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::io::commit::sync_folder;
 use crate::io::staged::StagedFolder;
-use crate::options::SaveReport;
-use crate::{Error, ErrorKind, IoResultExt as _, Result, io};
+use crate::{Error, ErrorKind, IoResultExt as _, Result, SaveReport, io};
 
 /// Writes one file, which is not there yet, under the path that it is given.
 pub(super) type WriteFile<'a> = Box<dyn Fn(&Path) -> Result<SaveReport> + 'a>;

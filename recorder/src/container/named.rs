@@ -10,10 +10,8 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
-use crate::value::Key;
-use crate::value::Source;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
-use crate::{DType, Dict, Error, Result, StateDict, Storage, Tensor, Value};
+use crate::{DType, Dict, Error, Key, Result, Source, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
 pub(super) const METADATA: &str = "__metadata__";

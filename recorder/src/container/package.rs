@@ -11,11 +11,7 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::container::zip::{Archive, Storages};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::value::{Global, Key};
-use crate::{Dict, Value};
+use crate::{Dict, FileBytes, Format, Global, Key, OpenOptions, Opened, Value};
 
 impl Format {
     /// What `torch.package` writes.

@@ -6,15 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::ErrorKind;
 use crate::container::{content, legacy};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
 use crate::io::commit::commit_bytes;
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::{Error, Limits, Result, Value};
+use crate::{Error, FileBytes, Format, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
 impl Format {
     /// A pickle by itself.
@@ -31,7 +26,7 @@ pub fn detect(file: &FileBytes) -> bool {
 /// Reads a pickle that is the whole file.
 ///
 /// # Errors
-/// As [`pickle::read`], and [`Unsupported`](ErrorKind::Unsupported) when other bytes follow it.
+/// As [`pickle::read`], and [`Unsupported`](crate::ErrorKind::Unsupported) when other bytes follow it.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let len = file.len() as u64;
     if len > options.limits.pickle_bytes {
@@ -56,8 +51,8 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 /// ([`commit`](crate::io::commit)).
 ///
 /// # Errors
-/// [`Unsupported`](ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and
-/// [`Refused`](ErrorKind::Refused) for objects, unless [`SaveOptions::allow_objects`] is set; each with its path.
+/// [`Unsupported`](crate::ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and
+/// [`Refused`](crate::ErrorKind::Refused) for objects, unless [`SaveOptions::allow_objects`] is set; each with its path.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let options_here = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &options_here)?;

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use indexmap::IndexSet;
 
 use crate::pickle::{self, PersistentLoad};
-use crate::value::Global;
-use crate::{Error, ErrorKind, Limits, Result, Value};
+use crate::{Error, ErrorKind, Global, Limits, Result, Value};
 
 /// A place in bytes that are read from the front. Nothing is taken that is not there.
 pub(super) struct Stream<'a> {

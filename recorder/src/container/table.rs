@@ -12,10 +12,8 @@ use crate::container::zip::{self, Archive};
 use crate::container::{
     burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, pickle, safetensors, tar, torchscript,
 };
-use crate::format::{Format, Opened};
 use crate::io::{self, FileBytes};
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::{Error, Limits, Result, ResultExt as _, Value};
+use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
 
 /// Everything about a format that is not its own module's.
 struct Row {

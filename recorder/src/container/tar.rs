@@ -20,13 +20,9 @@ use crate::container::content;
 use crate::container::legacy::Part;
 use crate::container::named::Slice;
 use crate::container::stream::Stream;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds, PersistentLoad};
-use crate::value::Global;
 use crate::value::tensor::TensorParts;
-use crate::{DType, Error, Limits, Result, Storage, Tensor, Value};
+use crate::{DType, Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, Storage, Tensor, Value};
 
 impl Format {
     /// The tar archive of PyTorch 0.1.

@@ -12,8 +12,7 @@ use std::sync::LazyLock;
 use ::serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use ::serde::ser::{Error as _, Serialize, Serializer};
 
-use crate::value::Key;
-use crate::{Dict, StateDict, Tensor, Value};
+use crate::{Dict, Key, StateDict, Tensor, Value};
 
 /// The name of the newtype.
 pub(super) const NAME: &str = "$rekindle::Value";

@@ -10,8 +10,7 @@ use regex::Regex;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::state_dict::StateDict;
-use crate::{Dict, Error, Result, Value};
+use crate::{Dict, Error, Result, StateDict, Value};
 
 /// How a state dict is loaded: strictly or leniently, and what happens to its keys before. The steps take effect in the
 /// order in which they are added.

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::state_dict::StateDict;
 use crate::value::tensor::View;
 use crate::value::{Object, ObjectData, Shared};
 use crate::walk::{attributes, is_module_state};
-use crate::{Dict, Error, ErrorKind, LoadReport, Result, Tensor, Value};
+use crate::{Dict, Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
 
 /// How many modules a model may have, counted by every path: modules that share others can spell out to any number.
 const MODULES: u64 = 1_000_000;

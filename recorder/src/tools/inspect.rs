@@ -4,9 +4,8 @@ use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::format::Format;
 use crate::value::tensor::TensorData;
-use crate::{Checkpoint, Result, ResultExt as _, Tensor, Value, walk};
+use crate::{Checkpoint, Format, Result, ResultExt as _, Tensor, Value, walk};
 
 /// The contents of a checkpoint. No tensor's bytes are read but for [`TensorEntry::sha256`].
 #[derive(Clone, Debug)]

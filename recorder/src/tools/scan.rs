@@ -14,8 +14,7 @@ use std::path::Path;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::pickle::{Verdict, verdict};
-use crate::value::Global;
-use crate::{Error, Limits, Result, ResultExt as _};
+use crate::{Error, Global, Limits, Result, ResultExt as _};
 
 /// Compressed records and streams that unpack to more bytes are not looked through, and reported as problems: 128 MiB.
 pub const UNPACKED: u64 = 128 << 20;

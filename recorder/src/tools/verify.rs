@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::container::{self, Opened};
-use crate::options::OpenOptions;
-use crate::{Error, ErrorKind, Result, ResultExt as _, Tensor, walk};
+use crate::{Error, ErrorKind, OpenOptions, Result, ResultExt as _, Tensor, walk};
 
 /// What was compared, and what is wrong.
 #[derive(Debug, Default)]

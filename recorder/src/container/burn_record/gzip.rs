@@ -5,8 +5,7 @@ use std::io::{ErrorKind, Read};
 use bytes::Bytes;
 use flate2::bufread::GzDecoder;
 
-use crate::options::OpenOptions;
-use crate::{Error, Result};
+use crate::{Error, OpenOptions, Result};
 
 /// DEFLATE makes at most 1032 bytes of one (RFC 1951: a match of 258 bytes takes at least two bits).
 const MAX_RATIO: u64 = 1100;

@@ -7,10 +7,7 @@ use bytes::Bytes;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::burn_record::{bincode, gzip, record, tree};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::{Error, Result, Value};
+use crate::{Error, FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
 impl Format {
     /// A record of Burn up to 0.21 (`.mpk`, `.json`, `.bin`).

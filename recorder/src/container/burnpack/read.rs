@@ -6,12 +6,8 @@ use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNE
 use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
 use crate::container::named::{self, METADATA, Slice};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::value::Source;
 use crate::value::tensor::element_count;
-use crate::{Dict, Error, Result, ResultExt as _, Tensor, Value};
+use crate::{Dict, Error, FileBytes, Format, OpenOptions, Opened, Result, ResultExt as _, Source, Tensor, Value};
 
 impl Format {
     /// A `.bpk` file of Burn 0.20 and later.

@@ -10,8 +10,7 @@ use crate::container::keeps::{Keeps, Values};
 use crate::container::named::{Item, METADATA, Named, Target, refused};
 use crate::io;
 use crate::io::commit::Counted;
-use crate::options::{SaveOptions, SaveReport};
-use crate::{Dict, Error, Result, StateDict, Value};
+use crate::{Dict, Error, Result, SaveOptions, SaveReport, StateDict, Value};
 
 /// Every name has bytes of its own.
 pub(crate) const TARGET: Target =

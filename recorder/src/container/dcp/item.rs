@@ -6,11 +6,9 @@ use bytes::Bytes;
 
 use crate::container::dcp::extent::{self, Extent};
 use crate::container::zip::{Archive, Storages};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::Unpickled;
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::{DType, Error, Limits, Result, Source, Tensor, Value};
+use crate::{DType, Error, FileBytes, Limits, OpenOptions, Result, Source, Tensor, Value};
 
 /// The bytes of an item in its file.
 #[derive(Clone)]

@@ -13,13 +13,9 @@ use crate::container::dcp::metadata::{Entry, Location, METADATA, Metadata, Tenso
 use crate::container::dcp::nested::Nest;
 use crate::container::zip::Storages;
 use crate::container::{content, named};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::{self, KeepIds};
-use crate::value::Global;
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
-use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
+use crate::{Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, Tensor, Value, io};
 
 impl Format {
     /// A folder of `torch.distributed.checkpoint`.

@@ -11,11 +11,8 @@ use crate::container::dcp::extent::{Extent, check_tiling};
 use crate::container::dcp::item::{Assembled, Piece};
 use crate::container::named::{self, Metadata};
 use crate::container::safetensors;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::value::tensor::element_count;
-use crate::{Error, Result, ResultExt as _, Tensor, Value, io};
+use crate::{Error, FileBytes, Format, OpenOptions, Opened, Result, ResultExt as _, Tensor, Value, io};
 
 /// The text in a file's metadata that says where its chunks begin: `{name: {"saved_offsets": [...]}}`.
 const SHARDING: &str = "DCP_SHARDING_INFO";

@@ -17,10 +17,9 @@ use crate::container::keeps::Keeps;
 use crate::container::named::{self, Item, Named, Target};
 use crate::container::zip;
 use crate::io::commit::{commit, commit_bytes};
-use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::value::tensor::TensorParts;
-use crate::{Error, Result, ResultExt as _, Tensor, Value};
+use crate::{Error, Result, ResultExt as _, SaveOptions, SaveReport, Tensor, Value};
 
 /// Every item has bytes of its own.
 pub(crate) const TARGET: Target =

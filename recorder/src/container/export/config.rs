@@ -5,9 +5,8 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::value::Storage;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, element_count};
-use crate::{DType, Error, Result, ResultExt as _, Tensor};
+use crate::{DType, Error, Result, ResultExt as _, Storage, Tensor};
 
 /// Element types as the schema numbers them.
 const DTYPES: &[(i64, DType)] = &[

@@ -12,12 +12,11 @@ use crate::ErrorKind;
 use crate::container::export::config::Config;
 use crate::container::template::{self, Template};
 use crate::container::zip::{Archive, Storages};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, KeepIds};
-use crate::value::{Global, Key};
-use crate::{Dict, Error, Result, StateDict, Tensor, Value};
+use crate::{
+    Dict, Error, FileBytes, Format, Global, Key, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict,
+    Tensor, Value,
+};
 
 impl Format {
     /// What `torch.export.save` writes (`.pt2`).

@@ -9,11 +9,9 @@ use indexmap::{IndexMap, IndexSet};
 use crate::container::hf::index::{INDEX, Index, MODELS};
 use crate::container::named::Metadata;
 use crate::container::safetensors;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::value::Global;
-use crate::{Error, Limits, Result, ResultExt as _, StateDict, Value, io};
+use crate::{
+    Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, ResultExt as _, StateDict, Value, io,
+};
 
 impl Format {
     /// Shards with an index, as Hugging Face publishes large models.

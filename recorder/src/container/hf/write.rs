@@ -14,8 +14,7 @@ use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};
 use crate::container::zip;
 use crate::io;
-use crate::options::{SaveOptions, SaveReport};
-use crate::{Dict, Error, IoResultExt as _, Result, StateDict, Tensor, Value};
+use crate::{Dict, Error, IoResultExt as _, Result, SaveOptions, SaveReport, StateDict, Tensor, Value};
 
 crate::options! {
     /// How a model is split into files.

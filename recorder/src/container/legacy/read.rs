@@ -7,11 +7,8 @@ use num_bigint::BigInt;
 
 use crate::container::legacy::storages::Storages;
 use crate::container::stream::Stream;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::KeepIds;
-use crate::{Error, Limits, Result, Value};
+use crate::{Error, FileBytes, Format, Limits, OpenOptions, Opened, Result, Value};
 
 impl Format {
     /// The stream of pickles that `torch.save` wrote before 1.6, and still writes with

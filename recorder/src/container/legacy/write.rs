@@ -6,9 +6,8 @@ use num_bigint::BigInt;
 
 use crate::container::legacy::read::{MAGIC, VERSION};
 use crate::io::commit::{Counted, commit};
-use crate::options::{SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::{DType, Dict, Result, Value};
+use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 
 /// Writes a checkpoint as PyTorch 2.15 writes it with `_use_new_zipfile_serialization=False`; plain `torch.load` opens it, and so
 /// does every PyTorch since 0.4 that knows the element types. The storages' keys are `0`, `1`, ... in the order in which the

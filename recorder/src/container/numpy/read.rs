@@ -8,12 +8,10 @@ use bytes::Bytes;
 use crate::container::named::{self, Metadata};
 use crate::container::numpy::header::{self, EXTENSION, Header, MAGIC, MAX_PREFIX};
 use crate::container::zip::Archive;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::value::Source;
 use crate::value::tensor::TensorParts;
-use crate::{Error, ErrorKind, Limits, Result, ResultExt as _, Tensor, Value};
+use crate::{
+    Error, ErrorKind, FileBytes, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, Source, Tensor, Value,
+};
 
 impl Format {
     /// NumPy's `.npy` and `.npz`.

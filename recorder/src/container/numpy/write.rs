@@ -11,9 +11,8 @@ use crate::container::named::{Named, Target, is_fortran, refused};
 use crate::container::numpy::header::{self, EXTENSION};
 use crate::container::zip::ArchiveWriter;
 use crate::io::commit::{Counted, commit};
-use crate::options::{SaveOptions, SaveReport};
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::{Error, Result, Tensor, Value};
+use crate::{Error, Result, SaveOptions, SaveReport, Tensor, Value};
 
 /// A file of several arrays. Those of Python objects are pickles.
 pub(crate) const NPZ: Target =

@@ -9,10 +9,7 @@ use crate::ErrorKind;
 use crate::container::named::{self, Metadata, Slice};
 use crate::container::safetensors::header::{Header, Info, MAX_LEN};
 use crate::container::safetensors::ties;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::{DType, Error, Result, Tensor, Value};
+use crate::{DType, Error, FileBytes, Format, OpenOptions, Opened, Result, Tensor, Value};
 
 impl Format {
     /// A `.safetensors` file.

@@ -8,8 +8,7 @@ use crate::container::named::{Item, Metadata, Named, Target, refused};
 use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use crate::container::safetensors::ties;
 use crate::io::commit::{Counted, commit};
-use crate::options::{SaveOptions, SaveReport};
-use crate::{DType, Error, ErrorKind, Result, Value};
+use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Value};
 
 /// What this crate writes under [`FORMAT`]: transformers asks for it.
 const FORMAT_PYTORCH: &str = "pt";

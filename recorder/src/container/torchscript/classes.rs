@@ -5,8 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::container::torchscript::constants::{self, string};
 use crate::container::zip::Storages;
-use crate::value::Global;
-use crate::{Error, Result, Value};
+use crate::{Error, Global, Result, Value};
 
 /// What is known of a class.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,8 @@ use serde::Deserialize;
 
 use crate::container::torchscript::modules::{Budget, Model, Plain};
 use crate::container::zip::Storages;
-use crate::value::Global;
 use crate::value::tensor::{Quantizer, TensorParts};
-use crate::{DType, Error, Limits, Result, ResultExt as _, Tensor, Value};
+use crate::{DType, Error, Global, Limits, Result, ResultExt as _, Tensor, Value};
 
 /// For messages.
 const PLACE: &str = "record model.json";

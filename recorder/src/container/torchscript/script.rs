@@ -10,11 +10,10 @@ use crate::container::torchscript::classes::Classes;
 use crate::container::torchscript::legacy;
 use crate::container::torchscript::modules::{Model, Plain};
 use crate::container::zip::{Archive, Storages};
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
-use crate::value::{Global, Key};
-use crate::{Dict, Error, Limits, Result, StateDict, Tensor, Value};
+use crate::{
+    Dict, Error, FileBytes, Format, Global, Key, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport,
+    StateDict, Tensor, Value,
+};
 
 impl Format {
     /// What `torch.jit.save` writes.

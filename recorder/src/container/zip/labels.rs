@@ -2,9 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::value::Key;
 use crate::value::tensor::TensorData;
-use crate::{Storage, Tensor, Value};
+use crate::{Key, Storage, Tensor, Value};
 
 /// What the first tensor that views a storage says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

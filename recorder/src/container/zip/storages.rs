@@ -10,10 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::container::zip::archive::Archive;
 use crate::container::zip::labels::{self, Label};
 use crate::container::zip::record::Record;
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad, Unpickled};
-use crate::{DType, Error, Limits, Result, Source, Storage, Value};
+use crate::{DType, Error, FileBytes, Limits, OpenOptions, Result, Source, Storage, Value};
 
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
 const VERSIONS: std::ops::RangeInclusive<u64> = 1..=10;

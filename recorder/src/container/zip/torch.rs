@@ -7,12 +7,9 @@ use std::sync::Arc;
 use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
 use crate::container::zip::writer::ArchiveWriter;
-use crate::format::{Format, Opened};
-use crate::io::FileBytes;
 use crate::io::commit::commit;
-use crate::options::{OpenOptions, SaveOptions, SaveReport};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::{Result, Value};
+use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
 impl Format {
     /// What `torch.save` writes since PyTorch 1.6.

@@ -2,10 +2,7 @@
 //! holds no checkpoint.
 
 use crate::container::zip::archive::Archive;
-use crate::format::Opened;
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, FileBytes, OpenOptions, Opened, Result};
 
 /// One record, and not the pickle of an archive that lacks everything else.
 pub(crate) fn is_wrapping(archive: &Archive) -> bool {

@@ -1,7 +1,6 @@
 //! The names of element types: `torch.float32` and the like, and the classes of storages.
 
-use crate::DType;
-use crate::value::Global;
+use crate::{DType, Global};
 
 /// The element types that have no storage class in Python, as TorchScript's own pickler spells theirs.
 const CPP_STORAGES: &[(&str, DType)] = &[

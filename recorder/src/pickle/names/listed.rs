@@ -11,8 +11,7 @@ use crate::pickle::memo::Memo;
 use crate::pickle::opcodes as op;
 use crate::pickle::opcodes::Argument;
 use crate::pickle::text;
-use crate::value::Global;
-use crate::{Error, ErrorKind, Limits, Value};
+use crate::{Error, ErrorKind, Global, Limits, Value};
 
 /// What a pickle names.
 #[derive(Debug)]

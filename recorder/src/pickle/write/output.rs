@@ -8,9 +8,8 @@ use num_bigint::BigInt;
 
 use crate::pickle::opcodes as op;
 use crate::pickle::persistent::Dialect;
-use crate::value::Global;
 use crate::value::tensor::SparseLayout;
-use crate::{DType, Storage};
+use crate::{DType, Global, Storage};
 
 /// How a storage stands in the pickle.
 #[derive(Clone, Copy)]

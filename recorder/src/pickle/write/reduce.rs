@@ -2,9 +2,8 @@
 
 use crate::pickle::persistent::Dialect;
 use crate::pickle::write::output::Output;
-use crate::value::Global;
 use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
-use crate::{DType, Storage, Tensor, Value};
+use crate::{DType, Global, Storage, Tensor, Value};
 
 /// A call of one of PyTorch's functions.
 pub(crate) struct Call {

@@ -7,11 +7,9 @@ use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use crate::container::{content, hf, legacy, numpy, table, tar, zip};
-use crate::io::FileBytes;
 use crate::pickle::{self, Names, Verdict, verdict};
 use crate::tools::scan::{Found, UNPACKED};
-use crate::value::Global;
-use crate::{Error, ErrorKind, IoResultExt as _, Limits, Result, io};
+use crate::{Error, ErrorKind, FileBytes, Global, IoResultExt as _, Limits, Result, io};
 
 /// Archives in archives are followed this far, and folders in folders.
 const DEEPEST: usize = 8;

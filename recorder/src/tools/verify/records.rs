@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use crate::container::zip::{self, Archive};
-use crate::io::FileBytes;
-use crate::options::OpenOptions;
 use crate::pickle::{self, PersistentLoad};
 use crate::tools::verify::{VerifyReport, parts};
 use crate::value::tensor::reach;
-use crate::{DType, Error, Result, Source, Storage, Value, io, walk};
+use crate::{DType, Error, FileBytes, OpenOptions, Result, Source, Storage, Value, io, walk};
 
 /// Compares every record of every archive of a file or folder.
 pub(super) fn check(

@@ -3,8 +3,7 @@
 use crate::pickle::calls::old;
 use crate::pickle::read::budget::{ENTRY, PLACE};
 use crate::pickle::read::machine::Machine;
-use crate::value::{Dict, Key};
-use crate::{Result, Value};
+use crate::{Dict, Key, Result, Value};
 
 impl Machine<'_> {
     pub(crate) fn append(

@@ -260,7 +260,7 @@ impl<'c> Reader<'c> {
     }
 }
 
-macro_rules! numbers {
+macro_rules! read_as {
     ($($method:ident)* => $read:ident) => { $(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
             self.$read(visitor)
@@ -296,13 +296,16 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    numbers! {
+    read_as! {
         deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
         deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_u128 => integer
     }
-    numbers! { deserialize_f32 deserialize_f64 => float }
-    numbers! { deserialize_seq => sequence }
-    numbers! { deserialize_map => mapping }
+    read_as! { deserialize_f32 deserialize_f64 => float }
+    read_as! { deserialize_string deserialize_char => deserialize_str }
+    read_as! { deserialize_byte_buf => deserialize_bytes }
+    read_as! { deserialize_identifier => deserialize_any }
+    read_as! { deserialize_seq => sequence }
+    read_as! { deserialize_map => mapping }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.plain()? {
@@ -320,24 +323,12 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.deserialize_str(visitor)
-    }
-
-    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.deserialize_str(visitor)
-    }
-
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
         match self.plain()?.0 {
             Value::Bytes(x) => visitor.visit_bytes(&x),
             Value::ByteArray(x) => visitor.visit_byte_buf(x.read().clone()),
             _ => Err(self.wrong(&visitor)),
         }
-    }
-
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.deserialize_bytes(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
@@ -399,10 +390,6 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let content = content.map(|content| Reader::child(self.context, self.depth + 1, content)).transpose()?;
         let variant = Reader { value: variant, ..self };
         visitor.visit_enum(Variant { variant, content })
-    }
-
-    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
-        self.deserialize_any(visitor)
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {

@@ -82,6 +82,11 @@ impl Global {
     pub fn is(&self, module: &str, name: &str) -> bool {
         &*self.module == module && &*self.name == name
     }
+
+    /// Whether it is a class that TorchScript compiled.
+    pub(crate) fn is_scripted(&self) -> bool {
+        self.module.split('.').next() == Some("__torch__")
+    }
 }
 
 impl fmt::Display for Global {
@@ -97,6 +102,14 @@ pub struct Device {
     pub kind: Arc<str>,
     /// Which one; `None` leaves it open.
     pub index: Option<i64>,
+}
+
+impl Device {
+    /// From what `torch.device` takes as one text; `None` where the index is no number.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (kind, index) = text.split_once(':').map_or((text, None), |(kind, index)| (kind, Some(index)));
+        Some(Device { kind: kind.into(), index: index.map(str::parse).transpose().ok()? })
+    }
 }
 
 impl fmt::Display for Device {

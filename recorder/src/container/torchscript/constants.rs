@@ -24,7 +24,7 @@ fn constant<'a>(text: &'a str, table: &[Value], depth: usize) -> Option<(Value, 
     }
     if let Some(rest) = text.strip_prefix("torch.device(") {
         let (name, rest) = string(rest)?;
-        return Some((device(&name)?, rest.strip_prefix(')')?));
+        return Some((Device::parse(&name)?.into(), rest.strip_prefix(')')?));
     }
     if text.starts_with(['"', '\'']) {
         return string(text).map(|(text, rest)| (text.into(), rest));
@@ -62,14 +62,6 @@ fn items<'a>(mut rest: &'a str, table: &[Value], depth: usize) -> Option<(Vec<Va
 /// A whole number has neither a point nor an exponent; `inf` and `nan` are floats.
 fn number(word: &str) -> Option<Value> {
     word.parse::<i64>().map(Value::Int).ok().or_else(|| word.parse().map(Value::Float).ok())
-}
-
-fn device(name: &str) -> Option<Value> {
-    let (kind, index) = match name.split_once(':') {
-        Some((kind, index)) => (kind, Some(index.parse().ok()?)),
-        None => (name, None),
-    };
-    Some(Device { kind: kind.into(), index }.into())
 }
 
 /// A quoted string at the beginning, and what follows it. Bytes that are not printed are escaped in octal.

@@ -128,17 +128,13 @@ fn read(object: &Object, place: &str) -> Result<Parts> {
 /// Without code, every object with attributes is taken for a module.
 fn is_module(object: &Object, classes: &mut Classes<'_>) -> Result<bool> {
     let data = object.read();
-    let Some(class) = data.class().filter(|class| is_scripted(class) && !class.module.starts_with(NATIVE)) else {
+    let Some(class) = data.class().filter(|class| class.is_scripted() && !class.module.starts_with(NATIVE)) else {
         return Ok(false);
     };
     match classes.find(class)? {
         Some(class) => Ok(class.module),
         None => Ok(matches!(data.states.first(), Some(Value::Dict(_)))),
     }
-}
-
-fn is_scripted(class: &Global) -> bool {
-    class.module.split('.').next() == Some("__torch__")
 }
 
 /// Turns TorchScript's objects into what they hold: an object into a dict of its attributes, one of torch's own classes into its
@@ -181,7 +177,7 @@ impl Plain {
                 self.fill(&made, dict.entries());
                 made.into()
             }
-            Value::Object(object) if object.read().class().is_some_and(is_scripted) => self.object(object),
+            Value::Object(object) if object.read().class().is_some_and(Global::is_scripted) => self.object(object),
             Value::Object(object) => self.old(object).unwrap_or_else(|| value.clone()),
             other => other.clone(),
         }

@@ -338,18 +338,14 @@ fn size(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
 
 /// `('cuda', 0)`, `('cpu',)`, or both in one string: `('cuda:0',)`.
 fn device(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> {
-    Ok(match args {
+    let device = match args {
         [Value::Str(kind), Value::Int(index)] if !kind.contains(':') => {
-            Some(Value::Device(Device { kind: Arc::clone(kind), index: Some(*index) }))
+            Some(Device { kind: Arc::clone(kind), index: Some(*index) })
         }
-        [Value::Str(text)] => match text.split_once(':') {
-            None => Some(Value::Device(Device { kind: Arc::clone(text), index: None })),
-            Some((kind, index)) => {
-                index.parse().ok().map(|index| Value::Device(Device { kind: kind.into(), index: Some(index) }))
-            }
-        },
+        [Value::Str(text)] => Device::parse(text),
         _ => None,
-    })
+    };
+    Ok(device.map(Value::Device))
 }
 
 /// `(bytes,)`: a storage in a pickle that has no other place for it, as a file of `torch.save`.

@@ -412,7 +412,9 @@ impl<'a> Machine<'a> {
         match opcode {
             op::REDUCE => {
                 let (args, callable) = (self.pop()?, self.pop()?);
-                let bare = !matches!(args, Value::Tuple(_)) && is_scripted(&callable);
+                // Of an enumeration's member TorchScript writes the value without a tuple around it.
+                let scripted = matches!(&callable, Value::Global(class) if class.is_scripted());
+                let bare = scripted && !matches!(args, Value::Tuple(_));
                 let args = if bare { Value::tuple([args]) } else { args };
                 let Value::Tuple(items) = &args else {
                     return Err(self.error(format!("a call's arguments are {}, not a tuple", args.describe())));
@@ -482,11 +484,6 @@ impl<'a> Machine<'a> {
             }
         }
     }
-}
-
-/// A class that TorchScript compiled: of an enumeration's member it writes the value without a tuple around it.
-fn is_scripted(callable: &Value) -> bool {
-    matches!(callable, Value::Global(class) if class.module.split('.').next() == Some("__torch__"))
 }
 
 fn object(construction: Construction, callable: Value, args: Value) -> Value {

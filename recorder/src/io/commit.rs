@@ -69,6 +69,15 @@ impl<'a> Counted<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn commit(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    commit_with(path, overwrite, write)
+}
+
+/// Commits, and gives what `write` gives.
+pub(crate) fn commit_with<T>(
+    path: &Path,
+    overwrite: bool,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
     commit_file(path, overwrite, write).in_file(path)
 }
 
@@ -77,7 +86,7 @@ pub(crate) fn commit_bytes(path: &Path, overwrite: bool, bytes: &[u8]) -> Result
     commit(path, overwrite, |out| Counted::new(out).put(bytes))
 }
 
-fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+fn commit_file<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
     let target = Target::resolve(path)?;
     if target.old.is_some() && !overwrite {
         return Err(ErrorKind::Exists.into());
@@ -85,7 +94,7 @@ fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) 
     target.sweep();
     let staged = Staged::create(&target)?;
     let mut out = BufWriter::with_capacity(BUFFER, staged.file());
-    write(&mut out)?;
+    let written = write(&mut out)?;
     out.flush().doing("cannot write the file")?;
     drop(out);
     if let Some(old) = &target.old {
@@ -93,7 +102,8 @@ fn commit_file(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) 
     }
     staged.file().sync_all().doing("cannot write the file")?;
     staged.publish(&target, overwrite)?;
-    sync_folder(&target.folder).doing("cannot flush the folder to the disk")
+    sync_folder(&target.folder).doing("cannot flush the folder to the disk")?;
+    Ok(written)
 }
 
 /// How the names of what is staged for a target of this name begin.

@@ -5,7 +5,7 @@ use std::path::Path;
 use num_bigint::BigInt;
 
 use crate::container::legacy::read::{MAGIC, VERSION};
-use crate::io::commit::{Counted, commit};
+use crate::io::commit::{Counted, commit_with};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 
@@ -21,12 +21,10 @@ use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickled =
         pickle::write(root, &PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects })?;
-    let mut bytes = 0;
-    commit(path, options.overwrite, |out| {
+    let bytes = commit_with(path, options.overwrite, |out| {
         let mut out = Counted::new(out);
         write_parts(&pickled, &mut out)?;
-        bytes = out.written();
-        Ok(())
+        Ok(out.written())
     })?;
     Ok(SaveReport { bytes, notes: pickled.notes })
 }

@@ -10,7 +10,7 @@ use crate::container::keeps::{Keeps, Order};
 use crate::container::named::{Named, Target, is_fortran, refused};
 use crate::container::numpy::header::{self, EXTENSION};
 use crate::container::zip::ArchiveWriter;
-use crate::io::commit::{Counted, commit};
+use crate::io::commit::{Counted, commit_with};
 use crate::value::tensor::{TensorData, TensorParts};
 use crate::{Error, Result, SaveOptions, SaveReport, Tensor, Value};
 
@@ -38,13 +38,11 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let notes = Named::of_tensor(tensor, &NPY)?.notes;
     let head = head(tensor, "the tensor", NPY.name)?;
-    let mut bytes = 0;
-    commit(path, options.overwrite, |out| {
+    let bytes = commit_with(path, options.overwrite, |out| {
         let mut out = Counted::new(out);
         out.put(&head)?;
         out.put(&elements(tensor)?)?;
-        bytes = out.written();
-        Ok(())
+        Ok(out.written())
     })?;
     Ok(SaveReport { bytes, notes })
 }
@@ -61,14 +59,12 @@ fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     // All headers first: a type that NumPy lacks is found before anything is written.
     let heads =
         named.tensors.iter().map(|item| head(&item.tensor, &item.name, NPZ.name)).collect::<Result<Vec<_>>>()?;
-    let mut bytes = 0;
-    commit(path, options.overwrite, |out| {
+    let bytes = commit_with(path, options.overwrite, |out| {
         let mut archive = ArchiveWriter::new(out, "");
         for (item, head) in named.tensors.iter().zip(&heads) {
             archive.record_parts(&format!("{}{EXTENSION}", item.name), &[head, &elements(&item.tensor)?])?;
         }
-        bytes = archive.finish()?;
-        Ok(())
+        archive.finish()
     })?;
     Ok(SaveReport { bytes, notes: named.notes })
 }

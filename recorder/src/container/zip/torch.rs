@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
 use crate::container::zip::writer::ArchiveWriter;
-use crate::io::commit::commit;
+use crate::io::commit::commit_with;
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
@@ -47,11 +47,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     let pickled = pickle::write(root, &pickle_options)?;
-    let mut bytes = 0;
-    commit(path, options.overwrite, |out| {
-        bytes = write_records(out, &top_folder(path), &pickled)?;
-        Ok(())
-    })?;
+    let bytes = commit_with(path, options.overwrite, |out| write_records(out, &top_folder(path), &pickled))?;
     Ok(SaveReport { bytes, notes: pickled.notes })
 }
 
@@ -79,25 +75,4 @@ fn top_folder(path: &Path) -> String {
     let name = path.to_str().filter(|path| path.is_ascii()).and_then(|path| path.rsplit(['/', '\\']).next());
     let stem = name.map(|name| name.rsplit_once('.').map_or(name, |(stem, _)| stem));
     stem.filter(|stem| !stem.is_empty()).unwrap_or("archive").to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_folder_is_named_as_pytorch_names_it() {
-        for (path, top) in [
-            ("run.pt", "run"),
-            ("/a.b/my.model.v1.pt", "my.model.v1"),
-            ("noext", "noext"),
-            ("x.", "x"),
-            ("dir\\x.pt", "x"),
-            (".hidden", "archive"),
-            ("\u{e9}t\u{e9}.pt", "archive"),
-            ("\u{e9}/run.pt", "archive"),
-        ] {
-            assert_eq!(top_folder(Path::new(path)), top, "{path}");
-        }
-    }
 }

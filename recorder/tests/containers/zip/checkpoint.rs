@@ -362,3 +362,24 @@ fn an_archive_alone_is_no_checkpoint_but_can_be_read() {
     assert_eq!(archive.read("a.txt", true).unwrap(), &b"text"[..]);
     assert!(container::open(Path::new("/nonexistent.pt"), &OpenOptions::default()).is_err());
 }
+
+#[test]
+fn the_folder_is_named_as_pytorch_names_it() {
+    let folder = rekindle_testing::scratch();
+    for (path, top) in [
+        ("run.pt", "run"),
+        ("a.b/my.model.v1.pt", "my.model.v1"),
+        ("noext", "noext"),
+        ("x.", "x"),
+        ("dir\\x.pt", "x"),
+        (".hidden", "archive"),
+        ("\u{e9}t\u{e9}.pt", "archive"),
+        ("\u{e9}/run.pt", "archive"),
+    ] {
+        let path = folder.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        Checkpoint::from(7).save_with(&path, &SaveOptions::default().format(Format::ZIP)).unwrap();
+        let archive = Archive::open(std::fs::read(&path).unwrap().into(), &Limits::default()).unwrap();
+        assert_eq!(archive.top(), top, "{}", path.display());
+    }
+}

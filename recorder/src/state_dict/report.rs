@@ -113,6 +113,9 @@ const SUGGESTIONS: usize = 50;
 /// unless `momentum` is `None`.
 const COUNTER: &str = "num_batches_tracked";
 
+const MATCHES: &str = "the state dict matches the model but for num_batches_tracked";
+const DIFFERS: &str = "the state dict does not match the model";
+
 fn is_counter(key: &str) -> bool {
     key.strip_suffix(COUNTER).is_some_and(|layer| layer.is_empty() || layer.ends_with('.'))
 }
@@ -271,12 +274,8 @@ impl LoadReport {
         let parts = parts.into_iter().filter(|(_, (n, _))| *n > 0).map(|(what, (_, keys))| format!("{what}: {keys}"));
         let parts = parts.collect::<Vec<_>>().join("; ");
         let hint = self.hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
-        let verdict = if self.is_loadable_strictly() && self.skipped.is_empty() && self.partial.is_empty() {
-            format!("matches the model but for {COUNTER}")
-        } else {
-            "does not match the model".to_owned()
-        };
-        format!("the state dict {verdict}; {parts}{hint}")
+        let verdict = if self.lacks_only_counters() { MATCHES } else { DIFFERS };
+        format!("{verdict}; {parts}{hint}")
     }
 
     /// Writes the report to the program's log, through `tracing`: what was loaded at debug level key by key, what was not as
@@ -319,15 +318,16 @@ impl LoadReport {
             (self.partial.len(), "loaded in part"),
         ];
         let parts: Vec<_> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if self.is_loadable_strictly() && self.skipped.is_empty() && self.partial.is_empty() {
-            return write!(
-                f,
-                "the state dict matches the model but for {COUNTER}: {} loaded, {}",
-                count(loaded, "key", "keys"),
-                parts.join(", ")
-            );
+        let parts = parts.join(", ");
+        if self.lacks_only_counters() {
+            return write!(f, "{MATCHES}: {} loaded, {parts}", count(loaded, "key", "keys"));
         }
-        write!(f, "the state dict does not match the model: {}", parts.join(", "))
+        write!(f, "{DIFFERS}: {parts}")
+    }
+
+    /// Whether nothing differs but the counters of some layers.
+    fn lacks_only_counters(&self) -> bool {
+        self.is_loadable_strictly() && self.skipped.is_empty() && self.partial.is_empty()
     }
 
     /// The keys of another shape.

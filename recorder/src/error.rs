@@ -360,29 +360,18 @@ impl std::error::Error for Error {
 }
 
 /// What is known of where an error is, said of a result: `format_args!` costs nothing where there is no error.
+#[allow(clippy::missing_errors_doc)] // the error is that of the result
 pub trait ResultExt<T>: Sized {
     /// As [`Error::at`].
-    ///
-    /// # Errors
-    /// The error of this result.
     fn at(self, place: impl fmt::Display) -> Result<T>;
 
     /// As [`Error::of_tensor`].
-    ///
-    /// # Errors
-    /// The error of this result.
     fn of_tensor(self, tensor: impl Into<String>) -> Result<T>;
 
     /// As [`Error::in_file`].
-    ///
-    /// # Errors
-    /// The error of this result.
     fn in_file(self, file: impl AsRef<Path>) -> Result<T>;
 
     /// As [`Error::in_file_if`].
-    ///
-    /// # Errors
-    /// The error of this result.
     fn in_file_if(self, file: Option<&Path>) -> Result<T>;
 }
 
@@ -405,11 +394,9 @@ impl<T, E: Into<Error>> ResultExt<T> for std::result::Result<T, E> {
 }
 
 /// What the system was asked to do when it refused.
+#[allow(clippy::missing_errors_doc)] // the error is that of the result
 pub trait IoResultExt<T> {
     /// [`ErrorKind::Io`], with words such as `cannot open the file`.
-    ///
-    /// # Errors
-    /// The error of this result.
     fn doing(self, doing: &'static str) -> Result<T>;
 }
 

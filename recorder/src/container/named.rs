@@ -3,6 +3,7 @@
 //! together again.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ impl Named {
     fn find_ties(&mut self) {
         let mut seen = HashMap::new();
         for (index, item) in self.tensors.iter_mut().enumerate() {
-            if let Some(view) = View::of(&item.tensor) {
+            if let Some(view) = shown(&item.tensor) {
                 let first = *seen.entry(view).or_insert(index);
                 item.tied = (first != index).then_some(first);
             }
@@ -223,34 +224,16 @@ impl Named {
 type Lost = fn(&Tensor) -> bool;
 
 /// Which elements of which storage a tensor shows. Two equal ones are tied; tensors without elements are not.
-#[derive(PartialEq, Eq, Hash)]
-struct View {
-    storage: usize,
-    dtype: DType,
-    offset: usize,
-    shape: Vec<usize>,
-    stride: Vec<usize>,
-    bits: (bool, bool),
-}
-
-impl View {
-    fn of(tensor: &Tensor) -> Option<Self> {
-        let parts = tensor.parts();
-        let TensorData::Strided { storage, offset, stride } = &parts.data else { return None };
-        if tensor.numel() == 0 {
-            return None;
-        }
-        // The stride of a dimension of length 1 leads nowhere.
-        let stride = parts.shape.iter().zip(stride).map(|(&n, &step)| if n == 1 { 0 } else { step }).collect();
-        Some(View {
-            storage: storage.id(),
-            dtype: parts.dtype,
-            offset: *offset,
-            shape: parts.shape.clone(),
-            stride,
-            bits: (parts.conj, parts.neg),
-        })
-    }
+fn shown(tensor: &Tensor) -> Option<impl Eq + Hash + use<>> {
+    let TensorParts {
+        dtype, ref shape, data: TensorData::Strided { ref storage, offset, ref stride }, conj, neg, ..
+    } = *tensor.parts()
+    else {
+        return None;
+    };
+    // The stride of a dimension of length 1 leads nowhere.
+    let stride: Vec<usize> = shape.iter().zip(stride).map(|(&n, &step)| if n == 1 { 0 } else { step }).collect();
+    (tensor.numel() > 0).then(|| (storage.id(), dtype, offset, shape.clone(), stride, conj, neg))
 }
 
 /// The bytes of its storage from the first that a tensor shows to the last; empty where it shows none.

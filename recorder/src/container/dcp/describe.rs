@@ -31,7 +31,7 @@ pub(super) fn metadata(items: &[(&Leaf, Location)]) -> Value {
             _ => instance(MODULE, "BytesStorageMetadata", None),
         };
         entries.insert(name.clone(), entry);
-        paths.insert(name, Value::tuple(leaf.path.iter().map(part)));
+        paths.insert(name, Value::tuple(leaf.path.iter().map(Part::value)));
     }
     let mut by_offset: Vec<&(&Leaf, Location)> = items.iter().collect();
     by_offset.sort_by_key(|(_, location)| location.offset);
@@ -59,13 +59,6 @@ pub(super) fn metadata(items: &[(&Leaf, Location)]) -> Value {
         ("version", VERSION.into()),
     ];
     instance(MODULE, "Metadata", Some(dict(fields)))
-}
-
-fn part(part: &Part) -> Value {
-    match part {
-        Part::Key(key) => Value::Str(Arc::clone(key)),
-        Part::Index(index) => Value::from(*index),
-    }
 }
 
 fn dict<const N: usize>(fields: [(&str, Value); N]) -> Value {

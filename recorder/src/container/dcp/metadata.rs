@@ -49,6 +49,16 @@ pub(super) enum Part {
     Index(usize),
 }
 
+impl Part {
+    /// It as it stands in a path.
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Part::Key(key) => Value::Str(Arc::clone(key)),
+            Part::Index(index) => Value::from(*index),
+        }
+    }
+}
+
 /// The bytes of an item: a file beside `.metadata`, and where in it.
 #[derive(Clone, Debug)]
 pub(super) struct Location {

@@ -66,11 +66,7 @@ impl Nest {
     ) -> Result<T> {
         match (container, part) {
             (Value::Dict(dict), part) => {
-                let key = match part {
-                    Part::Key(key) => Value::Str(Arc::clone(key)),
-                    Part::Index(index) => Value::from(*index),
-                };
-                Ok(change(dict.write().entries.entry(Key(key)).or_insert(Value::None)))
+                Ok(change(dict.write().entries.entry(Key(part.value())).or_insert(Value::None)))
             }
             (Value::List(list), Part::Index(index)) => {
                 let mut list = list.write();

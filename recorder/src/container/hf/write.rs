@@ -39,23 +39,17 @@ pub enum ShardFormat {
 }
 
 impl ShardFormat {
-    fn stem(self) -> &'static str {
+    /// How the names of its files begin and end.
+    fn ends(self) -> (&'static str, &'static str) {
         match self {
-            ShardFormat::Safetensors => "model",
-            ShardFormat::Bin => "pytorch_model",
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            ShardFormat::Safetensors => ".safetensors",
-            ShardFormat::Bin => ".bin",
+            ShardFormat::Safetensors => ("model", ".safetensors"),
+            ShardFormat::Bin => ("pytorch_model", ".bin"),
         }
     }
 
     /// The name of the only file, or of one of several.
     fn file_name(self, shard: usize, shards: usize) -> String {
-        let (stem, extension) = (self.stem(), self.extension());
+        let (stem, extension) = self.ends();
         match shards {
             1 => format!("{stem}{extension}"),
             _ => format!("{stem}-{:05}-of-{shards:05}{extension}", shard + 1),
@@ -64,10 +58,9 @@ impl ShardFormat {
 
     /// Whether `save_pretrained` could have given a file this name.
     fn owns(self, name: &str) -> bool {
-        let Some(rest) = name.strip_prefix(self.stem()) else { return false };
-        let Some(suffix) = rest.strip_suffix(INDEX).unwrap_or(rest).strip_suffix(self.extension()) else {
-            return false;
-        };
+        let (stem, extension) = self.ends();
+        let Some(rest) = name.strip_prefix(stem) else { return false };
+        let Some(suffix) = rest.strip_suffix(INDEX).unwrap_or(rest).strip_suffix(extension) else { return false };
         let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
         let numbers = suffix.strip_prefix('-').and_then(|numbers| numbers.split_once("-of-"));
         suffix.is_empty() || numbers.is_some_and(|(shard, shards)| digits(shard) && digits(shards))

@@ -39,17 +39,7 @@ struct Walk {
 impl Walk {
     /// Notes what a value holds that can lead to a tensor. Only such values cost a path.
     fn put(&mut self, value: &Value, path: impl FnOnce() -> String) {
-        let leads = matches!(
-            value,
-            Value::List(_)
-                | Value::Tuple(_)
-                | Value::Dict(_)
-                | Value::Set(_)
-                | Value::FrozenSet(_)
-                | Value::Object(_)
-                | Value::Tensor(_)
-        );
-        if leads && value.id().is_none_or(|id| !self.seen.contains(&id)) {
+        if value.id().is_some_and(|id| !self.seen.contains(&id)) {
             self.todo.push((path(), value.clone()));
         }
     }

@@ -64,10 +64,7 @@ fn bool(value: bool) -> Arg {
 }
 
 fn hooks(parts: &TensorParts) -> Arg {
-    match (&parts.backward_hooks, &parts.class) {
-        (Some(hooks), _) => Arg::Value(hooks.clone()),
-        (None, _) => Arg::NoHooks,
-    }
+    parts.backward_hooks.clone().map_or(Arg::NoHooks, Arg::Value)
 }
 
 /// The tensor without its Python class.

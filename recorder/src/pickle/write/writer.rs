@@ -48,7 +48,16 @@ pub struct Pickled {
 /// [`ErrorKind::Refused`] for what plain `torch.load` refuses, [`ErrorKind::InvalidTensor`] for a tensor that the format
 /// cannot hold, [`ErrorKind::Invalid`] for what no Python program could have made, each with the path of the value.
 pub fn write(root: &Value, options: &PickleOptions) -> Result<Pickled> {
-    Writer::new(*options).run(root)
+    let writer = Writer {
+        options: *options,
+        output: Output::default(),
+        steps: Vec::new(),
+        memo: ById::default(),
+        making: ById::default(),
+        cycles: 0,
+        notes: Vec::new(),
+    };
+    writer.run(root)
 }
 
 /// How often a value may be met among its own makings: each time all that it is made of is written once more.
@@ -89,18 +98,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(options: PickleOptions) -> Self {
-        Writer {
-            options,
-            output: Output::default(),
-            steps: Vec::new(),
-            memo: ById::default(),
-            making: ById::default(),
-            cycles: 0,
-            notes: Vec::new(),
-        }
-    }
-
     fn run(mut self, root: &Value) -> Result<Pickled> {
         self.output.bytes.extend([op::PROTO, 2]);
         self.steps.push(Step::Value(root.clone()));

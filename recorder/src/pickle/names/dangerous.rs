@@ -32,7 +32,7 @@ fn is_within(name: &str, outer: &str) -> bool {
     name.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-fn is_word(words: &str, name: &str) -> bool {
+pub(super) fn is_word(words: &str, name: &str) -> bool {
     words.split_whitespace().any(|word| word == name)
 }
 

@@ -9,7 +9,7 @@ use indexmap::{Equivalent, IndexSet};
 
 use crate::pickle::memo::Memo;
 use crate::pickle::opcodes as op;
-use crate::pickle::opcodes::Argument;
+use crate::pickle::opcodes::{Argument, Makes};
 use crate::pickle::text;
 use crate::{Error, ErrorKind, Global, Limits, Value};
 
@@ -63,40 +63,6 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
 const LONGEST: usize = 1024;
 /// Bytes charged for a name beyond its text.
 const NAME: u64 = 192;
-
-/// Opcodes that push numbers, bytes and empty containers.
-const PLAIN: &[u8] = &[
-    op::NONE,
-    op::NEWTRUE,
-    op::NEWFALSE,
-    op::INT,
-    op::BININT,
-    op::BININT1,
-    op::BININT2,
-    op::LONG,
-    op::LONG1,
-    op::LONG4,
-    op::FLOAT,
-    op::BINFLOAT,
-    op::BINBYTES,
-    op::SHORT_BINBYTES,
-    op::BINBYTES8,
-    op::BYTEARRAY8,
-    op::EMPTY_TUPLE,
-    op::EMPTY_LIST,
-    op::EMPTY_DICT,
-    op::EMPTY_SET,
-];
-/// Opcodes that push strings.
-const TEXTS: &[u8] = &[
-    op::STRING,
-    op::BINSTRING,
-    op::SHORT_BINSTRING,
-    op::UNICODE,
-    op::BINUNICODE,
-    op::SHORT_BINUNICODE,
-    op::BINUNICODE8,
-];
 
 /// A name that is looked up among those seen, without making it.
 #[derive(Hash)]
@@ -210,8 +176,8 @@ impl<'a> Reader<'a> {
 
     fn follow(&mut self, opcode: u8, bytes: &'a [u8]) -> Push {
         let cell = match opcode {
-            _ if PLAIN.contains(&opcode) => Cell::Plain,
-            _ if TEXTS.contains(&opcode) => self.text(),
+            _ if op::makes(opcode) == Some(Makes::Plain) => Cell::Plain,
+            _ if op::makes(opcode) == Some(Makes::Text) => self.text(),
             op::TUPLE1 => self.replace(1, Cell::Plain),
             op::TUPLE2 => self.replace(2, Cell::Plain),
             op::TUPLE3 => self.replace(3, Cell::Plain),

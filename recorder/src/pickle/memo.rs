@@ -42,23 +42,3 @@ impl<T> Memo<T> {
         self.len += u64::from(before.is_none());
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_are_found_wherever_their_numbers_lie() {
-        let mut memo = Memo::default();
-        let numbers = [1, 0, 17, 1 << 40, 5, 40, 30, 1 << 40, 29, 17];
-        for (count, &number) in numbers.iter().enumerate() {
-            memo.put(number, Value::from(count));
-        }
-        let last = |number| numbers.iter().rposition(|&other| other == number).and_then(|at| i64::try_from(at).ok());
-        for number in numbers {
-            assert_eq!(memo.get(number).and_then(Value::as_i64), last(number), "{number}");
-        }
-        assert!(memo.get(2).is_none());
-        assert_eq!(memo.len(), 8);
-    }
-}

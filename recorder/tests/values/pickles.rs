@@ -93,3 +93,17 @@ fn a_key_that_would_take_forever_to_hash_or_nests_too_deep_is_refused() {
     limits.depth = 5;
     assert!(load(&[b"}K\x01", &[0x85; 6], b"Ns"], &limits).unwrap_err().to_string().contains("depth"));
 }
+
+#[test]
+fn entries_of_the_memo_are_found_wherever_their_numbers_lie() {
+    let numbers: [u64; 10] = [1, 0, 17, 1 << 40, 5, 40, 30, 1 << 40, 29, 17];
+    let put: String = numbers.iter().enumerate().map(|(count, number)| format!("I{count}\np{number}\n0")).collect();
+    let get = |rest: &[u8]| load(&[put.as_bytes(), rest], &Limits::default());
+    let last = |number| numbers.iter().rposition(|&other| other == number).and_then(|at| i64::try_from(at).ok());
+    for number in numbers {
+        assert_eq!(get(format!("g{number}\n").as_bytes()).unwrap().as_i64(), last(number), "{number}");
+    }
+    assert!(get(b"g2\n").is_err());
+    // There are eight: what comes without a number is the next.
+    assert_eq!(get(b"I77\n\x940g8\n").unwrap().as_i64(), Some(77));
+}

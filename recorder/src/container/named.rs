@@ -12,7 +12,7 @@ use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
-use crate::{DType, Dict, Error, Key, Result, Source, StateDict, Storage, Tensor, Value};
+use crate::{DType, Dict, Error, Result, Source, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
 pub(super) const METADATA: &str = "__metadata__";
@@ -358,13 +358,11 @@ pub(super) fn tensor(dtype: DType, shape: Vec<usize>, source: impl Source + 'sta
 
 /// The root of a container of named tensors: an `OrderedDict`, with `__metadata__` as its attribute where there is any.
 pub(super) fn root(tensors: impl IntoIterator<Item = (Arc<str>, Value)>, metadata: Metadata) -> Value {
-    let dict = Dict::ordered();
-    let mut data = dict.write();
-    data.entries.extend(tensors.into_iter().map(|(name, value)| (Key(Value::Str(name)), value)));
+    let mut dict = Dict::ordered();
+    dict.extend(tensors);
     if !metadata.is_empty() {
         let attribute = Value::from(metadata.into_iter().collect::<Dict>());
-        data.state = Some(Dict::from_iter([(METADATA, attribute)]).into());
+        dict.write().state = Some(Dict::from_iter([(METADATA, attribute)]).into());
     }
-    drop(data);
     dict.into()
 }

@@ -94,15 +94,12 @@ impl StateDict {
     /// `_metadata` as an attribute.
     #[must_use]
     pub fn to_value(&self) -> Value {
-        let dict = match self.kind {
+        let mut dict = match self.kind {
             DictKind::Dict => Dict::new(),
             DictKind::OrderedDict => Dict::ordered(),
         };
-        let mut data = dict.write();
-        let entries = self.entries.iter();
-        data.entries.extend(entries.map(|(name, value)| (crate::value::Key(Value::Str(name.clone())), value.clone())));
-        data.state.clone_from(&self.state);
-        drop(data);
+        dict.extend(self.entries.clone());
+        dict.write().state.clone_from(&self.state);
         Value::Dict(dict)
     }
 

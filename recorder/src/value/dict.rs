@@ -102,9 +102,15 @@ impl Default for Dict {
 
 impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Dict {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        let dict = Dict::new();
-        dict.write().entries.extend(entries.into_iter().map(|(key, value)| (Key(key.into()), value.into())));
+        let mut dict = Dict::new();
+        dict.extend(entries);
         dict
+    }
+}
+
+impl<K: Into<Value>, V: Into<Value>> Extend<(K, V)> for Dict {
+    fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
+        self.write().entries.extend(entries.into_iter().map(|(key, value)| (Key(key.into()), value.into())));
     }
 }
 

@@ -172,6 +172,7 @@ into_value! {
     f32: x => Value::Float(x.into());
     &str: x => Value::Str(x.into());
     String: x => Value::Str(x.into());
+    Arc<str>: x => Value::Str(x);
     &[u8]: x => Value::Bytes(x.into());
     Dict: x => Value::Dict(x);
     Tensor: x => Value::Tensor(x);

@@ -100,25 +100,18 @@ impl Rebuild<'_, '_> {
                 *copy.write() = rebuilt;
                 Ok(Value::Object(copy))
             }
-            Value::Tuple(items) => {
-                let copy = Value::Tuple(self.all(items)?.into());
-                Ok(self.remember(value, copy))
-            }
+            Value::Tuple(items) => self.all(items).map(|items| self.remember(value, Value::Tuple(items.into()))),
             Value::FrozenSet(items) => {
-                let copy = Value::FrozenSet(self.all(items)?.into());
-                Ok(self.remember(value, copy))
+                self.all(items).map(|items| self.remember(value, Value::FrozenSet(items.into())))
             }
-            Value::Tensor(tensor) => {
-                let copy = Value::Tensor(self.tensor(tensor)?);
-                Ok(self.remember(value, copy))
-            }
+            Value::Tensor(tensor) => self.tensor(tensor).map(|copy| self.remember(value, Value::Tensor(copy))),
             Value::Storage(storage) => {
                 let changed = self.storage(storage, storage.dtype())?;
                 Ok(Value::Storage(changed.map_or_else(|| storage.clone(), |changed| changed.storage)))
             }
             Value::ByteArray(bytes) => {
-                let copy = Value::ByteArray(Shared::new(bytes.read().clone()));
-                Ok(self.remember(value, copy))
+                let copy = Shared::new(bytes.read().clone());
+                Ok(self.remember(value, Value::ByteArray(copy)))
             }
             other => Ok(other.clone()),
         }

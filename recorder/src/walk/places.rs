@@ -170,9 +170,7 @@ impl Children {
             _ => None,
         }
     }
-}
 
-impl Children {
     /// How many there are.
     fn len(&self) -> usize {
         match self {

@@ -223,12 +223,9 @@ fn mapping(value: &Value) -> Option<Vec<(Value, Value)>> {
 
 /// `optimizer.param_groups.0.lr`
 fn joined(path: &[Part]) -> String {
-    let parts: Vec<String> = path
-        .iter()
-        .map(|part| match part {
-            Part::Key(key) => (**key).to_owned(),
-            Part::Index(index) => index.to_string(),
-        })
-        .collect();
-    parts.join(".")
+    let part = |part: &Part| match part {
+        Part::Key(key) => key.to_string(),
+        Part::Index(index) => index.to_string(),
+    };
+    path.iter().map(part).collect::<Vec<_>>().join(".")
 }

@@ -186,14 +186,9 @@ fn compact(tensor: &Tensor) -> Result<Tensor> {
 
 /// The first name for the data that no file has: the old checkpoint keeps its own until it is replaced.
 fn free_name(folder: &Path) -> String {
-    let mut number = 0_u64;
-    loop {
-        let name = format!("__0_{number}{SUFFIX}");
-        if !folder.join(&name).exists() {
-            return name;
-        }
-        number += 1;
-    }
+    let mut names = (0_u64..).map(|number| format!("__0_{number}{SUFFIX}"));
+    // There is always one more number.
+    names.find(|name| !folder.join(name).exists()).unwrap_or_default()
 }
 
 /// Whether PyTorch could have given a file of a checkpoint this name.

@@ -14,8 +14,8 @@ use crate::container::template::{self, Template};
 use crate::container::zip::{Archive, Storages};
 use crate::pickle::{self, KeepIds};
 use crate::{
-    Dict, Error, FileBytes, Format, Global, Key, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict,
-    Tensor, Value,
+    Dict, Error, FileBytes, Format, Global, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict, Tensor,
+    Value,
 };
 
 impl Format {
@@ -146,11 +146,10 @@ impl Export {
 
     fn value(&self) -> Value {
         let program = |program: &Program| {
-            let root = Dict::ordered();
-            fill(&root, &program.weights);
+            let mut root = Dict::ordered();
+            root.extend(program.weights.iter().cloned());
             if !program.constants.is_empty() {
-                let constants = Dict::new();
-                fill(&constants, &program.constants);
+                let constants: Dict = program.constants.iter().cloned().collect();
                 root.write().state = Some(Dict::from_iter([("constants", constants)]).into());
             }
             Value::from(root)
@@ -173,11 +172,6 @@ impl Export {
         }
         template
     }
-}
-
-fn fill(dict: &Dict, entries: &[(Arc<str>, Value)]) {
-    let entries = entries.iter().map(|(name, value)| (Key(Value::Str(name.clone())), value.clone()));
-    dict.write().entries.extend(entries);
 }
 
 /// The names of the programs whose weights are in an archive, in order.

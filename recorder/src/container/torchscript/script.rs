@@ -11,8 +11,8 @@ use crate::container::torchscript::legacy;
 use crate::container::torchscript::modules::{Model, Plain};
 use crate::container::zip::{Archive, Storages};
 use crate::{
-    Dict, Error, FileBytes, Format, Global, Key, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport,
-    StateDict, Tensor, Value,
+    Dict, Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict,
+    Tensor, Value,
 };
 
 impl Format {
@@ -114,23 +114,19 @@ impl Script {
     fn new(storages: Storages, model: Model, constants: Vec<(Arc<str>, Value)>, globals: Vec<Global>) -> Self {
         // `state_dict()` notes version 1 for every module of a script, whatever its class.
         let version = |path| (path, Value::from(Dict::from_iter([("version", 1)])));
-        let metadata = dict(Dict::ordered(), model.modules.into_iter().map(version));
+        let mut metadata = Dict::ordered();
+        metadata.extend(model.modules.into_iter().map(version));
         let mut attributes = vec![("_metadata", metadata)];
         let tensors = constants.iter().filter(|(_, value)| value.as_tensor().is_some()).count();
         for (name, entries) in [("attributes", model.attributes), ("constants", constants)] {
             if !entries.is_empty() {
-                attributes.push((name, dict(Dict::new(), entries)));
+                attributes.push((name, entries.into_iter().collect()));
             }
         }
         let weights = model.state_dict;
-        let root = Dict::ordered();
+        let mut root = Dict::ordered();
         root.write().state = Some(attributes.into_iter().collect::<Dict>().into());
-        let value = dict(root, weights.iter().map(|(name, tensor)| (name.clone(), tensor.clone().into())));
-        Script { storages, value, weights, constants: tensors, globals }
+        root.extend(weights.iter().cloned());
+        Script { storages, value: root.into(), weights, constants: tensors, globals }
     }
-}
-
-fn dict(dict: Dict, entries: impl IntoIterator<Item = (Arc<str>, Value)>) -> Value {
-    dict.write().entries.extend(entries.into_iter().map(|(name, value)| (Key(Value::Str(name)), value)));
-    dict.into()
 }

@@ -421,13 +421,6 @@ mod tests {
     }
 
     #[test]
-    fn a_main_that_fails_prints_the_sentence() {
-        let error: Box<dyn std::error::Error> = Error::from(ErrorKind::Exists).in_file("run.pt").into();
-        let sentence = "run.pt: the file exists already; pass `SaveOptions::overwrite(true)` to replace it";
-        assert_eq!(format!("{error:?}"), sentence);
-    }
-
-    #[test]
     fn a_place_is_the_subject_where_there_is_one() {
         let refused = || Error::from(ErrorKind::Refused { what: "a function".to_owned() });
         assert!(

@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use num_bigint::BigInt;
 
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::value::{ObjectData, Shared};
+use crate::value::{ObjectData, Shared, float_from_le};
 use crate::{DType, Result, Storage, Tensor, Value};
 
 /// What a NumPy dtype says of one element.
@@ -27,7 +27,7 @@ pub(crate) fn of_numpy(value: &Value) -> Option<Value> {
     let little = |bytes: &[u8]| -> Vec<u8> {
         if dtype.big_endian { bytes.iter().rev().copied().collect() } else { bytes.to_vec() }
     };
-    let float = |bytes: &[u8]| decode_float(&little(bytes));
+    let float = |bytes: &[u8]| float_from_le(&little(bytes));
     Some(match dtype.kind {
         'b' => Value::Bool(bytes.first()? != &0),
         'f' => Value::Float(float(&bytes)?),
@@ -52,21 +52,13 @@ pub(crate) fn numpy_like(like: &Value, number: &Value) -> Option<Value> {
     let Value::Object(object) = like else { return None };
     let data = object.read();
     let (dtype, _) = parts(&data)?;
-    let dtype_here = match (dtype.kind, dtype.size) {
-        ('f', 8) => DType::Float64,
-        ('f', 4) => DType::Float32,
-        ('f', 2) => DType::Float16,
-        ('i', 8) => DType::Int64,
-        ('i', 4) => DType::Int32,
-        ('i', 2) => DType::Int16,
-        ('i', 1) => DType::Int8,
-        ('u', 8) => DType::UInt64,
-        ('u', 4) => DType::UInt32,
-        ('u', 2) => DType::UInt16,
-        ('u', 1) => DType::UInt8,
+    let name = match dtype.kind {
+        'f' => "float",
+        'i' => "int",
+        'u' => "uint",
         _ => return None,
     };
-    let mut bytes = encode(dtype_here, number)?;
+    let mut bytes = encode(format!("{name}{}", 8 * dtype.size).parse().ok()?, number)?;
     if dtype.big_endian {
         bytes.reverse();
     }
@@ -100,16 +92,6 @@ fn dtype_of(dtype: &Value) -> Option<Dtype> {
     let order = data.states.first().and_then(Value::items).and_then(|state| state.get(1).cloned());
     let big_endian = order.as_ref().and_then(Value::as_str).map_or(spelled.starts_with('>'), |order| order == ">");
     Some(Dtype { kind, size, big_endian })
-}
-
-/// A float of 2, 4 or 8 little-endian bytes.
-fn decode_float(bytes: &[u8]) -> Option<f64> {
-    match bytes.len() {
-        2 => Some(f16::from_le_bytes(bytes.try_into().ok()?).to_f64()),
-        4 => Some(f32::from_le_bytes(bytes.try_into().ok()?).into()),
-        8 => Some(f64::from_le_bytes(bytes.try_into().ok()?)),
-        _ => None,
-    }
 }
 
 /// The number in a tensor of no dimensions: a bool, an integer or a float, exactly. `None` for every other tensor.

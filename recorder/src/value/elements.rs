@@ -142,3 +142,13 @@ fn gather(all: &[u8], shape: &[usize], stride: &[usize], offset: usize, size: us
     }
     out
 }
+
+/// A little-endian float of 16, 32 or 64 bits.
+pub(crate) fn float_from_le(bytes: &[u8]) -> Option<f64> {
+    Some(match bytes.len() {
+        2 => half::f16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
+        4 => f32::from_le_bytes(bytes.try_into().ok()?).into(),
+        8 => f64::from_le_bytes(bytes.try_into().ok()?),
+        _ => return None,
+    })
+}

@@ -18,5 +18,6 @@ pub use data::{
     Tensor, Value,
 };
 pub use dtype::{DType, UnknownDType};
+pub(crate) use elements::float_from_le;
 pub use storage::{Source, Storage};
 pub use tensor::Element;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::value::{Global, ObjectData, Shared};
 use rekindle_recorder::walk::{self, repr, walk};
-use rekindle_recorder::{Dict, ErrorKind, Limits, Tensor, Value};
+use rekindle_recorder::{Dict, Error, ErrorKind, Limits, Tensor, Value};
 use rekindle_testing::fixtures;
 
 fn paths(root: &Value) -> Vec<String> {
@@ -411,4 +411,11 @@ proptest! {
         let _ = walk::get(&root, &path).map_err(|error| error.to_string());
         let _ = walk::set(&root, &path, 1).map_err(|error| error.to_string());
     }
+}
+
+#[test]
+fn a_main_that_fails_prints_the_sentence() {
+    let error: Box<dyn std::error::Error> = Error::from(ErrorKind::Exists).in_file("run.pt").into();
+    let sentence = "run.pt: the file exists already; pass `SaveOptions::overwrite(true)` to replace it";
+    assert_eq!(format!("{error:?}"), sentence);
 }

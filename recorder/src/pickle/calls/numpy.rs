@@ -1,9 +1,7 @@
 //! NumPy's scalars, which plain `torch.load` refuses, as Python's own numbers.
 
-use half::f16;
-
 use crate::Value;
-use crate::value::ObjectData;
+use crate::value::{ObjectData, float_from_le};
 
 /// A number that `numpy.core.multiarray.scalar` makes, and its type in NumPy. `None` where the object is something else, or
 /// a scalar that Python has no type for.
@@ -51,8 +49,8 @@ fn number(code: &str, content: &[u8], big_endian: bool) -> Option<(Value, String
             filled[..size].copy_from_slice(&bytes);
             num_bigint::BigInt::from(i128::from_le_bytes(filled)).into()
         }
-        "f" => Value::Float(float(&bytes)?),
-        "c" => Value::Complex(float(&bytes[..unit])?, float(&bytes[unit..])?),
+        "f" => Value::Float(float_from_le(&bytes)?),
+        "c" => Value::Complex(float_from_le(&bytes[..unit])?, float_from_le(&bytes[unit..])?),
         _ => return None,
     };
     let name = match kind {
@@ -63,15 +61,6 @@ fn number(code: &str, content: &[u8], big_endian: bool) -> Option<(Value, String
         _ => format!("complex{}", 8 * size),
     };
     Some((value, name))
-}
-
-fn float(bytes: &[u8]) -> Option<f64> {
-    Some(match bytes.len() {
-        2 => f16::from_le_bytes(bytes.try_into().ok()?).to_f64(),
-        4 => f32::from_le_bytes(bytes.try_into().ok()?).into(),
-        8 => f64::from_le_bytes(bytes.try_into().ok()?),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

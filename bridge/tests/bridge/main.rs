@@ -2,6 +2,7 @@
 
 mod burn;
 mod burnpack;
+mod data;
 #[path = "../layer_cases/mod.rs"]
 mod layer_cases;
 mod layers;

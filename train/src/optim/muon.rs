@@ -7,9 +7,9 @@ use rekindle_recorder::{Error, Result, Value};
 
 use super::array::{Array, Real};
 use super::elementwise::Update;
-use super::group::{ParamGroup, check};
+use super::group::ParamGroup;
 use super::options::options;
-use super::rule::{Rule, View};
+use super::rule::{Range, Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, wrong_type};
 use crate::parameters::unreadable;
@@ -91,80 +91,65 @@ impl AdjustLr {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Muon;
-
 const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
-impl Rule for Muon {
-    fn complete(&self, _: &mut Attributes) {}
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "momentum", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
+pub(super) const RULE: Rule = Rule {
+    gained: &[],
+    ranges: &[Range::at_least_0(&["lr", "momentum", "weight_decay"])],
+    check: |group| {
         if group.int("ns_steps")? >= 100 {
             return Err(invalid(format!("ns_steps must be less than 100, and is {}", group.int("ns_steps")?)));
         }
         coefficients(group)?;
         AdjustLr::of(group).map(drop)
-    }
+    },
+    scalars: &[],
+    moments: &[MOMENTUM_BUFFER],
+    needs: Some(|_| Ok(Vec::new())),
+    view: View::Whole,
+    admit,
+    runs_on,
+    ..Rule::new(prepare)
+};
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &[]
+fn admit(parameter: &NamedParameter) -> Result<()> {
+    if parameter.shape.len() == 2 {
+        return Ok(());
     }
+    Err(invalid(format!(
+        "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
+        parameter.name, parameter.shape
+    )))
+}
 
-    fn moments(&self) -> &'static [&'static str] {
-        &[MOMENTUM_BUFFER]
+fn runs_on(device: &Device) -> Result<()> {
+    if device.supports_dtype(BurnDType::BF16) {
+        return Ok(());
     }
+    let what = "Muon on a device that has no bfloat16".to_owned();
+    let advice = "train on the CPU or on a device that has it".to_owned();
+    Err(Error::unsupported(what).advise(advice))
+}
 
-    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
-        Ok(Vec::new())
-    }
-
-    fn view(&self) -> View {
-        View::Whole
-    }
-
-    fn admit(&self, parameter: &NamedParameter) -> Result<()> {
-        if parameter.shape.len() == 2 {
-            return Ok(());
-        }
-        Err(invalid(format!(
-            "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
-            parameter.name, parameter.shape
-        )))
-    }
-
-    fn runs_on(&self, device: &Device) -> Result<()> {
-        if device.supports_dtype(BurnDType::BF16) {
-            return Ok(());
-        }
-        let what = "Muon on a device that has no bfloat16".to_owned();
-        let advice = "train on the CPU or on a device that has it".to_owned();
-        Err(Error::unsupported(what).advise(advice))
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let &[rows, columns] = state.shape() else {
-            return Err(invalid("a parameter of Muon is no matrix"));
-        };
-        state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
-        let lr = group.float("lr")?;
-        Ok(Box::new(MuonUpdate {
-            momentum: group.float("momentum")?,
-            nesterov: group.flag("nesterov")?,
-            keep: 1.0 - lr * group.float("weight_decay")?,
-            lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
-            orthogonal: Orthogonal {
-                rows,
-                columns,
-                coefficients: coefficients(group)?,
-                steps: group.int("ns_steps")?,
-                eps: group.float("eps")?,
-            },
-        }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let &[rows, columns] = state.shape() else {
+        return Err(invalid("a parameter of Muon is no matrix"));
+    };
+    state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
+    let lr = group.float("lr")?;
+    Ok(Box::new(MuonUpdate {
+        momentum: group.float("momentum")?,
+        nesterov: group.flag("nesterov")?,
+        keep: 1.0 - lr * group.float("weight_decay")?,
+        lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
+        orthogonal: Orthogonal {
+            rows,
+            columns,
+            coefficients: coefficients(group)?,
+            steps: group.int("ns_steps")?,
+            eps: group.float("eps")?,
+        },
+    }))
 }
 
 fn coefficients(group: &Attributes) -> Result<[f64; 3]> {

@@ -7,12 +7,12 @@ use rekindle_recorder::Result;
 
 use super::array::Real;
 use super::elementwise::Update;
-use super::group::{ParamGroup, check};
+use super::group::ParamGroup;
 use super::number::Number;
 use super::options::options;
-use super::rule::{Rule, View};
+use super::rule::{Range, Rule, View};
 use super::state::ParamState;
-use crate::attributes::{Attributes, invalid};
+use crate::attributes::invalid;
 
 options! {
     /// The options of `torch.optim.SparseAdam`, with its defaults.
@@ -34,54 +34,37 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct SparseAdam;
+pub(super) const RULE: Rule = Rule {
+    gained: &[],
+    ranges: &[Range::new(&["lr", "eps"], |x| x > 0.0, "more than 0"), Range::decay(&["betas"])],
+    moments: &["exp_avg", "exp_avg_sq"],
+    counters: &["step"],
+    view: View::Whole,
+    ..Rule::new(prepare)
+};
 
-impl Rule for SparseAdam {
-    fn complete(&self, _: &mut Attributes) {}
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "eps"] {
-            check(group, name, |x| x > 0.0, "more than 0")?;
-        }
-        check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let shape = state.shape().to_vec();
+    if state.is_empty() {
+        state.counter("step", 0);
+        state.whole("exp_avg", shape.clone());
+        state.whole("exp_avg_sq", shape.clone());
     }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn view(&self) -> View {
-        View::Whole
-    }
-
-    fn counters(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let shape = state.shape().to_vec();
-        if state.is_empty() {
-            state.counter("step", 0);
-            state.whole("exp_avg", shape.clone());
-            state.whole("exp_avg_sq", shape.clone());
-        }
-        let step = state.count("step")?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let (bias_correction1, bias_correction2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
-        Ok(Box::new(SparseAdamUpdate {
-            row: shape.iter().skip(1).product(),
-            touched: state.touched.take(),
-            formula: Formula {
-                // Groups of PyTorch 1.12 and before do not say.
-                maximize: group.contains("maximize") && group.flag("maximize")?,
-                weight1: 1.0 - beta1,
-                weight2: 1.0 - beta2,
-                eps: group.float("eps")?,
-                minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
-            },
-        }))
-    }
+    let step = state.count("step")?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let (bias_correction1, bias_correction2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
+    Ok(Box::new(SparseAdamUpdate {
+        row: shape.iter().skip(1).product(),
+        touched: state.touched.take(),
+        formula: Formula {
+            // Groups of PyTorch 1.12 and before do not say.
+            maximize: group.contains("maximize") && group.flag("maximize")?,
+            weight1: 1.0 - beta1,
+            weight2: 1.0 - beta2,
+            eps: group.float("eps")?,
+            minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
+        },
+    }))
 }
 
 /// `sparse_adam` of `torch/optim/_functional.py`, of one parameter.

@@ -71,7 +71,7 @@ impl Optimizer {
     /// # Errors
     /// The second value, as [`step`](Self::step).
     pub fn try_step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> (M, Result<()>) {
-        let (view, op_by_op) = (self.rule().view(), self.op_by_op);
+        let (view, op_by_op) = (self.rule().view, self.op_by_op);
         let mut jobs = match self.jobs(&model, grads.borrow_mut()) {
             Ok(jobs) => jobs,
             Err(error) => return (model, Err(error)),
@@ -86,7 +86,7 @@ impl Optimizer {
         let mut taken = take(model, grads, |id| self.places.contains_key(&id))?;
         self.all_seen(|id| taken.contains_key(&id))?;
         let rule = self.rule();
-        if rule.view() == View::Closure {
+        if rule.view == View::Closure {
             return Err(invalid(format!(
                 "{} evaluates the model several times in a step: call step_closure in place of step",
                 self.kind()
@@ -102,9 +102,9 @@ impl Optimizer {
             let Some(pieces) = pieces else { continue };
             let new = parameter.state.is_empty();
             if new {
-                rule.begin(defaults, &mut parameter.state)?;
+                (rule.begin)(defaults, &mut parameter.state)?;
             }
-            let update = rule.prepare(&self.groups[parameter.group], &mut parameter.state)?;
+            let update = (rule.prepare)(&self.groups[parameter.group], &mut parameter.state)?;
             if new && !parameter.state.is_empty() {
                 list(&mut self.order, place);
             }
@@ -120,14 +120,14 @@ impl Optimizer {
         for (parameter, pieces) in self.parameters.iter().zip(pieces) {
             let Some(pieces) = pieces else { continue };
             let group = &self.groups[parameter.group];
-            pieces.params().try_for_each(|param| rule.runs_on(&param.device()))?;
+            pieces.params().try_for_each(|param| (rule.runs_on)(&param.device()))?;
             if let Some(lacking) = parameter.state.lacks(rule, group)? {
                 return Err(missing(lacking));
             }
             if !std::mem::replace(&mut rehearsed[parameter.group], true) {
                 let mut state = ParamState::of(rule, &parameter.named);
-                rule.begin(&self.hyperparameters.defaults, &mut state)?;
-                rule.prepare(group, &mut state)?;
+                (rule.begin)(&self.hyperparameters.defaults, &mut state)?;
+                (rule.prepare)(group, &mut state)?;
             }
         }
         Ok(())
@@ -230,9 +230,9 @@ pub(crate) fn step_alone<const D: usize>(
     let mut attributes = defaults.clone();
     attributes.set("lr", lr);
     if state.is_empty() {
-        rule.begin(defaults, state)?;
+        (rule.begin)(defaults, state)?;
     }
-    let update = rule.prepare(&ParamGroup::new(attributes, 0..1), state)?;
+    let update = (rule.prepare)(&ParamGroup::new(attributes, 0..1), state)?;
     let (shape, in_place) = (tensor.shape(), in_host_memory(&tensor.device()));
     let len = shape.num_elements();
     let mut param = Some(tensor.reshape([len]));

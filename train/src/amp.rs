@@ -27,74 +27,32 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_recorder::{Dict, Result, Value};
 
 use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::gradients::for_each;
+use crate::gradients::{for_each, unreadable};
 use crate::optim::Optimizer;
+use crate::options::options;
 use crate::parameters::in_host_memory;
 
-/// How a [`GradScaler`] is made: PyTorch's arguments.
-///
-/// ```
-/// use rekindle_train::amp::{GradScaler, GradScalerOptions};
-///
-/// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
-/// # Ok::<(), rekindle_recorder::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct GradScalerOptions {
-    /// The first scale. Default 65536.
-    pub init_scale: f64,
-    /// What the scale grows by, above 1. Default 2.
-    pub growth_factor: f64,
-    /// What it is multiplied by after a step that was skipped, below 1. Default 0.5.
-    pub backoff_factor: f64,
-    /// After how many steps in a row that were not skipped it grows. Default 2000.
-    pub growth_interval: i64,
-    /// Whether it does anything. Default true.
-    pub enabled: bool,
-}
-
-impl Default for GradScalerOptions {
-    fn default() -> Self {
-        GradScalerOptions {
-            init_scale: 65536.0,
-            growth_factor: 2.0,
-            backoff_factor: 0.5,
-            growth_interval: 2000,
-            enabled: true,
-        }
-    }
-}
-
-impl GradScalerOptions {
-    /// Sets the first scale.
-    #[must_use]
-    pub fn init_scale(self, init_scale: f64) -> Self {
-        GradScalerOptions { init_scale, ..self }
-    }
-
-    /// Sets what the scale grows by.
-    #[must_use]
-    pub fn growth_factor(self, growth_factor: f64) -> Self {
-        GradScalerOptions { growth_factor, ..self }
-    }
-
-    /// Sets what the scale is multiplied by after a step that was skipped.
-    #[must_use]
-    pub fn backoff_factor(self, backoff_factor: f64) -> Self {
-        GradScalerOptions { backoff_factor, ..self }
-    }
-
-    /// Sets after how many steps that were not skipped the scale grows.
-    #[must_use]
-    pub fn growth_interval(self, growth_interval: i64) -> Self {
-        GradScalerOptions { growth_interval, ..self }
-    }
-
-    /// Sets whether the scaler does anything.
-    #[must_use]
-    pub fn enabled(self, enabled: bool) -> Self {
-        GradScalerOptions { enabled, ..self }
+options! {
+    /// How a [`GradScaler`] is made: PyTorch's arguments.
+    ///
+    /// ```
+    /// use rekindle_train::amp::{GradScaler, GradScalerOptions};
+    ///
+    /// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    GradScalerOptions {
+        /// The first scale. Default 65536.
+        init_scale: f64 = 65536.0;
+        /// What the scale grows by, above 1. Default 2.
+        growth_factor: f64 = 2.0;
+        /// What it is multiplied by after a step that was skipped, below 1. Default 0.5.
+        backoff_factor: f64 = 0.5;
+        /// After how many steps in a row that were not skipped it grows. Default 2000.
+        growth_interval: i64 = 2000;
+        /// Whether it does anything. Default true.
+        enabled: bool = true;
     }
 }
 
@@ -146,18 +104,7 @@ struct Checked {
 impl Default for GradScaler {
     /// With PyTorch's defaults.
     fn default() -> Self {
-        let GradScalerOptions { init_scale, growth_factor, backoff_factor, growth_interval, enabled } =
-            GradScalerOptions::default();
-        GradScaler {
-            enabled,
-            scale: init_scale,
-            began: false,
-            growth_factor,
-            backoff_factor,
-            growth_interval,
-            growth_tracker: 0,
-            optimizers: HashMap::new(),
-        }
+        GradScaler::of(GradScalerOptions::default())
     }
 }
 
@@ -167,15 +114,20 @@ impl GradScaler {
     /// # Errors
     /// When it is enabled, and a factor is out of range.
     pub fn new(options: GradScalerOptions) -> Result<Self> {
-        let GradScalerOptions { init_scale, growth_factor, backoff_factor, growth_interval, enabled } = options;
+        let GradScalerOptions { growth_factor, backoff_factor, enabled, .. } = options;
         if enabled && growth_factor <= 1.0 {
             return Err(invalid(format!("a scaler's growth_factor must be above 1, and is {growth_factor}")));
         }
         if enabled && backoff_factor >= 1.0 {
             return Err(invalid(format!("a scaler's backoff_factor must be below 1, and is {backoff_factor}")));
         }
-        let default = GradScaler::default();
-        Ok(GradScaler { enabled, scale: init_scale, growth_factor, backoff_factor, growth_interval, ..default })
+        Ok(GradScaler::of(options))
+    }
+
+    fn of(options: GradScalerOptions) -> Self {
+        let GradScalerOptions { init_scale: scale, growth_factor, backoff_factor, growth_interval, enabled } = options;
+        let (began, growth_tracker, optimizers) = (false, 0, HashMap::new());
+        GradScaler { enabled, scale, began, growth_factor, backoff_factor, growth_interval, growth_tracker, optimizers }
     }
 
     /// The scaler that wrote a state dict; a disabled one writes `{}`.
@@ -442,10 +394,6 @@ impl Finite {
             }
         }
     }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
-    invalid(format!("a gradient cannot be read from its device: {error}"))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
 use crate::attributes::invalid;
-use crate::gradients::for_each;
+use crate::gradients::{for_each, unreadable};
 use crate::parameters::in_host_memory;
 
 /// How gradients are clipped by their norm.
@@ -234,10 +234,6 @@ impl Sum {
             Sum::There(tensor) => tensor.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}"))),
         }
     }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
-    invalid(format!("a gradient cannot be read from its device: {error}"))
 }
 
 #[cfg(test)]

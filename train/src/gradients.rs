@@ -5,8 +5,9 @@ use std::fmt;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::Result;
+use rekindle_recorder::{Error, Result};
 
+use crate::attributes::invalid;
 use crate::parameters::{Taken, ids, put_gradients, take};
 
 /// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
@@ -99,4 +100,8 @@ pub(crate) fn for_each<'a, M: Module>(
     let changed = changed.collect();
     put_gradients(model, grads, changed);
     Ok(())
+}
+
+pub(crate) fn unreadable(error: impl fmt::Display) -> Error {
+    invalid(format!("a gradient cannot be read from its device: {error}"))
 }

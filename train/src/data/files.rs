@@ -10,34 +10,22 @@ use flate2::bufread::MultiGzDecoder;
 use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 
 use super::dataset::{Array, Batch, Dataset};
+use crate::options::options;
 
-/// How the numbers of a file become inputs.
-///
-/// ```
-/// use rekindle_train::data::ReadOptions;
-///
-/// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ReadOptions {
-    /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
-    pub input_shape: Option<Vec<usize>>,
-    /// What inputs are divided by, in single precision. Default: nothing.
-    pub divide_by: Option<f32>,
-}
-
-impl ReadOptions {
-    /// Sets the shape of one sample.
-    #[must_use]
-    pub fn input_shape(self, shape: impl Into<Vec<usize>>) -> Self {
-        ReadOptions { input_shape: Some(shape.into()), ..self }
-    }
-
-    /// Sets what inputs are divided by.
-    #[must_use]
-    pub fn divide_by(self, divide_by: f32) -> Self {
-        ReadOptions { divide_by: Some(divide_by), ..self }
+options! {
+    /// How the numbers of a file become inputs.
+    ///
+    /// ```
+    /// use rekindle_train::data::ReadOptions;
+    ///
+    /// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
+    /// ```
+    #[derive(Clone, Debug, PartialEq)]
+    ReadOptions {
+        /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
+        input_shape: Option<Vec<usize>> = None, |shape: impl Into<Vec<usize>>| Some(shape.into());
+        /// What inputs are divided by, in single precision. Default: nothing.
+        divide_by: Option<f32> = None, |divisor: f32| Some(divisor);
     }
 }
 

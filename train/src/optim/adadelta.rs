@@ -1,14 +1,6 @@
 //! `torch.optim.Adadelta`: steps as large as the steps before were, divided by the magnitude of the gradient.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adadelta`, with its defaults.

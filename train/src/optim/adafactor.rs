@@ -1,15 +1,10 @@
 //! `torch.optim.Adafactor`: squares of gradients are kept as the averages of their rows and columns only.
 
 use burn::tensor::Tensor;
-use rekindle_recorder::{Result, Value};
 
 use super::array::{Array, Real, dot, each, pairs};
-use super::elementwise::Update;
-use super::group::ParamGroup;
-use super::options::options;
-use super::rule::{Range, Rule, View};
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid, number};
+use super::prelude::*;
+use crate::attributes::number;
 
 options! {
     /// The options of `torch.optim.Adafactor`, with its defaults.

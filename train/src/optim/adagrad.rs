@@ -1,14 +1,6 @@
 //! `torch.optim.Adagrad`: steps divided by the root of the sum of all squared gradients so far.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adagrad`, with its defaults. Its state is there before the first step.

@@ -1,15 +1,7 @@
 //! `torch.optim.Adamax`: Adam by the infinity norm. Steps are divided by the largest gradient so far, which fades.
 
-use rekindle_recorder::{Result, Value};
-
 use super::adam::RANGES;
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adamax`, with its defaults.

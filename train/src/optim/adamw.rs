@@ -1,10 +1,7 @@
 //! `torch.optim.AdamW`: Adam whose weights decay by themselves, not through the gradient.
 
-use rekindle_recorder::Value;
-
 use super::adam;
-use super::options::options;
-use super::rule::Rule;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.AdamW`, with its defaults.

@@ -1,14 +1,6 @@
 //! `torch.optim.ASGD`: gradient descent whose learning rate falls, and whose weights are averaged from some step on.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.ASGD`, with its defaults. The averaged weights are in its state, as `ax`.

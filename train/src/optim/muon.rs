@@ -3,15 +3,11 @@
 
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{Error, Result, Value};
+use rekindle_recorder::Error;
 
 use super::array::{Array, Real};
-use super::elementwise::Update;
-use super::group::ParamGroup;
-use super::options::options;
-use super::rule::{Range, Rule, View};
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid, wrong_type};
+use super::prelude::*;
+use crate::attributes::wrong_type;
 use crate::parameters::unreadable;
 
 options! {

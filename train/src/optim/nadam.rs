@@ -1,14 +1,6 @@
 //! `torch.optim.NAdam`: Adam with Nesterov's momentum, whose schedule is part of the state.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.NAdam`, with its defaults.

@@ -1,16 +1,8 @@
 //! `torch.optim.RAdam`: Adam that leaves the second moment out until enough steps make it trustworthy, and then takes it in
 //! by degrees.
 
-use rekindle_recorder::{Result, Value};
-
 use super::adam::RANGES;
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.RAdam`, with its defaults.

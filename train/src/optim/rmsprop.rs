@@ -1,15 +1,6 @@
 //! `torch.optim.RMSprop`: steps divided by a running average of the gradient's magnitude, centered or not, with momentum.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.RMSprop`, with its defaults.

@@ -1,15 +1,7 @@
 //! `torch.optim.Rprop`: each weight has a step size of its own, which grows while its gradient keeps its sign and shrinks
 //! when it turns.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{int_or, options};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
-use crate::attributes::invalid;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Rprop`, with its defaults.

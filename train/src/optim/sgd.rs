@@ -1,15 +1,6 @@
 //! `torch.optim.SGD`: gradient descent with momentum (Nesterov's too), dampening and weight decay.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Range, Rule};
-use super::state::ParamState;
-use crate::attributes::invalid;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.SGD`, with its defaults.

@@ -1,18 +1,11 @@
 //! `torch.optim.SparseAdam`: Adam for embeddings, which leaves the rows alone that no gradient touches, moments and all.
 
+use burn::tensor::{Int, Tensor};
 use std::ops::{Div, Mul, Sub};
 
-use burn::tensor::{Int, Tensor};
-use rekindle_recorder::Result;
 
 use super::array::Real;
-use super::elementwise::Update;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::options;
-use super::rule::{Range, Rule, View};
-use super::state::ParamState;
-use crate::attributes::invalid;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.SparseAdam`, with its defaults.

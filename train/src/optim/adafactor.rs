@@ -158,6 +158,12 @@ impl AdafactorUpdate {
         let clip = 1.0_f64.max(update.norm()? / (root_numel * self.d));
         Ok((param.add(&update, -alpha / clip), state))
     }
+}
+
+impl Formula for AdafactorUpdate {
+    fn state(&self) -> &[&'static str] {
+        if self.factored.is_some() { &["row_var", "col_var"] } else { &["variance"] }
+    }
 
     fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
         if param.is_empty() {
@@ -170,20 +176,6 @@ impl AdafactorUpdate {
             values.copy_from_slice(&after);
         }
         Ok(())
-    }
-}
-
-impl Update for AdafactorUpdate {
-    fn state(&self) -> &[&'static str] {
-        if self.factored.is_some() { &["row_var", "col_var"] } else { &["variance"] }
-    }
-
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

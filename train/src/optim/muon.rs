@@ -173,21 +173,6 @@ impl MuonUpdate {
         let update = orthogonal(update)?;
         Ok((param.scale(self.keep).add(&update, -self.lr), buffer))
     }
-
-    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
-        let Ok([buffer]) = <[&mut [T]; 1]>::try_from(state) else { return Err(lacking()) };
-        let orthogonal = |update: Vec<T>| {
-            let len = update.len();
-            let data = TensorData::new(update, [len]).convert::<f32>();
-            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
-            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
-            found.convert::<T>().try_into_vec().map_err(unreadable)
-        };
-        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
-        param.copy_from_slice(&updated);
-        buffer.copy_from_slice(&after);
-        Ok(())
-    }
 }
 
 fn lacking() -> rekindle_recorder::Error {
@@ -206,17 +191,24 @@ fn host() -> Result<Device> {
     Err(Error::unsupported(what))
 }
 
-impl Update for MuonUpdate {
+impl Formula for MuonUpdate {
     fn state(&self) -> &[&'static str] {
         &[MOMENTUM_BUFFER]
     }
 
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let Ok([buffer]) = <[&mut [T]; 1]>::try_from(state) else { return Err(lacking()) };
+        let orthogonal = |update: Vec<T>| {
+            let len = update.len();
+            let data = TensorData::new(update, [len]).convert::<f32>();
+            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
+            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
+            found.convert::<T>().try_into_vec().map_err(unreadable)
+        };
+        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
+        param.copy_from_slice(&updated);
+        buffer.copy_from_slice(&after);
+        Ok(())
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

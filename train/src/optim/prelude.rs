@@ -2,7 +2,7 @@
 
 pub(super) use rekindle_recorder::{Result, Value};
 
-pub(super) use super::elementwise::{Elementwise, Kernel, Update};
+pub(super) use super::elementwise::{Elementwise, Formula, Kernel, Update};
 pub(super) use super::gradient::Gradient;
 pub(super) use super::group::ParamGroup;
 pub(super) use super::number::Number;

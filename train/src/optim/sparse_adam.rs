@@ -3,7 +3,6 @@
 use burn::tensor::{Int, Tensor};
 use std::ops::{Div, Mul, Sub};
 
-
 use super::array::Real;
 use super::prelude::*;
 
@@ -49,7 +48,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
     Ok(Box::new(SparseAdamUpdate {
         row: shape.iter().skip(1).product(),
         touched: state.touched.take(),
-        formula: Formula {
+        formula: RowFormula {
             // Groups of PyTorch 1.12 and before do not say.
             maximize: group.contains("maximize") && group.flag("maximize")?,
             weight1: 1.0 - beta1,
@@ -67,12 +66,12 @@ struct SparseAdamUpdate {
     row: usize,
     /// Of each row, whether it is touched, where the caller said so.
     touched: Option<Vec<bool>>,
-    formula: Formula,
+    formula: RowFormula,
 }
 
 /// What happens to a row that is touched.
 #[derive(Clone, Copy, Debug)]
-struct Formula {
+struct RowFormula {
     maximize: bool,
     weight1: f64,
     weight2: f64,
@@ -80,7 +79,7 @@ struct Formula {
     minus_step_size: f64,
 }
 
-impl Formula {
+impl RowFormula {
     fn step<X>(self, param: X, grad: X, exp_avg: X, exp_avg_sq: X) -> (X, X, X)
     where
         X: Number + Mul<Output = X> + Div<Output = X> + Sub<Output = X>,
@@ -96,7 +95,11 @@ impl Formula {
     }
 }
 
-impl SparseAdamUpdate {
+impl Formula for SparseAdamUpdate {
+    fn state(&self) -> &[&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
     fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
         let Ok([exp_avg, exp_avg_sq]) = <[&mut [T]; 2]>::try_from(state) else {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
@@ -118,20 +121,6 @@ impl SparseAdamUpdate {
             }
         }
         Ok(())
-    }
-}
-
-impl Update for SparseAdamUpdate {
-    fn state(&self) -> &[&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

@@ -11,4 +11,5 @@ mod memory;
 mod no_panics;
 mod recipes;
 mod rows;
+mod tensors;
 mod ties;

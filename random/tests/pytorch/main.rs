@@ -1,6 +1,7 @@
 //! Every draw and every state against `PyTorch`'s own, recorded by `tests/fixtures/sections/random.py`.
 
 mod cuda;
+mod engine;
 mod parameters;
 
 use std::fmt::Debug;

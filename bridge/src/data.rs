@@ -238,16 +238,4 @@ mod tests {
         assert_eq!(cast(&big, DType::Float32).unwrap().to_vec::<f32>().unwrap(), [2f32.powi(40)]);
         assert_eq!(cast(&big, DType::Int32).unwrap_err().to_string(), "its int64 elements cannot be taken as int32");
     }
-
-    #[test]
-    fn a_transposed_matrix_has_each_element_at_its_mirrored_place() {
-        let (rows, columns) = (37, 70);
-        let elements: Vec<u16> = (0..rows * columns).map(|i| u16::try_from(i).unwrap()).collect();
-        let turned = u16::from_le_slice(&transpose(&u16::to_le_vec(&elements), rows, columns, 2));
-        for row in 0..rows {
-            for column in 0..columns {
-                assert_eq!(turned[column * rows + row], elements[row * columns + column]);
-            }
-        }
-    }
 }

@@ -50,7 +50,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         touched: state.touched.take(),
         formula: RowFormula {
             // Groups of PyTorch 1.12 and before do not say.
-            maximize: group.contains("maximize") && group.flag("maximize")?,
+            maximize: group.is_set("maximize")?,
             weight1: 1.0 - beta1,
             weight2: 1.0 - beta2,
             eps: group.float("eps")?,

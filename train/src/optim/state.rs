@@ -368,6 +368,8 @@ fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("an optimizer's state cannot be read from its device: {error}"))
 }
 
+const OF_ANOTHER_TYPE: &str = "an optimizer's state is not of its parameter's type";
+
 impl Buffer {
     fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
         match dtype {
@@ -404,26 +406,25 @@ impl Buffer {
 
     /// The elements in host memory, brought there if need be.
     pub(crate) fn f32(&mut self, len: usize) -> Result<&mut [f32]> {
-        if !matches!(self, Buffer::F32(_)) {
-            let data = self.to_data(&[self.len_or(len)], DType::Float32)?;
-            *self = Buffer::from_data(data, DType::Float32)?;
-        }
-        match self {
+        match self.brought(len, DType::Float32)? {
             Buffer::F32(values) => Ok(values),
-            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+            _ => Err(invalid(OF_ANOTHER_TYPE)),
         }
     }
 
     /// As [`Buffer::f32`], for doubles.
     pub(crate) fn f64(&mut self, len: usize) -> Result<&mut [f64]> {
-        if !matches!(self, Buffer::F64(_)) {
-            let data = self.to_data(&[self.len_or(len)], DType::Float64)?;
-            *self = Buffer::from_data(data, DType::Float64)?;
-        }
-        match self {
+        match self.brought(len, DType::Float64)? {
             Buffer::F64(values) => Ok(values),
-            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+            _ => Err(invalid(OF_ANOTHER_TYPE)),
         }
+    }
+
+    fn brought(&mut self, len: usize, dtype: DType) -> Result<&mut Self> {
+        if !matches!((&*self, dtype), (Buffer::F32(_), DType::Float32) | (Buffer::F64(_), DType::Float64)) {
+            *self = Buffer::from_data(self.to_data(&[self.len_or(len)], dtype)?, dtype)?;
+        }
+        Ok(self)
     }
 
     /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].

@@ -105,7 +105,7 @@ impl Optimizer {
             } else {
                 parameter.state = ParamState::read(rule, &parameter.named, &value, &name)?;
             }
-            if set(group, "capturable")? || set(group, "fused")? {
+            if group.is_set("capturable")? || group.is_set("fused")? {
                 parameter.state.cast_step();
             }
             if let Some(lacking) = parameter.state.lacks(rule, group)? {
@@ -222,11 +222,6 @@ impl Saved {
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }
-}
-
-/// Whether a flag that not every group has is there and true.
-fn set(group: &Attributes, name: &str) -> Result<bool> {
-    Ok(group.contains(name) && group.flag(name)?)
 }
 
 fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {

@@ -98,7 +98,7 @@ impl Settings {
             history_size: usize::try_from(history_size).unwrap_or(usize::MAX),
             line_search,
             // Groups of PyTorch 2.12 and before do not say.
-            maximize: group.contains("maximize") && group.flag("maximize")?,
+            maximize: group.is_set("maximize")?,
         })
     }
 

@@ -27,7 +27,7 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_recorder::{Dict, Result, Value};
 
 use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::gradients::{for_each, unreadable};
+use crate::gradients::{Reduced, for_each};
 use crate::optim::Optimizer;
 use crate::options::options;
 use crate::parameters::in_host_memory;
@@ -235,15 +235,15 @@ impl GradScaler {
         let inverse = f64::from((1.0 / self.scale) as f32);
         let mut found = Vec::new();
         for_each(model, optimizer.parameters(), grads, |_, grad| {
-            found.push(Finite::of(&grad, in_host_memory(&grad.device())));
+            found.push(not_finite(&grad, in_host_memory(&grad.device())));
             grad * inverse
         })?;
         if found.is_empty() {
             return Err(invalid("the optimizer's parameters have no gradients that could be unscaled"));
         }
         let mut found_inf = false;
-        for finite in found {
-            found_inf |= !finite?.read()?;
+        for not_finite in found {
+            found_inf |= not_finite.read()? > 0.0;
         }
         self.optimizers.insert(key, Checked { found_inf, stepped: false });
         Ok(())
@@ -366,34 +366,17 @@ fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// Whether all elements of a tensor are finite.
-enum Finite {
-    Here(bool),
-    /// On its device, where the tensors that follow need not wait for it.
-    There(Tensor<1>),
-}
-
-impl Finite {
-    fn of(tensor: &Tensor<1>, here: bool) -> Result<Self> {
-        if !here {
-            return Ok(Finite::There(tensor.clone().is_finite().bool_not().float().sum()));
-        }
-        let data = tensor.clone().try_into_data().map_err(unreadable)?;
-        Ok(Finite::Here(match data.as_slice::<f32>() {
-            Ok(elements) => elements.iter().all(|element| element.is_finite()),
-            Err(_) => data.iter::<f64>().all(f64::is_finite),
-        }))
+/// More than 0 where an element of a gradient is infinite or NaN.
+fn not_finite(grad: &Tensor<1>, here: bool) -> Reduced {
+    if !here {
+        return Reduced::There(grad.clone().is_finite().bool_not().float().sum());
     }
-
-    fn read(self) -> Result<bool> {
-        match self {
-            Finite::Here(finite) => Ok(finite),
-            Finite::There(infinite) => {
-                let infinite = infinite.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}")))?;
-                Ok(infinite == 0.0)
-            }
-        }
-    }
+    let number = |finite: bool| f64::from(u8::from(!finite));
+    Reduced::here(
+        grad.clone(),
+        |elements| number(elements.iter().all(|element| element.is_finite())),
+        |elements| number(elements.iter().all(|element| element.is_finite())),
+    )
 }
 
 #[cfg(test)]
@@ -407,7 +390,7 @@ mod tests {
         for (last, finite) in [(1.0, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false), (f32::NAN, false)] {
             let tensor = Tensor::<1>::from_floats([0.0, -1.0, f32::MAX, last], &Device::flex());
             for here in [false, true] {
-                assert_eq!(Finite::of(&tensor, here).unwrap().read().unwrap(), finite, "{last}");
+                assert_eq!(not_finite(&tensor, here).read().unwrap() == 0.0, finite, "{last}");
             }
         }
     }

@@ -205,27 +205,25 @@ impl Row {
     /// The tensor named last is a parameter or a buffer. By default, running states, integers and booleans are buffers and
     /// the rest are parameters.
     #[must_use]
-    pub fn role(mut self, role: Role) -> Self {
-        if let Some(entry) = self.entries.last_mut() {
-            entry.role = Some(role);
-        }
-        self
+    pub fn role(self, role: Role) -> Self {
+        self.last(|entry| entry.role = Some(role))
     }
 
     /// The tensor named last has this element type in PyTorch, whatever Burn's is.
     #[must_use]
-    pub fn dtype(mut self, dtype: DType) -> Self {
-        if let Some(entry) = self.entries.last_mut() {
-            entry.dtype = Some(dtype);
-        }
-        self
+    pub fn dtype(self, dtype: DType) -> Self {
+        self.last(|entry| entry.dtype = Some(dtype))
     }
 
     /// A state dict may lack the tensor named last: the module then keeps its own.
     #[must_use]
-    pub fn optional(mut self) -> Self {
+    pub fn optional(self) -> Self {
+        self.last(|entry| entry.optional = true)
+    }
+
+    fn last(mut self, change: impl FnOnce(&mut Entry)) -> Self {
         if let Some(entry) = self.entries.last_mut() {
-            entry.optional = true;
+            change(entry);
         }
         self
     }

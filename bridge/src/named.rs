@@ -70,54 +70,65 @@ impl Transform {
         }
     }
 
-    /// The elements of a Burn parameter of this shape, which can lie so, as PyTorch has them.
-    fn to_torch(self, bytes: Bytes, shape: &[usize], size: usize) -> Bytes {
-        let turned = |bytes: &[u8]| match *shape {
-            [rows, columns] => data::transpose(bytes, rows, columns, size),
-            _ => bytes.to_vec(),
+    /// What makes PyTorch's order of elements of that of a Burn parameter of this shape, which can lie so: one after the other.
+    fn swaps(self, shape: &[usize]) -> Vec<Swap> {
+        let turn = match *shape {
+            [rows, columns] => Some(Swap { outer: 1, rows, columns, inner: 1 }),
+            _ => None,
         };
-        match self {
-            Transform::AsIs | Transform::Scalar => bytes,
-            Transform::Transpose => turned(&bytes).into(),
-            Transform::HalfRotated { head } => regroup(&turned(&bytes), shape, head, size, |head| (head / 2, 2)).into(),
-        }
-    }
-
-    /// The other way round.
-    fn to_burn(self, bytes: Bytes, shape: &[usize], size: usize) -> Bytes {
-        let turned = |bytes: &[u8]| match *shape {
-            [rows, columns] => data::transpose(bytes, columns, rows, size),
-            _ => bytes.to_vec(),
+        let regroup = match (self, shape) {
+            (Transform::AsIs | Transform::Scalar, _) => return Vec::new(),
+            // The last dimension of Burn's shape, PyTorch's first, has the outputs.
+            (Transform::HalfRotated { head }, [others @ .., outputs]) => {
+                let outer = outputs.checked_div(head).unwrap_or(0);
+                Some(Swap { outer, rows: head / 2, columns: 2, inner: others.iter().product() })
+            }
+            _ => None,
         };
-        match self {
-            Transform::AsIs | Transform::Scalar => bytes,
-            Transform::Transpose => turned(&bytes).into(),
-            Transform::HalfRotated { head } => turned(&regroup(&bytes, shape, head, size, |head| (2, head / 2))).into(),
-        }
+        turn.into_iter().chain(regroup).collect()
     }
 }
 
-/// The outputs of each head in another order: a head is `[rows, columns]` of outputs, which becomes `[columns, rows]`. The
-/// last dimension of Burn's shape, PyTorch's first, has the outputs.
-fn regroup(
-    bytes: &[u8],
-    shape: &[usize],
-    head: usize,
-    size: usize,
-    rows_and_columns: impl Fn(usize) -> (usize, usize),
-) -> Vec<u8> {
-    let (rows, columns) = rows_and_columns(head);
-    let output = shape.iter().rev().skip(1).product::<usize>() * size;
-    let mut regrouped = Vec::with_capacity(bytes.len());
-    for head in bytes.chunks_exact((head * output).max(1)) {
-        for column in 0..columns {
-            for row in 0..rows {
-                let start = (row * columns + column) * output;
-                regrouped.extend_from_slice(head.get(start..start + output).unwrap_or_default());
+/// Elements in a row, `[outer, rows, columns, inner]`, whose two middle dimensions change places.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Swap {
+    pub(super) outer: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) inner: usize,
+}
+
+impl Swap {
+    fn bytes(self, bytes: &[u8], size: usize) -> Bytes {
+        let Swap { outer, rows, columns, inner } = self;
+        if outer == 1 && inner == 1 {
+            return data::transpose(bytes, rows, columns, size).into();
+        }
+        let run = inner * size;
+        let mut swapped = Vec::with_capacity(bytes.len());
+        for block in bytes.chunks_exact((rows * columns * run).max(1)) {
+            for column in 0..columns {
+                for row in 0..rows {
+                    let start = (row * columns + column) * run;
+                    swapped.extend_from_slice(block.get(start..start + run).unwrap_or_default());
+                }
             }
         }
+        swapped.into()
     }
-    regrouped
+}
+
+impl Piece {
+    /// How its elements are moved to PyTorch's order.
+    pub(super) fn to_torch(&self) -> impl Iterator<Item = Swap> {
+        self.transform.swaps(&self.shape).into_iter()
+    }
+
+    /// How they are moved back.
+    pub(super) fn to_burn(&self) -> impl Iterator<Item = Swap> {
+        let back = |swap: Swap| Swap { rows: swap.columns, columns: swap.rows, ..swap };
+        self.transform.swaps(&self.shape).into_iter().rev().map(back)
+    }
 }
 
 impl NamedParameter {
@@ -144,9 +155,9 @@ impl NamedParameter {
             let tensor = data::data_to_tensor(data)?;
             parts.push(match piece.transform {
                 Transform::AsIs => tensor,
-                transform => {
-                    let shape = self.torch_shape(piece)?;
-                    let bytes = transform.to_torch(tensor.to_le_bytes()?, &piece.shape, tensor.dtype().size());
+                _ => {
+                    let (shape, size) = (self.torch_shape(piece)?, tensor.dtype().size());
+                    let bytes = piece.to_torch().fold(tensor.to_le_bytes()?, |bytes, swap| swap.bytes(&bytes, size));
                     Tensor::from_le_bytes(tensor.dtype(), &shape, bytes)?
                 }
             });
@@ -180,7 +191,8 @@ impl NamedParameter {
                     self.invalid(&format!("its piece of {:?} does not fit its shape {:?}", piece.shape, self.shape))
                 );
             }
-            let bytes = piece.transform.to_burn(part.to_le_bytes()?, &piece.shape, torch.dtype().size());
+            let size = torch.dtype().size();
+            let bytes = piece.to_burn().fold(part.to_le_bytes()?, |bytes, swap| swap.bytes(&bytes, size));
             pieces.push(elements_to_data(torch.dtype(), &piece.shape, &bytes)?);
         }
         Ok(pieces)

@@ -41,28 +41,3 @@ pub fn bernoulli<T: Real>(generator: &mut Generator, probabilities: &[T]) -> Res
 fn check(p: f64) -> Result<(), ParameterError> {
     if (0.0..=1.0).contains(&p) { Ok(()) } else { Err(ParameterError::Probability { p }) }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_probability_outside_0_to_1_is_refused_before_anything_is_drawn() {
-        let mut generator = Generator::new(0);
-        for p in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            assert!(bernoulli_(&mut generator, &mut [false], p).is_err(), "{p}");
-            assert!(bernoulli(&mut generator, &[0.5, p]).is_err(), "{p}");
-        }
-        assert_eq!(generator, Generator::new(0));
-    }
-
-    #[test]
-    fn never_and_always_are_certain() -> Result<(), ParameterError> {
-        let mut values = [true; 1000];
-        bernoulli_(&mut Generator::new(0), &mut values, 0.0)?;
-        assert_eq!(values, [false; 1000]);
-        bernoulli_(&mut Generator::new(0), &mut values, 1.0)?;
-        assert_eq!(values, [true; 1000]);
-        Ok(())
-    }
-}

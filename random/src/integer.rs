@@ -34,24 +34,3 @@ pub fn randint(generator: &mut Generator, low: i64, high: i64, n: usize) -> Resu
     };
     Ok((0..n).map(|_| draw()).collect())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_integer_between_the_bounds_is_an_error_even_for_no_element() {
-        for (low, high) in [(0, 0), (3, 2), (i64::MAX, i64::MIN)] {
-            let mut generator = Generator::new(0);
-            assert_eq!(randint(&mut generator, low, high, 0), Err(ParameterError::IntegerRange { low, high }));
-            assert_eq!(generator, Generator::new(0));
-        }
-    }
-
-    #[test]
-    fn the_widest_range_does_not_overflow() -> Result<(), ParameterError> {
-        let drawn = randint(&mut Generator::new(0), i64::MIN, i64::MAX, 1000)?;
-        assert!(drawn.iter().any(|value| *value < 0) && drawn.iter().any(|value| *value > 0));
-        Ok(())
-    }
-}

@@ -97,36 +97,3 @@ fn draw(generator: &mut Generator) -> f64 {
     generator.cached_normal = Some(radius * angle.sin());
     radius * angle.cos()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_standard_deviation_below_0_is_refused_before_anything_is_drawn() {
-        let mut generator = Generator::new(0);
-        for std in [-1.0, f64::NAN] {
-            assert!(normal_::<f32>(&mut generator, &mut [0.0; 20], 0.0, std).is_err());
-            assert!(normal_strided_::<f32>(&mut generator, &mut [], 0.0, std).is_err());
-        }
-        assert_eq!(generator, Generator::new(0));
-    }
-
-    #[test]
-    fn fewer_than_16_elements_leave_a_value_for_the_next_call() {
-        let mut generator = Generator::new(0);
-        let pair = randn::<f64>(&mut generator.clone(), 2);
-        assert_eq!([randn::<f64>(&mut generator, 1), randn::<f64>(&mut generator, 1)].concat(), pair);
-        assert_eq!(generator.engine.next(), 4);
-    }
-
-    #[test]
-    fn sixteen_elements_leave_the_cached_value_alone() {
-        let mut generator = Generator::new(0);
-        randn::<f32>(&mut generator, 1);
-        let cached = generator.cached_normal;
-        assert!(cached.is_some());
-        randn::<f32>(&mut generator, 17);
-        assert_eq!(generator.cached_normal, cached);
-    }
-}

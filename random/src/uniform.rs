@@ -42,38 +42,3 @@ pub fn uniform_<T: Real>(
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unusable_bounds_are_refused_before_anything_is_drawn() {
-        let bounds = [
-            (2.0, 1.0),
-            (f64::NAN, 1.0),
-            (0.0, f64::NAN),
-            (f64::NEG_INFINITY, 1.0),
-            (0.0, f64::INFINITY),
-            (-1e308, 1e308),
-        ];
-        let f32_bounds = [(-3e38, 3e38), (0.0, 1e39)];
-        let mut generator = Generator::new(0);
-        for (from, to) in bounds {
-            assert!(uniform_::<f64>(&mut generator, &mut [0.0], from, to).is_err(), "{from} {to}");
-        }
-        for (from, to) in bounds.into_iter().chain(f32_bounds) {
-            assert!(uniform_::<f32>(&mut generator, &mut [0.0], from, to).is_err(), "{from} {to}");
-        }
-        assert_eq!(generator, Generator::new(0));
-    }
-
-    #[test]
-    fn the_upper_bound_is_never_reached() -> Result<(), ParameterError> {
-        let (from, to) = (1.0, 1.0 + f64::from(f32::EPSILON)); // neighbours in f32: half the draws round up
-        let mut values = [0.0_f32; 1000];
-        uniform_(&mut Generator::new(0), &mut values, from, to)?;
-        assert_eq!(values.map(f32::to_bits), [1.0_f32.to_bits(); 1000]);
-        Ok(())
-    }
-}

@@ -27,74 +27,32 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_recorder::{Dict, Result, Value};
 
 use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::gradients::for_each;
+use crate::gradients::{Reduced, for_each};
 use crate::optim::Optimizer;
+use crate::options::options;
 use crate::parameters::in_host_memory;
 
-/// How a [`GradScaler`] is made: PyTorch's arguments.
-///
-/// ```
-/// use rekindle_train::amp::{GradScaler, GradScalerOptions};
-///
-/// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
-/// # Ok::<(), rekindle_recorder::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct GradScalerOptions {
-    /// The first scale. Default 65536.
-    pub init_scale: f64,
-    /// What the scale grows by, above 1. Default 2.
-    pub growth_factor: f64,
-    /// What it is multiplied by after a step that was skipped, below 1. Default 0.5.
-    pub backoff_factor: f64,
-    /// After how many steps in a row that were not skipped it grows. Default 2000.
-    pub growth_interval: i64,
-    /// Whether it does anything. Default true.
-    pub enabled: bool,
-}
-
-impl Default for GradScalerOptions {
-    fn default() -> Self {
-        GradScalerOptions {
-            init_scale: 65536.0,
-            growth_factor: 2.0,
-            backoff_factor: 0.5,
-            growth_interval: 2000,
-            enabled: true,
-        }
-    }
-}
-
-impl GradScalerOptions {
-    /// Sets the first scale.
-    #[must_use]
-    pub fn init_scale(self, init_scale: f64) -> Self {
-        GradScalerOptions { init_scale, ..self }
-    }
-
-    /// Sets what the scale grows by.
-    #[must_use]
-    pub fn growth_factor(self, growth_factor: f64) -> Self {
-        GradScalerOptions { growth_factor, ..self }
-    }
-
-    /// Sets what the scale is multiplied by after a step that was skipped.
-    #[must_use]
-    pub fn backoff_factor(self, backoff_factor: f64) -> Self {
-        GradScalerOptions { backoff_factor, ..self }
-    }
-
-    /// Sets after how many steps that were not skipped the scale grows.
-    #[must_use]
-    pub fn growth_interval(self, growth_interval: i64) -> Self {
-        GradScalerOptions { growth_interval, ..self }
-    }
-
-    /// Sets whether the scaler does anything.
-    #[must_use]
-    pub fn enabled(self, enabled: bool) -> Self {
-        GradScalerOptions { enabled, ..self }
+options! {
+    /// How a [`GradScaler`] is made: PyTorch's arguments.
+    ///
+    /// ```
+    /// use rekindle_train::amp::{GradScaler, GradScalerOptions};
+    ///
+    /// let scaler = GradScaler::new(GradScalerOptions::default().init_scale(1024.0).growth_interval(100))?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    GradScalerOptions {
+        /// The first scale. Default 65536.
+        init_scale: f64 = 65536.0;
+        /// What the scale grows by, above 1. Default 2.
+        growth_factor: f64 = 2.0;
+        /// What it is multiplied by after a step that was skipped, below 1. Default 0.5.
+        backoff_factor: f64 = 0.5;
+        /// After how many steps in a row that were not skipped it grows. Default 2000.
+        growth_interval: i64 = 2000;
+        /// Whether it does anything. Default true.
+        enabled: bool = true;
     }
 }
 
@@ -146,18 +104,7 @@ struct Checked {
 impl Default for GradScaler {
     /// With PyTorch's defaults.
     fn default() -> Self {
-        let GradScalerOptions { init_scale, growth_factor, backoff_factor, growth_interval, enabled } =
-            GradScalerOptions::default();
-        GradScaler {
-            enabled,
-            scale: init_scale,
-            began: false,
-            growth_factor,
-            backoff_factor,
-            growth_interval,
-            growth_tracker: 0,
-            optimizers: HashMap::new(),
-        }
+        GradScaler::of(GradScalerOptions::default())
     }
 }
 
@@ -167,15 +114,20 @@ impl GradScaler {
     /// # Errors
     /// When it is enabled, and a factor is out of range.
     pub fn new(options: GradScalerOptions) -> Result<Self> {
-        let GradScalerOptions { init_scale, growth_factor, backoff_factor, growth_interval, enabled } = options;
+        let GradScalerOptions { growth_factor, backoff_factor, enabled, .. } = options;
         if enabled && growth_factor <= 1.0 {
             return Err(invalid(format!("a scaler's growth_factor must be above 1, and is {growth_factor}")));
         }
         if enabled && backoff_factor >= 1.0 {
             return Err(invalid(format!("a scaler's backoff_factor must be below 1, and is {backoff_factor}")));
         }
-        let default = GradScaler::default();
-        Ok(GradScaler { enabled, scale: init_scale, growth_factor, backoff_factor, growth_interval, ..default })
+        Ok(GradScaler::of(options))
+    }
+
+    fn of(options: GradScalerOptions) -> Self {
+        let GradScalerOptions { init_scale: scale, growth_factor, backoff_factor, growth_interval, enabled } = options;
+        let (began, growth_tracker, optimizers) = (false, 0, HashMap::new());
+        GradScaler { enabled, scale, began, growth_factor, backoff_factor, growth_interval, growth_tracker, optimizers }
     }
 
     /// The scaler that wrote a state dict; a disabled one writes `{}`.
@@ -283,15 +235,15 @@ impl GradScaler {
         let inverse = f64::from((1.0 / self.scale) as f32);
         let mut found = Vec::new();
         for_each(model, optimizer.parameters(), grads, |_, grad| {
-            found.push(Finite::of(&grad, in_host_memory(&grad.device())));
+            found.push(not_finite(&grad, in_host_memory(&grad.device())));
             grad * inverse
         })?;
         if found.is_empty() {
             return Err(invalid("the optimizer's parameters have no gradients that could be unscaled"));
         }
         let mut found_inf = false;
-        for finite in found {
-            found_inf |= !finite?.read()?;
+        for not_finite in found {
+            found_inf |= not_finite.read()? > 0.0;
         }
         self.optimizers.insert(key, Checked { found_inf, stepped: false });
         Ok(())
@@ -414,38 +366,17 @@ fn single(number: f64) -> f32 {
     number as f32
 }
 
-/// Whether all elements of a tensor are finite.
-enum Finite {
-    Here(bool),
-    /// On its device, where the tensors that follow need not wait for it.
-    There(Tensor<1>),
-}
-
-impl Finite {
-    fn of(tensor: &Tensor<1>, here: bool) -> Result<Self> {
-        if !here {
-            return Ok(Finite::There(tensor.clone().is_finite().bool_not().float().sum()));
-        }
-        let data = tensor.clone().try_into_data().map_err(unreadable)?;
-        Ok(Finite::Here(match data.as_slice::<f32>() {
-            Ok(elements) => elements.iter().all(|element| element.is_finite()),
-            Err(_) => data.iter::<f64>().all(f64::is_finite),
-        }))
+/// More than 0 where an element of a gradient is infinite or NaN.
+fn not_finite(grad: &Tensor<1>, here: bool) -> Reduced {
+    if !here {
+        return Reduced::There(grad.clone().is_finite().bool_not().float().sum());
     }
-
-    fn read(self) -> Result<bool> {
-        match self {
-            Finite::Here(finite) => Ok(finite),
-            Finite::There(infinite) => {
-                let infinite = infinite.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}")))?;
-                Ok(infinite == 0.0)
-            }
-        }
-    }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
-    invalid(format!("a gradient cannot be read from its device: {error}"))
+    let number = |finite: bool| f64::from(u8::from(!finite));
+    Reduced::here(
+        grad.clone(),
+        |elements| number(elements.iter().all(|element| element.is_finite())),
+        |elements| number(elements.iter().all(|element| element.is_finite())),
+    )
 }
 
 #[cfg(test)]
@@ -459,7 +390,7 @@ mod tests {
         for (last, finite) in [(1.0, true), (f32::INFINITY, false), (f32::NEG_INFINITY, false), (f32::NAN, false)] {
             let tensor = Tensor::<1>::from_floats([0.0, -1.0, f32::MAX, last], &Device::flex());
             for here in [false, true] {
-                assert_eq!(Finite::of(&tensor, here).unwrap().read().unwrap(), finite, "{last}");
+                assert_eq!(not_finite(&tensor, here).read().unwrap() == 0.0, finite, "{last}");
             }
         }
     }

@@ -77,66 +77,12 @@ impl Attributes {
         self.entries.shift_remove(name)
     }
 
-    /// The number of this name: a `bool`, `int`, `float` or a tensor of one element.
+    /// Whether a flag that older releases did not write is there and true.
     ///
     /// # Errors
-    /// When it is missing or no number.
-    pub fn float(&self, name: &str) -> Result<f64> {
-        self.typed(name, "a number", number)
-    }
-
-    /// The integer of this name.
-    ///
-    /// # Errors
-    /// When it is missing or no integer.
-    pub fn int(&self, name: &str) -> Result<i64> {
-        self.typed(name, "an int", Value::as_i64)
-    }
-
-    /// Whether the value of this name is true (`None` is not).
-    ///
-    /// # Errors
-    /// When it is missing or neither `None`, a `bool` nor a number.
-    pub fn flag(&self, name: &str) -> Result<bool> {
-        self.typed(name, "a bool", |value| match value {
-            Value::None => Some(false),
-            other => other.as_f64().map(|number| number != 0.0),
-        })
-    }
-
-    /// The two numbers of this name, such as `betas`.
-    ///
-    /// # Errors
-    /// When it is missing, or no tuple or list of two numbers.
-    pub fn pair(&self, name: &str) -> Result<(f64, f64)> {
-        self.typed(name, "a tuple of two numbers", |value| match &value.items()?[..] {
-            [a, b] => Some((number(a)?, number(b)?)),
-            _ => None,
-        })
-    }
-
-    /// The numbers of this name.
-    ///
-    /// # Errors
-    /// When it is missing or no list of numbers.
-    pub fn floats(&self, name: &str) -> Result<Vec<f64>> {
-        self.typed(name, "a list of numbers", |value| value.items()?.iter().map(number).collect())
-    }
-
-    /// The integers of this name.
-    ///
-    /// # Errors
-    /// When it is missing or no list of integers.
-    pub fn ints(&self, name: &str) -> Result<Vec<i64>> {
-        self.typed(name, "a list of ints", |value| value.items()?.iter().map(Value::as_i64).collect())
-    }
-
-    /// The text of this name.
-    ///
-    /// # Errors
-    /// When it is missing or no `str`.
-    pub fn text(&self, name: &str) -> Result<String> {
-        self.typed(name, "a str", |value| value.as_str().map(str::to_owned))
+    /// When it is there and no flag.
+    pub(crate) fn is_set(&self, name: &str) -> Result<bool> {
+        if self.contains(name) { self.flag(name) } else { Ok(false) }
     }
 
     fn typed<T>(&self, name: &str, expected: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
@@ -150,6 +96,43 @@ impl Attributes {
             }
         }
     }
+}
+
+macro_rules! typed {
+    ($($(#[$doc:meta])* $name:ident -> $type:ty: $expected:literal, $read:expr;)*) => {
+        impl Attributes { $(
+            $(#[$doc])*
+            ///
+            /// # Errors
+            #[doc = concat!("When it is missing, or not ", $expected, ".")]
+            pub fn $name(&self, name: &str) -> Result<$type> {
+                self.typed(name, $expected, $read)
+            }
+        )* }
+    };
+}
+
+typed! {
+    /// The number of this name: a `bool`, `int`, `float` or a tensor of one element.
+    float -> f64: "a number", number;
+    /// The integer of this name.
+    int -> i64: "an int", Value::as_i64;
+    /// Whether the value of this name is true: `None` is not, a number other than 0 is.
+    flag -> bool: "a bool", |value| match value {
+        Value::None => Some(false),
+        other => other.as_f64().map(|number| number != 0.0),
+    };
+    /// The two numbers of this name, such as `betas`.
+    pair -> (f64, f64): "a tuple of two numbers", |value| match &value.items()?[..] {
+        [a, b] => Some((number(a)?, number(b)?)),
+        _ => None,
+    };
+    /// The numbers of this name.
+    floats -> Vec<f64>: "a list of numbers", |value| value.items()?.iter().map(number).collect();
+    /// The integers of this name.
+    ints -> Vec<i64>: "a list of ints", |value| value.items()?.iter().map(Value::as_i64).collect();
+    /// The text of this name.
+    text -> String: "a str", |value| value.as_str().map(str::to_owned);
 }
 
 /// A number as PyTorch keeps one: a tensor of no dimensions where there was one of this type, else a `float`.

@@ -8,7 +8,7 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
 use crate::attributes::invalid;
-use crate::gradients::for_each;
+use crate::gradients::{Reduced, for_each};
 use crate::parameters::in_host_memory;
 
 /// How gradients are clipped by their norm.
@@ -90,10 +90,10 @@ pub fn clip_grad_norm_<'a, M: Module>(
 ) -> Result<f64> {
     let ClipGradNorm { max_norm, norm_type, error_if_nonfinite } = options;
     let parameters: Vec<&NamedParameter> = parameters.into_iter().collect();
-    let mut sums: HashMap<ParamId, Sum> = HashMap::new();
+    let mut sums: HashMap<ParamId, Reduced> = HashMap::new();
     for_each(model, parameters.iter().copied(), grads, |id, grad| {
         let here = in_host_memory(&grad.device());
-        sums.insert(id, Sum::of(grad.clone(), norm_type, here));
+        sums.insert(id, sum_of(grad.clone(), norm_type, here));
         grad
     })?;
 
@@ -202,42 +202,20 @@ fn root(sum: f64, p: f64) -> f64 {
     }
 }
 
-/// What a p-norm adds up of a tensor.
-enum Sum {
-    Here(Result<f64>),
-    /// On its device, where the tensors that follow need not wait for it.
-    There(Tensor<1>),
-}
-
-impl Sum {
-    fn of(tensor: Tensor<1>, p: f64, here: bool) -> Self {
-        if !here {
-            let elements = tensor.abs();
-            return Sum::There(match p {
-                0.0 => elements.not_equal_elem(0.0).float().sum(),
-                1.0 => elements.sum(),
-                2.0 => elements.clone().mul(elements).sum(),
-                f64::INFINITY => elements.max(),
-                f64::NEG_INFINITY => elements.min(),
-                p => elements.powf_scalar(p).sum(),
-            });
-        }
-        Sum::Here(tensor.try_into_data().map_err(unreadable).map(|data| match data.as_slice::<f32>() {
-            Ok(elements) => sum(elements, p),
-            Err(_) => sum(&data.iter::<f64>().collect::<Vec<_>>(), p),
-        }))
+/// What a p-norm adds up of a gradient.
+fn sum_of(grad: Tensor<1>, p: f64, here: bool) -> Reduced {
+    if here {
+        return Reduced::here(grad, |elements| sum(elements, p), |elements| sum(elements, p));
     }
-
-    fn read(self) -> Result<f64> {
-        match self {
-            Sum::Here(sum) => sum,
-            Sum::There(tensor) => tensor.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}"))),
-        }
-    }
-}
-
-fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
-    invalid(format!("a gradient cannot be read from its device: {error}"))
+    let elements = grad.abs();
+    Reduced::There(match p {
+        0.0 => elements.not_equal_elem(0.0).float().sum(),
+        1.0 => elements.sum(),
+        2.0 => elements.clone().mul(elements).sum(),
+        f64::INFINITY => elements.max(),
+        f64::NEG_INFINITY => elements.min(),
+        p => elements.powf_scalar(p).sum(),
+    })
 }
 
 #[cfg(test)]
@@ -253,7 +231,7 @@ mod tests {
         for p in [2.0, 1.0, 0.0, 3.0, 0.5, f64::INFINITY, f64::NEG_INFINITY] {
             let [there, here] = [false, true].map(|here| {
                 let tensor = Tensor::<1>::from_floats(elements, &device);
-                root(Sum::of(tensor, p, here).read().unwrap(), p)
+                root(sum_of(tensor, p, here).read().unwrap(), p)
             });
             assert!((there - here).abs() <= 1e-6 * here, "{p}: {there} {here}");
         }

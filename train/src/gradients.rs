@@ -5,8 +5,9 @@ use std::fmt;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::Result;
+use rekindle_recorder::{Error, Result};
 
+use crate::attributes::invalid;
 use crate::parameters::{Taken, ids, put_gradients, take};
 
 /// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
@@ -99,4 +100,36 @@ pub(crate) fn for_each<'a, M: Module>(
     let changed = changed.collect();
     put_gradients(model, grads, changed);
     Ok(())
+}
+
+/// A number that a gradient's elements make.
+pub(crate) enum Reduced {
+    Here(Result<f64>),
+    /// On its device, where the tensors that follow need not wait for it.
+    There(Tensor<1>),
+}
+
+impl Reduced {
+    /// Of what lies in host memory.
+    pub(crate) fn here(
+        grad: Tensor<1>,
+        of_floats: impl FnOnce(&[f32]) -> f64,
+        of_doubles: impl FnOnce(&[f64]) -> f64,
+    ) -> Self {
+        Reduced::Here(grad.try_into_data().map_err(unreadable).map(|data| match data.as_slice::<f32>() {
+            Ok(elements) => of_floats(elements),
+            Err(_) => of_doubles(&data.iter::<f64>().collect::<Vec<_>>()),
+        }))
+    }
+
+    pub(crate) fn read(self) -> Result<f64> {
+        match self {
+            Reduced::Here(number) => number,
+            Reduced::There(tensor) => tensor.try_into_scalar::<f64>().map_err(|error| unreadable(format!("{error:?}"))),
+        }
+    }
+}
+
+fn unreadable(error: impl fmt::Display) -> Error {
+    invalid(format!("a gradient cannot be read from its device: {error}"))
 }

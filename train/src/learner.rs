@@ -45,7 +45,7 @@ impl TorchOptimizer {
     /// Burn has it.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
-        if hyperparameters.rule().view() != View::Elements {
+        if hyperparameters.rule().view != View::Elements {
             let what = format!("{} as an optimizer of burn-optim's", hyperparameters.kind());
             let advice = "it needs the whole model, which rekindle's Optimizer gives it".to_owned();
             return Err(Error::unsupported(what).advise(advice));
@@ -109,11 +109,11 @@ mod state {
 
         fn state_unflatten(prefix: &str, src: &mut StateSource, _: &Device) -> Option<Self> {
             let mut state: Option<ParamState> = None;
-            let rules = OptimizerKind::ALL.iter().map(|kind| kind.rule()).filter(|rule| rule.view() == View::Elements);
+            let rules = OptimizerKind::ALL.iter().map(|kind| kind.rule()).filter(|rule| rule.view == View::Elements);
             let (mut scalars, mut moments): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
             for rule in rules {
-                scalars.extend(rule.scalars());
-                moments.extend(rule.moments());
+                scalars.extend(rule.scalars);
+                moments.extend(rule.moments);
             }
             for name in moments {
                 let Some(data) = src.take_tensor(prefix, name) else { continue };

@@ -25,6 +25,7 @@ pub mod log;
 pub mod loss;
 pub mod lr_scheduler;
 pub mod optim;
+mod options;
 mod parameters;
 pub mod run;
 

@@ -9,6 +9,7 @@ use burn::tensor::{Int, Tensor};
 use rekindle_recorder::Result;
 
 use crate::attributes::invalid;
+use crate::options::options;
 use crate::parameters::in_host_memory;
 
 /// `F.cross_entropy(logits, targets)`: how far the softmax of `logits` is from the classes in `targets`.
@@ -77,41 +78,24 @@ fn check_same<const D: usize>(outputs: &Tensor<D>, targets: &Tensor<D>) -> Resul
     Err(invalid(format!("targets have shape {targets:?}, the network's outputs {outputs:?}")))
 }
 
-/// The options of `F.cross_entropy`.
-///
-/// ```
-/// use rekindle_train::loss::CrossEntropy;
-///
-/// let loss = CrossEntropy::default().ignore_index(0).label_smoothing(0.1);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct CrossEntropy {
-    /// A target that does not count. Default -100.
-    pub ignore_index: i64,
-    /// How much of each target goes to all classes alike, from 0 to 1. Default 0.
-    pub label_smoothing: f64,
-}
-
-impl Default for CrossEntropy {
-    fn default() -> Self {
-        CrossEntropy { ignore_index: -100, label_smoothing: 0.0 }
+options! {
+    /// The options of `F.cross_entropy`.
+    ///
+    /// ```
+    /// use rekindle_train::loss::CrossEntropy;
+    ///
+    /// let loss = CrossEntropy::default().ignore_index(0).label_smoothing(0.1);
+    /// ```
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    CrossEntropy {
+        /// A target that does not count. Default -100.
+        ignore_index: i64 = -100;
+        /// How much of each target goes to all classes alike, from 0 to 1. Default 0.
+        label_smoothing: f64 = 0.0;
     }
 }
 
 impl CrossEntropy {
-    /// Sets the target that does not count.
-    #[must_use]
-    pub fn ignore_index(self, ignore_index: i64) -> Self {
-        CrossEntropy { ignore_index, ..self }
-    }
-
-    /// Sets how much of each target goes to all classes alike.
-    #[must_use]
-    pub fn label_smoothing(self, label_smoothing: f64) -> Self {
-        CrossEntropy { label_smoothing, ..self }
-    }
-
     /// The loss of logits. Shapes and targets as for [`cross_entropy`].
     ///
     /// # Errors

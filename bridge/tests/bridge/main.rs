@@ -2,6 +2,7 @@
 
 mod burn;
 mod burnpack;
+mod data;
 #[path = "../layer_cases/mod.rs"]
 mod layer_cases;
 mod layers;
@@ -10,4 +11,5 @@ mod memory;
 mod no_panics;
 mod recipes;
 mod rows;
+mod tensors;
 mod ties;

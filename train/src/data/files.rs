@@ -10,34 +10,22 @@ use flate2::bufread::MultiGzDecoder;
 use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 
 use super::dataset::{Array, Batch, Dataset};
+use crate::options::options;
 
-/// How the numbers of a file become inputs.
-///
-/// ```
-/// use rekindle_train::data::ReadOptions;
-///
-/// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ReadOptions {
-    /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
-    pub input_shape: Option<Vec<usize>>,
-    /// What inputs are divided by, in single precision. Default: nothing.
-    pub divide_by: Option<f32>,
-}
-
-impl ReadOptions {
-    /// Sets the shape of one sample.
-    #[must_use]
-    pub fn input_shape(self, shape: impl Into<Vec<usize>>) -> Self {
-        ReadOptions { input_shape: Some(shape.into()), ..self }
-    }
-
-    /// Sets what inputs are divided by.
-    #[must_use]
-    pub fn divide_by(self, divide_by: f32) -> Self {
-        ReadOptions { divide_by: Some(divide_by), ..self }
+options! {
+    /// How the numbers of a file become inputs.
+    ///
+    /// ```
+    /// use rekindle_train::data::ReadOptions;
+    ///
+    /// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
+    /// ```
+    #[derive(Clone, Debug, PartialEq)]
+    ReadOptions {
+        /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
+        input_shape: Option<Vec<usize>> = None, |shape: impl Into<Vec<usize>>| Some(shape.into());
+        /// What inputs are divided by, in single precision. Default: nothing.
+        divide_by: Option<f32> = None, |divisor: f32| Some(divisor);
     }
 }
 
@@ -207,53 +195,4 @@ fn read_tensors(path: &Path, options: &ReadOptions) -> Result<(Array, Array), Da
         Ok((scaled(inputs, options)?, array("targets")?))
     };
     Ok(read().in_file(path)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn table(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        (folder, path)
-    }
-
-    #[test]
-    fn a_table_gives_inputs_and_the_label_that_stands_last() {
-        let (_folder, path) = table("data.csv", "0,8,16,4,3\n16, 0, 1, 2, 9\n");
-        let options = ReadOptions::default().input_shape([1, 2, 2]).divide_by(16.0);
-        let data = read_dataset(&path, &options).unwrap();
-        assert_eq!((data.len(), data.inputs().sample_shape()), (2, &[1, 2, 2][..]));
-        assert_eq!(*data.inputs().elements(), vec![0.0_f32, 0.5, 1.0, 0.25, 1.0, 0.0, 0.0625, 0.125].into());
-        assert_eq!(*data.targets().elements(), vec![3_i64, 9].into());
-        let (rest, held) = data.split_at(1).unwrap();
-        assert_eq!((rest.len(), held.len(), held.targets().elements()), (1, 1, &vec![9_i64].into()));
-    }
-
-    #[test]
-    fn a_gzipped_table_is_read_as_the_table() {
-        let (_folder, path) = table("data.csv.gz", "");
-        let mut gz = flate2::write::GzEncoder::new(File::create(&path).unwrap(), flate2::Compression::default());
-        gz.write_all(b"1,2,0\n3,4,1\n").unwrap();
-        gz.finish().unwrap();
-        assert_eq!(read_dataset(&path, &ReadOptions::default()).unwrap().inputs().sample_shape(), [2]);
-    }
-
-    #[test]
-    fn a_broken_table_names_the_line() {
-        for (text, expected) in [
-            ("1,2,0\n1,x,0\n", "line 2: 'x' is no number"),
-            ("1,2,0.5\n", "line 1: the label '0.5'"),
-            ("1,2,0\n1,2\n", "line 2"),
-            ("1\n", "line 1: a line needs"),
-        ] {
-            let (_folder, path) = table("data.csv", text);
-            let error = read_dataset(&path, &ReadOptions::default()).unwrap_err().to_string();
-            assert!(error.contains(expected) && error.contains("data.csv"), "{error}");
-        }
-    }
 }

@@ -4,6 +4,7 @@ use rekindle_random::{Generator, ParameterError, randint, random_int64, randperm
 use rekindle_recorder::Result;
 
 use crate::attributes::invalid;
+use crate::options::options;
 
 /// How many numbers `RandomSampler(replacement=True)` draws at a time.
 const BLOCK: usize = 32;
@@ -43,33 +44,22 @@ impl Sampler for SequentialSampler {
     }
 }
 
-/// `RandomSampler`: shuffled, or drawn with replacement.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct RandomSampler {
-    /// Draw each place independently of the others. Default false: every sample once before any comes twice.
-    pub replacement: bool,
-    /// How many places an epoch has. Default: as many as there are samples.
-    pub num_samples: Option<usize>,
+options! {
+    /// `RandomSampler`: shuffled, or drawn with replacement.
+    #[derive(Clone, Copy, Debug)]
+    RandomSampler {
+        /// Draw each place independently of the others. Default false: every sample once before any comes twice.
+        replacement: bool = false;
+        /// How many places an epoch has. Default: as many as there are samples.
+        num_samples: Option<usize> = None, |places: usize| Some(places);
+    }
 }
 
 impl RandomSampler {
     /// Places drawn independently of each other.
     #[must_use]
     pub fn with_replacement() -> Self {
-        RandomSampler { replacement: true, num_samples: None }
-    }
-
-    /// Sets whether each place is drawn independently of the others.
-    #[must_use]
-    pub fn replacement(self, replacement: bool) -> Self {
-        RandomSampler { replacement, ..self }
-    }
-
-    /// Sets the number of places in an epoch.
-    #[must_use]
-    pub fn num_samples(self, num_samples: usize) -> Self {
-        RandomSampler { num_samples: Some(num_samples), ..self }
+        RandomSampler::default().replacement(true)
     }
 }
 

@@ -270,12 +270,11 @@ impl AveragedModel {
     /// `averaged_model.state_dict()`, in its layout.
     #[must_use]
     pub fn state_dict(&self) -> Value {
+        let Some((_, count)) = COUNTS.iter().find(|(layout, _)| *layout == self.layout) else {
+            return self.module.to_value();
+        };
         let mut saved = StateDict::new();
-        match self.layout {
-            AveragedLayout::Plain => return self.module.to_value(),
-            AveragedLayout::PyTorch => drop(saved.insert("n_averaged", Tensor::scalar(self.n_averaged))),
-            AveragedLayout::MmEngine => drop(saved.insert("steps", Tensor::scalar(self.n_averaged))),
-        }
+        saved.insert(*count, Tensor::scalar(self.n_averaged));
         for (name, value) in self.module.values() {
             saved.insert_value(format!("{PREFIX}{name}"), value.clone());
         }

@@ -1,15 +1,6 @@
 //! `torch.optim.Adadelta`: steps as large as the steps before were, divided by the magnitude of the gradient.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adadelta`, with its defaults.
@@ -30,33 +21,28 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Adadelta;
+pub(super) const RULE: Rule = Rule {
+    ranges: &[
+        Range::at_least_0(&["lr", "eps", "weight_decay"]),
+        Range::new(&["rho"], |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1"),
+    ],
+    moments: MOMENTS,
+    ..Rule::new(prepare)
+};
 
-impl Rule for Adadelta {
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "eps", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
-        check(group, "rho", |x| (0.0..=1.0).contains(&x), "at least 0 and at most 1")
-    }
+const MOMENTS: &[&str] = &["square_avg", "acc_delta"];
 
-    fn moments(&self) -> &'static [&'static str] {
-        &["square_avg", "acc_delta"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        state.step(self.moments())?;
-        let rho = group.float("rho")?;
-        let kernel = AdadeltaKernel {
-            gradient: Gradient::of(group)?,
-            rho,
-            weight: 1.0 - rho,
-            eps: group.float("eps")?,
-            minus_lr: -group.float("lr")?,
-        };
-        Ok(Box::new(Elementwise { state: ["square_avg", "acc_delta"], kernel }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    state.step(MOMENTS)?;
+    let rho = group.float("rho")?;
+    let kernel = AdadeltaKernel {
+        gradient: Gradient::of(group)?,
+        rho,
+        weight: 1.0 - rho,
+        eps: group.float("eps")?,
+        minus_lr: -group.float("lr")?,
+    };
+    Ok(Box::new(Elementwise { state: ["square_avg", "acc_delta"], kernel }))
 }
 
 /// `_single_tensor_adadelta` of `torch/optim/adadelta.py`.

@@ -1,15 +1,10 @@
 //! `torch.optim.Adafactor`: squares of gradients are kept as the averages of their rows and columns only.
 
 use burn::tensor::Tensor;
-use rekindle_recorder::{Dict, Result, Value};
 
 use super::array::{Array, Real, dot, each, pairs};
-use super::elementwise::Update;
-use super::group::{ParamGroup, check};
-use super::options::options;
-use super::rule::{Rule, View};
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid, number};
+use super::prelude::*;
+use crate::attributes::number;
 
 options! {
     /// The options of `torch.optim.Adafactor`, with its defaults.
@@ -32,83 +27,74 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Adafactor;
-
-impl Rule for Adafactor {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-    }
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
-        check(group, "beta2_decay", |x| x <= 0.0, "at most 0")?;
-        check(group, "d", |x| x >= 1.0, "at least 1")?;
+pub(super) const RULE: Rule = Rule {
+    gained: &["foreach"],
+    ranges: &[
+        Range::at_least_0(&["lr", "weight_decay"]),
+        Range::new(&["beta2_decay"], |x| x <= 0.0, "at most 0"),
+        Range::new(&["d"], |x| x >= 1.0, "at least 1"),
+    ],
+    check: |group| {
         let (eps1, eps2) = eps(group)?;
         match [eps1.unwrap_or(0.0), eps2].into_iter().find(|eps| *eps < 0.0 || eps.is_nan()) {
             Some(eps) => Err(invalid(format!("eps must be at least 0, and is {eps}"))),
             None => Ok(()),
         }
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["row_var", "col_var", "variance"]
-    }
-
-    fn view(&self) -> View {
-        View::Whole
-    }
-
-    fn state_shape(&self, name: &str, shape: &[usize]) -> Option<Vec<usize>> {
-        let mut kept = shape.to_vec();
-        match (name, &mut kept[..]) {
-            ("row_var", [.., _, last]) => *last = 1,
-            ("col_var", [.., last_but_one, _]) => *last_but_one = 1,
-            ("variance", [] | [_]) => {}
-            _ => return None,
-        }
-        Some(kept)
-    }
-
-    fn parameter_shape(&self, state: &Dict) -> Option<Vec<usize>> {
+    },
+    moments: MOMENTS,
+    view: View::Whole,
+    state_shape,
+    parameter_shape: |_, state| {
         let shape = |name| Some(state.get(name)?.as_tensor()?.shape().to_vec());
         let Some(mut row) = shape("row_var") else { return shape("variance") };
         *row.last_mut()? = *shape("col_var")?.last()?;
         Some(row)
-    }
+    },
+    ..Rule::new(prepare)
+};
 
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let shape = state.shape().to_vec();
-        let factored = match shape[..] {
-            [.., rows, columns] => Some(Matrices { count: shape.iter().rev().skip(2).product(), rows, columns }),
-            _ => None,
-        };
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            for name in self.moments() {
-                if let Some(shape) = self.state_shape(name, &shape) {
-                    state.whole(name, shape);
-                }
+const MOMENTS: &[&str] = &["row_var", "col_var", "variance"];
+
+fn state_shape(name: &str, shape: &[usize]) -> Option<Vec<usize>> {
+    let mut kept = shape.to_vec();
+    match (name, &mut kept[..]) {
+        ("row_var", [.., _, last]) => *last = 1,
+        ("col_var", [.., last_but_one, _]) => *last_but_one = 1,
+        ("variance", [] | [_]) => {}
+        _ => return None,
+    }
+    Some(kept)
+}
+
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let shape = state.shape().to_vec();
+    let factored = match shape[..] {
+        [.., rows, columns] => Some(Matrices { count: shape.iter().rev().skip(2).product(), rows, columns }),
+        _ => None,
+    };
+    if state.is_empty() {
+        state.scalar("step", 0.0);
+        for name in MOMENTS {
+            if let Some(shape) = state_shape(name, &shape) {
+                state.whole(name, shape);
             }
         }
-        let step = state.count("step")?;
-        let lr = group.float("lr")?;
-        let (eps1, eps2) = eps(group)?;
-        let weight_decay = group.float("weight_decay")?;
-        Ok(Box::new(AdafactorUpdate {
-            maximize: group.flag("maximize")?,
-            numel: shape.iter().product(),
-            factored,
-            weight: step.powf(group.float("beta2_decay")?),
-            relative_step: lr.min(1.0 / step.powf(0.5)),
-            eps1,
-            eps2,
-            keep: if weight_decay == 0.0 { None } else { Some(1.0 - lr * weight_decay) },
-            d: group.float("d")?,
-        }))
     }
+    let step = state.count("step")?;
+    let lr = group.float("lr")?;
+    let (eps1, eps2) = eps(group)?;
+    let weight_decay = group.float("weight_decay")?;
+    Ok(Box::new(AdafactorUpdate {
+        maximize: group.flag("maximize")?,
+        numel: shape.iter().product(),
+        factored,
+        weight: step.powf(group.float("beta2_decay")?),
+        relative_step: lr.min(1.0 / step.powf(0.5)),
+        eps1,
+        eps2,
+        keep: if weight_decay == 0.0 { None } else { Some(1.0 - lr * weight_decay) },
+        d: group.float("d")?,
+    }))
 }
 
 /// `eps`, a tuple whose first number may be `None`.
@@ -172,6 +158,12 @@ impl AdafactorUpdate {
         let clip = 1.0_f64.max(update.norm()? / (root_numel * self.d));
         Ok((param.add(&update, -alpha / clip), state))
     }
+}
+
+impl Formula for AdafactorUpdate {
+    fn state(&self) -> &[&'static str] {
+        if self.factored.is_some() { &["row_var", "col_var"] } else { &["variance"] }
+    }
 
     fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
         if param.is_empty() {
@@ -184,20 +176,6 @@ impl AdafactorUpdate {
             values.copy_from_slice(&after);
         }
         Ok(())
-    }
-}
-
-impl Update for AdafactorUpdate {
-    fn state(&self) -> &[&'static str] {
-        if self.factored.is_some() { &["row_var", "col_var"] } else { &["variance"] }
-    }
-
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

@@ -1,15 +1,6 @@
 //! `torch.optim.Adagrad`: steps divided by the root of the sum of all squared gradients so far.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adagrad`, with its defaults. Its state is there before the first step.
@@ -32,43 +23,26 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Adagrad;
-
-impl Rule for Adagrad {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        group.set_default("maximize", false);
-        group.set_default("differentiable", false);
-        group.set_default("fused", Value::None);
-    }
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
-        Ok(())
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["sum"]
-    }
-
-    fn begin(&self, defaults: &Attributes, state: &mut ParamState) -> Result<()> {
+pub(super) const RULE: Rule = Rule {
+    gained: &["foreach", "maximize", "differentiable", "fused"],
+    ranges: &[Range::at_least_0(&["lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"])],
+    moments: &["sum"],
+    begin: |defaults, state| {
         state.scalar("step", 0.0);
         state.moment_of("sum", defaults.float("initial_accumulator_value")?);
         Ok(())
-    }
+    },
+    ..Rule::new(prepare)
+};
 
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let step = state.count("step")?;
-        let kernel = AdagradKernel {
-            gradient: Gradient::of(group)?,
-            eps: group.float("eps")?,
-            minus_clr: -(group.float("lr")? / (1.0 + (step - 1.0) * group.float("lr_decay")?)),
-        };
-        Ok(Box::new(Elementwise { state: ["sum"], kernel }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let step = state.count("step")?;
+    let kernel = AdagradKernel {
+        gradient: Gradient::of(group)?,
+        eps: group.float("eps")?,
+        minus_clr: -(group.float("lr")? / (1.0 + (step - 1.0) * group.float("lr_decay")?)),
+    };
+    Ok(Box::new(Elementwise { state: ["sum"], kernel }))
 }
 
 /// `_single_tensor_adagrad` of `torch/optim/adagrad.py`.

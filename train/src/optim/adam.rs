@@ -1,15 +1,6 @@
 //! `torch.optim.Adam` and the formula it shares with [`AdamW`](super::adamw): they differ in how weights decay.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adam`, with its defaults.
@@ -35,56 +26,40 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Adam;
+pub(super) const RULE: Rule = Rule {
+    gained: &["amsgrad", "maximize", "foreach", "capturable", "differentiable", "decoupled_weight_decay", "fused"],
+    ranges: RANGES,
+    moments: &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
+    needs: Some(needs),
+    ..Rule::new(prepare)
+};
 
-impl Rule for Adam {
-    fn complete(&self, group: &mut Attributes) {
-        for name in ["amsgrad", "maximize"] {
-            group.set_default(name, false);
-        }
-        group.set_default("foreach", Value::None);
-        for name in ["capturable", "differentiable", "decoupled_weight_decay"] {
-            group.set_default(name, false);
-        }
-        group.set_default("fused", Value::None);
-    }
+/// The ranges of Adam and its relatives.
+pub(super) const RANGES: &[Range] = &[Range::at_least_0(&["lr", "eps", "weight_decay"]), Range::decay(&["betas"])];
 
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "eps", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
-        check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
-    }
+fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
+    let all = ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+    Ok(if group.flag("amsgrad")? { all.to_vec() } else { all[..3].to_vec() })
+}
 
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"]
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let amsgrad = group.flag("amsgrad")?;
+    let step = state.step(&needs(group)?[1..])?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let kernel = AdamKernel {
+        gradient: Gradient::of(group)?,
+        weight1: 1.0 - beta1,
+        beta2,
+        weight2: 1.0 - beta2,
+        eps: group.float("eps")?,
+        // (1 - beta2 ** step) ** 0.5
+        bias_correction2_sqrt: (1.0 - beta2.powf(step)).powf(0.5),
+        minus_step_size: -(group.float("lr")? / (1.0 - beta1.powf(step))),
+    };
+    if amsgrad {
+        return Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"], kernel }));
     }
-
-    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
-        let all = ["step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
-        Ok(if group.flag("amsgrad")? { all.to_vec() } else { all[..3].to_vec() })
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let amsgrad = group.flag("amsgrad")?;
-        let step = state.step(&self.needs(group)?[1..])?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let kernel = AdamKernel {
-            gradient: Gradient::of(group)?,
-            weight1: 1.0 - beta1,
-            beta2,
-            weight2: 1.0 - beta2,
-            eps: group.float("eps")?,
-            // (1 - beta2 ** step) ** 0.5
-            bias_correction2_sqrt: (1.0 - beta2.powf(step)).powf(0.5),
-            minus_step_size: -(group.float("lr")? / (1.0 - beta1.powf(step))),
-        };
-        if amsgrad {
-            return Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"], kernel }));
-        }
-        Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
-    }
+    Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
 }
 
 /// `_single_tensor_adam` of `torch/optim/adam.py`, as it is with `capturable=False`.

@@ -1,16 +1,7 @@
 //! `torch.optim.Adamax`: Adam by the infinity norm. Steps are divided by the largest gradient so far, which fades.
 
-use rekindle_recorder::{Result, Value};
-
-use super::adam::Adam;
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::adam::RANGES;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Adamax`, with its defaults.
@@ -32,30 +23,21 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Adamax;
+pub(super) const RULE: Rule = Rule { ranges: RANGES, moments: MOMENTS, ..Rule::new(prepare) };
 
-impl Rule for Adamax {
-    fn check(&self, group: &Attributes) -> Result<()> {
-        Adam.check(group)
-    }
+const MOMENTS: &[&str] = &["exp_avg", "exp_inf"];
 
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_inf"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let step = state.step(self.moments())?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let kernel = AdamaxKernel {
-            gradient: Gradient::of(group)?,
-            weight1: 1.0 - beta1,
-            beta2,
-            eps: group.float("eps")?,
-            minus_clr: -(group.float("lr")? / (1.0 - beta1.powf(step))),
-        };
-        Ok(Box::new(Elementwise { state: ["exp_avg", "exp_inf"], kernel }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let step = state.step(MOMENTS)?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let kernel = AdamaxKernel {
+        gradient: Gradient::of(group)?,
+        weight1: 1.0 - beta1,
+        beta2,
+        eps: group.float("eps")?,
+        minus_clr: -(group.float("lr")? / (1.0 - beta1.powf(step))),
+    };
+    Ok(Box::new(Elementwise { state: ["exp_avg", "exp_inf"], kernel }))
 }
 
 /// `_single_tensor_adamax` of `torch/optim/adamax.py`, as it is with `capturable=False`.

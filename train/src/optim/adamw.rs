@@ -1,14 +1,7 @@
 //! `torch.optim.AdamW`: Adam whose weights decay by themselves, not through the gradient.
 
-use rekindle_recorder::{Result, Value};
-
-use super::adam::Adam;
-use super::elementwise::Update;
-use super::group::ParamGroup;
-use super::options::options;
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::adam;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.AdamW`, with its defaults.
@@ -34,28 +27,4 @@ options! {
 }
 
 /// Adam, always decoupled, as PyTorch has it since 2.7.
-#[derive(Debug)]
-pub(crate) struct AdamW;
-
-impl Rule for AdamW {
-    fn complete(&self, group: &mut Attributes) {
-        Adam.complete(group);
-        group.set("decoupled_weight_decay", true);
-    }
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        Adam.check(group)
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        Adam.moments()
-    }
-
-    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
-        Adam.needs(group)
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        Adam.prepare(group, state)
-    }
-}
+pub(super) const RULE: Rule = Rule { complete: |group| group.set("decoupled_weight_decay", true), ..adam::RULE };

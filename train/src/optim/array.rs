@@ -8,7 +8,7 @@ use std::iter::zip;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use burn::tensor::{DType as BurnDType, Tensor};
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 use rayon::prelude::*;
 use rekindle_recorder::{Element, Result};
 
@@ -156,22 +156,50 @@ impl Array for Tensor<1> {
 
 /// Changes each element.
 pub(crate) fn each<T: Real>(values: &mut [T], change: impl Fn(T) -> T + Copy + Send + Sync) {
-    values.par_chunks_mut(PART).for_each(|values| Arch::new().dispatch(Each { values, change }));
+    values.par_chunks_mut(PART).for_each(|values| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || values.iter_mut().for_each(|x| *x = change(*x)),
+        );
+    });
 }
 
 /// Changes each element with another's of the same place.
 pub(crate) fn pairs<T: Real>(values: &mut [T], others: &[T], change: impl Fn(T, T) -> T + Copy + Send + Sync) {
-    values
-        .par_chunks_mut(PART)
-        .zip(others.par_chunks(PART))
-        .for_each(|(values, others)| Arch::new().dispatch(Pairs { values, others, change }));
+    values.par_chunks_mut(PART).zip(others.par_chunks(PART)).for_each(|(values, others)| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || zip(values, others).for_each(|(x, y)| *x = change(*x, *y)),
+        );
+    });
 }
 
 /// `torch.dot`, not rounded.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     // Parts of one size are added in one order: the result does not depend on the number of cores.
-    let parts = a.par_chunks(PART).zip(b.par_chunks(PART)).map(|(a, b)| Arch::new().dispatch(Dot { a, b }));
+    let parts = a.par_chunks(PART).zip(b.par_chunks(PART)).map(|(a, b)| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || dot_of_part(a, b),
+        )
+    });
     parts.collect::<Vec<f64>>().into_iter().sum()
+}
+
+/// Several sums at a time, as wide as the processor's registers.
+#[inline(always)]
+fn dot_of_part<T: Real>(a: &[T], b: &[T]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0; LANES];
+    let (a, a_rest) = a.as_chunks::<LANES>();
+    let (b, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in zip(a, b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane].double() * b[lane].double();
+        }
+    }
+    let rest: f64 = zip(a_rest, b_rest).map(|(a, b)| a.double() * b.double()).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// `values.abs().sum()`, not rounded.
@@ -182,64 +210,6 @@ pub(crate) fn sum_of_magnitudes<T: Real>(values: &[T]) -> f64 {
 /// `values.abs().max()`: not a number if one is not.
 pub(crate) fn largest_magnitude<T: Real>(values: &[T]) -> T {
     values.iter().fold(T::of(0.0), |largest, x| Number::maximum(x.magnitude(), largest))
-}
-
-struct Each<'a, T, F> {
-    values: &'a mut [T],
-    change: F,
-}
-
-impl<T: Real, F: Fn(T) -> T> WithSimd for Each<'_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for x in self.values {
-            *x = (self.change)(*x);
-        }
-    }
-}
-
-struct Pairs<'a, T, F> {
-    values: &'a mut [T],
-    others: &'a [T],
-    change: F,
-}
-
-impl<T: Real, F: Fn(T, T) -> T> WithSimd for Pairs<'_, T, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (x, y) in zip(self.values, self.others) {
-            *x = (self.change)(*x, *y);
-        }
-    }
-}
-
-struct Dot<'a, T> {
-    a: &'a [T],
-    b: &'a [T],
-}
-
-impl<T: Real> WithSimd for Dot<'_, T> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> f64 {
-        // Several sums at a time, as wide as the processor's registers.
-        const LANES: usize = 16;
-        let mut sums = [0.0; LANES];
-        let (a, a_rest) = self.a.as_chunks::<LANES>();
-        let (b, b_rest) = self.b.as_chunks::<LANES>();
-        for (a, b) in zip(a, b) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane].double() * b[lane].double();
-            }
-        }
-        let rest: f64 = zip(a_rest, b_rest).map(|(a, b)| a.double() * b.double()).sum();
-        sums.iter().sum::<f64>() + rest
-    }
 }
 
 #[cfg(test)]

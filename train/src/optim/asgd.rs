@@ -1,15 +1,6 @@
 //! `torch.optim.ASGD`: gradient descent whose learning rate falls, and whose weights are averaged from some step on.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.ASGD`, with its defaults. The averaged weights are in its state, as `ax`.
@@ -32,41 +23,28 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Asgd;
+pub(super) const RULE: Rule = Rule {
+    ranges: &[Range::at_least_0(&["lr", "lambd", "alpha", "weight_decay"])],
+    scalars: &["step", "eta", "mu"],
+    moments: &["ax"],
+    ..Rule::new(prepare)
+};
 
-impl Rule for Asgd {
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "lambd", "alpha", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
-        Ok(())
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let lr = group.float("lr")?;
+    if state.is_empty() {
+        state.scalar("step", 0.0);
+        state.scalar("eta", lr);
+        state.scalar("mu", 1.0);
+        state.moment("ax");
     }
-
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step", "eta", "mu"]
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["ax"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let lr = group.float("lr")?;
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.scalar("eta", lr);
-            state.scalar("mu", 1.0);
-            state.moment("ax");
-        }
-        let step = state.count("step")?;
-        let (lambd, alpha, t0) = (group.float("lambd")?, group.float("alpha")?, group.float("t0")?);
-        // This step goes by what the last one left, the next by what is set here.
-        let eta = state.copy("eta", lr / (1.0 + lambd * lr * step).powf(alpha))?;
-        let mu = state.copy("mu", 1.0 / f64::max(1.0, step - t0))?;
-        let kernel = AsgdKernel { gradient: Gradient::of(group)?, keep: 1.0 - lambd * eta, minus_eta: -eta, mu };
-        Ok(Box::new(Elementwise { state: ["ax"], kernel }))
-    }
+    let step = state.count("step")?;
+    let (lambd, alpha, t0) = (group.float("lambd")?, group.float("alpha")?, group.float("t0")?);
+    // This step goes by what the last one left, the next by what is set here.
+    let eta = state.copy("eta", lr / (1.0 + lambd * lr * step).powf(alpha))?;
+    let mu = state.copy("mu", 1.0 / f64::max(1.0, step - t0))?;
+    let kernel = AsgdKernel { gradient: Gradient::of(group)?, keep: 1.0 - lambd * eta, minus_eta: -eta, mu };
+    Ok(Box::new(Elementwise { state: ["ax"], kernel }))
 }
 
 /// `_single_tensor_asgd` of `torch/optim/asgd.py`, as it is with `capturable=False`.

@@ -44,7 +44,7 @@ impl Optimizer {
         mut closure: impl FnMut(&M) -> (Tensor<1>, Gradients),
     ) -> Result<(M, f64)> {
         self.check_model(&model)?;
-        let Some(first) = self.parameters.first().filter(|_| self.rule().view() == View::Closure) else {
+        let Some(first) = self.parameters.first().filter(|_| self.rule().view == View::Closure) else {
             let (loss, grads) = closure(&model);
             let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
             return Ok((self.step(model, grads)?, loss));

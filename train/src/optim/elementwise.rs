@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use pulp::{Arch, Simd, WithSimd};
 use rekindle_recorder::Result;
 
+use super::array::Real;
 use super::number::Number;
 use crate::attributes::invalid;
 
@@ -29,7 +30,34 @@ pub(crate) trait Update: Send + Sync {
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)>;
 }
 
-/// An [`Update`] by a [`Kernel`].
+/// An [`Update`] whose formula for elements in host memory is one for both of their types.
+pub(crate) trait Formula: Send + Sync {
+    fn state(&self) -> &[&'static str];
+
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()>;
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)>;
+}
+
+impl<F: Formula> Update for F {
+    fn state(&self) -> &[&'static str] {
+        Formula::state(self)
+    }
+
+    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
+        self.host(param, grad, state)
+    }
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
+        Formula::tensor(self, param, grad, state)
+    }
+}
+
+/// A [`Formula`] by a [`Kernel`].
 #[derive(Debug)]
 pub(crate) struct Elementwise<F, const K: usize> {
     /// The names of the state tensors.
@@ -38,17 +66,18 @@ pub(crate) struct Elementwise<F, const K: usize> {
     pub(crate) kernel: F,
 }
 
-impl<F: Kernel<K>, const K: usize> Update for Elementwise<F, K> {
+impl<F: Kernel<K>, const K: usize> Formula for Elementwise<F, K> {
     fn state(&self) -> &[&'static str] {
         &self.state
     }
 
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        host(self.kernel, param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        host(self.kernel, param, grad, state)
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let state = <[&mut [T]; K]>::try_from(state).map_err(|_| mismatch())?;
+        if grad.len() != param.len() || state.iter().any(|values| values.len() != param.len()) {
+            return Err(mismatch());
+        }
+        split(Pass { kernel: self.kernel, param, grad, state });
+        Ok(())
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
@@ -60,19 +89,6 @@ impl<F: Kernel<K>, const K: usize> Update for Elementwise<F, K> {
 
 fn mismatch() -> rekindle_recorder::Error {
     invalid("a parameter, its gradient and its optimizer state do not have the same number of elements")
-}
-
-fn host<T, F, const K: usize>(kernel: F, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()>
-where
-    T: Number + Copy + Send + Sync,
-    F: Kernel<K>,
-{
-    let state = <[&mut [T]; K]>::try_from(state).map_err(|_| mismatch())?;
-    if grad.len() != param.len() || state.iter().any(|values| values.len() != param.len()) {
-        return Err(mismatch());
-    }
-    split(Pass { kernel, param, grad, state });
-    Ok(())
 }
 
 /// Elements that one core takes at a time: enough to be worth waking one, few enough to share out evenly.

@@ -19,8 +19,7 @@ pub(crate) struct Gradient {
 impl Gradient {
     /// By a group's entries; `decoupled_weight_decay` is false where the optimizer has no such entry.
     pub(crate) fn of(group: &Attributes) -> Result<Self> {
-        let decoupled = "decoupled_weight_decay";
-        let decoupled = group.contains(decoupled) && group.flag(decoupled)?;
+        let decoupled = group.is_set("decoupled_weight_decay")?;
         let weight_decay = group.float("weight_decay")?;
         Ok(Gradient {
             maximize: group.flag("maximize")?,

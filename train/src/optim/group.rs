@@ -68,18 +68,6 @@ impl DerefMut for ParamGroup {
     }
 }
 
-/// Refuses a hyper-parameter, or one of a pair, that does not fulfil a condition.
-pub(crate) fn check(group: &Attributes, name: &str, fits: impl Fn(f64) -> bool, condition: &str) -> Result<()> {
-    let numbers = match group.get(name) {
-        Some(Value::Tuple(_) | Value::List(_)) => group.pair(name).map(|(a, b)| vec![a, b])?,
-        _ => vec![group.float(name)?],
-    };
-    match numbers.into_iter().find(|&number| !fits(number)) {
-        Some(number) => Err(invalid(format!("{name} must be {condition}, and is {number}"))),
-        None => Ok(()),
-    }
-}
-
 /// Which parameters belong to a group: those whose name fits a pattern, or one of several, or whatever a function says.
 ///
 /// In a pattern `*` stands for any part of a name, `?` for one character, `{a,b}` for either; `*.bias` is every bias but

@@ -38,6 +38,7 @@ mod number;
 mod optimizer;
 mod options;
 mod pieces;
+mod prelude;
 mod radam;
 mod registry;
 mod rmsprop;

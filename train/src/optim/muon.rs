@@ -3,15 +3,11 @@
 
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{Error, Result, Value};
+use rekindle_recorder::Error;
 
 use super::array::{Array, Real};
-use super::elementwise::Update;
-use super::group::{ParamGroup, check};
-use super::options::options;
-use super::rule::{Rule, View};
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid, wrong_type};
+use super::prelude::*;
+use crate::attributes::wrong_type;
 use crate::parameters::unreadable;
 
 options! {
@@ -91,80 +87,65 @@ impl AdjustLr {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Muon;
-
 const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
-impl Rule for Muon {
-    fn complete(&self, _: &mut Attributes) {}
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "momentum", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
+pub(super) const RULE: Rule = Rule {
+    gained: &[],
+    ranges: &[Range::at_least_0(&["lr", "momentum", "weight_decay"])],
+    check: |group| {
         if group.int("ns_steps")? >= 100 {
             return Err(invalid(format!("ns_steps must be less than 100, and is {}", group.int("ns_steps")?)));
         }
         coefficients(group)?;
         AdjustLr::of(group).map(drop)
-    }
+    },
+    scalars: &[],
+    moments: &[MOMENTUM_BUFFER],
+    needs: Some(|_| Ok(Vec::new())),
+    view: View::Whole,
+    admit,
+    runs_on,
+    ..Rule::new(prepare)
+};
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &[]
+fn admit(parameter: &NamedParameter) -> Result<()> {
+    if parameter.shape.len() == 2 {
+        return Ok(());
     }
+    Err(invalid(format!(
+        "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
+        parameter.name, parameter.shape
+    )))
+}
 
-    fn moments(&self) -> &'static [&'static str] {
-        &[MOMENTUM_BUFFER]
+fn runs_on(device: &Device) -> Result<()> {
+    if device.supports_dtype(BurnDType::BF16) {
+        return Ok(());
     }
+    let what = "Muon on a device that has no bfloat16".to_owned();
+    let advice = "train on the CPU or on a device that has it".to_owned();
+    Err(Error::unsupported(what).advise(advice))
+}
 
-    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
-        Ok(Vec::new())
-    }
-
-    fn view(&self) -> View {
-        View::Whole
-    }
-
-    fn admit(&self, parameter: &NamedParameter) -> Result<()> {
-        if parameter.shape.len() == 2 {
-            return Ok(());
-        }
-        Err(invalid(format!(
-            "Muon trains matrices, and '{}' has the shape {:?}; give it to another optimizer, and leave it out of this one",
-            parameter.name, parameter.shape
-        )))
-    }
-
-    fn runs_on(&self, device: &Device) -> Result<()> {
-        if device.supports_dtype(BurnDType::BF16) {
-            return Ok(());
-        }
-        let what = "Muon on a device that has no bfloat16".to_owned();
-        let advice = "train on the CPU or on a device that has it".to_owned();
-        Err(Error::unsupported(what).advise(advice))
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let &[rows, columns] = state.shape() else {
-            return Err(invalid("a parameter of Muon is no matrix"));
-        };
-        state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
-        let lr = group.float("lr")?;
-        Ok(Box::new(MuonUpdate {
-            momentum: group.float("momentum")?,
-            nesterov: group.flag("nesterov")?,
-            keep: 1.0 - lr * group.float("weight_decay")?,
-            lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
-            orthogonal: Orthogonal {
-                rows,
-                columns,
-                coefficients: coefficients(group)?,
-                steps: group.int("ns_steps")?,
-                eps: group.float("eps")?,
-            },
-        }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let &[rows, columns] = state.shape() else {
+        return Err(invalid("a parameter of Muon is no matrix"));
+    };
+    state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
+    let lr = group.float("lr")?;
+    Ok(Box::new(MuonUpdate {
+        momentum: group.float("momentum")?,
+        nesterov: group.flag("nesterov")?,
+        keep: 1.0 - lr * group.float("weight_decay")?,
+        lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
+        orthogonal: Orthogonal {
+            rows,
+            columns,
+            coefficients: coefficients(group)?,
+            steps: group.int("ns_steps")?,
+            eps: group.float("eps")?,
+        },
+    }))
 }
 
 fn coefficients(group: &Attributes) -> Result<[f64; 3]> {
@@ -192,21 +173,6 @@ impl MuonUpdate {
         let update = orthogonal(update)?;
         Ok((param.scale(self.keep).add(&update, -self.lr), buffer))
     }
-
-    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
-        let Ok([buffer]) = <[&mut [T]; 1]>::try_from(state) else { return Err(lacking()) };
-        let orthogonal = |update: Vec<T>| {
-            let len = update.len();
-            let data = TensorData::new(update, [len]).convert::<f32>();
-            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
-            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
-            found.convert::<T>().try_into_vec().map_err(unreadable)
-        };
-        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
-        param.copy_from_slice(&updated);
-        buffer.copy_from_slice(&after);
-        Ok(())
-    }
 }
 
 fn lacking() -> rekindle_recorder::Error {
@@ -225,17 +191,24 @@ fn host() -> Result<Device> {
     Err(Error::unsupported(what))
 }
 
-impl Update for MuonUpdate {
+impl Formula for MuonUpdate {
     fn state(&self) -> &[&'static str] {
         &[MOMENTUM_BUFFER]
     }
 
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let Ok([buffer]) = <[&mut [T]; 1]>::try_from(state) else { return Err(lacking()) };
+        let orthogonal = |update: Vec<T>| {
+            let len = update.len();
+            let data = TensorData::new(update, [len]).convert::<f32>();
+            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
+            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
+            found.convert::<T>().try_into_vec().map_err(unreadable)
+        };
+        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
+        param.copy_from_slice(&updated);
+        buffer.copy_from_slice(&after);
+        Ok(())
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

@@ -1,16 +1,6 @@
 //! `torch.optim.NAdam`: Adam with Nesterov's momentum, whose schedule is part of the state.
 
-use rekindle_recorder::{Result, Value};
-
-use super::adam::Adam;
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.NAdam`, with its defaults.
@@ -35,56 +25,42 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct NAdam;
+pub(super) const RULE: Rule = Rule {
+    gained: &["maximize", "foreach", "capturable", "differentiable", "decoupled_weight_decay"],
+    ranges: &[
+        Range::at_least_0(&["lr", "eps", "weight_decay"]),
+        Range::decay(&["betas"]),
+        Range::at_least_0(&["momentum_decay"]),
+    ],
+    scalars: &["step", "mu_product"],
+    moments: &["exp_avg", "exp_avg_sq"],
+    ..Rule::new(prepare)
+};
 
-impl Rule for NAdam {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("maximize", false);
-        group.set_default("foreach", Value::None);
-        for name in ["capturable", "differentiable", "decoupled_weight_decay"] {
-            group.set_default(name, false);
-        }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    if state.is_empty() {
+        state.scalar("step", 0.0);
+        state.scalar("mu_product", 1.0);
+        state.moment("exp_avg");
+        state.moment("exp_avg_sq");
     }
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        Adam.check(group)?;
-        check(group, "momentum_decay", |x| x >= 0.0, "at least 0")
-    }
-
-    fn scalars(&self) -> &'static [&'static str] {
-        &["step", "mu_product"]
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.scalar("mu_product", 1.0);
-            state.moment("exp_avg");
-            state.moment("exp_avg_sq");
-        }
-        let step = state.count("step")?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let (lr, momentum_decay) = (group.float("lr")?, group.float("momentum_decay")?);
-        let mu = |step: f64| beta1 * (1.0 - 0.5 * 0.96_f64.powf(step * momentum_decay));
-        let (mu, mu_next) = (mu(step), mu(step + 1.0));
-        let mu_product = state.scale("mu_product", mu)?;
-        let kernel = NAdamKernel {
-            gradient: Gradient::of(group)?,
-            weight1: 1.0 - beta1,
-            beta2,
-            weight2: 1.0 - beta2,
-            eps: group.float("eps")?,
-            bias_correction2: 1.0 - beta2.powf(step),
-            of_grad: -lr * (1.0 - mu) / (1.0 - mu_product),
-            of_exp_avg: -lr * mu_next / (1.0 - mu_product * mu_next),
-        };
-        Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
-    }
+    let step = state.count("step")?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let (lr, momentum_decay) = (group.float("lr")?, group.float("momentum_decay")?);
+    let mu = |step: f64| beta1 * (1.0 - 0.5 * 0.96_f64.powf(step * momentum_decay));
+    let (mu, mu_next) = (mu(step), mu(step + 1.0));
+    let mu_product = state.scale("mu_product", mu)?;
+    let kernel = NAdamKernel {
+        gradient: Gradient::of(group)?,
+        weight1: 1.0 - beta1,
+        beta2,
+        weight2: 1.0 - beta2,
+        eps: group.float("eps")?,
+        bias_correction2: 1.0 - beta2.powf(step),
+        of_grad: -lr * (1.0 - mu) / (1.0 - mu_product),
+        of_exp_avg: -lr * mu_next / (1.0 - mu_product * mu_next),
+    };
+    Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
 }
 
 /// `_single_tensor_nadam` of `torch/optim/nadam.py`, as it is with `capturable=False`.

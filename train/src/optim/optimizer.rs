@@ -233,7 +233,7 @@ impl Optimizer {
         self.parameters().map(|named| named.shape.iter().product::<usize>()).sum()
     }
 
-    pub(super) fn rule(&self) -> &'static dyn Rule {
+    pub(super) fn rule(&self) -> &'static Rule {
         self.hyperparameters.rule()
     }
 
@@ -302,8 +302,8 @@ impl Optimizer {
             return Err(Error::unsupported(what).advise(advice));
         }
         let (rule, count) = (self.rule(), self.groups.len() + 1);
-        members.iter().try_for_each(|named| rule.admit(named))?;
-        if rule.view() == View::Closure && count > 1 {
+        members.iter().try_for_each(|named| (rule.admit)(named))?;
+        if rule.view == View::Closure && count > 1 {
             return Err(invalid(format!("{} has one group of parameters, and {count} were given", self.kind())));
         }
         let (start, group) = (self.parameters.len(), self.groups.len());
@@ -364,7 +364,7 @@ impl Optimizer {
         let rule = self.rule();
         for (place, parameter) in self.parameters.iter_mut().enumerate() {
             if parameter.state.is_empty() {
-                rule.begin(&self.hyperparameters.defaults, &mut parameter.state)?;
+                (rule.begin)(&self.hyperparameters.defaults, &mut parameter.state)?;
                 if !parameter.state.is_empty() {
                     self.order.push(StateKey::Parameter(place));
                 }

@@ -1,5 +1,5 @@
-//! `options!`: the options of an optimizer, said once. One list in PyTorch's order gives the struct, its defaults, a setter for
-//! each field, and the entries of a group.
+//! `options!`: the options of an optimizer, said once. One list in PyTorch's order gives what the crate's own `options!` does,
+//! and the entries of a group.
 
 use rekindle_recorder::Value;
 
@@ -17,29 +17,13 @@ macro_rules! options {
             )*
         }
     ) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq)]
-        #[non_exhaustive]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $type,)*
-        }
-
-        impl Default for $name {
-            fn default() -> Self {
-                $name { $($field: $default,)* }
-            }
+        $crate::options::options! {
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq)]
+            $name { $($(#[$field_doc])* $field: $type = $default;)* }
         }
 
         impl $name {
-            $(
-                $(#[$field_doc])*
-                #[must_use]
-                pub fn $field(mut self, $field: $type) -> Self {
-                    self.$field = $field;
-                    self
-                }
-            )*
-
             /// A group's entries, in PyTorch's order.
             pub(in crate::optim) fn group(&self) -> $crate::attributes::Attributes {
                 let mut group = $crate::attributes::Attributes::default();

@@ -175,7 +175,7 @@ mod tests {
             .flat_map(|kind| parameters.iter().map(move |named| (kind, named)))
         {
             let rule = kind.rule();
-            if rule.admit(named).is_err() {
+            if (rule.admit)(named).is_err() {
                 continue;
             }
             let group = ParamGroup::new(Hyperparameters::of(kind).group(&[], None, 0), 0..1);
@@ -192,12 +192,12 @@ mod tests {
             let (mut in_host, mut in_tensors) = (ParamState::of(rule, named), ParamState::of(rule, named));
             let (mut param, mut as_tensor) = (values(0), tensor(values(0)));
             for step in 1..6 {
-                let update = rule.prepare(&group, &mut in_host).unwrap();
+                let update = (rule.prepare)(&group, &mut in_host).unwrap();
                 let state = in_host.buffers(update.state(), 0).unwrap();
                 let state = state.into_iter().map(|buffer| buffer.f32(len).unwrap()).collect();
                 update.f32(&mut param, &values(step), state).unwrap();
 
-                let update = rule.prepare(&group, &mut in_tensors).unwrap();
+                let update = (rule.prepare)(&group, &mut in_tensors).unwrap();
                 let mut state = in_tensors.buffers(update.state(), 0).unwrap();
                 let taken = state.iter_mut().map(|buffer| buffer.take(len, BurnDType::F32, &device).unwrap()).collect();
                 let (updated, after) = update.tensor(as_tensor, tensor(values(step)), taken).unwrap();

@@ -1,17 +1,8 @@
 //! `torch.optim.RAdam`: Adam that leaves the second moment out until enough steps make it trustworthy, and then takes it in
 //! by degrees.
 
-use rekindle_recorder::{Result, Value};
-
-use super::adam::Adam;
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::ParamGroup;
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::adam::RANGES;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.RAdam`, with its defaults.
@@ -34,42 +25,31 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct RAdam;
+pub(super) const RULE: Rule = Rule {
+    gained: &["foreach", "maximize", "differentiable", "decoupled_weight_decay", "capturable"],
+    ranges: RANGES,
+    moments: MOMENTS,
+    ..Rule::new(prepare)
+};
 
-impl Rule for RAdam {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("foreach", Value::None);
-        for name in ["maximize", "differentiable", "decoupled_weight_decay", "capturable"] {
-            group.set_default(name, false);
-        }
-    }
+const MOMENTS: &[&str] = &["exp_avg", "exp_avg_sq"];
 
-    fn check(&self, group: &Attributes) -> Result<()> {
-        Adam.check(group)
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let step = state.step(self.moments())?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let bias_correction2 = 1.0 - beta2.powf(step);
-        let kernel = RAdamKernel {
-            gradient: Gradient::of(group)?,
-            weight1: 1.0 - beta1,
-            beta2,
-            weight2: 1.0 - beta2,
-            eps: group.float("eps")?,
-            lr: group.float("lr")?,
-            bias_correction1: 1.0 - beta1.powf(step),
-            bias_correction2_sqrt: bias_correction2.powf(0.5),
-            rectification: rectification(beta2, step, bias_correction2),
-        };
-        Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
-    }
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let step = state.step(MOMENTS)?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let bias_correction2 = 1.0 - beta2.powf(step);
+    let kernel = RAdamKernel {
+        gradient: Gradient::of(group)?,
+        weight1: 1.0 - beta1,
+        beta2,
+        weight2: 1.0 - beta2,
+        eps: group.float("eps")?,
+        lr: group.float("lr")?,
+        bias_correction1: 1.0 - beta1.powf(step),
+        bias_correction2_sqrt: bias_correction2.powf(0.5),
+        rectification: rectification(beta2, step, bias_correction2),
+    };
+    Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
 }
 
 /// The variance rectification term; `None` as long as the approximated moving average is not longer than 5.

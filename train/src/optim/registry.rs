@@ -55,8 +55,8 @@ macro_rules! kinds {
             }
 
             /// What it does.
-            pub(crate) fn rule(self) -> &'static dyn Rule {
-                match self { $(OptimizerKind::$kind => &super::$file::$kind,)* }
+            pub(crate) fn rule(self) -> &'static Rule {
+                match self { $(OptimizerKind::$kind => &super::$file::RULE,)* }
             }
 
             /// A group with PyTorch's defaults.
@@ -190,7 +190,7 @@ impl Hyperparameters {
     }
 
     /// What the optimizer does.
-    pub(crate) fn rule(&self) -> &'static dyn Rule {
+    pub(crate) fn rule(&self) -> &'static Rule {
         self.kind.rule()
     }
 

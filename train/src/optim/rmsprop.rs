@@ -1,15 +1,6 @@
 //! `torch.optim.RMSprop`: steps divided by a running average of the gradient's magnitude, centered or not, with momentum.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::{Rule, complete};
-use super::state::ParamState;
-use crate::attributes::Attributes;
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.RMSprop`, with its defaults.
@@ -34,60 +25,46 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct RMSprop;
+pub(super) const RULE: Rule = Rule {
+    gained: &["momentum", "centered", "foreach", "maximize", "differentiable", "capturable"],
+    ranges: &[Range::at_least_0(&["lr", "eps", "momentum", "weight_decay", "alpha"])],
+    moments: &["square_avg", "momentum_buffer", "grad_avg"],
+    needs: Some(needs),
+    ..Rule::new(prepare)
+};
 
-impl Rule for RMSprop {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("momentum", 0);
-        group.set_default("centered", false);
-        complete(group);
+fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
+    let mut names = vec!["step", "square_avg"];
+    if group.float("momentum")? > 0.0 {
+        names.push("momentum_buffer");
     }
+    if group.flag("centered")? {
+        names.push("grad_avg");
+    }
+    Ok(names)
+}
 
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "eps", "momentum", "weight_decay", "alpha"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let momentum = group.float("momentum")?;
+    let (has_momentum, centered) = (momentum > 0.0, group.flag("centered")?);
+    state.step(&needs(group)?[1..])?;
+    let alpha = group.float("alpha")?;
+    let kernel = RMSpropKernel {
+        gradient: Gradient::of(group)?,
+        alpha,
+        weight: 1.0 - alpha,
+        eps: group.float("eps")?,
+        momentum,
+        minus_lr: -group.float("lr")?,
+    };
+    Ok(match (has_momentum, centered) {
+        (false, false) => Box::new(Elementwise { state: ["square_avg"], kernel }),
+        (true, false) => Box::new(Elementwise { state: ["square_avg", "momentum_buffer"], kernel }),
+        (false, true) => Box::new(Elementwise { state: ["square_avg", "grad_avg"], kernel: Centered(kernel) }),
+        (true, true) => {
+            Box::new(Elementwise { state: ["square_avg", "momentum_buffer", "grad_avg"], kernel: Centered(kernel) })
         }
-        Ok(())
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["square_avg", "momentum_buffer", "grad_avg"]
-    }
-
-    fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
-        let mut names = vec!["step", "square_avg"];
-        if group.float("momentum")? > 0.0 {
-            names.push("momentum_buffer");
-        }
-        if group.flag("centered")? {
-            names.push("grad_avg");
-        }
-        Ok(names)
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let momentum = group.float("momentum")?;
-        let (has_momentum, centered) = (momentum > 0.0, group.flag("centered")?);
-        state.step(&self.needs(group)?[1..])?;
-        let alpha = group.float("alpha")?;
-        let kernel = RMSpropKernel {
-            gradient: Gradient::of(group)?,
-            alpha,
-            weight: 1.0 - alpha,
-            eps: group.float("eps")?,
-            momentum,
-            minus_lr: -group.float("lr")?,
-        };
-        Ok(match (has_momentum, centered) {
-            (false, false) => Box::new(Elementwise { state: ["square_avg"], kernel }),
-            (true, false) => Box::new(Elementwise { state: ["square_avg", "momentum_buffer"], kernel }),
-            (false, true) => Box::new(Elementwise { state: ["square_avg", "grad_avg"], kernel: Centered(kernel) }),
-            (true, true) => {
-                Box::new(Elementwise { state: ["square_avg", "momentum_buffer", "grad_avg"], kernel: Centered(kernel) })
-            }
-        })
-    }
+    })
 }
 
 /// `_single_tensor_rmsprop` of `torch/optim/rmsprop.py`.

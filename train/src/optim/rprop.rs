@@ -1,15 +1,7 @@
 //! `torch.optim.Rprop`: each weight has a step size of its own, which grows while its gradient keeps its sign and shrinks
 //! when it turns.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{int_or, options};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid};
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.Rprop`, with its defaults.
@@ -28,37 +20,32 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Rprop;
-
-impl Rule for Rprop {
-    fn check(&self, group: &Attributes) -> Result<()> {
-        check(group, "lr", |x| x >= 0.0, "at least 0")?;
+pub(super) const RULE: Rule = Rule {
+    ranges: &[Range::at_least_0(&["lr"])],
+    check: |group| {
         let (minus, plus) = group.pair("etas")?;
         if 0.0 < minus && minus < 1.0 && 1.0 < plus {
             return Ok(());
         }
         Err(invalid(format!("etas must be between 0 and 1 and above 1, and are {minus} and {plus}")))
-    }
+    },
+    moments: &["prev", "step_size"],
+    ..Rule::new(prepare)
+};
 
-    fn moments(&self) -> &'static [&'static str] {
-        &["prev", "step_size"]
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    if state.is_empty() {
+        state.scalar("step", 0.0);
+        state.moment("prev");
+        state.moment_of("step_size", group.float("lr")?);
     }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        if state.is_empty() {
-            state.scalar("step", 0.0);
-            state.moment("prev");
-            state.moment_of("step_size", group.float("lr")?);
-        }
-        state.count("step")?;
-        let kernel = RpropKernel {
-            maximize: group.flag("maximize")?,
-            etas: group.pair("etas")?,
-            step_sizes: group.pair("step_sizes")?,
-        };
-        Ok(Box::new(Elementwise { state: ["prev", "step_size"], kernel }))
-    }
+    state.count("step")?;
+    let kernel = RpropKernel {
+        maximize: group.flag("maximize")?,
+        etas: group.pair("etas")?,
+        step_sizes: group.pair("step_sizes")?,
+    };
+    Ok(Box::new(Elementwise { state: ["prev", "step_size"], kernel }))
 }
 
 /// `_single_tensor_rprop` of `torch/optim/rprop.py`.

@@ -1,15 +1,6 @@
 //! `torch.optim.SGD`: gradient descent with momentum (Nesterov's too), dampening and weight decay.
 
-use rekindle_recorder::{Result, Value};
-
-use super::elementwise::{Elementwise, Kernel, Update};
-use super::gradient::Gradient;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::{options, zero_or};
-use super::rule::Rule;
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid};
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.SGD`, with its defaults.
@@ -32,57 +23,38 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct Sgd;
-
 const MOMENTUM_BUFFER: &str = "momentum_buffer";
 
-impl Rule for Sgd {
-    fn complete(&self, group: &mut Attributes) {
-        group.set_default("nesterov", false);
-        group.set_default("maximize", false);
-        group.set_default("foreach", Value::None);
-        group.set_default("differentiable", false);
-        group.set_default("fused", false);
-    }
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "momentum", "weight_decay"] {
-            check(group, name, |x| x >= 0.0, "at least 0")?;
-        }
+pub(super) const RULE: Rule = Rule {
+    gained: &["nesterov", "maximize", "foreach", "differentiable"],
+    complete: |group| group.set_default("fused", false),
+    ranges: &[Range::at_least_0(&["lr", "momentum", "weight_decay"])],
+    check: |group| {
         if group.flag("nesterov")? && (group.float("momentum")? <= 0.0 || group.float("dampening")? != 0.0) {
             return Err(invalid("Nesterov momentum requires a momentum and zero dampening"));
         }
         Ok(())
-    }
+    },
+    scalars: &[],
+    moments: &[MOMENTUM_BUFFER],
+    needs: Some(|_| Ok(Vec::new())),
+    ..Rule::new(prepare)
+};
 
-    fn scalars(&self) -> &'static [&'static str] {
-        &[]
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let kernel = SgdKernel {
+        gradient: Gradient::of(group)?,
+        momentum: group.float("momentum")?,
+        undamped: 1.0 - group.float("dampening")?,
+        nesterov: group.flag("nesterov")?,
+        lr: group.float("lr")?,
+        first: !state.has_moment(MOMENTUM_BUFFER),
+    };
+    if kernel.momentum == 0.0 {
+        return Ok(Box::new(Elementwise { state: [], kernel }));
     }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &[MOMENTUM_BUFFER]
-    }
-
-    fn needs(&self, _: &Attributes) -> Result<Vec<&'static str>> {
-        Ok(Vec::new())
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let kernel = SgdKernel {
-            gradient: Gradient::of(group)?,
-            momentum: group.float("momentum")?,
-            undamped: 1.0 - group.float("dampening")?,
-            nesterov: group.flag("nesterov")?,
-            lr: group.float("lr")?,
-            first: !state.has_moment(MOMENTUM_BUFFER),
-        };
-        if kernel.momentum == 0.0 {
-            return Ok(Box::new(Elementwise { state: [], kernel }));
-        }
-        state.moment(MOMENTUM_BUFFER);
-        Ok(Box::new(Elementwise { state: [MOMENTUM_BUFFER], kernel }))
-    }
+    state.moment(MOMENTUM_BUFFER);
+    Ok(Box::new(Elementwise { state: [MOMENTUM_BUFFER], kernel }))
 }
 
 /// `_single_tensor_sgd` of `torch/optim/sgd.py`.

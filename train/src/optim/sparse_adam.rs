@@ -1,18 +1,10 @@
 //! `torch.optim.SparseAdam`: Adam for embeddings, which leaves the rows alone that no gradient touches, moments and all.
 
+use burn::tensor::{Int, Tensor};
 use std::ops::{Div, Mul, Sub};
 
-use burn::tensor::{Int, Tensor};
-use rekindle_recorder::Result;
-
 use super::array::Real;
-use super::elementwise::Update;
-use super::group::{ParamGroup, check};
-use super::number::Number;
-use super::options::options;
-use super::rule::{Rule, View};
-use super::state::ParamState;
-use crate::attributes::{Attributes, invalid};
+use super::prelude::*;
 
 options! {
     /// The options of `torch.optim.SparseAdam`, with its defaults.
@@ -34,54 +26,37 @@ options! {
     }
 }
 
-#[derive(Debug)]
-pub(crate) struct SparseAdam;
+pub(super) const RULE: Rule = Rule {
+    gained: &[],
+    ranges: &[Range::new(&["lr", "eps"], |x| x > 0.0, "more than 0"), Range::decay(&["betas"])],
+    moments: &["exp_avg", "exp_avg_sq"],
+    counters: &["step"],
+    view: View::Whole,
+    ..Rule::new(prepare)
+};
 
-impl Rule for SparseAdam {
-    fn complete(&self, _: &mut Attributes) {}
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        for name in ["lr", "eps"] {
-            check(group, name, |x| x > 0.0, "more than 0")?;
-        }
-        check(group, "betas", |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
+fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
+    let shape = state.shape().to_vec();
+    if state.is_empty() {
+        state.counter("step", 0);
+        state.whole("exp_avg", shape.clone());
+        state.whole("exp_avg_sq", shape.clone());
     }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn view(&self) -> View {
-        View::Whole
-    }
-
-    fn counters(&self) -> &'static [&'static str] {
-        &["step"]
-    }
-
-    fn prepare(&self, group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-        let shape = state.shape().to_vec();
-        if state.is_empty() {
-            state.counter("step", 0);
-            state.whole("exp_avg", shape.clone());
-            state.whole("exp_avg_sq", shape.clone());
-        }
-        let step = state.count("step")?;
-        let (beta1, beta2) = group.pair("betas")?;
-        let (bias_correction1, bias_correction2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
-        Ok(Box::new(SparseAdamUpdate {
-            row: shape.iter().skip(1).product(),
-            touched: state.touched.take(),
-            formula: Formula {
-                // Groups of PyTorch 1.12 and before do not say.
-                maximize: group.contains("maximize") && group.flag("maximize")?,
-                weight1: 1.0 - beta1,
-                weight2: 1.0 - beta2,
-                eps: group.float("eps")?,
-                minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
-            },
-        }))
-    }
+    let step = state.count("step")?;
+    let (beta1, beta2) = group.pair("betas")?;
+    let (bias_correction1, bias_correction2) = (1.0 - beta1.powf(step), 1.0 - beta2.powf(step));
+    Ok(Box::new(SparseAdamUpdate {
+        row: shape.iter().skip(1).product(),
+        touched: state.touched.take(),
+        formula: RowFormula {
+            // Groups of PyTorch 1.12 and before do not say.
+            maximize: group.is_set("maximize")?,
+            weight1: 1.0 - beta1,
+            weight2: 1.0 - beta2,
+            eps: group.float("eps")?,
+            minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
+        },
+    }))
 }
 
 /// `sparse_adam` of `torch/optim/_functional.py`, of one parameter.
@@ -91,12 +66,12 @@ struct SparseAdamUpdate {
     row: usize,
     /// Of each row, whether it is touched, where the caller said so.
     touched: Option<Vec<bool>>,
-    formula: Formula,
+    formula: RowFormula,
 }
 
 /// What happens to a row that is touched.
 #[derive(Clone, Copy, Debug)]
-struct Formula {
+struct RowFormula {
     maximize: bool,
     weight1: f64,
     weight2: f64,
@@ -104,7 +79,7 @@ struct Formula {
     minus_step_size: f64,
 }
 
-impl Formula {
+impl RowFormula {
     fn step<X>(self, param: X, grad: X, exp_avg: X, exp_avg_sq: X) -> (X, X, X)
     where
         X: Number + Mul<Output = X> + Div<Output = X> + Sub<Output = X>,
@@ -120,7 +95,11 @@ impl Formula {
     }
 }
 
-impl SparseAdamUpdate {
+impl Formula for SparseAdamUpdate {
+    fn state(&self) -> &[&'static str] {
+        &["exp_avg", "exp_avg_sq"]
+    }
+
     fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
         let Ok([exp_avg, exp_avg_sq]) = <[&mut [T]; 2]>::try_from(state) else {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
@@ -142,20 +121,6 @@ impl SparseAdamUpdate {
             }
         }
         Ok(())
-    }
-}
-
-impl Update for SparseAdamUpdate {
-    fn state(&self) -> &[&'static str] {
-        &["exp_avg", "exp_avg_sq"]
-    }
-
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {

@@ -95,8 +95,8 @@ impl ParamState {
     }
 
     /// The state of a parameter that was never stepped.
-    pub(crate) fn of(rule: &dyn Rule, parameter: &NamedParameter) -> Self {
-        let pieces = if rule.view() == View::Elements { parameter.pieces.len() } else { 1 };
+    pub(crate) fn of(rule: &Rule, parameter: &NamedParameter) -> Self {
+        let pieces = if rule.view == View::Elements { parameter.pieces.len() } else { 1 };
         let double = parameter.dtype == DType::Float64;
         ParamState { pieces, shape: parameter.shape.clone(), double, ..ParamState::default() }
     }
@@ -222,14 +222,14 @@ impl ParamState {
     }
 
     /// What a state dict holds for one parameter; `place` is where, for messages.
-    pub(crate) fn read(rule: &dyn Rule, parameter: &NamedParameter, value: &Value, place: &str) -> Result<Self> {
+    pub(crate) fn read(rule: &Rule, parameter: &NamedParameter, value: &Value, place: &str) -> Result<Self> {
         let dict = value.as_dict().ok_or_else(|| wrong_type(place, "a dict", value))?;
         let mut state = ParamState::of(rule, parameter);
         for (key, value) in dict.entries() {
             let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
-            let entry = if let (true, Some(number)) = (rule.counters().contains(&name), value.as_i64()) {
+            let entry = if let (true, Some(number)) = (rule.counters.contains(&name), value.as_i64()) {
                 Entry::Counter(number)
-            } else if rule.scalars().contains(&name) {
+            } else if rule.scalars.contains(&name) {
                 let mut scalar = Scalar::read(&value, &format!("{place}.{name}"))?;
                 // PyTorch casts every tensor but this one to the parameter's type.
                 if name != "step" && value.as_tensor().is_some() {
@@ -237,9 +237,9 @@ impl ParamState {
                     scalar.set(scalar.number);
                 }
                 Entry::Scalar(scalar)
-            } else if rule.moments().contains(&name) && !matches!(value, Value::None) {
+            } else if rule.moments.contains(&name) && !matches!(value, Value::None) {
                 let key = format!("{place}.{name}");
-                match (rule.view(), rule.state_shape(name, &parameter.shape)) {
+                match (rule.view, (rule.state_shape)(name, &parameter.shape)) {
                     (View::Elements, _) => Entry::Moment(read_moment(parameter, &value, &key)?),
                     (_, Some(shape)) => Entry::Whole(read_whole(parameter, &shape, &value, &key)?, shape),
                     (_, None) => Entry::Other(value),
@@ -276,11 +276,11 @@ impl ParamState {
     }
 
     /// The first of the entries that it lacks and cannot go on without: none, unless a step was made.
-    pub(crate) fn lacks(&self, rule: &dyn Rule, group: &Attributes) -> Result<Option<&'static str>> {
+    pub(crate) fn lacks(&self, rule: &Rule, group: &Attributes) -> Result<Option<&'static str>> {
         if self.is_empty() {
             return Ok(None);
         }
-        let applies = |name: &str| rule.state_shape(name, &self.shape).is_some();
+        let applies = |name: &str| (rule.state_shape)(name, &self.shape).is_some();
         let there = |name: &str| !matches!(self.entries.get(name), Some(Entry::Other(_)) | None);
         Ok(rule.needs(group)?.into_iter().find(|name| applies(name) && !there(name)))
     }
@@ -368,6 +368,8 @@ fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("an optimizer's state cannot be read from its device: {error}"))
 }
 
+const OF_ANOTHER_TYPE: &str = "an optimizer's state is not of its parameter's type";
+
 impl Buffer {
     fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
         match dtype {
@@ -404,26 +406,25 @@ impl Buffer {
 
     /// The elements in host memory, brought there if need be.
     pub(crate) fn f32(&mut self, len: usize) -> Result<&mut [f32]> {
-        if !matches!(self, Buffer::F32(_)) {
-            let data = self.to_data(&[self.len_or(len)], DType::Float32)?;
-            *self = Buffer::from_data(data, DType::Float32)?;
-        }
-        match self {
+        match self.brought(len, DType::Float32)? {
             Buffer::F32(values) => Ok(values),
-            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+            _ => Err(invalid(OF_ANOTHER_TYPE)),
         }
     }
 
     /// As [`Buffer::f32`], for doubles.
     pub(crate) fn f64(&mut self, len: usize) -> Result<&mut [f64]> {
-        if !matches!(self, Buffer::F64(_)) {
-            let data = self.to_data(&[self.len_or(len)], DType::Float64)?;
-            *self = Buffer::from_data(data, DType::Float64)?;
-        }
-        match self {
+        match self.brought(len, DType::Float64)? {
             Buffer::F64(values) => Ok(values),
-            _ => Err(invalid("an optimizer's state is not of its parameter's type")),
+            _ => Err(invalid(OF_ANOTHER_TYPE)),
         }
+    }
+
+    fn brought(&mut self, len: usize, dtype: DType) -> Result<&mut Self> {
+        if !matches!((&*self, dtype), (Buffer::F32(_), DType::Float32) | (Buffer::F64(_), DType::Float64)) {
+            *self = Buffer::from_data(self.to_data(&[self.len_or(len)], dtype)?, dtype)?;
+        }
+        Ok(self)
     }
 
     /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].

@@ -11,7 +11,7 @@ use super::assign::{Known, divide};
 use super::group::ParamGroup;
 use super::lbfgs::Memory;
 use super::optimizer::{Optimizer, StateKey};
-use super::registry::{OptimizerKind, candidates, names};
+use super::registry::{Hyperparameters, OptimizerKind, candidates, names};
 use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -100,12 +100,12 @@ impl Optimizer {
             let parameter = &mut loaded.parameters[place];
             let group = &loaded.groups[parameter.group];
             let name = format!("state[{key:?}]");
-            if place == 0 && rule.view() == View::Closure {
+            if place == 0 && rule.view == View::Closure {
                 loaded.memory = Some(Memory::read(&value, elements, parameter.named.dtype, group, &name)?);
             } else {
                 parameter.state = ParamState::read(rule, &parameter.named, &value, &name)?;
             }
-            if set(group, "capturable")? || set(group, "fused")? {
+            if group.is_set("capturable")? || group.is_set("fused")? {
                 parameter.state.cast_step();
             }
             if let Some(lacking) = parameter.state.lacks(rule, group)? {
@@ -168,7 +168,7 @@ impl Saved {
                 names(&kinds, "'s or ")
             )));
         }
-        let rule = kind.rule();
+        let (rule, defaults) = (kind.rule(), Hyperparameters::of(kind).defaults);
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
         let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name));
         let state = part("state")?;
@@ -180,7 +180,7 @@ impl Saved {
             let params = attributes.remove("params").unwrap_or(Value::None);
             let key = format!("param_groups[{place}].params");
             let ids = params.items().ok_or_else(|| wrong_type(&key, "a list", &params))?;
-            rule.complete(&mut attributes);
+            rule.complete(&mut attributes, &defaults);
             rule.check(&attributes)?;
             Ok(SavedGroup { attributes, ids })
         });
@@ -215,18 +215,13 @@ impl Saved {
     }
 
     /// The shape of each parameter's moments, group by group.
-    fn shapes(&self, rule: &dyn Rule) -> Vec<Vec<Known>> {
+    fn shapes(&self, rule: &Rule) -> Vec<Vec<Known>> {
         let shape = |id: &Value| {
             let state = self.state.get_key(id)?;
-            rule.parameter_shape(state.as_dict()?)
+            (rule.parameter_shape)(rule, state.as_dict()?)
         };
         self.groups.iter().map(|group| group.ids.iter().map(shape).collect()).collect()
     }
-}
-
-/// Whether a flag that not every group has is there and true.
-fn set(group: &Attributes, name: &str) -> Result<bool> {
-    Ok(group.contains(name) && group.flag(name)?)
 }
 
 fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {

@@ -71,7 +71,7 @@ impl Optimizer {
     /// # Errors
     /// The second value, as [`step`](Self::step).
     pub fn try_step<M: Module>(&mut self, model: M, mut grads: impl BorrowMut<Gradients>) -> (M, Result<()>) {
-        let (view, op_by_op) = (self.rule().view(), self.op_by_op);
+        let (view, op_by_op) = (self.rule().view, self.op_by_op);
         let mut jobs = match self.jobs(&model, grads.borrow_mut()) {
             Ok(jobs) => jobs,
             Err(error) => return (model, Err(error)),
@@ -86,7 +86,7 @@ impl Optimizer {
         let mut taken = take(model, grads, |id| self.places.contains_key(&id))?;
         self.all_seen(|id| taken.contains_key(&id))?;
         let rule = self.rule();
-        if rule.view() == View::Closure {
+        if rule.view == View::Closure {
             return Err(invalid(format!(
                 "{} evaluates the model several times in a step: call step_closure in place of step",
                 self.kind()
@@ -102,9 +102,9 @@ impl Optimizer {
             let Some(pieces) = pieces else { continue };
             let new = parameter.state.is_empty();
             if new {
-                rule.begin(defaults, &mut parameter.state)?;
+                (rule.begin)(defaults, &mut parameter.state)?;
             }
-            let update = rule.prepare(&self.groups[parameter.group], &mut parameter.state)?;
+            let update = (rule.prepare)(&self.groups[parameter.group], &mut parameter.state)?;
             if new && !parameter.state.is_empty() {
                 list(&mut self.order, place);
             }
@@ -120,14 +120,14 @@ impl Optimizer {
         for (parameter, pieces) in self.parameters.iter().zip(pieces) {
             let Some(pieces) = pieces else { continue };
             let group = &self.groups[parameter.group];
-            pieces.params().try_for_each(|param| rule.runs_on(&param.device()))?;
+            pieces.params().try_for_each(|param| (rule.runs_on)(&param.device()))?;
             if let Some(lacking) = parameter.state.lacks(rule, group)? {
                 return Err(missing(lacking));
             }
             if !std::mem::replace(&mut rehearsed[parameter.group], true) {
                 let mut state = ParamState::of(rule, &parameter.named);
-                rule.begin(&self.hyperparameters.defaults, &mut state)?;
-                rule.prepare(group, &mut state)?;
+                (rule.begin)(&self.hyperparameters.defaults, &mut state)?;
+                (rule.prepare)(group, &mut state)?;
             }
         }
         Ok(())
@@ -230,93 +230,12 @@ pub(crate) fn step_alone<const D: usize>(
     let mut attributes = defaults.clone();
     attributes.set("lr", lr);
     if state.is_empty() {
-        rule.begin(defaults, state)?;
+        (rule.begin)(defaults, state)?;
     }
-    let update = rule.prepare(&ParamGroup::new(attributes, 0..1), state)?;
+    let update = (rule.prepare)(&ParamGroup::new(attributes, 0..1), state)?;
     let (shape, in_place) = (tensor.shape(), in_host_memory(&tensor.device()));
     let len = shape.num_elements();
     let mut param = Some(tensor.reshape([len]));
     apply(&*update, &mut param, grad.reshape([len]), state.buffers(update.state(), 0)?, in_place)?;
     param.map(|param| param.reshape(shape)).ok_or_else(|| unreadable("it is gone"))
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::module::Param;
-    use burn::tensor::{Device, TensorData};
-    use rekindle_random::{Generator, uniform_};
-
-    use super::*;
-    use crate::optim::SgdOptions;
-
-    #[derive(Module, Debug)]
-    struct Tied {
-        wide: Param<Tensor<2>>,
-        first: Param<Tensor<1>>,
-        again: Param<Tensor<1>>,
-        frozen: Param<Tensor<1>>,
-        unused: Param<Tensor<1>>,
-    }
-
-    impl Tied {
-        /// With so many rows.
-        fn new(rows: usize) -> Self {
-            let device = Device::flex().autodiff();
-            let mut generator = Generator::new(1);
-            let mut draw = |count| {
-                let mut values = vec![0.0_f32; count];
-                uniform_(&mut generator, &mut values, -1.0, 1.0).unwrap();
-                Tensor::<1>::from_data(TensorData::new(values, [count]), &device)
-            };
-            let first = Param::from_tensor(draw(500));
-            Tied {
-                wide: Param::from_tensor(draw(rows * 500).reshape([rows, 500])),
-                again: first.clone(),
-                first,
-                frozen: Param::from_tensor(draw(500)).no_grad(),
-                unused: Param::from_tensor(draw(500)),
-            }
-        }
-
-        /// Half the sum of squares of all but what is not used; what is tied counts twice.
-        fn loss(&self) -> Tensor<1> {
-            let half = |tensor: Tensor<1>| tensor.powi_scalar(2).sum() * 0.5;
-            let wide = self.wide.val();
-            let len = wide.shape().num_elements();
-            half(wide.reshape([len])) + half(self.first.val()) + half(self.again.val()) + half(self.frozen.val())
-        }
-
-        fn values(&self) -> [Vec<f32>; 5] {
-            let values = |tensor: Tensor<1>| tensor.inner().into_data().try_into_vec::<f32>().unwrap();
-            let len = self.wide.shape().num_elements();
-            let wide = values(self.wide.val().reshape([len]));
-            [
-                wide,
-                values(self.first.val()),
-                values(self.again.val()),
-                values(self.frozen.val()),
-                values(self.unused.val()),
-            ]
-        }
-    }
-
-    #[test]
-    fn many_elements_are_updated_as_few_are_and_what_is_tied_stays_tied() {
-        // 2 rows are updated on this thread, 400 by all cores.
-        for rows in [2, 400] {
-            let mut model = Tied::new(rows);
-            let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.25)).unwrap();
-            for _ in 0..2 {
-                let [wide, first, _, frozen, unused] = model.values();
-                let gradients = model.loss().backward();
-                model = optimizer.step(model, gradients).unwrap();
-                // Powers of two: nothing is rounded but by the update itself.
-                let scaled = |values: Vec<f32>, by: f32| values.into_iter().map(|x| x * by).collect::<Vec<_>>();
-                let tied = scaled(first, 0.5);
-                assert_eq!(model.values(), [scaled(wide, 0.75), tied.clone(), tied, frozen, unused]);
-            }
-            assert_eq!(model.wide.shape().as_slice(), [rows, 500]);
-            assert!(model.first.val().is_require_grad() && !model.frozen.val().is_require_grad());
-        }
-    }
 }

@@ -4,16 +4,20 @@ mod amp;
 mod clip;
 #[path = "../common/mod.rs"]
 mod common;
+mod data_files;
 mod digits;
 mod ema;
 #[cfg(feature = "learner")]
 mod learner;
 mod loader;
+mod log;
 mod losses;
 mod optim_models;
 mod optim_rules;
 mod optim_runs;
 mod optim_state_dicts;
+mod optim_threads;
+mod optim_updates;
 mod optimizer_record;
 mod run;
 mod run_faults;

@@ -8,5 +8,5 @@ mod strong_wolfe;
 
 pub(super) use memory::{Memory, Numbers};
 pub(super) use minimize::{Objective, minimize};
-pub(super) use rule::{Lbfgs, Settings};
 pub use rule::{LbfgsOptions, LineSearch};
+pub(super) use rule::{RULE, Settings};

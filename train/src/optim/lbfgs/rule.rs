@@ -5,11 +5,8 @@ use rekindle_recorder::{Result, Value};
 use super::scalar::Scalar::{self, Int};
 use crate::attributes::{Attributes, invalid, wrong_type};
 use crate::optim::array::{Real, largest_magnitude};
-use crate::optim::elementwise::Update;
-use crate::optim::group::{ParamGroup, check};
 use crate::optim::options::{int_or, options};
-use crate::optim::rule::{Rule, View};
-use crate::optim::state::ParamState;
+use crate::optim::rule::{Range, Rule, View};
 
 options! {
     /// The options of `torch.optim.LBFGS`, with its defaults.
@@ -47,33 +44,14 @@ pub enum LineSearch {
 
 const STRONG_WOLFE: &str = "strong_wolfe";
 
-#[derive(Debug)]
-pub(crate) struct Lbfgs;
-
-impl Rule for Lbfgs {
-    fn complete(&self, _: &mut Attributes) {}
-
-    fn check(&self, group: &Attributes) -> Result<()> {
-        check(group, "lr", |x| x >= 0.0, "at least 0")?;
-        Settings::of(group).map(drop)
-    }
-
-    fn scalars(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn moments(&self) -> &'static [&'static str] {
-        &[]
-    }
-
-    fn view(&self) -> View {
-        View::Closure
-    }
-
-    fn prepare(&self, _: &ParamGroup, _: &mut ParamState) -> Result<Box<dyn Update>> {
-        Err(invalid("LBFGS has no update of a single parameter: call step_closure"))
-    }
-}
+pub(in crate::optim) const RULE: Rule = Rule {
+    gained: &[],
+    ranges: &[Range::at_least_0(&["lr"])],
+    check: |group| Settings::of(group).map(drop),
+    scalars: &[],
+    view: View::Closure,
+    ..Rule::new(|_, _| Err(invalid("LBFGS has no update of a single parameter: call step_closure")))
+};
 
 /// A group's numbers.
 #[derive(Clone, Debug)]
@@ -120,7 +98,7 @@ impl Settings {
             history_size: usize::try_from(history_size).unwrap_or(usize::MAX),
             line_search,
             // Groups of PyTorch 2.12 and before do not say.
-            maximize: group.contains("maximize") && group.flag("maximize")?,
+            maximize: group.is_set("maximize")?,
         })
     }
 

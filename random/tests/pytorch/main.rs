@@ -1,5 +1,9 @@
 //! Every draw and every state against `PyTorch`'s own, recorded by `tests/fixtures/sections/random.py`.
 
+mod cuda;
+mod engine;
+mod parameters;
+
 use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;

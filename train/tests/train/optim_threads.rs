@@ -1,0 +1,71 @@
+//! A step over parameters of many elements, which all cores share, and of fields that hold one parameter.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rekindle_random::{Generator, uniform_};
+use rekindle_train::optim::{Optimizer, SgdOptions};
+
+#[derive(Module, Debug)]
+struct Tied {
+    wide: Param<Tensor<2>>,
+    first: Param<Tensor<1>>,
+    again: Param<Tensor<1>>,
+    frozen: Param<Tensor<1>>,
+    unused: Param<Tensor<1>>,
+}
+
+impl Tied {
+    /// With so many rows.
+    fn new(rows: usize) -> Self {
+        let device = Device::flex().autodiff();
+        let mut generator = Generator::new(1);
+        let mut draw = |count| {
+            let mut values = vec![0.0_f32; count];
+            uniform_(&mut generator, &mut values, -1.0, 1.0).unwrap();
+            Tensor::<1>::from_data(TensorData::new(values, [count]), &device)
+        };
+        let first = Param::from_tensor(draw(500));
+        Tied {
+            wide: Param::from_tensor(draw(rows * 500).reshape([rows, 500])),
+            again: first.clone(),
+            first,
+            frozen: Param::from_tensor(draw(500)).no_grad(),
+            unused: Param::from_tensor(draw(500)),
+        }
+    }
+
+    /// Half the sum of squares of all but what is not used; what is tied counts twice.
+    fn loss(&self) -> Tensor<1> {
+        let half = |tensor: Tensor<1>| tensor.powi_scalar(2).sum() * 0.5;
+        let wide = self.wide.val();
+        let len = wide.shape().num_elements();
+        half(wide.reshape([len])) + half(self.first.val()) + half(self.again.val()) + half(self.frozen.val())
+    }
+
+    fn values(&self) -> [Vec<f32>; 5] {
+        let values = |tensor: Tensor<1>| tensor.inner().into_data().try_into_vec::<f32>().unwrap();
+        let len = self.wide.shape().num_elements();
+        let wide = values(self.wide.val().reshape([len]));
+        [wide, values(self.first.val()), values(self.again.val()), values(self.frozen.val()), values(self.unused.val())]
+    }
+}
+
+#[test]
+fn many_elements_are_updated_as_few_are_and_what_is_tied_stays_tied() {
+    // 2 rows are updated on this thread, 400 by all cores.
+    for rows in [2, 400] {
+        let mut model = Tied::new(rows);
+        let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.25)).unwrap();
+        for _ in 0..2 {
+            let [wide, first, _, frozen, unused] = model.values();
+            let gradients = model.loss().backward();
+            model = optimizer.step(model, gradients).unwrap();
+            // Powers of two: nothing is rounded but by the update itself.
+            let scaled = |values: Vec<f32>, by: f32| values.into_iter().map(|x| x * by).collect::<Vec<_>>();
+            let tied = scaled(first, 0.5);
+            assert_eq!(model.values(), [scaled(wide, 0.75), tied.clone(), tied, frozen, unused]);
+        }
+        assert_eq!(model.wide.shape().as_slice(), [rows, 500]);
+        assert!(model.first.val().is_require_grad() && !model.frozen.val().is_require_grad());
+    }
+}

@@ -1,6 +1,6 @@
 //! `Limits`: what a reader may spend on one file. Each allocation is charged before it is made.
 
-crate::options! {
+crate::settings! {
     /// Bounds on what reading one file may cost. The defaults take every checkpoint that PyTorch itself can write; a file that
     /// asks for more is refused with [`ErrorKind::Limit`](crate::ErrorKind::Limit).
     ///

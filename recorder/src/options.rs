@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::Limits;
 use crate::format::Format;
 
-crate::options! {
+crate::settings! {
     /// How a checkpoint is opened.
     ///
     /// ```
@@ -21,7 +21,7 @@ crate::options! {
     }
 }
 
-crate::options! {
+crate::settings! {
     /// How a checkpoint is saved.
     ///
     /// ```

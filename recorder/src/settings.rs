@@ -1,10 +1,10 @@
-//! `options!`: a struct of options, each said once.
+//! `settings!`: a struct of options, each said once.
 
 /// A struct of options: each with a default, and with a setter of its name and documentation. In parentheses stands what the
 /// setter takes where that is not the field's type, and after `=>` what it is wrapped in.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! options {
+macro_rules! settings {
     (
         $(#[$about:meta])*
         pub struct $name:ident { $( $(#[$doc:meta])* $option:ident $(($($arg:tt)*))?: $type:ty = $default:expr, )* }
@@ -22,7 +22,7 @@ macro_rules! options {
         }
 
         impl $name {
-            $( $crate::options! { @setter $(#[$doc])* $option [$($($arg)*)?] $type } )*
+            $( $crate::settings! { @setter $(#[$doc])* $option [$($($arg)*)?] $type } )*
         }
     };
     (@setter $(#[$doc:meta])* $option:ident [] $type:ty) => {

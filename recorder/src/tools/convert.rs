@@ -11,7 +11,7 @@ use crate::run::{Layout, RunState};
 use crate::state_dict::keys::LoadOptions;
 use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, rebuild, walk};
 
-crate::options! {
+crate::settings! {
     /// What to change. By default nothing: the conversion is the checkpoint itself.
     ///
     /// ```

@@ -16,7 +16,7 @@ use crate::container::zip;
 use crate::io;
 use crate::{Dict, Error, IoResultExt as _, Result, SaveOptions, SaveReport, StateDict, Tensor, Value};
 
-crate::options! {
+crate::settings! {
     /// How a model is split into files.
     #[derive(Clone, Debug)]
     pub struct ShardOptions {

@@ -113,7 +113,7 @@ impl Range {
 
     /// What is left of an average at each step.
     pub(super) const fn decay(names: &'static [&'static str]) -> Self {
-        Range::new(names, |x| 0.0 <= x && x < 1.0, "at least 0 and less than 1")
+        Range::new(names, |x| (0.0..1.0).contains(&x), "at least 0 and less than 1")
     }
 
     fn check(&self, group: &Attributes, name: &str) -> Result<()> {

@@ -4,7 +4,8 @@ use std::f64::consts::PI;
 
 use rekindle_recorder::Value;
 
-use super::options::Word;
+use super::number::Number;
+use super::options::{Word, word_argument};
 use crate::attributes::Attributes;
 
 /// The curve from one learning rate to another: `anneal_strategy`.
@@ -23,7 +24,7 @@ impl Word for AnnealStrategy {
 
 impl AnnealStrategy {
     /// The number at a part of the way from `start` to `end`, as `OneCycleLR` computes it.
-    pub(super) fn between(self, start: f64, end: f64, part: f64) -> f64 {
+    pub(super) fn between(self, start: Number, end: Number, part: f64) -> Number {
         match self {
             AnnealStrategy::Cos => {
                 let cos_out = (PI * part).cos() + 1.0;
@@ -41,6 +42,8 @@ impl AnnealStrategy {
         }
     }
 }
+
+word_argument! { AnnealStrategy: "'cos' or 'linear'"; }
 
 /// Names the curve where a release before 2.0 kept the function itself, `anneal_func`, which plain `torch.load` refuses.
 pub(super) fn modernise(attributes: &mut Attributes, name: &str) {

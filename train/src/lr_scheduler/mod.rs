@@ -23,6 +23,7 @@
 //! ```
 
 mod anneal;
+mod arguments;
 mod base;
 mod chained_scheduler;
 mod constant_lr;
@@ -36,9 +37,13 @@ mod lambda_lr;
 mod linear_lr;
 mod momentum;
 mod multi_step_lr;
+mod number;
 mod one_cycle_lr;
 mod options;
 mod polynomial_lr;
+mod position;
+
+mod recognition;
 mod reduce_lr_on_plateau;
 mod restore;
 mod schedule;
@@ -62,9 +67,10 @@ pub use multi_step_lr::MultiStepLR;
 pub use one_cycle_lr::OneCycleLR;
 pub use options::{Function, PerGroup};
 pub use polynomial_lr::PolynomialLR;
+pub use recognition::Recognition;
 pub use reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
 pub use schedule::Schedule;
-pub use scheduler::LRScheduler;
+pub use scheduler::{LRScheduler, SteppedBy};
 pub use sequential_lr::SequentialLR;
 pub use step_lr::StepLR;
 pub use swa_lr::SWALR;

@@ -5,9 +5,10 @@ use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{Dict, Result, Value};
 
 use super::formula::{Computed, Formula, Given, Now, power, real};
+use super::number::Number;
 use super::options::{PLACE, options};
 use super::schedule::{Entries, Options};
-use crate::attributes::wrong_type;
+use crate::attributes::{Attributes, wrong_type};
 use crate::optim::ParamGroup;
 
 options! {
@@ -76,14 +77,20 @@ impl Formula for MultiStep {
         Ok(formula)
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         match self.times(now.epoch)? {
             0 => Ok(now.lr),
             times => Ok(now.lr * power(self.gamma, real(times))?),
         }
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base * power(self.gamma, real(self.times(0)?))?)
+    /// A list, where all that keep `_last_lr` have a `Counter`: warm-ups that were written after this class keep one.
+    fn foreign(attributes: &Attributes) -> Option<&'static str> {
+        let list = matches!(attributes.get("milestones"), Some(Value::List(_) | Value::Tuple(_)));
+        (list && attributes.contains("_last_lr")).then_some("milestones (a list, no Counter)")
+    }
+
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()? * power(self.gamma, real(self.times(0)?))?)
     }
 }

@@ -6,6 +6,7 @@ use rekindle_recorder::{Dict, Result, Value};
 use super::anneal::{AnnealStrategy, modernise};
 use super::formula::{Computed, Formula, Given, Now, divide, real};
 use super::momentum::{put_momenta, uses_beta1};
+use super::number::Number;
 use super::options::{PLACE, PerGroup, Word, options};
 use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -136,10 +137,10 @@ impl OneCycle {
     }
 
     /// What the group has under the names that the phase says, at its part of the way.
-    fn between(&self, now: &Now, start: &str, end: &str) -> Computed<f64> {
+    fn between(&self, now: &Now, start: &str, end: &str) -> Computed<Number> {
         let (part, phase) = self.phase(now.epoch)?;
         let bound = |key: &str| match phase.get(key).as_ref().and_then(Value::as_str) {
-            Some(name) => now.group.float(name),
+            Some(name) => Number::of(now.group, name),
             None => Err(invalid(format!("{PLACE}_schedule_phases has a phase without '{key}'"))),
         };
         Ok(self.strategy.between(bound(start)?, bound(end)?, part))
@@ -157,7 +158,7 @@ impl Formula for OneCycle {
         })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let (total, step) = (self.total_steps, now.epoch);
         if step > total {
             return Err(invalid(format!(
@@ -169,7 +170,7 @@ impl Formula for OneCycle {
         self.between(now, "start_lr", "end_lr")
     }
 
-    fn momentum(&self, now: &Now) -> Computed<Option<f64>> {
+    fn momentum(&self, now: &Now) -> Computed<Option<Number>> {
         if !self.cycle_momentum {
             return Ok(None);
         }

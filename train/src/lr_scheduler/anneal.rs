@@ -34,6 +34,28 @@ impl AnnealStrategy {
         }
     }
 
+    /// The curve whose function of PyTorch's or mmengine's a state dict holds.
+    pub(super) fn of_function(function: Option<&Value>) -> Option<Self> {
+        let name = match function? {
+            Value::Global(global) => global.name.to_string(),
+            // `getattr(class, name)`.
+            Value::Object(object) => {
+                let object = object.read();
+                object.arguments().last().and_then(Value::as_str).unwrap_or_default().to_owned()
+            }
+            _ => return None,
+        };
+        match &*name {
+            known if known.ends_with("_annealing_cos") || known.ends_with("_cosine_anneal") => {
+                Some(AnnealStrategy::Cos)
+            }
+            known if known.ends_with("_annealing_linear") || known.ends_with("_linear_anneal") => {
+                Some(AnnealStrategy::Linear)
+            }
+            _ => None,
+        }
+    }
+
     /// How much of the last number there is at a part of the way, as `SWALR` computes it.
     pub(super) fn share(self, part: f64) -> f64 {
         match self {
@@ -50,20 +72,7 @@ pub(super) fn modernise(attributes: &mut Attributes, name: &str) {
     if attributes.contains(name) {
         return;
     }
-    let function = match attributes.get("anneal_func") {
-        Some(Value::Global(global)) => global.name.to_string(),
-        // `getattr(class, name)`.
-        Some(Value::Object(object)) => {
-            let object = object.read();
-            object.arguments().last().and_then(Value::as_str).unwrap_or_default().to_owned()
-        }
-        _ => return,
-    };
-    let strategy = match &*function {
-        known if known.ends_with("_annealing_cos") || known.ends_with("_cosine_anneal") => AnnealStrategy::Cos,
-        known if known.ends_with("_annealing_linear") || known.ends_with("_linear_anneal") => AnnealStrategy::Linear,
-        _ => return,
-    };
+    let Some(strategy) = AnnealStrategy::of_function(attributes.get("anneal_func")) else { return };
     attributes.remove("anneal_func");
     attributes.set(name, strategy.name());
 }

@@ -7,7 +7,7 @@ use rekindle_recorder::{Error, Result};
 use super::formula::{Computed, Failure, Formula, Given, Now};
 use super::momentum::set_momentum;
 use super::number::Number;
-use super::scheduler::{LRScheduler, Rule, check_groups, rates};
+use super::scheduler::{LRScheduler, Rule, SteppedBy, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 
@@ -109,6 +109,14 @@ impl<F: Formula> Rule for Base<F> {
 
     fn complete(&self, attributes: &mut Attributes) {
         F::complete(attributes);
+    }
+
+    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
+        F::stepped_by()
+    }
+
+    fn kept(&self) -> Option<&'static [&'static str]> {
+        F::KEPT
     }
 
     fn foreign(&self, attributes: &Attributes) -> Option<&'static str> {

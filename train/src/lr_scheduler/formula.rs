@@ -5,6 +5,7 @@ use rekindle_recorder::{Error, Result};
 
 use super::number::Number;
 use super::options::Function;
+use super::scheduler::SteppedBy;
 use crate::attributes::{Attributes, invalid};
 
 /// A scheduler's hyper-parameters, and what it computes with them.
@@ -40,7 +41,15 @@ pub(crate) trait Formula: Sized + 'static {
     /// Brings what an older release wrote into today's form.
     fn complete(_attributes: &mut Attributes) {}
 
-    /// A value that the class never had under a key that it has: see [`Rule::foreign`](super::scheduler::Rule::foreign).
+    /// What it is stepped by, where that is known.
+    fn stepped_by() -> Option<SteppedBy> {
+        None
+    }
+
+    /// The only attributes that its state dict has, where those are not all.
+    const KEPT: Option<&'static [&'static str]> = None;
+
+    /// A value that the class never had under a key that it has: see `Rule::foreign`.
     fn foreign(_attributes: &Attributes) -> Option<&'static str> {
         None
     }

@@ -9,11 +9,20 @@ use super::chained_scheduler::{Chained, ChainedScheduler};
 use super::constant_lr::ConstantLR;
 use super::cosine_annealing_lr::{CosineAnnealing, CosineAnnealingLR};
 use super::cosine_annealing_warm_restarts::{CosineAnnealingWarmRestarts, WarmRestarts};
+use super::cosine_annealing_warmup::{CosineAnnealingWarmupRestarts, Restarts};
 use super::cyclic_lr::{Cyclic, CyclicLR};
+use super::detectron2::{LRMultiplier, Multiplier, WarmupCosine, WarmupCosineLR, WarmupMultiStep, WarmupMultiStepLR};
 use super::exponential_lr::ExponentialLR;
+use super::gradual_warmup::GradualWarmupScheduler;
 use super::lambda_lr::{Lambda, LambdaLR, MultiplicativeLR};
 use super::linear_lr::LinearLR;
+use super::mmengine::{
+    ConstantParamScheduler, CosineAnnealingParamScheduler, CosineRestart, CosineRestartParamScheduler,
+    ExponentialParamScheduler, LinearParamScheduler, MmConstant, MmCosine, MmLinear, MmMultiStep,
+    MultiStepParamScheduler, OneCycleParam, OneCycleParamScheduler, PolyParamScheduler, StepParamScheduler, mmengine,
+};
 use super::multi_step_lr::{MultiStep, MultiStepLR};
+use super::nano_gpt::{Loop, NanoGpt};
 use super::one_cycle_lr::{OneCycle, OneCycleLR};
 use super::polynomial_lr::PolynomialLR;
 use super::reduce_lr_on_plateau::{Plateau, ReduceLROnPlateau};
@@ -22,6 +31,10 @@ use super::scheduler::{Class, LRScheduler, Tail};
 use super::sequential_lr::{Sequential, SequentialLR};
 use super::step_lr::StepLR;
 use super::swa_lr::{SWALR, Swa};
+use super::timm::{
+    Cosine, CosineLRScheduler, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step, StepLRScheduler, Tanh,
+    TanhLRScheduler, WSDLRScheduler, Wsd, timm,
+};
 
 macro_rules! kinds {
     ($( $package:literal $shared:ident { $($kind:ident $rule:expr, $tell:expr, $own:expr, $tail:expr;)* } )*) => {
@@ -71,6 +84,38 @@ const SCHEDULERS: Option<Tail> = Some(Tail::Schedulers("_schedulers"));
 const TORCH: &[&str] =
     &["base_lrs", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "verbose", "_is_initial"];
 
+/// What timm's base class keeps.
+const TIMM: &[&str] = &[
+    "param_group_field",
+    "_initial_param_group_field",
+    "base_values",
+    "metric",
+    "t_in_epochs",
+    "noise_range_t",
+    "noise_pct",
+    "noise_type",
+    "noise_std",
+    "noise_seed",
+    "warmup_t",
+    "warmup_lr_init",
+    "warmup_prefix",
+    "warmup_steps",
+];
+
+/// What mmengine's base class keeps.
+const MMENGINE: &[&str] = &[
+    "param_name",
+    "begin",
+    "end",
+    "by_epoch",
+    "base_values",
+    "last_step",
+    "_global_step",
+    "verbose",
+    "_last_value",
+    "use_betas",
+];
+
 // The keys that tell a class, and what else it ever had of its own. A state dict with a key beyond these is no state of it.
 kinds! {
     "torch.optim.lr_scheduler" TORCH {
@@ -101,6 +146,56 @@ kinds! {
         // `anneal_func` until 2.4.
         SWALR base::<Swa>(), ["anneal_epochs"], ["_anneal_strategy", "anneal_func", "swa_lrs"], None;
         ExponentialLR base::<ExponentialLR>(), ["gamma"], [], None;
+    }
+    "timm.scheduler" TIMM {
+        CosineLRScheduler timm::<Cosine>(), ["base_values", "t_in_epochs", "t_initial", "cycle_mul", "k_decay"], [
+            "lr_min", "cycle_decay", "cycle_limit",
+        ], None;
+        StepLRScheduler timm::<Step>(), ["base_values", "t_in_epochs", "decay_t", "decay_rate"], [], None;
+        MultiStepLRScheduler timm::<MultiStepT>(), ["base_values", "t_in_epochs", "decay_t", "decay_rate"], [], None;
+        PolyLRScheduler timm::<Poly>(), ["base_values", "t_in_epochs", "t_initial", "cycle_mul", "k_decay", "power"], [
+            "lr_min", "cycle_decay", "cycle_limit",
+        ], None;
+        TanhLRScheduler timm::<Tanh>(), ["base_values", "t_in_epochs", "t_initial", "lb", "ub"], [
+            "lr_min", "cycle_mul", "cycle_decay", "cycle_limit",
+        ], None;
+        WSDLRScheduler timm::<Wsd>(), ["base_values", "t_in_epochs", "t_initial", "stable_fn", "decay_fn"], [
+            "decay_t", "lr_min", "stable_timescale", "stable_power", "decay_power", "decay_ratio",
+        ], None;
+    }
+    "mmengine.optim" MMENGINE {
+        StepParamScheduler mmengine::<StepParamScheduler>(), ["param_name", "step_size", "gamma"], [], None;
+        MultiStepParamScheduler mmengine::<MmMultiStep>(), ["param_name", "milestones", "gamma"], [], None;
+        ConstantParamScheduler mmengine::<MmConstant>(), ["param_name", "factor", "total_iters"], [], None;
+        LinearParamScheduler mmengine::<MmLinear>(), ["param_name", "start_factor", "end_factor"], ["total_iters"], None;
+        CosineAnnealingParamScheduler mmengine::<MmCosine>(), ["param_name", "T_max", "eta_min"], ["eta_min_ratio"], None;
+        CosineRestartParamScheduler mmengine::<CosineRestart>(), ["param_name", "periods", "restart_weights"], [
+            "eta_min", "eta_min_ratio", "cumulative_periods",
+        ], None;
+        PolyParamScheduler mmengine::<PolyParamScheduler>(), ["param_name", "power", "total_iters"], ["eta_min"], None;
+        OneCycleParamScheduler mmengine::<OneCycleParam>(), ["param_name", "eta_max", "_schedule_phases"], [
+            "div_factor", "final_div_factor", "total_steps", "anneal_func",
+        ], None;
+        ExponentialParamScheduler mmengine::<ExponentialParamScheduler>(), ["param_name", "gamma"], [], None;
+    }
+    "detectron2.solver" TORCH {
+        WarmupMultiStepLR base::<WarmupMultiStep>(), ["milestones", "gamma", "warmup_factor", "warmup_iters", "warmup_method"],
+            [], None;
+        WarmupCosineLR base::<WarmupCosine>(), ["max_iters", "warmup_factor", "warmup_iters", "warmup_method"], [], None;
+        LRMultiplier base::<Multiplier>(), ["base_lrs", "last_epoch"], [], None;
+    }
+    "cosine_annealing_warmup" TORCH {
+        CosineAnnealingWarmupRestarts &Restarts, ["first_cycle_steps", "cycle_mult", "base_max_lr"], [
+            "max_lr", "min_lr", "warmup_steps", "gamma", "cur_cycle_steps", "cycle", "step_in_cycle",
+        ], None;
+    }
+    "warmup_scheduler" TORCH {
+        GradualWarmupScheduler base::<GradualWarmupScheduler>(), ["multiplier", "total_epoch", "finished"], [
+            "after_scheduler",
+        ], None;
+    }
+    "nanoGPT" TORCH {
+        NanoGpt &Loop, ["warmup_iters", "lr_decay_iters", "from_zero"], ["learning_rate", "min_lr", "decay_lr"], None;
     }
 }
 

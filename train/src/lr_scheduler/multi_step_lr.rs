@@ -33,7 +33,7 @@ impl Options for MultiStepLR {
 }
 
 /// `collections.Counter(milestones)`.
-fn counter(milestones: &[i64]) -> Value {
+pub(super) fn counter(milestones: &[i64]) -> Value {
     let mut counts = IndexMap::new();
     for &milestone in milestones {
         *counts.entry(milestone).or_insert(0_i64) += 1;
@@ -43,7 +43,7 @@ fn counter(milestones: &[i64]) -> Value {
 }
 
 /// How often an epoch is a milestone. Releases before 1.0 kept a list.
-fn count(milestones: &Value, epoch: i64) -> Option<i64> {
+pub(super) fn count(milestones: &Value, epoch: i64) -> Option<i64> {
     let key = Value::Int(epoch);
     match milestones {
         Value::Object(object) => {

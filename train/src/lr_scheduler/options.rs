@@ -26,16 +26,16 @@ macro_rules! options {
 
         $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
     ) => {
-        options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
+        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
 
         impl $name {
             $(#[$new])*
             #[must_use]
-            pub fn new($($given: options!(@argument [$($from)?] $type)),*) -> Self {
+            pub fn new($($given: $crate::lr_scheduler::options::options!(@argument [$($from)?] $type)),*) -> Self {
                 $name { $($given: $given.into(),)* $($option: $default,)* }
             }
 
-            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
         }
 
         impl $crate::lr_scheduler::arguments::FromArguments for $name {
@@ -54,7 +54,7 @@ macro_rules! options {
 
         $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
     ) => {
-        options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
+        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
 
         impl Default for $name {
             fn default() -> Self {
@@ -63,7 +63,7 @@ macro_rules! options {
         }
 
         impl $name {
-            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
         }
 
         impl $crate::lr_scheduler::arguments::FromArguments for $name {

@@ -150,7 +150,10 @@ impl Argument for Vec<i64> {
     const EXPECTED: &'static str = "a list of whole numbers, such as [30, 60]";
 
     fn read(value: &Value) -> Option<Self> {
-        value.items()?.iter().map(i64::read).collect()
+        match value {
+            Value::List(_) | Value::Tuple(_) => value.items()?.iter().map(i64::read).collect(),
+            one => i64::read(one).map(|one| vec![one]),
+        }
     }
 }
 

@@ -69,6 +69,11 @@ pub(crate) trait Rates: Sized + 'static {
         Ok(bases.to_vec())
     }
 
+    /// A value that the class never had under a key that it has.
+    fn foreign(_attributes: &Attributes) -> Option<&'static str> {
+        None
+    }
+
     /// Whether `warmup_prefix` is an option: else the warm-up comes before everything anyhow, or counts, as `rates` says.
     const PREFIX: bool = true;
 }
@@ -236,6 +241,10 @@ impl<F: Rates> Rule for Timm<F> {
 
     fn position(&self, scheduler: &LRScheduler) -> Option<i64> {
         scheduler.position
+    }
+
+    fn foreign(&self, attributes: &Attributes) -> Option<&'static str> {
+        F::foreign(attributes)
     }
 
     fn told_position(&self) -> bool {

@@ -1,13 +1,15 @@
 //! `timm.scheduler.CosineLRScheduler`: along half a cosine wave to `lr_min`, over again with `cycle_limit`.
 
+use std::f64::consts::PI;
+
+use rekindle_recorder::Result;
+
 use super::base::{Rates, common, timm_options};
 use super::cycles::{Cycles, cycles};
 use crate::attributes::Attributes;
 use crate::lr_scheduler::formula::{Computed, divide, power};
 use crate::lr_scheduler::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
-use rekindle_recorder::Result;
-use std::f64::consts::PI;
 
 timm_options! {
     /// `CosineLRScheduler(optimizer, t_initial, ...)`: along half a cosine wave to `lr_min`, over again with `cycle_limit`.

@@ -1,6 +1,6 @@
 //! `timm.scheduler.MultiStepLRScheduler`: times `decay_rate` at each of the epochs or updates `decay_t`.
 
-use rekindle_recorder::Result;
+use rekindle_recorder::{Result, Value};
 
 use super::base::{Rates, common, timm_options};
 use crate::attributes::Attributes;
@@ -50,6 +50,11 @@ pub(in crate::lr_scheduler) struct MultiStepT {
 impl Rates for MultiStepT {
     fn read(attributes: &Attributes) -> Computed<Self> {
         Ok(MultiStepT { decay_t: attributes.floats("decay_t")?, decay_rate: attributes.float("decay_rate")? })
+    }
+
+    fn foreign(attributes: &Attributes) -> Option<&'static str> {
+        let list = attributes.get("decay_t").and_then(Value::items).is_some();
+        (!list).then_some("decay_t (no list)")
     }
 
     fn rates(&self, t: i64, bases: &[f64]) -> Computed<Vec<f64>> {

@@ -43,13 +43,14 @@ timm_options! {
 impl Options for PolyLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         let own = [
-            ("power", self.power.into()),
             ("warmup_t", self.warmup_t.into()),
             ("warmup_lr_init", self.warmup_lr_init.into()),
             ("warmup_prefix", self.warmup_prefix.into()),
             ("k_decay", self.k_decay.into()),
         ];
-        Ok(common!(self).into_iter().chain(cycles!(self)).chain(own).collect())
+        let [t_initial, cycles @ ..] = cycles!(self);
+        let power = ("power", self.power.into());
+        Ok(common!(self).into_iter().chain([t_initial, power]).chain(cycles).chain(own).collect())
     }
 }
 

@@ -1,9 +1,10 @@
 //! `timm.scheduler.StepLRScheduler`: times `decay_rate` every `decay_t` epochs or updates.
 
-use rekindle_recorder::Result;
+use rekindle_recorder::{Result, Value};
 
 use super::base::{Rates, common, timm_options};
 use crate::attributes::Attributes;
+use crate::lr_scheduler::arguments::Argument;
 use crate::lr_scheduler::formula::{Computed, divide, power, real};
 use crate::lr_scheduler::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
@@ -31,8 +32,10 @@ timm_options! {
 
 impl Options for StepLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        // As Python would have it: a whole number is an `int`.
+        let decay_t = <i64 as Argument>::read(&self.decay_t.into()).map_or(self.decay_t.into(), Value::Int);
         let own = [
-            ("decay_t", self.decay_t.clone().into()),
+            ("decay_t", decay_t),
             ("decay_rate", self.decay_rate.into()),
             ("warmup_t", self.warmup_t.into()),
             ("warmup_lr_init", self.warmup_lr_init.into()),
@@ -50,6 +53,11 @@ pub(in crate::lr_scheduler) struct Step {
 impl Rates for Step {
     fn read(attributes: &Attributes) -> Computed<Self> {
         Ok(Step { decay_t: attributes.float("decay_t")?, decay_rate: attributes.float("decay_rate")? })
+    }
+
+    fn foreign(attributes: &Attributes) -> Option<&'static str> {
+        let list = attributes.get("decay_t").and_then(Value::items).is_some();
+        (list).then_some("decay_t (a list)")
     }
 
     fn rates(&self, t: i64, bases: &[f64]) -> Computed<Vec<f64>> {

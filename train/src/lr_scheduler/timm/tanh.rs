@@ -43,13 +43,12 @@ timm_options! {
 impl Options for TanhLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         let own = [
-            ("lb", self.lb.into()),
-            ("ub", self.ub.into()),
             ("warmup_t", self.warmup_t.into()),
             ("warmup_lr_init", self.warmup_lr_init.into()),
             ("warmup_prefix", self.warmup_prefix.into()),
         ];
-        Ok(common!(self).into_iter().chain(cycles!(self)).chain(own).collect())
+        let tangent = [("lb", self.lb.into()), ("ub", self.ub.into())];
+        Ok(common!(self).into_iter().chain(tangent).chain(cycles!(self)).chain(own).collect())
     }
 }
 

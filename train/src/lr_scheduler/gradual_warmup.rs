@@ -1,7 +1,7 @@
 //! `warmup_scheduler.GradualWarmupScheduler` (pytorch-gradual-warmup-lr), without a scheduler that comes after the warm-up: its
 //! state dict holds that as a Python object with the optimizer inside, which cannot be gone on with.
 
-use rekindle_recorder::{ErrorKind, Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
 use super::formula::{Computed, Failure, Formula, Given, Now, divide, real};
 use super::number::Number;
@@ -43,8 +43,8 @@ impl Formula for GradualWarmupScheduler {
     fn read(given: &Given) -> Computed<Self> {
         if !matches!(given.attributes.get("after_scheduler"), None | Some(Value::None)) {
             let what = "GradualWarmupScheduler with an after_scheduler, which its state dict holds as a Python object,";
-            let advice = "; make a new SequentialLR of a warm-up and that scheduler".to_owned();
-            return Err(Failure::Refused(ErrorKind::Unsupported { what: what.to_owned(), advice }.into()));
+            let advice = "make a new SequentialLR of a warm-up and that scheduler";
+            return Err(Failure::Refused(Error::unsupported(what).advise(advice)));
         }
         let (multiplier, total) = (given.attributes.float("multiplier")?, given.attributes.int("total_epoch")?);
         Ok(GradualWarmupScheduler::new(multiplier, total))

@@ -47,29 +47,36 @@ options! {
 impl OneCycleLR {
     /// `_schedule_phases`.
     fn phases(&self) -> Value {
-        let up = ["initial_lr", "max_lr", "max_momentum", "base_momentum"];
         let first = self.pct_start * real(self.total_steps) - 1.0;
-        let last = self.total_steps.saturating_sub(1);
-        let phase = |end_step: Value, [start_lr, end_lr, start_momentum, end_momentum]: [&'static str; 4]| {
-            Value::from(Dict::from_iter([
-                ("end_step", end_step),
-                ("start_lr", start_lr.into()),
-                ("end_lr", end_lr.into()),
-                ("start_momentum", start_momentum.into()),
-                ("end_momentum", end_momentum.into()),
-            ]))
-        };
-        Value::list(if self.three_phase {
-            let second = 2.0 * self.pct_start * real(self.total_steps) - 2.0;
-            vec![
-                phase(first.into(), up),
-                phase(second.into(), ["max_lr", "initial_lr", "base_momentum", "max_momentum"]),
-                phase(last.into(), ["initial_lr", "min_lr", "max_momentum", "max_momentum"]),
-            ]
-        } else {
-            vec![phase(first.into(), up), phase(last.into(), ["max_lr", "min_lr", "base_momentum", "max_momentum"])]
-        })
+        if !self.three_phase {
+            return two_phases(first, self.total_steps);
+        }
+        let second = 2.0 * self.pct_start * real(self.total_steps) - 2.0;
+        Value::list([
+            phase(first.into(), UP),
+            phase(second.into(), ["max_lr", "initial_lr", "base_momentum", "max_momentum"]),
+            phase(self.total_steps.saturating_sub(1).into(), ["initial_lr", "min_lr", "max_momentum", "max_momentum"]),
+        ])
     }
+}
+
+const UP: [&str; 4] = ["initial_lr", "max_lr", "max_momentum", "base_momentum"];
+
+/// Up until a step, then down.
+fn two_phases(up: f64, total_steps: i64) -> Value {
+    let down = ["max_lr", "min_lr", "base_momentum", "max_momentum"];
+    Value::list([phase(up.into(), UP), phase(total_steps.saturating_sub(1).into(), down)])
+}
+
+/// A phase's last step, and the names of what it goes from and to.
+fn phase(end_step: Value, [start_lr, end_lr, start_momentum, end_momentum]: [&'static str; 4]) -> Value {
+    Value::from(Dict::from_iter([
+        ("end_step", end_step),
+        ("start_lr", start_lr.into()),
+        ("end_lr", end_lr.into()),
+        ("start_momentum", start_momentum.into()),
+        ("end_momentum", end_momentum.into()),
+    ]))
 }
 
 impl Options for OneCycleLR {
@@ -179,5 +186,9 @@ impl Formula for OneCycle {
 
     fn complete(attributes: &mut Attributes) {
         modernise(attributes, "_anneal_func_type");
+        // Releases before 1.7 had two phases, and kept their lengths.
+        if let (Ok(up), Ok(total)) = (attributes.float("step_size_up"), attributes.int("total_steps")) {
+            attributes.set_default("_schedule_phases", two_phases(up, total));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use rekindle_recorder::{Error, ErrorKind, Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
 use super::arguments::{Arguments, FromArguments};
 use super::chained_scheduler::ChainedScheduler;
@@ -172,8 +172,8 @@ impl FromStr for Schedule {
             }
         };
         let Some((name, make)) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
-            let advice = format!("; there are {}", Schedule::names().collect::<Vec<_>>().join(", "));
-            return Err(ErrorKind::Unsupported { what: format!("the schedule '{name}'"), advice }.into());
+            let advice = format!("there are {}", Schedule::names().collect::<Vec<_>>().join(", "));
+            return Err(Error::unsupported(format!("the schedule '{name}'")).advise(advice));
         };
         let mut given: Vec<(Option<String>, Value)> = Vec::new();
         for part in parts(inside)? {
@@ -207,7 +207,6 @@ fn parts(text: &str) -> Result<Vec<&str>> {
         match (c, quote) {
             ('\'' | '"', None) => quote = Some(c),
             (c, Some(open)) if c == open => quote = None,
-            (_, Some(_)) => {}
             ('(' | '[', None) => depth += 1,
             (')' | ']', None) => {
                 depth = depth.checked_sub(1).ok_or_else(|| invalid(format!("'{text}' closes a bracket too many")))?;

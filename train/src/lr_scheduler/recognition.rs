@@ -1,6 +1,6 @@
 //! `Recognition`: which scheduler wrote a state dict, told by the keys that it has and by those that it cannot have.
 
-use rekindle_recorder::{ErrorKind, Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
 use super::kind::{CLASSES, SchedulerKind, names};
 use super::options::PLACE;
@@ -94,7 +94,7 @@ impl Recognition {
     /// # Errors
     /// Otherwise: says what the state is like, and what can be done.
     pub fn kind(&self) -> Result<SchedulerKind> {
-        let unsupported = |what: String, advice: String| Err(ErrorKind::Unsupported { what, advice }.into());
+        let unsupported = |what: String, advice: String| Err(Error::unsupported(what).advise(advice));
         match self {
             Recognition::Known(kind) => Ok(*kind),
             Recognition::Several(kinds) => Err(invalid(format!(
@@ -102,11 +102,11 @@ impl Recognition {
                  (`LRScheduler::resume`, or `schedule` of the resume options)",
                 names(kinds, " or ")
             ))),
-            Recognition::Refused { name, why } => unsupported(format!("the scheduler {name}"), format!(": {why}")),
+            Recognition::Refused { name, why } => unsupported(format!("the scheduler {name}"), (*why).to_owned()),
             Recognition::Resembles { kind, foreign } => unsupported(
                 format!("the scheduler, which resembles {kind} and has {} besides,", foreign.join(", ")),
                 format!(
-                    "; if it goes by the formula of {kind} all the same, go on with that schedule (`LRScheduler::resume`, or \
+                    "if it goes by the formula of {kind} all the same, go on with that schedule (`LRScheduler::resume`, or \
                      `schedule` of the resume options), else make a new one"
                 ),
             ),

@@ -82,7 +82,7 @@ fn count(attributes: &mut Attributes) -> Computed<()> {
     let mut cycle = attributes.int("cycle")?;
     if step >= length {
         cycle = cycle.saturating_add(1);
-        step -= length;
+        step = step.saturating_sub(length);
         let warmup = attributes.int("warmup_steps")?;
         #[allow(clippy::cast_possible_truncation)]
         let longer = (real(length.saturating_sub(warmup)) * attributes.float("cycle_mult")?) as i64;

@@ -81,8 +81,11 @@ const SCHEDULERS: Option<Tail> = Some(Tail::Schedulers("_schedulers"));
 
 /// What the base class of PyTorch keeps, in any release: `_step_count` since 1.1, `_last_lr` and
 /// `_get_lr_called_within_step` since 1.4, `verbose` from 1.6 to 2.6, `_is_initial` since 2.8.
-const TORCH: &[&str] =
+pub(super) const TORCH: &[&str] =
     &["base_lrs", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "verbose", "_is_initial"];
+
+/// Nothing beside what a class has of its own.
+const ALONE: &[&str] = &[];
 
 /// What timm's base class keeps.
 const TIMM: &[&str] = &[
@@ -182,6 +185,9 @@ kinds! {
         WarmupMultiStepLR base::<WarmupMultiStep>(), ["milestones", "gamma", "warmup_factor", "warmup_iters", "warmup_method"],
             [], None;
         WarmupCosineLR base::<WarmupCosine>(), ["max_iters", "warmup_factor", "warmup_iters", "warmup_method"], [], None;
+    }
+    "detectron2.solver" ALONE {
+        // Keeps these two, and none of the others of PyTorch's base class.
         LRMultiplier base::<Multiplier>(), ["base_lrs", "last_epoch"], [], None;
     }
     "cosine_annealing_warmup" TORCH {

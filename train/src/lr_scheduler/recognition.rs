@@ -2,7 +2,7 @@
 
 use rekindle_recorder::{Error, Result, Value};
 
-use super::kind::{CLASSES, SchedulerKind, names};
+use super::kind::{CLASSES, SchedulerKind, TORCH, names};
 use super::options::PLACE;
 use super::scheduler::Class;
 use crate::attributes::{Attributes, invalid};
@@ -176,6 +176,8 @@ pub(super) fn recognised(attributes: &Attributes) -> Recognition {
     }
     let classes = SchedulerKind::ALL.iter().copied().zip(CLASSES).filter(|(_, class)| has_all(class, attributes));
     let mut like: Vec<_> = classes.map(|(kind, class)| (foreign(class, attributes), kind)).collect();
+    // Every state of PyTorch's base class is like one that has nothing of its own.
+    like.retain(|(foreign, kind)| foreign.is_empty() || kind.class().tell.iter().any(|key| !TORCH.contains(key)));
     // Of those with the fewest foreign keys, the ones that are told by the most.
     like.sort_by_key(|(foreign, kind)| (foreign.len(), usize::MAX - kind.class().tell.len()));
     match &like[..] {

@@ -379,6 +379,10 @@ fn a_key_that_no_release_of_a_class_had_tells_that_it_is_another() {
     ["_last_lr", "_get_lr_called_within_step", "verbose"].iter().for_each(|key| drop(old.remove(key)));
     assert_eq!(recognise(&list), Recognition::Known(SchedulerKind::MultiStepLR));
 
+    // Nothing of its own: LRMultiplier keeps the base rates and the epoch, and nothing else of PyTorch's base class.
+    assert!(matches!(recognise(&state(&[])), Recognition::Unknown { .. }));
+    assert!(matches!(recognise(&state(&[("my_steps", 5.into())])), Recognition::Unknown { .. }));
+
     let weights = Value::from(Dict::from_iter([("weight", 1)]));
     assert_eq!(recognise(&weights), Recognition::Unknown { keys: vec!["weight".to_owned()] });
     let lambda = state(&[("lr_lambdas", Value::list([Value::None, Value::None]))]);
@@ -409,6 +413,28 @@ fn schedulers_that_cannot_be_gone_on_with_are_refused_by_name() {
     ]);
     let error = LRScheduler::from_state_dict(&after, &two_groups()).unwrap_err().to_string();
     assert!(error.contains("GradualWarmupScheduler with an after_scheduler"), "{error}");
+}
+
+#[test]
+fn counts_at_the_ends_of_64_bits_are_no_panic_in_others_schedulers() {
+    for (name, setting) in fixtures::json("schedulers_more/others.json").as_object().unwrap() {
+        for count in [i64::MIN, -1, 0, i64::MAX] {
+            let mut optimizer = optimizer_of(setting);
+            let mut schedulers = schedules(name, setting);
+            let state = value(&setting["states"].as_array().unwrap().last().unwrap()[0]);
+            let dict = state.as_dict().unwrap();
+            let numbers = dict.entries().into_iter().filter(|(_, value)| matches!(value, Value::Int(_)));
+            numbers.collect::<Vec<_>>().into_iter().for_each(|(key, _)| drop(dict.insert(key, count)));
+            // Whether it can go on is another matter.
+            if let Ok(mut scheduler) = LRScheduler::resume(schedulers.remove(0), &state, &optimizer) {
+                for position in [count, 3] {
+                    scheduler.set_position(position);
+                    drop(scheduler.step(&mut optimizer));
+                }
+                drop(scheduler.step_to(7.0, &mut optimizer));
+            }
+        }
+    }
 }
 
 #[test]

@@ -42,6 +42,13 @@ const ALSO: &[(&str, &[&str])] = &[
     ("learning_rate", &["lr"]),
 ];
 
+/// Names as Python spells them, where Rust's setters differ.
+const SPELLED: &[(&str, &str)] = &[("t_max", "T_max"), ("t_0", "T_0"), ("t_mult", "T_mult"), ("scale", "mode")];
+
+fn spelled(name: &str) -> &str {
+    SPELLED.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| theirs)
+}
+
 impl Arguments {
     pub(super) fn new(call: impl Into<String>, given: Vec<(Option<String>, Value)>) -> Self {
         Arguments { call: call.into(), given, known: Vec::new() }
@@ -50,7 +57,7 @@ impl Arguments {
     /// The argument of this name, in any case, or at this place among those that were asked for.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
         let also = ALSO.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, also)| also);
-        self.known.push(name.to_owned());
+        self.known.push(spelled(name).to_owned());
         let fits = |given: &str| std::iter::once(&name).chain(also).any(|known| known.eq_ignore_ascii_case(given));
         let named = self.given.iter().position(|(given, _)| given.as_deref().is_some_and(fits));
         if let Some(found) = named {
@@ -58,6 +65,18 @@ impl Arguments {
         }
         // Those by place come first, as in Python, and each that is asked for takes the next.
         self.given.first().is_some_and(|(given, _)| given.is_none()).then(|| self.given.remove(0).1)
+    }
+
+    /// Puts the product of two whole numbers in the place of an argument that they stand for.
+    pub(super) fn product(&mut self, name: &str, factors: [&str; 2]) {
+        let given = |factor: &str| {
+            let same = |given: &(Option<String>, Value)| given.0.as_deref() == Some(factor);
+            self.given.iter().find(|given| same(given)).and_then(|(_, value)| i64::read(value))
+        };
+        if let (Some(a), Some(b)) = (given(factors[0]), given(factors[1])) {
+            self.given.retain(|(given, _)| !given.as_deref().is_some_and(|given| factors.contains(&given)));
+            self.given.push((Some(name.to_owned()), a.saturating_mul(b).into()));
+        }
     }
 
     /// An argument that has a default.
@@ -71,7 +90,7 @@ impl Arguments {
     /// An argument that must be there.
     pub(super) fn required<T: Argument>(&mut self, name: &str) -> Result<T> {
         match self.take(name) {
-            None => Err(invalid(format!("{} needs the argument {name}", self.call))),
+            None => Err(invalid(format!("{} needs the argument {}", self.call, spelled(name)))),
             Some(value) => T::read(&value).ok_or_else(|| self.wrong(name, T::EXPECTED, &value)),
         }
     }
@@ -81,7 +100,7 @@ impl Arguments {
             Value::Str(text) => format!("'{text}'"),
             other => other.describe(),
         };
-        invalid(format!("{}'s {name} is {found}, where {expected} is expected", self.call))
+        invalid(format!("{}'s {} is {found}, where {expected} is expected", self.call, spelled(name)))
     }
 
     /// Refuses what nobody asked for.

@@ -46,7 +46,10 @@ const NAMES: &[(&str, Make)] = &[
     ("CosineAnnealingLR", options::<CosineAnnealingLR>),
     ("CosineAnnealingWarmRestarts", options::<CosineAnnealingWarmRestarts>),
     ("CyclicLR", options::<CyclicLR>),
-    ("OneCycleLR", options::<OneCycleLR>),
+    ("OneCycleLR", |given| {
+        given.product("total_steps", ["epochs", "steps_per_epoch"]);
+        options::<OneCycleLR>(given)
+    }),
     ("ReduceLROnPlateau", options::<ReduceLROnPlateau>),
     ("SequentialLR", |given| {
         let schedulers = schedules(given)?;

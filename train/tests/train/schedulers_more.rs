@@ -488,9 +488,9 @@ fn a_schedule_in_words_that_cannot_be_made_says_what_could() {
     let unknown = error("CosineLR(T_max=3)");
     assert!(unknown.starts_with("the schedule 'CosineLR' is not supported; there are StepLR, "), "{unknown}");
     assert!(unknown.contains("transformers.cosine") && unknown.contains("nanogpt"), "{unknown}");
-    assert_eq!(error("CosineAnnealingLR(tmax=3)"), "CosineAnnealingLR needs the argument t_max");
+    assert_eq!(error("CosineAnnealingLR(tmax=3)"), "CosineAnnealingLR needs the argument T_max");
     let found = error("CosineAnnealingLR(T_max=3, eta=1)");
-    assert_eq!(found, "CosineAnnealingLR has no argument 'eta'; it takes t_max, eta_min");
+    assert_eq!(found, "CosineAnnealingLR has no argument 'eta'; it takes T_max, eta_min");
     assert_eq!(error("StepLR(3, gamma=slow)"), "StepLR's gamma is 'slow', where a number is expected");
     assert_eq!(error("StepLR(3, 0.5, 7)"), "StepLR has more arguments than it takes: step_size, gamma");
     assert_eq!(error("StepLR(step_size=3, 0.5)"), "in StepLR(...) '0.5' follows a named argument; name it, too");

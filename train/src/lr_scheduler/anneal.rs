@@ -4,7 +4,8 @@ use std::f64::consts::PI;
 
 use rekindle_recorder::Value;
 
-use super::options::Word;
+use super::number::Number;
+use super::options::{Word, word_argument};
 use crate::attributes::Attributes;
 
 /// The curve from one learning rate to another: `anneal_strategy`.
@@ -23,13 +24,35 @@ impl Word for AnnealStrategy {
 
 impl AnnealStrategy {
     /// The number at a part of the way from `start` to `end`, as `OneCycleLR` computes it.
-    pub(super) fn between(self, start: f64, end: f64, part: f64) -> f64 {
+    pub(super) fn between(self, start: Number, end: Number, part: f64) -> Number {
         match self {
             AnnealStrategy::Cos => {
                 let cos_out = (PI * part).cos() + 1.0;
                 end + (start - end) / 2.0 * cos_out
             }
             AnnealStrategy::Linear => (end - start) * part + start,
+        }
+    }
+
+    /// The curve whose function of PyTorch's or mmengine's a state dict holds.
+    pub(super) fn of_function(function: Option<&Value>) -> Option<Self> {
+        let name = match function? {
+            Value::Global(global) => global.name.to_string(),
+            // `getattr(class, name)`.
+            Value::Object(object) => {
+                let object = object.read();
+                object.arguments().last().and_then(Value::as_str).unwrap_or_default().to_owned()
+            }
+            _ => return None,
+        };
+        match &*name {
+            known if known.ends_with("_annealing_cos") || known.ends_with("_cosine_anneal") => {
+                Some(AnnealStrategy::Cos)
+            }
+            known if known.ends_with("_annealing_linear") || known.ends_with("_linear_anneal") => {
+                Some(AnnealStrategy::Linear)
+            }
+            _ => None,
         }
     }
 
@@ -42,25 +65,14 @@ impl AnnealStrategy {
     }
 }
 
+word_argument! { AnnealStrategy: "'cos' or 'linear'"; }
+
 /// Names the curve where a release before 2.0 kept the function itself, `anneal_func`, which plain `torch.load` refuses.
 pub(super) fn modernise(attributes: &mut Attributes, name: &str) {
     if attributes.contains(name) {
         return;
     }
-    let function = match attributes.get("anneal_func") {
-        Some(Value::Global(global)) => global.name.to_string(),
-        // `getattr(class, name)`.
-        Some(Value::Object(object)) => {
-            let object = object.read();
-            object.arguments().last().and_then(Value::as_str).unwrap_or_default().to_owned()
-        }
-        _ => return,
-    };
-    let strategy = match &*function {
-        known if known.ends_with("_annealing_cos") || known.ends_with("_cosine_anneal") => AnnealStrategy::Cos,
-        known if known.ends_with("_annealing_linear") || known.ends_with("_linear_anneal") => AnnealStrategy::Linear,
-        _ => return,
-    };
+    let Some(strategy) = AnnealStrategy::of_function(attributes.get("anneal_func")) else { return };
     attributes.remove("anneal_func");
     attributes.set(name, strategy.name());
 }

@@ -6,7 +6,8 @@ use rekindle_recorder::{Error, Result};
 
 use super::formula::{Computed, Failure, Formula, Given, Now};
 use super::momentum::set_momentum;
-use super::scheduler::{LRScheduler, Rule, check_groups, rates};
+use super::number::Number;
+use super::scheduler::{LRScheduler, Rule, SteppedBy, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 
@@ -28,20 +29,20 @@ impl<F: Formula> Base<F> {
         scheduler: &mut LRScheduler,
         groups: &mut [ParamGroup],
         epoch: i64,
-        lr: impl Fn(&F, &Now) -> Computed<f64>,
+        lr: impl Fn(&F, &Now) -> Computed<Number>,
     ) -> Result<()> {
         scheduler.attributes.set("last_epoch", epoch);
         let formula = Self::read(scheduler, groups.len())?;
         let step_count = scheduler.attributes.int("_step_count")?;
         let initial = scheduler.attributes.flag("_is_initial")?;
-        let bases = scheduler.attributes.floats("base_lrs")?;
-        let values = groups.iter().zip(bases).enumerate().map(|(index, (group, base))| {
-            let now = Now { epoch, step_count, initial, lr: group.lr()?, base, group, index };
+        let bases = Number::list(&scheduler.attributes, "base_lrs")?;
+        let values = groups.iter().enumerate().map(|(index, group)| {
+            let now = Now { epoch, step_count, initial, lr: Number::of(group, "lr")?, bases: &bases, group, index };
             Ok((lr(&formula, &now)?, formula.momentum(&now)?))
         });
         let values: Vec<_> = values.collect::<Computed<_>>().map_err(|failure| blame(scheduler, failure))?;
         for (group, (lr, momentum)) in groups.iter_mut().zip(values) {
-            group.set_lr(lr);
+            lr.put(group, "lr");
             if let Some(momentum) = momentum {
                 set_momentum(group, momentum);
             }
@@ -53,7 +54,7 @@ impl<F: Formula> Base<F> {
 }
 
 /// Says whose formula failed, and when.
-fn blame(scheduler: &LRScheduler, failure: Failure) -> Error {
+pub(super) fn blame(scheduler: &LRScheduler, failure: Failure) -> Error {
     match failure {
         Failure::Refused(error) => error,
         Failure::NoNumber(why) => {
@@ -108,5 +109,17 @@ impl<F: Formula> Rule for Base<F> {
 
     fn complete(&self, attributes: &mut Attributes) {
         F::complete(attributes);
+    }
+
+    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
+        F::stepped_by()
+    }
+
+    fn kept(&self) -> Option<&'static [&'static str]> {
+        F::KEPT
+    }
+
+    fn foreign(&self, attributes: &Attributes) -> Option<&'static str> {
+        F::foreign(attributes)
     }
 }

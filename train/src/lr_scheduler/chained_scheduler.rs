@@ -63,4 +63,8 @@ impl Rule for Chained {
         scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
     }
+
+    fn position(&self, scheduler: &LRScheduler) -> Option<i64> {
+        scheduler.children.first().and_then(LRScheduler::position)
+    }
 }

@@ -3,6 +3,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now, divide};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::attributes::invalid;
@@ -35,7 +36,7 @@ impl Formula for ConstantLR {
         Ok(ConstantLR { factor, total_iters })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         if now.epoch == 0 {
             Ok(now.lr * self.factor)
         } else if now.epoch == self.total_iters {
@@ -45,8 +46,8 @@ impl Formula for ConstantLR {
         }
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
         let done = if self.total_iters <= 0 { 1.0 } else { 0.0 };
-        Ok(now.base * (self.factor + done * (1.0 - self.factor)))
+        Ok(now.base()? * (self.factor + done * (1.0 - self.factor)))
     }
 }

@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now, divide, real};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::attributes::invalid;
@@ -47,24 +48,24 @@ impl Formula for CosineAnnealing {
         Ok(CosineAnnealing { t_max, eta_min })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let CosineAnnealing { t_max, eta_min } = *self;
         let epoch = real(now.epoch);
         if now.initial {
             return Ok(now.lr);
         }
         if now.step_count == 1 && now.epoch > 0 {
-            return Ok(eta_min + (now.base - eta_min) * (1.0 + (epoch * PI / t_max).cos()) / 2.0);
+            return Ok(eta_min + (now.base()? - eta_min) * (1.0 + (epoch * PI / t_max).cos()) / 2.0);
         }
         // A remainder of 0 has no sign that matters, so Python's and Rust's agree on it.
         if (epoch - 1.0 - t_max) % (2.0 * t_max) == 0.0 {
-            return Ok(now.lr + (now.base - eta_min) * (1.0 - (PI / t_max).cos()) / 2.0);
+            return Ok(now.lr + (now.base()? - eta_min) * (1.0 - (PI / t_max).cos()) / 2.0);
         }
         let before = 1.0 + (PI * (epoch - 1.0) / t_max).cos();
         Ok(divide(1.0 + (PI * epoch / t_max).cos(), before)? * (now.lr - eta_min) + eta_min)
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(self.eta_min + (now.base - self.eta_min) * (1.0 + 0.0_f64.cos()) / 2.0)
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(self.eta_min + (now.base()? - self.eta_min) * (1.0 + 0.0_f64.cos()) / 2.0)
     }
 }

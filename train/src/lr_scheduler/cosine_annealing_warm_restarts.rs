@@ -6,6 +6,7 @@ use std::f64::consts::PI;
 use rekindle_recorder::{Error, Result, Value};
 
 use super::formula::{Computed, Formula, Given, Now, divide, real};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid};
@@ -62,9 +63,9 @@ impl Formula for WarmRestarts {
         Ok(WarmRestarts { t_cur, t_i, eta_min: attributes.float("eta_min")? })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let WarmRestarts { t_cur, t_i, eta_min } = *self;
-        Ok(eta_min + (now.base - eta_min) * (1.0 + divide(PI * t_cur, t_i)?.cos()) / 2.0)
+        Ok(eta_min + (now.base()? - eta_min) * (1.0 + divide(PI * t_cur, t_i)?.cos()) / 2.0)
     }
 
     /// Leaves `_step_count` alone.

@@ -1,10 +1,12 @@
 //! `torch.optim.lr_scheduler.CyclicLR`: the learning rate goes up and down between two bounds, and the momentum the other way.
 
-use rekindle_recorder::Result;
+use rekindle_recorder::{Result, Value};
 
+use super::arguments::Argument;
 use super::formula::{Computed, Formula, Given, Now, divide, power, real};
 use super::momentum::{put_momenta, uses_beta1};
-use super::options::{Function, PerGroup, options};
+use super::number::Number;
+use super::options::{Function, PerGroup, options, values};
 use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
@@ -54,6 +56,16 @@ pub enum CyclicScale {
     Iterations(Function),
 }
 
+impl Argument for CyclicScale {
+    const EXPECTED: &'static str = "'triangular', 'triangular2' or 'exp_range'";
+
+    fn read(value: &Value) -> Option<Self> {
+        let text = value.as_str()?;
+        let plain = [CyclicScale::Triangular, CyclicScale::Triangular2, CyclicScale::ExpRange];
+        plain.into_iter().find(|scale| scale.modes().0 == text)
+    }
+}
+
 const CYCLE: &str = "cycle";
 const ITERATIONS: &str = "iterations";
 
@@ -96,7 +108,7 @@ impl Options for CyclicLR {
         let fresh = last_epoch == -1;
         if fresh {
             let base_lrs = self.base_lr.of("base_lr", groups.len())?;
-            groups.iter_mut().zip(base_lrs).for_each(|(group, lr)| group.set_lr(lr));
+            groups.iter_mut().zip(base_lrs).for_each(|(group, lr)| lr.put(group, "lr"));
         }
         let up = real(self.step_size_up);
         let total_size = up + self.step_size_down.map_or(up, real);
@@ -105,7 +117,7 @@ impl Options for CyclicLR {
         }
         let (mode, scale_mode) = self.scale.modes();
         let mut attributes: Entries = vec![
-            ("max_lrs", self.max_lr.of("max_lr", groups.len())?.into()),
+            ("max_lrs", values(self.max_lr.of("max_lr", groups.len())?)),
             ("total_size", total_size.into()),
             ("step_ratio", (up / total_size).into()),
             ("mode", mode.into()),
@@ -116,13 +128,13 @@ impl Options for CyclicLR {
         if self.cycle_momentum {
             attributes.push(("use_beta1", uses_beta1(groups)?.into()));
             let (base, max) = put_momenta(groups, fresh, &self.base_momentum, &self.max_momentum)?;
-            attributes.extend([("base_momentums", base.into()), ("max_momentums", max.into())]);
+            attributes.extend([("base_momentums", values(base)), ("max_momentums", values(max))]);
         }
         Ok(attributes)
     }
 
     fn finish(&self, attributes: &mut Attributes, groups: usize) -> Result<()> {
-        attributes.set("base_lrs", self.base_lr.of("base_lr", groups)?);
+        attributes.set("base_lrs", values(self.base_lr.of("base_lr", groups)?));
         Ok(())
     }
 
@@ -132,9 +144,9 @@ impl Options for CyclicLR {
 }
 
 pub(super) struct Cyclic {
-    max_lrs: Vec<f64>,
+    max_lrs: Vec<Number>,
     /// The lower and the upper bounds, where the momentum moves.
-    momenta: Option<(Vec<f64>, Vec<f64>)>,
+    momenta: Option<(Vec<Number>, Vec<Number>)>,
     total_size: f64,
     step_ratio: f64,
     scale: CyclicScale,
@@ -154,7 +166,7 @@ impl Cyclic {
     }
 
     /// What an epoch takes from the lower bound to the upper, scaled.
-    fn height(&self, epoch: i64, base: f64, max: f64) -> Computed<f64> {
+    fn height(&self, epoch: i64, base: Number, max: Number) -> Computed<Number> {
         let (cycle, part) = self.cycle(epoch)?;
         let factor = match &self.scale {
             CyclicScale::Triangular => 1.0,
@@ -169,8 +181,8 @@ impl Cyclic {
 }
 
 /// One bound for each group: no less, so that each group's index is one of theirs.
-fn bounds(given: &Given, name: &str) -> Result<Vec<f64>> {
-    let (bounds, groups) = (given.attributes.floats(name)?, given.groups);
+fn bounds(given: &Given, name: &str) -> Result<Vec<Number>> {
+    let (bounds, groups) = (Number::list(given.attributes, name)?, given.groups);
     if bounds.len() == groups {
         return Ok(bounds);
     }
@@ -198,11 +210,11 @@ impl Formula for Cyclic {
         Ok(formula)
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base + self.height(now.epoch, now.base, self.max_lrs[now.index])?)
+    fn lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()? + self.height(now.epoch, now.base()?, self.max_lrs[now.index])?)
     }
 
-    fn momentum(&self, now: &Now) -> Computed<Option<f64>> {
+    fn momentum(&self, now: &Now) -> Computed<Option<Number>> {
         let Some((base, max)) = &self.momenta else { return Ok(None) };
         let (base, max) = (base[now.index], max[now.index]);
         Ok(Some(max - self.height(now.epoch, base, max)?))

@@ -3,6 +3,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
@@ -30,11 +31,11 @@ impl Formula for ExponentialLR {
         Ok(ExponentialLR { gamma: given.attributes.float("gamma")? })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         Ok(if now.initial { now.lr } else { now.lr * self.gamma })
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base)
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()?)
     }
 }

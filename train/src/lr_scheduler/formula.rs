@@ -3,8 +3,10 @@
 
 use rekindle_recorder::{Error, Result};
 
+use super::number::Number;
 use super::options::Function;
-use crate::attributes::Attributes;
+use super::scheduler::SteppedBy;
+use crate::attributes::{Attributes, invalid};
 
 /// A scheduler's hyper-parameters, and what it computes with them.
 pub(crate) trait Formula: Sized + 'static {
@@ -12,15 +14,15 @@ pub(crate) trait Formula: Sized + 'static {
     fn read(given: &Given) -> Computed<Self>;
 
     /// `get_lr()` of one group.
-    fn lr(&self, now: &Now) -> Computed<f64>;
+    fn lr(&self, now: &Now) -> Computed<Number>;
 
     /// `_get_closed_form_lr()` of one group at epoch 0; the same as [`lr`](Self::lr) where PyTorch has none.
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
         self.lr(now)
     }
 
     /// The group's momentum, where the scheduler moves that, too.
-    fn momentum(&self, _now: &Now) -> Computed<Option<f64>> {
+    fn momentum(&self, _now: &Now) -> Computed<Option<Number>> {
         Ok(None)
     }
 
@@ -38,6 +40,19 @@ pub(crate) trait Formula: Sized + 'static {
 
     /// Brings what an older release wrote into today's form.
     fn complete(_attributes: &mut Attributes) {}
+
+    /// What it is stepped by, where that is known.
+    fn stepped_by() -> Option<SteppedBy> {
+        None
+    }
+
+    /// The only attributes that its state dict has, where those are not all.
+    const KEPT: Option<&'static [&'static str]> = None;
+
+    /// A value that the class never had under a key that it has: see `Rule::foreign`.
+    fn foreign(_attributes: &Attributes) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a formula reads its hyper-parameters from.
@@ -60,12 +75,26 @@ pub(crate) struct Now<'a> {
     /// Whether it is the step that the constructor makes.
     pub(crate) initial: bool,
     /// The group's learning rate.
-    pub(crate) lr: f64,
-    /// The group's learning rate when the scheduler was made.
-    pub(crate) base: f64,
+    pub(crate) lr: Number,
+    /// The learning rates that the groups had when the scheduler was made.
+    pub(crate) bases: &'a [Number],
     /// What else the group has, and which of the groups it is.
     pub(crate) group: &'a Attributes,
     pub(crate) index: usize,
+}
+
+impl Now<'_> {
+    /// The group's learning rate when the scheduler was made. A group that was added later has none: a formula that starts
+    /// from it cannot go on, in PyTorch as here; one that starts from the current rate takes the group along.
+    pub(crate) fn base(&self) -> Result<Number> {
+        self.bases.get(self.index).copied().ok_or_else(|| {
+            invalid(format!(
+                "a group was added after the scheduler was made for {} groups, and it starts from the rate that each had then; \
+                 make a new scheduler, in PyTorch as here",
+                self.bases.len()
+            ))
+        })
+    }
 }
 
 /// What a formula gives.

@@ -1,21 +1,29 @@
-//! `SchedulerKind`: the table of all schedulers, by which a state dict is recognised.
+//! `SchedulerKind`: the table of all schedulers, with the keys by which a state dict is recognised.
 
 use std::sync::Arc;
 
-use rekindle_recorder::{Error, Result, Value};
+use rekindle_recorder::{Error, Result};
 
 use super::base::base;
 use super::chained_scheduler::{Chained, ChainedScheduler};
 use super::constant_lr::ConstantLR;
 use super::cosine_annealing_lr::{CosineAnnealing, CosineAnnealingLR};
 use super::cosine_annealing_warm_restarts::{CosineAnnealingWarmRestarts, WarmRestarts};
+use super::cosine_annealing_warmup::{CosineAnnealingWarmupRestarts, Restarts};
 use super::cyclic_lr::{Cyclic, CyclicLR};
+use super::detectron2::{LRMultiplier, Multiplier, WarmupCosine, WarmupCosineLR, WarmupMultiStep, WarmupMultiStepLR};
 use super::exponential_lr::ExponentialLR;
+use super::gradual_warmup::GradualWarmupScheduler;
 use super::lambda_lr::{Lambda, LambdaLR, MultiplicativeLR};
 use super::linear_lr::LinearLR;
+use super::mmengine::{
+    ConstantParamScheduler, CosineAnnealingParamScheduler, CosineRestart, CosineRestartParamScheduler,
+    ExponentialParamScheduler, LinearParamScheduler, MmConstant, MmCosine, MmLinear, MmMultiStep,
+    MultiStepParamScheduler, OneCycleParam, OneCycleParamScheduler, PolyParamScheduler, StepParamScheduler, mmengine,
+};
 use super::multi_step_lr::{MultiStep, MultiStepLR};
+use super::nano_gpt::{Loop, NanoGpt};
 use super::one_cycle_lr::{OneCycle, OneCycleLR};
-use super::options::PLACE;
 use super::polynomial_lr::PolynomialLR;
 use super::reduce_lr_on_plateau::{Plateau, ReduceLROnPlateau};
 use super::schedule::Schedule;
@@ -23,40 +31,47 @@ use super::scheduler::{Class, LRScheduler, Tail};
 use super::sequential_lr::{Sequential, SequentialLR};
 use super::step_lr::StepLR;
 use super::swa_lr::{SWALR, Swa};
-use crate::attributes::{Attributes, invalid};
+use super::timm::{
+    Cosine, CosineLRScheduler, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step, StepLRScheduler, Tanh,
+    TanhLRScheduler, WSDLRScheduler, Wsd, timm,
+};
 
 macro_rules! kinds {
-    ($($kind:ident $rule:expr, $keys:expr, $tail:expr;)*) => {
-        /// A scheduler of `torch.optim.lr_scheduler` or `torch.optim.swa_utils`. `Display` gives its name there.
+    ($( $package:literal $shared:ident { $($kind:ident $rule:expr, $tell:expr, $own:expr, $tail:expr;)* } )*) => {
+        /// A scheduler of `torch.optim.lr_scheduler`, `torch.optim.swa_utils` or of one of the packages that others train
+        /// with. `Display` gives its name there.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum SchedulerKind {
-            $(
-                #[doc = concat!("`", stringify!($kind), "`.")]
+            $($(
+                #[doc = concat!("`", stringify!($kind), "` of `", $package, "`.")]
                 $kind,
-            )*
+            )*)*
         }
 
         impl SchedulerKind {
             /// All there are.
-            pub const ALL: &'static [SchedulerKind] = &[$(SchedulerKind::$kind),*];
+            pub const ALL: &'static [SchedulerKind] = &[$($(SchedulerKind::$kind),*),*];
         }
 
-        static CLASSES: &[Class] = &[$(Class {
+        pub(super) static CLASSES: &[Class] = &[$($(Class {
             row: SchedulerKind::$kind as usize,
             name: stringify!($kind),
+            package: $package,
             rule: $rule,
-            keys: &$keys,
+            tell: &$tell,
+            own: &$own,
+            shared: $shared,
             tail: $tail,
-        }),*];
+        }),*),*];
 
-        $(
+        $($(
             impl From<$kind> for Schedule {
                 fn from(options: $kind) -> Self {
                     Schedule { class: SchedulerKind::$kind.class(), options: Arc::new(options) }
                 }
             }
-        )*
+        )*)*
     };
 }
 
@@ -64,50 +79,147 @@ const LAMBDAS: Option<Tail> = Some(Tail::Functions("lr_lambdas"));
 const SCALE: Option<Tail> = Some(Tail::Function("_scale_fn_custom"));
 const SCHEDULERS: Option<Tail> = Some(Tail::Schedulers("_schedulers"));
 
-// In this order: the first that fits is it, and those with the same keys.
+/// What the base class of PyTorch keeps, in any release: `_step_count` since 1.1, `_last_lr` and
+/// `_get_lr_called_within_step` since 1.4, `verbose` from 1.6 to 2.6, `_is_initial` since 2.8.
+pub(super) const TORCH: &[&str] =
+    &["base_lrs", "last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "verbose", "_is_initial"];
+
+/// Nothing beside what a class has of its own.
+const ALONE: &[&str] = &[];
+
+/// What timm's base class keeps.
+const TIMM: &[&str] = &[
+    "param_group_field",
+    "_initial_param_group_field",
+    "base_values",
+    "metric",
+    "t_in_epochs",
+    "noise_range_t",
+    "noise_pct",
+    "noise_type",
+    "noise_std",
+    "noise_seed",
+    "warmup_t",
+    "warmup_lr_init",
+    "warmup_prefix",
+    "warmup_steps",
+];
+
+/// What mmengine's base class keeps.
+const MMENGINE: &[&str] = &[
+    "param_name",
+    "begin",
+    "end",
+    "by_epoch",
+    "base_values",
+    "last_step",
+    "_global_step",
+    "verbose",
+    "_last_value",
+    "use_betas",
+];
+
+// The keys that tell a class, and what else it ever had of its own. A state dict with a key beyond these is no state of it.
 kinds! {
-    LambdaLR base::<Lambda<false>>(), ["lr_lambdas"], LAMBDAS;
-    MultiplicativeLR base::<Lambda<true>>(), ["lr_lambdas"], LAMBDAS;
-    StepLR base::<StepLR>(), ["step_size", "gamma"], None;
-    MultiStepLR base::<MultiStep>(), ["milestones", "gamma"], None;
-    ConstantLR base::<ConstantLR>(), ["factor", "total_iters"], None;
-    LinearLR base::<LinearLR>(), ["start_factor", "end_factor"], None;
-    PolynomialLR base::<PolynomialLR>(), ["power", "total_iters"], None;
-    CosineAnnealingLR base::<CosineAnnealing>(), ["T_max", "eta_min"], None;
-    CosineAnnealingWarmRestarts base::<WarmRestarts>(), ["T_0", "T_mult"], None;
-    CyclicLR base::<Cyclic>(), ["max_lrs", "step_ratio"], SCALE;
-    OneCycleLR base::<OneCycle>(), ["total_steps", "cycle_momentum"], None;
-    ReduceLROnPlateau &Plateau, ["patience", "cooldown"], None;
-    SequentialLR &Sequential, ["_milestones", "_schedulers"], SCHEDULERS;
-    ChainedScheduler &Chained, ["_schedulers"], SCHEDULERS;
-    SWALR base::<Swa>(), ["anneal_epochs"], None;
-    ExponentialLR base::<ExponentialLR>(), ["gamma"], None;
+    "torch.optim.lr_scheduler" TORCH {
+        LambdaLR base::<Lambda<false>>(), ["lr_lambdas"], [], LAMBDAS;
+        MultiplicativeLR base::<Lambda<true>>(), ["lr_lambdas"], [], LAMBDAS;
+        StepLR base::<StepLR>(), ["step_size", "gamma"], [], None;
+        MultiStepLR base::<MultiStep>(), ["milestones", "gamma"], [], None;
+        ConstantLR base::<ConstantLR>(), ["factor", "total_iters"], [], None;
+        LinearLR base::<LinearLR>(), ["start_factor", "end_factor"], ["total_iters"], None;
+        PolynomialLR base::<PolynomialLR>(), ["power", "total_iters"], [], None;
+        CosineAnnealingLR base::<CosineAnnealing>(), ["T_max", "eta_min"], [], None;
+        CosineAnnealingWarmRestarts base::<WarmRestarts>(), ["T_0", "T_mult"], ["T_i", "T_cur", "eta_min"], None;
+        // `scale_fn` until 1.13, `_scale_fn_ref` in 2.0.
+        CyclicLR base::<Cyclic>(), ["max_lrs", "step_ratio"], [
+            "total_size", "mode", "gamma", "scale_mode", "scale_fn", "_scale_fn_ref", "_scale_fn_custom", "cycle_momentum",
+            "use_beta1", "base_momentums", "max_momentums",
+        ], SCALE;
+        // `step_size_up` and `step_size_down` until 1.6, `anneal_func` until 2.0.
+        OneCycleLR base::<OneCycle>(), ["total_steps", "cycle_momentum"], [
+            "_schedule_phases", "_anneal_func_type", "anneal_func", "use_beta1", "step_size_up", "step_size_down",
+        ], None;
+        ReduceLROnPlateau &Plateau, ["patience", "cooldown"], [
+            "factor", "default_min_lr", "min_lrs", "eps", "mode", "mode_worse", "threshold", "threshold_mode", "best",
+            "cooldown_counter", "num_bad_epochs",
+        ], None;
+        SequentialLR &Sequential, ["_milestones", "_schedulers"], [], SCHEDULERS;
+        ChainedScheduler &Chained, ["_schedulers"], [], SCHEDULERS;
+        // `anneal_func` until 2.4.
+        SWALR base::<Swa>(), ["anneal_epochs"], ["_anneal_strategy", "anneal_func", "swa_lrs"], None;
+        ExponentialLR base::<ExponentialLR>(), ["gamma"], [], None;
+    }
+    "timm.scheduler" TIMM {
+        CosineLRScheduler timm::<Cosine>(), ["base_values", "t_in_epochs", "t_initial", "cycle_mul", "k_decay"], [
+            "lr_min", "cycle_decay", "cycle_limit",
+        ], None;
+        StepLRScheduler timm::<Step>(), ["base_values", "t_in_epochs", "decay_t", "decay_rate"], [], None;
+        MultiStepLRScheduler timm::<MultiStepT>(), ["base_values", "t_in_epochs", "decay_t", "decay_rate"], [], None;
+        PolyLRScheduler timm::<Poly>(), ["base_values", "t_in_epochs", "t_initial", "cycle_mul", "k_decay", "power"], [
+            "lr_min", "cycle_decay", "cycle_limit",
+        ], None;
+        TanhLRScheduler timm::<Tanh>(), ["base_values", "t_in_epochs", "t_initial", "lb", "ub"], [
+            "lr_min", "cycle_mul", "cycle_decay", "cycle_limit",
+        ], None;
+        WSDLRScheduler timm::<Wsd>(), ["base_values", "t_in_epochs", "t_initial", "stable_fn", "decay_fn"], [
+            "decay_t", "lr_min", "stable_timescale", "stable_power", "decay_power", "decay_ratio",
+        ], None;
+    }
+    "mmengine.optim" MMENGINE {
+        StepParamScheduler mmengine::<StepParamScheduler>(), ["param_name", "step_size", "gamma"], [], None;
+        MultiStepParamScheduler mmengine::<MmMultiStep>(), ["param_name", "milestones", "gamma"], [], None;
+        ConstantParamScheduler mmengine::<MmConstant>(), ["param_name", "factor", "total_iters"], [], None;
+        LinearParamScheduler mmengine::<MmLinear>(), ["param_name", "start_factor", "end_factor"], ["total_iters"], None;
+        CosineAnnealingParamScheduler mmengine::<MmCosine>(), ["param_name", "T_max", "eta_min"], ["eta_min_ratio"], None;
+        CosineRestartParamScheduler mmengine::<CosineRestart>(), ["param_name", "periods", "restart_weights"], [
+            "eta_min", "eta_min_ratio", "cumulative_periods",
+        ], None;
+        PolyParamScheduler mmengine::<PolyParamScheduler>(), ["param_name", "power", "total_iters"], ["eta_min"], None;
+        OneCycleParamScheduler mmengine::<OneCycleParam>(), ["param_name", "eta_max", "_schedule_phases"], [
+            "div_factor", "final_div_factor", "total_steps", "anneal_func",
+        ], None;
+        ExponentialParamScheduler mmengine::<ExponentialParamScheduler>(), ["param_name", "gamma"], [], None;
+    }
+    "detectron2.solver" TORCH {
+        WarmupMultiStepLR base::<WarmupMultiStep>(), ["milestones", "gamma", "warmup_factor", "warmup_iters", "warmup_method"],
+            [], None;
+        WarmupCosineLR base::<WarmupCosine>(), ["max_iters", "warmup_factor", "warmup_iters", "warmup_method"], [], None;
+    }
+    "detectron2.solver" ALONE {
+        // Keeps these two, and none of the others of PyTorch's base class.
+        LRMultiplier base::<Multiplier>(), ["base_lrs", "last_epoch"], [], None;
+    }
+    "cosine_annealing_warmup" TORCH {
+        CosineAnnealingWarmupRestarts &Restarts, ["first_cycle_steps", "cycle_mult", "base_max_lr"], [
+            "max_lr", "min_lr", "warmup_steps", "gamma", "cur_cycle_steps", "cycle", "step_in_cycle",
+        ], None;
+    }
+    "warmup_scheduler" TORCH {
+        GradualWarmupScheduler base::<GradualWarmupScheduler>(), ["multiplier", "total_epoch", "finished"], [
+            "after_scheduler",
+        ], None;
+    }
+    "nanoGPT" TORCH {
+        NanoGpt &Loop, ["warmup_iters", "lr_decay_iters", "from_zero"], ["learning_rate", "min_lr", "decay_lr"], None;
+    }
 }
 
 impl SchedulerKind {
-    /// The name in PyTorch.
+    /// The name of its class.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.class().name
     }
 
-    pub(super) fn class(self) -> &'static Class {
-        &CLASSES[self as usize]
+    /// The package that has it, such as `torch.optim.lr_scheduler`.
+    #[must_use]
+    pub fn package(self) -> &'static str {
+        self.class().package
     }
 
-    /// Which scheduler wrote this state dict, told by its keys.
-    ///
-    /// # Errors
-    /// When the keys are those of no scheduler, or of `LambdaLR` and `MultiplicativeLR`, whose keys are the same.
-    pub fn infer(state_dict: &Value) -> Result<Self> {
-        match *candidates(&Attributes::from_value(PLACE, state_dict)?)? {
-            [kind] => Ok(kind),
-            ref several => Err(invalid(format!(
-                "the state dict is that of a {}, whose functions no file holds; go on with the schedule that it was made with \
-                 (`LRScheduler::resume`, or `schedule` of the resume options)",
-                names(several, " or ")
-            ))),
-        }
+    pub(super) fn class(self) -> &'static Class {
+        &CLASSES[self as usize]
     }
 }
 
@@ -127,18 +239,6 @@ impl LRScheduler {
     }
 }
 
-/// The schedulers whose state has these keys: one, or several that have the same.
-pub(super) fn candidates(attributes: &Attributes) -> Result<Vec<SchedulerKind>> {
-    let fits = |class: &&Class| class.keys.iter().all(|key| attributes.contains(key));
-    match CLASSES.iter().find(fits) {
-        Some(first) => Ok(SchedulerKind::ALL.iter().copied().filter(|kind| kind.class().keys == first.keys).collect()),
-        None => {
-            let keys = attributes.names().collect::<Vec<_>>().join(", ");
-            Err(invalid(format!("no scheduler of torch.optim.lr_scheduler has a state of {keys}")))
-        }
-    }
-}
-
 /// Their names in a row.
 pub(super) fn names(kinds: &[SchedulerKind], between: &str) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)
@@ -153,7 +253,7 @@ impl std::fmt::Display for SchedulerKind {
 impl std::str::FromStr for SchedulerKind {
     type Err = Error;
 
-    /// Takes the name in PyTorch, in any case.
+    /// Takes the name of the class, in any case.
     fn from_str(name: &str) -> Result<Self> {
         SchedulerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             let advice = format!("there are {}", names(SchedulerKind::ALL, ", "));

@@ -4,6 +4,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now};
+use super::number::Number;
 use super::options::{EachGroup, Function, wrong_count};
 use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
@@ -71,12 +72,12 @@ impl<const MULTIPLICATIVE: bool> Formula for Lambda<MULTIPLICATIVE> {
         }
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let factor = || self.0[now.index].call(now.epoch);
         Ok(match MULTIPLICATIVE {
             true if now.initial => now.lr,
             true => now.lr * factor(),
-            false => now.base * factor(),
+            false => now.base()? * factor(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now, divide, real};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::attributes::invalid;
@@ -50,7 +51,7 @@ impl Formula for LinearLR {
         })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let LinearLR { start_factor: start, end_factor: end, total_iters: total } = *self;
         if now.epoch == 0 {
             return Ok(now.lr * start);
@@ -62,8 +63,8 @@ impl Formula for LinearLR {
         Ok(now.lr * (1.0 + divide(end - start, before)?))
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
         let LinearLR { start_factor: start, end_factor: end, total_iters: total } = *self;
-        Ok(now.base * (start + divide((end - start) * real(total.min(0)), real(total))?))
+        Ok(now.base()? * (start + divide((end - start) * real(total.min(0)), real(total))?))
     }
 }

@@ -1,4 +1,5 @@
-//! `torch.optim.lr_scheduler`: one file a scheduler, with a state dict that PyTorch reads and writes.
+//! `torch.optim.lr_scheduler`, and the schedulers of [`timm`], [`mmengine`], detectron2 and others: one file a scheduler, with a
+//! state dict that PyTorch reads and writes.
 //!
 //! A scheduler changes the learning rates in an optimizer's groups. What it remembers are the attributes that PyTorch's object
 //! has, and its state dict is all of them.
@@ -23,22 +24,34 @@
 //! ```
 
 mod anneal;
+mod arguments;
 mod base;
 mod chained_scheduler;
 mod constant_lr;
 mod cosine_annealing_lr;
 mod cosine_annealing_warm_restarts;
+mod cosine_annealing_warmup;
 mod cyclic_lr;
+mod detectron2;
 mod exponential_lr;
 mod formula;
+mod gradual_warmup;
 mod kind;
 mod lambda_lr;
 mod linear_lr;
+pub mod mmengine;
 mod momentum;
 mod multi_step_lr;
+mod nano_gpt;
+mod number;
 mod one_cycle_lr;
 mod options;
+mod param_scheduler;
+mod parse;
 mod polynomial_lr;
+mod position;
+
+mod recognition;
 mod reduce_lr_on_plateau;
 mod restore;
 mod schedule;
@@ -46,25 +59,33 @@ mod scheduler;
 mod sequential_lr;
 mod step_lr;
 mod swa_lr;
+pub mod timm;
 pub mod transformers;
+pub mod yolo;
 
 pub use anneal::AnnealStrategy;
 pub use chained_scheduler::ChainedScheduler;
 pub use constant_lr::ConstantLR;
 pub use cosine_annealing_lr::CosineAnnealingLR;
 pub use cosine_annealing_warm_restarts::CosineAnnealingWarmRestarts;
+pub use cosine_annealing_warmup::CosineAnnealingWarmupRestarts;
 pub use cyclic_lr::{CyclicLR, CyclicScale};
+pub use detectron2::{LRMultiplier, WarmupCosineLR, WarmupMultiStepLR};
 pub use exponential_lr::ExponentialLR;
+pub use gradual_warmup::GradualWarmupScheduler;
 pub use kind::SchedulerKind;
 pub use lambda_lr::{LambdaLR, MultiplicativeLR};
 pub use linear_lr::LinearLR;
 pub use multi_step_lr::MultiStepLR;
+pub use nano_gpt::NanoGpt;
 pub use one_cycle_lr::OneCycleLR;
 pub use options::{Function, PerGroup};
+pub use param_scheduler::{ParamScheduler, Part};
 pub use polynomial_lr::PolynomialLR;
+pub use recognition::Recognition;
 pub use reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, ThresholdMode};
 pub use schedule::Schedule;
-pub use scheduler::LRScheduler;
+pub use scheduler::{LRScheduler, SteppedBy};
 pub use sequential_lr::SequentialLR;
 pub use step_lr::StepLR;
 pub use swa_lr::SWALR;

@@ -2,6 +2,7 @@
 
 use rekindle_recorder::{Result, Value};
 
+use super::number::Number;
 use super::options::PerGroup;
 use crate::attributes::invalid;
 use crate::optim::ParamGroup;
@@ -17,7 +18,7 @@ pub(super) fn uses_beta1(groups: &[ParamGroup]) -> Result<bool> {
 }
 
 /// Puts a momentum where the group has it.
-pub(super) fn set_momentum(group: &mut ParamGroup, momentum: f64) {
+pub(super) fn set_momentum(group: &mut ParamGroup, momentum: Number) {
     match group.get("betas").and_then(Value::items) {
         Some(betas) => {
             group.set("betas", Value::tuple(std::iter::once(momentum.into()).chain(betas.into_iter().skip(1))));
@@ -32,7 +33,7 @@ pub(super) fn put_momenta(
     fresh: bool,
     base: &PerGroup,
     max: &PerGroup,
-) -> Result<(Vec<f64>, Vec<f64>)> {
+) -> Result<(Vec<Number>, Vec<Number>)> {
     let max = max.of("max_momentum", groups.len())?;
     let base = base.of("base_momentum", groups.len())?;
     if fresh {

@@ -5,9 +5,10 @@ use rekindle_recorder::value::{Global, Object, ObjectData};
 use rekindle_recorder::{Dict, Result, Value};
 
 use super::formula::{Computed, Formula, Given, Now, power, real};
+use super::number::Number;
 use super::options::{PLACE, options};
 use super::schedule::{Entries, Options};
-use crate::attributes::wrong_type;
+use crate::attributes::{Attributes, wrong_type};
 use crate::optim::ParamGroup;
 
 options! {
@@ -32,7 +33,7 @@ impl Options for MultiStepLR {
 }
 
 /// `collections.Counter(milestones)`.
-fn counter(milestones: &[i64]) -> Value {
+pub(super) fn counter(milestones: &[i64]) -> Value {
     let mut counts = IndexMap::new();
     for &milestone in milestones {
         *counts.entry(milestone).or_insert(0_i64) += 1;
@@ -42,7 +43,7 @@ fn counter(milestones: &[i64]) -> Value {
 }
 
 /// How often an epoch is a milestone. Releases before 1.0 kept a list.
-fn count(milestones: &Value, epoch: i64) -> Option<i64> {
+pub(super) fn count(milestones: &Value, epoch: i64) -> Option<i64> {
     let key = Value::Int(epoch);
     match milestones {
         Value::Object(object) => {
@@ -76,14 +77,20 @@ impl Formula for MultiStep {
         Ok(formula)
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         match self.times(now.epoch)? {
             0 => Ok(now.lr),
             times => Ok(now.lr * power(self.gamma, real(times))?),
         }
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base * power(self.gamma, real(self.times(0)?))?)
+    /// A list, where all that keep `_last_lr` have a `Counter`: warm-ups that were written after this class keep one.
+    fn foreign(attributes: &Attributes) -> Option<&'static str> {
+        let list = matches!(attributes.get("milestones"), Some(Value::List(_) | Value::Tuple(_)));
+        (list && attributes.contains("_last_lr")).then_some("milestones (a list, no Counter)")
+    }
+
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()? * power(self.gamma, real(self.times(0)?))?)
     }
 }

@@ -6,6 +6,7 @@ use rekindle_recorder::{Dict, Result, Value};
 use super::anneal::{AnnealStrategy, modernise};
 use super::formula::{Computed, Formula, Given, Now, divide, real};
 use super::momentum::{put_momenta, uses_beta1};
+use super::number::Number;
 use super::options::{PLACE, PerGroup, Word, options};
 use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -46,29 +47,36 @@ options! {
 impl OneCycleLR {
     /// `_schedule_phases`.
     fn phases(&self) -> Value {
-        let up = ["initial_lr", "max_lr", "max_momentum", "base_momentum"];
         let first = self.pct_start * real(self.total_steps) - 1.0;
-        let last = self.total_steps.saturating_sub(1);
-        let phase = |end_step: Value, [start_lr, end_lr, start_momentum, end_momentum]: [&'static str; 4]| {
-            Value::from(Dict::from_iter([
-                ("end_step", end_step),
-                ("start_lr", start_lr.into()),
-                ("end_lr", end_lr.into()),
-                ("start_momentum", start_momentum.into()),
-                ("end_momentum", end_momentum.into()),
-            ]))
-        };
-        Value::list(if self.three_phase {
-            let second = 2.0 * self.pct_start * real(self.total_steps) - 2.0;
-            vec![
-                phase(first.into(), up),
-                phase(second.into(), ["max_lr", "initial_lr", "base_momentum", "max_momentum"]),
-                phase(last.into(), ["initial_lr", "min_lr", "max_momentum", "max_momentum"]),
-            ]
-        } else {
-            vec![phase(first.into(), up), phase(last.into(), ["max_lr", "min_lr", "base_momentum", "max_momentum"])]
-        })
+        if !self.three_phase {
+            return two_phases(first, self.total_steps);
+        }
+        let second = 2.0 * self.pct_start * real(self.total_steps) - 2.0;
+        Value::list([
+            phase(first.into(), UP),
+            phase(second.into(), ["max_lr", "initial_lr", "base_momentum", "max_momentum"]),
+            phase(self.total_steps.saturating_sub(1).into(), ["initial_lr", "min_lr", "max_momentum", "max_momentum"]),
+        ])
     }
+}
+
+const UP: [&str; 4] = ["initial_lr", "max_lr", "max_momentum", "base_momentum"];
+
+/// Up until a step, then down.
+fn two_phases(up: f64, total_steps: i64) -> Value {
+    let down = ["max_lr", "min_lr", "base_momentum", "max_momentum"];
+    Value::list([phase(up.into(), UP), phase(total_steps.saturating_sub(1).into(), down)])
+}
+
+/// A phase's last step, and the names of what it goes from and to.
+fn phase(end_step: Value, [start_lr, end_lr, start_momentum, end_momentum]: [&'static str; 4]) -> Value {
+    Value::from(Dict::from_iter([
+        ("end_step", end_step),
+        ("start_lr", start_lr.into()),
+        ("end_lr", end_lr.into()),
+        ("start_momentum", start_momentum.into()),
+        ("end_momentum", end_momentum.into()),
+    ]))
 }
 
 impl Options for OneCycleLR {
@@ -136,10 +144,10 @@ impl OneCycle {
     }
 
     /// What the group has under the names that the phase says, at its part of the way.
-    fn between(&self, now: &Now, start: &str, end: &str) -> Computed<f64> {
+    fn between(&self, now: &Now, start: &str, end: &str) -> Computed<Number> {
         let (part, phase) = self.phase(now.epoch)?;
         let bound = |key: &str| match phase.get(key).as_ref().and_then(Value::as_str) {
-            Some(name) => now.group.float(name),
+            Some(name) => Number::of(now.group, name),
             None => Err(invalid(format!("{PLACE}_schedule_phases has a phase without '{key}'"))),
         };
         Ok(self.strategy.between(bound(start)?, bound(end)?, part))
@@ -157,7 +165,7 @@ impl Formula for OneCycle {
         })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         let (total, step) = (self.total_steps, now.epoch);
         if step > total {
             return Err(invalid(format!(
@@ -169,7 +177,7 @@ impl Formula for OneCycle {
         self.between(now, "start_lr", "end_lr")
     }
 
-    fn momentum(&self, now: &Now) -> Computed<Option<f64>> {
+    fn momentum(&self, now: &Now) -> Computed<Option<Number>> {
         if !self.cycle_momentum {
             return Ok(None);
         }
@@ -178,5 +186,9 @@ impl Formula for OneCycle {
 
     fn complete(attributes: &mut Attributes) {
         modernise(attributes, "_anneal_func_type");
+        // Releases before 1.7 had two phases, and kept their lengths.
+        if let (Ok(up), Ok(total)) = (attributes.float("step_size_up"), attributes.int("total_steps")) {
+            attributes.set_default("_schedule_phases", two_phases(up, total));
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rekindle_recorder::{Dict, Error, Result, Value};
 
+use super::arguments::Argument;
+use super::number::Number;
 use crate::attributes::{Attributes, invalid};
 
 /// Where a scheduler's attributes stand, for messages.
@@ -24,16 +26,26 @@ macro_rules! options {
 
         $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
     ) => {
-        options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
+        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
 
         impl $name {
             $(#[$new])*
             #[must_use]
-            pub fn new($($given: options!(@argument [$($from)?] $type)),*) -> Self {
+            pub fn new($($given: $crate::lr_scheduler::options::options!(@argument [$($from)?] $type)),*) -> Self {
                 $name { $($given: $given.into(),)* $($option: $default,)* }
             }
 
-            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+        }
+
+        impl $crate::lr_scheduler::arguments::FromArguments for $name {
+            fn from_arguments(
+                arguments: &mut $crate::lr_scheduler::arguments::Arguments,
+            ) -> rekindle_recorder::Result<Self> {
+                $( let $given = arguments.required(stringify!($given))?; )*
+                $( let $option = arguments.optional(stringify!($option), || $default)?; )*
+                Ok($name { $($given,)* $($option,)* })
+            }
         }
     };
     (
@@ -42,7 +54,7 @@ macro_rules! options {
 
         $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
     ) => {
-        options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
+        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
 
         impl Default for $name {
             fn default() -> Self {
@@ -51,7 +63,16 @@ macro_rules! options {
         }
 
         impl $name {
-            $( options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+        }
+
+        impl $crate::lr_scheduler::arguments::FromArguments for $name {
+            fn from_arguments(
+                arguments: &mut $crate::lr_scheduler::arguments::Arguments,
+            ) -> rekindle_recorder::Result<Self> {
+                $( let $option = arguments.optional(stringify!($option), || $default)?; )*
+                Ok($name { $($option,)* })
+            }
         }
     };
     (@struct $(#[$about:meta])* $name:ident [$( $(#[$doc:meta])* $field:ident: $type:ty, )*]) => {
@@ -138,7 +159,7 @@ impl fmt::Debug for Function {
 
 /// A number for all groups, or one for each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PerGroup(EachGroup<f64>);
+pub struct PerGroup(EachGroup<Number>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum EachGroup<T> {
@@ -159,12 +180,12 @@ impl<T: Clone> EachGroup<T> {
 
 impl PerGroup {
     /// The number of each group; `name` is what they are, for messages.
-    pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<f64>> {
+    pub(super) fn of(&self, name: &str, groups: usize) -> Result<Vec<Number>> {
         self.0.of(name, groups)
     }
 
     /// The number for all groups; `None` where each has its own.
-    pub(super) fn same(&self) -> Option<f64> {
+    pub(super) fn same(&self) -> Option<Number> {
         match self.0 {
             EachGroup::Same(number) => Some(number),
             EachGroup::Each(_) => None,
@@ -179,21 +200,46 @@ pub(super) fn wrong_count(name: &str, found: usize, groups: usize) -> Error {
     ))
 }
 
+/// As a list of Python's.
+pub(super) fn values(numbers: Vec<Number>) -> Value {
+    Value::list(numbers.into_iter().map(Value::from))
+}
+
+impl TryFrom<&Value> for PerGroup {
+    type Error = Error;
+
+    /// A number or a tensor of one element, which stays one as in PyTorch; or a list of them, one for each group.
+    fn try_from(value: &Value) -> Result<Self> {
+        match value {
+            Value::List(_) | Value::Tuple(_) => {
+                let items = value.items().unwrap_or_default();
+                let numbers = items.iter().map(|item| Number::try_from(item).map_err(|()| no_number(item)));
+                Ok(PerGroup(EachGroup::Each(numbers.collect::<Result<_>>()?)))
+            }
+            one => Ok(PerGroup(EachGroup::Same(Number::try_from(one).map_err(|()| no_number(one))?))),
+        }
+    }
+}
+
+fn no_number(value: &Value) -> Error {
+    invalid(format!("{} is given, where a number, or a list of one for each group, is expected", value.describe()))
+}
+
 impl From<f64> for PerGroup {
     fn from(number: f64) -> Self {
-        PerGroup(EachGroup::Same(number))
+        PerGroup(EachGroup::Same(number.into()))
     }
 }
 
 impl From<Vec<f64>> for PerGroup {
     fn from(numbers: Vec<f64>) -> Self {
-        PerGroup(EachGroup::Each(numbers))
+        PerGroup(EachGroup::Each(numbers.into_iter().map(Number::from).collect()))
     }
 }
 
 impl<const N: usize> From<[f64; N]> for PerGroup {
     fn from(numbers: [f64; N]) -> Self {
-        PerGroup(EachGroup::Each(numbers.into()))
+        PerGroup::from(numbers.to_vec())
     }
 }
 
@@ -214,5 +260,28 @@ pub(super) trait Word: Copy + PartialEq + 'static {
         let [(first, _), (second, _)] = Self::WORDS;
         let known = Self::WORDS.into_iter().find(|(word, _)| *word == text).map(|(_, value)| value);
         known.ok_or_else(|| invalid(format!("{PLACE}{name} is '{text}', where '{first}' or '{second}' is expected")))
+    }
+}
+
+/// Reads a word of `NAME(...)`, for types that are one.
+macro_rules! word_argument {
+    ($($type:ident: $expected:literal;)*) => { $(
+        impl $crate::lr_scheduler::arguments::Argument for $type {
+            const EXPECTED: &'static str = $expected;
+
+            fn read(value: &rekindle_recorder::Value) -> Option<Self> {
+                let text = value.as_str()?;
+                <$type as Word>::WORDS.into_iter().find(|(word, _)| *word == text).map(|(_, value)| value)
+            }
+        }
+    )* };
+}
+pub(super) use word_argument;
+
+impl Argument for PerGroup {
+    const EXPECTED: &'static str = "a number, or a list of one for each group";
+
+    fn read(value: &Value) -> Option<Self> {
+        PerGroup::try_from(value).ok()
     }
 }

@@ -3,6 +3,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now, divide, power, real};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::optim::ParamGroup;
@@ -37,7 +38,7 @@ impl Formula for PolynomialLR {
         Ok(PolynomialLR { total_iters, power })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         if now.initial || now.epoch > self.total_iters {
             return Ok(now.lr);
         }
@@ -45,7 +46,7 @@ impl Formula for PolynomialLR {
         Ok(now.lr * power(kept, self.power)?)
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base * power(self.left(self.total_iters.min(0))?, self.power)?)
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()? * power(self.left(self.total_iters.min(0))?, self.power)?)
     }
 }

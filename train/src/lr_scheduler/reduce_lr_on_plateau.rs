@@ -3,9 +3,9 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::options::{PerGroup, Word, options};
+use super::options::{PerGroup, Word, options, word_argument, wrong_count};
 use super::schedule::{Entries, Options};
-use super::scheduler::{LRScheduler, Rule, check_groups, rates};
+use super::scheduler::{LRScheduler, Rule, SteppedBy, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 
@@ -64,6 +64,8 @@ impl Word for ThresholdMode {
     const WORDS: [(&'static str, Self); 2] = [("rel", ThresholdMode::Rel), ("abs", ThresholdMode::Abs)];
 }
 
+word_argument! { PlateauMode: "'min' or 'max'"; ThresholdMode: "'rel' or 'abs'"; }
+
 impl Options for ReduceLROnPlateau {
     fn attributes(&self, groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         if self.factor >= 1.0 {
@@ -72,8 +74,8 @@ impl Options for ReduceLROnPlateau {
         let (default_min_lr, min_lrs) = match &self.min_lr {
             None => (Value::Int(0), vec![Value::Int(0); groups.len()]),
             Some(min_lr) => {
-                let each = min_lr.of("min_lr", groups.len())?.into_iter().map(Value::Float).collect();
-                (min_lr.same().map_or(Value::None, Value::Float), each)
+                let each = min_lr.of("min_lr", groups.len())?.into_iter().map(Value::from).collect();
+                (min_lr.same().map_or(Value::None, Value::from), each)
             }
         };
         let worst = match self.mode {
@@ -138,6 +140,10 @@ impl Rule for Plateau {
         true
     }
 
+    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
+        Some(SteppedBy::Metric)
+    }
+
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         let attributes = &scheduler.attributes;
         for name in ["factor", "eps", "best"] {
@@ -150,6 +156,7 @@ impl Rule for Plateau {
         match (attributes.floats("min_lrs")?.len(), attributes.get("default_min_lr")) {
             // A group was added.
             (1.., Some(Value::Int(_) | Value::Float(_))) if groups > 0 => Ok(()),
+            (found, _) if found < groups => Err(wrong_count("min_lr", found, groups)),
             (found, _) => check_groups(found, groups),
         }
     }

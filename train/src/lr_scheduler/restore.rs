@@ -2,8 +2,8 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::kind::{SchedulerKind, candidates, names};
 use super::options::PLACE;
+use super::recognition::recognised;
 use super::schedule::Schedule;
 use super::scheduler::{LRScheduler, Tail, check_groups};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -33,15 +33,13 @@ impl LRScheduler {
 
 fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup]) -> Result<LRScheduler> {
     let mut attributes = Attributes::from_value(PLACE, state_dict)?;
+    let recognition = recognised(&attributes);
     let kind = match schedule {
-        None => SchedulerKind::infer(state_dict)?,
+        None => recognition.kind()?,
+        Some(schedule) if recognition.allows(schedule.kind(), &attributes) => schedule.kind(),
         Some(schedule) => {
-            let found = candidates(&attributes)?;
-            if !found.contains(&schedule.kind()) {
-                let (found, expected) = (names(&found, " or "), schedule.kind());
-                return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {expected}")));
-            }
-            schedule.kind()
+            let (found, expected) = (recognition.describe(), schedule.kind());
+            return Err(invalid(format!("the state dict is {found}'s, and the scheduler is {expected}")));
         }
     };
     let class = kind.class();
@@ -88,7 +86,7 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
         }
         None => {}
     }
-    let scheduler = LRScheduler { class, attributes, functions, children };
+    let scheduler = LRScheduler { class, attributes, functions, children, position: None };
     scheduler.check(groups.len())?;
     class.rule.check_loaded(&scheduler, groups.len())?;
     Ok(scheduler)

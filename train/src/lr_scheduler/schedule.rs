@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rekindle_recorder::{Result, Value};
 
+use super::formula::real;
 use super::options::{Function, PLACE};
 use super::scheduler::{Class, LRScheduler};
 use crate::attributes::Attributes;
@@ -51,7 +52,7 @@ impl Schedule {
             attributes.set(name, value);
         }
         let functions = self.options.functions(groups.len())?;
-        let mut scheduler = LRScheduler { class: self.class, attributes, functions, children };
+        let mut scheduler = LRScheduler { class: self.class, attributes, functions, children, position: None };
         self.class.rule.construct(&mut scheduler, groups, last_epoch)?;
         self.options.finish(&mut scheduler.attributes, groups.len())?;
         scheduler.check(groups.len())?;
@@ -69,6 +70,19 @@ impl LRScheduler {
     /// When an option is out of range; then nothing has changed.
     pub fn new(schedule: impl Into<Schedule>, optimizer: &mut Optimizer) -> Result<Self> {
         LRScheduler::with_last_epoch(schedule, optimizer, -1)
+    }
+
+    /// A schedule whose position is in no state dict, such as timm's and nanoGPT's, at that position: sets the rates that
+    /// hold there, as their own scripts do when they go on.
+    ///
+    /// # Errors
+    /// As [`LRScheduler::new`], and as [`step_to`](LRScheduler::step_to).
+    pub fn at(schedule: impl Into<Schedule>, position: i64, optimizer: &mut Optimizer) -> Result<Self> {
+        let mut groups = optimizer.param_groups().to_vec();
+        let mut scheduler = schedule.into().construct(&mut groups, -1)?;
+        scheduler.class.rule.step_to(&mut scheduler, &mut groups, real(position))?;
+        optimizer.param_groups_mut().clone_from_slice(&groups);
+        Ok(scheduler)
     }
 
     /// `...LR(optimizer, ..., last_epoch=last_epoch)`: from 0 on, the groups must have `initial_lr` already.

@@ -22,6 +22,8 @@ pub struct LRScheduler {
     pub(super) attributes: Attributes,
     pub(super) functions: Vec<Function>,
     pub(super) children: Vec<LRScheduler>,
+    /// How far it has come, where the attributes do not have it.
+    pub(super) position: Option<i64>,
 }
 
 /// A class of PyTorch's: a row of the table in `kind.rs`.
@@ -29,9 +31,15 @@ pub(crate) struct Class {
     /// Which row.
     pub(super) row: usize,
     pub(super) name: &'static str,
+    /// Where Python imports it from.
+    pub(super) package: &'static str,
     pub(super) rule: &'static dyn Rule,
-    /// Keys that tell its state dict from those of the rows after it.
-    pub(super) keys: &'static [&'static str],
+    /// Keys that its state dict always has.
+    pub(super) tell: &'static [&'static str],
+    /// Keys that it had in some release.
+    pub(super) own: &'static [&'static str],
+    /// Keys that it shares with the other classes of its package.
+    pub(super) shared: &'static [&'static str],
     /// The key that PyTorch's `state_dict()` puts last, for what it takes out of the attributes first.
     pub(super) tail: Option<Tail>,
 }
@@ -59,6 +67,20 @@ impl Tail {
             Tail::Functions(key) | Tail::Function(key) | Tail::Schedulers(key) => key,
         }
     }
+}
+
+/// How a scheduler is stepped, where its class or its state says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SteppedBy {
+    /// After each step of the optimizer.
+    Step,
+    /// After each epoch.
+    Epoch,
+    /// To parts of an epoch: [`LRScheduler::step_to`].
+    Fraction,
+    /// With a metric: [`LRScheduler::step_with_metric`].
+    Metric,
 }
 
 /// What a scheduler does. It keeps nothing itself: its numbers are in the scheduler's attributes.
@@ -102,6 +124,36 @@ pub(crate) trait Rule: Send + Sync {
 
     /// Brings what an older release wrote into today's form.
     fn complete(&self, _attributes: &mut Attributes) {}
+
+    /// How far it has come.
+    fn position(&self, scheduler: &LRScheduler) -> Option<i64> {
+        scheduler.attributes.int("last_epoch").ok()
+    }
+
+    /// Whether its position is in no state dict, and must be said.
+    fn told_position(&self) -> bool {
+        false
+    }
+
+    /// What it is stepped by, where that is known.
+    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
+        None
+    }
+
+    /// Whether it has a state dict at all.
+    fn is_saved(&self) -> bool {
+        true
+    }
+
+    /// The only attributes that its state dict has, where those are not all.
+    fn kept(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
+    /// What a state dict with the class's keys has that the class never had, beyond keys: a value of another type.
+    fn foreign(&self, _attributes: &Attributes) -> Option<&'static str> {
+        None
+    }
 }
 
 impl LRScheduler {
@@ -207,6 +259,10 @@ impl LRScheduler {
     #[must_use]
     pub fn state_dict(&self) -> Value {
         let dict = self.attributes.to_dict();
+        if let Some(kept) = self.class.rule.kept() {
+            let others: Vec<_> = self.attributes.names().filter(|name| !kept.contains(name)).collect();
+            others.into_iter().for_each(|name| drop(dict.remove(name)));
+        }
         if let Some(tail) = self.class.tail {
             let state = match tail {
                 Tail::Functions(_) => Value::list(self.functions.iter().map(Function::state)),
@@ -219,9 +275,9 @@ impl LRScheduler {
     }
 }
 
-/// Refuses an optimizer with another number of groups than a scheduler was made for.
+/// Refuses an optimizer with fewer groups than a scheduler was made for. Those that were added since are the formula's matter.
 pub(super) fn check_groups(expected: usize, found: usize) -> Result<()> {
-    if expected == found {
+    if expected <= found {
         return Ok(());
     }
     Err(invalid(format!("the scheduler is for an optimizer of {expected} groups, and this one has {found}")))

@@ -3,6 +3,7 @@
 use rekindle_recorder::Result;
 
 use super::formula::{Computed, Formula, Given, Now};
+use super::number::Number;
 use super::options::options;
 use super::schedule::{Entries, Options};
 use crate::attributes::invalid;
@@ -38,13 +39,13 @@ impl Formula for StepLR {
         }
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
+    fn lr(&self, now: &Now) -> Computed<Number> {
         // i64::MIN % -1 overflows; every multiple of -1 is one of 1.
         let waits = now.epoch == 0 || now.epoch.wrapping_rem(self.step_size) != 0;
         Ok(if waits { now.lr } else { now.lr * self.gamma })
     }
 
-    fn first_lr(&self, now: &Now) -> Computed<f64> {
-        Ok(now.base)
+    fn first_lr(&self, now: &Now) -> Computed<Number> {
+        Ok(now.base()?)
     }
 }

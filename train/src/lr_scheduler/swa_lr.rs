@@ -4,6 +4,7 @@ use rekindle_recorder::Result;
 
 use super::anneal::{AnnealStrategy, modernise};
 use super::formula::{Computed, Formula, Given, Now, real};
+use super::number::Number;
 use super::options::{PerGroup, Word, options};
 use super::schedule::{Entries, Options};
 use crate::attributes::{Attributes, invalid};
@@ -49,8 +50,8 @@ impl Formula for Swa {
         Ok(Swa { strategy, epochs: given.attributes.int("anneal_epochs")? })
     }
 
-    fn lr(&self, now: &Now) -> Computed<f64> {
-        let swa_lr = now.group.float("swa_lr")?;
+    fn lr(&self, now: &Now) -> Computed<Number> {
+        let swa_lr = Number::of(now.group, "swa_lr")?;
         let step = now.step_count.saturating_sub(1);
         let step = if self.epochs == 0 { step.max(1) } else { step };
         let share = |step: i64| self.strategy.share((real(step) / real(self.epochs.max(1))).clamp(0.0, 1.0));

@@ -106,6 +106,30 @@ pub fn cosine_with_min_lr_schedule_with_warmup(
     })
 }
 
+/// `get_cosine_with_min_lr_schedule_with_warmup_lr_rate`: as [`cosine_with_min_lr_schedule_with_warmup`], one step ahead, and
+/// from `warmup_lr_rate` of the learning rate where there is one.
+#[must_use]
+pub fn cosine_with_min_lr_schedule_with_warmup_lr_rate(
+    num_warmup_steps: i64,
+    num_training_steps: i64,
+    num_cycles: f64,
+    min_lr_rate: f64,
+    warmup_lr_rate: Option<f64>,
+) -> LambdaLR {
+    let (warmup, total) = (real(num_warmup_steps), real(num_training_steps));
+    partial(move |step| {
+        let step = real(step);
+        if step < warmup {
+            return match warmup_lr_rate {
+                None => (step + 1.0) / max(1.0, warmup),
+                Some(rate) => rate + (1.0 - rate) * step / max(1.0, warmup - 1.0),
+            };
+        }
+        let progress = (step - warmup + 1.0) / max(1.0, total - warmup);
+        above(min_lr_rate, waves(num_cycles, progress))
+    })
+}
+
 /// `get_cosine_with_hard_restarts_schedule_with_warmup`: up from 0 in a straight line, then `num_cycles` times half a cosine
 /// wave down to 0; transformers' default is 1.
 #[must_use]

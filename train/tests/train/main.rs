@@ -23,6 +23,7 @@ mod run;
 mod run_faults;
 mod run_rows;
 mod schedulers;
+mod schedulers_more;
 mod state_dicts;
 #[path = "../tied_gpt/mod.rs"]
 mod tied_gpt;

@@ -138,14 +138,16 @@ fn saved(name: &str) -> Value {
 }
 
 #[test]
-fn an_older_release_s_state_is_taken_and_its_unknown_keys_are_kept() {
+fn an_older_release_s_state_is_taken_and_keys_that_it_never_had_are_kept_where_the_schedule_is_named() {
     let state = saved("cosine");
     let dict = state.as_dict().unwrap();
     dict.remove("_is_initial");
     dict.insert("verbose", false);
     dict.insert("mine", Value::list([1.into(), "two".into()]));
     let mut optimizer = two_groups();
-    let mut scheduler = LRScheduler::from_state_dict(&state, &optimizer).unwrap();
+    let unsure = LRScheduler::from_state_dict(&state, &optimizer).unwrap_err().to_string();
+    assert!(unsure.contains("resembles CosineAnnealingLR and has mine besides"), "{unsure}");
+    let mut scheduler = LRScheduler::resume(CosineAnnealingLR::new(60), &state, &optimizer).unwrap();
     scheduler.step(&mut optimizer).unwrap();
     let expected = [
         "T_max",

@@ -1,0 +1,260 @@
+//! `NAME(...)`: a schedule in words, such as `CosineAnnealingLR(T_max=50)` or `transformers.cosine(warmup=100, total=1000)`.
+
+use std::str::FromStr;
+
+use rekindle_recorder::{Error, Result, Value};
+
+use super::arguments::{Arguments, FromArguments};
+use super::chained_scheduler::ChainedScheduler;
+use super::constant_lr::ConstantLR;
+use super::cosine_annealing_lr::CosineAnnealingLR;
+use super::cosine_annealing_warm_restarts::CosineAnnealingWarmRestarts;
+use super::cosine_annealing_warmup::CosineAnnealingWarmupRestarts;
+use super::cyclic_lr::CyclicLR;
+use super::detectron2::{WarmupCosineLR, WarmupMultiStepLR};
+use super::exponential_lr::ExponentialLR;
+use super::gradual_warmup::GradualWarmupScheduler;
+use super::linear_lr::LinearLR;
+use super::mmengine;
+use super::multi_step_lr::MultiStepLR;
+use super::nano_gpt::NanoGpt;
+use super::one_cycle_lr::OneCycleLR;
+use super::polynomial_lr::PolynomialLR;
+use super::reduce_lr_on_plateau::ReduceLROnPlateau;
+use super::schedule::Schedule;
+use super::sequential_lr::SequentialLR;
+use super::step_lr::StepLR;
+use super::swa_lr::SWALR;
+use super::{timm, transformers, yolo};
+use crate::attributes::invalid;
+
+/// What a name makes of its arguments.
+type Make = fn(&mut Arguments) -> Result<Schedule>;
+
+fn options<T: FromArguments + Into<Schedule>>(arguments: &mut Arguments) -> Result<Schedule> {
+    T::from_arguments(arguments).map(Into::into)
+}
+
+/// The schedulers by the names of their classes, then the formulas of others' `LambdaLR`s and loops.
+const NAMES: &[(&str, Make)] = &[
+    ("StepLR", options::<StepLR>),
+    ("MultiStepLR", options::<MultiStepLR>),
+    ("ConstantLR", options::<ConstantLR>),
+    ("LinearLR", options::<LinearLR>),
+    ("ExponentialLR", options::<ExponentialLR>),
+    ("PolynomialLR", options::<PolynomialLR>),
+    ("CosineAnnealingLR", options::<CosineAnnealingLR>),
+    ("CosineAnnealingWarmRestarts", options::<CosineAnnealingWarmRestarts>),
+    ("CyclicLR", options::<CyclicLR>),
+    ("OneCycleLR", |given| {
+        given.product("total_steps", ["epochs", "steps_per_epoch"]);
+        options::<OneCycleLR>(given)
+    }),
+    ("ReduceLROnPlateau", options::<ReduceLROnPlateau>),
+    ("SequentialLR", |given| {
+        let schedulers = schedules(given)?;
+        Ok(SequentialLR::new(schedulers, given.required::<Vec<i64>>("milestones")?).into())
+    }),
+    ("ChainedScheduler", |given| Ok(ChainedScheduler::new(schedules(given)?).into())),
+    ("SWALR", options::<SWALR>),
+    ("CosineLRScheduler", options::<timm::CosineLRScheduler>),
+    ("StepLRScheduler", options::<timm::StepLRScheduler>),
+    ("MultiStepLRScheduler", options::<timm::MultiStepLRScheduler>),
+    ("PolyLRScheduler", options::<timm::PolyLRScheduler>),
+    ("TanhLRScheduler", options::<timm::TanhLRScheduler>),
+    ("WSDLRScheduler", options::<timm::WSDLRScheduler>),
+    ("StepParamScheduler", options::<mmengine::StepParamScheduler>),
+    ("MultiStepParamScheduler", options::<mmengine::MultiStepParamScheduler>),
+    ("ExponentialParamScheduler", options::<mmengine::ExponentialParamScheduler>),
+    ("ConstantParamScheduler", options::<mmengine::ConstantParamScheduler>),
+    ("LinearParamScheduler", options::<mmengine::LinearParamScheduler>),
+    ("CosineAnnealingParamScheduler", options::<mmengine::CosineAnnealingParamScheduler>),
+    ("CosineRestartParamScheduler", options::<mmengine::CosineRestartParamScheduler>),
+    ("PolyParamScheduler", options::<mmengine::PolyParamScheduler>),
+    ("OneCycleParamScheduler", options::<mmengine::OneCycleParamScheduler>),
+    ("WarmupMultiStepLR", options::<WarmupMultiStepLR>),
+    ("WarmupCosineLR", options::<WarmupCosineLR>),
+    ("CosineAnnealingWarmupRestarts", options::<CosineAnnealingWarmupRestarts>),
+    ("GradualWarmupScheduler", options::<GradualWarmupScheduler>),
+    ("nanogpt", options::<NanoGpt>),
+    ("transformers.constant", |_| Ok(transformers::constant_schedule().into())),
+    ("transformers.constant_with_warmup", |given| {
+        Ok(transformers::constant_schedule_with_warmup(given.required("num_warmup_steps")?).into())
+    }),
+    ("transformers.linear", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        Ok(transformers::linear_schedule_with_warmup(warmup, total).into())
+    }),
+    ("transformers.cosine", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        let cycles = given.optional("num_cycles", || 0.5)?;
+        Ok(transformers::cosine_schedule_with_warmup(warmup, total, cycles).into())
+    }),
+    ("transformers.cosine_with_restarts", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        let cycles = given.optional("num_cycles", || 1)?;
+        Ok(transformers::cosine_with_hard_restarts_schedule_with_warmup(warmup, total, cycles).into())
+    }),
+    ("transformers.cosine_with_min_lr", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        let cycles = given.optional("num_cycles", || 0.5)?;
+        let rate = given.required("min_lr_rate")?;
+        Ok(transformers::cosine_with_min_lr_schedule_with_warmup(warmup, total, cycles, rate).into())
+    }),
+    ("transformers.cosine_warmup_with_min_lr", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        let cycles = given.optional("num_cycles", || 0.5)?;
+        let (rate, first) = (given.required("min_lr_rate")?, given.optional("warmup_lr_rate", || None)?);
+        Ok(transformers::cosine_with_min_lr_schedule_with_warmup_lr_rate(warmup, total, cycles, rate, first).into())
+    }),
+    ("transformers.polynomial", |given| {
+        let (warmup, total) = warmup_and_total(given)?;
+        let (end, power) = (given.optional("lr_end", || 1e-7)?, given.optional("power", || 1.0)?);
+        let lr = given.required("learning_rate")?;
+        Ok(transformers::polynomial_decay_schedule_with_warmup(lr, warmup, total, end, power).into())
+    }),
+    ("transformers.inverse_sqrt", |given| {
+        let (warmup, timescale) = (given.required("num_warmup_steps")?, given.optional("timescale", || None)?);
+        Ok(transformers::inverse_sqrt_schedule(warmup, timescale).into())
+    }),
+    ("transformers.warmup_stable_decay", |given| {
+        let (warmup, stable) = (given.required("num_warmup_steps")?, given.required("num_stable_steps")?);
+        let decay = given.required("num_decay_steps")?;
+        let (min, cycles) = (given.optional("min_lr_ratio", || 0.0)?, given.optional("num_cycles", || 0.5)?);
+        Ok(transformers::wsd_schedule(warmup, stable, decay, min, cycles).into())
+    }),
+    ("yolov5.linear", |given| Ok(yolo::linear(given.required("lrf")?, given.required("epochs")?).into())),
+    ("yolov5.cosine", |given| Ok(yolo::one_cycle(given.required("lrf")?, given.required("epochs")?).into())),
+    ("ultralytics.linear", |given| Ok(yolo::linear_to_end(given.required("lrf")?, given.required("epochs")?).into())),
+    ("ultralytics.cosine", |given| Ok(yolo::one_cycle(given.required("lrf")?, given.required("epochs")?).into())),
+];
+
+fn warmup_and_total(given: &mut Arguments) -> Result<(i64, i64)> {
+    Ok((given.required("num_warmup_steps")?, given.required("num_training_steps")?))
+}
+
+/// A list of calls, which stand as their texts until here.
+fn schedules(given: &mut Arguments) -> Result<Vec<Schedule>> {
+    let items = given.take("schedulers").and_then(|list| list.items());
+    let items = items.ok_or_else(|| invalid("schedulers must be a list, such as [LinearLR(), StepLR(30)]"))?;
+    items.iter().map(|item| item.as_str().unwrap_or_default().parse()).collect()
+}
+
+impl Schedule {
+    /// The names that a schedule can be made from by [`FromStr`]: those of the schedulers' classes, and of formulas such as
+    /// `transformers.cosine`, `yolov5.linear` and `nanogpt`.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name)
+    }
+}
+
+impl FromStr for Schedule {
+    type Err = Error;
+
+    /// Takes `NAME(...)`, with the arguments of Python's constructor by name or by place: numbers, words, lists and, for
+    /// `SequentialLR` and `ChainedScheduler`, other schedules.
+    ///
+    /// ```
+    /// use rekindle_train::lr_scheduler::Schedule;
+    ///
+    /// let cosine: Schedule = "transformers.cosine(warmup=100, total=1000)".parse()?;
+    /// let text = "SequentialLR([LinearLR(0.1, total_iters=5), CosineAnnealingLR(T_max=45)], milestones=[5])";
+    /// let warmed_up: Schedule = text.parse()?;
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let (name, inside) = match text.split_once('(') {
+            None => (text, ""),
+            Some((name, rest)) => {
+                let inside = rest.trim_end().strip_suffix(')');
+                (
+                    name.trim_end(),
+                    inside.ok_or_else(|| invalid(format!("'{text}' has no closing parenthesis at its end")))?,
+                )
+            }
+        };
+        let Some((name, make)) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
+            let advice = format!("there are {}", Schedule::names().collect::<Vec<_>>().join(", "));
+            return Err(Error::unsupported(format!("the schedule '{name}'")).advise(advice));
+        };
+        let mut given: Vec<(Option<String>, Value)> = Vec::new();
+        for part in parts(inside)? {
+            let (key, value) = match part.split_once('=') {
+                Some((key, value)) if is_word(key.trim()) => (Some(key.trim().to_owned()), value),
+                _ => (None, part),
+            };
+            if key.is_none() && given.last().is_some_and(|(before, _)| before.is_some()) {
+                return Err(invalid(format!(
+                    "in {name}(...) '{}' follows a named argument; name it, too",
+                    part.trim()
+                )));
+            }
+            given.push((key, value_of(value.trim())?));
+        }
+        let mut arguments = Arguments::new(*name, given);
+        let schedule = make(&mut arguments)?;
+        arguments.finish()?;
+        Ok(schedule)
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// What stands between the commas that are in no brackets and no quotes.
+fn parts(text: &str) -> Result<Vec<&str>> {
+    let (mut parts, mut start, mut depth, mut quote) = (Vec::new(), 0, 0_usize, None);
+    for (place, c) in text.char_indices() {
+        match (c, quote) {
+            ('\'' | '"', None) => quote = Some(c),
+            (c, Some(open)) if c == open => quote = None,
+            ('(' | '[', None) => depth += 1,
+            (')' | ']', None) => {
+                depth = depth.checked_sub(1).ok_or_else(|| invalid(format!("'{text}' closes a bracket too many")))?;
+            }
+            (',', None) if depth == 0 => {
+                parts.push(&text[start..place]);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    if depth > 0 || quote.is_some() {
+        return Err(invalid(format!("'{text}' leaves a bracket or a quote open")));
+    }
+    let last = &text[start..];
+    if !last.trim().is_empty() {
+        parts.push(last);
+    }
+    Ok(parts)
+}
+
+/// A number, a word, a list; a call stays its text.
+fn value_of(text: &str) -> Result<Value> {
+    for (open, close) in [('[', ']'), ('(', ')')] {
+        if let Some(inside) = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
+            return Ok(Value::list(
+                parts(inside)?.into_iter().map(|part| value_of(part.trim())).collect::<Result<Vec<_>>>()?,
+            ));
+        }
+    }
+    for quote in ['\'', '"'] {
+        if let Some(inside) = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
+            return Ok(inside.into());
+        }
+    }
+    let plain = text.replace('_', "");
+    Ok(match text {
+        "" => return Err(invalid("an argument is empty")),
+        "None" | "none" => Value::None,
+        "True" | "true" => true.into(),
+        "False" | "false" => false.into(),
+        _ => match (plain.parse::<i64>(), plain.parse::<f64>()) {
+            (Ok(whole), _) => whole.into(),
+            (_, Ok(number)) if number.is_finite() => number.into(),
+            _ => text.into(),
+        },
+    })
+}

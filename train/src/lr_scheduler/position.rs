@@ -1,0 +1,107 @@
+//! What can be asked of a scheduler before it is stepped: where it stands, what it is stepped by, and the rates to come.
+
+use rekindle_recorder::{Result, Value};
+
+use super::scheduler::{LRScheduler, SteppedBy};
+use crate::attributes::invalid;
+use crate::optim::ParamGroup;
+
+impl LRScheduler {
+    /// How far it has come: `last_epoch`, which counts steps where it is stepped with the optimizer; for a
+    /// `ChainedScheduler` that of its first scheduler, for mmengine's `_global_step`. `None` where neither the state nor
+    /// anybody has said it: see [`set_position`](Self::set_position).
+    #[must_use]
+    pub fn position(&self) -> Option<i64> {
+        self.class.rule.position(self)
+    }
+
+    /// Says how far it has come, for a scheduler whose state does not: timm's, whose count is the epoch or update that was
+    /// begun last. No learning rate changes.
+    pub fn set_position(&mut self, position: i64) {
+        self.position = Some(position);
+    }
+
+    /// Whether it cannot go on before its position is said.
+    #[must_use]
+    pub fn needs_position(&self) -> bool {
+        self.class.rule.told_position() && self.position.is_none()
+    }
+
+    /// How often `step()` was called, the constructor's included: `_step_count`. `None` where the class does not count.
+    #[must_use]
+    pub fn step_count(&self) -> Option<i64> {
+        self.attributes.int("_step_count").ok()
+    }
+
+    /// What it is stepped by, where its class or its state says so: `None` where it may be steps or epochs.
+    #[must_use]
+    pub fn stepped_by(&self) -> Option<SteppedBy> {
+        match self.class.rule.stepped_by(self) {
+            None if self.fraction().is_some() => Some(SteppedBy::Fraction),
+            None => self.children.iter().find_map(LRScheduler::stepped_by),
+            known => known,
+        }
+    }
+
+    /// Whether it was last stepped to a part of an epoch, so that it must be stepped on by parts.
+    #[must_use]
+    pub fn is_fractional(&self) -> bool {
+        self.fraction().is_some()
+    }
+
+    /// The epoch with its part that it was stepped to last, where that was not whole: a `CosineAnnealingWarmRestarts` with
+    /// such a `T_cur`.
+    #[must_use]
+    pub fn fraction(&self) -> Option<f64> {
+        let Some(Value::Float(within)) = self.attributes.get("T_cur") else { return None };
+        let part = within.rem_euclid(1.0);
+        let whole = self.attributes.float("last_epoch").ok()?;
+        (part != 0.0).then_some(whole + part)
+    }
+
+    /// Whether its state belongs into a checkpoint. nanoGPT's loop, for one, keeps none.
+    #[must_use]
+    pub fn is_saved(&self) -> bool {
+        self.class.rule.is_saved()
+    }
+
+    /// The learning rates of each group after each of the next steps, with nothing changed: `rates[step][group]`.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), if one of the steps cannot be made; and for a scheduler that goes by a metric.
+    pub fn preview(&self, groups: &[ParamGroup], steps: usize) -> Result<Vec<Vec<f64>>> {
+        let mut rates = Vec::new();
+        self.ahead(groups, steps, |groups| {
+            rates.push(groups.iter().map(ParamGroup::lr).collect::<Result<_>>()?);
+            Ok(())
+        })?;
+        Ok(rates)
+    }
+
+    /// Whether so many steps can be made, such as beyond the end of a `OneCycleLR`; nothing is changed.
+    ///
+    /// # Errors
+    /// As [`preview`](Self::preview). The error says at which step.
+    pub fn check_steps(&self, groups: &[ParamGroup], steps: usize) -> Result<()> {
+        self.ahead(groups, steps, |_| Ok(()))
+    }
+
+    fn ahead(
+        &self,
+        groups: &[ParamGroup],
+        steps: usize,
+        mut see: impl FnMut(&[ParamGroup]) -> Result<()>,
+    ) -> Result<()> {
+        if self.class.rule.by_metric() {
+            let name = self.class.name;
+            return Err(invalid(format!("{name} goes by a metric, so that its rates cannot be told beforehand")));
+        }
+        let (mut next, mut groups) = (self.clone(), groups.to_vec());
+        next.check(groups.len())?;
+        for _ in 0..steps {
+            next.step_groups(&mut groups, None)?;
+            see(&groups)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! `timm.scheduler.MultiStepLRScheduler`: times `decay_rate` at each of the epochs or updates `decay_t`.
+
+use rekindle_recorder::{Result, Value};
+
+use super::base::{Rates, common, timm_options};
+use crate::attributes::Attributes;
+use crate::lr_scheduler::formula::{Computed, power, real};
+use crate::lr_scheduler::schedule::{Entries, Options};
+use crate::optim::ParamGroup;
+
+timm_options! {
+    /// `MultiStepLRScheduler(optimizer, decay_t, decay_rate, ...)`: times `decay_rate` at each of the epochs or updates `decay_t`.
+    #[derive(PartialEq)]
+    pub struct MultiStepLRScheduler;
+
+    /// No decay, until `decay_rate` is set.
+    pub fn new(
+        /// Epochs or updates in ascending order; timm changes the rate one before each.
+        decay_t(impl Into<Vec<i64>>): Vec<i64>,
+    );
+
+    /// The factor. Default 1.
+    decay_rate: f64 = 1.0,
+    /// Epochs or updates until the whole learning rate. Default 0.
+    warmup_t: i64 = 0,
+    /// The learning rate that it begins with, if there is a warm-up. Default 0.
+    warmup_lr_init: f64 = 0.0,
+    /// Whether the rest begins to count after the warm-up. Default true.
+    warmup_prefix: bool = true,
+}
+
+impl Options for MultiStepLRScheduler {
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        let own = [
+            ("decay_t", self.decay_t.clone().into()),
+            ("decay_rate", self.decay_rate.into()),
+            ("warmup_t", self.warmup_t.into()),
+            ("warmup_lr_init", self.warmup_lr_init.into()),
+            ("warmup_prefix", self.warmup_prefix.into()),
+        ];
+        Ok(common!(self).into_iter().chain(own).collect())
+    }
+}
+
+pub(in crate::lr_scheduler) struct MultiStepT {
+    decay_t: Vec<f64>,
+    decay_rate: f64,
+}
+
+impl Rates for MultiStepT {
+    fn read(attributes: &Attributes) -> Computed<Self> {
+        Ok(MultiStepT { decay_t: attributes.floats("decay_t")?, decay_rate: attributes.float("decay_rate")? })
+    }
+
+    fn foreign(attributes: &Attributes) -> Option<&'static str> {
+        let list = attributes.get("decay_t").and_then(Value::items).is_some();
+        (!list).then_some("decay_t (no list)")
+    }
+
+    fn rates(&self, t: i64, bases: &[f64]) -> Computed<Vec<f64>> {
+        // timm counts one ahead.
+        let next = real(t.saturating_add(1));
+        let times = real(i64::try_from(self.decay_t.partition_point(|decay| *decay <= next)).unwrap_or(i64::MAX));
+        let factor = power(self.decay_rate, times)?;
+        Ok(bases.iter().map(|base| base * factor).collect())
+    }
+}

@@ -40,6 +40,7 @@ mod options;
 mod pieces;
 mod prelude;
 mod radam;
+mod recognise;
 mod registry;
 mod rmsprop;
 mod rprop;
@@ -54,6 +55,7 @@ pub use group::{ParamGroup, Select};
 pub use lbfgs::LineSearch;
 pub use muon::AdjustLr;
 pub use optimizer::{Optimizer, OptimizerBuilder};
+pub use recognise::{ForeignKey, Recognition};
 pub use registry::{Hyperparameters, OptimizerKind};
 
 macro_rules! exports {

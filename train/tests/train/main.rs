@@ -13,6 +13,7 @@ mod loader;
 mod log;
 mod losses;
 mod optim_models;
+mod optim_recognition;
 mod optim_rules;
 mod optim_runs;
 mod optim_state_dicts;

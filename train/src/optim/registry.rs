@@ -26,20 +26,33 @@ macro_rules! registry {
             adafactor::Adafactor, AdafactorOptions, "Adafactor", ["lr", "beta2_decay", "d"], [];
             muon::Muon, MuonOptions, "Muon", ["lr", "momentum", "ns_steps"], [];
             sparse_adam::SparseAdam, SparseAdamOptions, "SparseAdam", ["lr", "betas", "eps"], ["weight_decay", "momentum_decay"];
+            transformers_adamw::TransformersAdamW, TransformersAdamWOptions, "transformers.AdamW" elsewhere, ["lr", "betas", "eps", "weight_decay", "correct_bias"], [];
         }
     };
 }
 
 pub(super) use registry;
 
+/// Where Python has an optimizer: a name that is marked `elsewhere` says it whole.
+macro_rules! python_path {
+    ($name:literal) => {
+        concat!("torch.optim.", $name)
+    };
+    ($name:literal elsewhere) => {
+        $name
+    };
+}
+
+pub(super) use python_path;
+
 macro_rules! kinds {
-    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
-        /// An optimizer of `torch.optim`. `Display` gives its name there.
+    ($($file:ident::$kind:ident, $options:ident, $name:literal $($elsewhere:ident)?, $has:expr, $lacks:expr;)*) => {
+        /// An optimizer of `torch.optim`, whose name there `Display` gives, or of another package, which it names, too.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum OptimizerKind {
             $(
-                #[doc = concat!("`torch.optim.", $name, "`.")]
+                #[doc = concat!("`", python_path!($name $($elsewhere)?), "`.")]
                 $kind,
             )*
         }
@@ -48,7 +61,7 @@ macro_rules! kinds {
             /// All there are.
             pub const ALL: &'static [OptimizerKind] = &[$(OptimizerKind::$kind),*];
 
-            /// The name in `torch.optim`.
+            /// The name in `torch.optim`, or that of another package and the name there.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(OptimizerKind::$kind => $name,)* }
@@ -103,7 +116,7 @@ impl std::fmt::Display for OptimizerKind {
 impl std::str::FromStr for OptimizerKind {
     type Err = Error;
 
-    /// Takes the name in `torch.optim`, in any case.
+    /// Takes the [name](OptimizerKind::name), in any case.
     fn from_str(name: &str) -> Result<Self> {
         OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             let advice = format!("there are {}", names(OptimizerKind::ALL, ", "));

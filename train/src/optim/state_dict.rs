@@ -115,6 +115,8 @@ impl Optimizer {
             loaded.order.push(StateKey::Parameter(place));
         }
         loaded.op_by_op = self.op_by_op;
+        let frozen: Vec<String> = self.frozen().map(str::to_owned).collect();
+        loaded.parameters.iter_mut().for_each(|parameter| parameter.frozen = frozen.contains(&parameter.named.name));
         *self = loaded;
         Ok(())
     }

@@ -42,10 +42,11 @@ impl TorchOptimizer {
     ///
     /// # Errors
     /// When an option is out of range; for LBFGS, Adafactor, Muon and `SparseAdam`, which see more of a model than one tensor as
-    /// Burn has it.
+    /// Burn has it; and for `transformers.AdamW`, whose count of steps Burn's records do not keep as it is.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
-        if hyperparameters.rule().view != View::Elements {
+        // Burn's record of a state has tensors and floats: a count that is an int would come back as another thing.
+        if hyperparameters.rule().view != View::Elements || !hyperparameters.rule().counters.is_empty() {
             let what = format!("{} as an optimizer of burn-optim's", hyperparameters.kind());
             let advice = "it needs the whole model, which rekindle's Optimizer gives it".to_owned();
             return Err(Error::unsupported(what).advise(advice));

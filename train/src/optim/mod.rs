@@ -1,4 +1,4 @@
-//! `torch.optim`: one file an optimizer, with a state dict that PyTorch reads and writes.
+//! `torch.optim`, and others' optimizers: one file an optimizer, with a state dict that PyTorch reads and writes.
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -29,6 +29,7 @@ mod assign;
 mod burn_record;
 mod closure;
 mod elementwise;
+mod freeze;
 mod gradient;
 mod group;
 mod lbfgs;
@@ -40,6 +41,7 @@ mod options;
 mod pieces;
 mod prelude;
 mod radam;
+mod recognise;
 mod registry;
 mod rmsprop;
 mod rprop;
@@ -49,15 +51,17 @@ mod sparse_adam;
 mod state;
 mod state_dict;
 mod step;
+mod transformers_adamw;
 
 pub use group::{ParamGroup, Select};
 pub use lbfgs::LineSearch;
 pub use muon::AdjustLr;
 pub use optimizer::{Optimizer, OptimizerBuilder};
+pub use recognise::{ForeignKey, Recognition};
 pub use registry::{Hyperparameters, OptimizerKind};
 
 macro_rules! exports {
-    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
+    ($($file:ident::$kind:ident, $options:ident, $name:literal $($elsewhere:ident)?, $has:expr, $lacks:expr;)*) => {
         $(pub use $file::$options;)*
     };
 }

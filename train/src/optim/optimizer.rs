@@ -9,7 +9,7 @@ use rekindle_recorder::{DType, Error, Result, Value};
 
 use super::group::{ParamGroup, Select};
 use super::lbfgs::Memory;
-use super::registry::{Hyperparameters, OptimizerKind, registry};
+use super::registry::{Hyperparameters, OptimizerKind, python_path, registry};
 use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
@@ -52,6 +52,8 @@ pub(super) struct Parameter {
     pub(super) group: usize,
     /// Empty, and not in `order`, until the first step.
     pub(super) state: ParamState,
+    /// Left out of steps.
+    pub(super) frozen: bool,
 }
 
 /// A key of `optimizer.state`.
@@ -72,6 +74,8 @@ pub struct OptimizerBuilder {
     groups: Vec<(Select, Vec<(String, Value)>)>,
     exclude: Vec<Select>,
     named: bool,
+    rest_frozen: bool,
+    order: Option<Vec<String>>,
 }
 
 impl OptimizerBuilder {
@@ -98,9 +102,36 @@ impl OptimizerBuilder {
         self
     }
 
+    pub(super) fn rule(&self) -> &'static Rule {
+        self.hyperparameters.rule()
+    }
+
     /// Leaves parameters out: they are not the optimizer's.
     pub fn exclude(mut self, select: impl Into<Select>) -> Self {
         self.exclude.push(select.into());
+        self
+    }
+
+    /// Whether parameters that are in no group are left out, rather than an error: frozen parts of a model, which its optimizer
+    /// was never given. Default false.
+    pub fn rest_frozen(mut self, rest_frozen: bool) -> Self {
+        self.rest_frozen = rest_frozen;
+        self
+    }
+
+    /// In which order a group has its parameters, by their names: the order in which PyTorch's optimizer was given them, where
+    /// it is not the model's. It names all of the optimizer's parameters, and may name others. Default: the model's.
+    ///
+    /// ```
+    /// # use rekindle_train::optim::{AdamOptions, Optimizer};
+    /// # let device = burn::tensor::Device::flex().autodiff();
+    /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
+    /// let optimizer = Optimizer::builder(AdamOptions::default()).order(["bias", "weight"]).build(&model)?;
+    /// assert_eq!(optimizer.parameters().next().map(|named| &named.name[..]), Some("bias"));
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn order<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.order = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -139,8 +170,8 @@ impl OptimizerBuilder {
     /// The optimizer, over the parameters of a module.
     ///
     /// # Errors
-    /// When a hyper-parameter is out of range, a pattern cannot be read, a group has no parameters, or there are groups and
-    /// a parameter is in none.
+    /// When a hyper-parameter is out of range, a pattern cannot be read, a group has no parameters, the order leaves one out,
+    /// or there are groups and a parameter is in none.
     pub fn build<M: Module>(self, model: &M) -> Result<Optimizer> {
         let groups_given = !self.groups.is_empty();
         let mut rest = model.named_parameters_with(&self.rows)?;
@@ -161,12 +192,16 @@ impl OptimizerBuilder {
         }
         if !groups_given {
             members.push((rest, Vec::new()));
-        } else if let Some(first) = rest.first() {
+        } else if let Some(first) = rest.first().filter(|_| !self.rest_frozen) {
             return Err(invalid(format!(
-                "{} parameters are in no group, '{}' the first of them; add a group '*' for the rest, or exclude them",
+                "{} parameters are in no group, '{}' the first of them; add a group '*' for the rest, or exclude them, \
+                 or say that the rest is frozen",
                 rest.len(),
                 first.name
             )));
+        }
+        if let Some(order) = &self.order {
+            members.iter_mut().try_for_each(|(group, _)| sort(group, order))?;
         }
         let hyperparameters = self.hyperparameters;
         let attributes = members
@@ -188,15 +223,25 @@ fn nothing_left(place: usize, selected: &str) -> Error {
     invalid(format!("group {place} has no parameters: none is left that fits {selected}"))
 }
 
+/// Brings a group's parameters into this order.
+fn sort(group: &mut [NamedParameter], order: &[String]) -> Result<()> {
+    let place = |named: &NamedParameter| order.iter().position(|name| *name == named.name);
+    if let Some(unnamed) = group.iter().find(|named| place(named).is_none()) {
+        return Err(invalid(format!("the order of parameters leaves '{}' out, which is in a group", unnamed.name)));
+    }
+    group.sort_by_key(place);
+    Ok(())
+}
+
 /// `param_names`.
 fn names_of(members: &[NamedParameter]) -> Vec<Value> {
     members.iter().map(|named| named.name.as_str().into()).collect()
 }
 
 macro_rules! constructors {
-    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
+    ($($file:ident::$kind:ident, $options:ident, $name:literal $($elsewhere:ident)?, $has:expr, $lacks:expr;)*) => {
         impl Optimizer { $(
-            #[doc = concat!("`torch.optim.", $name, "(model.parameters(), ...)`.")]
+            #[doc = concat!("`", python_path!($name $($elsewhere)?), "(model.parameters(), ...)`.")]
             ///
             /// # Errors
             /// When an option is out of range, the optimizer cannot train one of the parameters, or the model cannot be described
@@ -219,6 +264,8 @@ impl Optimizer {
             groups: Vec::new(),
             exclude: Vec::new(),
             named: false,
+            rest_frozen: false,
+            order: None,
         }
     }
 
@@ -312,7 +359,7 @@ impl Optimizer {
                 self.places.insert(part.id, (self.parameters.len(), piece));
             }
             let state = ParamState::of(rule, &named);
-            self.parameters.push(Parameter { named, group, state });
+            self.parameters.push(Parameter { named, group, state, frozen: false });
         }
         self.groups.push(ParamGroup::new(attributes, start..self.parameters.len()));
         Ok(())

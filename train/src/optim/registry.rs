@@ -26,20 +26,33 @@ macro_rules! registry {
             adafactor::Adafactor, AdafactorOptions, "Adafactor", ["lr", "beta2_decay", "d"], [];
             muon::Muon, MuonOptions, "Muon", ["lr", "momentum", "ns_steps"], [];
             sparse_adam::SparseAdam, SparseAdamOptions, "SparseAdam", ["lr", "betas", "eps"], ["weight_decay", "momentum_decay"];
+            transformers_adamw::TransformersAdamW, TransformersAdamWOptions, "transformers.AdamW" elsewhere, ["lr", "betas", "eps", "weight_decay", "correct_bias"], [];
         }
     };
 }
 
 pub(super) use registry;
 
+/// Where Python has an optimizer: a name that is marked `elsewhere` says it whole.
+macro_rules! python_path {
+    ($name:literal) => {
+        concat!("torch.optim.", $name)
+    };
+    ($name:literal elsewhere) => {
+        $name
+    };
+}
+
+pub(super) use python_path;
+
 macro_rules! kinds {
-    ($($file:ident::$kind:ident, $options:ident, $name:literal, $has:expr, $lacks:expr;)*) => {
-        /// An optimizer of `torch.optim`. `Display` gives its name there.
+    ($($file:ident::$kind:ident, $options:ident, $name:literal $($elsewhere:ident)?, $has:expr, $lacks:expr;)*) => {
+        /// An optimizer of `torch.optim`, whose name there `Display` gives, or of another package, which it names, too.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum OptimizerKind {
             $(
-                #[doc = concat!("`torch.optim.", $name, "`.")]
+                #[doc = concat!("`", python_path!($name $($elsewhere)?), "`.")]
                 $kind,
             )*
         }
@@ -48,7 +61,7 @@ macro_rules! kinds {
             /// All there are.
             pub const ALL: &'static [OptimizerKind] = &[$(OptimizerKind::$kind),*];
 
-            /// The name in `torch.optim`.
+            /// The name in `torch.optim`, or that of another package and the name there.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(OptimizerKind::$kind => $name,)* }
@@ -65,7 +78,7 @@ macro_rules! kinds {
             }
 
             /// The keys that its groups always have, and those that they never have.
-            fn signature(self) -> (&'static [&'static str], &'static [&'static str]) {
+            pub(super) fn signature(self) -> (&'static [&'static str], &'static [&'static str]) {
                 match self { $(OptimizerKind::$kind => (&$has, &$lacks),)* }
             }
         }
@@ -82,63 +95,11 @@ macro_rules! kinds {
 
 registry!(kinds);
 
-/// These three had the same groups until each gained a key of its own: Adam `amsgrad` in 0.4, Adamax `maximize` in 1.12, and
-/// `RAdam` `decoupled_weight_decay` in 2.1.
-const OLDER: [OptimizerKind; 3] = [OptimizerKind::Adamax, OptimizerKind::RAdam, OptimizerKind::Adam];
-const OLDER_KEYS: [&str; 4] = ["lr", "betas", "eps", "weight_decay"];
-
 impl OptimizerKind {
-    /// Which optimizer wrote this state dict, told by the keys of its groups and, where these leave it open, of its state.
-    ///
-    /// # Errors
-    /// When the keys are those of an optimizer that is not here, of none, or of several: up to PyTorch 2.6 Adam and AdamW
-    /// wrote the same.
-    pub fn infer(state_dict: &Value) -> Result<Self> {
-        let (kinds, group) = candidates(state_dict)?;
-        match kinds[..] {
-            [kind] => Ok(kind),
-            [OptimizerKind::Adam, OptimizerKind::AdamW] if group.contains("decoupled_weight_decay") => {
-                Ok(kinds[usize::from(group.flag("decoupled_weight_decay")?)])
-            }
-            _ => {
-                let options = kinds.iter().map(|kind| format!("`ResumeOptions::optimizer(OptimizerKind::{kind:?})`"));
-                Err(invalid(format!(
-                    "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is \
-                     with {}",
-                    names(&kinds, "'s or "),
-                    options.collect::<Vec<_>>().join(" or ")
-                )))
-            }
-        }
+    /// Whether its groups have such an entry in some version.
+    pub(super) fn has_option(self, key: &str) -> bool {
+        self.defaults().contains(key)
     }
-}
-
-/// The optimizers that may have written this state dict, and its first group.
-pub(super) fn candidates(state_dict: &Value) -> Result<(Vec<OptimizerKind>, Attributes)> {
-    let dict = state_dict.as_dict().ok_or_else(|| not_an_optimizer("it is no dict"))?;
-    let groups = dict.get("param_groups").and_then(|groups| groups.items());
-    let groups = groups.ok_or_else(|| not_an_optimizer("it has no list 'param_groups'"))?;
-    let first = groups.first().ok_or_else(|| not_an_optimizer("'param_groups' is empty"))?;
-    let group = Attributes::from_value("param_groups[0].", first)?;
-    let has_all = |keys: &[&str]| keys.iter().all(|key| group.contains(key));
-    let fits = |kind: &OptimizerKind| {
-        let (has, lacks) = kind.signature();
-        has_all(has) && !lacks.iter().any(|key| group.contains(key))
-    };
-    let mut kinds: Vec<_> = OptimizerKind::ALL.iter().copied().filter(fits).collect();
-    if kinds.is_empty() && has_all(&OLDER_KEYS) {
-        kinds = OLDER.to_vec();
-        // Adamax keeps a norm where the others keep an average of squares.
-        let states = dict.get("state").and_then(|state| Some(state.as_dict()?.entries())).unwrap_or_default();
-        let has = |key| states.iter().any(|(_, state)| state.as_dict().is_some_and(|state| state.get(key).is_some()));
-        let (norm, squares) = (has("exp_inf"), has("exp_avg_sq"));
-        kinds.retain(|kind| if *kind == OptimizerKind::Adamax { !squares } else { !norm });
-    }
-    if kinds.is_empty() {
-        let keys = group.names().collect::<Vec<_>>().join(", ");
-        return Err(not_an_optimizer(&format!("no optimizer of torch.optim has groups of {keys}")));
-    }
-    Ok((kinds, group))
 }
 
 /// Their names in a row.
@@ -155,17 +116,13 @@ impl std::fmt::Display for OptimizerKind {
 impl std::str::FromStr for OptimizerKind {
     type Err = Error;
 
-    /// Takes the name in `torch.optim`, in any case.
+    /// Takes the [name](OptimizerKind::name), in any case.
     fn from_str(name: &str) -> Result<Self> {
         OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
             let advice = format!("there are {}", names(OptimizerKind::ALL, ", "));
             Error::unsupported(format!("the optimizer {name}")).advise(advice)
         })
     }
-}
-
-fn not_an_optimizer(reason: &str) -> Error {
-    invalid(format!("this is not the state dict of an optimizer: {reason}"))
 }
 
 /// Which optimizer, and the hyper-parameters that a group has unless it says otherwise: made from the options of one, such

@@ -30,7 +30,7 @@ pub(crate) struct Rule {
     /// The names of state tensors of the parameter's shape.
     pub(crate) moments: &'static [&'static str],
     /// The names of numbers in the state that are no tensors.
-    pub(super) counters: &'static [&'static str],
+    pub(crate) counters: &'static [&'static str],
     /// The entries that the state of a parameter that was stepped must have, where the group's options leave some out.
     pub(super) needs: Option<fn(&Attributes) -> Result<Vec<&'static str>>>,
     /// Makes what a parameter's state holds before the first step, by the optimizer's defaults: nothing, but for Adagrad.

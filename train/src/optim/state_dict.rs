@@ -11,7 +11,7 @@ use super::assign::{Known, divide};
 use super::group::ParamGroup;
 use super::lbfgs::Memory;
 use super::optimizer::{Optimizer, StateKey};
-use super::registry::{Hyperparameters, OptimizerKind, candidates, names};
+use super::registry::{Hyperparameters, OptimizerKind, names};
 use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -62,11 +62,11 @@ impl Optimizer {
     /// without saying which parameter belongs to which, the shapes of the moments must leave only one way to divide them.
     ///
     /// As in PyTorch, the loaded hyper-parameters replace the present ones, keys that are missing (older releases had fewer)
-    /// are filled in, unknown ones are kept, and moments are cast to their parameter's type; `step` is cast to `float32` where
+    /// are filled in, labels and what schedulers put there are kept, and moments are cast to their parameter's type; `step` is cast to `float32` where
     /// its group is `capturable` or `fused`.
     ///
     /// # Errors
-    /// When the state dict is another optimizer's, or its groups or shapes do not fit.
+    /// When the state dict is another optimizer's or has a key that the optimizer never has, or its groups or shapes do not fit.
     pub fn load_state_dict<M: Module>(&mut self, model: &M, state_dict: &Value) -> Result<()> {
         self.check_model(model)?;
         let saved = Saved::read(self.kind(), state_dict)?;
@@ -115,6 +115,8 @@ impl Optimizer {
             loaded.order.push(StateKey::Parameter(place));
         }
         loaded.op_by_op = self.op_by_op;
+        let frozen: Vec<String> = self.frozen().map(str::to_owned).collect();
+        loaded.parameters.iter_mut().for_each(|parameter| parameter.frozen = frozen.contains(&parameter.named.name));
         *self = loaded;
         Ok(())
     }
@@ -161,13 +163,15 @@ struct SavedGroup {
 
 impl Saved {
     fn read(kind: OptimizerKind, state_dict: &Value) -> Result<Self> {
-        let (kinds, _) = candidates(state_dict)?;
-        if !kinds.contains(&kind) {
+        let recognition = OptimizerKind::recognise(state_dict)?;
+        let kinds = &recognition.kinds;
+        if !kinds.is_empty() && !kinds.contains(&kind) {
             return Err(invalid(format!(
                 "the state dict is {}'s, and the optimizer is {kind}",
-                names(&kinds, "'s or ")
+                names(kinds, "'s or ")
             )));
         }
+        recognition.is_whole()?;
         let (rule, defaults) = (kind.rule(), Hyperparameters::of(kind).defaults);
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
         let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name));

@@ -13,7 +13,7 @@ use rekindle_recorder::Result;
 use super::elementwise::{PART, Update};
 #[cfg(feature = "learner")]
 use super::group::ParamGroup;
-use super::optimizer::{Optimizer, list};
+use super::optimizer::{Optimizer, Parameter, list};
 use super::pieces::Pieces;
 #[cfg(feature = "learner")]
 use super::registry::Hyperparameters;
@@ -92,7 +92,9 @@ impl Optimizer {
                 self.kind()
             )));
         }
-        let pieces = self.parameters().map(|named| Ok(Pieces::of(named, &mut taken)?.filter(Pieces::has_gradient)));
+        let pieces = self.parameters.iter().map(|Parameter { named, frozen, .. }| {
+            Ok(Pieces::of(named, &mut taken)?.filter(|pieces| !frozen && pieces.has_gradient()))
+        });
         let pieces: Vec<Option<Pieces>> = pieces.collect::<Result<_>>()?;
         self.rehearse(&pieces)?;
 

@@ -27,6 +27,7 @@ const KERNELS: &[(&str, usize)] = &[
     ("RAdam", 1),
     ("Rprop", 0),
     ("ASGD", 0),
+    ("transformers.AdamW", 1),
 ];
 
 /// The rehearsal of a step that starts where PyTorch was: what one step rounds otherwise, momentum would carry on to all that

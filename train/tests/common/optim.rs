@@ -158,7 +158,9 @@ impl Rule {
             rounded: rounded(&entry(&case, "rounded")),
             given: given.clone(),
         };
-        let file = open(&format!("rules/{}.pt", optimizer.to_lowercase()));
+        // Those of other packages are beside PyTorch's.
+        let folder = if optimizer.contains('.') { "../optim_others/rules" } else { "rules" };
+        let file = open(&format!("{folder}/{}.pt", optimizer.to_lowercase()));
         dict(file.root()).into_iter().map(read).collect()
     }
 
@@ -182,7 +184,15 @@ impl Rule {
         model.load_state_dict(&weights).unwrap();
         let states = Dict::new();
         for (place, (_, state)) in self.state.iter().enumerate() {
-            let state: Dict = state.iter().map(|(key, steps)| (key.as_str(), at(steps, step))).collect();
+            let state: Dict = state
+                .iter()
+                .map(|(key, steps)| {
+                    let tensor = at(steps, step);
+                    // What other packages count with an int, the fixture has as a tensor.
+                    let count = (tensor.dtype() == DType::Int64).then(|| tensor.to_vec::<i64>().unwrap()[0]);
+                    (key.as_str(), count.map_or_else(|| Value::from(tensor), Value::from))
+                })
+                .collect();
             if !state.is_empty() {
                 states.insert(place, state);
             }
@@ -208,7 +218,7 @@ impl Rule {
     /// where weights decay through the gradient: where they nearly cancel, what is left keeps the rounding of both.
     pub(crate) fn cancellation(&self, step: usize) -> Vec<(String, Vec<f64>)> {
         let option = |name| self.options.as_dict().unwrap().get(name).and_then(|value| value.as_f64()).unwrap_or(0.0);
-        let through_it = option("decoupled_weight_decay") == 0.0 && self.optimizer != "AdamW";
+        let through_it = option("decoupled_weight_decay") == 0.0 && !self.optimizer.ends_with("AdamW");
         let weight_decay = if through_it { option("weight_decay") } else { 0.0 };
         let sign = if option("maximize") == 0.0 { 1.0 } else { -1.0 };
         let (start, gradients) = (entry(&self.given, "start"), entry(&self.given, "gradients"));

@@ -148,6 +148,8 @@ pub(crate) const WEIGHTS: f64 = 1e-5;
 pub(crate) struct Run {
     pub(crate) name: String,
     pub(crate) json: Json,
+    /// Beside `optim`, with a slash, where it is none of PyTorch's optimizers.
+    folder: &'static str,
 }
 
 /// What a run came to.
@@ -161,7 +163,16 @@ pub(crate) struct Outcome {
 
 impl Run {
     pub(crate) fn all() -> Vec<Self> {
-        fixtures::named_cases("optim/runs.json").into_iter().map(|(name, json)| Run { name, json }).collect()
+        fixtures::named_cases("optim/runs.json")
+            .into_iter()
+            .map(|(name, json)| Run { name, json, folder: "" })
+            .collect()
+    }
+
+    /// Those of other packages' optimizers.
+    pub(crate) fn others() -> Vec<Self> {
+        let cases = fixtures::named_cases("optim_others/runs.json");
+        cases.into_iter().map(|(name, json)| Run { name, json, folder: "../optim_others/" }).collect()
     }
 
     /// The names of its optimizers.
@@ -187,13 +198,13 @@ impl Run {
 
     /// As PyTorch's section left it at the end.
     pub(crate) fn end(&self) -> Checkpoint {
-        open(&format!("runs/{}_end.pt", self.name))
+        open(&format!("{}runs/{}_end.pt", self.folder, self.name))
     }
 
     /// Goes on from PyTorch's checkpoint after 5 steps, for so many.
     pub(crate) fn go_on(&self, steps: usize) -> Outcome {
         let batches = open("batches.pt").root().clone();
-        let checkpoint = open(&format!("runs/{}.pt", self.name));
+        let checkpoint = open(&format!("{}runs/{}.pt", self.folder, self.name));
         let start: usize = checkpoint.get("step").unwrap();
         let dtype = self.json["dtype"].as_str().unwrap().parse().unwrap();
         let mut network = Network::new(self.json["network"].as_str().unwrap(), dtype);

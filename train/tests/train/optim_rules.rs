@@ -20,6 +20,7 @@ const FUSED: &[(&str, f64)] = &[
     ("RAdam", 2.0),
     ("Rprop", 0.0),
     ("ASGD", 0.0),
+    ("transformers.AdamW", 2.0),
 ];
 
 /// Compares all 12 steps, or the last.

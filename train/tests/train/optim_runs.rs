@@ -9,7 +9,7 @@ use rekindle_testing::tagged::spell;
 
 fn goes_on_as_in_pytorch(optimizer: &str) {
     let mut count = 0;
-    for run in Run::all().into_iter().filter(|run| run.optimizers()[0] == optimizer) {
+    for run in Run::all().into_iter().chain(Run::others()).filter(|run| run.optimizers()[0] == optimizer) {
         count += 1;
         let outcome = run.go_on(50);
         let expected = run.json["losses"].as_array().unwrap();
@@ -78,4 +78,5 @@ runs! {
     adafactor_goes_on_as_in_pytorch "Adafactor",
     muon_goes_on_as_in_pytorch "Muon",
     sparse_adam_goes_on_as_in_pytorch "SparseAdam",
+    transformers_adamw_goes_on_as_in_transformers "transformers.AdamW",
 }

@@ -24,7 +24,9 @@ struct Case {
 
 impl Case {
     fn all() -> Vec<Self> {
-        fixtures::named_cases("optim/state_dicts.json").into_iter().map(|(name, json)| Case { name, json }).collect()
+        let others = fixtures::named_cases("optim_others/state_dicts.json");
+        let cases = fixtures::named_cases("optim/state_dicts.json").into_iter().chain(others);
+        cases.map(|(name, json)| Case { name, json }).collect()
     }
 
     /// Those whose steps take any gradient and no closure: the others' are in `whole_state_dicts.rs`.

@@ -1,0 +1,106 @@
+//! Parameters that an optimizer has and does not train: frozen ones, and those that never had a gradient, which a file of PyTorch
+//! shows by their having no state. And optimizers that are made after the groups of a file.
+
+use burn::module::Module;
+use rekindle_recorder::{Result, Value};
+
+use super::group::Select;
+use super::optimizer::{Optimizer, OptimizerBuilder};
+use super::rule::View;
+use crate::attributes::invalid;
+
+impl Optimizer {
+    /// Of each group, the names of its parameters that have no state where others of the group have: frozen ones, or such as
+    /// were never used. In a group where nothing has state (it is new, or its optimizer keeps none) there are none.
+    #[must_use]
+    pub fn without_state(&self) -> Vec<Vec<&str>> {
+        let bare = |members: std::ops::Range<usize>| {
+            let members = &self.parameters[members];
+            if members.iter().all(|parameter| parameter.state.is_empty()) || self.rule().view == View::Closure {
+                return Vec::new();
+            }
+            let bare = members.iter().filter(|parameter| parameter.state.is_empty());
+            bare.map(|parameter| parameter.named.name.as_str()).collect()
+        };
+        self.groups.iter().map(|group| bare(group.params())).collect()
+    }
+
+    /// Leaves the parameters that are selected out of the steps to come, as `requires_grad = False` does in PyTorch: they and
+    /// their state stay as they are, and what has no state gets none. Gives how many are selected.
+    ///
+    /// ```
+    /// # use rekindle_train::optim::{AdamOptions, Optimizer};
+    /// # use burn::tensor::{Device, Tensor};
+    /// # let device = Device::flex().autodiff();
+    /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
+    /// let mut optimizer = Optimizer::adam(&model, AdamOptions::default())?;
+    /// optimizer.freeze("bias")?;
+    /// let loss = model.forward(Tensor::<2>::ones([4, 3], &device)).sum();
+    /// let model = optimizer.step(model, loss.backward())?;
+    /// assert_eq!(optimizer.without_state(), [["bias"]]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a pattern cannot be read, nothing is selected, or the optimizer is LBFGS, which takes all parameters together.
+    pub fn freeze(&mut self, select: impl Into<Select>) -> Result<usize> {
+        self.set_frozen(select.into(), true)
+    }
+
+    /// Takes parameters that were frozen into the steps again; gives how many are selected.
+    ///
+    /// # Errors
+    /// As [`freeze`](Self::freeze).
+    pub fn unfreeze(&mut self, select: impl Into<Select>) -> Result<usize> {
+        self.set_frozen(select.into(), false)
+    }
+
+    /// The names of the frozen parameters. A state dict does not have them; loading one keeps them.
+    pub fn frozen(&self) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(|parameter| parameter.frozen).map(|parameter| parameter.named.name.as_str())
+    }
+
+    fn set_frozen(&mut self, select: Select, frozen: bool) -> Result<usize> {
+        if self.rule().view == View::Closure {
+            let kind = self.kind();
+            return Err(invalid(format!("{kind} steps all parameters together; exclude those that stay as they are")));
+        }
+        let selected = format!("{select:?}");
+        let belongs = select.compile()?;
+        let members: Vec<_> = self.parameters.iter_mut().filter(|parameter| belongs(&parameter.named)).collect();
+        if members.is_empty() {
+            return Err(invalid(format!("the optimizer has no parameter that fits {selected}")));
+        }
+        let count = members.len();
+        members.into_iter().for_each(|parameter| parameter.frozen = frozen);
+        Ok(count)
+    }
+}
+
+impl OptimizerBuilder {
+    /// The optimizer as a file has it: of the parameters in the file's groups, which may be fewer than the model's, with their
+    /// hyper-parameters and state. Which ones they are is told by `param_names`, by the [groups](OptimizerBuilder::group) that
+    /// were said, or by the shapes of the moments, where only one way fits; what the optimizer cannot train (a bias, for Muon)
+    /// is not among them.
+    ///
+    /// ```
+    /// # use rekindle_train::optim::{MuonOptions, Optimizer};
+    /// # let device = burn::tensor::Device::flex().autodiff();
+    /// # let model = burn::nn::LinearConfig::new(3, 2).init(&device);
+    /// # let made = Optimizer::builder(MuonOptions::default()).exclude("bias").build(&model)?;
+    /// # let saved = made.state_dict(&model)?;
+    /// let optimizer = Optimizer::builder(MuonOptions::default()).build_from(&model, &saved)?;
+    /// assert_eq!(optimizer.parameters().count(), 1);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](OptimizerBuilder::build) and [`Optimizer::load_state_dict`].
+    pub fn build_from<M: Module>(self, model: &M, state_dict: &Value) -> Result<Optimizer> {
+        let rule = self.rule();
+        let builder = self.exclude(Select::matching(move |parameter| (rule.admit)(parameter).is_err()));
+        let mut optimizer = builder.build(model)?;
+        optimizer.load_state_dict(model, state_dict)?;
+        Ok(optimizer)
+    }
+}

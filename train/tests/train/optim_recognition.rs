@@ -1,0 +1,88 @@
+//! Which optimizer a state dict is of: other packages' optimizers are told by name, and a key that an optimizer never has is not
+//! passed over.
+
+use rekindle_recorder::{Dict, Value};
+use rekindle_testing::fixtures;
+use rekindle_testing::tagged::value;
+use rekindle_train::optim::{Optimizer, OptimizerKind};
+
+use crate::common::optim::{Model, entry, hyperparameters, others};
+
+#[test]
+fn an_optimizer_that_is_not_here_is_refused_by_its_name() {
+    let cases = fixtures::named_cases("optim_others/recognised.json");
+    assert!(cases.len() >= 20, "{}", cases.len());
+    for (optimizer, case) in cases {
+        let saved = value(&case["saved"]);
+        let recognition = OptimizerKind::recognise(&saved).unwrap();
+        assert_eq!(recognition.name, case["name"].as_str().unwrap(), "{optimizer}");
+        assert!(!recognition.told_by.is_empty(), "{optimizer}");
+        let error = OptimizerKind::infer(&saved).unwrap_err().to_string();
+        assert!(error.contains(&recognition.name) && error.contains(recognition.told_by[0]), "{error}");
+    }
+}
+
+/// The state dict of PyTorch's AdamW after a step.
+fn adamw() -> Value {
+    let case = &fixtures::named_cases("optim/state_dicts.json")["AdamW"];
+    value(&case["stepped"])
+}
+
+fn first_group(saved: &Value) -> Value {
+    entry(saved, "param_groups").items().unwrap()[0].clone()
+}
+
+#[test]
+fn a_key_that_the_optimizer_never_has_is_named_with_its_owner_and_nothing_is_loaded() {
+    let group = |key: &'static str, given: Value| {
+        let saved = adamw();
+        first_group(&saved).as_dict().unwrap().insert(key, given);
+        saved
+    };
+    let state = |key: &'static str| {
+        let saved = adamw();
+        let first = entry(&saved, "state").as_dict().unwrap().get_key(&0.into()).unwrap();
+        let moment = entry(&first, "exp_avg");
+        first.as_dict().unwrap().insert(key, moment);
+        saved
+    };
+    let model = Model::new("AdamW", false);
+    for (saved, key, owner) in [
+        (group("use_gc", true.into()), "param_groups[0] has 'use_gc'", "gradient centralization"),
+        (group("bias_correction2", 0.5.into()), "param_groups[0] has 'bias_correction2'", "AdamW, which never has it"),
+        (group("decoupled_decay", true.into()), "param_groups[0] has 'decoupled_decay'", "timm"),
+        (state("master_param"), "state[0] has 'master_param'", "apex and DeepSpeed"),
+        (state("exp_avg_slow"), "state[0] has 'exp_avg_slow'", "AdamW, which never has it"),
+    ] {
+        let recognition = OptimizerKind::recognise(&saved).unwrap();
+        assert_eq!((recognition.kind, recognition.foreign.len()), (Some(OptimizerKind::AdamW), 1));
+        let error = OptimizerKind::infer(&saved).unwrap_err().to_string();
+        assert!(error.starts_with(key) && error.contains(owner), "{error}");
+        let hyperparameters = hyperparameters("AdamW", &Dict::new().into());
+        let mut optimizer = Optimizer::builder(hyperparameters).build(&model).unwrap();
+        assert_eq!(optimizer.load_state_dict(&model, &saved).unwrap_err().to_string(), error);
+        assert_eq!(optimizer.steps(), None);
+    }
+}
+
+#[test]
+fn what_schedulers_and_trainers_leave_in_a_group_is_no_foreign_key() {
+    let saved = adamw();
+    let group = first_group(&saved);
+    for key in
+        ["initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "lr_scale", "swa_lr", "wd_mult", "lr_mult"]
+    {
+        group.as_dict().unwrap().insert(key, 0.5);
+    }
+    for key in ["group_name", "name", "what I call it"] {
+        group.as_dict().unwrap().insert(key, "head");
+    }
+    let recognition = OptimizerKind::recognise(&saved).unwrap();
+    assert_eq!((recognition.kind, recognition.foreign), (Some(OptimizerKind::AdamW), Vec::new()));
+    let model = Model::new("AdamW", false);
+    let all = Optimizer::builder(hyperparameters("AdamW", &Dict::new().into()))
+        .exclude(others(vec!["layer.weight".to_owned(), "layer.bias".to_owned()]));
+    let mut optimizer = all.build(&model).unwrap();
+    optimizer.load_state_dict(&model, &saved).unwrap();
+    assert_eq!(optimizer.param_groups()[0].float("lr_scale").unwrap(), 0.5);
+}

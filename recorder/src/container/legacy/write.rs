@@ -12,7 +12,7 @@ use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 /// Writes a checkpoint as PyTorch 2.15 writes it with `_use_new_zipfile_serialization=False`; plain `torch.load` opens it, and so
 /// does every PyTorch since 0.4 that knows the element types. The storages' keys are `0`, `1`, ... in the order in which the
 /// pickle first names them (PyTorch takes addresses). The file appears whole or not at all
-/// ([`commit`]).
+/// ([`commit`](crate::io::commit())).
 ///
 /// # Errors
 /// [`Unsupported`](crate::ErrorKind::Unsupported), with its path, for a tensor of a type that only the zip format can hold

@@ -37,7 +37,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 }
 
 /// Writes a checkpoint as PyTorch 2.15 writes it, to the byte where the pickle is the same (but for the `serialization_id`):
-/// plain `torch.load` opens it, with `mmap=True`, too. The file appears whole or not at all ([`commit`]).
+/// plain `torch.load` opens it, with `mmap=True`, too. The file appears whole or not at all ([`commit`](crate::io::commit())).
 ///
 /// Storages are fetched one after the other and none is kept, so that memory holds one at a time.
 ///

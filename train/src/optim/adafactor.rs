@@ -29,11 +29,8 @@ options! {
 
 pub(super) const RULE: Rule = Rule {
     gained: &["foreach"],
-    ranges: &[
-        Range::at_least_0(&["lr", "weight_decay"]),
-        Range::new(&["beta2_decay"], |x| x <= 0.0, "at most 0"),
-        Range::new(&["d"], |x| x >= 1.0, "at least 1"),
-    ],
+    ranges: &[Range::at_least_0(&["lr", "weight_decay"]), Range::new(&["beta2_decay"], |x| x <= 0.0, "at most 0")],
+    ranges_of_defaults: &[Range::new(&["d"], |x| x >= 1.0, "at least 1")],
     check: |group| {
         let (eps1, eps2) = eps(group)?;
         match [eps1.unwrap_or(0.0), eps2].into_iter().find(|eps| *eps < 0.0 || eps.is_nan()) {

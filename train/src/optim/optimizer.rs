@@ -209,6 +209,7 @@ impl OptimizerBuilder {
             .enumerate()
             .map(|(place, (group, given))| hyperparameters.group(given, self.named.then(|| names_of(group)), place));
         let attributes: Vec<_> = attributes.collect();
+        hyperparameters.rule().check_defaults(&hyperparameters.defaults)?;
         for group in &attributes {
             hyperparameters.rule().check(group)?;
         }

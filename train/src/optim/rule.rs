@@ -23,6 +23,8 @@ pub(crate) struct Rule {
     pub(super) complete: fn(&mut Attributes),
     /// The ranges that PyTorch's constructor demands.
     pub(super) ranges: &'static [Range],
+    /// Those that it demands of its own arguments, and not of a group.
+    pub(super) ranges_of_defaults: &'static [Range],
     /// Refuses what else PyTorch's constructor refuses.
     pub(super) check: fn(&Attributes) -> Result<()>,
     /// The names of state tensors of no dimensions.
@@ -55,6 +57,7 @@ impl Rule {
             gained: &["foreach", "maximize", "differentiable", "capturable"],
             complete: |_| {},
             ranges: &[],
+            ranges_of_defaults: &[],
             check: |_| Ok(()),
             scalars: &["step"],
             moments: &[],
@@ -87,6 +90,12 @@ impl Rule {
             range.names.iter().try_for_each(|name| range.check(group, name))?;
         }
         (self.check)(group)
+    }
+
+    /// Refuses the defaults that PyTorch's constructor refuses, and takes in a group.
+    pub(super) fn check_defaults(&self, defaults: &Attributes) -> Result<()> {
+        let mut ranges = self.ranges_of_defaults.iter();
+        ranges.try_for_each(|range| range.names.iter().try_for_each(|name| range.check(defaults, name)))
     }
 
     /// The entries that the state of a parameter that was stepped must have.

@@ -24,10 +24,8 @@ pub(super) const RULE: Rule = Rule {
     gained: &[],
     ranges: adam::RANGES,
     check: |group| group.flag("correct_bias").map(drop),
-    scalars: &[],
     moments: &["exp_avg", "exp_avg_sq"],
     counters: &["step"],
-    needs: Some(|_| Ok(vec!["step", "exp_avg", "exp_avg_sq"])),
     ..Rule::new(prepare)
 };
 

@@ -8,7 +8,7 @@ use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::Value;
 use rekindle_testing::fixtures;
 use rekindle_testing::tagged::{spell, value};
-use rekindle_train::optim::{AdamOptions, MuonOptions, Optimizer};
+use rekindle_train::optim::{AdafactorOptions, AdamOptions, MuonOptions, Optimizer};
 
 use crate::common::optim::{Model, device, entry, hyperparameters, others};
 
@@ -126,4 +126,18 @@ fn muon_is_made_from_a_file_whose_groups_have_no_biases() {
     let optimizer =
         Optimizer::builder(MuonOptions::default()).build_from(&net, &one.state_dict(&net).unwrap()).unwrap();
     assert_eq!(names(&optimizer), ["second.weight"]);
+}
+
+#[test]
+fn adafactor_s_d_is_checked_as_an_option_and_not_in_a_group_as_in_pytorch() {
+    let net = Net::new();
+    let error = Optimizer::adafactor(&net, AdafactorOptions::default().d(0.5)).unwrap_err().to_string();
+    assert_eq!(error, "d must be at least 1, and is 0.5");
+    let builder =
+        Optimizer::builder(AdafactorOptions::default()).group("first.*", [("d", 0.5)]).group("*", [("d", 1.5)]);
+    let mut optimizer = builder.build(&net).unwrap();
+    let net = net.step(&mut optimizer);
+    let saved = optimizer.state_dict(&net).unwrap();
+    optimizer.load_state_dict(&net, &saved).unwrap();
+    assert_eq!(optimizer.param_groups()[0].float("d").unwrap(), 0.5);
 }

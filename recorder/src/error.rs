@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::run::Question;
 use crate::state_dict::report::LoadReport;
 
 /// The result of reading, changing or writing a checkpoint.
@@ -125,6 +126,8 @@ pub enum ErrorKind {
         /// What it is.
         what: String,
     },
+    /// A checkpoint leaves something open, which has to be told before the first step.
+    Open(Vec<Question>),
     /// The target exists and was not to be replaced.
     Exists,
     /// Whatever else is wrong with what the caller asked for.
@@ -147,6 +150,10 @@ impl ErrorKind {
             ErrorKind::WrongType { expected, found } => write!(f, "{found}, where {expected} is expected"),
             ErrorKind::InvalidTensor { reason, .. } | ErrorKind::Invalid(reason) => f.write_str(reason),
             ErrorKind::Mismatch(report) => write!(f, "{report}"),
+            ErrorKind::Open(questions) => {
+                let sentences: Vec<_> = questions.iter().map(ToString::to_string).collect();
+                f.write_str(&sentences.join("\n"))
+            }
             ErrorKind::Refused { what } => write!(f, "{what}, which plain torch.load refuses"),
             ErrorKind::Exists => f.write_str("the file exists already"),
         }

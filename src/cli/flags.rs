@@ -23,6 +23,11 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::scheduler", "--scheduler"),
     ("ResumeOptions::group", "--group"),
     ("ResumeOptions::seed", "--seed"),
+    ("ResumeOptions::no_scheduler", "--scheduler none"),
+    ("ResumeOptions::schedule_per", "--schedule-per"),
+    ("ResumeOptions::freeze", "--freeze"),
+    ("ResumeOptions::unfreeze", "--unfreeze"),
+    ("ResumeOptions::rng", "--rng"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::allow_objects", "--allow-objects"),
     ("OptimizerBuilder::group", "--group"),
@@ -69,6 +74,8 @@ mod tests {
             ("restore it or pass `OpenOptions::verify(false)` to read it", "restore it or pass --no-verify to read it"),
             ("with `ResumeOptions::optimizer(OptimizerKind::Adam)`", "with --optimizer Adam"),
             ("say `Conversion::key(\"model_state_dict\")`, or `Limits`", "say --key model_state_dict, or `Limits`"),
+            ("`ResumeOptions::no_scheduler(true)`", "--scheduler none"),
+            ("`ResumeOptions::freeze(\"{0.*,2.bias}\")`", "--freeze {0.*,2.bias}"),
             ("a ` alone, `ResumeOptions::seed`", "a ` alone, --seed"),
             ("`ResumeOptions::seed`: no end `", "--seed: no end `"),
         ] {
@@ -81,7 +88,7 @@ mod tests {
         let command = Cli::command();
         let flags: Vec<_> = command.get_subcommands().flat_map(clap::Command::get_arguments).collect();
         for (option, flag) in FLAGS {
-            let name = flag.trim_start_matches("--");
+            let name = flag.trim_start_matches("--").split(' ').next().unwrap();
             assert!(flags.iter().any(|argument| argument.get_long() == Some(name)), "{option} is no {flag}");
         }
     }

@@ -8,6 +8,7 @@ mod diff;
 mod flags;
 mod inspect;
 mod json;
+mod plan;
 mod resume;
 mod scan;
 mod settings;
@@ -39,6 +40,8 @@ enum Verb {
     Scan(scan::Scan),
     /// Write a checkpoint again: another container, other keys, another dtype
     Convert(convert::Convert),
+    /// Say what resume would do with a checkpoint, and what it has to be told
+    Plan(resume::Resume),
     /// Go on with a training run
     Resume(resume::Resume),
     /// List what can compute here
@@ -58,6 +61,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Verify(verb) => verb.run(),
         Verb::Scan(verb) => verb.run(),
         Verb::Convert(verb) => verb.run(),
+        Verb::Plan(verb) => verb.plan(),
         Verb::Resume(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
     });

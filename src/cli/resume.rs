@@ -8,15 +8,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle::Checkpoint;
 use rekindle::models::{Config, Network};
 use rekindle::recorder::checkpoint::SaveOptions;
-use rekindle::recorder::{Error, ResultExt as _};
+use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::data::{Batch, DataLoader, Dataset, FixedBatches, ReadOptions, read_dataset};
 use rekindle::train::ema::Averaging;
 use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
 use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
 use serde_json::json;
 
-use super::answer::{Answer, note, print, usage};
+use super::answer::{Answer, note, print, sentence, usage};
+use super::flags::in_flags;
 use super::json;
+use super::plan::show;
 use super::settings::Settings;
 use super::task::{Loss, Task};
 
@@ -60,15 +62,24 @@ pub(super) struct Resume {
     /// The optimizer, where the checkpoint leaves it open
     #[arg(long, value_name = "NAME")]
     optimizer: Option<String>,
-    /// The scheduler, where the checkpoint leaves it open
-    #[arg(long, value_name = "NAME")]
+    /// The scheduler, where the checkpoint leaves it open; `none` leaves it and the learning rates as they are
+    #[arg(long, value_name = "NAME|none")]
     scheduler: Option<String>,
-    /// How often the scheduler steps (default: step)
-    #[arg(long, value_parser = ["step", "epoch"])]
+    /// How often the scheduler steps (default: as the file tells)
+    #[arg(long, value_parser = ["step", "epoch", "metric"])]
     schedule_per: Option<String>,
     /// The parameters of one optimizer group, by glob; once a group, in the file's order
     #[arg(long, value_name = "GLOB[,GLOB]")]
     group: Vec<String>,
+    /// Parameters that are not trained
+    #[arg(long, value_name = "GLOB")]
+    freeze: Vec<String>,
+    /// Parameters that are trained from now on, where the checkpoint has no state for them
+    #[arg(long, value_name = "GLOB")]
+    unfreeze: Vec<String>,
+    /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`
+    #[arg(long, value_name = "PATH")]
+    rng: Option<String>,
     /// Seed of the generator, where the checkpoint holds no state of it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
@@ -93,6 +104,9 @@ pub(super) struct Resume {
     /// Replace OUT and the log if they exist
     #[arg(long)]
     overwrite: bool,
+    /// Only print what would be done, as `rekindle plan` does
+    #[arg(long)]
+    plan: bool,
     /// Print the summary as one JSON document
     #[arg(long)]
     json: bool,
@@ -118,7 +132,24 @@ impl Batches {
 }
 
 impl Resume {
+    /// What resuming would do: yes where nothing is open.
+    pub(super) fn plan(mut self) -> Answer {
+        let mut settings = Settings::beside(&self.checkpoint)?;
+        let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
+        let (checkpoint, network, options) = self.told(&mut settings, &device.autodiff())?;
+        match Run::plan(&checkpoint, &network, options) {
+            Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
+                print(&format!("open: {}\n", in_flags(&error.to_string())))?;
+                Ok(false)
+            }
+            plan => show(&plan?, self.json),
+        }
+    }
+
     pub(super) fn run(mut self) -> Answer {
+        if self.plan {
+            return self.plan();
+        }
         let mut settings = Settings::beside(&self.checkpoint)?;
         let save = self.save.take().or(settings.save.take()).unwrap_or_else(|| resumed_name(&self.checkpoint));
         let log = self.log.take().or(settings.log.take());
@@ -133,7 +164,14 @@ impl Resume {
 
         let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
         let (batches, source) = self.batches(&mut settings)?;
-        let mut run = self.resumed(&mut settings, &device.clone().autodiff())?;
+        let (checkpoint, network, options) = self.told(&mut settings, &device.clone().autodiff())?;
+        let mut run = Run::resume_with(checkpoint, network, options)?;
+        if run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).is_some_and(|plan| plan.per == SchedulePer::Metric)
+        {
+            let sentence = "the scheduler goes by a metric, which the command does not give; say --scheduler none to leave \
+                            the learning rates as they are";
+            return Err(usage(format!("{}: {sentence}", self.checkpoint.display())));
+        }
         let steps = match (&batches, self.steps.or(settings.steps)) {
             (Batches::Fixed(fixed), steps) => steps.unwrap_or(fixed.len() as u64).min(fixed.len() as u64),
             (Batches::Data { train, batch_size, .. }, steps) => {
@@ -144,6 +182,12 @@ impl Resume {
             run = run.with_loader(DataLoader::new(train.clone(), *batch_size)?.shuffle(true));
         }
         let first = run.steps();
+        // Where nobody knows at which step the run is, the lines that are expected are those of the next steps.
+        let begins = expected.first().map(|line| line.step).filter(|_| run.known_steps().is_none());
+        let mut expected = expected;
+        for line in &mut expected {
+            line.step = begins.map_or(line.step, |begins| line.step.saturating_sub(begins).saturating_add(1));
+        }
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
@@ -155,25 +199,21 @@ impl Resume {
         task.check(run.model(), &batch, all).in_file(&source)?;
         let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
         run.try_save(&save, &options)?;
-        run.notes().for_each(note);
         let mut course = Course::new(steps, log.as_deref(), &expected, self.json)?;
+        if let Some(plan) = run.resumed_by() {
+            eprint!("{}", in_flags(&plan.to_string()));
+        }
+        run.notes().for_each(note);
         course.header()?;
-        for i in 0..steps {
-            let batch = match &batches {
-                Batches::Fixed(fixed) => fixed.batch(usize::try_from(i)?)?,
-                Batches::Data { .. } => match run.next_batch()? {
-                    Some(batch) => batch,
-                    None => break,
-                },
+        if let Err(error) = go(&mut run, &task, &batches, steps, &mut course) {
+            // What was done is not lost.
+            let stem = save.file_stem().unwrap_or_default().to_string_lossy();
+            let beside = save.with_file_name(format!("{stem}-until-step-{}.pt", run.steps()));
+            let said = match run.save_with(&beside, &options) {
+                Ok(_) => format!("what was done until then is in {}", beside.display()),
+                Err(lost) => format!("what was done until then could not be saved: {lost}"),
             };
-            let (lr, epoch) = (run.lr()?, run.epochs());
-            let loss = task.loss(run.model(), &batch)?;
-            run.step(loss)?;
-            let loss = run.loss()?.unwrap_or(f64::NAN);
-            course.step(LogLine { step: u64::try_from(run.steps())?, loss, lr })?;
-            if run.epochs() > epoch {
-                course.epoch(run.epochs())?;
-            }
+            return Err(usage(format!("{}; {said}", sentence(&*error))));
         }
         let accuracy = match &batches {
             Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
@@ -230,12 +270,12 @@ impl Resume {
         Ok((Batches::Data { train, held_back, batch_size }, data))
     }
 
-    /// The run as it was in the checkpoint.
-    fn resumed(
+    /// The checkpoint, the network, and what was told.
+    fn told(
         &mut self,
         settings: &mut Settings,
         device: &burn::tensor::Device,
-    ) -> Result<Run<Network>, Box<dyn std::error::Error>> {
+    ) -> Result<(Checkpoint, Network, ResumeOptions), Box<dyn std::error::Error>> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
         let name = self.model.take().or(settings.model.take()).ok_or_else(|| {
             let names = Network::names().collect::<Vec<_>>().join(", ");
@@ -254,10 +294,20 @@ impl Resume {
         let network = Network::build(&name, &config, device)?;
 
         let optimizer = self.optimizer.as_ref().or(settings.optimizer.as_ref());
-        let scheduler = self.scheduler.as_ref().or(settings.scheduler.as_ref());
+        let scheduler = self.scheduler.as_deref().or(settings.scheduler.as_deref());
+        let per = self.schedule_per.as_deref().or(settings.schedule_per.as_deref());
+        let per = per.map(|per| match per {
+            "step" => Ok(SchedulePer::Step),
+            "epoch" => Ok(SchedulePer::Epoch),
+            "metric" => Ok(SchedulePer::Metric),
+            other => Err(usage(format!("rekindle.toml: schedule_per is step, epoch or metric, and not '{other}'"))),
+        });
         let mut options = ResumeOptions::default()
             .optimizer(optimizer.map(|name| name.parse()).transpose()?)
-            .scheduler(scheduler.map(|name| name.parse()).transpose()?)
+            .scheduler(scheduler.filter(|&name| name != "none").map(str::parse).transpose()?)
+            .no_scheduler(scheduler == Some("none"))
+            .schedule_per(per.transpose()?)
+            .rng(self.rng.take().or(settings.rng.take()))
             .seed(self.seed.or(settings.seed))
             .average(self.ema.or(settings.ema).map(|decay| Averaging::Ema { decay }))
             .allow_objects(self.allow_objects);
@@ -265,11 +315,42 @@ impl Resume {
             options = options.group(globs.split(',').map(str::to_owned).collect::<Vec<_>>());
         }
 
-        let per_epoch = self.schedule_per.as_deref().or(settings.schedule_per.as_deref()) == Some("epoch");
-        let per = if per_epoch { SchedulePer::Epoch } else { SchedulePer::Step };
-        let run = Run::resume_with(checkpoint, network, options)?;
-        Ok(run.schedule_per(per))
+        for glob in if self.freeze.is_empty() { &settings.freeze } else { &self.freeze } {
+            options = options.freeze(glob.as_str());
+        }
+        for glob in if self.unfreeze.is_empty() { &settings.unfreeze } else { &self.unfreeze } {
+            options = options.unfreeze(glob.as_str());
+        }
+        Ok((checkpoint, network, options))
     }
+}
+
+/// Takes the steps.
+fn go(
+    run: &mut Run<Network>,
+    task: &Task,
+    batches: &Batches,
+    steps: u64,
+    course: &mut Course,
+) -> Result<(), Box<dyn std::error::Error>> {
+    for i in 0..steps {
+        let batch = match batches {
+            Batches::Fixed(fixed) => fixed.batch(usize::try_from(i)?)?,
+            Batches::Data { .. } => match run.next_batch()? {
+                Some(batch) => batch,
+                None => break,
+            },
+        };
+        let (lr, epoch) = (run.lr()?, run.epochs());
+        let loss = task.loss(run.model(), &batch)?;
+        run.step(loss)?;
+        let loss = run.loss()?.unwrap_or(f64::NAN);
+        course.step(LogLine { step: u64::try_from(run.steps())?, loss, lr })?;
+        if run.epochs() > epoch {
+            course.epoch(run.epochs())?;
+        }
+    }
+    Ok(())
 }
 
 /// `NAME-resumed.pt` in the current folder.

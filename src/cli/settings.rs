@@ -29,6 +29,11 @@ pub(super) struct Settings {
     pub(super) schedule_per: Option<String>,
     #[serde(default)]
     pub(super) group: Vec<String>,
+    #[serde(default)]
+    pub(super) freeze: Vec<String>,
+    #[serde(default)]
+    pub(super) unfreeze: Vec<String>,
+    pub(super) rng: Option<String>,
     pub(super) seed: Option<u64>,
     pub(super) ema: Option<f64>,
     pub(super) device: Option<String>,

@@ -3,6 +3,7 @@
 mod cli;
 mod devices;
 mod files;
+mod plan;
 mod refusals;
 mod resume;
 

@@ -39,6 +39,11 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
+/// What is said beside the plan, which is always printed.
+fn notes(stderr: &[u8]) -> String {
+    String::from_utf8_lossy(stderr).lines().filter(|line| line.starts_with("note: ")).collect::<Vec<_>>().join("\n")
+}
+
 fn assert_refused(folder: &Path, arguments: &[&str], expected: &str) {
     let names = || {
         let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
@@ -162,11 +167,11 @@ fn an_average_that_stays_as_it_is_is_said_with_the_flag_that_lets_it_go_on() {
     checkpoint.save(&path).unwrap();
 
     let output = resume(folder.path(), &with(&[("--batch-size", "70"), ("--save", "kept.pt")]));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = notes(&output.stderr);
     assert!(output.status.success() && said.starts_with("note: the checkpoint's average"), "{said}");
     assert!(said.contains("say it with --ema") && said.lines().count() == 1, "{said}");
     let output = resume(folder.path(), &with(&[("--batch-size", "70"), ("--save", "on.pt"), ("--ema", "0.5")]));
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = notes(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}");
 
     let average = |name: &str| {

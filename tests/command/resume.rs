@@ -9,7 +9,7 @@ use rekindle_testing::fixtures::{self, digits, lines};
 
 use crate::{command, refusal, run_pt};
 
-fn resume(checkpoint: &Path, arguments: &[&str], folder: &Path) -> Output {
+pub(crate) fn resume(checkpoint: &Path, arguments: &[&str], folder: &Path) -> Output {
     let all = [Path::new("resume"), checkpoint].into_iter().chain(arguments.iter().map(Path::new));
     command(all).current_dir(folder).output().unwrap()
 }
@@ -52,7 +52,7 @@ fn the_digits_run_goes_on_as_if_it_had_not_moved() {
 }
 
 /// A copy of run.pt with one thing changed, in a folder that has the settings beside it.
-fn changed(folder: &Path, change: impl FnOnce(&Checkpoint)) -> PathBuf {
+pub(crate) fn changed(folder: &Path, change: impl FnOnce(&Checkpoint)) -> PathBuf {
     for name in ["rekindle.toml", "digits.csv.gz", "expect.jsonl"] {
         std::fs::copy(digits(name), folder.join(name)).unwrap();
     }

@@ -4,8 +4,9 @@ use std::fmt;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::run::path::KeyPath;
-use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors};
+use crate::run::generators;
+use crate::run::path::{KeyPath, children};
+use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors, is_kept};
 use crate::state_dict::module;
 use crate::walk::{list_names, repr};
 use crate::{Error, Result, Value};
@@ -55,6 +56,27 @@ impl Paths {
 
     pub(super) fn of(&self, role: Role) -> Vec<&KeyPath> {
         self.0.iter().filter(|(r, _)| *r == role).map(|(_, path)| path).collect()
+    }
+
+    /// What is here.
+    pub(super) fn role(&self, path: &KeyPath) -> Option<Role> {
+        self.0.iter().find(|(_, known)| known == path).map(|(role, _)| *role)
+    }
+
+    /// Whether there is anything of a role.
+    pub(super) fn has(&self, role: Option<Role>) -> bool {
+        self.0.iter().any(|(known, _)| Some(*known) == role)
+    }
+
+    /// Whether something is inside what is here.
+    pub(super) fn inside(&self, path: &KeyPath) -> bool {
+        self.0.iter().any(|(_, known)| known.is_within(path))
+    }
+
+    /// Says which state is the generator's.
+    pub(super) fn set_generator(&mut self, path: KeyPath) {
+        self.0.retain(|(role, _)| *role != Role::Rng);
+        self.0.push((Role::Rng, path));
     }
 
     pub(super) fn values<'a>(&'a self, root: &'a Value, role: Role) -> impl Iterator<Item = (&'a KeyPath, Value)> {
@@ -151,35 +173,70 @@ fn tutorial(root: &Value) -> Option<Paths> {
         let exact = spelling.keys.iter().filter_map(|key| entries.iter().find(|(name, _)| name == key));
         let mut keys: Vec<&str> = exact.filter(|(_, value)| (spelling.fits)(value)).map(|(key, _)| *key).collect();
         match spelling.role {
-            Role::Model | Role::Optimizer | Role::Scheduler => {
+            Role::Model => {
                 let first = keys.first().copied();
                 let belongs = |(key, value): &&(&str, &Value)| keys.contains(key) || is_one_of(spelling, key, value);
-                let all: Vec<&str> = entries.iter().filter(belongs).map(|(key, _)| *key).collect();
-                keys = all;
-                // The model is the one of the likeliest key; optimizers and schedulers are in the file's order.
-                if let Some(first) = first
-                    && spelling.role == Role::Model
-                {
+                keys = entries.iter().filter(belongs).map(|(key, _)| *key).collect();
+                // The model is the one of the likeliest key.
+                if let Some(first) = first {
                     keys.sort_by_key(|key| *key != first);
                 }
                 paths.0.extend(keys.into_iter().map(|key| (spelling.role, KeyPath::key(key))));
             }
+            // These are in the file's order, under any key and in lists.
+            Role::Optimizer | Role::Scheduler | Role::Scaler => {
+                for (key, value) in &entries {
+                    let path = KeyPath::key(*key);
+                    if keys.contains(key) {
+                        paths.0.push((spelling.role, path));
+                    } else {
+                        shaped(spelling, value, &path, 2, &mut paths);
+                    }
+                }
+            }
             Role::Rng => {
                 let plain = keys.first().map(|key| KeyPath::key(*key));
-                let found = plain.or_else(|| nested_generator(spelling, &entries));
+                let found = plain.or_else(|| nested_generator(spelling, &entries)).or_else(|| {
+                    let parts: Vec<_> =
+                        [Role::Model, Role::Optimizer].into_iter().flat_map(|role| paths.of(role)).collect();
+                    generators::global(generators::all(root, &parts))
+                });
                 paths.0.extend(found.map(|path| (spelling.role, path)));
             }
-            role => paths.0.extend(keys.first().map(|key| (role, KeyPath::key(*key)))),
+            role => {
+                let in_meta = || {
+                    let (_, meta) = entries.iter().find(|(name, _)| *name == "meta")?;
+                    let fits =
+                        |key: &&&str| meta.as_dict().and_then(|meta| meta.get(key)).as_ref().is_some_and(spelling.fits);
+                    spelling.keys.iter().find(fits).map(|key| KeyPath::key("meta").then(*key))
+                };
+                let path = keys.first().map(|key| KeyPath::key(*key)).or_else(in_meta);
+                paths.0.extend(path.map(|path| (role, path)));
+            }
         }
     }
     (!paths.of(Role::Model).is_empty()).then_some(paths)
 }
 
-/// Whether a key that is not in the table is one of several of a part.
+/// Whether a key that is not in the table is one of several models'.
 fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
     let taken = SPELLINGS.iter().any(|other| other.keys.contains(&key));
     let named = spelling.stems.iter().any(|stem| key.starts_with(stem)) || key.ends_with("_state_dict");
-    !taken && named && (spelling.must)(value)
+    !taken && named && !is_kept(key) && (spelling.must)(value)
+}
+
+/// What has the shape of a part, and nothing in its name against it.
+fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, paths: &mut Paths) {
+    if is_kept(&path.to_string()) {
+        return;
+    }
+    if (spelling.must)(value) {
+        paths.0.push((spelling.role, path.clone()));
+    } else if depth > 0 && !has_tensors(value) {
+        for (key, inside) in children(value) {
+            shaped(spelling, &inside, &path.clone().then(key), depth - 1, paths);
+        }
+    }
 }
 
 /// `rng_state = {"torch": ..., "cuda": ..., "numpy": ...}`.

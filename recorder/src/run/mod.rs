@@ -1,12 +1,18 @@
 //! `RunState`: one shape for the checkpoints of every way to train. A [`Layout`] says where in a checkpoint each part is; reading
 //! gathers the parts, writing back puts them where they came from.
 //!
+//! - `account.rs`: what each value of a checkpoint is taken for.
+//! - `generators.rs`: the generator's state, told by its shape.
+//! - `question.rs`: what is open, and the choices that answer it.
 //! - `layout.rs`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 
+mod account;
+mod generators;
 mod layout;
 mod path;
+mod question;
 mod spellings;
 
 #[cfg(doc)]
@@ -16,7 +22,9 @@ use crate::serde::scalar;
 use crate::state_dict::module;
 use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
 
+pub use account::{Accounted, Taken, account};
 pub use layout::Layout;
+pub use question::{Choice, Question};
 
 use layout::Paths;
 use path::KeyPath;
@@ -61,6 +69,8 @@ pub struct RunState {
     pub ema: Option<Value>,
     /// The state of PyTorch's CPU generator: `torch.get_rng_state()`, `uint8` of 5056.
     pub rng: Option<Tensor>,
+    /// Where that state is in the file, whatever form it has there; `None` where it is not there.
+    pub rng_place: Option<String>,
     /// The epoch as the file says it: most programs save the one that they finished.
     pub epoch: Option<i64>,
     /// The number of optimizer steps.
@@ -82,6 +92,7 @@ impl Default for RunState {
             scaler: None,
             ema: None,
             rng: None,
+            rng_place: None,
             epoch: None,
             step: None,
             loss: None,
@@ -112,7 +123,10 @@ impl RunState {
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let written = || {
-            let (layout, paths) = layout::find(checkpoint.root())?;
+            let (layout, mut paths) = layout::find(checkpoint.root())?;
+            if let Some(place) = &self.rng_place {
+                paths.set_generator(generator_at(checkpoint.root(), place)?);
+            }
             self.written(checkpoint.root(), &layout, &paths)
         };
         written().map(Checkpoint::from).in_file_if(checkpoint.path())
@@ -126,6 +140,17 @@ impl RunState {
     /// of your own.
     pub fn to_checkpoint(&self) -> Result<Checkpoint> {
         self.written(&Dict::new().into(), &Layout::Tutorial, &Paths::default()).map(Checkpoint::from)
+    }
+
+    /// Takes the generator's state from a place in the checkpoint, and writes it back there.
+    ///
+    /// # Errors
+    /// When there is no state of PyTorch's CPU generator; the error lists the places that have one.
+    pub fn take_generator(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
+        self.rng = path.value(checkpoint.root()).as_ref().and_then(generators::tensor);
+        self.rng_place = Some(path.to_string());
+        Ok(())
     }
 
     fn written(&self, root: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
@@ -174,7 +199,7 @@ impl RunState {
             Role::Scheduler => self.schedulers.iter().cloned().map(Part::Value).collect(),
             Role::Scaler => value(&self.scaler),
             Role::Ema => value(&self.ema),
-            Role::Rng => self.rng.iter().map(|state| Part::Value(state.clone().into())).collect(),
+            Role::Rng => self.rng.iter().map(|state| Part::Generator(state)).collect(),
             Role::Epoch => number(self.epoch),
             Role::Step => number(self.step),
             Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),
@@ -197,16 +222,31 @@ fn read(root: &Value) -> Result<RunState> {
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
     run.ema = values(Role::Ema).next();
-    run.rng = values(Role::Rng).find_map(|value| value.as_tensor().cloned());
+    let generator = paths.values(root, Role::Rng).next();
+    run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));
+    run.rng_place = generator.map(|(path, _)| path.to_string());
     run.epoch = values(Role::Epoch).next().as_ref().and_then(spellings::whole);
     run.step = values(Role::Step).next().as_ref().and_then(spellings::whole);
     run.loss = values(Role::Loss).next();
     Ok(run)
 }
 
+/// The path of a generator's state, as it is spelled.
+fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
+    let all = generators::all(root, &[]);
+    let known = layout::find(root)?.1.of(Role::Rng).into_iter().cloned().collect::<Vec<_>>();
+    all.iter().chain(&known).find(|path| path.to_string() == place).cloned().ok_or_else(|| {
+        let places: Vec<_> = all.iter().map(ToString::to_string).collect();
+        let advice =
+            if places.is_empty() { "there is none".to_owned() } else { format!("there are {}", places.join(", ")) };
+        Error::missing_key(place).advise(format!("a state of PyTorch's generator is looked for there; {advice}"))
+    })
+}
+
 /// A part of a run, to be written.
 enum Part<'a> {
     Model(&'a StateDict),
+    Generator(&'a Tensor),
     Number(Value),
     Value(Value),
 }
@@ -215,6 +255,7 @@ impl Part<'_> {
     fn new_value(&self) -> Value {
         match self {
             Part::Model(model) => model.to_value(),
+            Part::Generator(state) => (*state).clone().into(),
             Part::Number(value) | Part::Value(value) => value.clone(),
         }
     }
@@ -223,6 +264,7 @@ impl Part<'_> {
     fn like(&self, old: &Value, path: &KeyPath) -> Result<Value> {
         match self {
             Part::Value(value) => Ok(value.clone()),
+            Part::Generator(state) => Ok(generators::like(state, old)),
             Part::Model(model) => model_like(model, old, path),
             Part::Number(number) => number_like(number, old).ok_or_else(|| {
                 let reason = format!("{path} is {}, which cannot hold {number:?}", old.describe());

@@ -10,9 +10,39 @@ use crate::{Error, Result, Value, walk};
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyPath(Vec<Value>);
 
+/// What is in a dict under names, or in a list.
+pub(super) fn children(value: &Value) -> Vec<(Value, Value)> {
+    match value {
+        Value::Dict(dict) => dict.entries(),
+        other => {
+            other.items().unwrap_or_default().into_iter().zip(0..).map(|(item, i)| (Value::Int(i), item)).collect()
+        }
+    }
+}
+
+impl PartialEq for KeyPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
 impl KeyPath {
     pub(super) fn key(key: impl Into<Value>) -> Self {
         KeyPath(vec![key.into()])
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The key, if it is one at the root.
+    pub(super) fn only_key(&self) -> Option<String> {
+        if let [Value::Str(key)] = &self.0[..] { Some(key.to_string()) } else { None }
+    }
+
+    /// Whether it leads through another.
+    pub(super) fn is_within(&self, other: &KeyPath) -> bool {
+        self.0.len() > other.0.len() && KeyPath(self.0[..other.0.len()].to_vec()) == *other
     }
 
     /// The path of a key in what is here.

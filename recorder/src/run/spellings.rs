@@ -91,14 +91,14 @@ pub(super) const SPELLINGS: [Spelling; 9] = [
         ],
         stems: &["scheduler", "lr_scheduler", "sched"],
         fits: |value| value.as_dict().is_some() && !is_optimizer(value) && !has_tensors(value),
-        must: is_scheduler,
+        must: looks_like_scheduler,
     },
     Spelling {
         role: Role::Scaler,
         keys: &["scaler_state_dict", "scaler", "grad_scaler", "grad_scaler_state_dict", "amp_scaler"],
         stems: &[],
-        fits: |value| value.as_dict().is_some_and(|dict| dict.is_empty() || dict.get("growth_factor").is_some()),
-        must: never,
+        fits: |value| value.as_dict().is_some_and(crate::Dict::is_empty) || looks_like_scaler(value),
+        must: looks_like_scaler,
     },
     Spelling {
         role: Role::Ema,
@@ -129,6 +129,15 @@ pub(super) const SPELLINGS: [Spelling; 9] = [
         must: never,
     },
 ];
+
+/// What the name of a state has in it that is not the run's present one, but kept beside it.
+const KEPT: [&str; 8] = ["best", "teacher", "criterion", "initial", "previous", "ema", "swa", "average"];
+
+/// Whether a name says that the value is kept beside the run's.
+pub(super) fn is_kept(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.split(|c: char| !c.is_alphanumeric()).any(|word| KEPT.contains(&word)) || name.contains("best")
+}
 
 /// Where a dict of generators keeps that of the CPU.
 pub(super) const CPU_GENERATOR: [&str; 5] = ["torch", "cpu", "torch_rng_state", "torch_cpu", "torch_state"];
@@ -163,19 +172,25 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    pub(super) fn name(self) -> &'static str {
+        match self {
             Role::Model => "model",
             Role::Optimizer => "optimizer",
             Role::Scheduler => "scheduler",
             Role::Scaler => "scaler",
             Role::Ema => "ema",
-            Role::Rng => "rng",
+            Role::Rng => "generator",
             Role::Epoch => "epoch",
             Role::Step => "step",
             Role::Loss => "loss",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -202,10 +217,21 @@ pub(super) fn is_optimizer(value: &Value) -> bool {
     value.as_dict().is_some_and(|dict| dict.get("state").is_some() && dict.get("param_groups").is_some())
 }
 
-/// What `lr_scheduler` classes keep.
-fn is_scheduler(value: &Value) -> bool {
-    let marks = ["last_epoch", "_step_count", "_last_lr", "_schedulers", "num_bad_epochs"];
-    value.as_dict().is_some_and(|dict| marks.iter().any(|mark| dict.get(mark).is_some()))
+/// Two of the keys that the classes of `lr_scheduler` keep.
+pub(super) fn looks_like_scheduler(value: &Value) -> bool {
+    let marks =
+        ["last_epoch", "_step_count", "base_lrs", "_last_lr", "_schedulers", "num_bad_epochs", "cooldown_counter"];
+    value.as_dict().is_some_and(|dict| marks.iter().filter(|mark| dict.get(mark).is_some()).count() > 1)
+}
+
+/// What a `GradScaler` keeps.
+pub(super) fn looks_like_scaler(value: &Value) -> bool {
+    value.as_dict().is_some_and(|dict| dict.get("growth_factor").is_some() && dict.get("scale").is_some())
+}
+
+/// What an `AveragedModel` keeps.
+pub(super) fn is_average(value: &Value) -> bool {
+    value.as_dict().is_some_and(|dict| dict.get("n_averaged").is_some())
 }
 
 /// Whether it is a module, or a dict with names for keys and at least one tensor.

@@ -2,17 +2,22 @@
 //!
 //! - `options.rs`: what a run that is resumed has to be told.
 //! - `average.rs`: the average of the weights, where a run has one.
+//! - `freeze.rs`: parameters that are not trained.
+//! - `plan.rs`: what going on would do, and what is open.
 //! - `parts.rs`: the run and what it is made of.
 //! - `steps.rs`: the loop's verbs.
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
 //! - `resume.rs`: the run that a checkpoint is of.
 
 mod average;
+mod freeze;
 mod options;
 mod parts;
+mod plan;
 mod resume;
 mod save;
 mod steps;
 
 pub use options::{ResumeOptions, SchedulePer};
 pub use parts::Run;
+pub use plan::{GroupPlan, Plan, SchedulerPlan};

@@ -54,6 +54,17 @@ options! {
         groups: Vec<Select> = Vec::new();
         /// How the keys of the model's state dict are mapped to the model's. Default: strict.
         load: Option<LoadOptions> = None, |load: LoadOptions| Some(load);
+        /// Whether the checkpoint's scheduler is left as it is, and the learning rates, too. Default false.
+        no_scheduler: bool = false;
+        /// How often the scheduler is stepped. Default: told by the file, or asked for.
+        schedule_per: Option<SchedulePer> = None, |per: impl Into<Option<SchedulePer>>| per.into();
+        /// Parameters that are not trained: they get no update, and no state.
+        frozen: Vec<Select> = Vec::new();
+        /// Parameters that are trained from now on, whatever the checkpoint has for them.
+        trained: Vec<Select> = Vec::new();
+        /// Where in the checkpoint the state of PyTorch's CPU generator is, such as `extra.torch_state`. Default: it is found
+        /// by its shape.
+        rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
         /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.
         seed: Option<u64> = None, |seed: impl Into<Option<u64>>| seed.into();
         /// How the average of the weights goes on, which no file says. Default: an average that the checkpoint has stays as
@@ -73,6 +84,20 @@ impl ResumeOptions {
     #[must_use]
     pub fn group(mut self, select: impl Into<Select>) -> Self {
         self.groups.push(select.into());
+        self
+    }
+
+    /// Says which parameters are not trained; called again, more of them.
+    #[must_use]
+    pub fn freeze(mut self, select: impl Into<Select>) -> Self {
+        self.frozen.push(select.into());
+        self
+    }
+
+    /// Says which parameters are trained from now on; called again, more of them.
+    #[must_use]
+    pub fn unfreeze(mut self, select: impl Into<Select>) -> Self {
+        self.trained.push(select.into());
         self
     }
 }

@@ -10,6 +10,7 @@ use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
 use super::options::SchedulePer;
+use super::plan::Plan;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::ClipGradNorm;
@@ -64,6 +65,8 @@ pub struct Run<M: Module> {
     pub(super) grads: Pending,
     pub(super) loader: Option<DataLoader>,
     pub(super) generator: Generator,
+    /// Where the checkpoint has its state, if that was said.
+    pub(super) rng_place: Option<String>,
     /// Epochs that were finished.
     pub(super) epoch: i64,
     /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
@@ -74,6 +77,7 @@ pub struct Run<M: Module> {
     /// What the run came from, whose layout it is written back in.
     pub(super) origin: Option<Checkpoint>,
     pub(super) report: Option<LoadReport>,
+    pub(super) plan: Option<Plan>,
     /// Whether it is saved with objects in it that plain `torch.load` refuses.
     pub(super) allow_objects: bool,
     /// Whether it is known that it can be saved as it is, and as it will be at its end.
@@ -105,6 +109,7 @@ impl<M: Module> Run<M> {
             grads: Pending::default(),
             loader: None,
             generator: Generator::default(),
+            rng_place: None,
             epoch: 0,
             step: Some(0),
             loss: None,
@@ -112,6 +117,7 @@ impl<M: Module> Run<M> {
             until_step: None,
             origin: None,
             report: None,
+            plan: None,
             allow_objects: false,
             tried: Tried::default(),
         }
@@ -242,6 +248,12 @@ impl<M: Module> Run<M> {
         self.report.as_ref()
     }
 
+    /// The plan that it was resumed by; `None` for a run that was started here.
+    #[must_use]
+    pub fn resumed_by(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
     /// What a user should know of the run before it goes on, a sentence each: what of its checkpoint stays as it is.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
         self.average.note().into_iter()
@@ -258,6 +270,12 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn steps(&self) -> i64 {
         self.step.unwrap_or(0)
+    }
+
+    /// How many steps were made, where that is known: not of a checkpoint that does not say, whose optimizer does not count.
+    #[must_use]
+    pub fn known_steps(&self) -> Option<i64> {
+        self.step
     }
 
     /// The learning rate of each group.

@@ -1,5 +1,6 @@
 //! The run as a checkpoint: what is saved, and the trial that says before the first step whether it can be.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use burn::module::Module;
@@ -7,11 +8,63 @@ use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
 use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Checkpoint, Result, Tensor, Value};
+use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor, Value, rebuild};
 
 use super::parts::Run;
 use crate::amp::GradScaler;
 use crate::lr_scheduler::LRScheduler;
+
+/// A tensor in the element type that another has, where both are of floating point.
+fn tensor_typed_like(tensor: &Value, before: Option<&Tensor>) -> Result<Value> {
+    match (tensor.as_tensor(), before) {
+        (Some(now), Some(before))
+            if now.dtype() != before.dtype()
+                && now.dtype().is_floating_point()
+                && before.dtype().is_floating_point() =>
+        {
+            rebuild::cast(tensor, before.dtype())
+        }
+        _ => Ok(tensor.clone()),
+    }
+}
+
+/// A model's state dict in the element types that the file's has, whatever a wrapper put before its names there.
+fn typed_like(model: &StateDict, before: &StateDict) -> Result<StateDict> {
+    let first = model.keys().next().unwrap_or_default();
+    let prefix = before.keys().find_map(|name| name.strip_suffix(first)).unwrap_or_default();
+    let old = |name: &str| before.get(&format!("{prefix}{name}"));
+    let differs = |(name, tensor): (&str, &Tensor)| old(name).is_some_and(|old| old.dtype() != tensor.dtype());
+    let mut typed = model.clone();
+    if model.iter().any(differs) {
+        let mut cast: HashMap<usize, Value> = HashMap::new();
+        for (name, tensor) in model.iter() {
+            // Tied weights stay one tensor.
+            let value = match cast.get(&tensor.id()) {
+                Some(value) => value.clone(),
+                None => tensor_typed_like(&Value::from(tensor.clone()), old(name))?,
+            };
+            cast.insert(tensor.id(), value.clone());
+            typed.insert_value(name, value);
+        }
+    }
+    Ok(typed)
+}
+
+/// An optimizer's state dict with the element types that the file's has.
+fn state_typed_like(optimizer: &Value, before: &Value) -> Result<Value> {
+    let states = |value: &Value| value.as_dict()?.get("state")?.as_dict().cloned();
+    if let (Some(now), Some(before)) = (states(optimizer), states(before)) {
+        for (key, state) in now.entries() {
+            let old = before.get_key(&key);
+            let (Some(state), Some(old)) = (state.as_dict(), old.as_ref().and_then(Value::as_dict)) else { continue };
+            for (name, value) in state.entries() {
+                let typed = tensor_typed_like(&value, old.get_key(&name).as_ref().and_then(Value::as_tensor))?;
+                state.insert(name, typed);
+            }
+        }
+    }
+    Ok(optimizer.clone())
+}
 
 impl<M: Module> Run<M> {
     /// The run as a checkpoint: in the layout that it came in, with everything kept that is not this run's; else in that of
@@ -36,9 +89,21 @@ impl<M: Module> Run<M> {
         state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
         state.loss = self.loss()?.map(Value::from);
-        // A step that the checkpoint does not tell is told by the optimizer's.
+        // What the checkpoint has no place for, or something else in, is not put there; a step that it does not tell is told
+        // by the optimizer's.
         if let Some(origin) = &self.origin {
-            state.step = RunState::read(origin)?.step.and(self.step);
+            let there = RunState::read(origin)?;
+            state.epoch = there.epoch.and(state.epoch);
+            state.step = there.step.and(self.step);
+            state.loss = state.loss.filter(|_| there.loss.is_some());
+            if there.rng.is_none() && self.rng_place.is_none() {
+                state.rng = None;
+            }
+            state.rng_place.clone_from(&self.rng_place);
+            state.model = typed_like(&state.model, &there.model)?;
+            for (optimizer, before) in state.optimizers.iter_mut().zip(&there.optimizers) {
+                *optimizer = state_typed_like(optimizer, before)?;
+            }
         }
         Ok(state)
     }
@@ -99,7 +164,7 @@ impl<M: Module> Run<M> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let end = |until: Option<i64>, now: i64| until.unwrap_or_default().max(now.saturating_add(1));
         let mut state = RunState::read(origin)?;
-        state.epoch = Some(end(self.until_epoch, self.epoch));
+        state.epoch = state.epoch.map(|_| end(self.until_epoch, self.epoch));
         state.step = state.step.map(|_| end(self.until_step, self.steps()));
         state.write_back(origin).map(drop)
     }

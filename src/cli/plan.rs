@@ -1,0 +1,46 @@
+//! `rekindle plan`: what `rekindle resume` would do, with the same flags, and what it has to be told first.
+
+use rekindle::train::run::{GroupPlan, Plan};
+use serde_json::{Value as Json, json};
+
+use super::answer::{Answer, print};
+use super::flags::in_flags;
+
+/// Prints a plan: yes where nothing is open.
+pub(super) fn show(plan: &Plan, json: bool) -> Answer {
+    print(&if json { format!("{:#}\n", document(plan)) } else { in_flags(&format!("{plan:#}")) })?;
+    Ok(plan.questions.is_empty())
+}
+
+fn document(plan: &Plan) -> Json {
+    let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
+    let scheduler = plan.scheduler.as_ref().map(|scheduler| {
+        let per = format!("{:?}", scheduler.per).to_lowercase();
+        json!({"name": scheduler.kind.name(), "last_epoch": scheduler.last_epoch, "per": per, "why": scheduler.why})
+    });
+    let values: Vec<_> = plan
+        .values
+        .iter()
+        .map(|value| json!({"place": value.place, "value": value.value, "taken": value.taken.to_string()}))
+        .collect();
+    let questions = plan.questions.iter().map(|question| {
+        let choices = question.choices.iter();
+        let choices: Vec<_> = choices
+            .map(|choice| json!({"says": choice.says, "flag": in_flags(&format!("`{}`", choice.option))}))
+            .collect();
+        json!({"what": question.what, "choices": choices})
+    });
+    json!({
+        "layout": plan.layout,
+        "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "cast": plan.cast},
+        "optimizer": {"name": plan.optimizer.name(), "told": plan.told, "groups": plan.groups.iter().map(group).collect::<Vec<_>>()},
+        "scheduler": scheduler,
+        "scaler": plan.scaler,
+        "average": plan.average,
+        "generator": plan.generator,
+        "epoch": plan.epoch,
+        "step": plan.step,
+        "values": values,
+        "questions": questions.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,187 @@
+//! `Plan`: what going on with a checkpoint would do, all of it, before the first step.
+
+use std::fmt;
+
+use rekindle_recorder::run::{Accounted, Question, Taken};
+
+use super::options::SchedulePer;
+use crate::lr_scheduler::SchedulerKind;
+use crate::optim::OptimizerKind;
+
+/// What [`Run::resume_with`](super::Run::resume_with) would do with a checkpoint, and what it leaves open.
+///
+/// `Display` gives about ten lines; `{:#}` every value of the file, too.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The layout's name, such as `tutorial`.
+    pub layout: String,
+    /// The model's key in the file; empty where the file is the model.
+    pub model: String,
+    /// How many of its tensors go into the model.
+    pub tensors: usize,
+    /// What was put before all its names by a wrapper: taken off here, and put back.
+    pub prefix: String,
+    /// The element types that the file's weights have where the model computes in others; they are written in the file's.
+    pub cast: Vec<String>,
+    /// Which optimizer it is.
+    pub optimizer: OptimizerKind,
+    /// What told so.
+    pub told: &'static str,
+    /// Its groups, in order.
+    pub groups: Vec<GroupPlan>,
+    /// The scheduler, if it is stepped.
+    pub scheduler: Option<SchedulerPlan>,
+    /// Whether gradients are scaled.
+    pub scaler: bool,
+    /// What becomes of an average of the weights.
+    pub average: &'static str,
+    /// Where the generator's state is from.
+    pub generator: String,
+    /// The epoch that the file says.
+    pub epoch: Option<i64>,
+    /// The steps that were made, as far as the file tells.
+    pub step: Option<i64>,
+    /// What each value of the file is taken for.
+    pub values: Vec<Accounted>,
+    /// What has to be told.
+    pub questions: Vec<Question>,
+}
+
+/// A group of the optimizer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GroupPlan {
+    /// Its learning rate.
+    pub lr: f64,
+    /// How many parameters it has.
+    pub parameters: usize,
+    /// How many of them have state.
+    pub with_state: usize,
+    /// Those that are not trained.
+    pub frozen: Vec<String>,
+}
+
+/// The scheduler.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SchedulerPlan {
+    /// Which it is.
+    pub kind: SchedulerKind,
+    /// How often it was stepped.
+    pub last_epoch: Option<i64>,
+    /// How often it is stepped.
+    pub per: SchedulePer,
+    /// What tells so.
+    pub why: String,
+}
+
+/// How often a scheduler is stepped, and what tells so; `None` where nothing does.
+pub(super) fn schedule_per(
+    kind: SchedulerKind,
+    last_epoch: Option<i64>,
+    epoch: Option<i64>,
+    step: Option<i64>,
+) -> Option<(SchedulePer, String)> {
+    if kind == SchedulerKind::ReduceLROnPlateau {
+        return Some((SchedulePer::Metric, "it goes by a metric".to_owned()));
+    }
+    let stepped = last_epoch?;
+    let by_step = step.map(|step| step == stepped);
+    let by_epoch = epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));
+    match (by_step, by_epoch) {
+        (Some(true), Some(false) | None) => {
+            Some((SchedulePer::Step, format!("it was stepped {stepped} times, as the optimizer")))
+        }
+        (Some(false), Some(true)) => {
+            Some((SchedulePer::Epoch, format!("it was stepped {stepped} times, as the epochs")))
+        }
+        (None, Some(false)) if epoch.is_some_and(|epoch| stepped > epoch) => {
+            Some((SchedulePer::Step, format!("it was stepped {stepped} times, more often than there were epochs")))
+        }
+        // Nothing was done yet.
+        _ if stepped == 0 && step.unwrap_or(0) == 0 => Some((SchedulePer::Step, "it was not stepped yet".to_owned())),
+        _ => None,
+    }
+}
+
+/// The question of how often a scheduler is stepped.
+pub(super) fn ask_schedule_per(kind: SchedulerKind, last_epoch: Option<i64>) -> Question {
+    let stepped = last_epoch.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
+    Question::new(format!("the file does not tell whether {kind} is stepped per step or per epoch{stepped}"))
+        .or("ResumeOptions::schedule_per(step)", "after every step")
+        .or("ResumeOptions::schedule_per(epoch)", "after every epoch")
+        .or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are")
+}
+
+impl Plan {
+    fn of(&self, taken: impl Fn(&Taken) -> bool) -> Vec<&str> {
+        self.values.iter().filter(|value| taken(&value.taken)).map(|value| value.place.as_str()).collect()
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |what: &str, says: String| writeln!(f, "{what:<10} {says}");
+        line("layout", self.layout.clone())?;
+        let mut model = format!("{} tensors", self.tensors);
+        if !self.model.is_empty() {
+            model += &format!(" of {}", self.model);
+        }
+        if !self.prefix.is_empty() {
+            model += &format!("; '{}' is taken off, and put back", self.prefix);
+        }
+        if !self.cast.is_empty() {
+            model += &format!("; {} is computed in the model's type, and written as it was", self.cast.join(", "));
+        }
+        line("model", model)?;
+        line("optimizer", format!("{}, told by {}", self.optimizer, self.told))?;
+        for (place, group) in self.groups.iter().enumerate() {
+            let GroupPlan { lr, parameters, with_state, frozen } = group;
+            let mut says = format!("lr {lr}, {parameters} parameters, {with_state} with state");
+            if !frozen.is_empty() {
+                says += &format!("; frozen: {}", few(&frozen.iter().map(String::as_str).collect::<Vec<_>>()));
+            }
+            line(&format!("  group {place}"), says)?;
+        }
+        line(
+            "scheduler",
+            match &self.scheduler {
+                Some(SchedulerPlan { kind, last_epoch, per, why }) => {
+                    let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
+                    format!("{kind}{at}, stepped per {}: {why}", format!("{per:?}").to_lowercase())
+                }
+                None => "none".to_owned(),
+            },
+        )?;
+        if self.scaler {
+            line("scaler", "gradients are scaled".to_owned())?;
+        }
+        if !self.average.is_empty() {
+            line("average", self.average.to_owned())?;
+        }
+        line("generator", self.generator.clone())?;
+        let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
+        line("position", format!("epoch {}, step {}", number(self.epoch), number(self.step)))?;
+        let rows = [
+            ("kept", self.of(|taken| matches!(taken, Taken::Kept))),
+            ("kept, odd", self.of(|taken| matches!(taken, Taken::Odd(_)))),
+            ("unknown", self.of(|taken| matches!(taken, Taken::Open(_)))),
+        ];
+        for (what, places) in rows.iter().filter(|(_, places)| !places.is_empty()) {
+            line(what, few(places))?;
+        }
+        if f.alternate() {
+            self.values
+                .iter()
+                .try_for_each(|value| writeln!(f, "  {}: {}: {}", value.place, value.value, value.taken))?;
+        }
+        self.questions.iter().try_for_each(|question| writeln!(f, "open: {question}"))
+    }
+}
+
+/// The first of some names, and how many more there are.
+fn few(names: &[&str]) -> String {
+    let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
+    if names.len() > 6 { format!("{shown} and {} more", names.len() - 6) } else { shown }
+}

@@ -5,7 +5,7 @@ use std::fmt;
 use rekindle_recorder::run::{Accounted, Question, Taken};
 
 use super::options::SchedulePer;
-use crate::lr_scheduler::SchedulerKind;
+use crate::lr_scheduler::{LRScheduler, SchedulerKind, SteppedBy};
 use crate::optim::OptimizerKind;
 
 /// What [`Run::resume_with`](super::Run::resume_with) would do with a checkpoint, and what it leaves open.
@@ -78,15 +78,17 @@ pub struct SchedulerPlan {
 
 /// How often a scheduler is stepped, and what tells so; `None` where nothing does.
 pub(super) fn schedule_per(
-    kind: SchedulerKind,
-    last_epoch: Option<i64>,
+    scheduler: &LRScheduler,
     epoch: Option<i64>,
     step: Option<i64>,
 ) -> Option<(SchedulePer, String)> {
-    if kind == SchedulerKind::ReduceLROnPlateau {
-        return Some((SchedulePer::Metric, "it goes by a metric".to_owned()));
+    match scheduler.stepped_by() {
+        Some(SteppedBy::Metric) => return Some((SchedulePer::Metric, "it goes by a metric".to_owned())),
+        Some(SteppedBy::Epoch) => return Some((SchedulePer::Epoch, "its state says so".to_owned())),
+        Some(SteppedBy::Step) => return Some((SchedulePer::Step, "its state says so".to_owned())),
+        _ => {}
     }
-    let stepped = last_epoch?;
+    let stepped = scheduler.position()?;
     let by_step = step.map(|step| step == stepped);
     let by_epoch = epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));
     match (by_step, by_epoch) {

@@ -125,15 +125,26 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions)
                     .push(none(format!("the file holds {} schedulers, and one can go on", state.schedulers.len())));
             }
             Err(error) => questions.push(none(error.to_string())),
+            Ok(made) if made.needs_position() || made.is_fractional() => {
+                let why = if made.needs_position() {
+                    "does not say how far it has come"
+                } else {
+                    "is stepped by parts of epochs"
+                };
+                questions.push(none(format!(
+                    "the scheduler {} {why}, and a run steps it after whole steps or epochs",
+                    made.kind()
+                )));
+            }
             Ok(made) => {
                 if let Some(expected) = options.scheduler
                     && expected != made.kind()
                 {
                     return Err(invalid(format!("the checkpoint's scheduler is {}, not {expected}", made.kind())));
                 }
-                let (kind, last_epoch) = (made.kind(), made.last_epoch().ok());
+                let (kind, last_epoch) = (made.kind(), made.position());
                 let said = per.map(|per| (per, "as it was said".to_owned()));
-                let found = said.or_else(|| schedule_per(kind, last_epoch, state.epoch, step));
+                let found = said.or_else(|| schedule_per(&made, state.epoch, step));
                 if found.is_none() {
                     questions.push(ask_schedule_per(kind, last_epoch));
                 }

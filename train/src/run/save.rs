@@ -84,7 +84,8 @@ impl<M: Module> Run<M> {
         let mut state = RunState::default();
         (state.model, state.ema) = self.average.saved(model.state_dict_with(&self.rows)?)?;
         state.optimizers = vec![self.optimizer.state_dict(model)?];
-        state.schedulers = self.scheduler.iter().map(LRScheduler::state_dict).collect();
+        state.schedulers =
+            self.scheduler.iter().filter(|scheduler| scheduler.is_saved()).map(LRScheduler::state_dict).collect();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
         state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);

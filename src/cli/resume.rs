@@ -26,6 +26,7 @@ use super::task::{Loss, Task};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
     A rekindle.toml beside the checkpoint may hold the same settings; flags win over it.")]
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Resume {
     /// The checkpoint to go on from
     checkpoint: PathBuf,

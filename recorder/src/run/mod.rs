@@ -199,7 +199,7 @@ impl RunState {
             Role::Scheduler => self.schedulers.iter().cloned().map(Part::Value).collect(),
             Role::Scaler => value(&self.scaler),
             Role::Ema => value(&self.ema),
-            Role::Rng => self.rng.iter().map(|state| Part::Generator(state)).collect(),
+            Role::Rng => self.rng.iter().map(Part::Generator).collect(),
             Role::Epoch => number(self.epoch),
             Role::Step => number(self.step),
             Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),

@@ -1,6 +1,6 @@
 //! `Plan`: what going on with a checkpoint would do, all of it, before the first step.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use rekindle_recorder::run::{Accounted, Question, Taken};
 
@@ -128,13 +128,13 @@ impl fmt::Display for Plan {
         line("layout", self.layout.clone())?;
         let mut model = format!("{} tensors", self.tensors);
         if !self.model.is_empty() {
-            model += &format!(" of {}", self.model);
+            write!(model, " of {}", self.model)?;
         }
         if !self.prefix.is_empty() {
-            model += &format!("; '{}' is taken off, and put back", self.prefix);
+            write!(model, "; '{}' is taken off, and put back", self.prefix)?;
         }
         if !self.cast.is_empty() {
-            model += &format!("; {} is computed in the model's type, and written as it was", self.cast.join(", "));
+            write!(model, "; {} is computed in the model's type, and written as it was", self.cast.join(", "))?;
         }
         line("model", model)?;
         line("optimizer", format!("{}, told by {}", self.optimizer, self.told))?;
@@ -142,7 +142,7 @@ impl fmt::Display for Plan {
             let GroupPlan { lr, parameters, with_state, frozen } = group;
             let mut says = format!("lr {lr}, {parameters} parameters, {with_state} with state");
             if !frozen.is_empty() {
-                says += &format!("; frozen: {}", few(&frozen.iter().map(String::as_str).collect::<Vec<_>>()));
+                write!(says, "; frozen: {}", few(&frozen.iter().map(String::as_str).collect::<Vec<_>>()))?;
             }
             line(&format!("  group {place}"), says)?;
         }

@@ -21,6 +21,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ReadOptions::divide_by", "--divide-by"),
     ("ResumeOptions::optimizer", "--optimizer"),
     ("ResumeOptions::scheduler", "--scheduler"),
+    ("ResumeOptions::schedule", "--scheduler"),
     ("ResumeOptions::group", "--group"),
     ("ResumeOptions::seed", "--seed"),
     ("ResumeOptions::no_scheduler", "--scheduler none"),

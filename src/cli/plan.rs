@@ -16,7 +16,8 @@ fn document(plan: &Plan) -> Json {
     let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
     let scheduler = plan.scheduler.as_ref().map(|scheduler| {
         let per = format!("{:?}", scheduler.per).to_lowercase();
-        json!({"name": scheduler.kind.name(), "last_epoch": scheduler.last_epoch, "per": per, "why": scheduler.why})
+        let (name, next) = (scheduler.kind.name(), &scheduler.next);
+        json!({"name": name, "last_epoch": scheduler.last_epoch, "per": per, "why": scheduler.why, "next": next})
     });
     let values: Vec<_> = plan
         .values

@@ -12,6 +12,7 @@ use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::data::{Batch, DataLoader, Dataset, FixedBatches, ReadOptions, read_dataset};
 use rekindle::train::ema::Averaging;
 use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
+use rekindle::train::lr_scheduler::{LRScheduler, Schedule, SteppedBy};
 use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
 use serde_json::json;
 
@@ -63,12 +64,16 @@ pub(super) struct Resume {
     /// The optimizer, where the checkpoint leaves it open
     #[arg(long, value_name = "NAME")]
     optimizer: Option<String>,
-    /// The scheduler, where the checkpoint leaves it open; `none` leaves it and the learning rates as they are
-    #[arg(long, value_name = "NAME|none")]
+    /// The scheduler, where the checkpoint leaves it open, as it was made: `transformers.cosine(warmup=100, total=1000)`; `none`
+    /// leaves it and the learning rates as they are
+    #[arg(long, value_name = "NAME[(K=V,..)]|none")]
     scheduler: Option<String>,
     /// How often the scheduler steps (default: as the file tells)
     #[arg(long, value_parser = ["step", "epoch", "metric"])]
     schedule_per: Option<String>,
+    /// How many steps an epoch has, with --batches (default: as the file's epochs and steps tell)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    steps_per_epoch: Option<i64>,
     /// The parameters of one optimizer group, by glob; once a group, in the file's order
     #[arg(long, value_name = "GLOB[,GLOB]")]
     group: Vec<String>,
@@ -167,11 +172,27 @@ impl Resume {
         let (batches, source) = self.batches(&mut settings)?;
         let (checkpoint, network, options) = self.told(&mut settings, &device.clone().autodiff())?;
         let mut run = Run::resume_with(checkpoint, network, options)?;
-        if run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).is_some_and(|plan| plan.per == SchedulePer::Metric)
-        {
-            let sentence = "the scheduler goes by a metric, which the command does not give; say --scheduler none to leave \
-                            the learning rates as they are";
-            return Err(usage(format!("{}: {sentence}", self.checkpoint.display())));
+        let per = run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).map(|plan| plan.per);
+        let by_metric = run.scheduler().and_then(LRScheduler::stepped_by) == Some(SteppedBy::Metric);
+        let refused = |sentence: &str| {
+            let advice = "--scheduler none to leave the learning rates as they are";
+            Err(usage(format!("{}: {sentence} {advice}", self.checkpoint.display())))
+        };
+        if by_metric || per == Some(SchedulePer::Metric) {
+            return refused("the scheduler goes by a metric, which the command does not give; say");
+        }
+        if matches!(batches, Batches::Fixed(_)) {
+            let told = self.steps_per_epoch.or(settings.steps_per_epoch).or_else(|| steps_per_epoch(&run));
+            match told {
+                Some(steps) => run = run.steps_per_epoch(steps),
+                None if per == Some(SchedulePer::Epoch) => {
+                    return refused(
+                        "the scheduler is stepped per epoch, and nothing tells how many steps an epoch has; say \
+                         --steps-per-epoch N, or",
+                    );
+                }
+                None => {}
+            }
         }
         let steps = match (&batches, self.steps.or(settings.steps)) {
             (Batches::Fixed(fixed), steps) => steps.unwrap_or(fixed.len() as u64).min(fixed.len() as u64),
@@ -305,13 +326,16 @@ impl Resume {
         });
         let mut options = ResumeOptions::default()
             .optimizer(optimizer.map(|name| name.parse()).transpose()?)
-            .scheduler(scheduler.filter(|&name| name != "none").map(str::parse).transpose()?)
+            .scheduler(scheduler.filter(|&name| name != "none" && !name.contains('(')).map(str::parse).transpose()?)
             .no_scheduler(scheduler == Some("none"))
             .schedule_per(per.transpose()?)
             .rng(self.rng.take().or(settings.rng.take()))
             .seed(self.seed.or(settings.seed))
             .average(self.ema.or(settings.ema).map(|decay| Averaging::Ema { decay }))
             .allow_objects(self.allow_objects);
+        if let Some(call) = scheduler.filter(|name| name.contains('(')) {
+            options = options.schedule(call.parse::<Schedule>()?);
+        }
         for globs in if self.group.is_empty() { &settings.group } else { &self.group } {
             options = options.group(globs.split(',').map(str::to_owned).collect::<Vec<_>>());
         }
@@ -324,6 +348,12 @@ impl Resume {
         }
         Ok((checkpoint, network, options))
     }
+}
+
+/// How many steps an epoch has, where the steps of the file are divided by its epochs.
+fn steps_per_epoch(run: &Run<Network>) -> Option<i64> {
+    let (epochs, steps) = (run.epochs(), run.known_steps()?);
+    (epochs > 0 && steps > 0 && steps % epochs == 0).then(|| steps / epochs)
 }
 
 /// Takes the steps.

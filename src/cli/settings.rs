@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub(super) optimizer: Option<String>,
     pub(super) scheduler: Option<String>,
     pub(super) schedule_per: Option<String>,
+    pub(super) steps_per_epoch: Option<i64>,
     #[serde(default)]
     pub(super) group: Vec<String>,
     #[serde(default)]

@@ -60,6 +60,7 @@ model      10 tensors of model_state_dict
 optimizer  AdamW, told by the keys of its state
   group 0  lr 0.0014999999999999996, 10 parameters, 10 with state
 scheduler  CosineAnnealingLR at 13, stepped per epoch: as it was said
+  next     lr 0.0013191949796170154, 0.0011410265035686636, 0.0009680926694361966, 0.0008029152419343471, 0.0006479028799032664
 generator  the state at rng_state
 position   epoch 13, step 299
   epoch: an int: epoch
@@ -246,4 +247,103 @@ fn how_often_a_scheduler_is_stepped_is_asked_where_the_file_does_not_tell() {
     std::fs::write(&settings, kept.join("\n")).unwrap();
     let planned = text(&plan(&path, &[]).stdout);
     assert!(planned.contains("stepped per epoch: it was stepped 13 times, as the epochs"), "{planned}");
+}
+
+#[test]
+fn with_fixed_batches_epochs_end_where_the_file_or_the_user_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |_| {});
+    std::fs::remove_file(folder.path().join("rekindle.toml")).unwrap();
+    let (inputs, targets) = (vec![0.5_f32; 3 * 2 * 64], vec![1_i64; 3 * 2]);
+    let batches = Dict::from_iter([
+        ("inputs", Tensor::from_vec(&[3, 2, 1, 8, 8], inputs).unwrap()),
+        ("targets", Tensor::from_vec(&[3, 2], targets).unwrap()),
+    ]);
+    Checkpoint::from(batches).save(folder.path().join("batches.pt")).unwrap();
+    let run = |arguments: &[&str]| {
+        let fixed = ["--model", "digits", "--batches", "batches.pt", "--save", "out.pt", "--overwrite"];
+        resume(&path, &[&fixed, arguments].concat(), folder.path())
+    };
+    let stepped = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let after = Checkpoint::open(folder.path().join("out.pt")).unwrap();
+        (after.get::<i64>("epoch").unwrap(), after.get::<i64>("scheduler_state_dict.last_epoch").unwrap())
+    };
+    // 299 steps in 13 epochs are 23 an epoch; of 7 steps each, the 301st ends one.
+    assert_eq!(stepped(&[]), (13, 13));
+    assert_eq!(stepped(&["--steps-per-epoch", "7"]), (14, 14));
+    assert_eq!(stepped(&["--schedule-per", "step"]), (13, 16));
+
+    changed(folder.path(), |checkpoint| checkpoint.set("epoch", 12).unwrap());
+    std::fs::remove_file(folder.path().join("rekindle.toml")).unwrap();
+    let refused = run(&[]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("--steps-per-epoch N"), "{refused:?}");
+}
+
+#[test]
+fn a_schedule_that_ends_too_early_is_known_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |checkpoint| {
+        checkpoint.set("scheduler_state_dict", one_cycle()).unwrap();
+        for (key, rate) in [("max_lr", 0.01), ("min_lr", 1e-5)] {
+            checkpoint.set(&format!("optimizer_state_dict.param_groups[0].{key}"), rate).unwrap();
+        }
+    });
+    let output = resume(&path, &["--schedule-per", "step", "--steps", "30", "--log", "log.jsonl"], folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("OneCycleLR has come to its end"), "{output:?}");
+    assert!(!folder.path().join("log.jsonl").exists() && output.stdout.is_empty(), "nothing was begun");
+}
+
+/// A cycle of 20 steps that the optimizer has made 13 of.
+fn one_cycle() -> Value {
+    let phase = |end: f64, from: &str, to: &str| {
+        Dict::from_iter([
+            ("end_step", Value::Float(end)),
+            ("start_lr", from.into()),
+            ("end_lr", to.into()),
+            ("start_momentum", "max_momentum".into()),
+            ("end_momentum", "base_momentum".into()),
+        ])
+    };
+    let phases = [phase(5.0, "initial_lr", "max_lr"), phase(19.0, "max_lr", "min_lr")].map(Value::from);
+    let rates = || Value::List(List::new(vec![Value::Float(0.0015)]));
+    Dict::from_iter([
+        ("total_steps", Value::Int(20)),
+        ("_schedule_phases", Value::List(List::new(phases.to_vec()))),
+        ("_anneal_func_type", "cos".into()),
+        ("cycle_momentum", Value::Bool(false)),
+        ("base_lrs", rates()),
+        ("last_epoch", Value::Int(13)),
+        ("_step_count", Value::Int(14)),
+        ("_is_initial", Value::Bool(false)),
+        ("_get_lr_called_within_step", Value::Bool(false)),
+        ("_last_lr", rates()),
+    ])
+    .into()
+}
+
+#[test]
+fn a_schedule_of_functions_is_asked_about_and_named_as_it_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |checkpoint| {
+        let rates = || Value::List(List::new(vec![Value::Float(0.003)]));
+        let lambda = Dict::from_iter([
+            ("base_lrs", rates()),
+            ("last_epoch", Value::Int(299)),
+            ("_step_count", Value::Int(300)),
+            ("_last_lr", rates()),
+            ("lr_lambdas", Value::List(List::new(vec![Value::None]))),
+        ]);
+        checkpoint.set("scheduler_state_dict", lambda).unwrap();
+    });
+    let said = asked(&path, &["--schedule-per", "step"]);
+    assert!(said.contains("--scheduler none") && said.contains("--scheduler NAME(..)"), "{said}");
+    let named = "transformers.linear(warmup=100, total=1000)";
+    let after = two_steps(&path, &["--schedule-per", "step", "--scheduler", named]);
+    assert_eq!(after.get::<i64>("scheduler_state_dict.last_epoch").unwrap(), 301);
+    let rate = after.get::<f64>("optimizer_state_dict.param_groups[0].lr").unwrap();
+    assert!((rate - 0.003 * 699.0 / 900.0).abs() < 1e-15, "{rate}");
 }

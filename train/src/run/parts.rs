@@ -72,6 +72,8 @@ pub struct Run<M: Module> {
     /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
     pub(super) step: Option<i64>,
     pub(super) loss: Option<Tensor<1>>,
+    /// How many steps an epoch has, where no loader says it.
+    pub(super) steps_per_epoch: Option<i64>,
     pub(super) until_epoch: Option<i64>,
     pub(super) until_step: Option<i64>,
     /// What the run came from, whose layout it is written back in.
@@ -113,6 +115,7 @@ impl<M: Module> Run<M> {
             epoch: 0,
             step: Some(0),
             loss: None,
+            steps_per_epoch: None,
             until_epoch: None,
             until_step: None,
             origin: None,
@@ -167,6 +170,21 @@ impl<M: Module> Run<M> {
         let per_epoch = i64::try_from(loader.len()).unwrap_or(i64::MAX);
         let step = self.step.or(Some(self.epoch.saturating_mul(per_epoch)));
         Run { loader: Some(loader), step, ..self }
+    }
+
+    /// How many steps an epoch has, for a run whose batches come from elsewhere than a [loader](Self::with_loader): an epoch ends
+    /// where the number of steps is divided by it. As with a loader, where nothing says how many steps were made, they are those
+    /// of the finished epochs.
+    #[must_use]
+    pub fn steps_per_epoch(self, steps: i64) -> Self {
+        let step = self.step.or(Some(self.epoch.saturating_mul(steps)));
+        Run { steps_per_epoch: Some(steps).filter(|&steps| steps > 0), step, ..self }
+    }
+
+    /// How many steps an epoch has, if anything says it.
+    pub(super) fn epoch_length(&self) -> Option<i64> {
+        let loader = self.loader.as_ref().and_then(|loader| i64::try_from(loader.len()).ok());
+        loader.or(self.steps_per_epoch).filter(|&steps| steps > 0)
     }
 
     /// With this generator in the place of PyTorch's global one: `torch.manual_seed(...)`.

@@ -74,6 +74,8 @@ pub struct SchedulerPlan {
     pub per: SchedulePer,
     /// What tells so.
     pub why: String,
+    /// The learning rates of each group after each of the next five times, `next[time][group]`; empty where they cannot be told.
+    pub next: Vec<Vec<f64>>,
 }
 
 /// How often a scheduler is stepped, and what tells so; `None` where nothing does.
@@ -146,16 +148,18 @@ impl fmt::Display for Plan {
             }
             line(&format!("  group {place}"), says)?;
         }
-        line(
-            "scheduler",
-            match &self.scheduler {
-                Some(SchedulerPlan { kind, last_epoch, per, why }) => {
-                    let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
-                    format!("{kind}{at}, stepped per {}: {why}", format!("{per:?}").to_lowercase())
+        match &self.scheduler {
+            Some(SchedulerPlan { kind, last_epoch, per, why, next }) => {
+                let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
+                let per = format!("{per:?}").to_lowercase();
+                line("scheduler", format!("{kind}{at}, stepped per {per}: {why}"))?;
+                let rates: Vec<_> = next.iter().filter_map(|groups| Some(groups.first()?.to_string())).collect();
+                if !rates.is_empty() {
+                    line("  next", format!("lr {}", rates.join(", ")))?;
                 }
-                None => "none".to_owned(),
-            },
-        )?;
+            }
+            None => line("scheduler", "none".to_owned())?,
+        }
         if self.scaler {
             line("scaler", "gradients are scaled".to_owned())?;
         }

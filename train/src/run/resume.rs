@@ -124,7 +124,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions)
                 questions
                     .push(none(format!("the file holds {} schedulers, and one can go on", state.schedulers.len())));
             }
-            Err(error) => questions.push(none(error.to_string())),
+            Err(error) => {
+                let named = none(error.to_string()).or("ResumeOptions::schedule(NAME(..))", "to say how it was made");
+                questions.push(named);
+            }
             Ok(made) if made.needs_position() || made.is_fractional() => {
                 let why = if made.needs_position() {
                     "does not say how far it has come"
@@ -150,7 +153,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions)
                 }
                 let (stepped, why) = found.unwrap_or((SchedulePer::Step, "not told".to_owned()));
                 per = Some(stepped);
-                scheduler_plan = Some(SchedulerPlan { kind, last_epoch, per: stepped, why });
+                let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
+                scheduler_plan = Some(SchedulerPlan { kind, last_epoch, per: stepped, why, next });
                 scheduler = Some(made);
             }
         }

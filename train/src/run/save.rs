@@ -10,6 +10,7 @@ use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::run::RunState;
 use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor, Value, rebuild};
 
+use super::options::SchedulePer;
 use super::parts::Run;
 use crate::amp::GradScaler;
 use crate::lr_scheduler::LRScheduler;
@@ -132,6 +133,7 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// As [`save_with`](Self::save_with), but that a file may be there.
     pub fn try_save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.named(self.try_schedule())?;
         self.checkpoint()?.try_save_with(path, options)
     }
 
@@ -146,6 +148,7 @@ impl<M: Module> Run<M> {
         }
         if !self.tried.end {
             self.named(self.try_numbers())?;
+            self.named(self.try_schedule())?;
             self.tried.end = true;
         }
         Ok(())
@@ -158,6 +161,23 @@ impl<M: Module> Run<M> {
         let options = PickleOptions { dialect: Dialect::Zip, allow_objects: self.allow_objects };
         let pickled = pickle::write(checkpoint.root(), &options)?;
         pickled.storages.iter().try_for_each(|storage| storage.bytes().map(drop))
+    }
+
+    /// Whether the scheduler can take all steps to the end, such as beyond that of a `OneCycleLR`.
+    fn try_schedule(&self) -> Result<()> {
+        let Some(scheduler) = &self.scheduler else { return Ok(()) };
+        let steps = self.until_step.map(|end| end.saturating_sub(self.steps()));
+        let epochs = self.until_epoch.map(|end| end.saturating_sub(self.epoch));
+        let per_epoch = self.epoch_length();
+        let count = match self.schedule_per {
+            SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
+            SchedulePer::Epoch => epochs.or_else(|| Some(steps? / per_epoch?)),
+            SchedulePer::Metric => None,
+        };
+        match count.and_then(|count| usize::try_from(count).ok()) {
+            Some(count) if count > 0 => scheduler.check_steps(self.optimizer.param_groups(), count),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the checkpoint that the run came from can hold the numbers of its end, which may be too large for their types.

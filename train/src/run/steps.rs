@@ -106,11 +106,14 @@ impl<M: Module> Run<M> {
         if self.schedule_per == SchedulePer::Step {
             self.schedule()?;
         }
-        if let Some(loader) = &mut self.loader
-            && loader.is_exhausted()
-        {
-            loader.end_epoch();
-            self.finish_epoch()?;
+        let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
+        match &mut self.loader {
+            Some(loader) if loader.is_exhausted() => {
+                loader.end_epoch();
+                self.finish_epoch()?;
+            }
+            None if ends => self.finish_epoch()?,
+            _ => {}
         }
         Ok(())
     }

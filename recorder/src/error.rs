@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::run::Question;
+use crate::run::question::Question;
 use crate::state_dict::report::LoadReport;
 
 /// The result of reading, changing or writing a checkpoint.

@@ -111,6 +111,17 @@ fn members_of_a_group_without_state_are_asked_about_and_frozen_or_trained_as_tol
 }
 
 #[test]
+fn state_that_was_there_from_the_start_and_saw_no_step_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    // Adagrad makes its state when it is made.
+    let path = changed(folder.path(), |checkpoint| {
+        checkpoint.set("optimizer_state_dict.state[2].step", Tensor::scalar(0.0_f32)).unwrap();
+    });
+    let said = asked(&path, &[]);
+    assert!(said.contains("'conv2.weight'") && said.contains("--freeze conv2.weight"), "{said}");
+}
+
+#[test]
 fn values_under_known_names_that_are_something_else_stay_and_nothing_is_added() {
     let folder = tempfile::tempdir().unwrap();
     let path = changed(folder.path(), |checkpoint| {

@@ -12,7 +12,7 @@ mod account;
 mod generators;
 mod layout;
 mod path;
-mod question;
+pub(crate) mod question;
 mod spellings;
 
 #[cfg(doc)]

@@ -50,8 +50,9 @@ impl Trained {
             let ids = group.as_dict()?.get("params")?.items()?;
             let members = parameters.get(place..place + ids.len())?;
             place += ids.len();
-            let without =
-                ids.iter().zip(members).filter(|(id, _)| state.get_key(id).is_none()).map(|(_, named)| *named);
+            // Adagrad's state is there from the start, at step 0.
+            let bare = |id: &Value| state.get_key(id).is_none_or(|state| step(&state) == Some(0.0));
+            let without = ids.iter().zip(members).filter(|(id, _)| bare(id)).map(|(_, named)| *named);
             let without: Vec<_> = without.collect();
             if without.len() < members.len() {
                 let said = |named: &&NamedParameter| named.pieces.iter().any(|piece| self.told.contains(&piece.id));
@@ -69,6 +70,14 @@ impl Trained {
         let freeze = format!("ResumeOptions::freeze(\"{glob}\")");
         let question = Question::new(what).or(freeze, "to leave them as they are");
         Some(question.or(format!("ResumeOptions::unfreeze(\"{glob}\")"), "to train them from now on"))
+    }
+}
+
+/// How many steps a parameter's state has seen.
+fn step(state: &Value) -> Option<f64> {
+    match state.as_dict()?.get("step")? {
+        Value::Tensor(tensor) => tensor.item().ok(),
+        number => number.as_f64(),
     }
 }
 

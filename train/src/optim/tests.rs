@@ -59,6 +59,15 @@ fn a_rule_computes_pytorch_s_bits_but_for_a_unit_of_the_square_root() {
                 };
                 let found: Vec<_> = variants.iter().map(with).collect();
                 for (place, (name, expected)) in rule.expected(step).iter().enumerate() {
+                    if expected.dtype() != DType::Float32 {
+                        // A count.
+                        let found: Vec<_> = found.iter().map(|found| found[place].1.to_f64_vec().unwrap()).collect();
+                        assert!(
+                            found.iter().all(|found| *found == expected.to_f64_vec().unwrap()),
+                            "{optimizer}: {name}"
+                        );
+                        continue;
+                    }
                     let expected = expected.to_vec::<f32>().unwrap();
                     let found: Vec<Vec<f32>> = found.iter().map(|found| found[place].1.to_vec().unwrap()).collect();
                     for (element, expected) in expected.iter().enumerate() {

@@ -21,6 +21,9 @@ pub struct Accounted {
     pub taken: Taken,
 }
 
+/// How many values are listed one by one, and how long the path of what is opened may be.
+const MOST: usize = 10_000;
+
 /// What a value of a checkpoint is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -67,8 +70,9 @@ fn note(value: &Value, path: &KeyPath, paths: &Paths, depth: usize, values: &mut
         let said = kept_by_name(path) || role == Role::Model;
         return say(if said { Taken::Kept } else { Taken::Open(role.name()) });
     }
-    let inside =
-        if depth > 0 && !holds_weights(value) || at_root || paths.inside(path) { children(value) } else { vec![] };
+    let opened = depth > 0 && !holds_weights(value) || at_root || paths.inside(path);
+    // What would take pages to list is one value.
+    let inside = if opened && values.len() < MOST && path.to_string().len() < MOST { children(value) } else { vec![] };
     let before = values.len();
     for (key, child) in inside {
         note(&child, &path.clone().then(key), paths, depth.saturating_sub(1), values);

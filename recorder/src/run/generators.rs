@@ -1,6 +1,6 @@
 //! The state of PyTorch's CPU generator, told by its shape: 5,056 bytes, as a tensor, a NumPy array, a list of numbers or bytes.
 
-use crate::run::path::KeyPath;
+use crate::run::path::{KeyPath, children, is_container};
 use crate::value::{List, ObjectData, Shared};
 use crate::{DType, Tensor, Value};
 
@@ -84,8 +84,10 @@ fn look(value: &Value, path: &KeyPath, but: &[&KeyPath], depth: usize, found: &m
     if depth == 0 || but.contains(&path) {
         return;
     }
-    for (key, inside) in super::path::children(value) {
-        look(&inside, &path.clone().then(key), but, depth - 1, found);
+    for (key, inside) in children(value) {
+        if is_container(&inside) || is_state(&inside) {
+            look(&inside, &path.clone().then(key), but, depth - 1, found);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::run::generators;
-use crate::run::path::{KeyPath, children};
+use crate::run::path::{KeyPath, children, is_container};
 use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors, is_kept};
 use crate::state_dict::module;
 use crate::walk::{list_names, repr};
@@ -189,7 +189,7 @@ fn tutorial(root: &Value) -> Option<Paths> {
                     let path = KeyPath::key(*key);
                     if keys.contains(key) {
                         paths.0.push((spelling.role, path));
-                    } else {
+                    } else if is_container(value) && !is_kept(key) {
                         shaped(spelling, value, &path, 2, &mut paths);
                     }
                 }
@@ -225,16 +225,15 @@ fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
     !taken && named && !is_kept(key) && (spelling.must)(value)
 }
 
-/// What has the shape of a part, and nothing in its name against it.
+/// What has the shape of a part, and nothing in the names on the way against it.
 fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, paths: &mut Paths) {
-    if is_kept(&path.to_string()) {
-        return;
-    }
     if (spelling.must)(value) {
         paths.0.push((spelling.role, path.clone()));
     } else if depth > 0 && !has_tensors(value) {
         for (key, inside) in children(value) {
-            shaped(spelling, &inside, &path.clone().then(key), depth - 1, paths);
+            if is_container(&inside) && !key.as_str().is_some_and(is_kept) {
+                shaped(spelling, &inside, &path.clone().then(key), depth - 1, paths);
+            }
         }
     }
 }

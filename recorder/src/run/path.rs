@@ -20,9 +20,18 @@ pub(super) fn children(value: &Value) -> Vec<(Value, Value)> {
     }
 }
 
+/// Whether a value may hold others.
+pub(super) fn is_container(value: &Value) -> bool {
+    matches!(value, Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Object(_))
+}
+
 impl PartialEq for KeyPath {
     fn eq(&self, other: &Self) -> bool {
-        self.to_string() == other.to_string()
+        let same = |(a, b): (&Value, &Value)| match (a.as_str(), b.as_str()) {
+            (None, None) => walk::repr(a) == walk::repr(b),
+            (a, b) => a == b,
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(same)
     }
 }
 

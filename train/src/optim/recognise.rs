@@ -199,8 +199,8 @@ impl OptimizerKind {
     /// group.insert("betas", Value::tuple([0.9.into(), 0.999.into()]));
     /// group.insert("grad_averaging", true);
     /// group.insert("max_grad_norm", 1.0);
-    /// let state_dict = Value::from(Dict::from_iter([("state", Dict::new().into()), ("param_groups", vec![group].into())]));
-    /// assert_eq!(OptimizerKind::recognise(&state_dict)?.name, "apex' FusedLAMB");
+    /// let state_dict = Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", Value::list([group.into()]))]);
+    /// assert_eq!(OptimizerKind::recognise(&state_dict.into())?.name, "apex' FusedLAMB");
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```
     ///

@@ -1,0 +1,61 @@
+//! The model with the checkpoint's weights, and the average of them.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
+use rekindle_recorder::run::RunState;
+use rekindle_recorder::{LoadOptions, LoadReport, Result, StateDict};
+
+use crate::run::average::{Average, Saved};
+use crate::run::freeze::Trained;
+use crate::run::options::ResumeOptions;
+
+/// A model that has its weights.
+pub(super) struct Weights<M> {
+    pub(super) model: M,
+    /// What the user said of which parameters are trained.
+    pub(super) trained: Trained,
+    /// What was put before all names by a wrapper.
+    pub(super) prefix: String,
+    pub(super) report: LoadReport,
+    pub(super) average: Average,
+}
+
+impl<M: Module> Weights<M> {
+    /// Loads the weights of a run into its model.
+    ///
+    /// # Errors
+    /// When they do not fit, or the average that is to go on does not.
+    pub(super) fn load(
+        state: &RunState,
+        model: M,
+        options: &mut ResumeOptions,
+        rows: &Arc<LayerRows>,
+    ) -> Result<Weights<M>> {
+        let saved = Saved::read(state, options.average.take())?;
+        let frozen = std::mem::take(&mut options.frozen);
+        let (mut model, trained) = Trained::set(model, frozen, std::mem::take(&mut options.trained), rows)?;
+        let own = model.named_parameters_with(rows)?;
+        let prefix = if options.load.is_none() { wrapped(&saved.weights, &own) } else { String::new() };
+        let load = options.load.take().unwrap_or_else(LoadOptions::strict);
+        let load = if prefix.is_empty() { load } else { load.strip_prefix(prefix.as_str()) };
+        let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
+        let average = saved.go_on(&model, rows)?;
+        Ok(Weights { model, trained, prefix, report, average })
+    }
+}
+
+/// What wrappers have put before all names of a state dict: `module.`, `_orig_mod.`, or both.
+fn wrapped(weights: &StateDict, own: &[NamedParameter]) -> String {
+    let mut prefix = String::new();
+    while let Some(more) = ["module.", "_orig_mod."].into_iter().find(|more| {
+        let longer = format!("{prefix}{more}");
+        !weights.is_empty()
+            && weights.keys().all(|name| name.starts_with(&longer))
+            && !own.iter().any(|named| named.name.starts_with(&longer))
+    }) {
+        prefix += more;
+    }
+    prefix
+}

@@ -4,7 +4,7 @@
 //! - `account.rs`: what each value of a checkpoint is taken for.
 //! - `generators.rs`: the generator's state, told by its shape.
 //! - `question.rs`: what is open, and the choices that answer it.
-//! - `layout.rs`: the layouts, told by the keys.
+//! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 
@@ -26,7 +26,7 @@ pub use account::{Accounted, Taken, account};
 pub use layout::Layout;
 pub use question::{Choice, Question};
 
-use layout::Paths;
+use layout::{Paths, Progress};
 use path::KeyPath;
 use spellings::Role;
 
@@ -71,10 +71,15 @@ pub struct RunState {
     pub rng: Option<Tensor>,
     /// Where that state is in the file, whatever form it has there; `None` where it is not there.
     pub rng_place: Option<String>,
-    /// The epoch as the file says it: most programs save the one that they finished.
+    /// How many epochs are finished. Where the layout does not tell what its number means, that number: most programs save the
+    /// epoch that they finished.
     pub epoch: Option<i64>,
     /// The number of optimizer steps.
     pub step: Option<i64>,
+    /// How many of these steps were made since the last epoch was finished, where the layout tells it.
+    pub step_in_epoch: Option<i64>,
+    /// How many steps an epoch has, where the layout tells it.
+    pub steps_per_epoch: Option<i64>,
     /// The last loss: a number, or a tensor of no dimensions.
     pub loss: Option<Value>,
 }
@@ -95,6 +100,8 @@ impl Default for RunState {
             rng_place: None,
             epoch: None,
             step: None,
+            step_in_epoch: None,
+            steps_per_epoch: None,
             loss: None,
         }
     }
@@ -155,8 +162,9 @@ impl RunState {
 
     fn written(&self, root: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
         let mut root = root.clone();
+        let before = progress(&root, layout, paths);
         for role in Role::ALL {
-            let parts = self.parts(role);
+            let parts = self.parts(role, layout);
             let there = paths.of(role);
             if !parts.is_empty() && !there.is_empty() && parts.len() != there.len() {
                 let reason = format!("the checkpoint holds {} {role} entries, the run {}", there.len(), parts.len());
@@ -179,7 +187,8 @@ impl RunState {
                 }
             }
         }
-        Ok(root)
+        let RunState { epoch, step, step_in_epoch, steps_per_epoch, .. } = *self;
+        layout.settle(root, &before, &Progress { epoch, step, step_in_epoch, steps_per_epoch })
     }
 
     /// The keys of all models, the first one's first.
@@ -187,9 +196,10 @@ impl RunState {
         std::iter::once(&self.model_key).chain(self.other_models.iter().map(|(key, _)| key)).map(String::as_str)
     }
 
-    fn parts(&self, role: Role) -> Vec<Part<'_>> {
+    fn parts(&self, role: Role, layout: &Layout) -> Vec<Part<'_>> {
         let value = |value: &'_ Option<Value>| value.iter().cloned().map(Part::Value).collect();
         let number = |number: Option<i64>| number.map(|n| Part::Number(Value::Int(n))).into_iter().collect();
+        let (epoch, step) = layout.numbers(self.epoch, self.step);
         match role {
             Role::Model => {
                 let others = self.other_models.iter().map(|(_, model)| model);
@@ -200,8 +210,8 @@ impl RunState {
             Role::Scaler => value(&self.scaler),
             Role::Ema => value(&self.ema),
             Role::Rng => self.rng.iter().map(Part::Generator).collect(),
-            Role::Epoch => number(self.epoch),
-            Role::Step => number(self.step),
+            Role::Epoch => number(epoch),
+            Role::Step => number(step),
             Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),
         }
     }
@@ -209,7 +219,8 @@ impl RunState {
 
 fn read(root: &Value) -> Result<RunState> {
     let (layout, paths) = layout::find(root)?;
-    let mut run = RunState { layout, ..RunState::default() };
+    let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, &paths);
+    let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
         let model = StateDict::read(&value, &path.to_string(), false)?;
         match (i, path.to_string()) {
@@ -225,10 +236,14 @@ fn read(root: &Value) -> Result<RunState> {
     let generator = paths.values(root, Role::Rng).next();
     run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));
     run.rng_place = generator.map(|(path, _)| path.to_string());
-    run.epoch = values(Role::Epoch).next().as_ref().and_then(spellings::whole);
-    run.step = values(Role::Step).next().as_ref().and_then(spellings::whole);
     run.loss = values(Role::Loss).next();
     Ok(run)
+}
+
+/// Where the run of a checkpoint is.
+fn progress(root: &Value, layout: &Layout, paths: &Paths) -> Progress {
+    let number = |role| paths.values(root, role).next().and_then(|(_, value)| spellings::whole(&value));
+    layout.progress(root, number(Role::Epoch), number(Role::Step))
 }
 
 /// The path of a generator's state, as it is spelled.

@@ -1,0 +1,19 @@
+//! The layouts of checkpoints: which way of training wrote one, told by its keys, and where each part of the run is in it.
+//!
+//! - `table.rs`: `Layout`, a row each.
+//! - `paths.rs`: where the parts are.
+//! - `progress.rs`: where a run is, in every place that counts.
+//! - `tutorial.rs`: a dict of state dicts and numbers.
+//! - `plain.rs`: a model by itself.
+
+mod paths;
+mod plain;
+mod progress;
+mod table;
+mod tutorial;
+
+pub use table::Layout;
+
+pub(super) use paths::Paths;
+pub(super) use progress::Progress;
+pub(super) use table::find;

@@ -1,0 +1,145 @@
+//! `Layout`: which way of training wrote a checkpoint, told by its keys, and where each part of the run is in it.
+
+use std::fmt;
+
+use super::paths::Paths;
+use super::plain::{bare, whole_module};
+use super::progress::{Progress, Settle};
+use super::tutorial::tutorial;
+#[cfg(doc)]
+use crate::ErrorKind;
+use crate::walk::{list_names, repr};
+use crate::{Error, Result, Value};
+
+/// How a training program lays out its checkpoints. `Display` gives the name, such as `tutorial`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Layout {
+    /// A dict of state dicts and numbers, as PyTorch's tutorials save it: `model_state_dict`, `optimizer_state_dict`, `epoch`,
+    /// `loss`, in any of the spellings that are common; also several models (`modelA_state_dict`, ...).
+    Tutorial,
+    /// A model's state dict by itself.
+    Bare,
+    /// A whole `nn.Module`.
+    WholeModule,
+    /// None of these.
+    Unknown {
+        /// The keys at the root, or what there is instead of a dict.
+        found: Vec<String>,
+    },
+}
+
+/// One layout: its name, and how its parts are found. A new layout is a new row; what is more particular comes first.
+struct Row {
+    layout: Layout,
+    name: &'static str,
+    /// Where the parts are, if a checkpoint is of this layout.
+    find: fn(&Value) -> Option<Paths>,
+    /// Whether a part that has no key yet can get one at the root.
+    open: bool,
+    /// The numbers that stand in it for the first epoch and the first step, once they are finished.
+    first: (i64, i64),
+    /// What else in it counts epochs and steps.
+    counts: Option<Settle>,
+}
+
+/// What most rows have.
+const ROW: Row =
+    Row { layout: Layout::Tutorial, name: "tutorial", find: tutorial, open: true, first: (1, 1), counts: None };
+
+const ROWS: [Row; 3] = [
+    Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false, ..ROW },
+    ROW,
+    Row { layout: Layout::Bare, name: "bare", find: bare, open: false, ..ROW },
+];
+
+impl Layout {
+    /// The layout of a checkpoint, told by its keys.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, StateDict, Tensor, run::Layout};
+    /// let model = StateDict::from_iter([("fc.bias", Tensor::scalar(0.0_f32))]);
+    /// assert_eq!(Layout::detect(&model.to_value()), Layout::Bare);
+    /// assert_eq!(Layout::detect(&Dict::from_iter([("state_dict", model)]).into()), Layout::Tutorial);
+    /// ```
+    #[must_use]
+    pub fn detect(root: &Value) -> Layout {
+        match ROWS.iter().find(|row| (row.find)(root).is_some()) {
+            Some(row) => row.layout.clone(),
+            None => Layout::Unknown { found: found(root) },
+        }
+    }
+
+    fn row(&self) -> Option<&'static Row> {
+        ROWS.iter().find(|row| row.layout == *self)
+    }
+
+    /// The name that the command gives it, such as `whole-module`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.row().map_or("unknown", |row| row.name)
+    }
+
+    /// Whether a part that has no key yet can get one.
+    pub(in crate::run) fn is_open(&self) -> bool {
+        self.row().is_some_and(|row| row.open)
+    }
+
+    /// Where a run is, by the numbers for epochs and steps that its checkpoint has, and by what else counts there.
+    pub(in crate::run) fn progress(&self, root: &Value, epoch: Option<i64>, step: Option<i64>) -> Progress {
+        let (first, counts) = self.row().map_or(((1, 1), None), |row| (row.first, row.counts));
+        let finished = |number: Option<i64>, first: i64| number?.checked_add(1 - first);
+        let told = Progress { epoch: finished(epoch, first.0), step: finished(step, first.1), ..Progress::default() };
+        counts.map_or(told, |counts| (counts.read)(root, told))
+    }
+
+    /// The numbers that stand for so many epochs and steps.
+    pub(in crate::run) fn numbers(&self, epoch: Option<i64>, step: Option<i64>) -> (Option<i64>, Option<i64>) {
+        let first = self.row().map_or((1, 1), |row| row.first);
+        let number = |finished: Option<i64>, first: i64| finished?.checked_add(first - 1);
+        (number(epoch, first.0), number(step, first.1))
+    }
+
+    /// A copy of a checkpoint in which everything else that counts says where the run is now, too.
+    pub(in crate::run) fn settle(&self, root: Value, before: &Progress, now: &Progress) -> Result<Value> {
+        match self.row().and_then(|row| row.counts) {
+            Some(counts) => (counts.write)(root, before, now),
+            None => Ok(root),
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The layout of a checkpoint, and where its parts are.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for an unknown one.
+pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
+    let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
+    fitting.ok_or_else(|| {
+        let advice = match root {
+            Value::Dict(dict) if dict.is_empty() => "it is an empty dict".to_owned(),
+            Value::Dict(_) => format!(
+                "none of its keys is known to hold a model's state dict: {}. Read its parts by path",
+                list_names(&found(root))
+            ),
+            other => format!("it is {}, where a dict is expected", other.describe()),
+        };
+        Error::unsupported("the layout of this checkpoint").advise(advice)
+    })
+}
+
+/// The keys at the root, or what there is instead of a dict.
+fn found(root: &Value) -> Vec<String> {
+    match root.as_dict() {
+        Some(dict) => {
+            dict.entries().iter().map(|(key, _)| key.as_str().map_or_else(|| repr(key), Into::into)).collect()
+        }
+        None => vec![root.describe()],
+    }
+}

@@ -1,0 +1,96 @@
+//! A dict of state dicts and numbers, as PyTorch's tutorials save it. Frameworks whose dicts are of this kind begin with what is
+//! found here.
+
+use super::paths::Paths;
+use crate::Value;
+use crate::run::generators;
+use crate::run::path::{KeyPath, children, is_container};
+use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors, is_kept};
+
+/// The parts, where there is a model among them.
+pub(super) fn tutorial(root: &Value) -> Option<Paths> {
+    let entries = root.as_dict()?.entries();
+    let entries: Vec<(&str, &Value)> = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
+    let mut paths = Paths::default();
+    for spelling in &SPELLINGS {
+        let exact = spelling.keys.iter().filter_map(|key| entries.iter().find(|(name, _)| name == key));
+        let mut keys: Vec<&str> = exact.filter(|(_, value)| (spelling.fits)(value)).map(|(key, _)| *key).collect();
+        match spelling.role {
+            Role::Model => {
+                let first = keys.first().copied();
+                let belongs = |(key, value): &&(&str, &Value)| keys.contains(key) || is_one_of(spelling, key, value);
+                keys = entries.iter().filter(belongs).map(|(key, _)| *key).collect();
+                // The model is the one of the likeliest key.
+                if let Some(first) = first {
+                    keys.sort_by_key(|key| *key != first);
+                }
+                keys.into_iter().for_each(|key| paths.push(spelling.role, KeyPath::key(key)));
+            }
+            // These are in the file's order, under any key and in lists.
+            Role::Optimizer | Role::Scheduler | Role::Scaler => {
+                for (key, value) in &entries {
+                    let path = KeyPath::key(*key);
+                    if keys.contains(key) {
+                        paths.push(spelling.role, path);
+                    } else if is_container(value) && !is_kept(key) {
+                        shaped(spelling, value, &path, 2, &mut paths);
+                    }
+                }
+            }
+            Role::Rng => {
+                let plain = keys.first().map(|key| KeyPath::key(*key));
+                let found = plain.or_else(|| nested_generator(spelling, &entries)).or_else(|| {
+                    let parts: Vec<_> =
+                        [Role::Model, Role::Optimizer].into_iter().flat_map(|role| paths.of(role)).collect();
+                    generators::global(generators::all(root, &parts))
+                });
+                if let Some(path) = found {
+                    paths.push(spelling.role, path);
+                }
+            }
+            role => {
+                let in_meta = || {
+                    let (_, meta) = entries.iter().find(|(name, _)| *name == "meta")?;
+                    let fits =
+                        |key: &&&str| meta.as_dict().and_then(|meta| meta.get(key)).as_ref().is_some_and(spelling.fits);
+                    spelling.keys.iter().find(fits).map(|key| KeyPath::key("meta").then(*key))
+                };
+                let path = keys.first().map(|key| KeyPath::key(*key)).or_else(in_meta);
+                if let Some(path) = path {
+                    paths.push(role, path);
+                }
+            }
+        }
+    }
+    (!paths.of(Role::Model).is_empty()).then_some(paths)
+}
+
+/// Whether a key that is not in the table is one of several models'.
+fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
+    let taken = SPELLINGS.iter().any(|other| other.keys.contains(&key));
+    let named = spelling.stems.iter().any(|stem| key.starts_with(stem)) || key.ends_with("_state_dict");
+    !taken && named && !is_kept(key) && (spelling.must)(value)
+}
+
+/// What has the shape of a part, and nothing in the names on the way against it.
+fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, paths: &mut Paths) {
+    if (spelling.must)(value) {
+        paths.push(spelling.role, path.clone());
+    } else if depth > 0 && !has_tensors(value) {
+        for (key, inside) in children(value) {
+            if is_container(&inside) && !key.as_str().is_some_and(is_kept) {
+                shaped(spelling, &inside, &path.clone().then(key), depth - 1, paths);
+            }
+        }
+    }
+}
+
+/// `rng_state = {"torch": ..., "cuda": ..., "numpy": ...}`.
+fn nested_generator(spelling: &Spelling, entries: &[(&str, &Value)]) -> Option<KeyPath> {
+    spelling.keys.iter().find_map(|key| {
+        let (_, value) = entries.iter().find(|(name, _)| name == key)?;
+        let dict = value.as_dict()?;
+        let inside = CPU_GENERATOR.iter().find(|inside| dict.get(inside).as_ref().is_some_and(spelling.fits))?;
+        Some(KeyPath::key(*key).then(*inside))
+    })
+}

@@ -46,7 +46,9 @@ impl TorchOptimizer {
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
         // Burn's record of a state has tensors and floats: a count that is an int would come back as another thing.
-        if hyperparameters.rule().view != View::Elements || !hyperparameters.rule().counters.is_empty() {
+        let rule = hyperparameters.rule();
+        let alone = rule.view == View::Elements && rule.counters.is_empty() && rule.group_state.is_empty();
+        if !alone {
             let what = format!("{} as an optimizer of burn-optim's", hyperparameters.kind());
             let advice = "it needs the whole model, which rekindle's Optimizer gives it".to_owned();
             return Err(Error::unsupported(what).advise(advice));

@@ -309,12 +309,14 @@ impl Optimizer {
         self.parameters.iter().map(|parameter| &parameter.named)
     }
 
-    /// How many steps were made, as far as the optimizer's state tells: the largest `step` of a parameter. `None` for SGD,
-    /// which does not count.
+    /// How many steps were made, as far as the optimizer's state tells: the largest `step` of a parameter, or of a group. `None` for
+    /// SGD and others that do not count.
     #[must_use]
     pub fn steps(&self) -> Option<f64> {
         let counts = self.parameters.iter().filter_map(|parameter| parameter.state.number("step"));
-        counts.reduce(f64::max)
+        let own = ["step", "k"].into_iter().filter(|name| self.rule().group_state.contains(name));
+        let of_groups = own.flat_map(|name| self.groups.iter().filter_map(move |group| group.float(name).ok()));
+        counts.chain(of_groups).reduce(f64::max)
     }
 
     /// An optimizer of these groups; no parameter has state.

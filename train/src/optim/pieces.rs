@@ -7,8 +7,9 @@ use indexmap::IndexMap;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
+use super::array::{Array as _, Real, dot};
 use crate::attributes::invalid;
-use crate::parameters::{Back, Taken, in_host_memory};
+use crate::parameters::{Back, Taken, in_host_memory, unreadable};
 
 /// A parameter's pieces, in PyTorch's order.
 #[derive(Debug)]
@@ -59,6 +60,30 @@ impl Pieces {
         self.0.iter().any(|piece| piece.grad.is_some())
     }
 
+    /// The norm of its gradient, in its type.
+    pub(super) fn norm_of_gradient(&self) -> Result<f64> {
+        let mut squares = 0.0;
+        for grad in self.0.iter().filter_map(|piece| piece.grad.as_ref()) {
+            squares += if in_host_memory(&grad.device()) {
+                let data = grad.clone().try_into_data().map_err(unreadable)?;
+                match grad.dtype() {
+                    BurnDType::F64 => squares_of(data.as_slice::<f64>().map_err(unreadable)?),
+                    _ => squares_of(data.as_slice::<f32>().map_err(unreadable)?),
+                }
+            } else {
+                grad.norm()?.powi(2)
+            };
+        }
+        Ok(self.round(squares.sqrt()))
+    }
+
+    /// A number as its type has it.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn round(&self, number: f64) -> f64 {
+        let double = self.params().any(|param| param.dtype() == BurnDType::F64);
+        if double { number } else { f64::from(number as f32) }
+    }
+
     pub(super) fn in_host_memory(&self) -> bool {
         self.params().all(|param| in_host_memory(&param.device()))
     }
@@ -99,6 +124,11 @@ impl Pieces {
     pub(super) fn into_values(self) -> impl Iterator<Item = (ParamId, (Tensor<1>, Back))> {
         self.0.into_iter().filter_map(|piece| Some((piece.id, (piece.param?, piece.back))))
     }
+}
+
+/// Their sum, not rounded.
+fn squares_of<T: Real>(values: &[T]) -> f64 {
+    dot(values, values)
 }
 
 impl Piece {

@@ -9,4 +9,5 @@ pub(super) use super::number::Number;
 pub(super) use super::options::{int_or, options, zero_or};
 pub(super) use super::rule::{Range, Rule, View};
 pub(super) use super::state::ParamState;
+pub(super) use super::vector::{Vector, Vectorwise, Whole, state_of};
 pub(super) use crate::attributes::{Attributes, invalid};

@@ -101,7 +101,7 @@ const OTHERS: &[Other] = others! {
     "bitsandbytes' 8-bit optimizer", [], ["state1", "absmax1"];
     "bitsandbytes' optimizer", [], ["state1"];
     "bitsandbytes' optimizer", ["t_alpha", "t_beta3"], [];
-    "schedulefree's AdamW", ["train_mode", "weight_sum", "betas", "warmup_steps"], [];
+    "schedulefree's AdamW of old", ["train_mode", "weight_sum", "betas", "warmup_steps"], [];
     "schedulefree's RAdam", ["train_mode", "weight_sum", "silent_sgd_phase"], [];
     "schedulefree's SGD", ["train_mode", "weight_sum", "momentum"], [];
     "a schedule-free optimizer", ["train_mode", "weight_sum"], [];
@@ -109,15 +109,11 @@ const OTHERS: &[Other] = others! {
     "timm's Adafactor", ["scale_parameter", "relative_step", "eps_scale"], [];
     "transformers' Adafactor", ["scale_parameter", "relative_step"], [];
     "timm's big-vision Adafactor", ["beta2_cap"], [];
-    "timm's LAMB", ["grad_averaging", "max_grad_norm", "trust_clip"], [];
     "apex' FusedLAMB", ["grad_averaging", "max_grad_norm"], [];
     "NovoGrad", ["grad_averaging", "betas"], [];
     "apex' FusedAdam", ["bias_correction", "betas"], [];
-    "LARS", ["trust_coeff"], [];
     "LARS", ["trust_coefficient"], [];
     "LARS", ["lars_adaptation_filter"], [];
-    "Adan", ["no_prox"], [];
-    "Adan", [], ["exp_avg_diff"];
     "AdamP", ["delta", "wd_ratio", "betas"], [];
     "SGDP", ["delta", "wd_ratio"], [];
     "AdaBelief", [], ["exp_avg_var"];
@@ -208,7 +204,10 @@ impl OptimizerKind {
     /// When it is not the state dict of an optimizer, or has groups like none that is known.
     pub fn recognise(state_dict: &Value) -> Result<Recognition> {
         let saved = Keys::read(state_dict)?;
-        if let Some(other) = OTHERS.iter().find(|other| saved.is(other)) {
+        let kinds = saved.kinds();
+        let foreign = kinds.as_ref().map(|kinds| saved.foreign(kinds)).unwrap_or_default();
+        let unlike = kinds.is_err() || !foreign.is_empty();
+        if let Some(other) = OTHERS.iter().find(|other| unlike && saved.is(other)) {
             return Ok(Recognition {
                 name: other.name.to_owned(),
                 kind: None,
@@ -217,7 +216,7 @@ impl OptimizerKind {
                 foreign: Vec::new(),
             });
         }
-        let (kinds, group) = (saved.kinds()?, saved.first());
+        let (kinds, group) = (kinds?, saved.first());
         let decoupled = "decoupled_weight_decay";
         let (kind, told_by) = match kinds[..] {
             [kind] => (Some(kind), kind.signature().0.to_vec()),
@@ -226,7 +225,6 @@ impl OptimizerKind {
             }
             _ => (None, OLDER_KEYS.to_vec()),
         };
-        let foreign = saved.foreign(&kinds);
         let name = kind.map_or_else(|| names(&kinds, " or "), |kind| kind.to_string());
         Ok(Recognition { name, kind, kinds, told_by, foreign })
     }

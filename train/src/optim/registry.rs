@@ -11,10 +11,10 @@ use crate::attributes::{Attributes, invalid};
 macro_rules! registry {
     ($make:ident) => {
         $make! {
-            sgd::Sgd, SgdOptions, "SGD", ["lr", "momentum", "dampening"], [];
+            sgd::Sgd, SgdOptions, "SGD", ["lr", "momentum", "dampening"], ["trust_coeff"];
             adam::Adam, AdamOptions, "Adam", ["lr", "betas", "eps", "weight_decay", "amsgrad"], ["momentum_decay"];
             adamw::AdamW, AdamWOptions, "AdamW", ["lr", "betas", "eps", "weight_decay", "amsgrad"], ["momentum_decay"];
-            rmsprop::RMSprop, RMSpropOptions, "RMSprop", ["lr", "alpha", "eps", "weight_decay"], ["lambd"];
+            rmsprop::RMSprop, RMSpropOptions, "RMSprop", ["lr", "alpha", "eps", "weight_decay"], ["lambd", "lr_in_momentum"];
             adagrad::Adagrad, AdagradOptions, "Adagrad", ["lr", "lr_decay"], [];
             adadelta::Adadelta, AdadeltaOptions, "Adadelta", ["lr", "rho", "eps"], [];
             adamax::Adamax, AdamaxOptions, "Adamax", ["lr", "betas", "eps", "weight_decay", "maximize"], ["amsgrad", "momentum_decay", "decoupled_weight_decay"];
@@ -27,6 +27,14 @@ macro_rules! registry {
             muon::Muon, MuonOptions, "Muon", ["lr", "momentum", "ns_steps"], [];
             sparse_adam::SparseAdam, SparseAdamOptions, "SparseAdam", ["lr", "betas", "eps"], ["weight_decay", "momentum_decay"];
             transformers_adamw::TransformersAdamW, TransformersAdamWOptions, "transformers.AdamW" elsewhere, ["lr", "betas", "eps", "weight_decay", "correct_bias"], [];
+            lion::LionPytorch, LionOptions, "lion_pytorch.Lion" elsewhere, ["lr", "betas", "weight_decay"], ["eps", "maximize"];
+            timm_lion::TimmLion, TimmLionOptions, "timm.Lion" elsewhere, ["lr", "betas", "weight_decay", "maximize"], ["eps"];
+            rmsprop_tf::RMSpropTF, RMSpropTFOptions, "timm.RMSpropTF" elsewhere, ["lr", "alpha", "eps", "weight_decay", "lr_in_momentum"], [];
+            lamb::Lamb, LambOptions, "timm.Lamb" elsewhere, ["lr", "betas", "eps", "grad_averaging", "max_grad_norm", "trust_clip"], [];
+            lars::Lars, LarsOptions, "timm.Lars" elsewhere, ["lr", "momentum", "trust_coeff", "trust_clip"], [];
+            adan::Adan, AdanOptions, "timm.Adan" elsewhere, ["lr", "betas", "eps", "no_prox"], [];
+            adan_pytorch::AdanPytorch, AdanPytorchOptions, "adan_pytorch.Adan" elsewhere, ["lr", "betas", "eps", "restart_cond"], [];
+            adamw_schedule_free::AdamWScheduleFree, AdamWScheduleFreeOptions, "schedulefree.AdamWScheduleFree" elsewhere, ["lr", "betas", "warmup_steps", "train_mode", "weight_sum", "scheduled_lr"], [];
         }
     };
 }
@@ -98,7 +106,7 @@ registry!(kinds);
 impl OptimizerKind {
     /// Whether its groups have such an entry in some version.
     pub(super) fn has_option(self, key: &str) -> bool {
-        self.defaults().contains(key)
+        self.defaults().contains(key) || self.rule().group_state.contains(&key)
     }
 }
 
@@ -169,6 +177,13 @@ impl Hyperparameters {
             return Err(invalid(format!("{} has no option '{name}'; there are {names}", self.kind)));
         }
         self.defaults.set(name, value);
+        // timm's constructor takes it from the learning rate.
+        if name == "lr"
+            && self.defaults.contains("max_lr_snapshot")
+            && let Ok(lr) = self.defaults.float("lr")
+        {
+            self.defaults.set("max_lr_snapshot", lr);
+        }
         Ok(self)
     }
 

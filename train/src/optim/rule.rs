@@ -33,6 +33,14 @@ pub(crate) struct Rule {
     pub(crate) moments: &'static [&'static str],
     /// The names of numbers in the state that are no tensors.
     pub(crate) counters: &'static [&'static str],
+    /// The names of what it keeps in a group, of all its parameters together.
+    pub(crate) group_state: &'static [&'static str],
+    /// What a step does to a group, before it is its parameters' turn.
+    pub(super) count: fn(&mut ParamGroup) -> Result<()>,
+    /// The largest norm that all gradients together may have, where it clips them.
+    pub(super) clips: fn(&[ParamGroup]) -> Result<Option<f64>>,
+    /// The name of the state tensor that an average of the weights is of, which are evaluated in place of those that are trained.
+    pub(super) averages: Option<&'static str>,
     /// The entries that the state of a parameter that was stepped must have, where the group's options leave some out.
     pub(super) needs: Option<fn(&Attributes) -> Result<Vec<&'static str>>>,
     /// Makes what a parameter's state holds before the first step, by the optimizer's defaults: nothing, but for Adagrad.
@@ -62,6 +70,10 @@ impl Rule {
             scalars: &["step"],
             moments: &[],
             counters: &[],
+            group_state: &[],
+            count: |_| Ok(()),
+            clips: |_| Ok(None),
+            averages: None,
             needs: None,
             begin: |_, _| Ok(()),
             prepare,
@@ -100,7 +112,7 @@ impl Rule {
 
     /// The entries that the state of a parameter that was stepped must have.
     pub(super) fn needs(&self, group: &Attributes) -> Result<Vec<&'static str>> {
-        self.needs.map_or_else(|| Ok([self.scalars, self.moments].concat()), |needs| needs(group))
+        self.needs.map_or_else(|| Ok([self.scalars, self.moments, self.counters].concat()), |needs| needs(group))
     }
 }
 
@@ -127,7 +139,7 @@ impl Range {
 
     fn check(&self, group: &Attributes, name: &str) -> Result<()> {
         let numbers = match group.get(name) {
-            Some(Value::Tuple(_) | Value::List(_)) => group.pair(name).map(|(a, b)| vec![a, b])?,
+            Some(Value::Tuple(_) | Value::List(_)) => group.floats(name)?,
             _ => vec![group.float(name)?],
         };
         match numbers.into_iter().find(|&number| !(self.fits)(number)) {

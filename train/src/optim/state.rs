@@ -20,6 +20,8 @@ pub(crate) struct ParamState {
     double: bool,
     /// Of each of its rows, whether the next gradient touches it, where the caller said so.
     pub(super) touched: Option<Vec<bool>>,
+    /// What its gradient is divided by in the next step, where all gradients are clipped together.
+    pub(super) divide: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -131,11 +133,31 @@ impl ParamState {
         matches!(self.entries.get(name), Some(Entry::Moment(_)))
     }
 
+    /// Whether there is a tensor of this name.
+    pub(crate) fn has_tensor(&self, name: &str) -> bool {
+        matches!(self.entries.get(name), Some(Entry::Moment(_) | Entry::Whole(..)))
+    }
+
     /// Makes a tensor of zeros, of this shape and in PyTorch's order.
     pub(crate) fn whole(&mut self, name: &str, shape: Vec<usize>) {
+        self.whole_of(name, shape, 0.0);
+    }
+
+    /// Makes a tensor that holds one number everywhere, of this shape and in PyTorch's order, unless it is there.
+    pub(crate) fn whole_of(&mut self, name: &str, shape: Vec<usize>, number: f64) {
         let (len, double) = (shape.iter().product(), self.double);
-        let zeros = || if double { Buffer::F64(vec![0.0; len]) } else { Buffer::F32(vec![0.0; len]) };
-        self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(zeros(), shape));
+        #[allow(clippy::cast_possible_truncation)]
+        let filled = || if double { Buffer::F64(vec![number; len]) } else { Buffer::F32(vec![number as f32; len]) };
+        self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(filled(), shape));
+    }
+
+    /// One piece of a tensor of the parameter's shape, flat; `None` if there is none.
+    pub(crate) fn piece(&self, name: &str, piece: usize, len: usize) -> Result<Option<TensorData>> {
+        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
+        match self.entries.get(name) {
+            Some(Entry::Moment(pieces)) => pieces.get(piece).map(|buffer| buffer.to_data(&[len], dtype)).transpose(),
+            _ => Ok(None),
+        }
     }
 
     /// Makes a number that is no tensor.

@@ -11,13 +11,12 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
 use super::elementwise::{PART, Update};
-#[cfg(feature = "learner")]
 use super::group::ParamGroup;
 use super::optimizer::{Optimizer, Parameter, list};
 use super::pieces::Pieces;
 #[cfg(feature = "learner")]
 use super::registry::Hyperparameters;
-use super::rule::View;
+use super::rule::{Rule, View};
 use super::state::{Buffer, ParamState, missing};
 use crate::attributes::invalid;
 #[cfg(feature = "learner")]
@@ -96,7 +95,10 @@ impl Optimizer {
             Ok(Pieces::of(named, &mut taken)?.filter(|pieces| !frozen && pieces.has_gradient()))
         });
         let pieces: Vec<Option<Pieces>> = pieces.collect::<Result<_>>()?;
+        self.start_training()?;
+        let divide = clip(rule, &self.groups, &pieces)?;
         self.rehearse(&pieces)?;
+        self.groups.iter_mut().try_for_each(rule.count)?;
 
         let defaults = &self.hyperparameters.defaults;
         let mut jobs = Vec::with_capacity(pieces.len());
@@ -106,6 +108,7 @@ impl Optimizer {
             if new {
                 (rule.begin)(defaults, &mut parameter.state)?;
             }
+            parameter.state.divide = divide;
             let update = (rule.prepare)(&self.groups[parameter.group], &mut parameter.state)?;
             if new && !parameter.state.is_empty() {
                 list(&mut self.order, place);
@@ -119,9 +122,11 @@ impl Optimizer {
     fn rehearse(&self, pieces: &[Option<Pieces>]) -> Result<()> {
         let rule = self.rule();
         let mut rehearsed = vec![false; self.groups.len()];
+        let mut groups = self.groups.clone();
+        groups.iter_mut().try_for_each(rule.count)?;
         for (parameter, pieces) in self.parameters.iter().zip(pieces) {
             let Some(pieces) = pieces else { continue };
-            let group = &self.groups[parameter.group];
+            let group = &groups[parameter.group];
             pieces.params().try_for_each(|param| (rule.runs_on)(&param.device()))?;
             if let Some(lacking) = parameter.state.lacks(rule, group)? {
                 return Err(missing(lacking));
@@ -134,6 +139,16 @@ impl Optimizer {
         }
         Ok(())
     }
+}
+
+/// What all gradients are divided by in this step: 1 where their norm is small enough, `None` where they are not clipped.
+fn clip(rule: &Rule, groups: &[ParamGroup], pieces: &[Option<Pieces>]) -> Result<Option<f64>> {
+    let Some(max_norm) = (rule.clips)(groups)? else { return Ok(None) };
+    let with_gradient: Vec<&Pieces> = pieces.iter().flatten().collect();
+    let norms: Vec<f64> = with_gradient.iter().map(|pieces| pieces.norm_of_gradient()).collect::<Result<_>>()?;
+    let round = |number: f64| with_gradient.iter().fold(number, |number, pieces| pieces.round(number));
+    let norm = round(norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt());
+    Ok(Some(round(norm / round(max_norm)).max(1.0)))
 }
 
 /// A parameter that is to be updated.

@@ -28,6 +28,8 @@ const KERNELS: &[(&str, usize)] = &[
     ("Rprop", 0),
     ("ASGD", 0),
     ("transformers.AdamW", 1),
+    ("lion_pytorch.Lion", 0),
+    ("adan_pytorch.Adan", 1),
 ];
 
 /// The rehearsal of a step that starts where PyTorch was: what one step rounds otherwise, momentum would carry on to all that

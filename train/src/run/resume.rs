@@ -78,7 +78,9 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let Weights { model, trained, prefix, report, average } = Weights::load(&state, model, &mut options, &rows)?;
     let saved = only(&state.optimizers, "optimizer")?
         .ok_or_else(|| Error::missing_key("optimizer_state_dict").advise("start a new run with its weights instead"))?;
-    let Optimized { optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
+    let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
+    // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
+    let model = optimizer.train(model)?;
     questions.extend(trained.open(&optimizer, saved));
     #[allow(clippy::cast_possible_truncation)]
     let step = state.step.or(optimizer.steps().map(|steps| steps as i64));

@@ -67,6 +67,15 @@ fn state_typed_like(optimizer: &Value, before: &Value) -> Result<Value> {
     Ok(optimizer.clone())
 }
 
+/// Whether an optimizer's state dict is of one that was in evaluation mode.
+fn is_evaluating(optimizer: &Value) -> bool {
+    let groups = optimizer.as_dict().and_then(|dict| dict.get("param_groups")?.items()).unwrap_or_default();
+    groups.iter().any(|group| {
+        let mode = group.as_dict().and_then(|group| group.get("train_mode"));
+        matches!(mode, Some(Value::Bool(false)))
+    })
+}
+
 impl<M: Module> Run<M> {
     /// The run as a checkpoint: in the layout that it came in, with everything kept that is not this run's; else in that of
     /// the PyTorch tutorial.
@@ -82,9 +91,18 @@ impl<M: Module> Run<M> {
 
     fn state(&self) -> Result<RunState> {
         let model = self.model();
+        let there = self.origin.as_ref().map(RunState::read).transpose()?;
         let mut state = RunState::default();
-        (state.model, state.ema) = self.average.saved(model.state_dict_with(&self.rows)?)?;
-        state.optimizers = vec![self.optimizer.state_dict(model)?];
+        // With the weights that are trained, or evaluated, as the file had them.
+        let evaluates = there.as_ref().is_some_and(|there| there.optimizers.iter().any(is_evaluating));
+        let (weights, optimizer) = if evaluates {
+            let (model, optimizer) = self.optimizer.evaluated(model)?;
+            (model.state_dict_with(&self.rows)?, optimizer)
+        } else {
+            (model.state_dict_with(&self.rows)?, self.optimizer.state_dict(model)?)
+        };
+        (state.model, state.ema) = self.average.saved(weights)?;
+        state.optimizers = vec![optimizer];
         state.schedulers =
             self.scheduler.iter().filter(|scheduler| scheduler.is_saved()).map(LRScheduler::state_dict).collect();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
@@ -93,8 +111,7 @@ impl<M: Module> Run<M> {
         state.loss = self.loss()?.map(Value::from);
         // What the checkpoint has no place for, or something else in, is not put there; a step that it does not tell is told
         // by the optimizer's.
-        if let Some(origin) = &self.origin {
-            let there = RunState::read(origin)?;
+        if let Some(there) = there {
             state.epoch = there.epoch.and(state.epoch);
             state.step = there.step.and(self.step);
             state.loss = state.loss.filter(|_| there.loss.is_some());

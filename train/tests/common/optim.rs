@@ -11,7 +11,8 @@ use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerBuilder, Optimi
 use rekindle_testing::fixtures;
 
 /// The optimizers that see more than an element at a time; the others are elementwise.
-pub(crate) const WHOLE: [&str; 4] = ["LBFGS", "Adafactor", "Muon", "SparseAdam"];
+pub(crate) const WHOLE: [&str; 9] =
+    ["LBFGS", "Adafactor", "Muon", "SparseAdam", "timm.Lion", "timm.RMSpropTF", "timm.Lamb", "timm.Lars", "timm.Adan"];
 
 /// A file of `torch.save` in `tests/fixtures/optim`.
 pub(crate) fn open(name: &str) -> Checkpoint {

@@ -19,26 +19,26 @@ use super::optim::{at, burn, device, open, others, tensor};
 
 /// The networks of the runs.
 #[derive(Module, Debug)]
-enum Network {
+pub(crate) enum Network {
     Mlp(Sequential),
     Bags(Bags),
 }
 
 /// `nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10))`.
 #[derive(Module, Debug)]
-struct Sequential {
+pub(crate) struct Sequential {
     layers: Vec<Layer>,
 }
 
 #[derive(Module, Debug)]
-enum Layer {
+pub(crate) enum Layer {
     Linear(Linear),
     Relu(Relu),
 }
 
 /// Two embeddings: the mean of the tokens' rows plus the tag's row.
 #[derive(Module, Debug)]
-struct Bags {
+pub(crate) struct Bags {
     embedding: Embedding,
     tag: Embedding,
 }
@@ -56,7 +56,7 @@ impl ModuleMapper for Doubles {
 
 /// The rows that a loss is of.
 #[derive(Clone, Copy)]
-enum Rows {
+pub(crate) enum Rows {
     /// The batch that a step takes.
     Batch(usize),
     /// All batches.
@@ -82,7 +82,7 @@ impl Rows {
 }
 
 impl Network {
-    fn new(name: &str, dtype: DType) -> Self {
+    pub(crate) fn new(name: &str, dtype: DType) -> Self {
         let network = match name {
             "mlp" => Network::Mlp(Sequential::mlp(true)),
             "mlp_without_biases" => Network::Mlp(Sequential::mlp(false)),
@@ -93,7 +93,7 @@ impl Network {
         if dtype == DType::Float64 { network.map(&mut Doubles) } else { network }
     }
 
-    fn loss(&self, batches: &Value, rows: Rows, dtype: DType) -> Tensor<1> {
+    pub(crate) fn loss(&self, batches: &Value, rows: Rows, dtype: DType) -> Tensor<1> {
         match self {
             Network::Mlp(mlp) => mlp.loss(batches, rows, dtype),
             Network::Bags(bags) => bags.loss(batches, rows),
@@ -201,15 +201,24 @@ impl Run {
         open(&format!("{}runs/{}_end.pt", self.folder, self.name))
     }
 
+    /// As PyTorch's section left it after 5 steps.
+    pub(crate) fn start(&self) -> Checkpoint {
+        open(&format!("{}runs/{}.pt", self.folder, self.name))
+    }
+
     /// Goes on from PyTorch's checkpoint after 5 steps, for so many.
     pub(crate) fn go_on(&self, steps: usize) -> Outcome {
         let batches = open("batches.pt").root().clone();
-        let checkpoint = open(&format!("{}runs/{}.pt", self.folder, self.name));
+        let checkpoint = self.start();
         let start: usize = checkpoint.get("step").unwrap();
         let dtype = self.json["dtype"].as_str().unwrap().parse().unwrap();
         let mut network = Network::new(self.json["network"].as_str().unwrap(), dtype);
         network.load_state_dict(&checkpoint.state_dict("model_state_dict").unwrap()).unwrap();
         let mut optimizers = self.resume(&checkpoint, &network);
+        let evaluates = optimizers.iter().any(|(optimizer, _)| optimizer.is_evaluating());
+        for (optimizer, _) in &mut optimizers {
+            network = optimizer.train(network).unwrap();
+        }
 
         let (mut losses, mut lrs) = (Vec::new(), Vec::new());
         for place in start..start + steps {
@@ -223,6 +232,9 @@ impl Run {
             }
         }
 
+        if evaluates {
+            network = optimizers[0].0.eval(network).unwrap();
+        }
         let (step, batches_of_an_epoch) = (start + steps, 11);
         checkpoint.set("step", step as u64).unwrap();
         checkpoint.set("epoch", (step / batches_of_an_epoch) as u64).unwrap();

@@ -51,7 +51,7 @@ fn every_elementwise_optimizer_steps_to_the_same_bits_and_goes_on_from_its_recor
             assert_eq!(bits(&here), bits(&there), "{kind}, step {step}");
         }
     }
-    assert_eq!(compared, 11);
+    assert_eq!(compared, 12);
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Whole runs of PyTorch, taken up after 5 steps: the next 50 go as they went there.
 
-use crate::common::optim::{dict, entry};
-use crate::common::runs::{LOSS, Run, WEIGHTS};
+use crate::common::optim::{dict, entry, open};
+use crate::common::runs::{LOSS, Network, Rows, Run, WEIGHTS};
+use rekindle_burn::ModuleStateDict as _;
+use rekindle_recorder::DType;
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_testing::compare::differ;
 use rekindle_testing::fixtures;
 use rekindle_testing::tagged::spell;
+use rekindle_train::optim::{AdamWScheduleFreeOptions, Optimizer};
+use rekindle_train::run::ResumeOptions;
 
 fn goes_on_as_in_pytorch(optimizer: &str) {
     let mut count = 0;
@@ -51,6 +55,45 @@ fn from_the_end(found: &Checkpoint, end: &Checkpoint, name: &str) -> (f64, f64) 
     (weights, state)
 }
 
+#[test]
+fn a_schedule_free_run_that_was_saved_to_be_evaluated_is_trained_on_and_saved_so_again() {
+    let recorded = Run::others().into_iter().find(|run| run.name == "schedule_free_eval").unwrap();
+    let batches = open("batches.pt").root().clone();
+    let network = Network::new("mlp", DType::Float32);
+    let mut run = rekindle_train::Run::resume_with(recorded.start(), network, ResumeOptions::default()).unwrap();
+    // As it was, before any step.
+    let (weights, state) = from_the_end(&run.checkpoint().unwrap(), &recorded.start(), "as it was");
+    assert!(weights < 1e-6 && state == 0.0, "{weights:e}, {state:e}");
+    for (step, expected) in (5..).zip(recorded.json["losses"].as_array().unwrap()) {
+        run.step(run.model().loss(&batches, Rows::Batch(step), DType::Float32)).unwrap();
+        let (found, expected) = (run.loss().unwrap().unwrap(), expected.as_f64().unwrap());
+        assert!((found - expected).abs() < LOSS * expected, "{step}: {found} and {expected}");
+    }
+    let saved = run.checkpoint().unwrap();
+    saved.set("epoch", recorded.end().value("epoch").unwrap()).unwrap();
+    let (weights, state) = from_the_end(&saved, &recorded.end(), &recorded.name);
+    assert!(weights < WEIGHTS && state < WEIGHTS, "{weights:e}, {state:e}");
+}
+
+#[test]
+fn a_schedule_free_optimizer_in_evaluation_mode_makes_no_step() {
+    let recorded = Run::others().into_iter().find(|run| run.name == "schedule_free_eval").unwrap();
+    let mut network = Network::new("mlp", DType::Float32);
+    network.load_state_dict(&recorded.start().state_dict("model_state_dict").unwrap()).unwrap();
+    let saved = recorded.start().value("optimizer_state_dict").unwrap();
+    let options = AdamWScheduleFreeOptions::default();
+    let mut optimizer = Optimizer::builder(options).build_from(&network, &saved).unwrap();
+    let batches = open("batches.pt").root().clone();
+    let gradients = network.loss(&batches, Rows::Batch(5), DType::Float32).backward();
+    let (network, done) = optimizer.try_step(network, gradients);
+    let error = done.unwrap_err().to_string();
+    assert!(error.contains("evaluation mode") && error.contains("Optimizer::train"), "{error}");
+    let before = network.state_dict().unwrap().to_value();
+    let network = optimizer.train(network).unwrap();
+    let network = optimizer.eval(network).unwrap();
+    assert!(differ(&network.state_dict().unwrap().to_value(), &before, "and back") < 1e-6);
+}
+
 macro_rules! runs {
     ($($test:ident $optimizer:literal,)*) => {
         $(
@@ -79,4 +122,12 @@ runs! {
     muon_goes_on_as_in_pytorch "Muon",
     sparse_adam_goes_on_as_in_pytorch "SparseAdam",
     transformers_adamw_goes_on_as_in_transformers "transformers.AdamW",
+    lion_goes_on_as_in_lion_pytorch "lion_pytorch.Lion",
+    timm_s_lion_goes_on_as_in_timm "timm.Lion",
+    rmsprop_tf_goes_on_as_in_timm "timm.RMSpropTF",
+    lamb_goes_on_as_in_timm "timm.Lamb",
+    lars_goes_on_as_in_timm "timm.Lars",
+    adan_goes_on_as_in_timm "timm.Adan",
+    adan_goes_on_as_in_adan_pytorch "adan_pytorch.Adan",
+    schedule_free_adamw_goes_on_as_in_schedulefree "schedulefree.AdamWScheduleFree",
 }

@@ -277,6 +277,9 @@ fn state_that_does_not_fit_a_parameter_is_refused_and_nothing_changes() {
             drop(state.get_key(&0.into()).unwrap().as_dict().unwrap().remove(moment));
         });
         assert_eq!(error, format!("there is no 'state[0].{moment}'; {} cannot go on without it", case.name));
+        if !entries.iter().any(|(name, _)| name == "step") {
+            continue; // it counts in its groups, or does not
+        }
         let error = refused(&case, |state, _| {
             drop(state.get_key(&0.into()).unwrap().as_dict().unwrap().insert("step", "three"));
         });

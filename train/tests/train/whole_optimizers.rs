@@ -11,15 +11,18 @@ use rekindle_train::optim::Optimizer;
 
 // Rules --------------------------------------------------------------------------------------------------------------------
 
-const RULES: [&str; 3] = ["Adafactor", "Muon", "SparseAdam"];
+const RULES: [&str; 5] = ["Adafactor", "Muon", "SparseAdam", "timm.Lamb", "timm.Lars"];
 
 /// How far a parameter and its state may be from PyTorch's after any of 12 steps, in units in the last place. Adafactor divides
 /// by norms. Where PyTorch sums them in double precision it is as far from itself as we are from it: 3 units, and 34.4 in
-/// `beta2_decay_eps_d`, whose steps are as large as the parameters; its foreach path is 1 and 4 units away.
+/// `beta2_decay_eps_d`, whose steps are as large as the parameters; its foreach path is 1 and 4 units away. timm's Lamb divides by norms, too: its foreach
+/// path is 12 units from the other, and with norms that are summed in double precision it is 10 units from itself, Lars 4.
 fn tolerance(optimizer: &str, set: &str) -> f64 {
     match (optimizer, set) {
         ("Adafactor", "beta2_decay_eps_d") => 64.0,
         ("Adafactor", _) => 8.0,
+        ("timm.Lamb", _) => 12.0,
+        ("timm.Lars", _) => 4.0,
         _ => 2.0,
     }
 }

@@ -1,0 +1,190 @@
+//! `Vector`: all elements of a parameter as one `Number`, with norms and means: what rules are written in that need the whole of
+//! a parameter (a trust ratio, the share of an update that is kept), once for host memory and for a tensor on any device.
+
+use burn::tensor::{DType as BurnDType, Tensor};
+use pulp::Arch;
+use rayon::prelude::*;
+use rekindle_recorder::Result;
+
+use super::array::{Array, Real, each, pairs};
+use super::elementwise::{Formula, PART};
+use super::number::Number;
+use crate::attributes::invalid;
+use crate::parameters::unreadable;
+
+/// A parameter, its gradient or its state. Two that meet have the same number of elements.
+pub(crate) trait Vector: Number {
+    /// `self.norm(2.0).item()`.
+    fn norm(&self) -> Result<f64>;
+    /// `self.mean().item()`.
+    fn mean(&self) -> Result<f64>;
+    /// A number as the elements' type has it: what a tensor of no dimensions holds.
+    fn round(&self, number: f64) -> f64;
+}
+
+#[allow(clippy::cast_precision_loss)]
+impl<T: Real> Vector for Vec<T> {
+    fn norm(&self) -> Result<f64> {
+        Array::norm(self)
+    }
+
+    fn mean(&self) -> Result<f64> {
+        let sum: f64 = self.iter().map(|x| x.double()).sum();
+        Ok((T::of(sum) / T::of(self.len() as f64)).double())
+    }
+
+    fn round(&self, number: f64) -> f64 {
+        T::of(number).double()
+    }
+}
+
+impl Vector for Tensor<1> {
+    fn norm(&self) -> Result<f64> {
+        Array::norm(self)
+    }
+
+    fn mean(&self) -> Result<f64> {
+        self.clone().mean().try_into_scalar::<f64>().map_err(unreadable)
+    }
+
+    #[allow(clippy::cast_possible_truncation)]
+    fn round(&self, number: f64) -> f64 {
+        if self.dtype() == BurnDType::F64 { number } else { f64::from(number as f32) }
+    }
+}
+
+/// An update of a whole parameter.
+pub(crate) trait Vectorwise: Send + Sync {
+    /// The names of the state tensors that it reads and writes, in order.
+    fn state(&self) -> &[&'static str];
+
+    /// The new parameter and state.
+    fn step<X: Vector>(&self, param: X, grad: X, state: Vec<X>) -> Result<(X, Vec<X>)>;
+}
+
+/// A [`Formula`] by a [`Vectorwise`].
+#[derive(Debug)]
+pub(crate) struct Whole<F>(pub(crate) F);
+
+impl<F: Vectorwise> Formula for Whole<F> {
+    fn state(&self) -> &[&'static str] {
+        self.0.state()
+    }
+
+    fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
+        let before = state.iter().map(|values| values.to_vec()).collect();
+        let (updated, after) = self.0.step(param.to_vec(), grad.to_vec(), before)?;
+        param.copy_from_slice(&updated);
+        for (values, after) in state.into_iter().zip(after) {
+            values.copy_from_slice(&after);
+        }
+        Ok(())
+    }
+
+    fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
+        self.0.step(param, grad, state)
+    }
+}
+
+/// The state tensors of an update, of which there are so many.
+pub(crate) fn state_of<X, const K: usize>(state: Vec<X>) -> Result<[X; K]> {
+    state.try_into().map_err(|_| invalid("a parameter's state does not have the tensors of its optimizer"))
+}
+
+/// Each primitive, element by element.
+impl<T: Real> Number for Vec<T> {
+    fn add(mut self, other: Self, alpha: f64) -> Self {
+        pairs(&mut self, &other, |x, y| Number::add(x, y, alpha));
+        self
+    }
+
+    fn add_scalar(mut self, scalar: f64) -> Self {
+        each(&mut self, |x| Number::add_scalar(x, scalar));
+        self
+    }
+
+    fn mul(mut self, scalar: f64) -> Self {
+        each(&mut self, |x| Number::mul(x, scalar));
+        self
+    }
+
+    fn div(mut self, scalar: f64) -> Self {
+        each(&mut self, |x| Number::div(x, scalar));
+        self
+    }
+
+    fn mul_by(mut self, other: Self) -> Self {
+        pairs(&mut self, &other, |x, y| x * y);
+        self
+    }
+
+    fn div_by(mut self, other: Self) -> Self {
+        pairs(&mut self, &other, |x, y| x / y);
+        self
+    }
+
+    fn neg(mut self) -> Self {
+        each(&mut self, |x| -x);
+        self
+    }
+
+    fn abs(mut self) -> Self {
+        each(&mut self, Real::magnitude);
+        self
+    }
+
+    fn reciprocal(mut self) -> Self {
+        each(&mut self, Number::reciprocal);
+        self
+    }
+
+    fn sqrt(mut self) -> Self {
+        each(&mut self, Real::root);
+        self
+    }
+
+    fn maximum(mut self, other: Self) -> Self {
+        pairs(&mut self, &other, Number::maximum);
+        self
+    }
+
+    fn clamp(mut self, min: f64, max: f64) -> Self {
+        each(&mut self, |x| Number::clamp(x, min, max));
+        self
+    }
+
+    fn by_sign(mut self, negative: f64, zero: f64, positive: f64) -> Self {
+        each(&mut self, |x| x.by_sign(negative, zero, positive));
+        self
+    }
+
+    fn zero_where(mut self, condition: Self, scalar: f64) -> Self {
+        pairs(&mut self, &condition, |x, y| x.zero_where(y, scalar));
+        self
+    }
+
+    fn lerp(mut self, end: Self, weight: f64) -> Self {
+        pairs(&mut self, &end, |x, y| Number::lerp(x, y, weight));
+        self
+    }
+
+    fn addcmul(mut self, x: Self, y: Self, value: f64) -> Self {
+        triples(&mut self, &x, &y, |element, x, y| element.addcmul(x, y, value));
+        self
+    }
+
+    fn addcdiv(mut self, x: Self, y: Self, value: f64) -> Self {
+        triples(&mut self, &x, &y, |element, x, y| element.addcdiv(x, y, value));
+        self
+    }
+}
+
+/// Changes each element with two others' of the same place.
+fn triples<T: Real>(values: &mut [T], xs: &[T], ys: &[T], change: impl Fn(T, T, T) -> T + Copy + Send + Sync) {
+    values.par_chunks_mut(PART).zip(xs.par_chunks(PART)).zip(ys.par_chunks(PART)).for_each(|((values, xs), ys)| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || values.iter_mut().zip(xs).zip(ys).for_each(|((value, x), y)| *value = change(*value, *x, *y)),
+        );
+    });
+}

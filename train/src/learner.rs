@@ -42,7 +42,8 @@ impl TorchOptimizer {
     ///
     /// # Errors
     /// When an option is out of range; for LBFGS, Adafactor, Muon and `SparseAdam`, which see more of a model than one tensor as
-    /// Burn has it; and for `transformers.AdamW`, whose count of steps Burn's records do not keep as it is.
+    /// Burn has it; and for those of other packages that need all of a parameter or keep something of a group, such as a count of
+    /// steps, which Burn's records do not hold.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
         // Burn's record of a state has tensors and floats: a count that is an int would come back as another thing.

@@ -53,12 +53,8 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
     }
     let (weight_decay, always) = (group.float("weight_decay")?, group.flag("always_adapt")?);
     Ok(Box::new(Whole(Lars {
-        adapts: weight_decay != 0.0 || always,
-        weight_decay,
-        trust_coeff: group.float("trust_coeff")?,
-        eps: group.float("eps")?,
-        trust_clip: group.flag("trust_clip")?,
-        lr: group.float("lr")?,
+        adapts: if weight_decay != 0.0 || always { Some(Trust::of(group)?) } else { None },
+        minus_lr: -group.float("lr")?,
         momentum,
         undamped: 1.0 - group.float("dampening")?,
         nesterov: group.flag("nesterov")?,
@@ -69,12 +65,8 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
 /// `_single_tensor_lars` of `timm/optim/lars.py`.
 #[derive(Debug)]
 struct Lars {
-    adapts: bool,
-    weight_decay: f64,
-    trust_coeff: f64,
-    eps: f64,
-    trust_clip: bool,
-    lr: f64,
+    adapts: Option<Trust>,
+    minus_lr: f64,
     momentum: f64,
     /// 1 - dampening.
     undamped: f64,
@@ -83,17 +75,36 @@ struct Lars {
     first: bool,
 }
 
-impl Lars {
+/// What a gradient is scaled by.
+#[derive(Clone, Copy, Debug)]
+struct Trust {
+    weight_decay: f64,
+    coefficient: f64,
+    eps: f64,
+    /// The learning rate, where no rate is to be larger.
+    clip: Option<f64>,
+}
+
+impl Trust {
+    fn of(group: &Attributes) -> Result<Self> {
+        Ok(Trust {
+            weight_decay: group.float("weight_decay")?,
+            coefficient: group.float("trust_coeff")?,
+            eps: group.float("eps")?,
+            clip: if group.flag("trust_clip")? { Some(group.float("lr")?) } else { None },
+        })
+    }
+
     /// `_lars_trust_ratio`, of tensors of no dimensions.
-    fn trust_ratio<X: Vector>(&self, param: &X, grad: &X) -> Result<f64> {
+    fn ratio<X: Vector>(&self, param: &X, grad: &X) -> Result<f64> {
         let (w_norm, g_norm) = (param.norm()?, grad.norm()?);
         let round = |number| param.round(number);
         let mut ratio = 1.0;
         if w_norm > 0.0 && g_norm > 0.0 {
             let below = round(round(g_norm + round(w_norm * round(self.weight_decay))) + round(self.eps));
-            ratio = round(round(round(self.trust_coeff) * w_norm) / below);
+            ratio = round(round(round(self.coefficient) * w_norm) / below);
         }
-        Ok(if self.trust_clip { round(ratio / round(self.lr)).min(1.0) } else { ratio })
+        Ok(self.clip.map_or(ratio, |lr| round(ratio / round(lr)).min(1.0)))
     }
 }
 
@@ -103,18 +114,19 @@ impl Vectorwise for Lars {
     }
 
     fn step<X: Vector>(&self, param: X, grad: X, state: Vec<X>) -> Result<(X, Vec<X>)> {
-        let grad = if self.adapts {
-            let ratio = self.trust_ratio(&param, &grad)?;
-            grad.add(param.clone(), self.weight_decay).mul(ratio)
-        } else {
-            grad
+        let grad = match self.adapts {
+            Some(trust) => {
+                let ratio = trust.ratio(&param, &grad)?;
+                grad.add(param.clone(), trust.weight_decay).mul(ratio)
+            }
+            None => grad,
         };
         if self.momentum == 0.0 {
-            return Ok((param.add(grad, -self.lr), state));
+            return Ok((param.add(grad, self.minus_lr), state));
         }
         let [buffer] = state_of(state)?;
         let buffer = if self.first { grad.clone() } else { buffer.mul(self.momentum).add(grad.clone(), self.undamped) };
         let direction = if self.nesterov { grad.add(buffer.clone(), self.momentum) } else { buffer.clone() };
-        Ok((param.add(direction, -self.lr), vec![buffer]))
+        Ok((param.add(direction, self.minus_lr), vec![buffer]))
     }
 }

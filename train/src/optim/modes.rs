@@ -100,7 +100,7 @@ impl Optimizer {
         let Some(iterate) = self.rule().averages else { return Ok(model) };
         self.check_model(&model)?;
         let mut ends = HashMap::new();
-        for group in self.groups.iter() {
+        for group in &self.groups {
             if group.is_set(TRAIN_MODE)? == train {
                 continue;
             }

@@ -152,8 +152,13 @@ const OTHERS: &[Other] = others! {
     "AdaBound", ["final_lr", "gamma"], [];
     "Yogi", ["initial_accumulator", "betas"], [];
     "QHAdam", ["nus"], [];
-    "AggMo", ["betas", "dampening_factor"], [];
+    "AggMo", ["betas"], ["momentum_buffer"];
+    "torch_optimizer's LAMB", [], ["trust_ratio"];
+    "DiffGrad", [], ["previous_grad", "exp_avg"];
+    "AdaMod", [], ["exp_avg_lr"];
+    "PID", ["integral", "derivative"], [];
     "SAM", ["rho", "adaptive"], [];
+    "an optimizer of pytorch_optimizer", ["weight_decouple", "fixed_decay"], [];
 };
 
 /// Keys that several packages have, by which no optimizer is told.
@@ -278,7 +283,7 @@ impl Recognition {
 /// The keys of a state dict.
 struct Keys {
     groups: Vec<Attributes>,
-    /// Of each parameter's state, by its id, and whether the key has a tensor.
+    /// Of each parameter's state, by its id, and whether the key has a tensor, or something that holds one.
     states: Vec<(String, Vec<(String, bool)>)>,
 }
 
@@ -294,9 +299,8 @@ impl Keys {
         let groups = groups.iter().enumerate().map(read).collect::<Result<_>>()?;
         let states = dict.get("state").and_then(|state| Some(state.as_dict()?.entries())).unwrap_or_default();
         let of_parameter = |(id, state): (Value, Value)| {
-            let keys = state.as_dict()?.entries().into_iter();
-            let keys =
-                keys.filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_tensor().is_some()))).collect();
+            let named = |(key, value): (Value, Value)| Some((key.as_str()?.to_owned(), holds_tensor(&value)));
+            let keys = entries_of(&state)?.into_iter().filter_map(named).collect();
             // What is under another key than a parameter's is the user's.
             matches!(id, Value::Int(_)).then(|| (format!("state[{id:?}]"), keys))
         };
@@ -363,6 +367,31 @@ impl Keys {
     }
 }
 
+/// The entries of a parameter's state; those that bitsandbytes puts aside for FSDP are among them.
+fn entries_of(state: &Value) -> Option<Vec<(Value, Value)>> {
+    let (mut entries, state) = (Vec::new(), state.as_dict()?);
+    for (key, value) in state.entries() {
+        match value.as_dict().filter(|_| key.as_str() == Some(BITSANDBYTES)) {
+            Some(aside) => entries.extend(aside.entries()),
+            None => entries.push((key, value)),
+        }
+    }
+    Some(entries)
+}
+
+/// Where bitsandbytes has its quantised state since 0.49.
+const BITSANDBYTES: &str = "__bnb_optimizer_quant_state__";
+
+/// Whether a value is a tensor, or a collection that has one.
+fn holds_tensor(value: &Value) -> bool {
+    let of_dict = |value: &Value| {
+        value.as_dict().is_some_and(|dict| dict.entries().iter().any(|(_, value)| value.as_tensor().is_some()))
+    };
+    let of_list =
+        |value: &Value| value.items().is_some_and(|items| items.iter().any(|value| value.as_tensor().is_some()));
+    value.as_tensor().is_some() || of_dict(value) || of_list(value)
+}
+
 fn has_state(kind: OptimizerKind, key: &str) -> bool {
     let rule = kind.rule();
     let mut names = [rule.scalars, rule.moments, rule.counters].into_iter().flatten();
@@ -374,7 +403,8 @@ fn owner(key: &str) -> Option<&'static str> {
     let shared = OWNERS.iter().find(|(known, _)| *known == key).map(|(_, owner)| *owner);
     // `d`, `rho` and such are options of PyTorch's own, too: theirs tell nothing alone.
     let own = |other: &&Other| other.group.iter().chain(other.state).any(|known| *known == key);
-    shared.or_else(|| OTHERS.iter().find(own).map(|other| other.name))
+    let common = OptimizerKind::ALL.iter().any(|kind| kind.has_option(key) || has_state(*kind, key));
+    shared.or_else(|| OTHERS.iter().find(own).filter(|_| !common).map(|other| other.name))
 }
 
 fn not_an_optimizer(reason: &str) -> Error {

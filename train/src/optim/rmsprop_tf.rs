@@ -1,4 +1,4 @@
-//! `timm.optim.RMSpropTF`: RMSprop as TensorFlow has it: `eps` is under the root, averages of squares begin at one, and the
+//! `timm.optim.RMSpropTF`: `RMSprop` as `TensorFlow` has it: `eps` is under the root, averages of squares begin at one, and the
 //! learning rate goes into the momentum.
 
 use super::prelude::*;
@@ -99,7 +99,7 @@ struct RMSpropTF {
 }
 
 impl RMSpropTF {
-    /// A running average, as TensorFlow computes it.
+    /// A running average, as `TensorFlow` computes it.
     fn average<X: Vector>(&self, average: X, new: X) -> X {
         let difference = new.add(average.clone(), -1.0);
         average.add(difference, self.weight)

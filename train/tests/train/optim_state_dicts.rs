@@ -270,8 +270,8 @@ fn state_that_does_not_fit_a_parameter_is_refused_and_nothing_changes() {
         let error = refused(&case, |state, _| drop(state.insert(7, Dict::new())));
         assert!(error.starts_with("state[7] is of a parameter that is in no group;"), "{}: {error}", case.name);
 
-        if case.name == "SGD" || case.name == "Muon" {
-            continue; // both begin a buffer that is missing
+        if case.name == "SGD" || case.name == "Muon" || entries.len() == 1 {
+            continue; // the first two begin a buffer that is missing, and without any state no step was made
         }
         let error = refused(&case, |state, _| {
             drop(state.get_key(&0.into()).unwrap().as_dict().unwrap().remove(moment));

@@ -1,14 +1,17 @@
 //! The account of a checkpoint: what each value in it is taken for.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use crate::run::generators;
 use crate::run::layout::{self, Paths};
 use crate::run::path::{KeyPath, children};
+use crate::run::several::RunPart;
 use crate::run::spellings::{
-    Role, SPELLINGS, has_tensors, is_average, is_optimizer, looks_like_scaler, looks_like_scheduler,
+    Role, SPELLINGS, has_tensors, is_average, is_kept, is_optimizer, looks_like_scaler, looks_like_scheduler,
 };
-use crate::{Checkpoint, Result, Value};
+use crate::state_dict::module;
+use crate::{Checkpoint, DType, Result, StateDict, Value};
 
 /// A value of a checkpoint, and what it is taken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub struct Accounted {
 /// How many values are listed one by one, and how long the path of what is opened may be.
 const MOST: usize = 10_000;
 
+/// How deep parts are looked for.
+const DEPTH: usize = 8;
+
 /// What a value of a checkpoint is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +40,12 @@ pub enum Taken {
     Kept,
     /// It is under a name of this part, and is something else: it stays as it is.
     Odd(&'static str),
+    /// It is this part of another model's: it stays as it is.
+    Other(&'static str),
+    /// It could be this part, which is told by another value: it stays as it is.
+    Second(&'static str),
+    /// It is an average of the weights that does not go on, or a copy of them: it stays as it is.
+    Copy,
     /// It looks like this part, and is not known to be it.
     Open(&'static str),
 }
@@ -44,47 +56,171 @@ impl fmt::Display for Taken {
             Taken::Part(role) => f.write_str(role),
             Taken::Kept => f.write_str("kept as it is"),
             Taken::Odd(role) => write!(f, "not the {role} that its name says; kept as it is"),
+            Taken::Other(role) => write!(f, "the {role} of another part; kept as it is"),
+            Taken::Second(role) => write!(f, "may be the {role}, which is told by another value; kept as it is"),
+            Taken::Copy => f.write_str("a copy of the weights, or an average; kept as it is"),
             Taken::Open(role) => write!(f, "looks like a {role}, and is not understood"),
         }
     }
 }
 
-/// What each value of a checkpoint is taken for: those at the root, and one level into what holds several.
+/// What each value of a checkpoint is taken for: those at the root, and those inside what holds several.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an unknown layout.
 pub fn account(checkpoint: &Checkpoint) -> Result<Vec<Accounted>> {
-    let (_, paths) = layout::find(checkpoint.root())?;
-    let mut values = Vec::new();
-    note(checkpoint.root(), &KeyPath::default(), &paths, 3, &mut values);
-    Ok(values)
+    account_of(checkpoint, None)
 }
 
-fn note(value: &Value, path: &KeyPath, paths: &Paths, depth: usize, values: &mut Vec<Accounted>) {
-    let mut say = |taken| values.push(Accounted { place: path.to_string(), value: value.describe(), taken });
-    if let Some(role) = paths.role(path) {
-        return say(Taken::Part(role.name()));
+/// As [`account`], for a run of one part of a checkpoint.
+///
+/// # Errors
+/// As [`account`].
+pub fn account_of(checkpoint: &Checkpoint, part: Option<&RunPart>) -> Result<Vec<Accounted>> {
+    let (_, all) = layout::find(checkpoint.root())?;
+    let (_, mut paths) = layout::find(checkpoint.root())?;
+    if let Some(part) = part {
+        paths.narrow(checkpoint.root(), part)?;
     }
-    let at_root = path.is_root();
-    if let Some(role) = looks(value).filter(|_| !at_root && !paths.inside(path)) {
-        let said = kept_by_name(path) || role == Role::Model;
-        return say(if said { Taken::Kept } else { Taken::Open(role.name()) });
+    let models = paths.values(checkpoint.root(), Role::Model).filter_map(|(_, model)| Copies::of(&model)).collect();
+    let mut accountant = Accountant { paths: &paths, all: &all, models, values: Vec::new() };
+    accountant.note(checkpoint.root(), &KeyPath::default(), DEPTH);
+    Ok(accountant.values)
+}
+
+/// Whoever goes through a checkpoint.
+struct Accountant<'a> {
+    paths: &'a Paths,
+    /// Those of all parts.
+    all: &'a Paths,
+    models: Vec<Copies>,
+    values: Vec<Accounted>,
+}
+
+impl Accountant<'_> {
+    fn note(&mut self, value: &Value, path: &KeyPath, depth: usize) {
+        let inside_part = path.is_root() || self.paths.inside(path) || self.all.inside(path);
+        if let Some(taken) = self.taken(value, path, inside_part) {
+            return self.say(value, path, taken);
+        }
+        let opened = inside_part || depth > 0 && !holds_weights(value) && !module::is_module(value);
+        // What would take pages to list is one value, and so is what holds plain values alone.
+        let opened = opened && self.values.len() < MOST && path.to_string().len() < MOST;
+        let inside = if opened { children(value) } else { vec![] };
+        let inside = if inside_part || inside.iter().any(is_notable) { inside } else { vec![] };
+        let before = self.values.len();
+        for (key, child) in inside {
+            self.note(&child, &path.clone().then(key), depth.saturating_sub(1));
+        }
+        // What holds nothing of note is one value.
+        let notable = |value: &Accounted| !matches!(value.taken, Taken::Kept);
+        if !path.is_root() && !self.values.iter().skip(before).any(notable) {
+            self.values.truncate(before);
+            self.say(value, path, self.named(value, path));
+        }
     }
-    let opened = depth > 0 && !holds_weights(value) || at_root || paths.inside(path);
-    // What would take pages to list is one value.
-    let inside = if opened && values.len() < MOST && path.to_string().len() < MOST { children(value) } else { vec![] };
-    let before = values.len();
-    for (key, child) in inside {
-        note(&child, &path.clone().then(key), paths, depth.saturating_sub(1), values);
+
+    fn say(&mut self, value: &Value, path: &KeyPath, taken: Taken) {
+        self.values.push(Accounted { place: path.to_string(), value: value.describe(), taken });
     }
-    // What holds nothing of note is one value.
-    let notable = |value: &Accounted| !matches!(value.taken, Taken::Kept);
-    if !at_root && !values.iter().skip(before).any(notable) {
-        values.truncate(before);
-        let odd = path.only_key().and_then(|key| SPELLINGS.iter().find(|spelling| spelling.keys.contains(&&*key)));
-        let odd = odd.filter(|_| !matches!(value, Value::None) && !paths.has(odd.map(|s| s.role)));
-        let taken = odd.map_or(Taken::Kept, |spelling| Taken::Odd(spelling.role.name()));
-        values.push(Accounted { place: path.to_string(), value: value.describe(), taken });
+
+    /// What a value is taken for by where it is, and by its looks.
+    fn taken(&self, value: &Value, path: &KeyPath, inside_part: bool) -> Option<Taken> {
+        if let Some(role) = self.paths.role(path) {
+            let second = role == Role::Scaler && self.paths.of(role).first() != Some(&path);
+            return Some(if second { Taken::Second(role.name()) } else { Taken::Part(role.name()) });
+        }
+        if let Some(role) = self.all.role(path) {
+            return Some(Taken::Other(role.name()));
+        }
+        if inside_part {
+            return None;
+        }
+        if self.models.iter().any(|model| model.is_copied_in(value)) {
+            return Some(Taken::Copy);
+        }
+        match looks(value)? {
+            Role::Ema => Some(Taken::Copy),
+            Role::Model => Some(Taken::Kept),
+            _ if is_kept(&path.to_string()) => Some(Taken::Kept),
+            role => Some(Taken::Open(role.name())),
+        }
+    }
+
+    /// What a value that is none of note is taken for by its name.
+    fn named(&self, value: &Value, path: &KeyPath) -> Taken {
+        if matches!(value, Value::None) {
+            return Taken::Kept;
+        }
+        let generator = path.last_key().is_some_and(|key| generators::is_unknown(&key, value));
+        if generator && !self.paths.has(Some(Role::Rng)) {
+            return Taken::Odd(Role::Rng.name());
+        }
+        let spelling = path.only_key().and_then(|key| SPELLINGS.iter().find(|spelling| spelling.keys.contains(&&*key)));
+        match spelling.filter(|spelling| !matches!(spelling.role, Role::Rng | Role::Updates)) {
+            Some(spelling) if !self.paths.has(Some(spelling.role)) => Taken::Odd(spelling.role.name()),
+            Some(spelling) if spelling.role.is_number() && (spelling.fits)(value) => {
+                Taken::Second(spelling.role.name())
+            }
+            _ => Taken::Kept,
+        }
+    }
+}
+
+/// The names and shapes of a model's tensors, to tell copies of it by.
+struct Copies(Vec<(String, Vec<usize>)>);
+
+impl Copies {
+    fn of(model: &Value) -> Option<Self> {
+        let shapes =
+            |model: StateDict| model.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec())).collect();
+        StateDict::read(model, "", false).ok().map(shapes).map(Copies).filter(|model| !model.0.is_empty())
+    }
+
+    /// Whether a value has tensors of these names and shapes, or a list of the shapes.
+    fn is_copied_in(&self, value: &Value) -> bool {
+        match value {
+            Value::List(_) | Value::Tuple(_) => self.is_listed_in(value),
+            _ if has_tensors(value) => Copies::of(value).is_some_and(|other| self.is_named_in(&other)),
+            _ => false,
+        }
+    }
+
+    /// Whatever wrappers have put before the names.
+    fn is_named_in(&self, other: &Copies) -> bool {
+        let Some((first, _)) = self.0.first() else { return false };
+        let bare = |name: &'_ str| name.rsplit_once("module.").map_or(name, |(_, bare)| bare).to_owned();
+        let first = bare(first);
+        let prefixes = other.0.iter().filter_map(|(name, _)| name.strip_suffix(&first));
+        let shapes: HashMap<&str, &Vec<usize>> = other.0.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
+        let has = |prefix: &str, (name, shape): &(String, Vec<usize>)| {
+            shapes.get(format!("{prefix}{}", bare(name)).as_str()).is_some_and(|other| *other == shape)
+        };
+        prefixes.take(4).any(|prefix| self.0.iter().all(|tensor| has(prefix, tensor)))
+    }
+
+    /// The model's tensors in order, or its parameters without the buffers between them.
+    fn is_listed_in(&self, value: &Value) -> bool {
+        let items = value.items().unwrap_or_default();
+        let tensors: Option<Vec<_>> =
+            items.iter().map(|item| item.as_tensor().map(|tensor| tensor.shape().to_vec())).collect();
+        let Some(tensors) =
+            tensors.filter(|tensors| tensors.len() > 1 && tensors.iter().any(|shape| !shape.is_empty()))
+        else {
+            return false;
+        };
+        let mut own = self.0.iter();
+        tensors.iter().all(|shape| own.any(|(_, known)| known == shape))
+    }
+}
+
+/// Whether there can be something of note in a value under a key.
+fn is_notable((key, value): &(Value, Value)) -> bool {
+    match value {
+        Value::None | Value::Bool(_) | Value::Int(_) => false,
+        Value::Str(text) if text.len() > MOST / 2 => true,
+        Value::Str(_) | Value::Float(_) => key.as_str().is_some_and(|key| generators::is_unknown(key, value)),
+        _ => true,
     }
 }
 
@@ -101,11 +237,10 @@ fn looks(value: &Value) -> Option<Role> {
     tests.iter().find(|(_, looks)| looks(value)).map(|(role, _)| *role)
 }
 
-/// Whether tensors are in it, of which none is a generator's state.
+/// Whether tensors are in it, of which none is a generator's state, nor all are bytes.
 fn holds_weights(value: &Value) -> bool {
-    has_tensors(value) && !children(value).iter().any(|(_, inside)| generators::is_state(inside))
-}
-
-fn kept_by_name(path: &KeyPath) -> bool {
-    super::spellings::is_kept(&path.to_string())
+    let inside = if has_tensors(value) { children(value) } else { Vec::new() };
+    let is_bytes = |value: &Value| value.as_tensor().is_none_or(|tensor| tensor.dtype() == DType::UInt8);
+    let weights = module::is_module(value) || inside.iter().any(|(_, inside)| !is_bytes(inside));
+    weights && !inside.iter().any(|(_, inside)| generators::is_state(inside))
 }

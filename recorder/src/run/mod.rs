@@ -2,29 +2,36 @@
 //! gathers the parts, writing back puts them where they came from.
 //!
 //! - `account.rs`: what each value of a checkpoint is taken for.
+//! - `averages.rs`: averages of the weights, told by their names and their shape.
 //! - `generators.rs`: the generator's state, told by its shape.
 //! - `question.rs`: what is open, and the choices that answer it.
 //! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
+//! - `several.rs`: the parts of a run of several models.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
+//! - `text.rs`: bytes in texts.
 
 mod account;
+mod averages;
 mod generators;
 mod layout;
 mod path;
 pub(crate) mod question;
+mod several;
 mod spellings;
+mod text;
 
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::checkpoint::Checkpoint;
 use crate::serde::scalar;
 use crate::state_dict::module;
-use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
+use crate::{DType, Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value, rebuild};
 
-pub use account::{Accounted, Taken, account};
+pub use account::{Accounted, Taken, account, account_of};
 pub use layout::Layout;
 pub use question::{Choice, Question};
+pub use several::RunPart;
 
 use layout::{Paths, Progress};
 use path::KeyPath;
@@ -53,6 +60,8 @@ use spellings::Role;
 pub struct RunState {
     /// Where the parts are in the checkpoint.
     pub layout: Layout,
+    /// Which part of a run of several models it is; `None` for all of them.
+    pub part: Option<RunPart>,
     /// The model's state dict; of several models, the first.
     pub model: StateDict,
     /// The key of that model; empty where the whole file is the model.
@@ -67,6 +76,10 @@ pub struct RunState {
     pub scaler: Option<Value>,
     /// The averaged model, as the file keeps it.
     pub ema: Option<Value>,
+    /// Where it is in the file.
+    pub ema_place: Option<String>,
+    /// How often it was updated, where that is kept beside it (`updates`).
+    pub updates: Option<i64>,
     /// The state of PyTorch's CPU generator: `torch.get_rng_state()`, `uint8` of 5056.
     pub rng: Option<Tensor>,
     /// Where that state is in the file, whatever form it has there; `None` where it is not there.
@@ -89,6 +102,7 @@ impl Default for RunState {
     fn default() -> Self {
         RunState {
             layout: Layout::Tutorial,
+            part: None,
             model: StateDict::new(),
             model_key: String::new(),
             other_models: Vec::new(),
@@ -96,6 +110,8 @@ impl Default for RunState {
             schedulers: Vec::new(),
             scaler: None,
             ema: None,
+            ema_place: None,
+            updates: None,
             rng: None,
             rng_place: None,
             epoch: None,
@@ -113,7 +129,32 @@ impl RunState {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
-        read(checkpoint.root()).in_file_if(checkpoint.path())
+        let found = layout::find(checkpoint.root());
+        found.and_then(|(layout, paths)| read(checkpoint.root(), layout, &paths)).in_file_if(checkpoint.path())
+    }
+
+    /// The parts of a run: each of its models, with its optimizers, schedulers and average. Which are whose is told by what their
+    /// keys have in common (`netG`, `optimizerG`, `schedulerG`), by shapes, or by their order; what nothing tells is open.
+    ///
+    /// # Errors
+    /// As [`RunState::read`].
+    pub fn parts(checkpoint: &Checkpoint) -> Result<Vec<RunPart>> {
+        let (_, paths) = layout::find(checkpoint.root()).in_file_if(checkpoint.path())?;
+        Ok(several::parts(checkpoint.root(), &paths))
+    }
+
+    /// Gathers one part of a run of several models. [`write_back`](Self::write_back) leaves the others as they are.
+    ///
+    /// # Errors
+    /// As [`RunState::read`], and [`ErrorKind::MissingKey`] when something of the part is not in the checkpoint.
+    pub fn read_part(checkpoint: &Checkpoint, part: &RunPart) -> Result<Self> {
+        let narrowed = || {
+            let (layout, mut paths) = layout::find(checkpoint.root())?;
+            paths.narrow(checkpoint.root(), part)?;
+            read(checkpoint.root(), layout, &paths)
+        };
+        let read = narrowed().in_file_if(checkpoint.path())?;
+        Ok(RunState { part: Some(part.clone()), ..read })
     }
 
     /// A copy of the checkpoint that this run was read from, with the parts as they are now: the same keys in the same order
@@ -131,6 +172,9 @@ impl RunState {
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let written = || {
             let (layout, mut paths) = layout::find(checkpoint.root())?;
+            if let Some(part) = &self.part {
+                paths.narrow(checkpoint.root(), part)?;
+            }
             if let Some(place) = &self.rng_place {
                 paths.set_generator(generator_at(checkpoint.root(), place)?);
             }
@@ -164,8 +208,12 @@ impl RunState {
         let mut root = root.clone();
         let before = progress(&root, layout, paths);
         for role in Role::ALL {
-            let parts = self.parts(role, layout);
-            let there = paths.of(role);
+            let parts = self.of_role(role, layout);
+            let mut there = paths.of(role);
+            if role == Role::Scaler {
+                // A run has one; further ones stay.
+                there.truncate(1);
+            }
             if !parts.is_empty() && !there.is_empty() && parts.len() != there.len() {
                 let reason = format!("the checkpoint holds {} {role} entries, the run {}", there.len(), parts.len());
                 return Err(Error::invalid(reason));
@@ -196,7 +244,7 @@ impl RunState {
         std::iter::once(&self.model_key).chain(self.other_models.iter().map(|(key, _)| key)).map(String::as_str)
     }
 
-    fn parts(&self, role: Role, layout: &Layout) -> Vec<Part<'_>> {
+    fn of_role(&self, role: Role, layout: &Layout) -> Vec<Part<'_>> {
         let value = |value: &'_ Option<Value>| value.iter().cloned().map(Part::Value).collect();
         let number = |number: Option<i64>| number.map(|n| Part::Number(Value::Int(n))).into_iter().collect();
         let (epoch, step) = layout.numbers(self.epoch, self.step);
@@ -208,7 +256,8 @@ impl RunState {
             Role::Optimizer => self.optimizers.iter().cloned().map(Part::Value).collect(),
             Role::Scheduler => self.schedulers.iter().cloned().map(Part::Value).collect(),
             Role::Scaler => value(&self.scaler),
-            Role::Ema => value(&self.ema),
+            Role::Ema => self.ema.iter().cloned().map(Part::Average).collect(),
+            Role::Updates => number(self.updates),
             Role::Rng => self.rng.iter().map(Part::Generator).collect(),
             Role::Epoch => number(epoch),
             Role::Step => number(step),
@@ -217,9 +266,8 @@ impl RunState {
     }
 }
 
-fn read(root: &Value) -> Result<RunState> {
-    let (layout, paths) = layout::find(root)?;
-    let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, &paths);
+fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
+    let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, paths);
     let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
         let model = StateDict::read(&value, &path.to_string(), false)?;
@@ -232,7 +280,10 @@ fn read(root: &Value) -> Result<RunState> {
     run.optimizers = values(Role::Optimizer).collect();
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
-    run.ema = values(Role::Ema).next();
+    let average = paths.values(root, Role::Ema).next();
+    run.ema_place = average.as_ref().map(|(path, _)| path.to_string());
+    run.ema = average.map(|(_, value)| value);
+    run.updates = values(Role::Updates).next().as_ref().and_then(spellings::whole);
     let generator = paths.values(root, Role::Rng).next();
     run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));
     run.rng_place = generator.map(|(path, _)| path.to_string());
@@ -262,6 +313,7 @@ fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
 enum Part<'a> {
     Model(&'a StateDict),
     Generator(&'a Tensor),
+    Average(Value),
     Number(Value),
     Value(Value),
 }
@@ -271,7 +323,7 @@ impl Part<'_> {
         match self {
             Part::Model(model) => model.to_value(),
             Part::Generator(state) => (*state).clone().into(),
-            Part::Number(value) | Part::Value(value) => value.clone(),
+            Part::Number(value) | Part::Value(value) | Part::Average(value) => value.clone(),
         }
     }
 
@@ -279,6 +331,7 @@ impl Part<'_> {
     fn like(&self, old: &Value, path: &KeyPath) -> Result<Value> {
         match self {
             Part::Value(value) => Ok(value.clone()),
+            Part::Average(value) => average_like(value, old),
             Part::Generator(state) => Ok(generators::like(state, old)),
             Part::Model(model) => model_like(model, old, path),
             Part::Number(number) => number_like(number, old).ok_or_else(|| {
@@ -327,4 +380,25 @@ fn model_like(model: &StateDict, old: &Value, path: &KeyPath) -> Result<Value> {
     } else {
         Ok(model.to_value())
     }
+}
+
+/// An average in the shape that another has: in a module where it was one, in half precision where it was in that.
+fn average_like(average: &Value, old: &Value) -> Result<Value> {
+    if average.id().is_some() && average.id() == old.id() {
+        return Ok(old.clone());
+    }
+    let half = |dtype: DType| matches!(dtype, DType::Float16 | DType::BFloat16);
+    let dtypes = |value: &Value| -> Vec<DType> {
+        let state = StateDict::from_value(value).unwrap_or_default();
+        state.iter().map(|(_, tensor)| tensor.dtype()).filter(|dtype| dtype.is_floating_point()).collect()
+    };
+    let before = dtypes(old).into_iter().next().filter(|dtype| half(*dtype));
+    let average = match before {
+        Some(dtype) if !dtypes(average).iter().any(|dtype| half(*dtype)) => rebuild::cast(average, dtype)?,
+        _ => average.clone(),
+    };
+    if module::is_module(old) && !module::is_module(&average) {
+        return module::with_state_dict(old, &StateDict::from_value(&average)?);
+    }
+    Ok(average)
 }

@@ -3,17 +3,18 @@
 use std::fmt;
 
 use crate::state_dict::module::shallow;
-use crate::value::List;
+use crate::value::{List, Shared};
 use crate::{Error, Result, Value, walk};
 
 /// The way to a value, key by key; empty for the root.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyPath(Vec<Value>);
 
-/// What is in a dict under names, or in a list.
+/// What is in a dict or an object under names, or in a list.
 pub(super) fn children(value: &Value) -> Vec<(Value, Value)> {
     match value {
         Value::Dict(dict) => dict.entries(),
+        Value::Object(_) => walk::entries(value).unwrap_or_default(),
         other => {
             other.items().unwrap_or_default().into_iter().zip(0..).map(|(item, i)| (Value::Int(i), item)).collect()
         }
@@ -49,6 +50,33 @@ impl KeyPath {
         if let [Value::Str(key)] = &self.0[..] { Some(key.to_string()) } else { None }
     }
 
+    /// All keys on the way.
+    pub(super) fn keys(&self) -> &[Value] {
+        &self.0
+    }
+
+    /// The path that is spelled so, if there is something.
+    pub(super) fn find(root: &Value, place: &str) -> Option<KeyPath> {
+        let mut waiting = vec![(KeyPath::default(), root.clone())];
+        while let Some((path, value)) = waiting.pop() {
+            for (key, inside) in children(&value) {
+                let path = path.clone().then(key);
+                let spelled = path.to_string();
+                match place.strip_prefix(&spelled) {
+                    Some("") => return Some(path),
+                    Some(rest) if rest.starts_with(['.', '[']) => waiting.push((path, inside)),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    /// The key at its end.
+    pub(super) fn last_key(&self) -> Option<String> {
+        self.0.last().and_then(Value::as_str).map(ToOwned::to_owned)
+    }
+
     /// Whether it leads through another.
     pub(super) fn is_within(&self, other: &KeyPath) -> bool {
         self.0.len() > other.0.len() && KeyPath(self.0[..other.0.len()].to_vec()) == *other
@@ -63,6 +91,10 @@ impl KeyPath {
     pub(super) fn value(&self, root: &Value) -> Option<Value> {
         self.0.iter().try_fold(root.clone(), |value, key| match &value {
             Value::Dict(dict) => dict.get_key(key),
+            Value::Object(_) => children(&value)
+                .into_iter()
+                .find(|(known, _)| walk::repr(known) == walk::repr(key))
+                .map(|(_, inside)| inside),
             other => other.items()?.get(usize::try_from(key.as_i64()?).ok()?).cloned(),
         })
     }
@@ -88,6 +120,29 @@ fn replaced(container: &Value, way: &[Value], value: Value) -> Option<Value> {
             let item = items.get_mut(usize::try_from(key.as_i64()?).ok()?)?;
             *item = replaced(item, rest, value)?;
             Some(if matches!(container, Value::List(_)) { Value::List(List::new(items)) } else { Value::tuple(items) })
+        }
+        Value::Object(object) => {
+            let mut data = object.read().clone();
+            let is_key = |known: &Value| walk::repr(known) == walk::repr(key);
+            if let Some((_, item)) = data.entries.iter_mut().find(|(known, _)| is_key(known)) {
+                *item = replaced(item, rest, value)?;
+                return Some(Value::Object(Shared::new(data)));
+            }
+            // An attribute, in the dict that is the object's state, or in one of a pair of them.
+            let has = |state: &Value| state.as_dict().is_some_and(|dict| dict.get_key(key).is_some());
+            for state in &mut data.states {
+                let place = state.items().and_then(|pair| pair.iter().position(has));
+                let way: Vec<Value> = match place {
+                    Some(place) => {
+                        std::iter::once(Value::Int(i64::try_from(place).ok()?)).chain(way.iter().cloned()).collect()
+                    }
+                    None if has(state) => way.to_vec(),
+                    None => continue,
+                };
+                *state = replaced(state, &way, value)?;
+                return Some(Value::Object(Shared::new(data)));
+            }
+            None
         }
         _ => None,
     }

@@ -3,9 +3,10 @@
 
 use std::fmt;
 
+use crate::run::generators;
 use crate::serde::scalar;
 use crate::state_dict::module;
-use crate::{DType, Value, walk};
+use crate::{Value, walk};
 
 /// A part of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(super) enum Role {
     Epoch,
     Step,
     Loss,
+    /// How often the average was updated.
+    Updates,
 }
 
 /// How a part is spelled.
@@ -39,12 +42,13 @@ const fn never(_: &Value) -> bool {
 }
 
 /// The table.
-pub(super) const SPELLINGS: [Spelling; 9] = [
+pub(super) const SPELLINGS: [Spelling; 10] = [
     Spelling {
         role: Role::Epoch,
         keys: &["epoch", "current_epoch", "last_epoch"],
         stems: &[],
-        fits: |value| whole(value).is_some(),
+        // -1 is before the first.
+        fits: |value| whole(value).is_some_and(|epoch| epoch >= -1),
         must: never,
     },
     Spelling {
@@ -102,9 +106,22 @@ pub(super) const SPELLINGS: [Spelling; 9] = [
     },
     Spelling {
         role: Role::Ema,
-        keys: &["ema_state_dict", "ema", "model_ema", "ema_model", "state_dict_ema", "ema_model_state_dict"],
+        keys: &[
+            "ema_state_dict",
+            "ema",
+            "model_ema",
+            "ema_model",
+            "state_dict_ema",
+            "ema_model_state_dict",
+            "model_ema_state_dict",
+            "params_ema",
+            "swa_model",
+            "swa_state_dict",
+            "swa_model_state_dict",
+            "shadow_params",
+        ],
         stems: &[],
-        fits: |value| walk::entries(value).is_some(),
+        fits: |value| is_average(value) || has_tensors(value),
         must: never,
     },
     Spelling {
@@ -116,22 +133,64 @@ pub(super) const SPELLINGS: [Spelling; 9] = [
     },
     Spelling {
         role: Role::Step,
-        keys: &["global_step", "step", "iteration", "iter", "iter_num", "steps", "current_step"],
+        keys: &[
+            "global_step",
+            "step",
+            "iteration",
+            "iter",
+            "iter_num",
+            "steps",
+            "current_step",
+            "num_updates",
+            "n_iter",
+            "iterations",
+            "global_steps",
+            "total_iter",
+            "cur_iter",
+            "current_iter",
+            "train_step",
+            "num_iter",
+            "niter",
+            "itr",
+            "iters",
+            "batches_done",
+            "steps_done",
+        ],
         stems: &[],
-        fits: |value| whole(value).is_some(),
+        fits: |value| whole(value).is_some_and(|step| step >= 0),
         must: never,
     },
     Spelling {
         role: Role::Rng,
         keys: &["rng_state", "torch_rng_state", "rng", "cpu_rng_state", "torch_rng", "random_state", "rng_states"],
         stems: &[],
-        fits: is_generator_state,
+        fits: generators::is_state,
+        must: never,
+    },
+    Spelling {
+        role: Role::Updates,
+        keys: &["updates", "ema_updates"],
+        stems: &[],
+        fits: |value| whole(value).is_some_and(|updates| updates >= 0),
         must: never,
     },
 ];
 
 /// What the name of a state has in it that is not the run's present one, but kept beside it.
-const KEPT: [&str; 8] = ["best", "teacher", "criterion", "initial", "previous", "ema", "swa", "average"];
+const KEPT: [&str; 12] = [
+    "best",
+    "teacher",
+    "criterion",
+    "initial",
+    "previous",
+    "ema",
+    "swa",
+    "average",
+    "averaged",
+    "target",
+    "reference",
+    "shadow",
+];
 
 /// Whether a name says that the value is kept beside the run's.
 pub(super) fn is_kept(name: &str) -> bool {
@@ -144,7 +203,7 @@ pub(super) const CPU_GENERATOR: [&str; 5] = ["torch", "cpu", "torch_rng_state", 
 
 impl Role {
     /// All parts, in the order in which a new checkpoint holds them.
-    pub(super) const ALL: [Role; 9] = [
+    pub(super) const ALL: [Role; 10] = [
         Role::Epoch,
         Role::Model,
         Role::Optimizer,
@@ -154,6 +213,7 @@ impl Role {
         Role::Loss,
         Role::Step,
         Role::Rng,
+        Role::Updates,
     ];
 
     /// The key that this part gets in a checkpoint that has none for it: in the style of the model's, where there is one.
@@ -173,6 +233,11 @@ impl Role {
 }
 
 impl Role {
+    /// Whether it is a number, and not a part with a state of its own.
+    pub(super) fn is_number(self) -> bool {
+        matches!(self, Role::Epoch | Role::Step | Role::Loss)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Role::Model => "model",
@@ -184,6 +249,7 @@ impl Role {
             Role::Epoch => "epoch",
             Role::Step => "step",
             Role::Loss => "loss",
+            Role::Updates => "count of the average",
         }
     }
 }
@@ -229,9 +295,10 @@ pub(super) fn looks_like_scaler(value: &Value) -> bool {
     value.as_dict().is_some_and(|dict| dict.get("growth_factor").is_some() && dict.get("scale").is_some())
 }
 
-/// What an `AveragedModel` keeps.
+/// What an `AveragedModel` keeps, `torch_ema`'s and diffusers' averages (a list of tensors), and `ema_pytorch`'s.
 pub(super) fn is_average(value: &Value) -> bool {
-    value.as_dict().is_some_and(|dict| dict.get("n_averaged").is_some())
+    let marks = ["n_averaged", "shadow_params", "initted"];
+    value.as_dict().is_some_and(|dict| marks.iter().any(|mark| dict.get(mark).is_some()))
 }
 
 /// Whether it is a module, or a dict with names for keys and at least one tensor.
@@ -253,8 +320,4 @@ fn is_state_dict(value: &Value) -> bool {
 /// Whether it is an object that was filled like a dict.
 fn is_filled(value: &Value) -> bool {
     matches!(value, Value::Object(object) if !object.read().entries.is_empty())
-}
-
-fn is_generator_state(value: &Value) -> bool {
-    value.as_tensor().is_some_and(|state| state.dtype() == DType::UInt8 && state.shape().len() == 1)
 }

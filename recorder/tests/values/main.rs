@@ -14,6 +14,8 @@ mod names;
 mod old_classes;
 mod pickles;
 mod report;
+mod run_account;
+mod run_parts;
 mod scan;
 mod serde;
 mod state_dict;

@@ -1,4 +1,4 @@
-//! `AveragedModel`: an average of a model's weights, and its state dict in three layouts.
+//! `AveragedModel`: an average of a model's weights, and its state dict in the layouts of those who keep one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _};
 use rekindle_recorder::{Dict, Error, LoadOptions, LoadReport, Result, StateDict, Tensor, Value};
 
 use super::blend::Averaging;
+use super::forms;
 use super::update_bn::update_bn_with_rows;
 use crate::attributes::{invalid, wrong_type};
 
@@ -24,6 +25,12 @@ pub enum AveragedLayout {
     /// The model's own keys, as timm's `state_dict_ema` has them. It has no count, and takes the first value in as every
     /// other; counts of batches are not averaged but copied.
     Plain,
+    /// `torch_ema`'s and diffusers': a list of the parameters, `shadow_params`, with the decay and a count beside it. See
+    /// [`AveragedModel::from_list`].
+    List,
+    /// `ema_pytorch`'s: the model's keys after `ema_model.`, and again after `online_model.` where the weights are kept beside,
+    /// a count `step`, and `initted`.
+    EmaPytorch,
 }
 
 const COUNTS: [(AveragedLayout, &str); 2] =
@@ -43,6 +50,12 @@ pub struct AveragedModel {
     layout: AveragedLayout,
     /// How the model's layers lie.
     rows: Arc<LayerRows>,
+    /// What a wrapper has put before the model's names.
+    prefix: String,
+    /// What it was read from, where that holds more than the average.
+    kept: Option<Value>,
+    /// The weights that it took in last, where they are kept beside it.
+    online: Option<StateDict>,
 }
 
 impl AveragedModel {
@@ -62,7 +75,30 @@ impl AveragedModel {
         averaging.check()?;
         let (rows, layout) = (rows.into(), AveragedLayout::PyTorch);
         let module = model.state_dict_with(&rows)?;
-        Ok(AveragedModel { module, n_averaged: 0, averaging, use_buffers: false, layout, rows })
+        Ok(AveragedModel::made(module, 0, averaging, false, layout, rows))
+    }
+
+    fn made(
+        module: StateDict,
+        n_averaged: i64,
+        averaging: Averaging,
+        use_buffers: bool,
+        layout: AveragedLayout,
+        rows: Arc<LayerRows>,
+    ) -> Self {
+        let (prefix, kept, online) = (String::new(), None, None);
+        AveragedModel { module, n_averaged, averaging, use_buffers, layout, rows, prefix, kept, online }
+    }
+
+    /// Says what a wrapper has put before the model's names in the average, such as `module.`, as far as it has done so.
+    pub(crate) fn wrapped_in(self, prefix: &str) -> Self {
+        let wrapped = self.module.keys().all(|name| name.starts_with(prefix));
+        AveragedModel { prefix: if wrapped { prefix.to_owned() } else { String::new() }, ..self }
+    }
+
+    /// With another number of values that were taken in.
+    pub(crate) fn counted(self, n_averaged: i64) -> Self {
+        AveragedModel { n_averaged, ..self }
     }
 
     /// Sets how the layers of the models lie that the average meets, where some are the user's own. Default: as the rows of
@@ -85,21 +121,31 @@ impl AveragedModel {
         AveragedModel { layout, ..self }
     }
 
-    /// The average that wrote a state dict, PyTorch's, mmengine's or timm's, told by its keys. How it goes on averaging, no
-    /// file says.
+    /// The average that wrote a state dict, PyTorch's, mmengine's, timm's or `ema_pytorch`'s, told by its keys. How it goes on
+    /// averaging, these files do not say.
     ///
     /// # Errors
     /// When it is no state dict of an average, or a decay is out of range.
     pub fn from_state_dict(state_dict: &Value, averaging: Averaging) -> Result<Self> {
         averaging.check()?;
         let rows = Arc::new(LayerRows::default());
+        if forms::is_list(state_dict) {
+            return Err(invalid(
+                "the average is a list of tensors, which a model has the names of: see `AveragedModel::from_list`",
+            ));
+        }
         let saved = StateDict::from_value(state_dict)?;
+        if forms::is_ema_pytorch(&saved) {
+            let (module, count) = forms::read_ema_pytorch(&saved)?;
+            let made = AveragedModel::made(module, count, averaging, true, AveragedLayout::EmaPytorch, rows);
+            return Ok(AveragedModel { kept: Some(state_dict.clone()), ..made });
+        }
         let count = COUNTS.iter().find(|(_, count)| {
             saved.contains(count) && saved.keys().all(|key| key == *count || key.starts_with(PREFIX))
         });
         let Some(&(layout, count)) = count else {
             let (module, layout) = (saved, AveragedLayout::Plain);
-            return Ok(AveragedModel { module, n_averaged: 1, averaging, use_buffers: true, layout, rows });
+            return Ok(AveragedModel::made(module, 1, averaging, true, layout, rows));
         };
         let value = saved.get_value(count).cloned().unwrap_or(Value::None);
         let number = match &value {
@@ -128,7 +174,25 @@ impl AveragedModel {
             }
             module.set_metadata(own);
         }
-        Ok(AveragedModel { module, n_averaged, averaging, use_buffers: false, layout, rows })
+        Ok(AveragedModel::made(module, n_averaged, averaging, false, layout, rows))
+    }
+
+    /// The average that `torch_ema`'s `ExponentialMovingAverage` or diffusers' `EMAModel` wrote: a list of the parameters of a
+    /// model, in its order. How it goes on they do say: [`Decay::told`](super::Decay::told).
+    ///
+    /// # Errors
+    /// When it is none, or has another number of tensors than the model has parameters.
+    pub fn from_list<M: Module>(
+        state_dict: &Value,
+        model: &M,
+        averaging: Averaging,
+        rows: impl Into<Arc<LayerRows>>,
+    ) -> Result<Self> {
+        averaging.check()?;
+        let rows = rows.into();
+        let (module, count) = forms::read_list(state_dict, model, &rows)?;
+        let made = AveragedModel::made(module, count, averaging, false, AveragedLayout::List, rows);
+        Ok(AveragedModel { kept: Some(state_dict.clone()), ..made })
     }
 
     /// The average and the model's own weights of a checkpoint that mmengine's `EMAHook` wrote, from its `state_dict` and
@@ -179,14 +243,17 @@ impl AveragedModel {
         let current = model.state_dict_with(&self.rows)?;
         let parameters = model.named_parameters_with(&self.rows)?;
         let parameters: HashSet<String> = parameters.into_iter().map(|named| named.name).collect();
-        if let Some(name) = current.keys().find(|name| !self.module.contains(name)) {
+        let has = |name: &&str| self.module.contains(&format!("{}{name}", self.prefix));
+        if let Some(name) = current.keys().find(|name| !has(name)).filter(|_| self.layout != AveragedLayout::List) {
             return Err(invalid(format!("the average has no '{name}', which the model has")));
         }
         // A parameter with several names is listed by the first, and averaged under all.
         let tied = current.tied().into_iter().filter(|names| names.iter().any(|name| parameters.contains(*name)));
         let tied: HashSet<&str> = tied.flatten().collect();
         let mut next = self.module.clone();
-        for (name, average) in self.module.iter() {
+        let due = self.averaging.is_due(self.n_averaged);
+        for (full, average) in self.module.iter().filter(|_| due) {
+            let name = full.strip_prefix(self.prefix.as_str()).unwrap_or(full);
             let Some(value) = current.get(name) else {
                 // A count of batches, which burn-nn's batch norm does not keep.
                 if name.ends_with("num_batches_tracked") {
@@ -200,13 +267,17 @@ impl AveragedModel {
                     "'{name}' has the shape {found:?} in the model and {expected:?} in the average"
                 )));
             }
+            if matches!(self.averaging, Averaging::Decaying(_)) && !average.dtype().is_floating_point() {
+                continue;
+            }
             let taken = if self.is_copied(average, parameters.contains(name) || tied.contains(name)) {
                 value.clone()
             } else {
                 self.averaging.blend(name, average, value, self.n_averaged)?
             };
-            next.insert(name, taken);
+            next.insert(full, taken);
         }
+        self.online = self.kept.is_some().then_some(current);
         self.module = next;
         self.n_averaged = self.n_averaged.saturating_add(1);
         Ok(())
@@ -214,7 +285,9 @@ impl AveragedModel {
 
     fn is_copied(&self, average: &Tensor, parameter: bool) -> bool {
         match self.layout {
-            AveragedLayout::Plain => !average.dtype().is_floating_point() || !(parameter || self.use_buffers),
+            AveragedLayout::Plain | AveragedLayout::List | AveragedLayout::EmaPytorch => {
+                !average.dtype().is_floating_point() || !(parameter || self.use_buffers)
+            }
             _ => self.n_averaged == 0 || !(parameter || self.use_buffers),
         }
     }
@@ -242,7 +315,9 @@ impl AveragedModel {
     /// # Errors
     /// When the model has other names or shapes; then it is as it was.
     pub fn load_into<M: Module>(&self, model: &mut M) -> Result<LoadReport> {
-        model.load_state_dict_with_rows(&self.module, &LoadOptions::strict(), &self.rows)
+        let options = if self.layout == AveragedLayout::List { LoadOptions::lenient() } else { LoadOptions::strict() };
+        let options = if self.prefix.is_empty() { options } else { options.strip_prefix(self.prefix.as_str()) };
+        model.load_state_dict_with_rows(&self.module, &options, &self.rows)
     }
 
     /// `update_bn(loader, averaged_model)`: gives the average the running statistics that its batch norms have over these
@@ -270,6 +345,13 @@ impl AveragedModel {
     /// `averaged_model.state_dict()`, in its layout.
     #[must_use]
     pub fn state_dict(&self) -> Value {
+        if let Some(kept) = &self.kept {
+            let decay = if let Averaging::Decaying(decay) = &self.averaging { Some(decay.largest()) } else { None };
+            return match self.layout {
+                AveragedLayout::List => forms::write_list(kept, &self.module, self.n_averaged, decay),
+                _ => forms::write_ema_pytorch(kept, &self.module, self.n_averaged, self.online.as_ref()),
+            };
+        }
         let Some((_, count)) = COUNTS.iter().find(|(layout, _)| *layout == self.layout) else {
             return self.module.to_value();
         };

@@ -1,10 +1,12 @@
 //! `Averaging`: how an average takes in a new value, element by element, as PyTorch's functions do on the CPU.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use rekindle_recorder::{DType, Error, Result, Tensor};
 
+use super::decay::Decay;
 use crate::attributes::invalid;
 use crate::optim::Number;
 
@@ -28,6 +30,8 @@ pub enum Averaging {
         /// How much of the average stays, from 0 to 1.
         decay: f64,
     },
+    /// A decay that changes with the number of updates.
+    Decaying(Decay),
     /// An `avg_fn` of one's own: of an element of the average, the new value, and `n_averaged`. It is computed in double
     /// precision and rounded once.
     AvgFn(Arc<dyn Fn(f64, f64, i64) -> f64 + Send + Sync>),
@@ -40,6 +44,7 @@ impl fmt::Debug for Averaging {
             Averaging::SwaMultiAvgFn => f.write_str("SwaMultiAvgFn"),
             Averaging::Ema { decay } => f.debug_struct("Ema").field("decay", decay).finish(),
             Averaging::EmaAvgFn { decay } => f.debug_struct("EmaAvgFn").field("decay", decay).finish(),
+            Averaging::Decaying(decay) => f.debug_tuple("Decaying").field(decay).finish(),
             Averaging::AvgFn(_) => f.write_str("AvgFn(a function)"),
         }
     }
@@ -48,11 +53,15 @@ impl fmt::Debug for Averaging {
 impl Averaging {
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            Averaging::Ema { decay } | Averaging::EmaAvgFn { decay } if !(0.0..=1.0).contains(decay) => {
-                Err(invalid(format!("an average's decay must be from 0 to 1, and is {decay}")))
-            }
+            Averaging::Ema { decay } | Averaging::EmaAvgFn { decay } => in_range(*decay),
+            Averaging::Decaying(decay) => in_range(decay.largest()),
             _ => Ok(()),
         }
+    }
+
+    /// Whether the average takes anything in after so many updates.
+    pub(super) fn is_due(&self, n_averaged: i64) -> bool {
+        !matches!(self, Averaging::Decaying(decay) if decay.after(n_averaged).is_none())
     }
 
     /// The average of this name with a new value taken in.
@@ -93,6 +102,19 @@ impl Averaging {
                 let rest = 1.0 - decay;
                 each.for_each(|(average, value)| *average = average.mul(*decay).add(value.mul(rest), 1.0));
             }
+            Averaging::Decaying(rule) => {
+                let Some(decay) = rule.after(n_averaged) else { return average };
+                let rest = 1.0 - decay;
+                match rule {
+                    Decay::EmaPytorch { .. } => each.for_each(|(average, value)| *average = average.lerp(value, rest)),
+                    Decay::Yolo { .. } => {
+                        each.for_each(|(average, value)| *average = average.mul(decay).add(value.mul(rest), 1.0));
+                    }
+                    Decay::TorchEma { .. } | Decay::Diffusers { .. } => each.for_each(|(average, value)| {
+                        *average = average.add(average.add(value, -1.0).mul(rest), -1.0);
+                    }),
+                }
+            }
             Averaging::AvgFn(function) => {
                 each.for_each(|(average, value)| {
                     *average = T::of(function((*average).into(), value.into(), n_averaged));
@@ -113,10 +135,46 @@ impl Averaging {
                     (single(*average) + difference / (single(n_averaged) + 1.0)) as i64
                 }
                 Averaging::Ema { decay } | Averaging::EmaAvgFn { decay } => decayed(*decay) as i64,
+                Averaging::Decaying(_) => *average,
                 Averaging::AvgFn(function) => function(double(*average), double(value), n_averaged) as i64,
             };
         }
         average
+    }
+}
+
+fn in_range(decay: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&decay) {
+        return Ok(());
+    }
+    Err(invalid(format!("an average's decay must be from 0 to 1, and is {decay}")))
+}
+
+/// `swa`, a number from 0 to 1 that stays the same, or one of the rules of [`Decay`]: `ema_pytorch(beta=0.999)`.
+impl FromStr for Averaging {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Averaging> {
+        let averaging = match text.trim() {
+            "swa" => Averaging::Swa,
+            text => match text.parse() {
+                Ok(decay) => Averaging::Ema { decay },
+                Err(_) => Averaging::Decaying(text.parse()?),
+            },
+        };
+        averaging.check().map(|()| averaging)
+    }
+}
+
+/// As `FromStr` reads it.
+impl fmt::Display for Averaging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Averaging::Swa | Averaging::SwaMultiAvgFn => f.write_str("swa"),
+            Averaging::Ema { decay } | Averaging::EmaAvgFn { decay } => write!(f, "{decay}"),
+            Averaging::Decaying(decay) => decay.fmt(f),
+            Averaging::AvgFn(_) => f.write_str("a function"),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Averages of a model's weights: `torch.optim.swa_utils.AveragedModel` for stochastic weight averaging and exponential
-//! moving averages, in the files of PyTorch, timm and mmengine; and `update_bn`.
+//! moving averages, in the files of PyTorch, timm, mmengine, `torch_ema`, diffusers and `ema_pytorch`; and `update_bn`.
 //!
 //! ```
 //! use burn::nn::LinearConfig;
@@ -19,8 +19,11 @@
 
 mod average;
 mod blend;
+mod decay;
+mod forms;
 mod update_bn;
 
 pub use average::{AveragedLayout, AveragedModel};
 pub use blend::Averaging;
+pub use decay::Decay;
 pub use update_bn::{update_bn, update_bn_with_rows};

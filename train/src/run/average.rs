@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use rekindle_burn::LayerRows;
-use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Result, StateDict, Value};
+use rekindle_recorder::run::{Question, RunState};
+use rekindle_recorder::{DType, Error, Result, StateDict, Value, rebuild};
 
-use crate::ema::{AveragedLayout, AveragedModel, Averaging};
+use super::options::{ResumeOptions, SchedulePer};
+use crate::ema::{AveragedLayout, AveragedModel, Averaging, Decay};
 
 /// The average of the weights.
 #[derive(Debug, Default)]
@@ -15,8 +16,8 @@ pub(super) enum Average {
     /// There is none.
     #[default]
     None,
-    /// It takes the weights in after each step.
-    Updated(AveragedModel),
+    /// It takes the weights in after each step, or after each epoch.
+    Updated(AveragedModel, SchedulePer),
     /// The checkpoint's stays as it is, and the user is told so. It is read only where it has changed places with the
     /// weights.
     Kept(Option<AveragedModel>),
@@ -29,75 +30,229 @@ const KEPT: &str = "the checkpoint's average of the weights stays as it is, sinc
 /// The average of a checkpoint as it was saved, and the weights that are trained.
 pub(super) struct Saved {
     found: Option<AveragedModel>,
+    /// A list, which a model has the names of.
+    list: Option<Value>,
     rule: Option<Averaging>,
+    per: SchedulePer,
     kept: bool,
+    /// What becomes of it, for the plan.
+    pub(super) says: String,
     /// What goes into the model.
     pub(super) weights: StateDict,
 }
 
 impl Saved {
-    /// Reads the average of a run, which goes on by this rule, if by any. In mmengine's checkpoints it has changed places with
-    /// the weights.
+    /// Reads the average of a run, and how it goes on: by the rule that is given, by that in its file, or not at all. In
+    /// mmengine's checkpoints it has changed places with the weights.
     ///
     /// # Errors
     /// When there is a rule, and what is there is no average.
-    pub(super) fn read(state: &RunState, rule: Option<Averaging>) -> Result<Self> {
-        let mut saved = Saved { found: None, rule, kept: false, weights: state.model.clone() };
-        let Some(value) = &state.ema else { return Ok(saved) };
+    pub(super) fn read(state: &RunState, options: &mut ResumeOptions, questions: &mut Vec<Question>) -> Result<Self> {
+        let given = options.average.take();
+        let mut saved = Saved {
+            found: None,
+            list: None,
+            rule: given.clone(),
+            per: options.average_per.unwrap_or_default(),
+            kept: false,
+            says: String::new(),
+            weights: state.model.clone(),
+        };
+        let Some(value) = &state.ema else {
+            if let Some(rule) = &given {
+                saved.says = format!("begins, by the rule that was given: {rule}");
+            }
+            return Ok(saved);
+        };
+        let value = &in_single(value)?;
+        let found = found(value, &state.model);
+        let is_list = matches!(found, Ok(None));
+        let count = match &found {
+            Ok(Some(average)) if average.layout() == AveragedLayout::Plain => state.updates,
+            Ok(Some(average)) => Some(average.n_averaged()),
+            _ => value.as_dict().and_then(|dict| dict.get("optimization_step").or(dict.get("num_updates"))?.as_i64()),
+        };
+        let told = options.average_per.or_else(|| per(count, state));
+        saved.rule =
+            if options.keep_average { None } else { rule(given.as_ref(), value, &found, state, told.is_some()) };
         saved.kept = saved.rule.is_none();
+        saved.says = match &saved.rule {
+            None => "stays as it is".to_owned(),
+            Some(rule) if given.is_some() => format!("goes on by the rule that was given: {rule}"),
+            Some(rule) => format!("goes on by its own rule: {rule}"),
+        };
+        if saved.rule.is_some() && told.is_none() {
+            questions.push(ask_per(count));
+        }
+        if saved.rule.is_some() && told == Some(SchedulePer::Epoch) {
+            saved.says += ", after each epoch";
+        }
+        saved.per = told.unwrap_or_default();
         // The rule that is taken for one that is not known is never followed.
-        let found = AveragedModel::from_state_dict(value, saved.rule.clone().unwrap_or_default());
+        let rule = saved.rule.clone().unwrap_or_default();
         saved.found = match found {
-            Ok(average) if average.layout() == AveragedLayout::MmEngine => {
-                let rule = saved.rule.clone().unwrap_or_default();
+            Ok(Some(average)) if average.layout() == AveragedLayout::MmEngine => {
                 let (average, weights) = AveragedModel::from_mmengine(&state.model, value, rule)?;
                 saved.weights = weights;
                 Some(average)
             }
-            Ok(average) => Some(average).filter(|_| !saved.kept),
+            Ok(Some(average)) if !saved.kept => {
+                let count = count.unwrap_or(average.n_averaged());
+                Some(AveragedModel::from_state_dict(value, rule)?.counted(count))
+            }
+            Ok(_) => None,
             Err(_) if saved.kept => None,
             Err(error) => return Err(error),
         };
+        saved.list = Some(value.clone()).filter(|_| is_list && !saved.kept);
         Ok(saved)
     }
 
-    /// The average of a run of this model, which has the weights.
+    /// The average of a run of this model, which has the weights. A wrapper has put a prefix before its names.
     ///
     /// # Errors
     /// When the model has other names or shapes than the average that is to go on.
-    pub(super) fn go_on<M: Module>(self, model: &M, rows: &Arc<LayerRows>) -> Result<Average> {
-        let found = self.found.map(|average| average.rows(Arc::clone(rows)));
+    pub(super) fn go_on<M: Module>(self, model: &M, rows: &Arc<LayerRows>, prefix: &str) -> Result<Average> {
+        let found = self.found.map(|average| average.rows(Arc::clone(rows)).wrapped_in(prefix));
+        let found = match (found, &self.list, &self.rule) {
+            (None, Some(list), Some(rule)) => {
+                Some(AveragedModel::from_list(list, model, rule.clone(), Arc::clone(rows))?)
+            }
+            (found, _, _) => found,
+        };
         Ok(match (found, self.rule) {
             (found, _) if self.kept => Average::Kept(found),
             (Some(average), _) => {
                 average.clone().update_parameters(model)?;
-                Average::Updated(average)
+                Average::Updated(average, self.per)
             }
-            (None, Some(rule)) => Average::Updated(AveragedModel::new_with_rows(model, rule, Arc::clone(rows))?),
+            (None, Some(rule)) => {
+                Average::Updated(AveragedModel::new_with_rows(model, rule, Arc::clone(rows))?, self.per)
+            }
             (None, None) => Average::None,
         })
     }
 }
 
+/// The average in a value; `None` is a list, which a model has the names of.
+fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
+    if value.as_dict().is_some_and(|dict| dict.get("shadow_params").is_some()) {
+        return Ok(None);
+    }
+    // The rule is not followed.
+    let average = AveragedModel::from_state_dict(value, Averaging::default())?;
+    if average.layout() == AveragedLayout::Plain && model.keys().all(|name| !average.module().contains(name)) {
+        let advice = "it has none of the model's names; say which is the average with `ResumeOptions::average_at`";
+        return Err(Error::invalid("the average of the checkpoint is not understood").advise(advice));
+    }
+    Ok(Some(average))
+}
+
+/// The rule by which an average goes on: as it is given, with what its file says of the growth of its decay; as the file says;
+/// or the mean, where its name says so and its count fits.
+fn rule(
+    given: Option<&Averaging>,
+    value: &Value,
+    found: &Result<Option<AveragedModel>>,
+    state: &RunState,
+    counted: bool,
+) -> Option<Averaging> {
+    let layout = found.as_ref().ok().and_then(Option::as_ref).map(AveragedModel::layout);
+    let told = Decay::told(value);
+    match (given, told) {
+        (Some(Averaging::Ema { decay }), told) => {
+            let grows = match layout {
+                Some(AveragedLayout::EmaPytorch) => Decay::named("ema_pytorch", &[]).ok(),
+                Some(AveragedLayout::Plain) if state.updates.is_some() => Decay::named("yolo", &[]).ok(),
+                _ => None,
+            };
+            let grown = told.or(grows).map(|rule| Averaging::Decaying(rule.with_decay(*decay)));
+            grown.or(Some(Averaging::Ema { decay: *decay }))
+        }
+        (Some(given), _) => Some(given.clone()),
+        (None, Some(told)) => Some(Averaging::Decaying(told)),
+        (None, None) => {
+            let place = state.ema_place.as_deref().unwrap_or_default().to_lowercase();
+            let mean = counted && layout == Some(AveragedLayout::PyTorch) && place.contains("swa");
+            mean.then_some(Averaging::Swa)
+        }
+    }
+}
+
+/// How often an average was updated, by its count; `None` where that does not tell.
+fn per(count: Option<i64>, state: &RunState) -> Option<SchedulePer> {
+    let Some(count) = count.filter(|count| *count > 0) else { return Some(SchedulePer::Step) };
+    let step = state.step.or_else(|| steps(state.optimizers.first()?));
+    let by_epoch = state.epoch.is_some_and(|epoch| (epoch..=epoch.saturating_add(1)).contains(&count));
+    match step {
+        Some(step) if step == count => Some(SchedulePer::Step),
+        Some(_) if by_epoch => Some(SchedulePer::Epoch),
+        None if state.epoch.is_none_or(|epoch| count > epoch.saturating_add(1)) => Some(SchedulePer::Step),
+        _ => None,
+    }
+}
+
+/// How many steps an optimizer counts.
+fn steps(optimizer: &Value) -> Option<i64> {
+    let states = optimizer.as_dict()?.get("state")?.as_dict()?.entries();
+    let step = |state: &Value| match state.as_dict()?.get("step")? {
+        Value::Tensor(tensor) => tensor.item().ok(),
+        other => other.as_f64(),
+    };
+    #[allow(clippy::cast_possible_truncation)]
+    states.iter().filter_map(|(_, state)| step(state)).reduce(f64::max).map(|step| step as i64)
+}
+
+/// The question of how often an average is updated.
+fn ask_per(count: Option<i64>) -> Question {
+    let count = count.map_or_else(String::new, |count| format!(" (it was updated {count} times)"));
+    Question::new(format!(
+        "the file does not tell whether the average of the weights is updated per step or per epoch{count}"
+    ))
+    .or("ResumeOptions::average_per(step)", "after every step")
+    .or("ResumeOptions::average_per(epoch)", "after every epoch")
+    .or("ResumeOptions::keep_average(true)", "to leave it as it is")
+}
+
+/// An average in half precision, as yolov5 saves it, in single: it goes back as it was.
+fn in_single(value: &Value) -> Result<Value> {
+    let dtypes = StateDict::from_value(value).ok();
+    let half = |dtype: DType| matches!(dtype, DType::Float16 | DType::BFloat16);
+    let mut floats = dtypes.iter().flat_map(StateDict::iter).map(|(_, tensor)| tensor.dtype());
+    let floats: Vec<DType> = floats.by_ref().filter(|dtype| dtype.is_floating_point()).collect();
+    if !floats.is_empty() && floats.iter().all(|dtype| half(*dtype)) {
+        return rebuild::cast(value, DType::Float32);
+    }
+    Ok(value.clone())
+}
+
 impl Average {
-    /// Takes the model's weights in, if it is to.
-    pub(super) fn update<M: Module>(&mut self, model: &M) -> Result<()> {
+    /// Takes the model's weights in, if it is to so often.
+    pub(super) fn update<M: Module>(&mut self, model: &M, now: SchedulePer) -> Result<()> {
         match self {
-            Average::Updated(average) => average.update_parameters(model),
-            Average::None | Average::Kept(..) => Ok(()),
+            Average::Updated(average, per) if *per == now => average.update_parameters(model),
+            _ => Ok(()),
         }
     }
 
     /// What a checkpoint holds of the weights and the average; `None` leaves what is there.
     pub(super) fn saved(&self, weights: StateDict) -> Result<(StateDict, Option<Value>)> {
         match self {
-            Average::Updated(average) | Average::Kept(Some(average)) => {
+            Average::Updated(average, _) | Average::Kept(Some(average)) => {
                 if average.layout() == AveragedLayout::MmEngine {
                     return average.to_mmengine(&weights).map(|(weights, ema)| (weights, Some(ema)));
                 }
                 Ok((weights, Some(average.state_dict())))
             }
             Average::None | Average::Kept(None) => Ok((weights, None)),
+        }
+    }
+
+    /// How many updates a plain average has had, which has no place for that.
+    pub(super) fn updates(&self) -> Option<i64> {
+        match self {
+            Average::Updated(average, _) if average.layout() == AveragedLayout::Plain => Some(average.n_averaged()),
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@
 //! - `freeze.rs`: parameters that are not trained.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `parts.rs`: the run and what it is made of.
+//! - `several.rs`: runs of several models.
 //! - `steps.rs`: the loop's verbs.
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
 //! - `resume.rs`: the run that a checkpoint is of.
@@ -16,8 +17,10 @@ mod parts;
 mod plan;
 mod resume;
 mod save;
+mod several;
 mod steps;
 
 pub use options::{ResumeOptions, SchedulePer};
 pub use parts::Run;
 pub use plan::{GroupPlan, Plan, SchedulerPlan};
+pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};

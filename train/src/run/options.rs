@@ -41,6 +41,16 @@ options! {
     /// ```
     #[derive(Debug)]
     ResumeOptions {
+        /// Which part of a run of several models goes on: what the keys of its parts have in common, such as `G` of `netG` and
+        /// `optimizerG`, or the model's key. The others are kept as they are. Default: the only one, or asked for.
+        part: Option<String> = None, |part: impl Into<Option<String>>| part.into();
+        /// Where in the checkpoint the model's optimizer is, such as `optimizers[0]`, where there are several. Default: told by
+        /// their keys, shapes or order.
+        optimizer_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        /// Where in the checkpoint the optimizer's scheduler is, where there are several.
+        scheduler_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        /// Where in the checkpoint the average of the weights is that goes on, where there are several.
+        average_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
         /// Which optimizer it was. Default: told by the keys of its state.
         optimizer: Option<OptimizerKind> = None, |optimizer: impl Into<Option<OptimizerKind>>| optimizer.into();
         /// Which scheduler it was. Default: told by the keys of its state.
@@ -67,7 +77,12 @@ options! {
         rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
         /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.
         seed: Option<u64> = None, |seed: impl Into<Option<u64>>| seed.into();
-        /// How the average of the weights goes on, which no file says. Default: an average that the checkpoint has stays as
+        /// How often the average of the weights is updated. Default: told by its count, or asked for.
+        average_per: Option<SchedulePer> = None, |per: impl Into<Option<SchedulePer>>| per.into();
+        /// Whether the checkpoint's average stays as it is, though its file says how it goes on. Default false.
+        keep_average: bool = false;
+        /// How the average of the weights goes on, which few files say: `torch_ema`'s and diffusers' do, and a mean
+        /// (`swa_model`). Default: an average that the checkpoint has stays as
         /// it is, and [`Run::notes`](super::Run::notes) says so. Where it has none, one begins.
         average: Option<Averaging> = None, |average: impl Into<Option<Averaging>>| average.into();
         /// How the model's layers lie in PyTorch, where some are the user's own. It is used for the weights, the optimizer's

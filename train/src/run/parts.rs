@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use rekindle_burn::LayerRows;
 use rekindle_random::Generator;
+use rekindle_recorder::run::RunPart;
 use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
@@ -65,6 +66,10 @@ pub struct Run<M: Module> {
     pub(super) grads: Pending,
     pub(super) loader: Option<DataLoader>,
     pub(super) generator: Generator,
+    /// Which part of a checkpoint of several models it is.
+    pub(super) part: Option<RunPart>,
+    /// What a run that begins is called among several.
+    pub(super) name: Option<String>,
     /// Where the checkpoint has its state, if that was said.
     pub(super) rng_place: Option<String>,
     /// Epochs that were finished.
@@ -111,6 +116,8 @@ impl<M: Module> Run<M> {
             grads: Pending::default(),
             loader: None,
             generator: Generator::default(),
+            part: None,
+            name: None,
             rng_place: None,
             epoch: 0,
             step: Some(0),
@@ -154,7 +161,7 @@ impl<M: Module> Run<M> {
     /// with the model's weights in the checkpoint, as mmengine's `EMAHook` has it.
     #[must_use]
     pub fn with_average(self, average: AveragedModel) -> Self {
-        Run { average: Average::Updated(average), tried: Tried::default(), ..self }
+        Run { average: Average::Updated(average, SchedulePer::Step), tried: Tried::default(), ..self }
     }
 
     /// With a model whose layers lie in PyTorch as these rows say, the user's own among them: what is saved has
@@ -244,7 +251,7 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn average(&self) -> Option<&AveragedModel> {
         match &self.average {
-            Average::Updated(average) | Average::Kept(Some(average)) => Some(average),
+            Average::Updated(average, _) | Average::Kept(Some(average)) => Some(average),
             Average::None | Average::Kept(None) => None,
         }
     }

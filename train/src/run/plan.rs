@@ -16,6 +16,8 @@ use crate::optim::OptimizerKind;
 pub struct Plan {
     /// The layout's name, such as `tutorial`.
     pub layout: String,
+    /// Which part of a run of several models it is.
+    pub part: Option<String>,
     /// The model's key in the file; empty where the file is the model.
     pub model: String,
     /// How many of its tensors go into the model.
@@ -35,7 +37,7 @@ pub struct Plan {
     /// Whether gradients are scaled.
     pub scaler: bool,
     /// What becomes of an average of the weights.
-    pub average: &'static str,
+    pub average: String,
     /// Where the generator's state is from.
     pub generator: String,
     /// The epoch that the file says.
@@ -128,6 +130,12 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |what: &str, says: String| writeln!(f, "{what:<10} {says}");
         line("layout", self.layout.clone())?;
+        if let Some(part) = &self.part {
+            let others = self.of(|taken| matches!(taken, Taken::Other(_)));
+            let others =
+                if others.is_empty() { String::new() } else { format!("; kept as they are: {}", few(&others)) };
+            line("part", format!("{part}{others}"))?;
+        }
         let mut model = format!("{} tensors", self.tensors);
         if !self.model.is_empty() {
             write!(model, " of {}", self.model)?;
@@ -164,7 +172,7 @@ impl fmt::Display for Plan {
             line("scaler", "gradients are scaled".to_owned())?;
         }
         if !self.average.is_empty() {
-            line("average", self.average.to_owned())?;
+            line("average", self.average.clone())?;
         }
         line("generator", self.generator.clone())?;
         let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
@@ -172,6 +180,8 @@ impl fmt::Display for Plan {
         let rows = [
             ("kept", self.of(|taken| matches!(taken, Taken::Kept))),
             ("kept, odd", self.of(|taken| matches!(taken, Taken::Odd(_)))),
+            ("beside", self.of(|taken| matches!(taken, Taken::Second(_)))),
+            ("copies", self.of(|taken| matches!(taken, Taken::Copy))),
             ("unknown", self.of(|taken| matches!(taken, Taken::Open(_)))),
         ];
         for (what, places) in rows.iter().filter(|(_, places)| !places.is_empty()) {

@@ -13,12 +13,13 @@ mod weights;
 use std::collections::BTreeSet;
 
 use burn::module::Module;
-use rekindle_recorder::run::{RunState, account};
+use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
 use super::parts::{Run, Tried};
 use super::plan::Plan;
+use super::several::gather;
 use crate::amp::GradScaler;
 
 use generator::Drawn;
@@ -64,18 +65,13 @@ impl<M: Module> Run<M> {
 
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.
 fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOptions) -> Result<(Run<M>, Plan)> {
-    let mut state = RunState::read(&checkpoint)?;
-    if !state.other_models.is_empty() {
-        let names: Vec<_> = state.model_names().map(|name| format!("'{name}'")).collect();
-        let what = format!("resuming a run of several models ({})", names.join(", "));
-        return Err(Error::unsupported(what).advise("load each by its path, with an optimizer of its own"));
-    }
-    let values = account(&checkpoint)?;
+    let mut state = gather(&checkpoint, &options)?;
+    let values = account_of(&checkpoint, state.part.as_ref())?;
     let mut questions = Vec::new();
     let rows = options.rows.clone().unwrap_or_default();
-    let averages = options.average.is_some();
 
-    let Weights { model, trained, prefix, report, average } = Weights::load(&state, model, &mut options, &rows)?;
+    let Weights { model, trained, prefix, report, average, says } =
+        Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved = only(&state.optimizers, "optimizer")?
         .ok_or_else(|| Error::missing_key("optimizer_state_dict").advise("start a new run with its weights instead"))?;
     let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
@@ -93,6 +89,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let dtypes: BTreeSet<String> = report.cast.iter().map(|cast| cast.from.to_string()).collect();
     let plan = Plan {
         layout: state.layout.to_string(),
+        part: state.part.as_ref().map(|part| part.name.clone()),
         model: state.model_key.clone(),
         tensors: report.loaded.len(),
         prefix,
@@ -102,11 +99,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         groups,
         scheduler: scheduled.plan,
         scaler: state.scaler.is_some(),
-        average: match (state.ema.is_some(), averages) {
-            (_, true) => "goes on by the rule that was given",
-            (true, false) => "stays as it is",
-            (false, false) => "",
-        },
+        average: says,
         generator: from,
         epoch: state.epoch,
         step,
@@ -120,6 +113,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         average,
         rows,
         generator,
+        part: state.part,
         rng_place: options.rng,
         epoch: state.epoch.unwrap_or(0),
         step,

@@ -89,10 +89,11 @@ impl<M: Module> Run<M> {
         }))
     }
 
-    fn state(&self) -> Result<RunState> {
+    pub(super) fn state(&self) -> Result<RunState> {
         let model = self.model();
-        let there = self.origin.as_ref().map(RunState::read).transpose()?;
+        let there = self.origin.as_ref().map(|origin| self.there(origin)).transpose()?;
         let mut state = RunState::default();
+        state.part.clone_from(&self.part);
         // With the weights that are trained, or evaluated, as the file had them.
         let evaluates = there.as_ref().is_some_and(|there| there.optimizers.iter().any(is_evaluating));
         let (weights, optimizer) = if evaluates {
@@ -112,6 +113,7 @@ impl<M: Module> Run<M> {
         // What the checkpoint has no place for, or something else in, is not put there; a step that it does not tell is told
         // by the optimizer's.
         if let Some(there) = there {
+            state.updates = there.updates.and(self.average.updates());
             state.epoch = there.epoch.and(state.epoch);
             state.step = there.step.and(self.step);
             state.loss = state.loss.filter(|_| there.loss.is_some());
@@ -125,6 +127,14 @@ impl<M: Module> Run<M> {
             }
         }
         Ok(state)
+    }
+
+    /// What the checkpoint that it came from has of this run.
+    fn there(&self, origin: &Checkpoint) -> Result<RunState> {
+        match &self.part {
+            Some(part) => RunState::read_part(origin, part),
+            None => RunState::read(origin),
+        }
     }
 
     /// Writes [`checkpoint`](Self::checkpoint) to a file, whole or not at all. A file that is there is replaced.
@@ -201,7 +211,7 @@ impl<M: Module> Run<M> {
     fn try_numbers(&self) -> Result<()> {
         let Some(origin) = &self.origin else { return Ok(()) };
         let end = |until: Option<i64>, now: i64| until.unwrap_or_default().max(now.saturating_add(1));
-        let mut state = RunState::read(origin)?;
+        let mut state = self.there(origin)?;
         state.epoch = state.epoch.map(|_| end(self.until_epoch, self.epoch));
         state.step = state.step.map(|_| end(self.until_step, self.steps()));
         state.write_back(origin).map(drop)

@@ -101,7 +101,7 @@ impl<M: Module> Run<M> {
         }
         self.step = Some(self.steps().saturating_add(1));
         if let Some(model) = &self.model {
-            self.average.update(model)?;
+            self.average.update(model, SchedulePer::Step)?;
         }
         if self.schedule_per == SchedulePer::Step {
             self.schedule()?;
@@ -141,6 +141,9 @@ impl<M: Module> Run<M> {
 
     fn finish_epoch(&mut self) -> Result<()> {
         self.epoch = self.epoch.saturating_add(1);
+        if let Some(model) = &self.model {
+            self.average.update(model, SchedulePer::Epoch)?;
+        }
         if self.schedule_per == SchedulePer::Epoch { self.schedule() } else { Ok(()) }
     }
 }

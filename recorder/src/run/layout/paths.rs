@@ -1,8 +1,9 @@
 //! `Paths`: where the parts of a run are in a checkpoint.
 
-use crate::Value;
 use crate::run::path::KeyPath;
+use crate::run::several::RunPart;
 use crate::run::spellings::Role;
+use crate::{Error, Result, Value};
 
 /// Where the parts of a run are, those of one role in order.
 #[derive(Default)]
@@ -35,6 +36,29 @@ impl Paths {
     /// Whether something is inside what is here.
     pub(in crate::run) fn inside(&self, path: &KeyPath) -> bool {
         self.0.iter().any(|(_, known)| known.is_within(path))
+    }
+
+    /// Leaves the models, optimizers, schedulers, averages and the scaler of one part of a run.
+    ///
+    /// # Errors
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey) when something of it is not there.
+    pub(in crate::run) fn narrow(&mut self, root: &Value, part: &RunPart) -> Result<()> {
+        let models = std::slice::from_ref(&part.model);
+        let (average, scaler) = (part.average.as_slice(), part.scaler.as_slice());
+        for (role, places) in [
+            (Role::Model, models),
+            (Role::Optimizer, &part.optimizers),
+            (Role::Scheduler, &part.schedulers),
+            (Role::Ema, average),
+            (Role::Scaler, scaler),
+        ] {
+            self.0.retain(|(known, _)| *known != role);
+            for place in places {
+                let path = KeyPath::find(root, place).ok_or_else(|| Error::missing_key(place.clone()))?;
+                self.push(role, path);
+            }
+        }
+        Ok(())
     }
 
     /// Says which state is the generator's.

@@ -3,9 +3,11 @@
 
 use super::paths::Paths;
 use crate::Value;
+use crate::run::averages;
 use crate::run::generators;
 use crate::run::path::{KeyPath, children, is_container};
-use crate::run::spellings::{CPU_GENERATOR, Role, SPELLINGS, Spelling, has_tensors, is_kept};
+use crate::run::several;
+use crate::run::spellings::{Role, SPELLINGS, Spelling, has_tensors, is_kept};
 
 /// The parts, where there is a model among them.
 pub(super) fn tutorial(root: &Value) -> Option<Paths> {
@@ -38,16 +40,19 @@ pub(super) fn tutorial(root: &Value) -> Option<Paths> {
                 }
             }
             Role::Rng => {
-                let plain = keys.first().map(|key| KeyPath::key(*key));
-                let found = plain.or_else(|| nested_generator(spelling, &entries)).or_else(|| {
-                    let parts: Vec<_> =
-                        [Role::Model, Role::Optimizer].into_iter().flat_map(|role| paths.of(role)).collect();
-                    generators::global(generators::all(root, &parts))
-                });
-                if let Some(path) = found {
+                let parts: Vec<_> =
+                    [Role::Model, Role::Optimizer].into_iter().flat_map(|role| paths.of(role)).collect();
+                if let Some(path) = generators::place(root, &parts) {
                     paths.push(spelling.role, path);
                 }
             }
+            Role::Ema => {
+                if let Some(path) = averages::all(root).into_iter().next() {
+                    paths.push(spelling.role, path);
+                }
+            }
+            // Without an average it is something else.
+            Role::Updates if !paths.has(Some(Role::Ema)) => {}
             role => {
                 let in_meta = || {
                     let (_, meta) = entries.iter().find(|(name, _)| *name == "meta")?;
@@ -62,6 +67,7 @@ pub(super) fn tutorial(root: &Value) -> Option<Paths> {
             }
         }
     }
+    several::more_models(root, &paths).into_iter().for_each(|path| paths.push(Role::Model, path));
     (!paths.of(Role::Model).is_empty()).then_some(paths)
 }
 
@@ -83,14 +89,4 @@ fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, path
             }
         }
     }
-}
-
-/// `rng_state = {"torch": ..., "cuda": ..., "numpy": ...}`.
-fn nested_generator(spelling: &Spelling, entries: &[(&str, &Value)]) -> Option<KeyPath> {
-    spelling.keys.iter().find_map(|key| {
-        let (_, value) = entries.iter().find(|(name, _)| name == key)?;
-        let dict = value.as_dict()?;
-        let inside = CPU_GENERATOR.iter().find(|inside| dict.get(inside).as_ref().is_some_and(spelling.fits))?;
-        Some(KeyPath::key(*key).then(*inside))
-    })
 }

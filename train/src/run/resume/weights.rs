@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
-use rekindle_recorder::run::RunState;
+use rekindle_recorder::run::{Question, RunState};
 use rekindle_recorder::{LoadOptions, LoadReport, Result, StateDict};
 
 use crate::run::average::{Average, Saved};
@@ -20,6 +20,8 @@ pub(super) struct Weights<M> {
     pub(super) prefix: String,
     pub(super) report: LoadReport,
     pub(super) average: Average,
+    /// What becomes of the average, for the plan.
+    pub(super) says: String,
 }
 
 impl<M: Module> Weights<M> {
@@ -32,8 +34,10 @@ impl<M: Module> Weights<M> {
         model: M,
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
+        questions: &mut Vec<Question>,
     ) -> Result<Weights<M>> {
-        let saved = Saved::read(state, options.average.take())?;
+        let mut saved = Saved::read(state, options, questions)?;
+        let says = std::mem::take(&mut saved.says);
         let frozen = std::mem::take(&mut options.frozen);
         let (mut model, trained) = Trained::set(model, frozen, std::mem::take(&mut options.trained), rows)?;
         let own = model.named_parameters_with(rows)?;
@@ -41,8 +45,8 @@ impl<M: Module> Weights<M> {
         let load = options.load.take().unwrap_or_else(LoadOptions::strict);
         let load = if prefix.is_empty() { load } else { load.strip_prefix(prefix.as_str()) };
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
-        let average = saved.go_on(&model, rows)?;
-        Ok(Weights { model, trained, prefix, report, average })
+        let average = saved.go_on(&model, rows, &prefix)?;
+        Ok(Weights { model, trained, prefix, report, average, says })
     }
 }
 

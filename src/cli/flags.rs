@@ -30,6 +30,12 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::unfreeze", "--unfreeze"),
     ("ResumeOptions::rng", "--rng"),
     ("ResumeOptions::average", "--ema"),
+    ("ResumeOptions::average_per", "--ema-per"),
+    ("ResumeOptions::average_at", "--ema-at"),
+    ("ResumeOptions::keep_average", "--ema none"),
+    ("ResumeOptions::part", "--model {}=NAME"),
+    ("ResumeOptions::optimizer_at", "--optimizer-at"),
+    ("ResumeOptions::scheduler_at", "--scheduler-at"),
     ("ResumeOptions::allow_objects", "--allow-objects"),
     ("OptimizerBuilder::group", "--group"),
 ];
@@ -59,6 +65,9 @@ fn flag(option: &str) -> Option<String> {
     let (name, value) = option.strip_suffix(')').and_then(|call| call.split_once('(')).unwrap_or((option, ""));
     let (_, flag) = FLAGS.iter().find(|(known, _)| *known == name)?;
     let value = value.rsplit("::").next().unwrap_or_default().trim_matches('"');
+    if flag.contains("{}") {
+        return Some(flag.replace("{}", if value.is_empty() { "PART" } else { value }));
+    }
     Some(if matches!(value, "" | "true" | "false" | "..") { (*flag).to_owned() } else { format!("{flag} {value}") })
 }
 
@@ -76,6 +85,7 @@ mod tests {
             ("with `ResumeOptions::optimizer(OptimizerKind::Adam)`", "with --optimizer Adam"),
             ("say `Conversion::key(\"model_state_dict\")`, or `Limits`", "say --key model_state_dict, or `Limits`"),
             ("`ResumeOptions::no_scheduler(true)`", "--scheduler none"),
+            ("`ResumeOptions::part(\"G\")`, or `ResumeOptions::part`", "--model G=NAME, or --model PART=NAME"),
             ("`ResumeOptions::freeze(\"{0.*,2.bias}\")`", "--freeze {0.*,2.bias}"),
             ("a ` alone, `ResumeOptions::seed`", "a ` alone, --seed"),
             ("`ResumeOptions::seed`: no end `", "--seed: no end `"),

@@ -12,6 +12,7 @@ mod plan;
 mod resume;
 mod scan;
 mod settings;
+mod several;
 mod task;
 mod verify;
 

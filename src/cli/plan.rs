@@ -12,6 +12,14 @@ pub(super) fn show(plan: &Plan, json: bool) -> Answer {
     Ok(plan.questions.is_empty())
 }
 
+/// Prints the plans of several parts: yes where nothing is open.
+pub(super) fn show_several(plans: &[Plan], json: bool) -> Answer {
+    let text = plans.iter().map(|plan| in_flags(&format!("{plan:#}"))).collect::<Vec<_>>().join("\n");
+    let documents = Json::from(plans.iter().map(document).collect::<Vec<_>>());
+    print(&if json { format!("{documents:#}\n") } else { text })?;
+    Ok(plans.iter().all(|plan| plan.questions.is_empty()))
+}
+
 fn document(plan: &Plan) -> Json {
     let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
     let scheduler = plan.scheduler.as_ref().map(|scheduler| {
@@ -33,6 +41,7 @@ fn document(plan: &Plan) -> Json {
     });
     json!({
         "layout": plan.layout,
+        "part": plan.part,
         "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "cast": plan.cast},
         "optimizer": {"name": plan.optimizer.name(), "told": plan.told, "groups": plan.groups.iter().map(group).collect::<Vec<_>>()},
         "scheduler": scheduler,

@@ -21,6 +21,7 @@ use super::flags::in_flags;
 use super::json;
 use super::plan::show;
 use super::settings::Settings;
+use super::several;
 use super::task::{Loss, Task};
 
 /// The arguments of `rekindle resume`.
@@ -30,11 +31,11 @@ use super::task::{Loss, Task};
 #[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Resume {
     /// The checkpoint to go on from
-    checkpoint: PathBuf,
-    /// The network, such as digits, lenet or mlp
-    #[arg(long, value_name = "NAME")]
-    model: Option<String>,
-    /// A setting of the network, such as sizes=20,32,16,10
+    pub(super) checkpoint: PathBuf,
+    /// The network, such as digits, lenet or mlp; of a file of several models, PART=NAME, once for each that is trained
+    #[arg(long, value_name = "[PART=]NAME")]
+    model: Vec<String>,
+    /// A setting of the network, such as sizes=20,32,16,10; PART.K=V is of one of several
     #[arg(long, value_name = "K=V")]
     config: Vec<String>,
     /// Batches made elsewhere: `inputs` and `targets` with a leading axis of steps
@@ -57,7 +58,7 @@ pub(super) struct Resume {
     batch_size: Option<usize>,
     /// How many steps to take (default: all fixed batches, or one epoch)
     #[arg(long, value_name = "N")]
-    steps: Option<u64>,
+    pub(super) steps: Option<u64>,
     /// The loss (default: `cross_entropy`)
     #[arg(long, value_enum, value_name = "NAME")]
     loss: Option<Loss>,
@@ -73,7 +74,7 @@ pub(super) struct Resume {
     schedule_per: Option<String>,
     /// How many steps an epoch has, with --batches (default: as the file's epochs and steps tell)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
-    steps_per_epoch: Option<i64>,
+    pub(super) steps_per_epoch: Option<i64>,
     /// The parameters of one optimizer group, by glob; once a group, in the file's order
     #[arg(long, value_name = "GLOB[,GLOB]")]
     group: Vec<String>,
@@ -89,12 +90,25 @@ pub(super) struct Resume {
     /// Seed of the generator, where the checkpoint holds no state of it
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// How much of an average of the weights stays at each step; without it the checkpoint's average stays as it is
-    #[arg(long, value_name = "DECAY")]
-    ema: Option<f64>,
+    /// How the average of the weights goes on, where the checkpoint does not say it: how much of it stays at each step, `swa` for
+    /// the mean, or `ema_pytorch(beta=0.999, update_every=10)`, `yolo(decay=0.9999)`; `none` leaves it as it is
+    #[arg(long, value_name = "DECAY|RULE|none")]
+    ema: Option<String>,
+    /// How often the average of the weights is updated (default: as its count tells)
+    #[arg(long, value_parser = ["step", "epoch"])]
+    ema_per: Option<String>,
+    /// Where in the checkpoint the average of the weights is, where there are several
+    #[arg(long, value_name = "PATH")]
+    ema_at: Option<String>,
+    /// Where in the checkpoint the model's optimizer is, where there are several
+    #[arg(long, value_name = "PATH")]
+    optimizer_at: Option<String>,
+    /// Where in the checkpoint the optimizer's scheduler is, where there are several
+    #[arg(long, value_name = "PATH")]
+    scheduler_at: Option<String>,
     /// Go on with a checkpoint that holds objects which plain `torch.load` refuses to open, and write them, too
     #[arg(long)]
-    allow_objects: bool,
+    pub(super) allow_objects: bool,
     /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
     #[arg(long, value_name = "D")]
     device: Option<String>,
@@ -109,24 +123,24 @@ pub(super) struct Resume {
     expect: Option<PathBuf>,
     /// Replace OUT and the log if they exist
     #[arg(long)]
-    overwrite: bool,
+    pub(super) overwrite: bool,
     /// Only print what would be done, as `rekindle plan` does
     #[arg(long)]
     plan: bool,
     /// Print the summary as one JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Where the batches come from.
-enum Batches {
+pub(super) enum Batches {
     Fixed(FixedBatches),
     Data { train: Dataset, held_back: Dataset, batch_size: usize },
 }
 
 impl Batches {
     /// A batch of the first samples, and all samples that are trained on.
-    fn first(&self) -> Result<(Batch, &Dataset), Error> {
+    pub(super) fn first(&self) -> Result<(Batch, &Dataset), Error> {
         let first = match self {
             Batches::Fixed(fixed) if !fixed.is_empty() => Some((fixed.batch(0)?, fixed.dataset())),
             Batches::Data { train, .. } if !train.is_empty() => Some((train.batch(&[0])?, train)),
@@ -139,10 +153,14 @@ impl Batches {
 
 impl Resume {
     /// What resuming would do: yes where nothing is open.
-    pub(super) fn plan(mut self) -> Answer {
-        let mut settings = Settings::beside(&self.checkpoint)?;
+    pub(super) fn plan(self) -> Answer {
+        let settings = Settings::beside(&self.checkpoint)?;
         let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
-        let (checkpoint, network, options) = self.told(&mut settings, &device.autodiff())?;
+        let models = self.models(&settings)?;
+        if models.len() > 1 {
+            return several::plan(&self, &settings, &device.autodiff(), &models);
+        }
+        let (checkpoint, network, options) = self.told(&settings, &device.autodiff(), &models[0])?;
         match Run::plan(&checkpoint, &network, options) {
             Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
                 print(&format!("open: {}\n", in_flags(&error.to_string())))?;
@@ -170,7 +188,13 @@ impl Resume {
 
         let device = rekindle::device(self.device.as_deref().or(settings.device.as_deref()).unwrap_or("cpu"))?;
         let (batches, source) = self.batches(&mut settings)?;
-        let (checkpoint, network, options) = self.told(&mut settings, &device.clone().autodiff())?;
+        let models = self.models(&settings)?;
+        if models.len() > 1 {
+            let task = Task::new(device.clone(), self.loss.or(settings.loss_named()?).unwrap_or_default());
+            let batches = (batches, source);
+            return several::run(&self, &settings, &device.autodiff(), &models, &batches, &task, (save, log, expected));
+        }
+        let (checkpoint, network, options) = self.told(&settings, &device.clone().autodiff(), &models[0])?;
         let mut run = Run::resume_with(checkpoint, network, options)?;
         let per = run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).map(|plan| plan.per);
         let by_metric = run.scheduler().and_then(LRScheduler::stepped_by) == Some(SteppedBy::Metric);
@@ -292,28 +316,61 @@ impl Resume {
         Ok((Batches::Data { train, held_back, batch_size }, data))
     }
 
-    /// The checkpoint, the network, and what was told.
-    fn told(
-        &mut self,
-        settings: &mut Settings,
+    /// The networks, each with the part of the checkpoint that it is, where there are several.
+    fn models(&self, settings: &Settings) -> Result<Vec<(Option<String>, String)>, Box<dyn std::error::Error>> {
+        let models = if self.model.is_empty() { &settings.model } else { &self.model };
+        let models: Vec<_> = models
+            .iter()
+            .map(|model| match model.split_once('=') {
+                Some((part, name)) => (Some(part.to_owned()), name.to_owned()),
+                None => (None, model.clone()),
+            })
+            .collect();
+        match &models[..] {
+            [] => {
+                let names = Network::names().collect::<Vec<_>>().join(", ");
+                let name = self.checkpoint.display();
+                Err(usage(format!("{name}: which network is it? name one with --model: {names}")))
+            }
+            [_, _, ..] if models.iter().any(|(part, _)| part.is_none()) => {
+                Err(usage("--model: of several networks each is named with its part of the checkpoint, such as G=mlp"))
+            }
+            _ => Ok(models),
+        }
+    }
+
+    /// The checkpoint, a network of it, and what was told.
+    pub(super) fn told(
+        &self,
+        settings: &Settings,
         device: &burn::tensor::Device,
+        (part, name): &(Option<String>, String),
     ) -> Result<(Checkpoint, Network, ResumeOptions), Box<dyn std::error::Error>> {
         let checkpoint = Checkpoint::open(&self.checkpoint)?;
-        let name = self.model.take().or(settings.model.take()).ok_or_else(|| {
-            let names = Network::names().collect::<Vec<_>>().join(", ");
-            usage(format!("{}: which network is it? name one with --model: {names}", self.checkpoint.display()))
-        })?;
         let mut config = Config::new();
+        let parts = self.models(settings)?;
+        let parts: Vec<&str> = parts.iter().filter_map(|(part, _)| part.as_deref()).collect();
+        // `G.sizes` is G's alone.
+        let own = |key: &'_ str| match key.split_once('.') {
+            Some((of, own)) if parts.contains(&of) => (Some(of) == part.as_deref()).then(|| own.to_owned()),
+            _ => Some(key.to_owned()),
+        };
         for (key, value) in &settings.config {
-            config.set(key, setting(value));
+            if let (Some(_), toml::Value::Table(table)) = (part.as_deref().filter(|part| part == key), value) {
+                table.iter().for_each(|(key, value)| config.set(key, setting(value)));
+            } else if let Some(key) = own(key).filter(|_| !value.is_table()) {
+                config.set(key, setting(value));
+            }
         }
         for pair in &self.config {
             let Some((key, value)) = pair.split_once('=') else {
                 return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
             };
-            config.set(key, value);
+            if let Some(key) = own(key) {
+                config.set(key, value);
+            }
         }
-        let network = Network::build(&name, &config, device)?;
+        let network = Network::build(name, &config, device)?;
 
         let optimizer = self.optimizer.as_ref().or(settings.optimizer.as_ref());
         let scheduler = self.scheduler.as_deref().or(settings.scheduler.as_deref());
@@ -324,14 +381,26 @@ impl Resume {
             "metric" => Ok(SchedulePer::Metric),
             other => Err(usage(format!("rekindle.toml: schedule_per is step, epoch or metric, and not '{other}'"))),
         });
+        let ema = self.ema.clone().or_else(|| settings.ema.as_ref().map(setting));
+        let ema_per = self.ema_per.as_deref().or(settings.ema_per.as_deref()).map(|per| match per {
+            "step" => Ok(SchedulePer::Step),
+            "epoch" => Ok(SchedulePer::Epoch),
+            other => Err(usage(format!("rekindle.toml: ema_per is step or epoch, and not '{other}'"))),
+        });
         let mut options = ResumeOptions::default()
             .optimizer(optimizer.map(|name| name.parse()).transpose()?)
             .scheduler(scheduler.filter(|&name| name != "none" && !name.contains('(')).map(str::parse).transpose()?)
             .no_scheduler(scheduler == Some("none"))
             .schedule_per(per.transpose()?)
-            .rng(self.rng.take().or(settings.rng.take()))
+            .rng(self.rng.clone().or(settings.rng.clone()))
             .seed(self.seed.or(settings.seed))
-            .average(self.ema.or(settings.ema).map(|decay| Averaging::Ema { decay }))
+            .part(part.clone())
+            .optimizer_at(self.optimizer_at.clone().or(settings.optimizer_at.clone()))
+            .scheduler_at(self.scheduler_at.clone().or(settings.scheduler_at.clone()))
+            .average_at(self.ema_at.clone().or(settings.ema_at.clone()))
+            .average(ema.as_deref().filter(|&rule| rule != "none").map(str::parse::<Averaging>).transpose()?)
+            .keep_average(ema.as_deref() == Some("none"))
+            .average_per(ema_per.transpose()?)
             .allow_objects(self.allow_objects);
         if let Some(call) = scheduler.filter(|name| name.contains('(')) {
             options = options.schedule(call.parse::<Schedule>()?);
@@ -351,7 +420,7 @@ impl Resume {
 }
 
 /// How many steps an epoch has, where the steps of the file are divided by its epochs.
-fn steps_per_epoch(run: &Run<Network>) -> Option<i64> {
+pub(super) fn steps_per_epoch(run: &Run<Network>) -> Option<i64> {
     let (epochs, steps) = (run.epochs(), run.known_steps()?);
     (epochs > 0 && steps > 0 && steps % epochs == 0).then(|| steps / epochs)
 }
@@ -400,7 +469,7 @@ fn setting(value: &toml::Value) -> String {
 }
 
 /// What the command shows of a run while it goes, and at its end.
-struct Course<'a> {
+pub(super) struct Course<'a> {
     bar: ProgressBar,
     log: Option<(PathBuf, BufWriter<File>)>,
     expected: &'a [LogLine],
@@ -411,7 +480,7 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn new(
+    pub(super) fn new(
         steps: u64,
         log: Option<&Path>,
         expected: &'a [LogLine],
@@ -431,7 +500,7 @@ impl<'a> Course<'a> {
         Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, json })
     }
 
-    fn header(&self) -> std::io::Result<()> {
+    pub(super) fn header(&self) -> std::io::Result<()> {
         if self.json {
             return Ok(());
         }
@@ -442,7 +511,7 @@ impl<'a> Course<'a> {
         })
     }
 
-    fn step(&mut self, line: LogLine) -> Result<(), Box<dyn std::error::Error>> {
+    pub(super) fn step(&mut self, line: LogLine) -> Result<(), Box<dyn std::error::Error>> {
         if let Some((path, file)) = &mut self.log {
             // Flushed line by line: a run that is killed leaves its log.
             let written = write_line(file, &line).and_then(|()| file.flush());
@@ -455,7 +524,7 @@ impl<'a> Course<'a> {
     }
 
     /// Shows the epoch that has just ended.
-    fn epoch(&mut self, number: i64) -> std::io::Result<()> {
+    pub(super) fn epoch(&mut self, number: i64) -> std::io::Result<()> {
         let lines = &self.lines[self.epoch_began..];
         self.epoch_began = self.lines.len();
         let (Some(first), Some(last), false) = (lines.first(), lines.last(), self.json) else { return Ok(()) };
@@ -468,7 +537,7 @@ impl<'a> Course<'a> {
         self.bar.suspend(|| print(&row))
     }
 
-    fn finish(&self, save: &Path, accuracy: Option<f64>) -> Answer {
+    pub(super) fn finish(&self, save: &Path, accuracy: Option<f64>) -> Answer {
         self.bar.finish_and_clear();
         let apart = Apart::between(&self.lines, self.expected);
         let last = self.lines.last();

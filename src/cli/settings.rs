@@ -13,7 +13,8 @@ use super::task::Loss;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
-    pub(super) model: Option<String>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub(super) model: Vec<String>,
     #[serde(default)]
     pub(super) config: BTreeMap<String, toml::Value>,
     pub(super) batches: Option<PathBuf>,
@@ -36,7 +37,11 @@ pub(super) struct Settings {
     pub(super) unfreeze: Vec<String>,
     pub(super) rng: Option<String>,
     pub(super) seed: Option<u64>,
-    pub(super) ema: Option<f64>,
+    pub(super) ema: Option<toml::Value>,
+    pub(super) ema_per: Option<String>,
+    pub(super) ema_at: Option<String>,
+    pub(super) optimizer_at: Option<String>,
+    pub(super) scheduler_at: Option<String>,
     pub(super) device: Option<String>,
     pub(super) save: Option<PathBuf>,
     pub(super) log: Option<PathBuf>,
@@ -70,4 +75,18 @@ impl Settings {
         };
         self.loss.as_ref().map(parse).transpose()
     }
+}
+
+/// A text, or a list of them.
+fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        One(String),
+        Several(Vec<String>),
+    }
+    Ok(match Given::deserialize(from)? {
+        Given::One(one) => vec![one],
+        Given::Several(several) => several,
+    })
 }

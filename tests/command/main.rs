@@ -6,6 +6,7 @@ mod files;
 mod plan;
 mod refusals;
 mod resume;
+mod several;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -28,16 +28,16 @@ pub(super) struct Convert {
     /// Take only the part at this path, such as `model_state_dict`
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
-    /// Take this prefix off the keys that have it
+    /// Take this prefix off the keys that have it, of the part taken or else of the models in the checkpoint
     #[arg(long, value_name = "P")]
     strip_prefix: Vec<String>,
-    /// Replace what the regular expression RE finds in a key, in order
+    /// Replace what the regular expression RE finds in a key, in order, once prefixes are off
     #[arg(long, value_name = "RE=WITH")]
     rename: Vec<String>,
-    /// Keep only keys that match one of these globs
+    /// Keep only keys that match one of these globs, as the file spells them
     #[arg(long, value_name = "GLOB")]
     include: Vec<String>,
-    /// Leave out keys that match one of these globs
+    /// Leave out keys that match one of these globs, as the file spells them
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// Cast the floating-point tensors of the state dict: float64, float32, float16, bfloat16
@@ -91,7 +91,14 @@ impl Convert {
         if untouched {
             return Ok(None);
         }
+        // What is chosen is chosen by the names in the file; then they change.
         let mut keys = LoadOptions::lenient();
+        for glob in &self.include {
+            keys = keys.include(glob);
+        }
+        for glob in &self.exclude {
+            keys = keys.exclude(glob);
+        }
         for prefix in &self.strip_prefix {
             keys = keys.strip_prefix(prefix);
         }
@@ -100,12 +107,6 @@ impl Convert {
                 return Err(usage(format!("--rename {rename}: RE=WITH is expected, such as '^encoder=backbone'")));
             };
             keys = keys.rename(pattern, with);
-        }
-        for glob in &self.include {
-            keys = keys.include(glob);
-        }
-        for glob in &self.exclude {
-            keys = keys.exclude(glob);
         }
         Ok(Some(keys))
     }

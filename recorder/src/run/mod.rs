@@ -266,6 +266,33 @@ impl RunState {
     }
 }
 
+/// A copy of the root in which the models' state dicts are changed, each told with its place. They are written as they are
+/// given, whatever the old ones looked like: a whole module whose names change becomes its state dict. Gives the places of
+/// those, too.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for an unknown layout, and what `change` says.
+pub(crate) fn with_models(
+    root: &Value,
+    mut change: impl FnMut(&str, StateDict) -> Result<StateDict>,
+) -> Result<(Value, Vec<String>)> {
+    let (mut changed, mut modules) = (root.clone(), Vec::new());
+    for (path, old) in layout::find(root)?.1.values(root, Role::Model) {
+        let place = path.to_string();
+        let before = StateDict::read(&old, &place, false)?;
+        let model = change(&place, before.clone())?;
+        let new = match module::is_module(&old) {
+            true if model.keys().eq(before.keys()) => module::with_state_dict(&old, &model)?,
+            is_module => {
+                modules.extend(is_module.then_some(place));
+                model.to_value()
+            }
+        };
+        changed = path.replaced(&changed, new)?;
+    }
+    Ok((changed, modules))
+}
+
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, paths);
     let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, ..RunState::default() };

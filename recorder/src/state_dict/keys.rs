@@ -301,18 +301,37 @@ impl LoadOptions {
         Ok(result)
     }
 
+    /// The steps that change none of these keys, each in a sentence: a prefix that no key has, a pattern that nothing fits.
+    pub(crate) fn idle(&self, state_dict: &StateDict) -> Vec<String> {
+        let mut keys: Vec<(String, &Value)> =
+            state_dict.values().map(|(name, value)| (name.to_owned(), value)).collect();
+        let mut idle = Vec::new();
+        for step in &self.steps {
+            let before = keys.len();
+            let mut renamed = false;
+            keys = (keys.into_iter())
+                .filter_map(|(key, value)| {
+                    let new = step.map_name(&key)?;
+                    renamed |= new != key;
+                    step.keeps(&new, value).then_some((new, value))
+                })
+                .collect();
+            match step {
+                Step::Strip(prefix) if !renamed => idle.push(format!("no key begins with '{prefix}'")),
+                Step::Rename(pattern, _) if !renamed => idle.push(format!("'{pattern}' finds nothing in any key")),
+                Step::Exclude(glob) if keys.len() == before => idle.push(format!("no key fits '{}'", glob.glob())),
+                _ => {}
+            }
+        }
+        idle
+    }
+
     /// The key that an entry gets; `None` if it is left out.
     fn map(&self, key: &str, value: &Value) -> Option<String> {
         let mut key = key.to_owned();
         for step in &self.steps {
             key = step.map_name(&key)?;
-            let kept = match step {
-                Step::Include(globs) => globs.iter().any(|glob| glob.is_match(&key)),
-                Step::Exclude(glob) => !glob.is_match(&key),
-                Step::Filter(keep) => keep(&key, value),
-                _ => true,
-            };
-            if !kept {
+            if !step.keeps(&key, value) {
                 return None;
             }
         }
@@ -347,6 +366,16 @@ impl LoadOptions {
 }
 
 impl Step {
+    /// Whether an entry passes this step.
+    fn keeps(&self, key: &str, value: &Value) -> bool {
+        match self {
+            Step::Include(globs) => globs.iter().any(|glob| glob.is_match(key)),
+            Step::Exclude(glob) => !glob.is_match(key),
+            Step::Filter(keep) => keep(key, value),
+            Step::Strip(_) | Step::Add(_) | Step::Rename(..) | Step::Subtree(_) | Step::Faulty(_) => true,
+        }
+    }
+
     /// The name that this step gives a key; `None` if it is not in the subtree.
     fn map_name(&self, name: &str) -> Option<String> {
         Some(match self {

@@ -7,9 +7,10 @@ use crate::container::keeps::Values;
 use crate::container::{named, table};
 use crate::format::Format;
 use crate::options::{SaveOptions, SaveReport};
-use crate::run::{Layout, RunState};
+use crate::run::{self, Layout};
 use crate::state_dict::keys::LoadOptions;
-use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, rebuild, walk};
+use crate::walk::list_names;
+use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Value, rebuild, walk};
 
 crate::settings! {
     /// What to change. By default nothing: the conversion is the checkpoint itself.
@@ -33,7 +34,8 @@ crate::settings! {
         /// The path of the part to take, such as `model_state_dict`; the whole where it is `None`, the default.
         key(impl Into<Option<String>>): Option<String> = None,
         /// How the keys of the state dict are mapped: prefixes, renames, filters. They apply to the part taken, where it is a
-        /// state dict, else to the model's state dict in the layout that the checkpoint has.
+        /// state dict, else to the models' state dicts in the layout that the checkpoint has, and the report says so. Keys
+        /// stay where they are in their order. A whole module whose keys change becomes its state dict.
         keys(impl Into<Option<LoadOptions>>): Option<LoadOptions> = None,
         /// The element type for the floating-point tensors of that state dict.
         dtype(impl Into<Option<DType>>): Option<DType> = None,
@@ -49,9 +51,15 @@ impl Conversion {
     /// The converted checkpoint; the original is not changed.
     ///
     /// # Errors
-    /// When the part is not there, keys collide, keys are to be mapped where there is no state dict, or `torch.load` knows
-    /// no device by the tag.
+    /// When the part is not there, keys collide, no key is left, keys are to be mapped where there is no state dict, or
+    /// `torch.load` knows no device by the tag.
     pub fn apply(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
+        self.applied(checkpoint).map(|(converted, _)| converted)
+    }
+
+    /// The converted checkpoint, and what a user should know of the way.
+    fn applied(&self, checkpoint: &Checkpoint) -> Result<(Checkpoint, Vec<String>)> {
+        let mut notes = Vec::new();
         let location = self.location.as_deref().map(device_tag).transpose()?;
         let part = match &self.key {
             // A part of an archive with a program is not the program any more.
@@ -59,18 +67,19 @@ impl Conversion {
             None => checkpoint.clone(),
         };
         let mapped = if self.keys.is_some() || self.dtype.is_some() {
-            let root = self.map_state_dict(&part)?.root().clone();
+            let root = self.map_models(&part, &mut notes)?;
             part.with_root(root)
         } else {
             part
         };
-        Ok(match location {
+        let converted = match location {
             Some(location) => {
                 let root = rebuild::relocate(mapped.root(), |_| Ok(location.to_owned()))?;
                 mapped.with_root(root)
             }
             None => mapped,
-        })
+        };
+        Ok((converted, notes))
     }
 
     /// Converts a checkpoint and saves it.
@@ -83,28 +92,46 @@ impl Conversion {
     /// As [`Conversion::apply`] and [`Checkpoint::save_with`].
     pub fn save(&self, checkpoint: &Checkpoint, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
-        let converted = self.apply(checkpoint).in_file_if(checkpoint.path())?;
+        let (converted, mut notes) = self.applied(checkpoint).in_file_if(checkpoint.path())?;
         let format = converted.format_for(path, options)?;
-        let (converted, notes) = fit(converted, format).in_file_if(checkpoint.path())?;
+        let (converted, left_out) = fit(converted, format).in_file_if(checkpoint.path())?;
+        notes.extend(left_out);
         let mut report = converted.save_with(path, &options.clone().format(format))?;
         report.notes.splice(0..0, notes);
         Ok(report)
     }
 
-    fn map_state_dict(&self, part: &Checkpoint) -> Result<Checkpoint> {
+    /// The root with its models' state dicts converted.
+    fn map_models(&self, part: &Checkpoint, notes: &mut Vec<String>) -> Result<Value> {
         if let Layout::Unknown { .. } = part.layout() {
             let error = Error::invalid("keys and dtypes are converted in a state dict, and none was found here");
             return Err(error.advise("name one with `Conversion::key`"));
         }
-        let mut state = RunState::read(part)?;
-        if let Some(keys) = &self.keys {
-            state.model = keys.apply(&state.model)?;
-        }
-        if let Some(dtype) = self.dtype {
-            state.model = StateDict::from_value(&rebuild::cast(&state.model.to_value(), dtype)?)?;
-        }
-        state.write_back(part)
+        let (root, modules) = run::with_models(part.root(), |place, model| {
+            let mut changed = model.clone();
+            if let Some(keys) = &self.keys {
+                changed = keys.apply(&changed)?;
+                if changed.is_empty() && !model.is_empty() {
+                    let reason = format!("no key of {place} is left; there are {}", list_names(&keys_of(&model)));
+                    return Err(Error::invalid(reason));
+                }
+                notes.extend(keys.idle(&model).into_iter().map(|step| format!("{place}: {step}")));
+                if place != "the root" {
+                    notes.push(format!("the keys of {place} are mapped"));
+                }
+            }
+            if let Some(dtype) = self.dtype {
+                changed = StateDict::from_value(&rebuild::cast(&changed.to_value(), dtype)?)?;
+            }
+            Ok(changed)
+        })?;
+        notes.extend(modules.iter().map(|place| format!("{place}: the whole module becomes its state dict")));
+        Ok(root)
     }
+}
+
+fn keys_of(model: &StateDict) -> Vec<&str> {
+    model.keys().collect()
 }
 
 /// The tag, where `torch.load` knows it.

@@ -168,3 +168,77 @@ fn a_whole_module_becomes_its_state_dict_where_only_tensors_fit() {
     assert_eq!(names(&path).len(), expected.len());
     assert!(expected.contains(&names(&path)[0]));
 }
+
+/// The keys of the model in a file, in order.
+fn keys(path: &Path, key: &str) -> Vec<String> {
+    Checkpoint::open(path).unwrap().state_dict(key).unwrap().keys().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_prefix_that_all_keys_have_is_taken_off_and_renamed_keys_keep_their_places() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("out.pt");
+    let stripped = Conversion::default().keys(LoadOptions::lenient().strip_prefix("module."));
+    let report = save(&stripped, &run(), &path).unwrap();
+    assert_eq!(keys(&path, "model_state_dict"), ["fc.weight", "head.weight"]);
+    assert!(report.notes.iter().any(|note| note == "the keys of model_state_dict are mapped"), "{:?}", report.notes);
+    assert_eq!(Checkpoint::open(&path).unwrap().get::<i64>("epoch").unwrap(), 3);
+    // The bare state dict, too, in every kind of file.
+    let bare = Checkpoint::from(run().value("model_state_dict").unwrap());
+    for name in ["bare.pt", "bare.safetensors", "bare.npz", "bare.bpk"] {
+        let path = folder.path().join(name);
+        save(&stripped, &bare, &path).unwrap();
+        assert_eq!(names(&path), ["fc.weight", "head.weight"], "{name}");
+    }
+    let renamed = Conversion::default().keys(LoadOptions::lenient().rename(r"^module\.fc", "first"));
+    save(&renamed, &bare, &folder.path().join("renamed.pt")).unwrap();
+    assert_eq!(keys(&folder.path().join("renamed.pt"), ""), ["first.weight", "module.head.weight"]);
+}
+
+#[test]
+fn several_models_are_all_mapped() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("several.pt");
+    let model = |x: f32| StateDict::from_iter([("module.fc.weight", tensor(x))]);
+    let root = Dict::from_iter([("modelA_state_dict", model(1.0)), ("modelB_state_dict", model(2.0))]);
+    let stripped = Conversion::default().keys(LoadOptions::lenient().strip_prefix("module."));
+    save(&stripped, &Checkpoint::from(root), &path).unwrap();
+    for key in ["modelA_state_dict", "modelB_state_dict"] {
+        assert_eq!(keys(&path, key), ["fc.weight"]);
+    }
+}
+
+#[test]
+fn a_choice_of_nothing_is_an_error_and_a_step_without_effect_is_said() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("nothing.pt");
+    let nothing = Conversion::default().keys(LoadOptions::lenient().strip_prefix("module.").include("module.*"));
+    let error = save(&nothing, &run(), &path).unwrap_err().to_string();
+    assert!(error.contains("no key of model_state_dict is left") && error.contains("'module.fc.weight'"), "{error}");
+    assert!(!path.exists());
+    let idle = LoadOptions::lenient().strip_prefix("model.").rename("^x", "y").exclude("*.running_mean");
+    let report = save(&Conversion::default().keys(idle), &run(), &path).unwrap();
+    for said in ["no key begins with 'model.'", "'^x' finds nothing in any key", "no key fits '*.running_mean'"] {
+        assert!(report.notes.iter().any(|note| note.ends_with(said)), "{said}: {:?}", report.notes);
+    }
+}
+
+#[test]
+fn a_whole_module_whose_keys_change_becomes_its_state_dict() {
+    let folder = rekindle_testing::scratch();
+    let module = Checkpoint::open(fixtures::path("zip/module.pt")).unwrap();
+    let before = module.state_dict("").unwrap();
+    for name in ["renamed.pt", "renamed.safetensors"] {
+        let path = folder.path().join(name);
+        let renamed = Conversion::default().keys(LoadOptions::lenient().add_prefix("net."));
+        let report = save(&renamed, &module, &path).unwrap();
+        let expected: Vec<String> = before.keys().map(|key| format!("net.{key}")).collect();
+        assert_eq!(keys(&path, ""), expected, "{name}");
+        assert!(report.notes.iter().any(|note| note.contains("becomes its state dict")), "{:?}", report.notes);
+    }
+    // With its keys as they were, it stays one.
+    let path = folder.path().join("cast.pt");
+    let cast = Conversion::default().dtype(DType::Float64);
+    cast.save(&module, &path, &SaveOptions::default().allow_objects(true)).unwrap();
+    assert!(Checkpoint::open(&path).unwrap().root().as_dict().is_none());
+}

@@ -57,9 +57,6 @@ pub(crate) fn describe(file: &FileBytes) -> Error {
         let error = Error::not_a_checkpoint("it is a zip archive with other bytes before it");
         return error.advise("PyTorch refuses such files, too");
     }
-    if is_tar(file) {
-        return Error::not_a_checkpoint("it is a tar archive").advise("unpack it and open a file in it");
-    }
     if let Some((_, what, unpack)) = SIGNATURES.iter().find(|(signature, ..)| bytes.starts_with(signature)) {
         return unpack.iter().fold(Error::not_a_checkpoint(format!("it is {what}")), |error, how| error.advise(*how));
     }

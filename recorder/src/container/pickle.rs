@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::container::{content, legacy};
 use crate::io::commit::commit_bytes;
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::{Error, FileBytes, Format, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
+use crate::{Error, ErrorKind, FileBytes, Format, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
 impl Format {
     /// A pickle by itself.
@@ -36,7 +36,9 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let unpickled = match pickle::read(file, "the pickle", &options.limits, &mut storages) {
         Ok(unpickled) => unpickled,
         // Text that merely ends as an old pickle does.
-        Err(_) if !content::is_binary_pickle(file) => return Err(content::describe(file)),
+        Err(error) if !content::is_binary_pickle(file) && !matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+            return Err(content::describe(file));
+        }
         Err(error) => return Err(error),
     };
     if unpickled.end < file.trim_ascii_end().len() {
@@ -64,8 +66,12 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
 struct Storages<'a>(&'a Limits);
 
 impl PersistentLoad for Storages<'_> {
-    fn load(&mut self, _: &Value) -> Result<Option<Value>> {
-        Ok(None)
+    fn load(&mut self, id: &Value) -> Result<Option<Value>> {
+        match pickle::storage_from_id(id)? {
+            Some(_) => Err(Error::unsupported("a pickle whose tensors lie in other files")
+                .advise("it belongs to an archive, and they to the folder data/ beside it; open that folder's parent")),
+            None => Ok(None),
+        }
     }
 
     fn load_bytes(&mut self, bytes: &Arc<[u8]>) -> Result<Option<Value>> {

@@ -10,7 +10,8 @@ use crate::ErrorKind;
 use crate::container::keeps::Keeps;
 use crate::container::zip::{self, Archive};
 use crate::container::{
-    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, pickle, safetensors, tar, torchscript,
+    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, safetensors, tar,
+    torchscript,
 };
 use crate::io::{self, FileBytes};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -55,17 +56,7 @@ const ROW: Row =
     Row { format: Format::ZIP, extensions: &[], forms: &[], write: None, template: false, keeps: Keeps::ALL };
 
 static FORMATS: &[Row] = &[
-    Row {
-        format: Format::ZIP,
-        forms: &[
-            InZip(Weak, zip::is_wrapping, |archive, file, options| {
-                zip::read_wrapped(archive, file, options, read_nested)
-            }),
-            InZip(Weak, zip::is_archive, zip::read),
-        ],
-        write: Some(zip::write),
-        ..ROW
-    },
+    Row { format: Format::ZIP, forms: &[InZip(Weak, zip::is_archive, zip::read)], write: Some(zip::write), ..ROW },
     Row {
         format: Format::LEGACY,
         forms: &[File(Sure, legacy::detect, legacy::read)],
@@ -208,32 +199,32 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// # Errors
 /// As [`open`], without the file's name.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    if let Some(opened) = read_format(file, options)? {
+        return Ok(opened);
+    }
+    match packed::members(file, options)? {
+        Some(packed) => packed.read(file, options, |member, options| {
+            // An index lies beside its shards.
+            if hf::detect(member) { Ok(None) } else { read_format(member, options) }
+        }),
+        None => Err(content::describe(file)),
+    }
+}
+
+/// Reads a file of one of the formats; `None` for any other.
+fn read_format(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>> {
     if zip::detect(file) {
         let archive = Arc::new(Archive::open(file.bytes(), &options.limits)?);
-        return match find_archive(&archive) {
-            Some((_, read)) => read(&archive, file, options),
-            None => Err(Error::not_a_checkpoint(zip::describe(&archive))),
-        };
+        return find_archive(&archive).map(|(_, read)| read(&archive, file, options)).transpose();
     }
     let found = find(|form, sign| match form {
         File(of, detect, read) if *of == sign && detect(file) => Some(read),
         _ => None,
     });
     match found {
-        Some((_, read)) => read(file, options),
-        None => Err(content::describe(file)),
+        Some((_, read)) => read(file, options).map(Some),
+        None => Ok(None),
     }
-}
-
-/// Reads a checkpoint that lies whole inside a zip archive. It is no zip archive again.
-fn read_nested(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    if zip::detect(file) {
-        return Err(Error::not_a_checkpoint("it is a zip archive in a zip archive"));
-    }
-    if hf::detect(file) {
-        return Err(Error::not_a_checkpoint("it is an index of shards in a zip archive; unpack it beside them"));
-    }
-    read(file, options)
 }
 
 fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
@@ -242,12 +233,19 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
         Folder(of, detect, read) if *of == sign && detect(path, &names) => Some(read),
         _ => None,
     });
-    let Some((_, read)) = found else {
-        let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint) nor a model of Hugging \
-                      Face's (model.safetensors, *.index.json); name a file in it";
-        return Err(Error::not_a_checkpoint(reason));
-    };
-    read(path, options)
+    if let Some((_, read)) = found {
+        return read(path, options);
+    }
+    if zip::is_unpacked(path, &names) {
+        let (archive, file) = zip::open_unpacked(path, options)?;
+        if let Some((_, read)) = find_archive(&archive) {
+            let bytes = archive.size();
+            return read(&Arc::new(archive), &file, options).map(|opened| Opened { bytes, ..opened });
+        }
+    }
+    let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint), nor a model of Hugging \
+                  Face's (model.safetensors, *.index.json), nor the files of an archive (data.pkl, data/0); name a file in it";
+    Err(Error::not_a_checkpoint(reason))
 }
 
 /// Writes a checkpoint in a format.

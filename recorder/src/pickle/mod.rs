@@ -9,6 +9,7 @@ mod opcodes;
 mod persistent;
 mod read;
 mod text;
+mod text_id;
 mod write;
 
 pub use names::{Names, Verdict, names, verdict};

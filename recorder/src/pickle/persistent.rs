@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::pickle::names::dtypes;
+use crate::pickle::text_id;
 use crate::{DType, Error, Result, Storage, Value};
 
 /// Puts values in the place of persistent ids.
@@ -84,7 +85,9 @@ const LONGEST: usize = 4096;
 /// # Errors
 /// When it says `storage` and is not of the form that PyTorch writes.
 pub fn storage_from_id(id: &Value) -> Result<Option<StorageId>> {
-    let Value::Tuple(items) = id else { return Ok(None) };
+    // Protocol 0 has its ids as text.
+    let parsed = id.as_str().filter(|text| text.len() <= LONGEST).and_then(text_id::parse);
+    let Value::Tuple(items) = parsed.as_ref().unwrap_or(id) else { return Ok(None) };
     match &**items {
         [Value::Str(kind), ..] if **kind == *"storage" => {}
         _ => return Ok(None),

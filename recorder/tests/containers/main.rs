@@ -5,6 +5,7 @@ mod dcp;
 mod hf;
 mod legacy;
 mod numpy;
+mod packed;
 mod safetensors;
 mod scripted;
 mod support;

@@ -17,7 +17,6 @@
 //! The bytes of tensors stay in an `.mpk` or `.bin` file until they are asked for. JSON and packed files are read whole.
 
 mod bincode;
-mod gzip;
 mod param_id;
 mod read;
 mod record;

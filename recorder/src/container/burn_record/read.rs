@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container::burn_record::{bincode, gzip, record, tree};
+use crate::container::burn_record::{bincode, record, tree};
+use crate::container::gzip;
 use crate::{Error, FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
 impl Format {

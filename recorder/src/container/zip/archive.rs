@@ -24,6 +24,8 @@ pub struct Archive {
     top: Box<str>,
     checksums: Checksums,
     limits: Limits,
+    /// The payloads where somebody has unpacked the archive: each record is a file, and there is no directory.
+    files: Option<Vec<Bytes>>,
 }
 
 /// Which records have checksums. PyTorch writes 0 for all of them under `config.save.compute_crc32 = False`, and for all
@@ -45,6 +47,17 @@ impl Archive {
     /// when records overlap or share a name; [`ErrorKind::Limit`] when there are too many.
     pub fn open(bytes: Bytes, limits: &Limits) -> Result<Self> {
         let records = directory::read(&bytes, limits)?;
+        Archive::of(bytes, records, None, limits)
+    }
+
+    /// An archive that is unpacked: its records' names and payloads.
+    pub(super) fn unpacked(files: Vec<(String, Bytes)>, limits: &Limits) -> Result<Self> {
+        let (names, payloads): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+        let records = names.iter().zip(&payloads).map(|(name, bytes)| Record::stored(name, bytes.len() as u64));
+        Archive::of(Bytes::new(), records.collect(), Some(payloads), limits)
+    }
+
+    fn of(bytes: Bytes, records: Vec<Record>, files: Option<Vec<Bytes>>, limits: &Limits) -> Result<Self> {
         let mut by_name = HashMap::with_capacity(records.len());
         for (i, record) in records.iter().enumerate() {
             if by_name.insert(record.name.clone(), i).is_some() {
@@ -56,7 +69,7 @@ impl Archive {
             _ => "".into(),
         };
         let checksums = Checksums::of(&records, &top);
-        Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone() })
+        Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone(), files })
     }
 
     /// All records, in the order of the directory.
@@ -80,9 +93,10 @@ impl Archive {
         self.by_name.get(&*format!("{}/{name}", self.top)).copied()
     }
 
-    /// The bytes of the whole file.
+    /// How many bytes the whole file has, or all files where it is unpacked.
     pub(crate) fn size(&self) -> u64 {
-        self.bytes.len() as u64
+        let files = self.files.iter().flatten();
+        files.fold(self.bytes.len() as u64, |size, file| size.saturating_add(file.len() as u64))
     }
 
     /// The names inside the top folder.
@@ -119,6 +133,9 @@ impl Archive {
     /// contradicts the directory, [`ErrorKind::Unsupported`] when it is encrypted or compressed by another method
     /// than deflate, [`ErrorKind::Limit`] when it inflates to more than the limits allow.
     pub fn payload(&self, record: usize, verify: bool) -> Result<Bytes> {
+        if let Some(file) = self.file(record) {
+            return Ok(file.clone());
+        }
         let (entry, range, described) = self.locate(record)?;
         let verify = verify && self.has_checksum(record);
         if verify && described {
@@ -137,12 +154,20 @@ impl Archive {
     /// # Errors
     /// As [`Archive::payload`], but for the checksum.
     pub fn prefix(&self, record: usize, len: usize) -> Result<Option<Bytes>> {
+        if let Some(file) = self.file(record) {
+            return Ok((len <= file.len()).then(|| file.slice(..len)));
+        }
         let (entry, range, _) = self.locate(record)?;
         let stored = self.bytes.slice(range);
         if entry.deflated {
             return Ok(inflate::prefix(&stored, len));
         }
         Ok((len <= stored.len()).then(|| stored.slice(..len)))
+    }
+
+    /// The file that a record is, where the archive is unpacked.
+    fn file(&self, record: usize) -> Option<&Bytes> {
+        self.files.as_ref()?.get(record)
     }
 
     /// A record, where its payload is in the file, and whether a descriptor follows it.

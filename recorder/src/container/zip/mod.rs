@@ -14,7 +14,7 @@ mod record;
 mod salvage;
 mod storages;
 mod torch;
-mod wrapped;
+mod unpacked;
 mod writer;
 
 pub use archive::Archive;
@@ -24,5 +24,5 @@ pub(crate) use salvage::{archives, ends_as_archive, salvage};
 pub(super) use storages::Storages;
 pub use torch::{detect, write};
 pub(super) use torch::{is_archive, read, write_records};
-pub(super) use wrapped::{describe, is_wrapping, read_wrapped};
+pub(super) use unpacked::{is_unpacked, open as open_unpacked};
 pub use writer::ArchiveWriter;

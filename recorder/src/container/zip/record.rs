@@ -28,6 +28,23 @@ pub struct Record {
 }
 
 impl Record {
+    /// A record that is a file of its own, without a checksum.
+    pub(super) fn stored(name: &str, size: u64) -> Self {
+        Record {
+            name: name.into(),
+            size,
+            stored: size,
+            crc32: 0,
+            deflated: false,
+            header: 0,
+            name_len: 0,
+            method: 0,
+            encrypted: false,
+            end: size,
+            entry: 0,
+        }
+    }
+
     /// The name inside a folder of the archive; `None` where it lies elsewhere. All lie inside the folder of no name.
     #[must_use]
     pub fn inside(&self, top: &str) -> Option<&str> {

@@ -22,9 +22,10 @@ pub fn detect(file: &FileBytes) -> bool {
     file.starts_with(b"PK\x03\x04")
 }
 
-/// Whether an archive holds what `torch.save` writes.
+/// Whether an archive holds what `torch.save` writes, and not a single pickle that somebody packed.
 pub(crate) fn is_archive(archive: &Archive) -> bool {
-    archive.find("data.pkl").is_some()
+    let single = archive.records().len() == 1 && archive.top().is_empty();
+    archive.find("data.pkl").is_some() && !single
 }
 
 /// Reads the checkpoint in an archive that holds `data.pkl`. PyTorch wants all records in one folder; here they may also lie

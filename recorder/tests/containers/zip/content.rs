@@ -20,6 +20,7 @@ fn what_is_no_checkpoint_is_named_with_a_remedy() {
     let zip = [b"#!/bin/sh\n", &b"PK\x03\x04"[..]].concat();
     let mut tar = [0_u8; 1024];
     tar[..8].copy_from_slice(b"file.txt");
+    tar[124..135].copy_from_slice(b"00000000000");
     let sum: u32 = tar[..512].iter().map(|&byte| u32::from(byte)).sum::<u32>() + 8 * 32;
     tar[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
     tar[155] = b' ';
@@ -29,7 +30,7 @@ fn what_is_no_checkpoint_is_named_with_a_remedy() {
         (lfs, "it is a Git LFS pointer that stands for the real file; fetch that with `git lfs pull`"),
         (page, "it is a web page: the server answered with an error or a login page"),
         (&zip, "it is a zip archive with other bytes before it"),
-        (&tar, "it is a tar archive; unpack it"),
+        (&tar, "it is a tar archive without a checkpoint in it; it holds 'file.txt'"),
         (b"{\"epoch\": 5}", "it looks like a JSON file"),
         (b"epoch 5, loss 0.25\n", "it looks like a text file (it begins with 'epoch 5, loss 0.25')"),
         (

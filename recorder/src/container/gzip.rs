@@ -1,4 +1,4 @@
-//! A record in gzip. It is inflated whole, never beyond the limit.
+//! What gzip has packed. It is inflated whole, never beyond the limit.
 
 use std::io::{ErrorKind, Read};
 
@@ -10,12 +10,12 @@ use crate::{Error, OpenOptions, Result};
 /// DEFLATE makes at most 1032 bytes of one (RFC 1951: a match of 258 bytes takes at least two bits).
 const MAX_RATIO: u64 = 1100;
 
-pub(super) fn detect(bytes: &[u8]) -> bool {
+pub(crate) fn detect(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0x1f, 0x8b, 8])
 }
 
 /// The first bytes inside, as many as there are.
-pub(super) fn head(bytes: &[u8], len: usize) -> Vec<u8> {
+pub(crate) fn head(bytes: &[u8], len: usize) -> Vec<u8> {
     let mut head = Vec::new();
     // An error leaves what came before it, which is what is asked for.
     let _ = GzDecoder::new(bytes).take(len as u64).read_to_end(&mut head);
@@ -23,12 +23,12 @@ pub(super) fn head(bytes: &[u8], len: usize) -> Vec<u8> {
 }
 
 /// All bytes inside.
-pub(super) fn inflate(bytes: &[u8], options: &OpenOptions) -> Result<Bytes> {
+pub(crate) fn inflate(bytes: &[u8], options: &OpenOptions) -> Result<Bytes> {
     let limit = options.limits.inflated_bytes.min(MAX_RATIO.saturating_mul(bytes.len() as u64));
     let mut decoder = GzDecoder::new(bytes);
     let mut inflated = Vec::new();
     match decoder.by_ref().take(limit.saturating_add(1)).read_to_end(&mut inflated) {
-        Ok(_) if inflated.len() as u64 > limit => Err(Error::limit("the inflated record", limit)),
+        Ok(_) if inflated.len() as u64 > limit => Err(Error::limit("the inflated bytes", limit)),
         Ok(_) => match decoder.into_inner() {
             [] => Ok(inflated.into()),
             rest => Err(Error::damaged("the end of the gzip stream", format!("{} more bytes follow it", rest.len()))),

@@ -1,15 +1,18 @@
 //! `Checkpoint`: a file of PyTorch's, opened. Its values are looked up and changed by path, read into Rust types, and saved
 //! again.
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::serde::de::DeserializeOwned;
+use bytes::Bytes;
 
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::table;
 use crate::error::IoResultExt as _;
+use crate::io::FileBytes;
 use crate::run::{Layout, RunState};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
@@ -80,15 +83,63 @@ impl Checkpoint {
     /// As [`Checkpoint::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
         let path = path.as_ref();
-        let Opened { format, value, globals, bytes, .. } = table::open(path, options)?;
-        Ok(Checkpoint {
-            root: value,
-            path: Some(path.to_owned()),
-            format: Some(format),
-            globals: globals.into(),
-            bytes,
+        Ok(Checkpoint::opened(table::open(path, options)?, Some(path), options))
+    }
+
+    /// Opens a checkpoint in memory, whatever its format: `torch.load(io.BytesIO(...))`. The bytes are shared, not copied:
+    /// [`Bytes`] of a request's body, a `Vec<u8>`, or a `&'static [u8]` of [`include_bytes!`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, StateDict, Tensor, checkpoint::Checkpoint};
+    /// # let model = StateDict::from_iter([("fc.weight", Tensor::from_vec(&[1], vec![0.5_f32])?)]);
+    /// let bytes = Checkpoint::from(model).to_bytes()?;
+    /// let again = Checkpoint::from_bytes(bytes)?;
+    /// assert_eq!(again.get::<Tensor>("fc.weight")?.to_vec::<f32>()?, [0.5]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Self> {
+        Checkpoint::from_bytes_with(bytes, &OpenOptions::default())
+    }
+
+    /// Opens a checkpoint in memory with options.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn from_bytes_with(bytes: impl Into<Bytes>, options: &OpenOptions) -> Result<Self> {
+        let opened = table::read(&FileBytes::unnamed(bytes.into()), options)?;
+        Ok(Checkpoint::opened(opened, None, options))
+    }
+
+    /// Opens a checkpoint that is read to its end: a socket, a pipe, standard input.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and [`ErrorKind::Io`] when it cannot be read.
+    pub fn read_from(input: impl Read) -> Result<Self> {
+        Checkpoint::read_from_with(input, &OpenOptions::default())
+    }
+
+    /// The same with options.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read_from`].
+    pub fn read_from_with(mut input: impl Read, options: &OpenOptions) -> Result<Self> {
+        let mut bytes = Vec::new();
+        input.read_to_end(&mut bytes).doing("cannot read the checkpoint")?;
+        Checkpoint::from_bytes_with(bytes, options)
+    }
+
+    fn opened(opened: Opened, path: Option<&Path>, options: &OpenOptions) -> Self {
+        Checkpoint {
+            root: opened.value,
+            path: path.map(ToOwned::to_owned),
+            format: Some(opened.format),
+            globals: opened.globals.into(),
+            bytes: opened.bytes,
             limits: options.limits.clone(),
-        })
+        }
     }
 
     /// The whole of it, almost always a dict.
@@ -259,6 +310,26 @@ impl Checkpoint {
             return Err(Error::invalid(reason).in_file(path));
         }
         table::save(&self.root, format, path, options).in_file(path)
+    }
+
+    /// The bytes that [`Checkpoint::save`] writes: `torch.save(..., io.BytesIO())`.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`].
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.write_to(&mut bytes, &SaveOptions::default())?;
+        Ok(bytes)
+    }
+
+    /// Writes it to a stream, a tensor at a time: a socket, a pipe, standard output. Where the options name no format it is a
+    /// zip archive as of `torch.save`. What was written before an error is not taken back.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save_with`]; [`ErrorKind::Unsupported`] for a format that is a folder, or a copy of an archive.
+    pub fn write_to(&self, mut out: impl Write, options: &SaveOptions) -> Result<SaveReport> {
+        let format = self.format_for(Path::new(""), options)?;
+        table::write_to(&self.root, format, &mut out, options)
     }
 
     /// Tries what [`Checkpoint::save_with`] would do: all of it, beside the path and into a folder that goes away again. What

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use rekindle::Checkpoint;
+use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle::recorder::container::Format;
 use rekindle::recorder::container::hf::parse_size;
@@ -10,14 +10,15 @@ use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
 use super::answer::{Answer, note, usage};
+use super::input::{is_stream, open};
 
 /// The arguments of `rekindle convert`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle convert run.pt weights.pt --key model_state_dict --strip-prefix module.")]
 pub(super) struct Convert {
-    /// The checkpoint to read
+    /// The checkpoint to read; - is standard input
     input: PathBuf,
-    /// The file to write
+    /// The file to write; - is standard output
     output: PathBuf,
     /// The format to write: zip, legacy, safetensors, hf, dcp, burnpack, numpy; by default what OUT's extension says
     #[arg(long, value_name = "FORMAT")]
@@ -72,13 +73,17 @@ impl Convert {
         save.format = self.to.as_deref().map(str::parse::<Format>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
-        let input = Checkpoint::open_with(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
+        let input = open(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
         let conversion = Conversion::default()
             .key(self.key.clone())
             .location(self.map_location.clone())
             .keys(self.keys()?)
             .dtype(self.dtype.as_deref().map(str::parse).transpose()?);
-        let report = conversion.save(&input, &self.output, &save)?;
+        let report = if is_stream(&self.output) {
+            conversion.write_to(&input, std::io::stdout().lock(), &save).in_file("standard output")?
+        } else {
+            conversion.save(&input, &self.output, &save)?
+        };
         report.notes.iter().for_each(|said| note(said));
         eprintln!("{}: {} bytes", self.output.display(), report.bytes);
         Ok(true)

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, print};
+use super::answer::{Answer, print, usage};
+use super::input::{is_stream, open};
 use super::json;
 
 /// The arguments of `rekindle diff`.
@@ -16,9 +16,9 @@ use super::json;
 #[command(after_help = "Example:\n  rekindle diff run.pt run-resumed.pt --rtol 1e-5\n\n\
     Numbers are equal when |a - b| <= atol + rtol * |b|; with neither given, when they are the same.")]
 pub(super) struct Diff {
-    /// The one checkpoint
+    /// The one checkpoint; - is standard input
     a: PathBuf,
-    /// The other
+    /// The other, likewise
     b: PathBuf,
     /// Relative tolerance
     #[arg(long, default_value_t = 0.0)]
@@ -36,8 +36,11 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) fn run(&self) -> Answer {
+        if is_stream(&self.a) && is_stream(&self.b) {
+            return Err(usage("standard input can be one of the two checkpoints alone"));
+        }
         let options = OpenOptions::default().verify(!self.no_verify);
-        let (a, b) = (Checkpoint::open_with(&self.a, &options)?, Checkpoint::open_with(&self.b, &options)?);
+        let (a, b) = (open(&self.a, &options)?, open(&self.b, &options)?);
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
         print(&if self.json { format!("{:#}\n", self.document(&differences)) } else { text(&differences) })?;

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, print};
+use super::input::open;
 use super::json;
 
 /// The arguments of `rekindle inspect`.
@@ -16,7 +16,7 @@ use super::json;
 #[command(after_help = "Example:\n  rekindle inspect run.pt --json")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Inspect {
-    /// The checkpoint
+    /// The checkpoint; - is standard input
     path: PathBuf,
     /// Print one JSON document
     #[arg(long)]
@@ -34,7 +34,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(&self) -> Answer {
-        let checkpoint = Checkpoint::open_with(&self.path, &OpenOptions::default().verify(!self.no_verify))?;
+        let checkpoint = open(&self.path, &OpenOptions::default().verify(!self.no_verify))?;
         let inspection = Inspection::of(&checkpoint, self.hash)?;
         print(&match (self.json, self.keys) {
             (true, _) => format!("{:#}\n", self.document(&inspection)),

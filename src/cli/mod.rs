@@ -6,6 +6,7 @@ mod convert;
 mod devices;
 mod diff;
 mod flags;
+mod input;
 mod inspect;
 mod json;
 mod plan;

@@ -102,3 +102,32 @@ fn scan_answers_whether_a_file_would_run_code() {
     assert_eq!((names["name"].as_str(), names["verdict"].as_str()), (Some("posix.system"), Some("dangerous")));
     assert_eq!(scan(&folder.path().join("absent")).status.code(), Some(2));
 }
+
+/// The command with something on its standard input.
+fn fed<'a>(arguments: impl IntoIterator<Item = &'a str>, input: &[u8]) -> Output {
+    let mut child = crate::command(arguments)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_dash_is_standard_input_and_standard_output() {
+    let bytes = std::fs::read(run_pt()).unwrap();
+    let shown = fed(["inspect", "-", "--keys"], &bytes);
+    assert_eq!(shown.status.code(), Some(0), "{shown:?}");
+    assert_eq!(shown.stdout, rekindle([Path::new("inspect"), &run_pt(), Path::new("--keys")]).stdout);
+    let converted = fed(["convert", "-", "-", "--key", "model_state_dict", "--to", "safetensors"], &bytes);
+    assert_eq!(converted.status.code(), Some(0), "{converted:?}");
+    let path = run_pt();
+    let key = fed(["diff", "-", path.to_str().unwrap()], &bytes);
+    assert_eq!(key.status.code(), Some(0), "{key:?}");
+    let keys = fed(["inspect", "-", "--keys"], &converted.stdout);
+    assert!(String::from_utf8(keys.stdout).unwrap().lines().count() > 1);
+    let refused = fed(["inspect", "-"], b"nothing");
+    assert!(crate::refusal(&refused).contains("standard input: this is not a checkpoint"), "{refused:?}");
+}

@@ -41,6 +41,7 @@ pub(super) struct Named {
 }
 
 /// A tensor under its name.
+#[derive(Clone)]
 pub(super) struct Item {
     pub(super) name: Arc<str>,
     pub(super) tensor: Tensor,

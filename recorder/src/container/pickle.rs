@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::{content, legacy};
-use crate::io::commit::commit_bytes;
+use crate::io::Ready;
+use crate::io::commit::Counted;
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
 use crate::{Error, ErrorKind, FileBytes, Format, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
@@ -56,10 +57,17 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
 /// [`Unsupported`](crate::ErrorKind::Unsupported) for a tensor, for which a pickle by itself has no place, and
 /// [`Refused`](crate::ErrorKind::Refused) for objects, unless [`SaveOptions::allow_objects`] is set; each with its path.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let options_here = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
-    let pickled = pickle::write(root, &options_here)?;
-    commit_bytes(path, options.overwrite, &pickled.bytes)?;
-    Ok(SaveReport { bytes: pickled.bytes.len() as u64, notes: pickled.notes })
+    ready(root, options)?.commit(path, options.overwrite)
+}
+
+pub(crate) fn ready<'a>(root: &'a Value, options: &SaveOptions) -> Result<Ready<'a>> {
+    let options = PickleOptions { dialect: Dialect::Plain, allow_objects: options.allow_objects };
+    let pickled = pickle::write(root, &options)?;
+    Ok(Ready::new(pickled.notes, move |out| {
+        let mut out = Counted::new(out);
+        out.put(&pickled.bytes)?;
+        Ok(out.written())
+    }))
 }
 
 /// Finds the storages that lie in the pickle.

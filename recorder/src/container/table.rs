@@ -13,7 +13,7 @@ use crate::container::{
     burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, safetensors, tar,
     torchscript,
 };
-use crate::io::{self, FileBytes};
+use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
 
 /// Everything about a format that is not its own module's.
@@ -26,6 +26,8 @@ struct Row {
     forms: &'static [Form],
     /// `None` where it is read alone.
     write: Option<fn(&Value, &Path, &SaveOptions) -> Result<SaveReport>>,
+    /// The same into a stream, where it is one file.
+    ready: Option<for<'a> fn(&'a Value, &SaveOptions) -> Result<Ready<'a>>>,
     /// Whether weights can be put into a copy of one of its archives.
     template: bool,
     keeps: Keeps,
@@ -52,15 +54,29 @@ use Form::{Archive as InZip, File, Folder};
 use Sign::{Sure, Weak};
 
 /// What most rows have.
-const ROW: Row =
-    Row { format: Format::ZIP, extensions: &[], forms: &[], write: None, template: false, keeps: Keeps::ALL };
+const ROW: Row = Row {
+    format: Format::ZIP,
+    extensions: &[],
+    forms: &[],
+    write: None,
+    ready: None,
+    template: false,
+    keeps: Keeps::ALL,
+};
 
 static FORMATS: &[Row] = &[
-    Row { format: Format::ZIP, forms: &[InZip(Weak, zip::is_archive, zip::read)], write: Some(zip::write), ..ROW },
+    Row {
+        format: Format::ZIP,
+        forms: &[InZip(Weak, zip::is_archive, zip::read)],
+        write: Some(zip::write),
+        ready: Some(zip::ready_for_stream),
+        ..ROW
+    },
     Row {
         format: Format::LEGACY,
         forms: &[File(Sure, legacy::detect, legacy::read)],
         write: Some(legacy::write),
+        ready: Some(legacy::ready),
         ..ROW
     },
     Row { format: Format::TAR, forms: &[File(Sure, tar::detect, tar::read)], ..ROW },
@@ -86,6 +102,7 @@ static FORMATS: &[Row] = &[
         write: Some(export::write),
         template: true,
         keeps: Keeps::PROGRAMS,
+        ..ROW
     },
     Row {
         format: Format::DCP,
@@ -119,6 +136,7 @@ static FORMATS: &[Row] = &[
         extensions: &["safetensors"],
         forms: &[File(Sure, safetensors::detect, safetensors::read)],
         write: Some(safetensors::write),
+        ready: Some(safetensors::ready),
         keeps: safetensors::TARGET.keeps,
         ..ROW
     },
@@ -127,6 +145,7 @@ static FORMATS: &[Row] = &[
         extensions: &["bpk"],
         forms: &[File(Sure, burnpack::detect, burnpack::read)],
         write: Some(burnpack::write),
+        ready: Some(burnpack::ready),
         keeps: burnpack::TARGET.keeps,
         ..ROW
     },
@@ -142,6 +161,7 @@ static FORMATS: &[Row] = &[
         extensions: &["npy", "npz"],
         forms: &[File(Sure, numpy::detect, numpy::read), InZip(Sure, numpy::is_archive, numpy::read_archive)],
         write: Some(numpy::write),
+        ready: Some(numpy::ready),
         keeps: numpy::NPZ.keeps,
         ..ROW
     },
@@ -150,6 +170,7 @@ static FORMATS: &[Row] = &[
         format: Format::PICKLE,
         forms: &[File(Weak, pickle::detect, pickle::read)],
         write: Some(pickle::write),
+        ready: Some(pickle::ready),
         ..ROW
     },
 ];
@@ -258,6 +279,25 @@ pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) ->
         None => Err(Error::unsupported(format!("writing the format '{format}'"))),
     };
     saved.in_file(path)
+}
+
+/// Writes a checkpoint in a format to a stream.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] for a format that is no single file, or needs another file; else as [`save`].
+pub(crate) fn write_to(
+    root: &Value,
+    format: Format,
+    out: &mut dyn std::io::Write,
+    options: &SaveOptions,
+) -> Result<SaveReport> {
+    match row(format).ready {
+        Some(ready) => ready(root, options)?.write_to(out),
+        None => {
+            let error = Error::unsupported(format!("writing the format '{format}' to a stream"));
+            Err(error.advise("name a file or a folder"))
+        }
+    }
 }
 
 /// What a format keeps of a checkpoint.

@@ -63,6 +63,12 @@ impl FileBytes {
         FileBytes { path: Some(Path::new(name).into()), bytes: bytes.into() }
     }
 
+    /// Bytes in memory without a name.
+    #[must_use]
+    pub fn unnamed(bytes: Bytes) -> Self {
+        FileBytes { path: None, bytes }
+    }
+
     /// Bytes found inside this file, under the same name.
     #[must_use]
     pub fn within(&self, bytes: Bytes) -> Self {

@@ -3,8 +3,10 @@
 pub(crate) mod commit;
 mod file;
 mod listing;
+mod ready;
 pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
 pub(crate) use listing::{is_below, list, names};
+pub(crate) use ready::Ready;

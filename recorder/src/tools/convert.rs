@@ -1,6 +1,7 @@
 //! Converting a checkpoint: a part of it, other keys, another dtype, other device tags, another format. What is not asked
 //! for stays as it is; what a format has no room for is told.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::container::keeps::Values;
@@ -92,13 +93,35 @@ impl Conversion {
     /// As [`Conversion::apply`] and [`Checkpoint::save_with`].
     pub fn save(&self, checkpoint: &Checkpoint, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
+        let (converted, format, notes) = self.ready(checkpoint, path, options)?;
+        let mut report = converted.save_with(path, &options.clone().format(format))?;
+        report.notes.splice(0..0, notes);
+        Ok(report)
+    }
+
+    /// Converts a checkpoint and writes it to a stream.
+    ///
+    /// # Errors
+    /// As [`Conversion::apply`] and [`Checkpoint::write_to`].
+    pub fn write_to(&self, checkpoint: &Checkpoint, out: impl Write, options: &SaveOptions) -> Result<SaveReport> {
+        let (converted, format, notes) = self.ready(checkpoint, Path::new(""), options)?;
+        let mut report = converted.write_to(out, &options.clone().format(format))?;
+        report.notes.splice(0..0, notes);
+        Ok(report)
+    }
+
+    /// The checkpoint as it is to be written under this path, the format, and what had to be left out.
+    fn ready(
+        &self,
+        checkpoint: &Checkpoint,
+        path: &Path,
+        options: &SaveOptions,
+    ) -> Result<(Checkpoint, Format, Vec<String>)> {
         let (converted, mut notes) = self.applied(checkpoint).in_file_if(checkpoint.path())?;
         let format = converted.format_for(path, options)?;
         let (converted, left_out) = fit(converted, format).in_file_if(checkpoint.path())?;
         notes.extend(left_out);
-        let mut report = converted.save_with(path, &options.clone().format(format))?;
-        report.notes.splice(0..0, notes);
-        Ok(report)
+        Ok((converted, format, notes))
     }
 
     /// The root with its models' state dicts converted.

@@ -10,6 +10,7 @@ mod handles;
 mod inspect_large;
 mod layout;
 mod load_options;
+mod memory;
 mod names;
 mod old_classes;
 mod pickles;

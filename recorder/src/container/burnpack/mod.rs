@@ -25,4 +25,5 @@ pub(super) use dtype::BurnType;
 pub use read::{detect, read};
 pub(super) use read::{from_bytes, quantised};
 pub(super) use write::TARGET;
+pub(super) use write::ready;
 pub use write::write;

@@ -8,7 +8,7 @@ use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
 use crate::container::keeps::{Keeps, Values};
 use crate::container::named::{Item, METADATA, Named, Target, refused};
-use crate::io;
+use crate::io::Ready;
 use crate::io::commit::Counted;
 use crate::{Dict, Error, Result, SaveOptions, SaveReport, StateDict, Value};
 
@@ -31,6 +31,10 @@ const MAX_FILE: u64 = 100 << 30;
 /// [`Unsupported`](crate::ErrorKind::Unsupported) for what burnpack or Burn cannot hold (texts, containers, sparse and quantised tensors, types
 /// that Burn lacks), by name; [`Io`](crate::ErrorKind::Io) and [`Exists`](crate::ErrorKind::Exists) for the file.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    ready(root, options)?.commit(path, options.overwrite)
+}
+
+pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
     let plan = Plan::of(root)?;
     let mut metadata = plan.metadata;
     let cbor = header::write(&mut metadata)?;
@@ -47,7 +51,7 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     }
     // Below the limit of 100 MiB.
     let size = u32::try_from(size).unwrap_or(u32::MAX);
-    io::commit(path, options.overwrite, |out| {
+    Ok(Ready::new(plan.notes, move |out| {
         let mut out = Counted::new(out);
         out.put(&header::MAGIC.to_le_bytes())?;
         out.put(&header::VERSION.to_le_bytes())?;
@@ -58,9 +62,8 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
             pad(&mut out, data + placed.start)?;
             out.put(&placed.bytes()?)?;
         }
-        Ok(())
-    })?;
-    Ok(SaveReport { bytes: end, notes: plan.notes })
+        Ok(end)
+    }))
 }
 
 /// Zeros up to this place, which is less than an alignment away.

@@ -20,4 +20,5 @@ pub(crate) use read::PICKLES;
 pub(super) use read::storage_in;
 pub use read::{detect, read};
 pub(super) use storages::Part;
+pub(super) use write::ready;
 pub use write::write;

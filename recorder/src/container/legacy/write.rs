@@ -5,7 +5,8 @@ use std::path::Path;
 use num_bigint::BigInt;
 
 use crate::container::legacy::read::{MAGIC, VERSION};
-use crate::io::commit::{Counted, commit_with};
+use crate::io::Ready;
+use crate::io::commit::Counted;
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 
@@ -19,14 +20,18 @@ use crate::{DType, Dict, Result, SaveOptions, SaveReport, Value};
 /// (float8, uint16, ...), unless [`SaveOptions::allow_objects`] is set; [`Refused`](crate::ErrorKind::Refused) for what plain
 /// `torch.load` refuses; and when a storage cannot be read or the file not be written.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let pickled =
-        pickle::write(root, &PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects })?;
-    let bytes = commit_with(path, options.overwrite, |out| {
+    ready(root, options)?.commit(path, options.overwrite)
+}
+
+pub(crate) fn ready<'a>(root: &'a Value, options: &SaveOptions) -> Result<Ready<'a>> {
+    let pickle_options = PickleOptions { dialect: Dialect::Legacy, allow_objects: options.allow_objects };
+    let mut pickled = pickle::write(root, &pickle_options)?;
+    let notes = std::mem::take(&mut pickled.notes);
+    Ok(Ready::new(notes, move |out| {
         let mut out = Counted::new(out);
         write_parts(&pickled, &mut out)?;
         Ok(out.written())
-    })?;
-    Ok(SaveReport { bytes, notes: pickled.notes })
+    }))
 }
 
 fn write_parts(pickled: &Pickled, out: &mut Counted<'_>) -> Result<()> {

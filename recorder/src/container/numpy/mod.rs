@@ -16,4 +16,5 @@ pub(crate) use read::data_start;
 pub use read::{detect, read};
 pub(super) use read::{is_archive, read_archive};
 pub(super) use write::NPZ;
+pub(super) use write::ready;
 pub use write::write;

@@ -10,7 +10,8 @@ use crate::container::keeps::{Keeps, Order};
 use crate::container::named::{Named, Target, is_fortran, refused};
 use crate::container::numpy::header::{self, EXTENSION};
 use crate::container::zip::ArchiveWriter;
-use crate::io::commit::{Counted, commit_with};
+use crate::io::Ready;
+use crate::io::commit::Counted;
 use crate::value::tensor::{TensorData, TensorParts};
 use crate::{Error, Result, SaveOptions, SaveReport, Tensor, Value};
 
@@ -29,25 +30,29 @@ const NPY: Target = Target { name: ".npy", ..NPZ };
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let is_npy = path.extension().is_some_and(|extension| extension == "npy");
     match root {
-        Value::Tensor(tensor) if is_npy => write_npy(tensor, path, options),
+        Value::Tensor(tensor) if is_npy => npy(tensor)?.commit(path, options.overwrite),
         _ if is_npy => Err(Error::invalid("an .npy file holds one tensor; call the file .npz")),
-        _ => write_npz(root, path, options),
+        _ => npz(root)?.commit(path, options.overwrite),
     }
 }
 
-fn write_npy(tensor: &Tensor, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+/// A stream has no name: a tensor alone is an `.npy` file, all else an `.npz` file.
+pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
+    root.as_tensor().map_or_else(|| npz(root), npy)
+}
+
+fn npy(tensor: &Tensor) -> Result<Ready<'_>> {
     let notes = Named::of_tensor(tensor, &NPY)?.notes;
     let head = head(tensor, "the tensor", NPY.name)?;
-    let bytes = commit_with(path, options.overwrite, |out| {
+    Ok(Ready::new(notes, move |out| {
         let mut out = Counted::new(out);
         out.put(&head)?;
         out.put(&elements(tensor)?)?;
         Ok(out.written())
-    })?;
-    Ok(SaveReport { bytes, notes })
+    }))
 }
 
-fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+fn npz(root: &Value) -> Result<Ready<'_>> {
     let mut named = Named::of(root, &NPZ)?;
     if named.tensors.is_empty() {
         // An archive without records is no sign of NumPy.
@@ -59,14 +64,13 @@ fn write_npz(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     // All headers first: a type that NumPy lacks is found before anything is written.
     let heads =
         named.tensors.iter().map(|item| head(&item.tensor, &item.name, NPZ.name)).collect::<Result<Vec<_>>>()?;
-    let bytes = commit_with(path, options.overwrite, |out| {
+    Ok(Ready::new(std::mem::take(&mut named.notes), move |out| {
         let mut archive = ArchiveWriter::new(out, "");
         for (item, head) in named.tensors.iter().zip(&heads) {
             archive.record_parts(&format!("{}{EXTENSION}", item.name), &[head, &elements(&item.tensor)?])?;
         }
         archive.finish()
-    })?;
-    Ok(SaveReport { bytes, notes: named.notes })
+    }))
 }
 
 fn head(tensor: &Tensor, name: &str, target: &str) -> Result<Vec<u8>> {

@@ -22,5 +22,6 @@ pub(super) use header::FORMAT;
 pub(super) use read::read_tensors;
 pub use read::{detect, read};
 pub(super) use ties::{record as record_ties, restore as restore_ties};
+pub(super) use write::ready;
 pub use write::write;
 pub(super) use write::{File, TARGET};

@@ -7,7 +7,8 @@ use crate::container::keeps::Keeps;
 use crate::container::named::{Item, Metadata, Named, Target, refused};
 use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use crate::container::safetensors::ties;
-use crate::io::commit::{Counted, commit};
+use crate::io::Ready;
+use crate::io::commit::Counted;
 use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Value};
 
 /// What this crate writes under [`FORMAT`]: transformers asks for it.
@@ -24,12 +25,23 @@ pub(crate) const TARGET: Target = Target { name: "safetensors", keeps: Keeps { t
 /// [`ErrorKind::Unsupported`] when the value holds anything else than strided tensors, or an element type that safetensors
 /// lacks (each by its key); [`ErrorKind::Exists`] when the file is there and was not to be replaced.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    let named = Named::of(root, &TARGET)?;
+    ready(root, options)?.commit(path, options.overwrite)
+}
+
+pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
+    let mut named = Named::of(root, &TARGET)?;
     let metadata = ties::record(&named)?;
-    let kept = named.tensors.iter().filter(|item| item.tied.is_none());
-    let file = File::lay_out(kept, &metadata)?;
-    commit(path, options.overwrite, |out| file.write(out))?;
-    Ok(SaveReport { bytes: file.bytes, notes: named.notes })
+    let notes = std::mem::take(&mut named.notes);
+    let lay_out = move || {
+        let kept = named.tensors.iter().filter(|item| item.tied.is_none());
+        let file = File::lay_out(kept, &metadata)?;
+        Ok::<_, Error>((file.bytes, file.header, file.data.into_iter().cloned().collect::<Vec<_>>()))
+    };
+    let (bytes, header, data) = lay_out()?;
+    Ok(Ready::new(notes, move |out| {
+        File { header, data: data.iter().collect(), bytes }.write(out)?;
+        Ok(bytes)
+    }))
 }
 
 /// A file that is ready to be written.

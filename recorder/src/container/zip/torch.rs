@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
 use crate::container::zip::writer::ArchiveWriter;
-use crate::io::commit::commit_with;
+use crate::io::Ready;
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
 use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
 
@@ -46,10 +46,20 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// What plain `torch.load` would refuse (unless [`SaveOptions::allow_objects`] is set), what a storage's bytes cannot be read
 /// for, and what the file cannot be written for.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    ready(root, &top_folder(path), options)?.commit(path, options.overwrite)
+}
+
+/// A checkpoint whose records lie in this folder of the archive.
+fn ready<'a>(root: &'a Value, top: &str, options: &SaveOptions) -> Result<Ready<'a>> {
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
-    let pickled = pickle::write(root, &pickle_options)?;
-    let bytes = commit_with(path, options.overwrite, |out| write_records(out, &top_folder(path), &pickled))?;
-    Ok(SaveReport { bytes, notes: pickled.notes })
+    let mut pickled = pickle::write(root, &pickle_options)?;
+    let (notes, top) = (std::mem::take(&mut pickled.notes), top.to_owned());
+    Ok(Ready::new(notes, move |out| write_records(out, &top, &pickled)))
+}
+
+/// The same for a stream, which has no name: PyTorch then calls the folder `archive`.
+pub(crate) fn ready_for_stream<'a>(root: &'a Value, options: &SaveOptions) -> Result<Ready<'a>> {
+    ready(root, "archive", options)
 }
 
 /// Writes the records in PyTorch's order, and gives the length of the archive.

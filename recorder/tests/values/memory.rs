@@ -1,0 +1,66 @@
+//! From memory, and to memory: what is a file on disk is the same in bytes.
+
+use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
+use rekindle_recorder::container::Format;
+use rekindle_recorder::diff::{Tolerance, compare};
+use rekindle_recorder::{ErrorKind, StateDict, Tensor};
+use rekindle_testing::fixtures;
+
+const TIED: &[u8] = include_bytes!("../../../tests/fixtures/zip/tied.pt");
+
+fn same(a: &Checkpoint, b: &Checkpoint) -> bool {
+    compare(a, b, Tolerance::default()).unwrap().is_empty()
+}
+
+#[test]
+fn bytes_are_opened_as_the_file_is() {
+    for name in ["zip/tutorial.pt", "legacy/tutorial.pt", "legacy/plain2.pkl", "reading/model.tar.gz"] {
+        let path = fixtures::path(name);
+        let bytes = std::fs::read(&path).unwrap();
+        let file = Checkpoint::open(&path).unwrap();
+        for memory in [Checkpoint::from_bytes(bytes.clone()), Checkpoint::read_from(&*bytes)] {
+            let memory = memory.unwrap();
+            assert!(same(&file, &memory), "{name}");
+            assert_eq!((memory.path(), memory.format()), (None, file.format()), "{name}");
+        }
+    }
+    assert!(Checkpoint::from_bytes(TIED).unwrap().tensors().unwrap().len() > 1);
+    let error = Checkpoint::from_bytes(&b"no checkpoint"[..]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::NotACheckpoint { .. }), "{error}");
+}
+
+#[test]
+fn a_stream_gets_the_bytes_of_the_file() {
+    let folder = rekindle_testing::scratch();
+    let tensor = |x: f32| Tensor::from_vec(&[2], vec![x, x + 1.0]).unwrap();
+    let model = Checkpoint::from(StateDict::from_iter([("a", tensor(1.0)), ("b", tensor(2.0))]));
+    let formats = [Format::ZIP, Format::LEGACY, Format::SAFETENSORS, Format::BURNPACK, Format::NUMPY];
+    for format in formats {
+        let options = SaveOptions::default().format(format);
+        let path = folder.path().join("archive.x");
+        let saved = model.save_with(&path, &options).unwrap();
+        let mut bytes = Vec::new();
+        let written = model.write_to(&mut bytes, &options).unwrap();
+        assert_eq!(written, saved, "{format}");
+        assert_eq!(bytes, std::fs::read(&path).unwrap(), "{format}");
+        assert!(same(&model, &Checkpoint::from_bytes(bytes).unwrap()), "{format}");
+    }
+    let bytes = model.to_bytes().unwrap();
+    assert_eq!(Checkpoint::from_bytes(bytes).unwrap().format(), Some(Format::ZIP));
+    let number = Checkpoint::from(5);
+    let mut bytes = Vec::new();
+    number.write_to(&mut bytes, &SaveOptions::default().format(Format::PICKLE)).unwrap();
+    assert!(same(&number, &Checkpoint::from_bytes(bytes).unwrap()));
+}
+
+#[test]
+fn a_folder_cannot_be_streamed_and_a_stream_that_fails_is_an_error() {
+    let model = Checkpoint::from(StateDict::from_iter([("a", Tensor::scalar(1.0_f32))]));
+    for format in [Format::HF, Format::DCP] {
+        let error = model.write_to(std::io::sink(), &SaveOptions::default().format(format)).unwrap_err();
+        assert!(error.to_string().contains("to a stream is not supported; name a file or a folder"), "{error}");
+    }
+    let mut small = [0; 20];
+    let error = model.write_to(&mut small[..], &SaveOptions::default()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error}");
+}

@@ -66,11 +66,19 @@ impl Attributes {
         self.entries.entry(name.to_owned()).or_insert_with(|| value.into());
     }
 
-    /// Puts a number, as `torch.optim.lr_scheduler` does: a tensor stays a tensor of its type, anything else becomes a
+    /// Puts a number, as `torch.optim.lr_scheduler` does: a tensor stays a tensor of its type and shape, anything else becomes a
     /// `float`.
     pub fn set_float(&mut self, name: &str, number: f64) {
-        let dtype = self.get(name).and_then(Value::as_tensor).map(Tensor::dtype);
-        self.set(name, float_like(dtype, number));
+        let tensor = self.get(name).and_then(Value::as_tensor);
+        let (dtype, shape) =
+            (tensor.map(Tensor::dtype), tensor.map_or_else(Vec::new, |tensor| tensor.shape().to_vec()));
+        let value = float_like(dtype, number);
+        // A tensor of one element and of one dimension or more stays one.
+        let shaped = value
+            .as_tensor()
+            .filter(|_| !shape.is_empty())
+            .and_then(|scalar| Tensor::from_le_bytes(scalar.dtype(), &shape, scalar.to_le_bytes().ok()?).ok());
+        self.set(name, shaped.map_or(value, Value::from));
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Value> {
@@ -173,6 +181,10 @@ mod tests {
         let mut attributes = Attributes::new("param_groups[0].");
         attributes.set("lr", Tensor::scalar(0.5_f32));
         attributes.set("weight_decay", 0);
+        attributes.set("betas", Tensor::from_vec(&[1], vec![0.5_f32]).ok().map_or(Value::None, Value::from));
+        attributes.set_float("betas", 0.75);
+        assert_eq!(attributes.get("betas").and_then(Value::as_tensor).map(Tensor::shape), Some(&[1][..]));
+        assert_eq!(attributes.float("betas").ok(), Some(0.75));
         attributes.set_float("lr", 0.25);
         attributes.set_float("weight_decay", 0.5);
         assert_eq!(attributes.get("lr").and_then(Value::as_tensor).map(Tensor::dtype), Some(DType::Float32));

@@ -24,6 +24,7 @@ pub mod learner;
 pub mod log;
 pub mod loss;
 pub mod lr_scheduler;
+mod number;
 pub mod optim;
 mod options;
 mod parameters;

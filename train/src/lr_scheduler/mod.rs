@@ -43,7 +43,6 @@ pub mod mmengine;
 mod momentum;
 mod multi_step_lr;
 mod nano_gpt;
-mod number;
 mod one_cycle_lr;
 mod options;
 mod param_scheduler;
@@ -62,6 +61,8 @@ mod swa_lr;
 pub mod timm;
 pub mod transformers;
 pub mod yolo;
+
+use crate::number;
 
 pub use anneal::AnnealStrategy;
 pub use chained_scheduler::ChainedScheduler;

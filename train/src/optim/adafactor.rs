@@ -78,7 +78,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         }
     }
     let step = state.count("step")?;
-    let lr = group.float("lr")?;
+    let (lr, largest) = (Scalar::of(group, "lr")?, 1.0 / step.powf(0.5));
     let (eps1, eps2) = eps(group)?;
     let weight_decay = group.float("weight_decay")?;
     Ok(Box::new(AdafactorUpdate {
@@ -86,10 +86,10 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         numel: shape.iter().product(),
         factored,
         weight: step.powf(group.float("beta2_decay")?),
-        relative_step: lr.min(1.0 / step.powf(0.5)),
+        relative_step: if largest < lr.value() { largest.into() } else { lr },
         eps1,
         eps2,
-        keep: if weight_decay == 0.0 { None } else { Some(1.0 - lr * weight_decay) },
+        keep: if weight_decay == 0.0 { None } else { Some((1.0 - lr * weight_decay).value()) },
         d: group.float("d")?,
     }))
 }
@@ -120,7 +120,7 @@ struct AdafactorUpdate {
     factored: Option<Matrices>,
     /// `1 - beta2`: how much of the new squares goes into the average.
     weight: f64,
-    relative_step: f64,
+    relative_step: Scalar,
     eps1: Option<f64>,
     eps2: f64,
     /// What is left of a weight when it has decayed.
@@ -153,7 +153,7 @@ impl AdafactorUpdate {
         };
         let update = estimate.rsqrt_above(eps1 * eps1).times(&grad);
         let clip = 1.0_f64.max(update.norm()? / (root_numel * self.d));
-        Ok((param.add(&update, -alpha / clip), state))
+        Ok((param.add(&update, (-alpha / clip).value()), state))
     }
 }
 

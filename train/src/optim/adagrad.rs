@@ -40,7 +40,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
     let kernel = AdagradKernel {
         gradient: Gradient::of(group)?,
         eps: group.float("eps")?,
-        minus_clr: -(group.float("lr")? / (1.0 + (step - 1.0) * group.float("lr_decay")?)),
+        minus_clr: -(Scalar::of(group, "lr")? / (1.0 + (step - 1.0) * group.float("lr_decay")?)).value(),
     };
     Ok(Box::new(Elementwise { state: ["sum"], kernel }))
 }

@@ -45,16 +45,17 @@ fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
 fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
     let amsgrad = group.flag("amsgrad")?;
     let step = state.step(&needs(group)?[1..])?;
-    let (beta1, beta2) = group.pair("betas")?;
+    let (beta1, beta2) = Scalar::pair(group, "betas")?;
     let kernel = AdamKernel {
         gradient: Gradient::of(group)?,
-        weight1: 1.0 - beta1,
-        beta2,
-        weight2: 1.0 - beta2,
+        // In the parameter's type, for https://github.com/pytorch/pytorch/issues/140601.
+        weight1: (1.0 - beta1.to(state.is_double())).value(),
+        beta2: beta2.value(),
+        weight2: (1.0 - beta2).value(),
         eps: group.float("eps")?,
         // (1 - beta2 ** step) ** 0.5
-        bias_correction2_sqrt: (1.0 - beta2.powf(step)).powf(0.5),
-        minus_step_size: -(group.float("lr")? / (1.0 - beta1.powf(step))),
+        bias_correction2_sqrt: (1.0 - beta2.pow(step)).pow(0.5).value(),
+        minus_step_size: -(Scalar::of(group, "lr")? / (1.0 - beta1.pow(step))).value(),
     };
     if amsgrad {
         return Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"], kernel }));

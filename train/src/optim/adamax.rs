@@ -35,7 +35,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         weight1: 1.0 - beta1,
         beta2,
         eps: group.float("eps")?,
-        minus_clr: -(group.float("lr")? / (1.0 - beta1.powf(step))),
+        minus_clr: -(Scalar::of(group, "lr")? / (1.0 - beta1.powf(step))).value(),
     };
     Ok(Box::new(Elementwise { state: ["exp_avg", "exp_inf"], kernel }))
 }

@@ -31,17 +31,17 @@ pub(super) const RULE: Rule = Rule {
 };
 
 fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
-    let lr = group.float("lr")?;
+    let lr = Scalar::of(group, "lr")?;
     if state.is_empty() {
         state.scalar("step", 0.0);
-        state.scalar("eta", lr);
+        state.scalar("eta", lr.value());
         state.scalar("mu", 1.0);
         state.moment("ax");
     }
     let step = state.count("step")?;
     let (lambd, alpha, t0) = (group.float("lambd")?, group.float("alpha")?, group.float("t0")?);
     // This step goes by what the last one left, the next by what is set here.
-    let eta = state.copy("eta", lr / (1.0 + lambd * lr * step).powf(alpha))?;
+    let eta = state.copy("eta", (lr / (1.0 + lambd * lr * step).pow(alpha)).value())?;
     let mu = state.copy("mu", 1.0 / f64::max(1.0, step - t0))?;
     let kernel = AsgdKernel { gradient: Gradient::of(group)?, keep: 1.0 - lambd * eta, minus_eta: -eta, mu };
     Ok(Box::new(Elementwise { state: ["ax"], kernel }))

@@ -5,6 +5,7 @@ use rekindle_recorder::Result;
 
 use super::number::Number;
 use crate::attributes::Attributes;
+use crate::number::Number as Scalar;
 
 /// What a group's `maximize`, `weight_decay` and `decoupled_weight_decay` do.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ impl Gradient {
         Ok(Gradient {
             maximize: group.flag("maximize")?,
             l2: if decoupled { 0.0 } else { weight_decay },
-            keep: if decoupled { 1.0 - group.float("lr")? * weight_decay } else { 1.0 },
+            keep: if decoupled { (1.0 - Scalar::of(group, "lr")? * weight_decay).value() } else { 1.0 },
         })
     }
 

@@ -29,6 +29,7 @@ mod adan_pytorch;
 mod array;
 mod asgd;
 mod assign;
+mod bitsandbytes;
 mod burn_record;
 mod closure;
 mod elementwise;
@@ -79,6 +80,7 @@ macro_rules! exports {
 
 registry::registry!(exports);
 
+pub(crate) use bitsandbytes::TOLD as TOLD_OF_BITSANDBYTES;
 pub(crate) use number::Number;
 #[cfg(feature = "learner")]
 pub(crate) use {rule::View, state::ParamState, step::step_alone};

@@ -132,12 +132,12 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         return Err(invalid("a parameter of Muon is no matrix"));
     };
     state.whole(MOMENTUM_BUFFER, vec![rows, columns]);
-    let lr = group.float("lr")?;
+    let lr = Scalar::of(group, "lr")?;
     Ok(Box::new(MuonUpdate {
         momentum: group.float("momentum")?,
         nesterov: group.flag("nesterov")?,
-        keep: 1.0 - lr * group.float("weight_decay")?,
-        lr: lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns),
+        keep: (1.0 - lr * group.float("weight_decay")?).value(),
+        lr: (lr * AdjustLr::of(group)?.unwrap_or(AdjustLr::Original).ratio(rows, columns)).value(),
         orthogonal: Orthogonal {
             rows,
             columns,

@@ -46,7 +46,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
     }
     let step = state.count("step")?;
     let (beta1, beta2) = group.pair("betas")?;
-    let (lr, momentum_decay) = (group.float("lr")?, group.float("momentum_decay")?);
+    let (lr, momentum_decay) = (Scalar::of(group, "lr")?, group.float("momentum_decay")?);
     let mu = |step: f64| beta1 * (1.0 - 0.5 * 0.96_f64.powf(step * momentum_decay));
     let (mu, mu_next) = (mu(step), mu(step + 1.0));
     let mu_product = state.scale("mu_product", mu)?;
@@ -57,8 +57,8 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
         weight2: 1.0 - beta2,
         eps: group.float("eps")?,
         bias_correction2: 1.0 - beta2.powf(step),
-        of_grad: -lr * (1.0 - mu) / (1.0 - mu_product),
-        of_exp_avg: -lr * mu_next / (1.0 - mu_product * mu_next),
+        of_grad: (-lr * (1.0 - mu) / (1.0 - mu_product)).value(),
+        of_exp_avg: (-lr * mu_next / (1.0 - mu_product * mu_next)).value(),
     };
     Ok(Box::new(Elementwise { state: ["exp_avg", "exp_avg_sq"], kernel }))
 }

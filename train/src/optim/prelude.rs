@@ -11,3 +11,5 @@ pub(super) use super::rule::{Range, Rule, View};
 pub(super) use super::state::ParamState;
 pub(super) use super::vector::{Vector, Vectorwise, Whole, state_of};
 pub(super) use crate::attributes::{Attributes, invalid};
+/// A hyper-parameter as PyTorch computes with it: a `float`, or a tensor of no dimensions.
+pub(super) use crate::number::Number as Scalar;

@@ -3,6 +3,7 @@
 
 use rekindle_recorder::{Error, Result, Value};
 
+use super::bitsandbytes;
 use super::registry::{OptimizerKind, names};
 use super::rule::View;
 use crate::attributes::{Attributes, invalid};
@@ -18,6 +19,8 @@ pub struct Recognition {
     /// The optimizers here that may have written it: one as a rule; several where older releases of PyTorch wrote the same
     /// keys; none where it is one that is not here.
     pub kinds: Vec<OptimizerKind>,
+    /// What a user should know of how it is read.
+    pub note: Option<&'static str>,
     /// The keys that told it.
     pub told_by: Vec<&'static str>,
     /// The keys that such an optimizer never has. Not among them: what schedulers and frameworks write into groups and no
@@ -209,6 +212,15 @@ impl OptimizerKind {
     /// When it is not the state dict of an optimizer, or has groups like none that is known.
     pub fn recognise(state_dict: &Value) -> Result<Recognition> {
         let saved = Keys::read(state_dict)?;
+        if saved.is_bitsandbytes_adam() {
+            let kinds = vec![OptimizerKind::AdamW, OptimizerKind::Adam];
+            let mut foreign = saved.foreign(&kinds);
+            foreign.retain(|found| {
+                found.place.starts_with("param_groups") && !bitsandbytes::ADEMAMIX.contains(&found.key.as_str())
+            });
+            let (name, note) = ("bitsandbytes' AdamW or Adam".to_owned(), Some(bitsandbytes::NOTE));
+            return Ok(Recognition { name, kind: None, kinds, note, told_by: vec!["state1", "state2"], foreign });
+        }
         let kinds = saved.kinds();
         let foreign = kinds.as_ref().map(|kinds| saved.foreign(kinds)).unwrap_or_default();
         let unlike = kinds.is_err() || !foreign.is_empty();
@@ -217,6 +229,7 @@ impl OptimizerKind {
                 name: other.name.to_owned(),
                 kind: None,
                 kinds: Vec::new(),
+                note: None,
                 told_by: [other.group, other.state].concat(),
                 foreign: Vec::new(),
             });
@@ -231,25 +244,29 @@ impl OptimizerKind {
             _ => (None, OLDER_KEYS.to_vec()),
         };
         let name = kind.map_or_else(|| names(&kinds, " or "), |kind| kind.to_string());
-        Ok(Recognition { name, kind, kinds, told_by, foreign })
+        Ok(Recognition { name, kind, kinds, note: None, told_by, foreign })
     }
 
     /// Which optimizer wrote this state dict, told by the keys of its groups and, where these leave it open, of its state.
     ///
     /// # Errors
     /// When the keys are those of an optimizer that is not here, of none, or of several: up to PyTorch 2.6 Adam and AdamW
-    /// wrote the same. When there is a key that the optimizer never has.
+    /// wrote the same, and bitsandbytes' do. When there is a key that the optimizer never has.
     pub fn infer(state_dict: &Value) -> Result<Self> {
         let recognition = OptimizerKind::recognise(state_dict)?;
         recognition.is_whole()?;
         let kinds = &recognition.kinds;
         recognition.kind.ok_or_else(|| {
             let options = kinds.iter().map(|kind| format!("`ResumeOptions::optimizer(OptimizerKind::{kind:?})`"));
-            invalid(format!(
-                "the optimizer's state is {}'s, which wrote the same keys in older releases of PyTorch; say which it is with {}",
-                names(kinds, "'s or "),
-                options.collect::<Vec<_>>().join(" or ")
-            ))
+            let options = options.collect::<Vec<_>>().join(" or ");
+            let what = match recognition.note {
+                Some(note) => format!("{}, which write the same keys ({note})", recognition.name),
+                None => {
+                    let names = names(kinds, "'s or ");
+                    format!("{names}'s, which wrote the same keys in older releases of PyTorch")
+                }
+            };
+            invalid(format!("the optimizer's state is {what}; say which it is with {options}"))
         })
     }
 }
@@ -300,7 +317,7 @@ impl Keys {
         let states = dict.get("state").and_then(|state| Some(state.as_dict()?.entries())).unwrap_or_default();
         let of_parameter = |(id, state): (Value, Value)| {
             let named = |(key, value): (Value, Value)| Some((key.as_str()?.to_owned(), holds_tensor(&value)));
-            let keys = entries_of(&state)?.into_iter().filter_map(named).collect();
+            let keys = bitsandbytes::entries(&state)?.into_iter().filter_map(named).collect();
             // What is under another key than a parameter's is the user's.
             matches!(id, Value::Int(_)).then(|| (format!("state[{id:?}]"), keys))
         };
@@ -313,6 +330,12 @@ impl Keys {
 
     fn has_state(&self, key: &str) -> bool {
         self.states.iter().any(|(_, keys)| keys.iter().any(|(found, _)| found == key))
+    }
+
+    /// Whether it is of bitsandbytes' Adam or `AdamW`.
+    fn is_bitsandbytes_adam(&self) -> bool {
+        let keys = || self.states.iter().flat_map(|(_, keys)| keys.iter().map(|(key, _)| key.as_str()));
+        self.groups.iter().all(|group| bitsandbytes::is_adam(group, keys()))
     }
 
     fn is(&self, other: &Other) -> bool {
@@ -366,21 +389,6 @@ impl Keys {
         foreign
     }
 }
-
-/// The entries of a parameter's state; those that bitsandbytes puts aside for FSDP are among them.
-fn entries_of(state: &Value) -> Option<Vec<(Value, Value)>> {
-    let (mut entries, state) = (Vec::new(), state.as_dict()?);
-    for (key, value) in state.entries() {
-        match value.as_dict().filter(|_| key.as_str() == Some(BITSANDBYTES)) {
-            Some(aside) => entries.extend(aside.entries()),
-            None => entries.push((key, value)),
-        }
-    }
-    Some(entries)
-}
-
-/// Where bitsandbytes has its quantised state since 0.49.
-const BITSANDBYTES: &str = "__bnb_optimizer_quant_state__";
 
 /// Whether a value is a tensor, or a collection that has one.
 fn holds_tensor(value: &Value) -> bool {

@@ -54,7 +54,7 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
             weight1: 1.0 - beta1,
             weight2: 1.0 - beta2,
             eps: group.float("eps")?,
-            minus_step_size: -(group.float("lr")? * bias_correction2.sqrt() / bias_correction1),
+            minus_step_size: -(Scalar::of(group, "lr")? * bias_correction2.sqrt() / bias_correction1).value(),
         },
     }))
 }

@@ -103,6 +103,11 @@ impl ParamState {
         ParamState { pieces, shape: parameter.shape.clone(), double, ..ParamState::default() }
     }
 
+    /// Whether the parameter is of doubles.
+    pub(crate) fn is_double(&self) -> bool {
+        self.double
+    }
+
     /// PyTorch's shape of the parameter.
     pub(crate) fn shape(&self) -> &[usize] {
         &self.shape

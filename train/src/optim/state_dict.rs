@@ -8,6 +8,7 @@ use rekindle_recorder::value::Key;
 use rekindle_recorder::{Dict, Error, Result, Value};
 
 use super::assign::{Known, divide};
+use super::bitsandbytes;
 use super::group::ParamGroup;
 use super::lbfgs::Memory;
 use super::optimizer::{Optimizer, StateKey};
@@ -172,6 +173,13 @@ impl Saved {
             )));
         }
         recognition.is_whole()?;
+        let converted;
+        let state_dict = if recognition.note.is_some() {
+            converted = bitsandbytes::converted(kind, state_dict)?;
+            &converted
+        } else {
+            state_dict
+        };
         let (rule, defaults) = (kind.rule(), Hyperparameters::of(kind).defaults);
         let dict = state_dict.as_dict().ok_or_else(|| wrong_type("the optimizer's state", "a dict", state_dict))?;
         let part = |name: &str| dict.get(name).ok_or_else(|| Error::missing_key(name));

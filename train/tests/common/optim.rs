@@ -148,6 +148,16 @@ pub(crate) const STEPS: usize = 12;
 impl Rule {
     /// All option sets of an optimizer; LBFGS's are laid out otherwise.
     pub(crate) fn all(optimizer: &str) -> Vec<Self> {
+        // Those of other packages are beside PyTorch's.
+        Rule::within(if optimizer.contains('.') { "../optim_others/rules" } else { "rules" }, optimizer)
+    }
+
+    /// Those with tensors as hyper-parameters.
+    pub(crate) fn of_tensors(optimizer: &str) -> Vec<Self> {
+        Rule::within("../optim_tensors/rules", optimizer)
+    }
+
+    fn within(folder: &str, optimizer: &str) -> Vec<Self> {
         let given = open("given.pt").root().clone();
         let read = |(set, case): (String, Value)| Rule {
             optimizer: optimizer.to_owned(),
@@ -159,8 +169,6 @@ impl Rule {
             rounded: rounded(&entry(&case, "rounded")),
             given: given.clone(),
         };
-        // Those of other packages are beside PyTorch's.
-        let folder = if optimizer.contains('.') { "../optim_others/rules" } else { "rules" };
         let file = open(&format!("{folder}/{}.pt", optimizer.to_lowercase()));
         dict(file.root()).into_iter().map(read).collect()
     }

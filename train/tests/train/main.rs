@@ -18,6 +18,7 @@ mod optim_recognition;
 mod optim_rules;
 mod optim_runs;
 mod optim_state_dicts;
+mod optim_tensors;
 mod optim_threads;
 mod optim_updates;
 mod optimizer_record;

@@ -8,7 +8,7 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::Question;
 use rekindle_recorder::{Dict, Error, ErrorKind, Result, Value};
 
-use crate::optim::{Hyperparameters, Optimizer, OptimizerKind, ParamGroup, Select};
+use crate::optim::{Hyperparameters, Optimizer, OptimizerKind, ParamGroup, Select, TOLD_OF_BITSANDBYTES};
 use crate::run::options::ResumeOptions;
 use crate::run::plan::GroupPlan;
 
@@ -31,7 +31,11 @@ impl Optimized {
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
     ) -> Result<Optimized> {
-        let told = if options.optimizer.is_some() { "the options" } else { "the keys of its state" };
+        let told = match (options.optimizer, OptimizerKind::recognise(saved)) {
+            (Some(_), Ok(recognition)) if recognition.note.is_some() => TOLD_OF_BITSANDBYTES,
+            (Some(_), _) => "the options",
+            (None, _) => "the keys of its state",
+        };
         let kind = options.optimizer.map_or_else(|| OptimizerKind::infer(saved), Ok)?;
         let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows));
         let own = model.named_parameters_with(rows)?;

@@ -1,9 +1,9 @@
 //! `Number`: a `float`, or the number in a tensor of no dimensions, with the arithmetic that Python does on either.
 //!
-//! PyTorch's schedulers compute with whatever lies in the group. Where that is a tensor of float32, each operation gives the
+//! PyTorch's schedulers and optimizers compute with whatever lies in the group. Where that is a tensor of float32, each operation gives the
 //! nearest float32: a `float` that takes part is rounded to one first. Two tensors give the wider of their types.
 
-use std::ops::{Add, Div, Mul, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use rekindle_recorder::{DType, Result, Value};
 
@@ -48,14 +48,14 @@ impl Precision {
 
 impl Number {
     /// The number of this name.
-    pub(super) fn of(attributes: &Attributes, name: &str) -> Result<Self> {
+    pub(crate) fn of(attributes: &Attributes, name: &str) -> Result<Self> {
         let value = attributes.float(name)?;
         let precision = attributes.get(name).map_or(Precision::Float, Precision::of);
         Ok(Number { value, precision })
     }
 
     /// The numbers of the list of this name.
-    pub(super) fn list(attributes: &Attributes, name: &str) -> Result<Vec<Self>> {
+    pub(crate) fn list(attributes: &Attributes, name: &str) -> Result<Vec<Self>> {
         let values = attributes.floats(name)?;
         let items = attributes.get(name).and_then(Value::items).unwrap_or_default();
         Ok(values
@@ -65,13 +65,55 @@ impl Number {
             .collect())
     }
 
+    /// The two numbers of this name, such as `betas`.
+    pub(crate) fn pair(attributes: &Attributes, name: &str) -> Result<(Self, Self)> {
+        attributes.pair(name)?;
+        match Number::list(attributes, name)?[..] {
+            [a, b] => Ok((a, b)),
+            _ => Err(crate::attributes::invalid(format!("{name} are not two numbers"))),
+        }
+    }
+
+    /// `self.to(dtype)` of a tensor, for `float64` or `float32`; a `float` stays one.
+    pub(crate) fn to(self, double: bool) -> Self {
+        let precision = match self.precision {
+            Precision::Float => Precision::Float,
+            _ if double => Precision::Double,
+            _ => Precision::Single,
+        };
+        Number { value: precision.round(self.value), precision }
+    }
+
+    /// `self ** exponent`: of a tensor, by the products that PyTorch makes of small powers.
+    pub(crate) fn pow(self, exponent: f64) -> Self {
+        #[allow(clippy::cast_possible_truncation, clippy::float_cmp)]
+        let value = match self.precision {
+            Precision::Float => self.value.powf(exponent),
+            _ if exponent == 0.5 => self.value.sqrt(),
+            Precision::Double => match exponent {
+                2.0 => self.value * self.value,
+                3.0 => self.value * self.value * self.value,
+                _ => self.value.powf(exponent),
+            },
+            Precision::Single => {
+                let value = self.value as f32;
+                f64::from(match exponent {
+                    2.0 => value * value,
+                    3.0 => value * value * value,
+                    _ => value.powf(exponent as f32),
+                })
+            }
+        };
+        Number { value: self.precision.round(value), ..self }
+    }
+
     /// The number itself.
-    pub(super) fn value(self) -> f64 {
+    pub(crate) fn value(self) -> f64 {
         self.value
     }
 
     /// `_update_param_group_val()`: fills the tensor that lies there, or takes the place of anything else.
-    pub(super) fn put(self, attributes: &mut Attributes, name: &str) {
+    pub(crate) fn put(self, attributes: &mut Attributes, name: &str) {
         match attributes.get(name) {
             Some(Value::Tensor(_)) => attributes.set_float(name, self.value),
             _ => attributes.set(name, self),
@@ -131,7 +173,6 @@ macro_rules! operations {
             }
         }
     )* };
-    // Not the division: PyTorch's `float / tensor` is a reciprocal and a product.
     (floats $($trait:ident $method:ident)*) => { $(
         impl $trait<Number> for f64 {
             type Output = Number;
@@ -143,7 +184,35 @@ macro_rules! operations {
     )* };
 }
 
-operations! { Add add Sub sub Mul mul Div div }
+impl Div for Number {
+    type Output = Number;
+
+    /// PyTorch's `float / tensor` is a reciprocal and a product.
+    fn div(self, other: Number) -> Number {
+        if self.precision == Precision::Float && other.precision != Precision::Float {
+            return Number::from(1.0).with(other, f64::div) * self;
+        }
+        self.with(other, f64::div)
+    }
+}
+
+impl Div<f64> for Number {
+    type Output = Number;
+
+    fn div(self, other: f64) -> Number {
+        self.with(other.into(), f64::div)
+    }
+}
+
+impl Neg for Number {
+    type Output = Number;
+
+    fn neg(self) -> Number {
+        Number { value: -self.value, ..self }
+    }
+}
+
+operations! { Add add Sub sub Mul mul }
 operations! { floats Add add Sub sub Mul mul }
 
 #[cfg(test)]

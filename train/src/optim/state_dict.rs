@@ -86,6 +86,7 @@ impl Optimizer {
         let mut loaded = Optimizer::arranged(hyperparameters, rows, self.groups_given, groups)?;
 
         let (rule, elements) = (self.rule(), loaded.elements());
+        (rule.clips)(&loaded.groups)?;
         let ids = saved.groups.iter().flat_map(|group| &group.ids);
         let places: HashMap<Key, usize> = ids.cloned().map(Key).zip(0..).collect();
         for (key, value) in saved.state.entries() {

@@ -50,8 +50,9 @@ impl Trained {
             let ids = group.as_dict()?.get("params")?.items()?;
             let members = parameters.get(place..place + ids.len())?;
             place += ids.len();
-            // Adagrad's state is there from the start, at step 0.
-            let bare = |id: &Value| state.get_key(id).is_none_or(|state| step(&state) == Some(0.0));
+            // Adagrad's state is there from the start, at step 0, and a schedule-free optimizer's is empty then.
+            let unmade = |state: &Value| state.as_dict().is_some_and(|state| state.entries().is_empty());
+            let bare = |id: &Value| state.get_key(id).is_none_or(|state| unmade(&state) || step(&state) == Some(0.0));
             let without = ids.iter().zip(members).filter(|(id, _)| bare(id)).map(|(_, named)| *named);
             let without: Vec<_> = without.collect();
             if without.len() < members.len() {

@@ -87,6 +87,78 @@ fn a_key_that_the_optimizer_never_has_is_named_with_its_owner_and_nothing_is_loa
     }
 }
 
+/// The state dict of another package's optimizer after a step, with a change of its first group.
+fn changed(optimizer: &str, change: impl FnOnce(&Dict)) -> Value {
+    let case = &fixtures::named_cases("optim_others/state_dicts.json")[optimizer];
+    let saved = value(&case["stepped"]);
+    change(first_group(&saved).as_dict().unwrap());
+    saved
+}
+
+#[test]
+fn an_option_that_no_file_tells_is_asked_for_before_the_first_step() {
+    let loaded = |optimizer: &str, saved: &Value| {
+        let model = Model::new(optimizer, false);
+        let all = Optimizer::builder(hyperparameters(optimizer, &Dict::new().into()))
+            .exclude(others(vec!["layer.weight".to_owned(), "layer.bias".to_owned()]));
+        all.build(&model).unwrap().load_state_dict(&model, saved).map_err(|error| error.to_string())
+    };
+    // timm's correction is by the largest learning rate, which releases before there was a snapshot have nowhere else.
+    let corrected = |group: &Dict| {
+        group.insert("corrected_weight_decay", true);
+        group.remove("max_lr_snapshot");
+    };
+    for optimizer in ["timm.Lion", "timm.RMSpropTF", "timm.Lamb"] {
+        let error = loaded(optimizer, &changed(optimizer, corrected)).unwrap_err();
+        assert!(error.contains("max_lr_snapshot"), "{optimizer}: {error}");
+        let scheduled = changed(optimizer, |group| {
+            corrected(group);
+            group.insert("initial_lr", 0.5);
+        });
+        loaded(optimizer, &scheduled).unwrap();
+        let uncorrected = changed(optimizer, |group| drop(group.remove("max_lr_snapshot")));
+        loaded(optimizer, &uncorrected).unwrap();
+    }
+    let restarted = changed("adan_pytorch.Adan", |group| drop(group.insert("restart_cond", true)));
+    assert!(loaded("adan_pytorch.Adan", &restarted).unwrap_err().contains("restart_cond"));
+    // Releases of schedulefree before 1.3 step otherwise, and have no such key.
+    let older = changed("schedulefree.AdamWScheduleFree", |group| drop(group.remove("scheduled_lr")));
+    let error = OptimizerKind::infer(&older).unwrap_err().to_string();
+    assert!(error.contains("schedulefree's AdamW of old"), "{error}");
+}
+
+#[test]
+fn groups_that_lamb_cannot_clip_together_are_refused_before_anything_changes() {
+    let case = &fixtures::named_cases("optim_others/state_dicts.json")["timm.Lamb_groups"];
+    let saved = value(&case["stepped"]);
+    first_group(&saved).as_dict().unwrap().insert("max_grad_norm", 0.5);
+    let model = Model::new("timm.Lamb", false);
+    let mut optimizer = Optimizer::builder(hyperparameters("timm.Lamb", &Dict::new().into()))
+        .group("layer.weight", [("lr", 0.1)])
+        .group("*", [("lr", 0.1)])
+        .build(&model)
+        .unwrap();
+    let error = optimizer.load_state_dict(&model, &saved).unwrap_err().to_string();
+    assert!(error.contains("max_grad_norm") && optimizer.steps().is_none(), "{error}");
+}
+
+#[test]
+fn harmless_keys_stay_harmless_in_the_groups_of_every_other_package() {
+    for (name, case) in fixtures::named_cases("optim_others/state_dicts.json") {
+        let saved = value(&case["stepped"]);
+        let group = first_group(&saved);
+        for key in ["initial_lr", "max_lr", "min_lr", "base_momentum", "max_momentum", "lr_scale", "weight_decay_scale"]
+        {
+            group.as_dict().unwrap().insert(key, 0.5);
+        }
+        for key in ["group_name", "name", "layer_name"] {
+            group.as_dict().unwrap().insert(key, "head");
+        }
+        let kind = OptimizerKind::infer(&saved).unwrap();
+        assert_eq!(kind.name(), case["optimizer"].as_str().unwrap(), "{name}");
+    }
+}
+
 #[test]
 fn what_schedulers_and_trainers_leave_in_a_group_is_no_foreign_key() {
     let saved = adamw();

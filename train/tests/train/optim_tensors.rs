@@ -3,11 +3,14 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use rekindle_recorder::{DType, Tensor as TorchTensor, Value};
+use rekindle_burn::ModuleStateDict as _;
+use rekindle_recorder::{Checkpoint, DType, Dict, Tensor as TorchTensor, Value};
 use rekindle_testing::compare::Largest;
 use rekindle_testing::fixtures;
 use rekindle_testing::tagged::{spell, value};
+use rekindle_train::Run;
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind};
+use rekindle_train::run::ResumeOptions;
 
 use crate::common::optim::{Rule, STEPS, device, dict, entry};
 
@@ -116,6 +119,23 @@ fn moments_that_bitsandbytes_quantised_are_read_as_it_reads_them_and_written_as_
             assert_eq!(optimizer.state_dict(&model).map(|_| optimizer.steps()).unwrap(), Some(4.0), "{name}");
         }
     }
+}
+
+#[test]
+fn a_plan_says_that_quantised_moments_become_float32() {
+    let cases = fixtures::named_cases("optim_tensors/bitsandbytes.json");
+    let model = Two::new();
+    let checkpoint = Checkpoint::from(Value::from(Dict::from_iter([
+        ("model_state_dict", model.state_dict().unwrap().to_value()),
+        ("optimizer_state_dict", value(&cases["Adam8bit"]["saved"])),
+    ])));
+    let error = Run::plan(&checkpoint, &model, ResumeOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("float32") && error.contains("OptimizerKind::AdamW"), "{error}");
+    let options = ResumeOptions::default().optimizer(OptimizerKind::AdamW);
+    let plan = Run::plan(&checkpoint, &model, options).unwrap();
+    let said = plan.to_string();
+    assert!(said.contains("bitsandbytes' moments are read into float32"), "{said}");
+    assert_eq!(plan.step, Some(3));
 }
 
 #[test]

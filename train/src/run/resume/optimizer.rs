@@ -80,7 +80,9 @@ fn groups(optimizer: &Optimizer, saved: &Value) -> Result<Vec<GroupPlan>> {
     let ids = saved.as_dict().and_then(|dict| dict.get("param_groups")?.items()).unwrap_or_default();
     let group = |(group, ids): (&ParamGroup, &Value)| {
         let ids = ids.as_dict().and_then(|group| group.get("params")?.items()).unwrap_or_default();
-        let has = |id: &&Value| state.iter().any(|(key, _)| key.as_i64().is_some() && key.as_i64() == id.as_i64());
+        let made = |state: &Value| state.as_dict().is_none_or(|state| !state.entries().is_empty());
+        let is = |key: &Value, id: &Value| key.as_i64().is_some() && key.as_i64() == id.as_i64();
+        let has = |id: &&Value| state.iter().any(|(key, state)| is(key, id) && made(state));
         let members = parameters.get(group.params()).unwrap_or_default();
         let frozen = members.iter().filter(|named| !named.requires_grad).map(|named| named.name.clone()).collect();
         Ok(GroupPlan { lr: group.lr()?, parameters: members.len(), with_state: ids.iter().filter(has).count(), frozen })

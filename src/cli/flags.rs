@@ -29,6 +29,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::freeze", "--freeze"),
     ("ResumeOptions::unfreeze", "--unfreeze"),
     ("ResumeOptions::rng", "--rng"),
+    ("ResumeOptions::member", "--member"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),

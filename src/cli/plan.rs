@@ -42,10 +42,12 @@ fn document(plan: &Plan) -> Json {
     json!({
         "layout": plan.layout,
         "part": plan.part,
-        "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "cast": plan.cast},
+        "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "beside": plan.beside, "cast": plan.cast},
         "optimizer": {"name": plan.optimizer.name(), "told": plan.told, "groups": plan.groups.iter().map(group).collect::<Vec<_>>()},
         "scheduler": scheduler,
         "scaler": plan.scaler,
+        "clip_norm": plan.clip_norm,
+        "not_in_file": plan.not_in_file,
         "average": plan.average,
         "generator": plan.generator,
         "epoch": plan.epoch,

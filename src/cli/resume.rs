@@ -84,6 +84,9 @@ pub(super) struct Resume {
     /// Parameters that are trained from now on, where the checkpoint has no state for them
     #[arg(long, value_name = "GLOB")]
     unfreeze: Vec<String>,
+    /// What is before the model's names in the checkpoint, where it is a member of what was saved: `net.`
+    #[arg(long, value_name = "PREFIX")]
+    member: Option<String>,
     /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`
     #[arg(long, value_name = "PATH")]
     rng: Option<String>,
@@ -393,6 +396,7 @@ impl Resume {
             .no_scheduler(scheduler == Some("none"))
             .schedule_per(per.transpose()?)
             .rng(self.rng.clone().or(settings.rng.clone()))
+            .member(self.member.clone().or(settings.member.clone()))
             .seed(self.seed.or(settings.seed))
             .part(part.clone())
             .optimizer_at(self.optimizer_at.clone().or(settings.optimizer_at.clone()))
@@ -419,8 +423,11 @@ impl Resume {
     }
 }
 
-/// How many steps an epoch has, where the steps of the file are divided by its epochs.
+/// How many steps an epoch has, where the layout tells it, or the steps of the file are divided by its epochs.
 pub(super) fn steps_per_epoch(run: &Run<Network>) -> Option<i64> {
+    if let Some(told) = run.known_steps_per_epoch() {
+        return Some(told);
+    }
     let (epochs, steps) = (run.epochs(), run.known_steps()?);
     (epochs > 0 && steps > 0 && steps % epochs == 0).then(|| steps / epochs)
 }

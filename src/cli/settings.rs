@@ -36,6 +36,7 @@ pub(super) struct Settings {
     #[serde(default)]
     pub(super) unfreeze: Vec<String>,
     pub(super) rng: Option<String>,
+    pub(super) member: Option<String>,
     pub(super) seed: Option<u64>,
     pub(super) ema: Option<toml::Value>,
     pub(super) ema_per: Option<String>,

@@ -3,6 +3,7 @@
 mod cli;
 mod devices;
 mod files;
+mod frameworks;
 mod plan;
 mod refusals;
 mod resume;

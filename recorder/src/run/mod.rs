@@ -24,7 +24,6 @@ mod text;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::checkpoint::Checkpoint;
-use crate::serde::scalar;
 use crate::state_dict::module;
 use crate::{DType, Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value, rebuild};
 
@@ -93,6 +92,8 @@ pub struct RunState {
     pub step_in_epoch: Option<i64>,
     /// How many steps an epoch has, where the layout tells it.
     pub steps_per_epoch: Option<i64>,
+    /// The norm that gradients are clipped to, where the file tells it: `torch.nn.utils.clip_grad_norm_`. It is not written.
+    pub clip_norm: Option<f64>,
     /// The last loss: a number, or a tensor of no dimensions.
     pub loss: Option<Value>,
 }
@@ -118,6 +119,7 @@ impl Default for RunState {
             step: None,
             step_in_epoch: None,
             steps_per_epoch: None,
+            clip_norm: None,
             loss: None,
         }
     }
@@ -228,6 +230,9 @@ impl RunState {
                         let old = path.value(&root).unwrap_or(Value::None);
                         root = path.replaced(&root, part.like(&old, path)?)?;
                     }
+                    // What else counts says it.
+                    None if role == Role::Epoch && before.epoch.is_some() => {}
+                    None if role == Role::Step && before.step.is_some() => {}
                     None if layout.is_open() => {
                         root = KeyPath::key(role.new_key(&root)).replaced(&root, part.new_value())?;
                     }
@@ -262,6 +267,7 @@ impl RunState {
             Role::Epoch => number(epoch),
             Role::Step => number(step),
             Role::Loss => self.loss.iter().cloned().map(Part::Number).collect(),
+            Role::Position => Vec::new(),
         }
     }
 }
@@ -295,7 +301,8 @@ pub(crate) fn with_models(
 
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, paths);
-    let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, ..RunState::default() };
+    let clip_norm = layout.clip_norm(root);
+    let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
         let model = StateDict::read(&value, &path.to_string(), false)?;
         match (i, path.to_string()) {
@@ -322,6 +329,12 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
 fn progress(root: &Value, layout: &Layout, paths: &Paths) -> Progress {
     let number = |role| paths.values(root, role).next().and_then(|(_, value)| spellings::whole(&value));
     layout.progress(root, number(Role::Epoch), number(Role::Step))
+}
+
+/// Whether the name of a state says that it is not the run's present one, but kept beside it: `best_model`, `ema`, `teacher`.
+#[must_use]
+pub fn kept_beside(name: &str) -> bool {
+    spellings::is_kept(name)
 }
 
 /// The path of a generator's state, as it is spelled.
@@ -357,11 +370,11 @@ impl Part<'_> {
     /// The value that goes where `old` is: `old` itself where nothing has changed.
     fn like(&self, old: &Value, path: &KeyPath) -> Result<Value> {
         match self {
-            Part::Value(value) => Ok(value.clone()),
+            Part::Value(value) => Ok(beside(value, old)),
             Part::Average(value) => average_like(value, old),
             Part::Generator(state) => Ok(generators::like(state, old)),
             Part::Model(model) => model_like(model, old, path),
-            Part::Number(number) => number_like(number, old).ok_or_else(|| {
+            Part::Number(number) => spellings::number_like(number, old).ok_or_else(|| {
                 let reason = format!("{path} is {}, which cannot hold {number:?}", old.describe());
                 Error::invalid(reason)
             }),
@@ -369,26 +382,20 @@ impl Part<'_> {
     }
 }
 
-/// A number in the type that another has.
-fn number_like(number: &Value, old: &Value) -> Option<Value> {
-    if number.id().is_some() && number.id() == old.id() {
-        return Some(old.clone());
-    }
-    let number = spellings::number(number)?;
-    let before = spellings::number(old);
-    let same = |a: &Value, b: &Value| match (a, b) {
-        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
-        (a, b) => a.as_i64().is_some() && a.as_i64() == b.as_i64(),
+/// An optimizer's state dict with what a wrapper put beside its two keys, such as mmengine's `loss_scaler`.
+fn beside(value: &Value, old: &Value) -> Value {
+    let (true, Some(now), Some(old)) = (spellings::is_optimizer(value), value.as_dict(), old.as_dict()) else {
+        return value.clone();
     };
-    if before.is_some_and(|before| same(&before, &number)) {
-        return Some(old.clone());
+    let more: Vec<_> = old.entries().into_iter().filter(|(key, _)| now.get_key(key).is_none()).collect();
+    if more.is_empty() {
+        return value.clone();
     }
-    match old {
-        Value::Tensor(tensor) => scalar::tensor_like(tensor, &number).map(Into::into),
-        Value::Object(_) => scalar::numpy_like(old, &number),
-        Value::Float(_) => number.as_f64().map(Value::Float),
-        _ => Some(number),
+    let both = module::shallow(now);
+    for (key, value) in more {
+        both.insert(key, value);
     }
+    both.into()
 }
 
 /// A state dict in the shape that another has: the same kind of dict (or module), the order of its names, the prefix that a

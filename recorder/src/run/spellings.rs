@@ -22,6 +22,8 @@ pub(super) enum Role {
     Loss,
     /// How often the average was updated.
     Updates,
+    /// What else counts epochs and steps.
+    Position,
 }
 
 /// How a part is spelled.
@@ -202,7 +204,7 @@ pub(super) fn is_kept(name: &str) -> bool {
 pub(super) const CPU_GENERATOR: [&str; 5] = ["torch", "cpu", "torch_rng_state", "torch_cpu", "torch_state"];
 
 impl Role {
-    /// All parts, in the order in which a new checkpoint holds them.
+    /// All parts that have a place in a run, in the order in which a new checkpoint holds them.
     pub(super) const ALL: [Role; 10] = [
         Role::Epoch,
         Role::Model,
@@ -250,6 +252,7 @@ impl Role {
             Role::Step => "step",
             Role::Loss => "loss",
             Role::Updates => "count of the average",
+            Role::Position => "position",
         }
     }
 }
@@ -267,6 +270,27 @@ pub(super) fn number(value: &Value) -> Option<Value> {
         other => scalar::of_numpy(other).unwrap_or_else(|| other.clone()),
     };
     matches!(plain, Value::Int(_) | Value::Float(_)).then_some(plain)
+}
+
+/// A number in the type that another has.
+pub(super) fn number_like(number: &Value, old: &Value) -> Option<Value> {
+    if number.id().is_some() && number.id() == old.id() {
+        return Some(old.clone());
+    }
+    let (number, before) = (self::number(number)?, self::number(old));
+    let same = |a: &Value, b: &Value| match (a, b) {
+        (Value::Float(a), Value::Float(b)) => a.to_bits() == b.to_bits(),
+        (a, b) => a.as_i64().is_some() && a.as_i64() == b.as_i64(),
+    };
+    if before.is_some_and(|before| same(&before, &number)) {
+        return Some(old.clone());
+    }
+    match old {
+        Value::Tensor(tensor) => scalar::tensor_like(tensor, &number).map(Into::into),
+        Value::Object(_) => scalar::numpy_like(old, &number),
+        Value::Float(_) => number.as_f64().map(Value::Float),
+        _ => Some(number),
+    }
 }
 
 /// The whole number in one of these.

@@ -72,6 +72,39 @@ impl LRMultiplier {
     }
 }
 
+/// detectron2's `SOLVER.WARMUP_FACTOR`, `SOLVER.WARMUP_ITERS`, ...: the warm-up before any of its schedules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SolverWarmup {
+    pub(super) factor: f64,
+    pub(super) iters: i64,
+    /// Or constant.
+    pub(super) linear: bool,
+    pub(super) rescale_interval: bool,
+}
+
+impl SolverWarmup {
+    /// `build_lr_scheduler(cfg, optimizer)` for a schedule of so many steps.
+    fn before(self, scheduler: ParamScheduler, max_iter: i64) -> Result<LRMultiplier> {
+        let length = (real(self.iters) / real(max_iter)).min(1.0);
+        let whole = ParamScheduler::warmup(scheduler, self.factor, length, self.linear, self.rescale_interval);
+        let refused = || invalid("detectron2's schedule has no learning rate where its warm-up ends");
+        whole.filter(|_| max_iter > 0).map(|multiplier| LRMultiplier::new(multiplier, max_iter)).ok_or_else(refused)
+    }
+
+    /// `SOLVER.LR_SCHEDULER_NAME = "WarmupMultiStepLR"`.
+    pub(super) fn multi_step(self, steps: Vec<i64>, max_iter: i64, gamma: f64) -> Result<LRMultiplier> {
+        let milestones: Vec<i64> = steps.into_iter().filter(|&step| step <= max_iter).collect();
+        let powers = (0_i64..).take(milestones.len() + 1).map(|k| power(gamma, real(k)));
+        let values = powers.collect::<Computed<_>>().map_err(|_| invalid("gamma has no such powers"))?;
+        self.before(ParamScheduler::MultiStep { values, num_updates: max_iter, milestones }, max_iter)
+    }
+
+    /// `SOLVER.LR_SCHEDULER_NAME = "WarmupCosineLR"`, down to this part of the learning rate.
+    pub(super) fn cosine(self, max_iter: i64, end_value: f64) -> Result<LRMultiplier> {
+        self.before(ParamScheduler::Cosine { start_value: 1.0, end_value }, max_iter)
+    }
+}
+
 impl Options for WarmupMultiStepLR {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         if !self.milestones.is_sorted() {
@@ -196,7 +229,9 @@ impl Formula for Multiplier {
     fn read(given: &Given) -> Computed<Self> {
         given.functions.first().cloned().map(Multiplier).ok_or_else(|| {
             Failure::Refused(invalid(
-                "LRMultiplier goes by one of fvcore's schedulers, which no file holds; go on with `LRScheduler::resume`",
+                "LRMultiplier goes by one of fvcore's schedulers, which no file holds: detectron2's are made of \
+                 SOLVER.LR_SCHEDULER_NAME and what belongs to it, here detectron2.multi_step(STEPS, MAX_ITER, ..) and \
+                 detectron2.cosine(MAX_ITER, ..)",
             ))
         })
     }

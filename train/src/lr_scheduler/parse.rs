@@ -11,7 +11,7 @@ use super::cosine_annealing_lr::CosineAnnealingLR;
 use super::cosine_annealing_warm_restarts::CosineAnnealingWarmRestarts;
 use super::cosine_annealing_warmup::CosineAnnealingWarmupRestarts;
 use super::cyclic_lr::CyclicLR;
-use super::detectron2::{WarmupCosineLR, WarmupMultiStepLR};
+use super::detectron2::{SolverWarmup, WarmupCosineLR, WarmupMultiStepLR};
 use super::exponential_lr::ExponentialLR;
 use super::gradual_warmup::GradualWarmupScheduler;
 use super::linear_lr::LinearLR;
@@ -77,6 +77,15 @@ const NAMES: &[(&str, Make)] = &[
     ("CosineAnnealingWarmupRestarts", options::<CosineAnnealingWarmupRestarts>),
     ("GradualWarmupScheduler", options::<GradualWarmupScheduler>),
     ("nanogpt", options::<NanoGpt>),
+    ("detectron2.multi_step", |given| {
+        let (steps, max_iter) = (given.required("steps")?, given.required("max_iter")?);
+        let gamma = given.optional("gamma", || 0.1)?;
+        Ok(solver_warmup(given)?.multi_step(steps, max_iter, gamma)?.into())
+    }),
+    ("detectron2.cosine", |given| {
+        let (max_iter, end) = (given.required("max_iter")?, given.optional("end_value", || 0.0)?);
+        Ok(solver_warmup(given)?.cosine(max_iter, end)?.into())
+    }),
     ("transformers.constant", |_| Ok(transformers::constant_schedule().into())),
     ("transformers.constant_with_warmup", |given| {
         Ok(transformers::constant_schedule_with_warmup(given.required("num_warmup_steps")?).into())
@@ -128,6 +137,17 @@ const NAMES: &[(&str, Make)] = &[
     ("ultralytics.linear", |given| Ok(yolo::linear_to_end(given.required("lrf")?, given.required("epochs")?).into())),
     ("ultralytics.cosine", |given| Ok(yolo::one_cycle(given.required("lrf")?, given.required("epochs")?).into())),
 ];
+
+/// detectron2's defaults for what is not said.
+fn solver_warmup(given: &mut Arguments) -> Result<SolverWarmup> {
+    let method: String = given.optional("warmup_method", || "linear".to_owned())?;
+    Ok(SolverWarmup {
+        factor: given.optional("warmup_factor", || 0.001)?,
+        iters: given.optional("warmup_iters", || 1000)?,
+        linear: method == "linear",
+        rescale_interval: given.optional("rescale_interval", || false)?,
+    })
+}
 
 fn warmup_and_total(given: &mut Arguments) -> Result<(i64, i64)> {
     Ok((given.required("num_warmup_steps")?, given.required("num_training_steps")?))

@@ -3,6 +3,7 @@
 //! - `options.rs`: what a run that is resumed has to be told.
 //! - `average.rs`: the average of the weights, where a run has one.
 //! - `freeze.rs`: parameters that are not trained.
+//! - `members.rs`: a model that is a member of what was saved.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `parts.rs`: the run and what it is made of.
 //! - `several.rs`: runs of several models.
@@ -12,6 +13,7 @@
 
 mod average;
 mod freeze;
+mod members;
 mod options;
 mod parts;
 mod plan;

@@ -64,6 +64,10 @@ options! {
         groups: Vec<Select> = Vec::new();
         /// How the keys of the model's state dict are mapped to the model's. Default: strict.
         load: Option<LoadOptions> = None, |load: LoadOptions| Some(load);
+        /// What is before the model's names in the checkpoint, where the model is a member of what was saved: `net.` for a
+        /// `LightningModule`'s `self.net`. What is beside it stays as it is. Default: told by names and shapes in the layouts that
+        /// have members.
+        member: Option<String> = None, |member: impl Into<Option<String>>| member.into();
         /// Whether the checkpoint's scheduler is left as it is, and the learning rates, too. Default false.
         no_scheduler: bool = false;
         /// How often the scheduler is stepped. Default: told by the file, or asked for.

@@ -85,6 +85,8 @@ pub struct Run<M: Module> {
     pub(super) origin: Option<Checkpoint>,
     pub(super) report: Option<LoadReport>,
     pub(super) plan: Option<Plan>,
+    /// What is before the model's names in that, where it is a member of what was saved.
+    pub(super) member: Option<String>,
     /// Whether it is saved with objects in it that plain `torch.load` refuses.
     pub(super) allow_objects: bool,
     /// Whether it is known that it can be saved as it is, and as it will be at its end.
@@ -128,6 +130,7 @@ impl<M: Module> Run<M> {
             origin: None,
             report: None,
             plan: None,
+            member: None,
             allow_objects: false,
             tried: Tried::default(),
         }
@@ -301,6 +304,13 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn known_steps(&self) -> Option<i64> {
         self.step
+    }
+
+    /// How many steps an epoch has, where the loader, [`steps_per_epoch`](Self::steps_per_epoch) or the checkpoint's layout says
+    /// it.
+    #[must_use]
+    pub fn known_steps_per_epoch(&self) -> Option<i64> {
+        self.epoch_length()
     }
 
     /// The learning rate of each group.

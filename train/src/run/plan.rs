@@ -24,6 +24,8 @@ pub struct Plan {
     pub tensors: usize,
     /// What was put before all its names by a wrapper: taken off here, and put back.
     pub prefix: String,
+    /// What of the file's model is beside the one that goes on, and stays as it is.
+    pub beside: Vec<String>,
     /// The element types that the file's weights have where the model computes in others; they are written in the file's.
     pub cast: Vec<String>,
     /// Which optimizer it is.
@@ -36,6 +38,10 @@ pub struct Plan {
     pub scheduler: Option<SchedulerPlan>,
     /// Whether gradients are scaled.
     pub scaler: bool,
+    /// The norm that gradients are clipped to, if they are.
+    pub clip_norm: Option<f64>,
+    /// What the program may do in each step that is in no file.
+    pub not_in_file: &'static str,
     /// What becomes of an average of the weights.
     pub average: String,
     /// Where the generator's state is from.
@@ -143,6 +149,10 @@ impl fmt::Display for Plan {
         if !self.prefix.is_empty() {
             write!(model, "; '{}' is taken off, and put back", self.prefix)?;
         }
+        if !self.beside.is_empty() {
+            let beside: Vec<_> = self.beside.iter().map(String::as_str).collect();
+            write!(model, "; beside it, kept as it is: {}", few(&beside))?;
+        }
         if !self.cast.is_empty() {
             write!(model, "; {} is computed in the model's type, and written as it was", self.cast.join(", "))?;
         }
@@ -171,12 +181,18 @@ impl fmt::Display for Plan {
         if self.scaler {
             line("scaler", "gradients are scaled".to_owned())?;
         }
+        if let Some(norm) = self.clip_norm {
+            line("clipping", format!("gradients, to the norm {norm}"))?;
+        }
         if !self.average.is_empty() {
             line("average", self.average.clone())?;
         }
         line("generator", self.generator.clone())?;
         let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
         line("position", format!("epoch {}, step {}", number(self.epoch), number(self.step)))?;
+        if !self.not_in_file.is_empty() {
+            line("not in it", self.not_in_file.to_owned())?;
+        }
         let rows = [
             ("kept", self.of(|taken| matches!(taken, Taken::Kept))),
             ("kept, odd", self.of(|taken| matches!(taken, Taken::Odd(_)))),

@@ -21,6 +21,7 @@ use super::parts::{Run, Tried};
 use super::plan::Plan;
 use super::several::gather;
 use crate::amp::GradScaler;
+use crate::clip::ClipGradNorm;
 
 use generator::Drawn;
 use optimizer::Optimized;
@@ -70,7 +71,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let mut questions = Vec::new();
     let rows = options.rows.clone().unwrap_or_default();
 
-    let Weights { model, trained, prefix, report, average, says } =
+    let Weights { model, trained, prefix, member, beside, report, average, says } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved = only(&state.optimizers, "optimizer")?
         .ok_or_else(|| Error::missing_key("optimizer_state_dict").advise("start a new run with its weights instead"))?;
@@ -80,7 +81,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     questions.extend(trained.open(&optimizer, saved));
     #[allow(clippy::cast_possible_truncation)]
     let step = state.step.or(optimizer.steps().map(|steps| steps as i64));
-    let scheduled = Scheduled::make(&state, step, &optimizer, &mut options, &mut questions)?;
+    let scheduled = Scheduled::make(&state, &checkpoint, step, &mut optimizer, &mut options, &mut questions)?;
     if let Some(place) = &options.rng {
         state.take_generator(&checkpoint, place)?;
     }
@@ -93,12 +94,16 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         model: state.model_key.clone(),
         tensors: report.loaded.len(),
         prefix,
+        beside,
         cast: dtypes.into_iter().collect(),
         optimizer: optimizer.kind(),
         told,
         groups,
         scheduler: scheduled.plan,
-        scaler: state.scaler.is_some(),
+        // Of one that is switched off there is nothing.
+        scaler: state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty()),
+        clip_norm: state.clip_norm,
+        not_in_file: state.layout.not_in_file(),
         average: says,
         generator: from,
         epoch: state.epoch,
@@ -110,6 +115,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         scheduler: scheduled.scheduler,
         schedule_per: scheduled.per,
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
+        clip: state.clip_norm.map(ClipGradNorm::new),
+        steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
         average,
         rows,
         generator,
@@ -118,6 +125,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         epoch: state.epoch.unwrap_or(0),
         step,
         origin: Some(checkpoint),
+        member,
         report: Some(report),
         allow_objects: options.allow_objects,
         ..Run::start(model, optimizer)

@@ -10,6 +10,7 @@ use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::run::RunState;
 use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor, Value, rebuild};
 
+use super::members::with_member;
 use super::options::SchedulePer;
 use super::parts::Run;
 use crate::amp::GradScaler;
@@ -121,6 +122,15 @@ impl<M: Module> Run<M> {
                 state.rng = None;
             }
             state.rng_place.clone_from(&self.rng_place);
+            state.step_in_epoch = self.step_in_epoch();
+            state.steps_per_epoch = self.epoch_length();
+            // A program that makes its scheduler again keeps none.
+            if there.schedulers.is_empty() && !there.layout.keeps_scheduler() {
+                state.schedulers.clear();
+            }
+            if let Some(member) = &self.member {
+                state.model = with_member(&there.model, member, &state.model);
+            }
             state.model = typed_like(&state.model, &there.model)?;
             for (optimizer, before) in state.optimizers.iter_mut().zip(&there.optimizers) {
                 *optimizer = state_typed_like(optimizer, before)?;
@@ -134,6 +144,14 @@ impl<M: Module> Run<M> {
         match &self.part {
             Some(part) => RunState::read_part(origin, part),
             None => RunState::read(origin),
+        }
+    }
+
+    /// Steps since the last epoch was finished, where it is known how many an epoch has.
+    fn step_in_epoch(&self) -> Option<i64> {
+        match &self.loader {
+            Some(loader) => i64::try_from(loader.taken()).ok(),
+            None => Some(self.steps().rem_euclid(self.epoch_length()?)),
         }
     }
 

@@ -5,7 +5,12 @@
 //! - `progress.rs`: where a run is, in every place that counts.
 //! - `tutorial.rs`: a dict of state dicts and numbers.
 //! - `plain.rs`: a model by itself.
+//! - `frameworks.rs`: training programs whose checkpoints are dicts of parts.
+//! - `counts.rs`, `lightning.rs`: where these keep the epoch and the step besides.
 
+mod counts;
+mod frameworks;
+mod lightning;
 mod paths;
 mod plain;
 mod progress;

@@ -1,9 +1,14 @@
 //! `Paths`: where the parts of a run are in a checkpoint.
 
-use crate::run::path::KeyPath;
+use crate::run::path::{KeyPath, children};
 use crate::run::several::RunPart;
 use crate::run::spellings::Role;
 use crate::{Error, Result, Value};
+
+/// The path of names.
+pub(super) fn way(names: &[&str]) -> KeyPath {
+    names.iter().fold(KeyPath::default(), |path, name| path.then(*name))
+}
 
 /// Where the parts of a run are, those of one role in order.
 #[derive(Default)]
@@ -17,6 +22,27 @@ impl Paths {
     /// Adds what is of a role.
     pub(super) fn push(&mut self, role: Role, path: KeyPath) {
         self.0.push((role, path));
+    }
+
+    /// Adds the places that count, too, as far as they are there.
+    pub(super) fn count_at(&mut self, root: &Value, places: &[&[&str]]) {
+        let there = places.iter().map(|place| way(place)).filter(|path| path.value(root).is_some());
+        self.0.extend(there.map(|path| (Role::Position, path)));
+    }
+
+    /// Leaves out what is of a role.
+    pub(super) fn forget(&mut self, role: Role) {
+        self.0.retain(|(known, _)| *known != role);
+    }
+
+    /// Adds what a list at the root has of a role, all of it, whatever it looks like.
+    pub(super) fn all_in(&mut self, root: &Value, role: Role, key: &str) {
+        let list = KeyPath::key(key);
+        let items = list.value(root).map(|value| children(&value)).unwrap_or_default();
+        let known = |path: &KeyPath| self.0.iter().any(|(_, known)| known == path || known.is_within(path));
+        let more = items.into_iter().map(|(index, _)| list.clone().then(index)).filter(|path| !known(path));
+        let more: Vec<_> = more.map(|path| (role, path)).collect();
+        self.0.extend(more);
     }
 
     pub(in crate::run) fn of(&self, role: Role) -> Vec<&KeyPath> {
@@ -63,7 +89,7 @@ impl Paths {
 
     /// Says which state is the generator's.
     pub(in crate::run) fn set_generator(&mut self, path: KeyPath) {
-        self.0.retain(|(role, _)| *role != Role::Rng);
+        self.forget(Role::Rng);
         self.0.push((Role::Rng, path));
     }
 

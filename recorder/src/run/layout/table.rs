@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use super::frameworks::is_basicsr_state;
 use super::paths::Paths;
 use super::plain::{bare, whole_module};
 use super::progress::{Progress, Settle};
 use super::tutorial::tutorial;
+use super::{counts, frameworks, lightning};
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::walk::{list_names, repr};
@@ -18,6 +20,26 @@ pub enum Layout {
     /// A dict of state dicts and numbers, as PyTorch's tutorials save it: `model_state_dict`, `optimizer_state_dict`, `epoch`,
     /// `loss`, in any of the spellings that are common; also several models (`modelA_state_dict`, ...).
     Tutorial,
+    /// nanoGPT's `ckpt.pt`: `model`, `optimizer`, `model_args`, `iter_num`, `best_val_loss`, `config`.
+    NanoGpt,
+    /// Lightning's `.ckpt`: `state_dict`, `optimizer_states`, `lr_schedulers`, `loops`, `callbacks`.
+    Lightning,
+    /// timm's `CheckpointSaver`: `arch`, `state_dict`, `optimizer`, `epoch`, `version`, `args`.
+    Timm,
+    /// mmengine's `Runner`: `meta`, `state_dict`, `message_hub`, `optimizer`, `param_schedulers`.
+    MmEngine,
+    /// detectron2 and fvcore's `Checkpointer`: `model`, `iteration`, `optimizer` and `scheduler` or `trainer`.
+    Detectron2,
+    /// The programs of torchvision's `references`: `model`, `optimizer`, `lr_scheduler`, `epoch`, `args`.
+    Torchvision,
+    /// ignite's `Checkpoint`, with the `trainer`.
+    Ignite,
+    /// fastai's `learner.save`: `model` and `opt`.
+    FastAi,
+    /// `BasicSR`'s network: `params` and `params_ema`.
+    BasicSr,
+    /// ultralytics: `ema` as a whole module, `optimizer`, `train_args`, `updates`.
+    Ultralytics,
     /// A model's state dict by itself.
     Bare,
     /// A whole `nn.Module`.
@@ -41,14 +63,104 @@ struct Row {
     first: (i64, i64),
     /// What else in it counts epochs and steps.
     counts: Option<Settle>,
+    /// Whether the model may be a member of what is saved, with others beside it.
+    members: bool,
+    /// Whether the scheduler is in the file, where the program has one.
+    scheduler: bool,
+    /// The norm that gradients are clipped to, where the file tells it.
+    clip: fn(&Value) -> Option<f64>,
+    /// What the program does in each step that is in no file.
+    absent: &'static str,
 }
 
 /// What most rows have.
-const ROW: Row =
-    Row { layout: Layout::Tutorial, name: "tutorial", find: tutorial, open: true, first: (1, 1), counts: None };
+const ROW: Row = Row {
+    layout: Layout::Tutorial,
+    name: "tutorial",
+    find: tutorial,
+    open: true,
+    first: (1, 1),
+    counts: None,
+    members: false,
+    scheduler: true,
+    clip: |_| None,
+    absent: "",
+};
 
-const ROWS: [Row; 3] = [
+const ROWS: [Row; 13] = [
     Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false, ..ROW },
+    Row {
+        layout: Layout::Lightning,
+        name: "lightning",
+        find: lightning::lightning,
+        counts: Some(lightning::COUNTS),
+        members: true,
+        absent: "the Trainer's gradient_clip_val and accumulate_grad_batches",
+        ..ROW
+    },
+    Row {
+        layout: Layout::Ultralytics,
+        name: "ultralytics",
+        find: frameworks::ultralytics,
+        first: (0, 1),
+        scheduler: false,
+        clip: |_| Some(10.0),
+        absent: "the weights, but as their average, from which ultralytics goes on itself; the schedule, and the warm-up",
+        ..ROW
+    },
+    Row {
+        layout: Layout::MmEngine,
+        name: "mmengine",
+        find: frameworks::mmengine,
+        counts: Some(counts::MMENGINE),
+        absent: "the optimizer wrapper's clip_grad and accumulative_counts, but in the text of meta.cfg",
+        ..ROW
+    },
+    Row {
+        layout: Layout::Timm,
+        name: "timm",
+        find: frameworks::timm,
+        first: (0, 1),
+        scheduler: false,
+        clip: frameworks::timm_clip,
+        absent: "the schedule, which train.py makes of its arguments",
+        ..ROW
+    },
+    Row {
+        layout: Layout::NanoGpt,
+        name: "nanogpt",
+        find: frameworks::nanogpt,
+        scheduler: false,
+        clip: frameworks::nanogpt_clip,
+        ..ROW
+    },
+    Row {
+        layout: Layout::Detectron2,
+        name: "detectron2",
+        find: frameworks::detectron2,
+        first: (1, 0),
+        counts: Some(counts::DETECTRON2),
+        absent: "the configuration, with SOLVER.CLIP_GRADIENTS",
+        ..ROW
+    },
+    Row { layout: Layout::Ignite, name: "ignite", find: frameworks::ignite, counts: Some(counts::IGNITE), ..ROW },
+    Row {
+        layout: Layout::Torchvision,
+        name: "torchvision",
+        find: frameworks::torchvision,
+        first: (0, 1),
+        clip: frameworks::torchvision_clip,
+        ..ROW
+    },
+    Row {
+        layout: Layout::FastAi,
+        name: "fastai",
+        find: frameworks::fastai,
+        scheduler: false,
+        absent: "the epoch, the step, and the schedule of fit_one_cycle and the like",
+        ..ROW
+    },
+    Row { layout: Layout::BasicSr, name: "basicsr", find: frameworks::basicsr, open: false, ..ROW },
     ROW,
     Row { layout: Layout::Bare, name: "bare", find: bare, open: false, ..ROW },
 ];
@@ -78,6 +190,36 @@ impl Layout {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.row().map_or("unknown", |row| row.name)
+    }
+
+    /// Whether the model may be a member of what is saved, with others beside it: a `LightningModule`'s `model`.
+    #[must_use]
+    pub fn has_members(&self) -> bool {
+        self.row().is_some_and(|row| row.members)
+    }
+
+    /// Whether a scheduler is in the file, where the program has one. nanoGPT, timm and ultralytics make it again when they
+    /// resume.
+    #[must_use]
+    pub fn keeps_scheduler(&self) -> bool {
+        self.row().is_none_or(|row| row.scheduler)
+    }
+
+    /// Whether the number of finished epochs is known, not only what the file says of it.
+    #[must_use]
+    pub fn counts_epochs(&self) -> bool {
+        !matches!(self, Layout::Tutorial | Layout::Bare | Layout::WholeModule | Layout::Unknown { .. })
+    }
+
+    /// What the program may do in each step that is in no file, for people; empty where nothing is known.
+    #[must_use]
+    pub fn not_in_file(&self) -> &'static str {
+        self.row().map_or("", |row| row.absent)
+    }
+
+    /// The norm that gradients are clipped to, where the file tells it.
+    pub(in crate::run) fn clip_norm(&self, root: &Value) -> Option<f64> {
+        self.row().and_then(|row| (row.clip)(root))
     }
 
     /// Whether a part that has no key yet can get one.
@@ -124,6 +266,10 @@ pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
     fitting.ok_or_else(|| {
         let advice = match root {
             Value::Dict(dict) if dict.is_empty() => "it is an empty dict".to_owned(),
+            root if is_basicsr_state(root) => "it is BasicSR's training state, which has no network in it: that is in \
+                                               models/net_g_N.pth. Put both into one file, the network's `params` under \
+                                               'model' (`torch.save(state | {'model': network['params']}, ...)`)"
+                .to_owned(),
             Value::Dict(_) => format!(
                 "none of its keys is known to hold a model's state dict: {}. Read its parts by path",
                 list_names(&found(root))

@@ -11,6 +11,11 @@ use crate::run::spellings::{Role, SPELLINGS, Spelling, has_tensors, is_kept};
 
 /// The parts, where there is a model among them.
 pub(super) fn tutorial(root: &Value) -> Option<Paths> {
+    parts(root).filter(|paths| paths.has(Some(Role::Model)))
+}
+
+/// The parts of a dict.
+pub(super) fn parts(root: &Value) -> Option<Paths> {
     let entries = root.as_dict()?.entries();
     let entries: Vec<(&str, &Value)> = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value))).collect();
     let mut paths = Paths::default();
@@ -68,7 +73,7 @@ pub(super) fn tutorial(root: &Value) -> Option<Paths> {
         }
     }
     several::more_models(root, &paths).into_iter().for_each(|path| paths.push(Role::Model, path));
-    (!paths.of(Role::Model).is_empty()).then_some(paths)
+    Some(paths)
 }
 
 /// Whether a key that is not in the table is one of several models'.

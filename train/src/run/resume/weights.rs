@@ -1,14 +1,16 @@
 //! The model with the checkpoint's weights, and the average of them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use burn::module::Module;
 use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Question, RunState};
-use rekindle_recorder::{LoadOptions, LoadReport, Result, StateDict};
+use rekindle_recorder::{Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict};
 
 use crate::run::average::{Average, Saved};
 use crate::run::freeze::Trained;
+use crate::run::members::member;
 use crate::run::options::ResumeOptions;
 
 /// A model that has its weights.
@@ -18,6 +20,10 @@ pub(super) struct Weights<M> {
     pub(super) trained: Trained,
     /// What was put before all names by a wrapper.
     pub(super) prefix: String,
+    /// What is before the names of the model, where it is a member of what was saved.
+    pub(super) member: Option<String>,
+    /// What of that stays as it is.
+    pub(super) beside: Vec<String>,
     pub(super) report: LoadReport,
     pub(super) average: Average,
     /// What becomes of the average, for the plan.
@@ -41,12 +47,27 @@ impl<M: Module> Weights<M> {
         let frozen = std::mem::take(&mut options.frozen);
         let (mut model, trained) = Trained::set(model, frozen, std::mem::take(&mut options.trained), rows)?;
         let own = model.named_parameters_with(rows)?;
-        let prefix = if options.load.is_none() { wrapped(&saved.weights, &own) } else { String::new() };
-        let load = options.load.take().unwrap_or_else(LoadOptions::strict);
-        let load = if prefix.is_empty() { load } else { load.strip_prefix(prefix.as_str()) };
+        let mut prefix = if options.load.is_none() { wrapped(&saved.weights, &own) } else { String::new() };
+        let mut load = options.load.take().unwrap_or_else(LoadOptions::strict);
+        let mut found = options.member.take();
+        if found.is_none() && prefix.is_empty() && state.layout.has_members() {
+            found = member(&saved.weights, &own).map_err(|which| Error::new(ErrorKind::Open(vec![which])))?;
+        }
+        let mut beside = Vec::new();
+        if let Some(member) = &found {
+            let names: HashSet<String> =
+                model.state_dict_with(rows)?.keys().map(|name| format!("{member}{name}")).collect();
+            let is_own = move |name: &str| names.contains(name);
+            beside = saved.weights.keys().filter(|name| !is_own(name)).map(ToOwned::to_owned).collect();
+            load = load.filter(move |name, _| is_own(name));
+            prefix.clone_from(member);
+        }
+        if !prefix.is_empty() {
+            load = load.strip_prefix(prefix.as_str());
+        }
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
-        Ok(Weights { model, trained, prefix, report, average, says })
+        Ok(Weights { model, trained, prefix, member: found, beside, report, average, says })
     }
 }
 

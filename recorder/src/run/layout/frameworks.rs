@@ -1,0 +1,182 @@
+//! Training programs whose checkpoints are dicts of parts: each told by keys that no other has, its parts found as those of a
+//! tutorial's dict.
+
+use super::paths::{Paths, way};
+use super::tutorial::{parts, tutorial};
+use crate::run::spellings::{Role, has_tensors, is_optimizer, looks_like_scaler, number_like, whole};
+use crate::state_dict::module;
+use crate::{Result, Value};
+
+/// What is under a name, and under another in that, ...: keys of dicts, attributes of objects such as an `argparse.Namespace`.
+pub(super) fn at(root: &Value, names: &[&str]) -> Option<Value> {
+    names.iter().try_fold(root.clone(), |value, name| match &value {
+        Value::Object(object) => object.read().states.last()?.as_dict()?.get(name),
+        other => other.as_dict()?.get(name),
+    })
+}
+
+/// Where mmengine's `message_hub` has the epoch and the iteration that ran last.
+pub(super) const RUNNING_EPOCH: &[&str] = &["message_hub", "runtime_info", "epoch"];
+pub(super) const RUNNING_ITER: &[&str] = &["message_hub", "runtime_info", "iter"];
+/// Where detectron2's trainers count.
+pub(super) const TRAINERS: [&[&str]; 2] = [&["trainer", "iteration"], &["trainer", "_trainer", "iteration"]];
+
+/// The norm that nanoGPT clips gradients to.
+pub(super) fn nanogpt_clip(root: &Value) -> Option<f64> {
+    at(root, &["config", "grad_clip"])?.as_f64().filter(|&norm| norm != 0.0)
+}
+
+/// That of timm's `--clip-grad`, in the mode that is the default.
+pub(super) fn timm_clip(root: &Value) -> Option<f64> {
+    let mode = at(root, &["args", "clip_mode"])?;
+    at(root, &["args", "clip_grad"])?.as_f64().filter(|_| mode.as_str() == Some("norm"))
+}
+
+/// That of torchvision's `--clip-grad-norm`.
+pub(super) fn torchvision_clip(root: &Value) -> Option<f64> {
+    at(root, &["args", "clip_grad_norm"])?.as_f64()
+}
+
+fn has(root: &Value, names: &[&str]) -> bool {
+    names.iter().all(|name| at(root, &[name]).is_some())
+}
+
+/// The whole number there.
+pub(super) fn number(root: &Value, names: &[&str]) -> Option<i64> {
+    whole(&at(root, names)?)
+}
+
+/// A copy with another number there, where there is one.
+pub(super) fn put(root: Value, names: &[&str], value: i64) -> Result<Value> {
+    let path = way(names);
+    match path.value(&root).map(|old| number_like(&Value::Int(value), &old)) {
+        Some(Some(value)) => path.replaced(&root, value),
+        _ => Ok(root),
+    }
+}
+
+/// nanoGPT's `ckpt.pt`: `iter_num` is the number of steps.
+pub(super) fn nanogpt(root: &Value) -> Option<Paths> {
+    has(root, &["model", "model_args", "iter_num"]).then(|| tutorial(root))?
+}
+
+/// timm's `CheckpointSaver`, whose `epoch` has been the index of the finished epoch since version 2.
+pub(super) fn timm(root: &Value) -> Option<Paths> {
+    let told = has(root, &["arch", "state_dict", "epoch"]) && number(root, &["version"])? > 1;
+    told.then(|| tutorial(root))?
+}
+
+/// mmengine's `Runner`, and mmcv's: `meta` has the numbers of finished epochs and iterations.
+pub(super) fn mmengine(root: &Value) -> Option<Paths> {
+    let told =
+        has(root, &["state_dict"]) && ["epoch", "iter"].iter().all(|name| number(root, &["meta", name]).is_some());
+    let mut paths = told.then(|| tutorial(root))??;
+    for (role, name) in [(Role::Epoch, "epoch"), (Role::Step, "iter")] {
+        paths.forget(role);
+        paths.push(role, way(&["meta", name]));
+    }
+    paths.all_in(root, Role::Scheduler, "param_schedulers");
+    paths.count_at(root, &[RUNNING_EPOCH, RUNNING_ITER]);
+    // `AmpOptimWrapper` keeps its scaler with the optimizer.
+    if at(root, &["optimizer", "loss_scaler"]).is_some_and(|scaler| looks_like_scaler(&scaler)) {
+        paths.push(Role::Scaler, way(&["optimizer", "loss_scaler"]));
+    }
+    Some(paths)
+}
+
+/// detectron2 and what else saves with fvcore's `Checkpointer`: `iteration` is the index of the finished iteration.
+/// maskrcnn-benchmark has the same keys and counts iterations; its schedulers were stepped as often.
+pub(super) fn detectron2(root: &Value) -> Option<Paths> {
+    let iteration = number(root, &["iteration"]).filter(|_| has(root, &["model"]))?;
+    let trainer = number(root, &["trainer", "iteration"]) == Some(iteration);
+    let next = iteration.checked_add(1);
+    let stepped = has(root, &["optimizer"]) && number(root, &["scheduler", "last_epoch"]) == next;
+    let mut paths = (trainer || stepped).then(|| tutorial(root))??;
+    paths.forget(Role::Step);
+    paths.push(Role::Step, way(&["iteration"]));
+    paths.count_at(root, &TRAINERS);
+    Some(paths)
+}
+
+/// ignite's `Checkpoint`: the trainer's state has the iteration, or the epoch.
+pub(super) fn ignite(root: &Value) -> Option<Paths> {
+    let length = number(root, &["trainer", "epoch_length"])?;
+    let counts = [(Role::Step, "iteration"), (Role::Epoch, "epoch")];
+    let (role, name) = counts.into_iter().find(|(_, name)| number(root, &["trainer", name]).is_some() && length > 0)?;
+    let mut paths = tutorial(root)?;
+    [Role::Step, Role::Epoch].into_iter().for_each(|role| paths.forget(role));
+    paths.push(role, way(&["trainer", name]));
+    Some(paths)
+}
+
+/// The programs of torchvision's `references`, and those that were written after them (DETR, MAE, Swin): `epoch` is the index of
+/// the finished epoch. A scheduler that was stepped as often as that says that the program counts otherwise.
+pub(super) fn torchvision(root: &Value) -> Option<Paths> {
+    let told = has(root, &["model", "optimizer", "epoch"]) && arguments(&at(root, &["args"])?);
+    let other =
+        number(root, &["epoch"]).is_some_and(|epoch| number(root, &["lr_scheduler", "last_epoch"]) == Some(epoch));
+    (told && !other).then(|| tutorial(root))?
+}
+
+/// Whether these are the arguments of a program: an `argparse.Namespace`, or `vars()` of one.
+fn arguments(value: &Value) -> bool {
+    matches!(value, Value::Dict(_)) || value_is(value, "argparse", "Namespace")
+}
+
+fn value_is(value: &Value, module: &str, name: &str) -> bool {
+    let Value::Object(object) = value else { return false };
+    object.read().class().is_some_and(|class| &*class.module == module && &*class.name == name)
+}
+
+/// fastai's `learner.save`.
+pub(super) fn fastai(root: &Value) -> Option<Paths> {
+    let optimizer = at(root, &["opt"])?;
+    let own = has(&optimizer, &["state", "hypers"]);
+    let told = has(root, &["model"]) && root.as_dict()?.len() == 2 && (own || is_optimizer(&optimizer));
+    let mut paths = told.then(|| tutorial(root))??;
+    if own {
+        paths.push(Role::Optimizer, way(&["opt"]));
+    }
+    Some(paths)
+}
+
+/// `BasicSR`'s `net_g_*.pth`: a network by itself, with its average.
+pub(super) fn basicsr(root: &Value) -> Option<Paths> {
+    let dict = root.as_dict()?;
+    let nets = ["params", "params_ema"].map(|name| dict.get(name).filter(has_tensors));
+    let count = nets.iter().flatten().count();
+    if count == 0 || count != dict.len() {
+        return None;
+    }
+    let mut paths = Paths::default();
+    match nets {
+        [Some(_), average] => {
+            paths.push(Role::Model, way(&["params"]));
+            if average.is_some() {
+                paths.push(Role::Ema, way(&["params_ema"]));
+            }
+        }
+        _ => paths.push(Role::Model, way(&["params_ema"])),
+    }
+    Some(paths)
+}
+
+/// `BasicSR`'s `training_states/*.state`, which has no network.
+pub(super) fn is_basicsr_state(root: &Value) -> bool {
+    has(root, &["epoch", "iter", "optimizers", "schedulers"]) && tutorial(root).is_none()
+}
+
+/// ultralytics: the network is the average (`ema`), a whole module in half precision, where `model` is None. It goes on from
+/// that itself.
+pub(super) fn ultralytics(root: &Value) -> Option<Paths> {
+    if !has(root, &["train_args", "ema", "model", "epoch"]) {
+        return None;
+    }
+    let mut paths = parts(root)?;
+    let average = at(root, &["ema"]).filter(module::is_module);
+    if !paths.has(Some(Role::Model)) && average.is_some() {
+        paths.forget(Role::Ema);
+        paths.push(Role::Model, way(&["ema"]));
+    }
+    paths.has(Some(Role::Model)).then_some(paths)
+}

@@ -1,6 +1,8 @@
-//! A real PyTorch goes on from a `Run` of a model with rows of its own: transposed, half-rotated, split. `REKINDLE_TORCH` names
-//! a Python that has torch; without it the test says that it was skipped.
+//! A real PyTorch goes on from a `Run` of a model with rows of its own: transposed, half-rotated, split. Lightning and timm go on
+//! from their own runs as the command wrote them. `REKINDLE_TORCH` names a Python that has torch, and the frameworks; without them
+//! the tests say that they were skipped.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -117,4 +119,56 @@ fn pytorch_goes_on_from_a_run_of_a_model_with_rows_of_its_own() {
     println!("steps, apart before and after PyTorch went on: {printed}");
     let numbers: Vec<f64> = printed.split_whitespace().map(|number| number.parse().unwrap()).collect();
     assert!(matches!(numbers[..], [4.0, before, after] if before < 2e-6 && after < 2e-6), "{printed}");
+}
+
+/// A framework goes on from what the command wrote as it does from its own checkpoint after the same steps.
+fn goes_on_as_from_its_own(name: &str, told: &[&str]) {
+    let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
+        eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
+        return;
+    };
+    let fixture = rekindle_testing::fixtures::path("frameworks").join(name);
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("written.pt");
+    let status = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+        .args(["resume", "--model", "mlp", "--config", "sizes=20,32,16,10", "--allow-objects"])
+        .args(told)
+        .arg("--batches")
+        .args([&fixture.join("batches.safetensors"), Path::new("--save"), &written, &fixture.join("start.pt")])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/frameworks.py"))
+        .args([Path::new(name), &fixture.join("end.pt"), &written])
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("the Python of REKINDLE_TORCH starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        eprintln!("skipped: {said}");
+        return;
+    }
+    assert!(output.status.success(), "{name}: {said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    println!("{name}: steps, apart: {printed}");
+    let last = printed.lines().last().unwrap_or_default();
+    let numbers: Vec<f64> = last.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert!(matches!(numbers[..], [steps, apart] if steps > 5.0 && apart < 1e-6), "{printed}");
+}
+
+#[test]
+fn lightning_goes_on_from_a_run_that_was_written_at_the_end_of_an_epoch() {
+    goes_on_as_from_its_own("lightning", &[]);
+}
+
+#[test]
+fn lightning_goes_on_from_a_run_that_was_written_amid_an_epoch() {
+    goes_on_as_from_its_own("lightning_amid", &[]);
+}
+
+#[test]
+fn timm_goes_on_from_a_run_with_its_schedule_made_again() {
+    let cosine = "CosineLRScheduler(t_initial=8, lr_min=1e-5, warmup_t=2, warmup_lr_init=1e-4)";
+    goes_on_as_from_its_own("timm", &["--scheduler", cosine]);
 }

@@ -176,6 +176,7 @@ pub(super) fn ultralytics(root: &Value) -> Option<Paths> {
     let average = at(root, &["ema"]).filter(module::is_module);
     if !paths.has(Some(Role::Model)) && average.is_some() {
         paths.forget(Role::Ema);
+        paths.forget(Role::Updates);
         paths.push(Role::Model, way(&["ema"]));
     }
     paths.has(Some(Role::Model)).then_some(paths)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 #[cfg(doc)]
 use crate::ErrorKind;
+use crate::container::run_folder::origin::Origin;
 use crate::container::table;
 use crate::error::IoResultExt as _;
 use crate::io::FileBytes;
@@ -17,6 +18,15 @@ use crate::run::{Layout, RunState};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
+
+/// What a name ends with that asks for a file, and not for a run's folder.
+const FILES: [&str; 7] = ["pt", "pth", "ckpt", "bin", "pkl", "tar", "zip"];
+
+/// Whether a name is a folder's, and neither a stream's, which is empty, nor one that asks for a file.
+fn names_folder(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    !path.as_os_str().is_empty() && !FILES.iter().any(|file| extension.eq_ignore_ascii_case(file))
+}
 
 /// A checkpoint: everything that is in a file of PyTorch's, as a [`Value`], and where it came from.
 ///
@@ -50,6 +60,8 @@ pub struct Checkpoint {
     globals: Arc<[Global]>,
     bytes: u64,
     limits: Limits,
+    /// What it was read from, where that is a run's folder.
+    folder: Option<Arc<Origin>>,
 }
 
 impl<T: Into<Value>> From<T> for Checkpoint {
@@ -62,6 +74,7 @@ impl<T: Into<Value>> From<T> for Checkpoint {
             globals: Arc::default(),
             bytes: 0,
             limits: Limits::default(),
+            folder: None,
         }
     }
 }
@@ -139,6 +152,7 @@ impl Checkpoint {
             globals: opened.globals.into(),
             bytes: opened.bytes,
             limits: options.limits.clone(),
+            folder: opened.folder,
         }
     }
 
@@ -250,7 +264,10 @@ impl Checkpoint {
     /// # Errors
     /// [`ErrorKind::MissingKey`] when nothing is there.
     pub fn at(&self, path: &str) -> Result<Checkpoint> {
-        Ok(Checkpoint { root: self.value(path)?, ..self.clone() })
+        // A file of a run's folder is no folder.
+        let format = self.format.filter(|_| path.is_empty() || self.folder.is_none());
+        let folder = self.folder.clone().filter(|_| path.is_empty());
+        Ok(Checkpoint { root: self.value(path)?, format, folder, ..self.clone() })
     }
 
     /// The model's state dict, wherever the checkpoint keeps it: under `model_state_dict`, `state_dict`, `model`, `net` and
@@ -309,7 +326,10 @@ impl Checkpoint {
             let reason = format!("a size of shards is for the format 'hf', and '{format}' is to be written");
             return Err(Error::invalid(reason).in_file(path));
         }
-        table::save(&self.root, format, path, options).in_file(path)
+        match &self.folder {
+            Some(origin) if format == Format::RUN_FOLDER => table::save_folder(&self.root, origin, path, options),
+            _ => table::save(&self.root, format, path, options),
+        }
     }
 
     /// The bytes that [`Checkpoint::save`] writes: `torch.save(..., io.BytesIO())`.
@@ -370,8 +390,18 @@ impl Checkpoint {
                 let error = Error::unsupported(what).advise(advice);
                 Err(error.in_file(path))
             }
+            (None, Some(Format::RUN_FOLDER)) if names_folder(path) => {
+                Ok(Format::RUN_FOLDER)
+            }
             (None, _) => Ok(Format::ZIP),
         }
+    }
+
+    /// Something else that is saved as this checkpoint is where it came from a run's folder: its files that are as they were
+    /// are copied.
+    pub(crate) fn with_written(&self, root: Value) -> Self {
+        let format = self.format.filter(|_| self.folder.is_some());
+        Checkpoint { folder: self.folder.clone(), format, ..Checkpoint::from(root) }
     }
 
     /// The same checkpoint with something else in it.

@@ -1,8 +1,10 @@
 //! `Format`: the name of a format of checkpoints, which its own module gives it; `Opened`: a checkpoint as it was read from one.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::Value;
+use crate::container::run_folder::origin::Origin;
 use crate::value::Global;
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
@@ -40,4 +42,6 @@ pub struct Opened {
     pub globals: Vec<Global>,
     /// Its size: of the file, or of all files of the folder.
     pub bytes: u64,
+    /// What it was read from, where that is a folder of files of many formats.
+    pub(crate) folder: Option<Arc<Origin>>,
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::keeps::Keeps;
+use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
-    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, safetensors, tar,
+    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder, safetensors, tar,
     torchscript,
 };
 use crate::io::{self, FileBytes, Ready};
@@ -115,6 +116,12 @@ static FORMATS: &[Row] = &[
         ],
         write: Some(dcp::write),
         keeps: dcp::TARGET.keeps,
+        ..ROW
+    },
+    Row {
+        format: Format::RUN_FOLDER,
+        forms: &[Folder(Sure, run_folder::detect, |folder, options| run_folder::read(folder, options, read))],
+        write: Some(|root, path, options| run_folder::write(root, None, path, options, save)),
         ..ROW
     },
     Row {
@@ -298,6 +305,14 @@ pub(crate) fn write_to(
             Err(error.advise("name a file or a folder"))
         }
     }
+}
+
+/// Writes a run's folder, with what is as it was in the one that it came from copied.
+///
+/// # Errors
+/// As [`save`].
+pub(crate) fn save_folder(root: &Value, origin: &Origin, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    run_folder::write(root, Some(origin), path, options, save).in_file(path)
 }
 
 /// What a format keeps of a checkpoint.

@@ -182,7 +182,7 @@ impl RunState {
             }
             self.written(checkpoint.root(), &layout, &paths)
         };
-        written().map(Checkpoint::from).in_file_if(checkpoint.path())
+        written().map(|root| checkpoint.with_written(root)).in_file_if(checkpoint.path())
     }
 
     /// A new checkpoint in the `tutorial` layout: `epoch`, `model_state_dict`, `optimizer_state_dict`, ... as far as they are

@@ -17,6 +17,6 @@ mod split;
 mod write;
 
 pub use read::{detect, detect_name};
-pub(crate) use read::{read, read_index, shards};
+pub(crate) use read::{read, read_index, shards, weight_map};
 pub use split::{DEFAULT_SHARD_SIZE, parse_size};
 pub use write::{ShardFormat, ShardOptions, write, write_shards};

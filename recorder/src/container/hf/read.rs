@@ -113,14 +113,18 @@ pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) ->
         entries.insert(Arc::from(name.as_str()), value.clone());
     }
     let value = safetensors::restore_ties(entries, metadata)?;
-    Ok(Opened { format: Format::HF, value, globals, bytes })
+    Ok(Opened { format: Format::HF, value, globals, bytes, folder: None })
 }
 
 /// The files that an index names, each once, below its folder.
 pub(crate) fn shards(index: &FileBytes, limits: &Limits) -> Result<IndexSet<String>> {
-    let index = Index::read(index, limits)?;
-    let shards = index.weight_map.into_values();
+    let shards = weight_map(index, limits)?.into_values();
     Ok(shards.filter(|name| io::is_below(name)).collect())
+}
+
+/// The file that an index names for each tensor.
+pub(crate) fn weight_map(index: &FileBytes, limits: &Limits) -> Result<IndexMap<String, String>> {
+    Index::read(index, limits).map(|index| index.weight_map)
 }
 
 fn open_shard(folder: &Path, name: &str, options: &OpenOptions, open: Read) -> Result<Shard> {

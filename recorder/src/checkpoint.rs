@@ -14,6 +14,7 @@ use crate::container::run_folder::origin::Origin;
 use crate::container::table;
 use crate::error::IoResultExt as _;
 use crate::io::FileBytes;
+use crate::pickle::{self, Dialect, PickleOptions};
 use crate::run::{Layout, RunState};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
@@ -370,6 +371,25 @@ impl Checkpoint {
             let [one, other] = if trial.is_dir() { ["folder", "file"] } else { ["file", "folder"] };
             let reason = format!("a {one} is written, and this is a {other}; name another place");
             return Err(Error::invalid(reason).in_file(path));
+        }
+        Ok(())
+    }
+
+    /// Makes sure, with nothing written, that what it holds can be pickled so that plain `torch.load` opens it (or at all, with
+    /// `allow_objects`), and that its tensors can be read. Of a run's folder only files that are not as they were count, since
+    /// the others are copied.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save`], but for what the file system would refuse.
+    pub fn check(&self, allow_objects: bool) -> Result<()> {
+        let values = match &self.folder {
+            Some(origin) => origin.changed(&self.root),
+            None => vec![(self.root.clone(), false)],
+        };
+        for (value, objects) in values {
+            let options = PickleOptions { dialect: Dialect::Zip, allow_objects: allow_objects || objects };
+            let pickled = pickle::write(&value, &options).in_file_if(self.path())?;
+            pickled.storages.iter().try_for_each(|storage| storage.bytes().map(drop))?;
         }
         Ok(())
     }

@@ -52,6 +52,7 @@ fn document(plan: &Plan) -> Json {
         "generator": plan.generator,
         "epoch": plan.epoch,
         "step": plan.step,
+        "told": plan.told_of_run,
         "values": values,
         "questions": questions.collect::<Vec<_>>(),
     })

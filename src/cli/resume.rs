@@ -460,8 +460,13 @@ fn go(
     Ok(())
 }
 
-/// `NAME-resumed.pt` in the current folder.
+/// `NAME-resumed.pt` in the current folder; of a folder `NAME-resumed`.
 fn resumed_name(checkpoint: &Path) -> PathBuf {
+    if checkpoint.is_dir() {
+        let full = checkpoint.canonicalize().unwrap_or_default();
+        let name = full.file_name().unwrap_or_default().to_string_lossy();
+        return PathBuf::from(format!("{name}-resumed"));
+    }
     let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
     PathBuf::from(format!("{stem}-resumed.pt"))
 }

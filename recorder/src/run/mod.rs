@@ -8,6 +8,7 @@
 //! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `several.rs`: the parts of a run of several models.
+//! - `told.rs`: what a checkpoint says of how its run was made.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 //! - `text.rs`: bytes in texts.
 
@@ -20,6 +21,7 @@ pub(crate) mod question;
 mod several;
 mod spellings;
 mod text;
+mod told;
 
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -31,6 +33,7 @@ pub use account::{Accounted, Taken, account, account_of};
 pub use layout::Layout;
 pub use question::{Choice, Question};
 pub use several::RunPart;
+pub use told::Told;
 
 use layout::{Paths, Progress};
 use path::KeyPath;
@@ -96,6 +99,8 @@ pub struct RunState {
     pub clip_norm: Option<f64>,
     /// The last loss: a number, or a tensor of no dimensions.
     pub loss: Option<Value>,
+    /// How the run was made, as far as the checkpoint says it beside the parts.
+    pub told: Told,
 }
 
 impl Default for RunState {
@@ -121,6 +126,7 @@ impl Default for RunState {
             steps_per_epoch: None,
             clip_norm: None,
             loss: None,
+            told: Told::default(),
         }
     }
 }
@@ -301,8 +307,9 @@ pub(crate) fn with_models(
 
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, paths);
-    let clip_norm = layout.clip_norm(root);
-    let mut run = RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, ..RunState::default() };
+    let (clip_norm, told) = (layout.clip_norm(root), layout.told(root));
+    let mut run =
+        RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, told, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
         let model = StateDict::read(&value, &path.to_string(), false)?;
         match (i, path.to_string()) {

@@ -50,6 +50,8 @@ pub struct Plan {
     pub epoch: Option<i64>,
     /// The steps that were made, as far as the file tells.
     pub step: Option<i64>,
+    /// What the file says of how its run was made and what goes on by it, a clause each.
+    pub told_of_run: Vec<String>,
     /// What each value of the file is taken for.
     pub values: Vec<Accounted>,
     /// What has to be told.
@@ -193,6 +195,7 @@ impl fmt::Display for Plan {
         if !self.not_in_file.is_empty() {
             line("not in it", self.not_in_file.to_owned())?;
         }
+        self.told_of_run.iter().try_for_each(|clause| line("told", clause.clone()))?;
         let rows = [
             ("kept", self.of(|taken| matches!(taken, Taken::Kept))),
             ("kept, odd", self.of(|taken| matches!(taken, Taken::Odd(_)))),

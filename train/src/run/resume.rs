@@ -3,11 +3,13 @@
 //! - `weights.rs`: the model with its weights, and the average of them.
 //! - `optimizer.rs`: the optimizer, its groups, and what it says of parameters without state.
 //! - `scheduler.rs`: the scheduler, and how often it is stepped.
+//! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `generator.rs`: where random numbers come from.
 
 mod generator;
 mod optimizer;
 mod scheduler;
+mod told;
 mod weights;
 
 use std::collections::BTreeSet;
@@ -73,8 +75,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
 
     let Weights { model, trained, prefix, member, beside, report, average, says } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
-    let saved = only(&state.optimizers, "optimizer")?
-        .ok_or_else(|| Error::missing_key("optimizer_state_dict").advise("start a new run with its weights instead"))?;
+    let saved = only(&state.optimizers, "optimizer")?.ok_or_else(|| told::no_optimizer(&state.told))?;
     let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let model = optimizer.train(model)?;
@@ -108,6 +109,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: from,
         epoch: state.epoch,
         step,
+        told_of_run: told::clauses(&state.told, scheduled.by_told),
         values,
         questions,
     };

@@ -6,7 +6,6 @@ use std::path::Path;
 use burn::module::Module;
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
-use rekindle_recorder::pickle::{self, Dialect, PickleOptions};
 use rekindle_recorder::run::RunState;
 use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor, Value, rebuild};
 
@@ -202,10 +201,7 @@ impl<M: Module> Run<M> {
     /// Whether a checkpoint can be made of all parts, plain `torch.load` opens it, and what it keeps of the one it came from
     /// can be read.
     pub(super) fn try_parts(&self) -> Result<()> {
-        let checkpoint = self.checkpoint()?;
-        let options = PickleOptions { dialect: Dialect::Zip, allow_objects: self.allow_objects };
-        let pickled = pickle::write(checkpoint.root(), &options)?;
-        pickled.storages.iter().try_for_each(|storage| storage.bytes().map(drop))
+        self.checkpoint()?.check(self.allow_objects)
     }
 
     /// Whether the scheduler can take all steps to the end, such as beyond that of a `OneCycleLR`.

@@ -4,12 +4,27 @@ use indexmap::IndexMap;
 
 use super::json::Style;
 use crate::pickle::{self, Dialect, PickleOptions};
-use crate::{FileBytes, Format, Storage, Value};
+use crate::{Dict, FileBytes, Format, Storage, Value};
 
 /// The files of a folder, by the names of their values.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
     pub(super) files: IndexMap<String, File>,
+}
+
+impl Origin {
+    /// The values of a folder that are not as they were, and whether their files hold objects which plain `torch.load` refuses.
+    pub(crate) fn changed(&self, root: &Value) -> Vec<(Value, bool)> {
+        let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
+        let changed = entries.into_iter().filter_map(|(name, value)| {
+            let file = name.as_str().and_then(|name| self.files.get(name));
+            match file {
+                Some(file) if file.still_holds(&value) => None,
+                file => Some((value, file.is_some_and(|file| matches!(file.kind, Kind::Checkpoint(_, true))))),
+            }
+        });
+        changed.collect()
+    }
 }
 
 /// A value of the folder, and what it was read from.

@@ -3,18 +3,22 @@
 //! - `table.rs`: `Layout`, a row each.
 //! - `paths.rs`: where the parts are.
 //! - `progress.rs`: where a run is, in every place that counts.
+//! - `files.rs`: a folder with a file for each part.
+//! - `trainer_args.rs`: how a run of transformers' Trainer was made.
 //! - `tutorial.rs`: a dict of state dicts and numbers.
 //! - `plain.rs`: a model by itself.
 //! - `frameworks.rs`: training programs whose checkpoints are dicts of parts.
 //! - `counts.rs`, `lightning.rs`: where these keep the epoch and the step besides.
 
 mod counts;
+mod files;
 mod frameworks;
 mod lightning;
 mod paths;
 mod plain;
 mod progress;
 mod table;
+mod trainer_args;
 mod tutorial;
 
 pub use table::Layout;

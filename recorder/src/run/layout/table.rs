@@ -2,14 +2,18 @@
 
 use std::fmt;
 
+use super::files::{TRAINER, accelerate, accelerate_told, hf_trainer};
 use super::frameworks::is_basicsr_state;
 use super::paths::Paths;
 use super::plain::{bare, whole_module};
 use super::progress::{Progress, Settle};
+use super::trainer_args::{trainer_clip, trainer_told};
 use super::tutorial::tutorial;
 use super::{counts, frameworks, lightning};
 #[cfg(doc)]
 use crate::ErrorKind;
+use crate::run::spellings::Role;
+use crate::run::told::Told;
 use crate::walk::{list_names, repr};
 use crate::{Error, Result, Value};
 
@@ -44,6 +48,10 @@ pub enum Layout {
     Bare,
     /// A whole `nn.Module`.
     WholeModule,
+    /// A folder of transformers' Trainer, `checkpoint-500/`: a value for each file under its name.
+    HfTrainer,
+    /// A folder of accelerate's `save_state`: a value for each file under its name.
+    Accelerate,
     /// None of these.
     Unknown {
         /// The keys at the root, or what there is instead of a dict.
@@ -71,6 +79,8 @@ struct Row {
     clip: fn(&Value) -> Option<f64>,
     /// What the program does in each step that is in no file.
     absent: &'static str,
+    /// What it says of how the run was made.
+    told: fn(&Value) -> Told,
 }
 
 /// What most rows have.
@@ -85,9 +95,21 @@ const ROW: Row = Row {
     scheduler: true,
     clip: |_| None,
     absent: "",
+    told: |_| Told::default(),
 };
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
+    Row {
+        layout: Layout::HfTrainer,
+        name: "hf-trainer",
+        find: hf_trainer,
+        open: false,
+        counts: Some(TRAINER),
+        clip: trainer_clip,
+        told: trainer_told,
+        ..ROW
+    },
+    Row { layout: Layout::Accelerate, name: "accelerate", find: accelerate, open: false, told: accelerate_told, ..ROW },
     Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false, ..ROW },
     Row {
         layout: Layout::Lightning,
@@ -227,6 +249,11 @@ impl Layout {
         self.row().is_some_and(|row| row.open)
     }
 
+    /// What a checkpoint says of how its run was made.
+    pub(in crate::run) fn told(&self, root: &Value) -> Told {
+        self.row().map_or_else(Told::default, |row| (row.told)(root))
+    }
+
     /// Where a run is, by the numbers for epochs and steps that its checkpoint has, and by what else counts there.
     pub(in crate::run) fn progress(&self, root: &Value, epoch: Option<i64>, step: Option<i64>) -> Progress {
         let (first, counts) = self.row().map_or(((1, 1), None), |row| (row.first, row.counts));
@@ -263,6 +290,12 @@ impl fmt::Display for Layout {
 /// [`ErrorKind::Unsupported`] for an unknown one.
 pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
     let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
+    let folder = |layout: &Layout| matches!(layout, Layout::HfTrainer | Layout::Accelerate);
+    if fitting.as_ref().is_some_and(|(layout, paths)| folder(layout) && !paths.has(Some(Role::Model))) {
+        let advice =
+            "the folder holds no weights: no model.safetensors, no pytorch_model.bin, no index of their shards";
+        return Err(Error::missing_key("model.safetensors").advise(advice));
+    }
     fitting.ok_or_else(|| {
         let advice = match root {
             Value::Dict(dict) if dict.is_empty() => "it is an empty dict".to_owned(),

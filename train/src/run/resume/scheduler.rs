@@ -3,6 +3,7 @@
 use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{Checkpoint, Result};
 
+use super::told;
 use crate::attributes::invalid;
 use crate::lr_scheduler::{LRScheduler, NanoGpt, SteppedBy};
 use crate::optim::Optimizer;
@@ -15,6 +16,8 @@ pub(super) struct Scheduled {
     pub(super) scheduler: Option<LRScheduler>,
     pub(super) plan: Option<SchedulerPlan>,
     pub(super) per: SchedulePer,
+    /// Whether it was made as the checkpoint says that it was.
+    pub(super) by_told: bool,
 }
 
 impl Scheduled {
@@ -32,6 +35,9 @@ impl Scheduled {
     ) -> Result<Scheduled> {
         let nothing = Scheduled { per: options.schedule_per.unwrap_or_default(), ..Scheduled::default() };
         let (Some(saved), false) = (state.schedulers.first(), options.no_scheduler) else {
+            if state.told.scheduled && !options.no_scheduler {
+                questions.push(none("the run had a scheduler, and its state is missing".to_owned()));
+            }
             let again = !options.no_scheduler && !state.layout.keeps_scheduler();
             return if again {
                 Self::made_again(state, checkpoint, step, optimizer, options, questions)
@@ -43,9 +49,14 @@ impl Scheduled {
             questions.push(none(format!("the file holds {} schedulers, and one can go on", state.schedulers.len())));
             return Ok(nothing);
         }
+        let mut by_told = false;
         let made = match options.schedule.take() {
             Some(schedule) => LRScheduler::resume(schedule, saved, optimizer),
-            None => LRScheduler::from_state_dict(saved, optimizer),
+            None => LRScheduler::from_state_dict(saved, optimizer).or_else(|error| {
+                let made = told::scheduler(state, saved, optimizer);
+                by_told = made.is_some();
+                made.ok_or(error)
+            }),
         };
         let made = match made {
             Ok(made) => made,
@@ -86,7 +97,7 @@ impl Scheduled {
         let (per, why) = found.unwrap_or((SchedulePer::Step, "not told".to_owned()));
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
         let plan = SchedulerPlan { kind, last_epoch, per, why, next };
-        Ok(Scheduled { scheduler: Some(made), plan: Some(plan), per })
+        Ok(Scheduled { scheduler: Some(made), plan: Some(plan), per, by_told })
     }
 }
 
@@ -143,7 +154,7 @@ impl Scheduled {
         };
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
         let plan = SchedulerPlan { kind: made.kind(), last_epoch: Some(position), per, why: why.to_owned(), next };
-        Ok(Scheduled { scheduler: Some(made), plan: Some(plan), per })
+        Ok(Scheduled { scheduler: Some(made), plan: Some(plan), per, by_told: false })
     }
 }
 

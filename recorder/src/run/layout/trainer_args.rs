@@ -1,0 +1,122 @@
+//! `training_args.bin`: the arguments of transformers' Trainer, an object whose attributes are read and nothing else.
+
+use crate::run::path::KeyPath;
+use crate::run::told::Told;
+use crate::{Dict, Value, walk};
+
+/// Where the arguments are.
+const ARGUMENTS: &str = "training_args.bin";
+
+/// What the arguments say of how the run was made.
+pub(super) fn trainer_told(root: &Value) -> Told {
+    let optimizer = Some(("optimizer.pt", elsewhere(root)));
+    let nothing = Told { scheduled: true, optimizer, ..Told::default() };
+    let Some(arguments) = arguments(root) else { return nothing };
+    let number = |key: &str| arguments.get(key).and_then(|value| value.as_f64());
+    let steps = KeyPath::key("trainer_state.json").then("max_steps").value(root).and_then(|steps| steps.as_i64());
+    let flags = [
+        ("fp16", "it computed in float16 by autocast"),
+        ("bf16", "it computed in bfloat16 by autocast"),
+        ("torch_compile", "it was compiled"),
+    ];
+    let mut not_continued: Vec<String> = flags
+        .iter()
+        .filter(|(key, _)| matches!(arguments.get(key), Some(Value::Bool(true))))
+        .map(|(_, says)| (*says).to_owned())
+        .collect();
+    for (key, says) in
+        [("label_smoothing_factor", "labels were smoothed"), ("neftune_noise_alpha", "embeddings got noise")]
+    {
+        if let Some(by) = number(key).filter(|by| *by != 0.0) {
+            not_continued.push(format!("{says} ({key} {by})"));
+        }
+    }
+    Told {
+        by: ARGUMENTS.to_owned(),
+        schedule: steps.and_then(|steps| schedule(&arguments, steps)),
+        accumulated: arguments.get("gradient_accumulation_steps").and_then(|steps| steps.as_i64()),
+        not_continued,
+        ..nothing
+    }
+}
+
+/// The norm that gradients are clipped to.
+pub(super) fn trainer_clip(root: &Value) -> Option<f64> {
+    arguments(root)?.get("max_grad_norm")?.as_f64().filter(|norm| *norm > 0.0)
+}
+
+/// Where the optimizer's state is, if it is not in its file.
+fn elsewhere(root: &Value) -> String {
+    let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
+    let folder = entries.iter().find_map(|(key, value)| {
+        let key = key.as_str().filter(|_| value.as_dict().is_some())?;
+        let digits = key.strip_prefix("global_step")?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| key.to_owned())
+    });
+    folder.map_or_else(
+        || "start a new run with its weights instead".to_owned(),
+        |folder| format!("it is DeepSpeed's, in the folder {folder}, which is not read here"),
+    )
+}
+
+/// The attributes of the arguments.
+fn arguments(root: &Value) -> Option<Dict> {
+    let Some(Value::Object(object)) = root.as_dict()?.get(ARGUMENTS) else { return None };
+    let data = object.read();
+    let class = data.class().filter(|class| class.name.ends_with("TrainingArguments"));
+    class.and_then(|_| data.states.last()?.as_dict().cloned())
+}
+
+/// A text, or the one that an enumeration's member is made of.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(object) => object.read().arguments().first()?.as_str().map(str::to_owned),
+        other => other.as_str().map(str::to_owned),
+    }
+}
+
+/// `create_scheduler` of the Trainer, in words.
+fn schedule(arguments: &Dict, steps: i64) -> Option<String> {
+    let kind = word(&arguments.get("lr_scheduler_type")?)?;
+    let mut given: Vec<(String, Value)> = Vec::new();
+    if kind != "constant" {
+        given.push(("num_warmup_steps".to_owned(), Value::Int(warmup_steps(arguments, steps)?)));
+    }
+    if !["constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay"].contains(&&*kind) {
+        given.push(("num_training_steps".to_owned(), Value::Int(steps)));
+    }
+    let lr = arguments.get("learning_rate").filter(|lr| lr.as_f64().is_some());
+    if kind == "polynomial" {
+        given.push(("learning_rate".to_owned(), lr.clone()?));
+    }
+    match arguments.get("lr_scheduler_kwargs") {
+        None | Some(Value::None) => {}
+        Some(Value::Dict(more)) => {
+            for (key, value) in more.entries() {
+                match key.as_str()? {
+                    // transformers divides by the optimizer's.
+                    "min_lr" => {
+                        given.push(("min_lr_rate".to_owned(), Value::Float(value.as_f64()? / lr.as_ref()?.as_f64()?)));
+                    }
+                    key => given.push((key.to_owned(), value)),
+                }
+            }
+        }
+        Some(_) => return None,
+    }
+    if kind == "warmup_stable_decay" && !given.iter().any(|(key, _)| key == "num_stable_steps") {
+        let of = |name: &str| given.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_i64());
+        let stable = steps.checked_sub(of("num_warmup_steps")?)?.checked_sub(of("num_decay_steps")?)?;
+        given.push(("num_stable_steps".to_owned(), Value::Int(stable)));
+    }
+    let given: Vec<String> = given.iter().map(|(key, value)| format!("{key}={}", walk::repr(value))).collect();
+    Some(format!("transformers.{kind}({})", given.join(", ")))
+}
+
+/// `get_warmup_steps`: a number of steps, or a part of all of them. Before transformers 5 the part was `warmup_ratio`.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // counts of steps
+fn warmup_steps(arguments: &Dict, steps: i64) -> Option<i64> {
+    let warmup = arguments.get("warmup_steps")?.as_f64()?;
+    let ratio = arguments.get("warmup_ratio").and_then(|ratio| ratio.as_f64());
+    Some(if warmup >= 1.0 { warmup as i64 } else { (steps as f64 * ratio.unwrap_or(warmup)).ceil() as i64 })
+}

@@ -1,0 +1,44 @@
+//! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
+
+use rekindle_recorder::run::{RunState, Told};
+use rekindle_recorder::{Dict, Error, Value};
+
+use crate::lr_scheduler::{LRScheduler, Schedule};
+use crate::optim::Optimizer;
+
+/// The scheduler, made as the checkpoint says that it was; only where this leads to the rates that it has now.
+pub(super) fn scheduler(state: &RunState, saved: &Value, optimizer: &Optimizer) -> Option<LRScheduler> {
+    let schedule: Schedule = state.told.schedule.as_ref()?.parse().ok()?;
+    let before = Dict::from_iter(saved.as_dict()?.entries());
+    let position = before.get("last_epoch")?.as_i64()?;
+    before.insert("last_epoch", position.checked_sub(1)?);
+    let before = LRScheduler::resume(schedule.clone(), &before.into(), optimizer).ok()?;
+    let now = before.preview(optimizer.param_groups(), 1).ok()?.pop()?;
+    let saved_now = saved.as_dict()?.get("_last_lr")?.items()?;
+    let same = |(now, saved): (&f64, &Value)| saved.as_f64().is_some_and(|saved| saved.to_bits() == now.to_bits());
+    let fits = now.len() == saved_now.len() && now.iter().zip(&saved_now).all(same);
+    fits.then(|| LRScheduler::resume(schedule, saved, optimizer).ok())?
+}
+
+/// What of it goes on or has to be known, a clause each; the schedule, where the run has it by this.
+pub(super) fn clauses(told: &Told, schedule: bool) -> Vec<String> {
+    let mut clauses = Vec::new();
+    let mut say = |what: String| clauses.push(format!("{what} ({})", told.by));
+    if let Some(schedule) = told.schedule.as_ref().filter(|_| schedule) {
+        say(format!("the schedule is {schedule}"));
+    }
+    if let Some(batches) = told.accumulated.filter(|batches| *batches > 1) {
+        say(format!("a step took {batches} batches: give them as one"));
+    }
+    for what in &told.not_continued {
+        say(format!("not continued: {what}"));
+    }
+    clauses
+}
+
+/// The error of a checkpoint without an optimizer's state.
+pub(super) fn no_optimizer(told: &Told) -> Error {
+    let unknown = || ("optimizer_state_dict", "start a new run with its weights instead".to_owned());
+    let (key, advice) = told.optimizer.clone().unwrap_or_else(unknown);
+    Error::missing_key(key).advise(advice)
+}

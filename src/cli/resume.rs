@@ -115,7 +115,7 @@ pub(super) struct Resume {
     /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
     #[arg(long, value_name = "D")]
     device: Option<String>,
-    /// The checkpoint to write (default: NAME-resumed.pt in the current folder)
+    /// The checkpoint to write (default: NAME-resumed.pt in the current folder, of a folder NAME-resumed)
     #[arg(long, value_name = "OUT")]
     save: Option<PathBuf>,
     /// Write a line a step
@@ -257,7 +257,8 @@ impl Resume {
         if let Err(error) = go(&mut run, &task, &batches, steps, &mut course) {
             // What was done is not lost.
             let stem = save.file_stem().unwrap_or_default().to_string_lossy();
-            let beside = save.with_file_name(format!("{stem}-until-step-{}.pt", run.steps()));
+            let extension = if self.checkpoint.is_dir() && save.extension().is_none() { "" } else { ".pt" };
+            let beside = save.with_file_name(format!("{stem}-until-step-{}{extension}", run.steps()));
             let said = match run.save_with(&beside, &options) {
                 Ok(_) => format!("what was done until then is in {}", beside.display()),
                 Err(lost) => format!("what was done until then could not be saved: {lost}"),

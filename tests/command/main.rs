@@ -3,6 +3,7 @@
 mod cli;
 mod devices;
 mod files;
+mod folders;
 mod frameworks;
 mod plan;
 mod refusals;

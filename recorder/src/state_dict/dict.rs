@@ -259,7 +259,9 @@ impl StateDict {
         let is_written = |value: &Value| value.as_tensor().is_some_and(|tensor| written.contains(&tensor.view()));
         rest.retain(|name, value| !entries.contains_key(name) && !is_written(value));
         entries.extend(rest);
-        let own = prefix.is_empty() && self.metadata.is_some();
+        // A plain dict has no place for it, and what other files say of themselves stays.
+        let place = other.metadata.is_some() || other.state.is_none() && other.kind == DictKind::OrderedDict;
+        let own = prefix.is_empty() && self.metadata.is_some() && place;
         let StateDict { metadata, state, .. } = if own { self } else { other };
         StateDict { kind: other.kind, entries, metadata: metadata.clone(), state: state.clone() }
     }

@@ -70,8 +70,9 @@ pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<O
 /// The names of what is in a folder; none may be lost.
 fn text_names(folder: &Path) -> Result<Vec<String>> {
     let names = io::list(folder)?.into_iter().map(|name| {
-        name.into_string()
-            .map_err(|name| Error::unsupported(format!("the file name {name:?}, which is no text,")).in_file(folder))
+        name.into_string().map_err(|name| {
+            Error::unsupported(format!("the file name '{}', which is no text,", name.display())).in_file(folder)
+        })
     });
     names.collect()
 }

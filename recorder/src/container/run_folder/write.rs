@@ -13,7 +13,7 @@ use crate::container::{hf, safetensors};
 use crate::io::commit::commit_bytes;
 use crate::{
     DType, Dict, Error, FileBytes, Format, IoResultExt as _, Limits, OpenOptions, Result, ResultExt as _, SaveOptions,
-    SaveReport, StateDict, Value, io,
+    SaveReport, StateDict, Tensor, Value, io,
 };
 
 /// Writes a value in a format.
@@ -68,7 +68,7 @@ pub(crate) fn write(
 
 /// How a file that was not there is written.
 fn kind_of(name: &str, value: &Value) -> Kind {
-    let bytes = |tensor: &crate::Tensor| tensor.dtype() == DType::UInt8 && tensor.shape().len() == 1;
+    let bytes = |tensor: &Tensor| tensor.dtype() == DType::UInt8 && tensor.shape().len() == 1;
     match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
         "safetensors" => Kind::Checkpoint(Format::SAFETENSORS, false),
         "json" => Kind::Json(Style::TRANSFORMERS),
@@ -123,8 +123,7 @@ fn changed<'a>(name: &str, value: Value, kind: Kind, options: &SaveOptions, save
             }))
         }
         Kind::Bytes => {
-            let bytes =
-                value.as_tensor().filter(|tensor| tensor.dtype() == DType::UInt8).map(|tensor| tensor.to_le_bytes());
+            let bytes = value.as_tensor().filter(|tensor| tensor.dtype() == DType::UInt8).map(Tensor::to_le_bytes);
             let Some(bytes) = bytes.transpose()? else {
                 let reason = format!("a tensor of bytes is written as this file, not {}", value.describe());
                 return Err(Error::invalid(reason).at(name));
@@ -182,6 +181,6 @@ fn shards<'a>(
 
 /// Whether a tensor is in the index under another name.
 fn value_is_twice(state_dict: &StateDict, name: &str, weight_map: &IndexMap<String, String>) -> bool {
-    let Some(view) = state_dict.get(name).map(crate::Tensor::view) else { return false };
+    let Some(view) = state_dict.get(name).map(Tensor::view) else { return false };
     state_dict.iter().any(|(other, tensor)| weight_map.contains_key(other) && tensor.view() == view)
 }

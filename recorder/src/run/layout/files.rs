@@ -69,13 +69,12 @@ pub(super) fn hf_trainer(root: &Value) -> Option<Paths> {
     {
         paths.push(Role::Rng, KeyPath::key(name.as_str()).then("cpu"));
     }
-    if let Some(state) = state.as_ref().and_then(Value::as_dict) {
-        if let Some(step) = state.get("global_step").and_then(|step| step.as_i64()) {
-            paths.push(Role::Step, KeyPath::key(TRAINER_STATE).then("global_step"));
-            // What it says of epochs goes on where it is told how many steps one has.
-            if steps_per_epoch(root, step).is_some() {
-                paths.push(Role::Epoch, KeyPath::key(TRAINER_STATE).then("epoch"));
-            }
+    let step = state.as_ref().and_then(Value::as_dict).and_then(|state| state.get("global_step")?.as_i64());
+    if let Some(step) = step {
+        paths.push(Role::Step, KeyPath::key(TRAINER_STATE).then("global_step"));
+        // What it says of epochs goes on where it is told how many steps one has.
+        if steps_per_epoch(root, step).is_some() {
+            paths.push(Role::Epoch, KeyPath::key(TRAINER_STATE).then("epoch"));
         }
     }
     Some(paths)

@@ -1,0 +1,299 @@
+//! Folders of transformers' Trainer and of accelerate: the run goes on as theirs did, and comes back as such a folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use rekindle::recorder::run::RunState;
+use rekindle::{Checkpoint, Tensor};
+use rekindle_testing::fixtures;
+
+use crate::command;
+use crate::resume::resume;
+
+const MODEL: [&str; 4] = ["--model", "mlp", "--config", "sizes=5,8,3"];
+
+fn case(name: &str) -> PathBuf {
+    fixtures::path("folders").join(name)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn plan(checkpoint: &Path, arguments: &[&str]) -> Output {
+    let all = [Path::new("plan"), checkpoint].into_iter().chain(MODEL.iter().chain(arguments).map(Path::new));
+    command(all).output().unwrap()
+}
+
+/// The steps of a case, from this folder, written to `out` in the working folder.
+fn go_on(checkpoint: &Path, name: &str, arguments: &[&str], folder: &Path) -> Output {
+    let (batches, expected) = (case(name).join("batches.pt"), case(name).join("expected.jsonl"));
+    let given = ["--batches", batches.to_str().unwrap(), "--expect", expected.to_str().unwrap()];
+    let out: &[&str] = if arguments.contains(&"--save") { &[] } else { &["--save", "out"] };
+    resume(checkpoint, &[&MODEL[..], &given, &["--json"], out, arguments].concat(), folder)
+}
+
+/// The case goes on as its framework did: losses, learning rates, weights.
+fn as_its_framework(name: &str, arguments: &[&str]) -> (tempfile::TempDir, Checkpoint) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = go_on(&case(name).join("checkpoint"), name, arguments, folder.path());
+    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let compared = &document["expect"];
+    assert_eq!(compared["steps"], 5, "{name}: {document}");
+    assert_eq!(compared["same_lr"], true, "{name}: {document}");
+    assert!(compared["largest"].as_f64().unwrap() <= 1e-6, "{name}: {document}");
+
+    let after = Checkpoint::open(folder.path().join("out")).unwrap();
+    let model = RunState::read(&after).unwrap().model;
+    for (place, tensor) in Checkpoint::open(case(name).join("after.pt")).unwrap().tensors().unwrap() {
+        let (ours, theirs) = (model.get(&place).unwrap().to_f64_vec().unwrap(), tensor.to_f64_vec().unwrap());
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{name}: {place}: {a} here, {b} there");
+        }
+    }
+    (folder, after)
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// A copy of a case's folder, to be changed.
+fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("checkpoint-7");
+    fs::create_dir(&to).unwrap();
+    for file in files(&case(name).join("checkpoint")) {
+        fs::copy(case(name).join("checkpoint").join(&file), to.join(&file)).unwrap();
+    }
+    (folder, to)
+}
+
+#[test]
+fn a_trainers_run_goes_on_as_the_trainers_and_its_folder_has_the_same_files() {
+    for name in ["hf-cosine", "hf-shards", "hf-bin"] {
+        let (folder, after) = as_its_framework(name, &[]);
+        let (before, now) = (case(name).join("checkpoint"), folder.path().join("out"));
+        assert_eq!(files(&now), files(&before), "{name}");
+        let read = |folder: &Path, file: &str| fs::read(folder.join(file)).unwrap();
+        for file in ["training_args.bin", "config.json", "model.safetensors.index.json"] {
+            if before.join(file).exists() {
+                assert_eq!(read(&now, file), read(&before, file), "{name}: {file}");
+            }
+        }
+        let state = text(&read(&before, "trainer_state.json"));
+        let state = state.replacen("\"epoch\": 0.7,\n  \"eval_steps\"", "\"epoch\": 1.2,\n  \"eval_steps\"", 1);
+        let state = state.replacen("\"global_step\": 7", "\"global_step\": 12", 1);
+        assert_eq!(text(&read(&now, "trainer_state.json")), state, "{name}");
+        assert_eq!(after.value("['scheduler.pt'].last_epoch").unwrap().as_i64(), Some(12), "{name}");
+        // Nothing drew from it: the batches were given.
+        let generator = |folder: &Path| {
+            let checkpoint = Checkpoint::open(folder).unwrap();
+            checkpoint.get::<Tensor>("['rng_state.pth'].cpu").unwrap().to_vec::<u8>().unwrap()
+        };
+        assert_eq!(generator(&now), generator(&before), "{name}");
+    }
+}
+
+#[test]
+fn a_run_of_accelerate_goes_on_as_accelerates() {
+    let (folder, after) = as_its_framework("accelerate", &[]);
+    let before = case("accelerate").join("checkpoint");
+    assert_eq!(files(&folder.path().join("out")), files(&before));
+    let kept = |folder: &Path| fs::read(folder.join("custom_checkpoint_0.pkl")).unwrap();
+    assert_eq!(kept(&folder.path().join("out")), kept(&before));
+    assert_eq!(after.value("['scheduler.bin'].last_epoch").unwrap().as_i64(), Some(12));
+
+    let planned = plan(&case("accelerate-lambda").join("checkpoint"), &[]);
+    assert_eq!(planned.status.code(), Some(1));
+    assert!(text(&planned.stdout).contains("--scheduler NAME(..)"), "{planned:?}");
+    as_its_framework("accelerate-lambda", &["--scheduler", "transformers.linear(warmup=3, total=20)"]);
+
+    let two = plan(&case("accelerate-two").join("checkpoint"), &[]);
+    let said = text(&two.stderr);
+    assert!(said.contains("several models ('model.safetensors', 'model_1.safetensors')"), "{said}");
+}
+
+#[test]
+fn the_plans_of_folders_say_what_goes_on_and_what_is_kept() {
+    let planned = plan(&case("hf-cosine").join("checkpoint"), &[]);
+    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+    let expected = "\
+layout     hf-trainer
+model      4 tensors of model.safetensors
+optimizer  AdamW, told by the keys of its state
+  group 0  lr 0.007840323733655778, 2 parameters, 2 with state
+  group 1  lr 0.007840323733655778, 2 parameters, 2 with state
+scheduler  LambdaLR at 7, stepped per step: it was stepped 7 times, as the optimizer
+  next     lr 0.006773024435212678, 0.005602683401276615, 0.004397316598723385, 0.0032269755647873215, 0.0021596762663442215
+generator  the state at rng_state.pth.cpu
+position   epoch 0, step 7
+told       the schedule is transformers.cosine(num_warmup_steps=3, num_training_steps=16) (training_args.bin)
+told       gradients are clipped to the norm 1 (training_args.bin)
+kept       rng_state.pth.python, rng_state.pth.numpy, trainer_state.json.best_global_step, trainer_state.json.best_metric, trainer_state.json.best_model_checkpoint, trainer_state.json.eval_steps and 15 more
+  model.safetensors: an OrderedDict: model
+  optimizer.pt: a dict: optimizer
+  rng_state.pth.python: a tuple: kept as it is
+  rng_state.pth.numpy: a tuple: kept as it is
+  rng_state.pth.cpu: a tensor of uint8 [5056]: generator
+  scheduler.pt: a dict: scheduler
+  trainer_state.json.best_global_step: None: kept as it is
+  trainer_state.json.best_metric: None: kept as it is
+  trainer_state.json.best_model_checkpoint: None: kept as it is
+  trainer_state.json.epoch: a float: epoch
+  trainer_state.json.eval_steps: an int: kept as it is
+  trainer_state.json.global_step: an int: step
+  trainer_state.json.is_hyper_param_search: a bool: kept as it is
+  trainer_state.json.is_local_process_zero: a bool: kept as it is
+  trainer_state.json.is_world_process_zero: a bool: kept as it is
+  trainer_state.json.log_history: a list: kept as it is
+  trainer_state.json.logging_steps: an int: kept as it is
+  trainer_state.json.max_steps: an int: kept as it is
+  trainer_state.json.num_input_tokens_seen: an int: kept as it is
+  trainer_state.json.num_train_epochs: an int: kept as it is
+  trainer_state.json.save_steps: an int: kept as it is
+  trainer_state.json.stateful_callbacks: a dict: kept as it is
+  trainer_state.json.total_flos: a float: kept as it is
+  trainer_state.json.train_batch_size: an int: kept as it is
+  trainer_state.json.trial_name: None: kept as it is
+  trainer_state.json.trial_params: None: kept as it is
+  training_args.bin: <class transformers.training_args.TrainingArguments>: kept as it is
+";
+    assert_eq!(text(&planned.stdout), expected);
+    let planned = plan(&case("accelerate").join("checkpoint"), &[]);
+    let expected = "\
+layout     accelerate
+model      4 tensors of model.safetensors
+optimizer  AdamW, told by the keys of its state
+  group 0  lr 0.007269952498697735, 2 parameters, 2 with state
+  group 1  lr 0.0014539904997395467, 2 parameters, 2 with state
+scheduler  CosineAnnealingLR at 7, stepped per step: it was stepped 7 times, as the optimizer
+  next     lr 0.006545084971874738, 0.005782172325201155, 0.005, 0.004217827674798847, 0.0034549150281252636
+generator  the state at random_states_0.pkl.torch_manual_seed
+position   epoch unknown, step 7
+kept       custom_checkpoint_0.pkl, random_states_0.pkl.step, random_states_0.pkl.random_state, random_states_0.pkl.numpy_random_seed
+  custom_checkpoint_0.pkl: a dict: kept as it is
+  model.safetensors: an OrderedDict: model
+  optimizer.bin: a dict: optimizer
+  random_states_0.pkl.step: an int: kept as it is
+  random_states_0.pkl.random_state: a tuple: kept as it is
+  random_states_0.pkl.numpy_random_seed: a tuple: kept as it is
+  random_states_0.pkl.torch_manual_seed: a tensor of uint8 [5056]: generator
+  scheduler.bin: a dict: scheduler
+";
+    assert_eq!(text(&planned.stdout), expected);
+}
+
+#[test]
+fn what_a_folder_lacks_or_has_too_much_is_said_or_kept() {
+    let refused = |name: &str, change: &dyn Fn(&Path), code: i32, says: &[&str]| {
+        let (_folder, path) = copy(name);
+        change(&path);
+        let planned = plan(&path, &[]);
+        let said = text(&planned.stdout) + &text(&planned.stderr);
+        assert_eq!(planned.status.code(), Some(code), "{said}");
+        for word in says {
+            assert!(said.contains(word), "{word} is in {said}");
+        }
+    };
+    let without = |file: &'static str| move |path: &Path| fs::remove_file(path.join(file)).unwrap();
+    refused("hf-cosine", &without("optimizer.pt"), 2, &["optimizer.pt", "start a new run"]);
+    refused("hf-cosine", &without("model.safetensors"), 2, &["the folder holds no weights"]);
+    refused("hf-shards", &without("model-00002-of-00002.safetensors"), 2, &["model-00002-of-00002.safetensors"]);
+    refused("hf-cosine", &without("scheduler.pt"), 1, &["its state is missing", "--scheduler none"]);
+    refused("hf-cosine", &without("rng_state.pth"), 0, &["none in the file"]);
+    let deepspeed = |path: &Path| {
+        fs::remove_file(path.join("optimizer.pt")).unwrap();
+        fs::create_dir(path.join("global_step7")).unwrap();
+        fs::write(path.join("global_step7/mp_rank_00_model_states.pt"), "x").unwrap();
+    };
+    refused("hf-cosine", &deepspeed, 2, &["DeepSpeed's, in the folder global_step7"]);
+    let cut = |path: &Path| {
+        let bytes = fs::read(path.join("optimizer.pt")).unwrap();
+        fs::write(path.join("optimizer.pt"), &bytes[..bytes.len() / 2]).unwrap();
+    };
+    refused("hf-cosine", &cut, 2, &["optimizer.pt"]);
+    let torn = |path: &Path| fs::write(path.join("trainer_state.json"), "{\n \"epoch\": 0.7,").unwrap();
+    refused("hf-cosine", &torn, 2, &["trainer_state.json", "line 2"]);
+    let two = |path: &Path| {
+        fs::rename(path.join("rng_state.pth"), path.join("rng_state_0.pth")).unwrap();
+        fs::copy(path.join("rng_state_0.pth"), path.join("rng_state_1.pth")).unwrap();
+    };
+    refused("hf-cosine", &two, 1, &["--rng rng_state_0.pth.cpu", "--rng rng_state_1.pth.cpu", "--seed"]);
+
+    let (folder, path) = copy("hf-cosine");
+    two(&path);
+    fs::write(path.join("notes.txt"), "kept").unwrap();
+    fs::create_dir_all(path.join("logs/deep")).unwrap();
+    fs::write(path.join("logs/deep/events"), [0, 1, 2]).unwrap();
+    let output = go_on(&path, "hf-cosine", &["--rng", "rng_state_1.pth.cpu"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let out = folder.path().join("out");
+    assert_eq!(fs::read(out.join("logs/deep/events")).unwrap(), [0, 1, 2]);
+    assert_eq!(files(&out), files(&path));
+    for file in ["notes.txt", "rng_state_0.pth", "training_args.bin"] {
+        assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(path.join(file)).unwrap(), "{file}");
+    }
+}
+
+#[test]
+fn a_folder_is_not_replaced_unasked_and_nothing_else_in_it_goes() {
+    let (folder, path) = copy("hf-cosine");
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    fs::write(out.join("mine.txt"), "mine").unwrap();
+    fs::write(out.join("rng_state_1.pth"), "of another run").unwrap();
+    let refused = go_on(&path, "hf-cosine", &[], folder.path());
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert_eq!(files(&out), ["mine.txt", "rng_state_1.pth"]);
+    let output = go_on(&path, "hf-cosine", &["--overwrite"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut expected = files(&path);
+    expected.push("mine.txt".to_owned());
+    expected.sort();
+    assert_eq!(files(&out), expected);
+    // By default its name is the folder's.
+    let batches = case("hf-cosine").join("batches.pt");
+    let all = [&MODEL[..], &["--batches", batches.to_str().unwrap()]].concat();
+    let output = resume(&path, &all, folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(files(&folder.path().join("checkpoint-7-resumed")), files(&path));
+    // In its own place, too.
+    let output = go_on(&path, "hf-cosine", &["--save", "checkpoint-7", "--overwrite"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(files(&path), files(&folder.path().join("checkpoint-7-resumed")));
+}
+
+#[test]
+fn the_other_verbs_take_such_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = case("hf-shards").join("checkpoint");
+    let run = |arguments: &[&str]| {
+        let all = arguments.iter().map(|argument| argument.replace("FOLDER", path.to_str().unwrap()));
+        command(all).current_dir(folder.path()).output().unwrap()
+    };
+    let inspected = text(&run(&["inspect", "FOLDER"]).stdout);
+    assert!(
+        inspected.contains("run-folder") && inspected.contains("trainer_state.json.global_step = 7"),
+        "{inspected}"
+    );
+    let verified = run(&["verify", "FOLDER", "--finite"]);
+    assert!(verified.status.success(), "{verified:?}");
+    let converted = run(&["convert", "FOLDER", "again"]);
+    assert!(converted.status.success(), "{converted:?}");
+    assert_eq!(files(&folder.path().join("again")), files(&path));
+    let same = run(&["diff", "FOLDER", "again"]);
+    assert_eq!(text(&same.stdout), "no difference\n");
+    let weights = run(&["convert", "FOLDER", "weights.pt", "--key", "['model.safetensors.index.json']"]);
+    assert!(weights.status.success(), "{weights:?}");
+    assert!(Checkpoint::open(folder.path().join("weights.pt")).unwrap().contains("0.weight"));
+    let half = run(&["convert", "FOLDER", "half", "--dtype", "float16"]);
+    assert!(half.status.success(), "{half:?}");
+    let half = RunState::read(&Checkpoint::open(folder.path().join("half")).unwrap()).unwrap();
+    assert_eq!(half.model.get("0.bias").unwrap().dtype().name(), "float16");
+}

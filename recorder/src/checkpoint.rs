@@ -410,9 +410,7 @@ impl Checkpoint {
                 let error = Error::unsupported(what).advise(advice);
                 Err(error.in_file(path))
             }
-            (None, Some(Format::RUN_FOLDER)) if names_folder(path) => {
-                Ok(Format::RUN_FOLDER)
-            }
+            (None, Some(Format::RUN_FOLDER)) if names_folder(path) => Ok(Format::RUN_FOLDER),
             (None, _) => Ok(Format::ZIP),
         }
     }

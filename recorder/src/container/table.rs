@@ -11,8 +11,8 @@ use crate::container::keeps::Keeps;
 use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
-    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder, safetensors, tar,
-    torchscript,
+    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder, safetensors,
+    tar, torchscript,
 };
 use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -120,7 +120,7 @@ static FORMATS: &[Row] = &[
     },
     Row {
         format: Format::RUN_FOLDER,
-        forms: &[Folder(Sure, run_folder::detect, |folder, options| run_folder::read(folder, options, read))],
+        forms: &[Folder(Sure, run_folder::detect, |folder, options| run_folder::read(folder, options, read_plain))],
         write: Some(|root, path, options| run_folder::write(root, None, path, options, save)),
         ..ROW
     },
@@ -253,6 +253,11 @@ fn read_format(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>
         Some((_, read)) => read(file, options).map(Some),
         None => Ok(None),
     }
+}
+
+/// Reads a file of one of the formats, and looks into no other archive.
+fn read_plain(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    read_format(file, options)?.ok_or_else(|| content::describe(file))
 }
 
 fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {

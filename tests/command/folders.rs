@@ -121,72 +121,16 @@ fn a_run_of_accelerate_goes_on_as_accelerates() {
 
 #[test]
 fn the_plans_of_folders_say_what_goes_on_and_what_is_kept() {
-    let planned = plan(&case("hf-cosine").join("checkpoint"), &[]);
-    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
-    let expected = "\
-layout     hf-trainer
-model      4 tensors of model.safetensors
-optimizer  AdamW, told by the keys of its state
-  group 0  lr 0.007840323733655778, 2 parameters, 2 with state
-  group 1  lr 0.007840323733655778, 2 parameters, 2 with state
-scheduler  LambdaLR at 7, stepped per step: it was stepped 7 times, as the optimizer
-  next     lr 0.006773024435212678, 0.005602683401276615, 0.004397316598723385, 0.0032269755647873215, 0.0021596762663442215
-generator  the state at rng_state.pth.cpu
-position   epoch 0, step 7
-told       the schedule is transformers.cosine(num_warmup_steps=3, num_training_steps=16) (training_args.bin)
-told       gradients are clipped to the norm 1 (training_args.bin)
-kept       rng_state.pth.python, rng_state.pth.numpy, trainer_state.json.best_global_step, trainer_state.json.best_metric, trainer_state.json.best_model_checkpoint, trainer_state.json.eval_steps and 15 more
-  model.safetensors: an OrderedDict: model
-  optimizer.pt: a dict: optimizer
-  rng_state.pth.python: a tuple: kept as it is
-  rng_state.pth.numpy: a tuple: kept as it is
-  rng_state.pth.cpu: a tensor of uint8 [5056]: generator
-  scheduler.pt: a dict: scheduler
-  trainer_state.json.best_global_step: None: kept as it is
-  trainer_state.json.best_metric: None: kept as it is
-  trainer_state.json.best_model_checkpoint: None: kept as it is
-  trainer_state.json.epoch: a float: epoch
-  trainer_state.json.eval_steps: an int: kept as it is
-  trainer_state.json.global_step: an int: step
-  trainer_state.json.is_hyper_param_search: a bool: kept as it is
-  trainer_state.json.is_local_process_zero: a bool: kept as it is
-  trainer_state.json.is_world_process_zero: a bool: kept as it is
-  trainer_state.json.log_history: a list: kept as it is
-  trainer_state.json.logging_steps: an int: kept as it is
-  trainer_state.json.max_steps: an int: kept as it is
-  trainer_state.json.num_input_tokens_seen: an int: kept as it is
-  trainer_state.json.num_train_epochs: an int: kept as it is
-  trainer_state.json.save_steps: an int: kept as it is
-  trainer_state.json.stateful_callbacks: a dict: kept as it is
-  trainer_state.json.total_flos: a float: kept as it is
-  trainer_state.json.train_batch_size: an int: kept as it is
-  trainer_state.json.trial_name: None: kept as it is
-  trainer_state.json.trial_params: None: kept as it is
-  training_args.bin: <class transformers.training_args.TrainingArguments>: kept as it is
-";
-    assert_eq!(text(&planned.stdout), expected);
-    let planned = plan(&case("accelerate").join("checkpoint"), &[]);
-    let expected = "\
-layout     accelerate
-model      4 tensors of model.safetensors
-optimizer  AdamW, told by the keys of its state
-  group 0  lr 0.007269952498697735, 2 parameters, 2 with state
-  group 1  lr 0.0014539904997395467, 2 parameters, 2 with state
-scheduler  CosineAnnealingLR at 7, stepped per step: it was stepped 7 times, as the optimizer
-  next     lr 0.006545084971874738, 0.005782172325201155, 0.005, 0.004217827674798847, 0.0034549150281252636
-generator  the state at random_states_0.pkl.torch_manual_seed
-position   epoch unknown, step 7
-kept       custom_checkpoint_0.pkl, random_states_0.pkl.step, random_states_0.pkl.random_state, random_states_0.pkl.numpy_random_seed
-  custom_checkpoint_0.pkl: a dict: kept as it is
-  model.safetensors: an OrderedDict: model
-  optimizer.bin: a dict: optimizer
-  random_states_0.pkl.step: an int: kept as it is
-  random_states_0.pkl.random_state: a tuple: kept as it is
-  random_states_0.pkl.numpy_random_seed: a tuple: kept as it is
-  random_states_0.pkl.torch_manual_seed: a tensor of uint8 [5056]: generator
-  scheduler.bin: a dict: scheduler
-";
-    assert_eq!(text(&planned.stdout), expected);
+    let plans = [
+        ("hf-cosine", include_str!("plans/hf_trainer.txt")),
+        ("hf-shards", include_str!("plans/hf_trainer_shards.txt")),
+        ("accelerate", include_str!("plans/accelerate.txt")),
+    ];
+    for (name, expected) in plans {
+        let planned = plan(&case(name).join("checkpoint"), &[]);
+        assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+        assert_eq!(text(&planned.stdout), expected, "{name}");
+    }
 }
 
 #[test]

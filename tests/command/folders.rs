@@ -115,7 +115,8 @@ fn a_run_of_accelerate_goes_on_as_accelerates() {
     as_its_framework("accelerate-lambda", &["--scheduler", "transformers.linear(warmup=3, total=20)"]);
 
     let two = plan(&case("accelerate-two").join("checkpoint"), &[]);
-    let said = text(&two.stderr);
+    assert_eq!(two.status.code(), Some(1));
+    let said = text(&two.stdout);
     assert!(said.contains("several models ('model.safetensors', 'model_1.safetensors')"), "{said}");
 }
 

@@ -2,9 +2,11 @@
 //! answer, everything else goes to standard error.
 
 mod answer;
+mod batches;
 mod convert;
 mod devices;
 mod diff;
+mod doubles;
 mod flags;
 mod input;
 mod inspect;
@@ -12,6 +14,7 @@ mod json;
 mod plan;
 mod resume;
 mod scan;
+mod schedule;
 mod settings;
 mod several;
 mod task;

@@ -22,11 +22,11 @@ pub(super) fn show_several(plans: &[Plan], json: bool) -> Answer {
 
 fn document(plan: &Plan) -> Json {
     let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
-    let scheduler = plan.scheduler.as_ref().map(|scheduler| {
-        let per = format!("{:?}", scheduler.per).to_lowercase();
-        let (name, next) = (scheduler.kind.name(), &scheduler.next);
+    let schedulers = plan.schedulers.iter().map(|scheduler| {
+        let (name, next, per) = (scheduler.kind.name(), &scheduler.next, scheduler.per.name());
         json!({"name": name, "last_epoch": scheduler.last_epoch, "per": per, "why": scheduler.why, "next": next})
     });
+    let schedulers: Vec<_> = schedulers.collect();
     let values: Vec<_> = plan
         .values
         .iter()
@@ -44,7 +44,8 @@ fn document(plan: &Plan) -> Json {
         "part": plan.part,
         "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "beside": plan.beside, "cast": plan.cast},
         "optimizer": {"name": plan.optimizer.name(), "told": plan.told, "groups": plan.groups.iter().map(group).collect::<Vec<_>>()},
-        "scheduler": scheduler,
+        "scheduler": schedulers.first(),
+        "schedulers": schedulers,
         "scaler": plan.scaler,
         "clip_norm": plan.clip_norm,
         "not_in_file": plan.not_in_file,

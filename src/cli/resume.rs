@@ -8,21 +8,24 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle::Checkpoint;
 use rekindle::models::{Config, Network};
 use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
-use rekindle::train::data::{Batch, DataLoader, Dataset, FixedBatches, ReadOptions, read_dataset};
+use rekindle::train::data::{DataLoader, FixedBatches, ReadOptions, read_dataset};
 use rekindle::train::ema::Averaging;
 use rekindle::train::log::{Apart, LogLine, mean_loss, read_log, write_line};
-use rekindle::train::lr_scheduler::{LRScheduler, Schedule, SteppedBy};
+use rekindle::train::lr_scheduler::Schedule;
 use rekindle::train::run::{ResumeOptions, Run, SchedulePer};
 use serde_json::json;
 
 use super::answer::{Answer, note, print, sentence, usage};
+use super::batches::Batches;
 use super::flags::in_flags;
-use super::json;
 use super::plan::show;
+use super::schedule::{Metric, Scheduling, Source, Teller};
 use super::settings::Settings;
 use super::several;
 use super::task::{Loss, Task};
+use super::{doubles, json};
 
 /// The arguments of `rekindle resume`.
 #[derive(Debug, clap::Args)]
@@ -69,9 +72,15 @@ pub(super) struct Resume {
     /// leaves it and the learning rates as they are
     #[arg(long, value_name = "NAME[(K=V,..)]|none")]
     scheduler: Option<String>,
-    /// How often the scheduler steps (default: as the file tells)
-    #[arg(long, value_parser = ["step", "epoch", "metric"])]
-    schedule_per: Option<String>,
+    /// How often the scheduler steps (default: as the file tells); of several, each of them in the file's order
+    #[arg(long, value_parser = ["step", "epoch", "fraction", "metric"], value_delimiter = ',', value_name = "PER[,PER]")]
+    schedule_per: Vec<String>,
+    /// How far the scheduler has come, where its state does not say it, such as timm's
+    #[arg(long, value_name = "N")]
+    schedule_at: Option<i64>,
+    /// What a scheduler is told that goes by a metric, such as `ReduceLROnPlateau`
+    #[arg(long, value_enum, value_name = "NAME")]
+    metric: Option<Metric>,
     /// How many steps an epoch has, with --batches (default: as the file's epochs and steps tell)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub(super) steps_per_epoch: Option<i64>,
@@ -135,25 +144,6 @@ pub(super) struct Resume {
     pub(super) json: bool,
 }
 
-/// Where the batches come from.
-pub(super) enum Batches {
-    Fixed(FixedBatches),
-    Data { train: Dataset, held_back: Dataset, batch_size: usize },
-}
-
-impl Batches {
-    /// A batch of the first samples, and all samples that are trained on.
-    pub(super) fn first(&self) -> Result<(Batch, &Dataset), Error> {
-        let first = match self {
-            Batches::Fixed(fixed) if !fixed.is_empty() => Some((fixed.batch(0)?, fixed.dataset())),
-            Batches::Data { train, .. } if !train.is_empty() => Some((train.batch(&[0])?, train)),
-            _ => None,
-        };
-        let first = first.filter(|(batch, _)| batch.input_shape().first() != Some(&0));
-        first.ok_or_else(|| Error::invalid("there are no samples to train on"))
-    }
-}
-
 impl Resume {
     /// What resuming would do: yes where nothing is open.
     pub(super) fn plan(self) -> Answer {
@@ -163,13 +153,24 @@ impl Resume {
         if models.len() > 1 {
             return several::plan(&self, &settings, &device.autodiff(), &models);
         }
+        let fixed = if self.data.is_some() { None } else { self.batches.as_ref().or(settings.batches.as_ref()) };
+        let held_back = self.held_back.or(settings.held_back).unwrap_or(0) > 0;
+        let source = if fixed.is_some() { Source::Fixed } else { Source::Data { held_back } };
         let (checkpoint, network, options) = self.told(&settings, &device.autodiff(), &models[0])?;
+        let mut scheduling = self.scheduling(&settings, source)?;
+        let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
+        scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         match Run::plan(&checkpoint, &network, options) {
             Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
                 print(&format!("open: {}\n", in_flags(&error.to_string())))?;
                 Ok(false)
             }
-            plan => show(&plan?, self.json),
+            plan => {
+                let mut plan = plan?;
+                plan.questions.extend(scheduling.open(&plan));
+                scheduling.explain(&mut plan);
+                show(&plan, self.json)
+            }
         }
     }
 
@@ -193,32 +194,23 @@ impl Resume {
         let (batches, source) = self.batches(&mut settings)?;
         let models = self.models(&settings)?;
         if models.len() > 1 {
-            let task = Task::new(device.clone(), self.loss.or(settings.loss_named()?).unwrap_or_default());
+            let dtype = doubles::of(&Checkpoint::open(&self.checkpoint)?, &device);
+            let task = Task::new(device.clone(), self.loss.or(settings.loss_named()?).unwrap_or_default(), dtype);
             let batches = (batches, source);
             return several::run(&self, &settings, &device.autodiff(), &models, &batches, &task, (save, log, expected));
         }
+        let mut scheduling = self.scheduling(&settings, batches.source())?;
         let (checkpoint, network, options) = self.told(&settings, &device.clone().autodiff(), &models[0])?;
         let mut run = Run::resume_with(checkpoint, network, options)?;
-        let per = run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).map(|plan| plan.per);
-        let by_metric = run.scheduler().and_then(LRScheduler::stepped_by) == Some(SteppedBy::Metric);
-        let refused = |sentence: &str| {
-            let advice = "--scheduler none to leave the learning rates as they are";
-            Err(usage(format!("{}: {sentence} {advice}", self.checkpoint.display())))
-        };
-        if by_metric || per == Some(SchedulePer::Metric) {
-            return refused("the scheduler goes by a metric, which the command does not give; say");
-        }
-        if matches!(batches, Batches::Fixed(_)) {
-            let told = self.steps_per_epoch.or(settings.steps_per_epoch).or_else(|| steps_per_epoch(&run));
-            match told {
-                Some(steps) => run = run.steps_per_epoch(steps),
-                None if per == Some(SchedulePer::Epoch) => {
-                    return refused(
-                        "the scheduler is stepped per epoch, and nothing tells how many steps an epoch has; say \
-                         --steps-per-epoch N, or",
-                    );
-                }
-                None => {}
+        let plan = run.resumed_by().cloned();
+        scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(|| run.known_steps_per_epoch());
+        if let Some(plan) = &plan {
+            let open = scheduling.open(plan);
+            if !open.is_empty() {
+                return Err(Error::new(ErrorKind::Open(open)).in_file(&self.checkpoint).into());
+            }
+            if let (Batches::Fixed(_), Some(steps)) = (&batches, scheduling.epoch_length(plan)) {
+                run = run.steps_per_epoch(steps);
             }
         }
         let steps = match (&batches, self.steps.or(settings.steps)) {
@@ -240,7 +232,8 @@ impl Resume {
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
-        let task = Task::new(device, self.loss.or(settings.loss_named()?).unwrap_or_default());
+        let loss = self.loss.or(settings.loss_named()?).unwrap_or_default();
+        let task = Task::new(device, loss, doubles::dtype_of(run.model()));
         if steps == 0 && self.steps.or(settings.steps).is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
@@ -248,13 +241,16 @@ impl Resume {
         task.check(run.model(), &batch, all).in_file(&source)?;
         let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
         run.try_save(&save, &options)?;
+        let teller = plan.as_ref().map(|plan| scheduling.teller(&run, plan, &task, batches.held_back()));
+        let mut teller = teller.transpose()?.flatten();
         let mut course = Course::new(steps, log.as_deref(), &expected, self.json)?;
-        if let Some(plan) = run.resumed_by() {
+        if let Some(mut plan) = plan {
+            scheduling.explain(&mut plan);
             eprint!("{}", in_flags(&plan.to_string()));
         }
         run.notes().for_each(note);
         course.header()?;
-        if let Err(error) = go(&mut run, &task, &batches, steps, &mut course) {
+        if let Err(error) = go(&mut run, &task, &batches, steps, teller.as_mut(), &mut course) {
             // What was done is not lost.
             let stem = save.file_stem().unwrap_or_default().to_string_lossy();
             let extension = if self.checkpoint.is_dir() && save.extension().is_none() { "" } else { ".pt" };
@@ -320,6 +316,31 @@ impl Resume {
         Ok((Batches::Data { train, held_back, batch_size }, data))
     }
 
+    /// How often the schedulers are stepped, as far as it was told.
+    fn pers(&self, settings: &Settings) -> Result<Vec<SchedulePer>, Box<dyn std::error::Error>> {
+        let told = if self.schedule_per.is_empty() { &settings.schedule_per } else { &self.schedule_per };
+        let named = |name: &String| {
+            let names = SchedulePer::ALL.map(SchedulePer::name).join(", ");
+            let found = SchedulePer::ALL.into_iter().find(|per| per.name() == name);
+            found.ok_or_else(|| usage(format!("rekindle.toml: schedule_per is one of {names}, and not '{name}'")))
+        };
+        told.iter().map(named).collect()
+    }
+
+    /// What was told of the schedulers.
+    pub(super) fn scheduling(
+        &self,
+        settings: &Settings,
+        source: Source,
+    ) -> Result<Scheduling, Box<dyn std::error::Error>> {
+        Ok(Scheduling {
+            metric: self.metric.or(settings.metric_named()?),
+            per: self.pers(settings)?,
+            steps_per_epoch: self.steps_per_epoch.or(settings.steps_per_epoch),
+            source,
+        })
+    }
+
     /// The networks, each with the part of the checkpoint that it is, where there are several.
     fn models(&self, settings: &Settings) -> Result<Vec<(Option<String>, String)>, Box<dyn std::error::Error>> {
         let models = if self.model.is_empty() { &settings.model } else { &self.model };
@@ -374,17 +395,10 @@ impl Resume {
                 config.set(key, value);
             }
         }
-        let network = Network::build(name, &config, device)?;
+        let network = doubles::as_in(Network::build(name, &config, device)?, doubles::of(&checkpoint, device));
 
         let optimizer = self.optimizer.as_ref().or(settings.optimizer.as_ref());
         let scheduler = self.scheduler.as_deref().or(settings.scheduler.as_deref());
-        let per = self.schedule_per.as_deref().or(settings.schedule_per.as_deref());
-        let per = per.map(|per| match per {
-            "step" => Ok(SchedulePer::Step),
-            "epoch" => Ok(SchedulePer::Epoch),
-            "metric" => Ok(SchedulePer::Metric),
-            other => Err(usage(format!("rekindle.toml: schedule_per is step, epoch or metric, and not '{other}'"))),
-        });
         let ema = self.ema.clone().or_else(|| settings.ema.as_ref().map(setting));
         let ema_per = self.ema_per.as_deref().or(settings.ema_per.as_deref()).map(|per| match per {
             "step" => Ok(SchedulePer::Step),
@@ -395,7 +409,8 @@ impl Resume {
             .optimizer(optimizer.map(|name| name.parse()).transpose()?)
             .scheduler(scheduler.filter(|&name| name != "none" && !name.contains('(')).map(str::parse).transpose()?)
             .no_scheduler(scheduler == Some("none"))
-            .schedule_per(per.transpose()?)
+            .schedules_per(self.pers(settings)?)
+            .schedule_at(self.schedule_at.or(settings.schedule_at))
             .rng(self.rng.clone().or(settings.rng.clone()))
             .member(self.member.clone().or(settings.member.clone()))
             .seed(self.seed.or(settings.seed))
@@ -424,21 +439,13 @@ impl Resume {
     }
 }
 
-/// How many steps an epoch has, where the layout tells it, or the steps of the file are divided by its epochs.
-pub(super) fn steps_per_epoch(run: &Run<Network>) -> Option<i64> {
-    if let Some(told) = run.known_steps_per_epoch() {
-        return Some(told);
-    }
-    let (epochs, steps) = (run.epochs(), run.known_steps()?);
-    (epochs > 0 && steps > 0 && steps % epochs == 0).then(|| steps / epochs)
-}
-
 /// Takes the steps.
 fn go(
     run: &mut Run<Network>,
     task: &Task,
     batches: &Batches,
     steps: u64,
+    mut teller: Option<&mut Teller>,
     course: &mut Course,
 ) -> Result<(), Box<dyn std::error::Error>> {
     for i in 0..steps {
@@ -450,11 +457,14 @@ fn go(
             },
         };
         let (lr, epoch) = (run.lr()?, run.epochs());
-        let loss = task.loss(run.model(), &batch)?;
-        run.step(loss)?;
+        run.step_closure(|network| task.loss(network, &batch))?;
         let loss = run.loss()?.unwrap_or(f64::NAN);
         course.step(LogLine { step: u64::try_from(run.steps())?, loss, lr })?;
-        if run.epochs() > epoch {
+        let ended = run.epochs() > epoch;
+        if let Some(teller) = &mut teller {
+            teller.after_step(run, loss, ended)?;
+        }
+        if ended {
             course.epoch(run.epochs())?;
         }
     }

@@ -7,6 +7,7 @@ use clap::ValueEnum as _;
 use serde::Deserialize;
 
 use super::answer::usage;
+use super::schedule::Metric;
 use super::task::Loss;
 
 /// The keys of `rekindle.toml`, named as the flags of `rekindle resume` are.
@@ -27,7 +28,10 @@ pub(super) struct Settings {
     pub(super) loss: Option<String>,
     pub(super) optimizer: Option<String>,
     pub(super) scheduler: Option<String>,
-    pub(super) schedule_per: Option<String>,
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub(super) schedule_per: Vec<String>,
+    pub(super) schedule_at: Option<i64>,
+    pub(super) metric: Option<String>,
     pub(super) steps_per_epoch: Option<i64>,
     #[serde(default)]
     pub(super) group: Vec<String>,
@@ -67,6 +71,14 @@ impl Settings {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)
+    }
+
+    /// The metric of this name.
+    pub(super) fn metric_named(&self) -> Result<Option<Metric>, Box<dyn std::error::Error>> {
+        let parse = |name: &String| {
+            Metric::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no metric '{name}'")))
+        };
+        self.metric.as_ref().map(parse).transpose()
     }
 
     /// The loss of this name.

@@ -10,9 +10,10 @@ use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Run, SchedulePer, save_parts_with};
 
 use super::answer::{Answer, note, print, sentence, usage};
+use super::batches::Batches;
 use super::flags::in_flags;
 use super::plan::show_several;
-use super::resume::{Batches, Course, Resume, steps_per_epoch};
+use super::resume::{Course, Resume};
 use super::settings::Settings;
 use super::task::Task;
 
@@ -65,20 +66,26 @@ pub(super) fn run(
         Batches::Fixed(_) => said.unwrap_or(there).min(there),
         Batches::Data { .. } => said.unwrap_or(there),
     };
+    let scheduling = resume.scheduling(settings, batches.source())?;
     let runs = runs.into_iter().map(|run| {
-        let per = run.resumed_by().and_then(|plan| plan.scheduler.as_ref()).map(|plan| plan.per);
+        let (mut pers, mut found) = (Vec::new(), None);
+        if let Some(plan) = run.resumed_by() {
+            pers.extend(plan.schedulers.iter().map(|scheduler| scheduler.per));
+            found = scheduling.epoch_length(plan);
+        }
+        let by_epochs = |per: &SchedulePer| matches!(per, SchedulePer::Epoch | SchedulePer::Fraction);
         let end = run.steps().saturating_add(i64::try_from(steps).unwrap_or(i64::MAX));
         let run = run.until_step(end);
-        match (length.or_else(|| steps_per_epoch(&run)), per) {
-            (_, Some(SchedulePer::Metric)) => Err(usage(format!(
+        match length.or_else(|| run.known_steps_per_epoch()).or(found) {
+            _ if pers.contains(&SchedulePer::Metric) => Err(usage(format!(
                 "{}: a scheduler goes by a metric, which the command does not give several models; say --scheduler none",
                 resume.checkpoint.display()
             ))),
-            (None, Some(SchedulePer::Epoch)) => Err(usage(format!(
+            None if pers.iter().any(by_epochs) => Err(usage(format!(
                 "{}: a scheduler is stepped per epoch, and nothing tells how many steps an epoch has; say --steps-per-epoch N",
                 resume.checkpoint.display()
             ))),
-            (Some(length), _) if run.loader().is_none() => Ok(run.steps_per_epoch(length)),
+            Some(length) if run.loader().is_none() => Ok(run.steps_per_epoch(length)),
             _ => Ok(run),
         }
     });

@@ -1,7 +1,7 @@
 //! What a network is trained to do: its loss on a batch, and its accuracy on samples held back.
 
 use burn::module::Module as _;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use rekindle::models::{Inputs, Network, Outputs};
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
@@ -31,17 +31,19 @@ pub(super) struct Task {
     /// Without autodiff.
     device: Device,
     loss: Loss,
+    /// What networks compute in.
+    dtype: FloatDType,
 }
 
 impl Task {
-    pub(super) fn new(device: Device, loss: Loss) -> Self {
-        Task { device, loss }
+    pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType) -> Self {
+        Task { device, loss, dtype }
     }
 
     /// The loss of a batch, ready for its backward pass.
     pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
         let device = self.device.clone().autodiff();
-        self.of(forward(network, batch, &device)?, batch, &device)
+        self.of(self.forward(network, batch, &device)?, batch, &device)
     }
 
     fn of(&self, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
@@ -50,10 +52,14 @@ impl Task {
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
             (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(device)?),
             (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(device)?),
-            (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values::<2>(device)?),
-            (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values::<4>(device)?),
-            (Loss::BceWithLogits, Outputs::D2(logits)) => bce_with_logits(logits, batch.values::<2>(device)?),
-            (Loss::BceWithLogits, Outputs::D4(logits)) => bce_with_logits(logits, batch.values::<4>(device)?),
+            (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values_in::<2>(device, self.dtype)?),
+            (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values_in::<4>(device, self.dtype)?),
+            (Loss::BceWithLogits, Outputs::D2(logits)) => {
+                bce_with_logits(logits, batch.values_in::<2>(device, self.dtype)?)
+            }
+            (Loss::BceWithLogits, Outputs::D4(logits)) => {
+                bce_with_logits(logits, batch.values_in::<4>(device, self.dtype)?)
+            }
             (_, outputs) => {
                 Err(Error::invalid(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())))
             }
@@ -63,7 +69,7 @@ impl Task {
     /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
     /// does not change, makes of one batch of them, and a look at all classes.
     pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &Dataset) -> Result<(), Error> {
-        let outputs = forward(&network.valid(), batch, &self.device)?;
+        let outputs = self.forward(&network.valid(), batch, &self.device)?;
         if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (self.loss, outputs.shape().get(1)) {
             samples.check_classes(classes)?;
         }
@@ -80,7 +86,7 @@ impl Task {
         let mut right = 0_usize;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
             let batch = samples.batch(places)?;
-            let Outputs::D2(outputs) = forward(&network, &batch, &self.device)? else { return Ok(None) };
+            let Outputs::D2(outputs) = self.forward(&network, &batch, &self.device)? else { return Ok(None) };
             let best = outputs.argmax(1).into_data().convert::<i64>();
             let best = best.as_slice::<i64>().map_err(|error| usage(format!("outputs cannot be read: {error:?}")))?;
             right += best.iter().zip(places).filter(|(best, place)| classes.get(**place) == Some(*best)).count();
@@ -90,20 +96,38 @@ impl Task {
     }
 }
 
-fn forward(network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
-    let inputs = match batch.input_shape().len() {
-        2 => Inputs::D2(batch.inputs(device)?),
-        3 => Inputs::D3(batch.inputs(device)?),
-        4 => Inputs::D4(batch.inputs(device)?),
-        _ => {
-            let shape = batch.input_shape().get(1..).unwrap_or_default();
-            return Err(Error::invalid(format!(
-                "inputs have shape {shape:?}, and the network takes {}",
-                takes(network)
-            )));
+impl Task {
+    /// The mean loss over samples.
+    pub(super) fn mean_loss(&self, network: &Network, samples: &Dataset, batch_size: usize) -> Result<f64, Error> {
+        let network = network.valid();
+        let mut sum = 0.0;
+        for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
+            let batch = samples.batch(places)?;
+            let loss = self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?;
+            let loss = loss.try_into_scalar::<f64>();
+            let loss = loss.map_err(|error| Error::invalid(format!("the loss cannot be read: {error:?}")))?;
+            #[allow(clippy::cast_precision_loss)] // counts of samples
+            (sum += loss * places.len() as f64);
         }
-    };
-    network.forward(inputs).map_err(|error| Error::invalid(error.to_string()))
+        #[allow(clippy::cast_precision_loss)]
+        Ok(sum / samples.len() as f64)
+    }
+
+    fn forward(&self, network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
+        let inputs = match batch.input_shape().len() {
+            2 => Inputs::D2(batch.inputs_in(device, self.dtype)?),
+            3 => Inputs::D3(batch.inputs_in(device, self.dtype)?),
+            4 => Inputs::D4(batch.inputs_in(device, self.dtype)?),
+            _ => {
+                let shape = batch.input_shape().get(1..).unwrap_or_default();
+                return Err(Error::invalid(format!(
+                    "inputs have shape {shape:?}, and the network takes {}",
+                    takes(network)
+                )));
+            }
+        };
+        network.forward(inputs).map_err(|error| Error::invalid(error.to_string()))
+    }
 }
 
 /// The shape of one input, for messages.

@@ -5,9 +5,11 @@ mod devices;
 mod files;
 mod folders;
 mod frameworks;
+mod optimizers;
 mod plan;
 mod refusals;
 mod resume;
+mod runs;
 mod several;
 
 use std::ffi::OsStr;

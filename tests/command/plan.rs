@@ -286,7 +286,15 @@ fn with_fixed_batches_epochs_end_where_the_file_or_the_user_says() {
     assert_eq!(stepped(&["--steps-per-epoch", "7"]), (14, 14));
     assert_eq!(stepped(&["--schedule-per", "step"]), (13, 16));
 
+    // The epochs that the scheduler counted are told from the number of the last one.
     changed(folder.path(), |checkpoint| checkpoint.set("epoch", 12).unwrap());
+    std::fs::remove_file(folder.path().join("rekindle.toml")).unwrap();
+    assert_eq!(stepped(&[]), (12, 13));
+
+    changed(folder.path(), |checkpoint| {
+        checkpoint.set("epoch", 12).unwrap();
+        checkpoint.set("scheduler_state_dict.last_epoch", 12).unwrap();
+    });
     std::fs::remove_file(folder.path().join("rekindle.toml")).unwrap();
     let refused = run(&[]);
     assert_eq!(refused.status.code(), Some(2));

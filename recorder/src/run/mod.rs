@@ -9,6 +9,7 @@
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `several.rs`: the parts of a run of several models.
 //! - `told.rs`: what a checkpoint says of how its run was made.
+//! - `types.rs`: the element types that a checkpoint had.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 //! - `text.rs`: bytes in texts.
 
@@ -22,6 +23,7 @@ mod several;
 mod spellings;
 mod text;
 mod told;
+mod types;
 
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -166,7 +168,8 @@ impl RunState {
     }
 
     /// A copy of the checkpoint that this run was read from, with the parts as they are now: the same keys in the same order
-    /// and spelling, each number in the type it had, everything else the same objects. The checkpoint itself stays as it is.
+    /// and spelling, each number and each tensor in the type it had, everything else the same objects. State of an optimizer that
+    /// is new has the type that it has of other parameters, or else that of the weights. The checkpoint itself stays as it is.
     ///
     /// A tensor of the model that the checkpoint has under several names (tied weights: `lm_head.weight` is
     /// `transformer.wte.weight`) goes back under all of them, and shares its storage again, whichever of the names the run has.
@@ -215,6 +218,9 @@ impl RunState {
     fn written(&self, root: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
         let mut root = root.clone();
         let before = progress(&root, layout, paths);
+        let model = paths.values(&root, Role::Model).next();
+        let model = model.and_then(|(path, value)| StateDict::read(&value, &path.to_string(), false).ok());
+        let weights = model.as_ref().and_then(types::of_weights);
         for role in Role::ALL {
             let parts = self.of_role(role, layout);
             let mut there = paths.of(role);
@@ -234,7 +240,7 @@ impl RunState {
                 match there.get(i) {
                     Some(path) => {
                         let old = path.value(&root).unwrap_or(Value::None);
-                        root = path.replaced(&root, part.like(&old, path)?)?;
+                        root = path.replaced(&root, part.like(&old, path, weights)?)?;
                     }
                     // What else counts says it.
                     None if role == Role::Epoch && before.epoch.is_some() => {}
@@ -264,7 +270,7 @@ impl RunState {
                 let others = self.other_models.iter().map(|(_, model)| model);
                 std::iter::once(&self.model).chain(others).map(Part::Model).collect()
             }
-            Role::Optimizer => self.optimizers.iter().cloned().map(Part::Value).collect(),
+            Role::Optimizer => self.optimizers.iter().map(Part::Optimizer).collect(),
             Role::Scheduler => self.schedulers.iter().cloned().map(Part::Value).collect(),
             Role::Scaler => value(&self.scaler),
             Role::Ema => self.ema.iter().cloned().map(Part::Average).collect(),
@@ -359,6 +365,7 @@ fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
 /// A part of a run, to be written.
 enum Part<'a> {
     Model(&'a StateDict),
+    Optimizer(&'a Value),
     Generator(&'a Tensor),
     Average(Value),
     Number(Value),
@@ -369,15 +376,17 @@ impl Part<'_> {
     fn new_value(&self) -> Value {
         match self {
             Part::Model(model) => model.to_value(),
+            Part::Optimizer(state) => (*state).clone(),
             Part::Generator(state) => (*state).clone().into(),
             Part::Number(value) | Part::Value(value) | Part::Average(value) => value.clone(),
         }
     }
 
-    /// The value that goes where `old` is: `old` itself where nothing has changed.
-    fn like(&self, old: &Value, path: &KeyPath) -> Result<Value> {
+    /// The value that goes where `old` is: `old` itself where nothing has changed. `weights` is the type of the checkpoint's.
+    fn like(&self, old: &Value, path: &KeyPath, weights: Option<DType>) -> Result<Value> {
         match self {
-            Part::Value(value) => Ok(beside(value, old)),
+            Part::Value(value) => types::value_like(value, old),
+            Part::Optimizer(state) => types::optimizer_like(state, old, weights).map(|state| beside(&state, old)),
             Part::Average(value) => average_like(value, old),
             Part::Generator(state) => Ok(generators::like(state, old)),
             Part::Model(model) => model_like(model, old, path),
@@ -409,7 +418,7 @@ fn beside(value: &Value, old: &Value) -> Value {
 /// wrapper gave them, its `_metadata` where the new one has none.
 fn model_like(model: &StateDict, old: &Value, path: &KeyPath) -> Result<Value> {
     let before = StateDict::read(old, &path.to_string(), false)?;
-    let model = model.spelled_like(&before);
+    let model = model.typed_like(&before)?.spelled_like(&before);
     let same = |(a, b): ((&str, &Value), (&str, &Value))| a.0 == b.0 && a.1.id().is_some() && a.1.id() == b.1.id();
     if module::is_module(old) {
         module::with_state_dict(old, &model)

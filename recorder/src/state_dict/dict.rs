@@ -267,7 +267,7 @@ impl StateDict {
     }
 
     /// What, put before every name here, gives a name there; `None` where some names are the same already.
-    fn prefix_in(&self, other: &StateDict) -> Option<String> {
+    pub(crate) fn prefix_in(&self, other: &StateDict) -> Option<String> {
         if self.keys().any(|name| other.contains(name)) {
             return None;
         }

@@ -1,6 +1,6 @@
 //! `Dataset`: samples in memory, and the batches that are made of them.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Device, FloatDType, Int, Tensor, TensorData};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor};
 
 use crate::attributes::invalid;
@@ -12,6 +12,8 @@ use crate::loss::{CrossEntropy, is_class, out_of_bounds};
 pub enum Elements {
     /// Numbers.
     F32(Vec<f32>),
+    /// Numbers in double precision.
+    F64(Vec<f64>),
     /// Classes, tokens.
     I64(Vec<i64>),
 }
@@ -19,6 +21,12 @@ pub enum Elements {
 impl From<Vec<f32>> for Elements {
     fn from(elements: Vec<f32>) -> Self {
         Elements::F32(elements)
+    }
+}
+
+impl From<Vec<f64>> for Elements {
+    fn from(elements: Vec<f64>) -> Self {
+        Elements::F64(elements)
     }
 }
 
@@ -32,6 +40,7 @@ impl Elements {
     fn len(&self) -> usize {
         match self {
             Elements::F32(elements) => elements.len(),
+            Elements::F64(elements) => elements.len(),
             Elements::I64(elements) => elements.len(),
         }
     }
@@ -78,8 +87,9 @@ impl Array {
         };
         let elements = match tensor.dtype() {
             DType::Float32 => Elements::F32(tensor.to_vec()?),
+            DType::Float64 => Elements::F64(tensor.to_vec()?),
             DType::Int64 => Elements::I64(tensor.to_vec()?),
-            // Wider than what is read, or narrower: in either case by way of the number that each element is.
+            // Narrower than what is read: by way of the number that each element is.
             #[allow(clippy::cast_possible_truncation)]
             dtype if dtype.is_floating_point() => {
                 Elements::F32(tensor.to_f64_vec()?.into_iter().map(|x| x as f32).collect())
@@ -113,9 +123,15 @@ impl Array {
     /// When the elements are integers, or the number is 0 or NaN.
     pub fn divided(self, by: f32) -> Result<Self> {
         match self.elements {
-            Elements::F32(_) if by == 0.0 || by.is_nan() => Err(invalid(format!("inputs cannot be divided by {by}"))),
+            Elements::F32(_) | Elements::F64(_) if by == 0.0 || by.is_nan() => {
+                Err(invalid(format!("inputs cannot be divided by {by}")))
+            }
             Elements::F32(elements) => {
                 let elements = Elements::F32(elements.into_iter().map(|x| x / by).collect());
+                Ok(Array { elements, ..self })
+            }
+            Elements::F64(elements) => {
+                let elements = Elements::F64(elements.into_iter().map(|x| x / f64::from(by)).collect());
                 Ok(Array { elements, ..self })
             }
             Elements::I64(_) => Err(invalid("integers cannot be divided; only floating-point inputs can")),
@@ -131,6 +147,10 @@ impl Array {
             Elements::F32(elements) => {
                 let (first, last) = elements.split_at_checked(at * width)?;
                 (Elements::F32(first.to_vec()), Elements::F32(last.to_vec()))
+            }
+            Elements::F64(elements) => {
+                let (first, last) = elements.split_at_checked(at * width)?;
+                (Elements::F64(first.to_vec()), Elements::F64(last.to_vec()))
             }
             Elements::I64(elements) => {
                 let (first, last) = elements.split_at_checked(at * width)?;
@@ -170,6 +190,7 @@ impl Array {
         let shape: Vec<usize> = std::iter::once(places.len()).chain(self.sample_shape.iter().copied()).collect();
         let picked = match &self.elements {
             Elements::F32(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
+            Elements::F64(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
             Elements::I64(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
         };
         picked.ok_or_else(|| invalid(format!("a sampler went beyond the {} samples of the data set", self.samples)))
@@ -313,7 +334,15 @@ impl Batch {
     /// # Errors
     /// When they have another number of dimensions, or are integers.
     pub fn inputs<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
-        fits::<f32>(&self.inputs, D, "inputs").map(|data| Tensor::from_data(data, device))
+        self.inputs_in(device, FloatDType::F32)
+    }
+
+    /// As [`inputs`](Self::inputs), for a model that computes in this type.
+    ///
+    /// # Errors
+    /// As [`inputs`](Self::inputs).
+    pub fn inputs_in<const D: usize>(&self, device: &Device, dtype: FloatDType) -> Result<Tensor<D>> {
+        numbers(&self.inputs, "inputs", device, dtype)
     }
 
     /// The inputs as integers, such as tokens: `[batch, ...]`.
@@ -337,8 +366,23 @@ impl Batch {
     /// # Errors
     /// When they have another number of dimensions, or are integers.
     pub fn values<const D: usize>(&self, device: &Device) -> Result<Tensor<D>> {
-        fits::<f32>(&self.targets, D, "targets").map(|data| Tensor::from_data(data, device))
+        self.values_in(device, FloatDType::F32)
     }
+
+    /// As [`values`](Self::values), for a model that computes in this type.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub fn values_in<const D: usize>(&self, device: &Device, dtype: FloatDType) -> Result<Tensor<D>> {
+        numbers(&self.targets, "targets", device, dtype)
+    }
+}
+
+/// Floating-point numbers of a batch as a tensor of this type.
+fn numbers<const D: usize>(data: &TensorData, what: &str, device: &Device, dtype: FloatDType) -> Result<Tensor<D>> {
+    let data = if data.dtype() == BurnDType::F64 { fits::<f64>(data, D, what) } else { fits::<f32>(data, D, what) }?;
+    let dtype = BurnDType::from(dtype);
+    Ok(Tensor::from_data(data.convert_dtype(dtype), (device, dtype)))
 }
 
 fn fits<E: burn::tensor::Element>(data: &TensorData, rank: usize, what: &str) -> Result<TensorData> {

@@ -47,9 +47,9 @@ mod one_cycle_lr;
 mod options;
 mod param_scheduler;
 mod parse;
+mod parts;
 mod polynomial_lr;
 mod position;
-
 mod recognition;
 mod reduce_lr_on_plateau;
 mod restore;

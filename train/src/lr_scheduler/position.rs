@@ -37,16 +37,25 @@ impl LRScheduler {
     #[must_use]
     pub fn stepped_by(&self) -> Option<SteppedBy> {
         match self.class.rule.stepped_by(self) {
-            None if self.fraction().is_some() => Some(SteppedBy::Fraction),
+            None if self.is_fractional() => Some(SteppedBy::Fraction),
             None => self.children.iter().find_map(LRScheduler::stepped_by),
             known => known,
         }
     }
 
-    /// Whether it was last stepped to a part of an epoch, so that it must be stepped on by parts.
+    /// Whether it is stepped by parts of epochs: its epoch is a `float`, as no whole epochs make it.
     #[must_use]
     pub fn is_fractional(&self) -> bool {
-        self.fraction().is_some()
+        self.fraction().is_some() || matches!(self.attributes.get("T_cur"), Some(Value::Float(_))) && !self.is_divided()
+    }
+
+    /// Whether it was stepped to an epoch, and that may have been a whole one: after a period that was longer than the one
+    /// before, PyTorch's division makes a `float` of it in either case.
+    #[must_use]
+    pub fn is_divided(&self) -> bool {
+        let number = |name: &str| self.attributes.float(name).unwrap_or(0.0);
+        let later = number("T_mult") > 1.0 && number("last_epoch") >= number("T_0");
+        self.fraction().is_none() && later && matches!(self.attributes.get("T_cur"), Some(Value::Float(_)))
     }
 
     /// The epoch with its part that it was stepped to last, where that was not whole: a `CosineAnnealingWarmRestarts` with
@@ -57,6 +66,31 @@ impl LRScheduler {
         let part = within.rem_euclid(1.0);
         let whole = self.attributes.float("last_epoch").ok()?;
         (part != 0.0).then_some(whole + part)
+    }
+
+    /// Whether the groups have the learning rates that it sets at a position, to the last digits: whoever set them stood
+    /// there. Only for a scheduler whose state [does not say](Self::needs_position) how far it has come.
+    #[must_use]
+    pub fn stands_at(&self, position: i64, groups: &[ParamGroup]) -> bool {
+        self.standing(groups, position..=position).next().is_some()
+    }
+
+    /// The positions in a range at which the groups have the learning rates that it sets.
+    pub fn standing<'a>(
+        &'a self,
+        groups: &'a [ParamGroup],
+        positions: impl IntoIterator<Item = i64> + 'a,
+    ) -> impl Iterator<Item = i64> + 'a {
+        let (mut there, mut set) = (self.clone(), groups.to_vec());
+        positions.into_iter().filter(move |&position| {
+            #[allow(clippy::cast_precision_loss)]
+            let stepped = there.class.rule.step_to(&mut there, &mut set, position as f64);
+            stepped.is_ok()
+                && set.iter().zip(groups).all(|(set, found)| match (set.lr(), found.lr()) {
+                    (Ok(set), Ok(found)) => (set - found).abs() <= 1e-13 * found.abs(),
+                    _ => false,
+                })
+        })
     }
 
     /// Whether its state belongs into a checkpoint. nanoGPT's loop, for one, keeps none.

@@ -86,7 +86,7 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
         }
         None => {}
     }
-    let scheduler = LRScheduler { class, attributes, functions, children, position: None };
+    let scheduler = LRScheduler { class, attributes, functions, children, position: None, way: None };
     scheduler.check(groups.len())?;
     class.rule.check_loaded(&scheduler, groups.len())?;
     Ok(scheduler)

@@ -52,7 +52,8 @@ impl Schedule {
             attributes.set(name, value);
         }
         let functions = self.options.functions(groups.len())?;
-        let mut scheduler = LRScheduler { class: self.class, attributes, functions, children, position: None };
+        let mut scheduler =
+            LRScheduler { class: self.class, attributes, functions, children, position: None, way: None };
         self.class.rule.construct(&mut scheduler, groups, last_epoch)?;
         self.options.finish(&mut scheduler.attributes, groups.len())?;
         scheduler.check(groups.len())?;

@@ -24,6 +24,8 @@ pub struct LRScheduler {
     pub(super) children: Vec<LRScheduler>,
     /// How far it has come, where the attributes do not have it.
     pub(super) position: Option<i64>,
+    /// How its user computes parts of epochs, once that is told: a place in `parts.rs`.
+    pub(super) way: Option<usize>,
 }
 
 /// A class of PyTorch's: a row of the table in `kind.rs`.

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor, TensorData};
-use rekindle_recorder::{Error, Result};
+use rekindle_recorder::{DType, Error, Result};
 
 use super::array::{Array as _, Real};
 use super::lbfgs::{Memory, Numbers, Objective, Settings, minimize};
@@ -37,19 +37,58 @@ impl Optimizer {
     /// LBFGS computes in host memory, wherever the model is.
     ///
     /// # Errors
-    /// As [`Optimizer::step`]; for LBFGS also when the parameters are not of one type.
+    /// As [`Optimizer::step`]; for LBFGS also when the parameters are not of one type. The model is gone then;
+    /// [`try_step_closure`](Self::try_step_closure) gives it back.
     pub fn step_closure<M: Module>(
         &mut self,
         model: M,
         mut closure: impl FnMut(&M) -> (Tensor<1>, Gradients),
     ) -> Result<(M, f64)> {
+        let (model, loss) = self.try_step_closure(model, |model| Ok(closure(model)));
+        loss.map(|loss| (model, loss))
+    }
+
+    /// As [`step_closure`](Self::step_closure), but the closure may fail, and a step that failed gives the model back, too.
+    /// Neither the model nor the optimizer has changed then, unless a device failed on the way.
+    ///
+    /// # Errors
+    /// The second value, as [`step_closure`](Self::step_closure), and what the closure fails with.
+    pub fn try_step_closure<M: Module>(
+        &mut self,
+        model: M,
+        mut closure: impl FnMut(&M) -> Result<(Tensor<1>, Gradients)>,
+    ) -> (M, Result<f64>) {
+        if self.rule().view == View::Closure && !self.parameters.is_empty() {
+            let memory = self.memory.clone();
+            return match self.minimized(model.clone(), closure) {
+                Ok((model, loss)) => (model, Ok(loss)),
+                Err(error) => {
+                    self.memory = memory;
+                    (model, Err(error))
+                }
+            };
+        }
+        let evaluated = self
+            .check_model(&model)
+            .and_then(|()| closure(&model))
+            .and_then(|(loss, grads)| Ok((loss.try_into_scalar::<f64>().map_err(unreadable)?, grads)));
+        match evaluated {
+            Ok((loss, grads)) => {
+                let (model, done) = self.try_step(model, grads);
+                (model, done.map(|()| loss))
+            }
+            Err(error) => (model, Err(error)),
+        }
+    }
+
+    /// A step of LBFGS.
+    fn minimized<M: Module>(
+        &mut self,
+        model: M,
+        closure: impl FnMut(&M) -> Result<(Tensor<1>, Gradients)>,
+    ) -> Result<(M, f64)> {
         self.check_model(&model)?;
-        let Some(first) = self.parameters.first().filter(|_| self.rule().view == View::Closure) else {
-            let (loss, grads) = closure(&model);
-            let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
-            return Ok((self.step(model, grads)?, loss));
-        };
-        let dtype = first.named.dtype;
+        let dtype = self.parameters().next().map_or(DType::Float32, |first| first.dtype);
         if let Some(other) = self.parameters().find(|named| named.dtype != dtype) {
             let what = format!("LBFGS over parameters of {dtype} and of {} ('{}')", other.dtype, other.name);
             return Err(Error::unsupported(what));
@@ -87,9 +126,9 @@ struct Evaluated<'a, M, C> {
     pieces: Vec<Pieces>,
 }
 
-impl<T: Real, M: Module, C: FnMut(&M) -> (Tensor<1>, Gradients)> Objective<T> for Evaluated<'_, M, C> {
+impl<T: Real, M: Module, C: FnMut(&M) -> Result<(Tensor<1>, Gradients)>> Objective<T> for Evaluated<'_, M, C> {
     fn here(&mut self) -> Result<(f64, Vec<T>, Vec<T>)> {
-        let (loss, mut grads) = (self.closure)(&self.model);
+        let (loss, mut grads) = (self.closure)(&self.model)?;
         let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
         let mut taken = take(&self.model, &mut grads, |id| self.places.contains_key(&id))?;
         let (mut params, mut grad) = (Vec::new(), Vec::new());

@@ -5,24 +5,35 @@ use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
 use super::group::Select;
-use super::optimizer::{Optimizer, OptimizerBuilder};
+use super::optimizer::{Optimizer, OptimizerBuilder, Parameter};
 use super::rule::View;
 use crate::attributes::invalid;
 
 impl Optimizer {
     /// Of each group, the names of its parameters that have no state where others of the group have: frozen ones, or such as
-    /// were never used. In a group where nothing has state (it is new, or its optimizer keeps none) there are none.
+    /// were never used. State that was there from the start, as Adagrad's is, and saw no step counts as none. In a group where
+    /// nothing has state (it is new, or its optimizer keeps none) there are none.
     #[must_use]
     pub fn without_state(&self) -> Vec<Vec<&str>> {
-        let bare = |members: std::ops::Range<usize>| {
+        let bare = |parameter: &&Parameter| parameter.state.is_empty() || parameter.state.number("step") == Some(0.0);
+        let without = |members: std::ops::Range<usize>| {
             let members = &self.parameters[members];
-            if members.iter().all(|parameter| parameter.state.is_empty()) || self.rule().view == View::Closure {
+            if members.iter().all(|parameter| bare(&parameter)) || self.rule().view == View::Closure {
                 return Vec::new();
             }
-            let bare = members.iter().filter(|parameter| parameter.state.is_empty());
-            bare.map(|parameter| parameter.named.name.as_str()).collect()
+            members.iter().filter(bare).map(|parameter| parameter.named.name.as_str()).collect()
         };
-        self.groups.iter().map(|group| bare(group.params())).collect()
+        self.groups.iter().map(|group| without(group.params())).collect()
+    }
+
+    /// The parameters that have made steps, and fewer than others, with how many: they were frozen for a while or are still,
+    /// came later, or were not always used. An optimizer that does not count has none.
+    #[must_use]
+    pub fn behind(&self) -> Vec<(&str, f64)> {
+        let most = self.steps().unwrap_or(0.0);
+        let fewer = |parameter: &Parameter| parameter.state.number("step").filter(|&steps| steps > 0.0 && steps < most);
+        let behind = self.parameters.iter().filter_map(|parameter| Some((&*parameter.named.name, fewer(parameter)?)));
+        behind.collect()
     }
 
     /// Leaves the parameters that are selected out of the steps to come, as `requires_grad = False` does in PyTorch: they and

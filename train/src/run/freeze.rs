@@ -1,15 +1,15 @@
 //! Parameters that are not trained: told by the user, or asked about where a checkpoint has no state for them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::Tensor;
 use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
+use rekindle_recorder::Result;
 use rekindle_recorder::run::Question;
-use rekindle_recorder::{Result, Value};
 
 use crate::attributes::invalid;
-use crate::optim::{Optimizer, OptimizerKind, Select};
+use crate::optim::{Optimizer, Select};
 use crate::parameters::ids;
 
 /// What the user said of which parameters are trained.
@@ -19,66 +19,62 @@ pub(super) struct Trained {
 }
 
 impl Trained {
-    /// Sets whether parameters are trained, as the user has it.
+    /// Sets whether parameters are trained, as the file has it where it says so, and then as the user has it.
     ///
     /// # Errors
     /// When a pattern cannot be read or fits no parameter.
     pub(super) fn set<M: Module>(
         model: M,
+        file: HashMap<String, bool>,
         freeze: Vec<Select>,
         unfreeze: Vec<Select>,
         rows: &LayerRows,
     ) -> Result<(M, Trained)> {
         let named = model.named_parameters_with(rows)?;
-        let frozen = selected(&named, freeze)?;
-        let told = selected(&named, unfreeze)?;
+        let of_file = |trained: bool| ids(named.iter().filter(|named| file.get(&named.name) == Some(&trained)));
+        let mut frozen = of_file(false);
+        frozen.extend(selected(&named, freeze)?);
+        let mut told = selected(&named, unfreeze)?;
         let model = model.map(&mut Grad { ids: &frozen, trained: false }).map(&mut Grad { ids: &told, trained: true });
+        told.extend(of_file(true));
         Ok((model, Trained { told }))
     }
 
-    /// The members of groups that have no state while others of their group have some, and of which nobody said anything.
-    pub(super) fn open(&self, optimizer: &Optimizer, saved: &Value) -> Option<Question> {
-        let state = saved.as_dict()?.get("state")?.as_dict()?.clone();
-        let groups = saved.as_dict()?.get("param_groups")?.items()?;
-        if optimizer.kind() == OptimizerKind::Lbfgs {
-            return None;
-        }
+    /// The parameters that the optimizer may not have trained, and of which nobody said anything: those without state in a group
+    /// where others have some, and those that made fewer steps than others.
+    pub(super) fn open(&self, optimizer: &Optimizer) -> Vec<Question> {
         let parameters: Vec<&NamedParameter> = optimizer.parameters().collect();
-        let mut place = 0;
-        let mut open: Vec<&NamedParameter> = Vec::new();
-        for group in groups {
-            let ids = group.as_dict()?.get("params")?.items()?;
-            let members = parameters.get(place..place + ids.len())?;
-            place += ids.len();
-            // Adagrad's state is there from the start, at step 0, and a schedule-free optimizer's is empty then.
-            let unmade = |state: &Value| state.as_dict().is_some_and(|state| state.entries().is_empty());
-            let bare = |id: &Value| state.get_key(id).is_none_or(|state| unmade(&state) || step(&state) == Some(0.0));
-            let without = ids.iter().zip(members).filter(|(id, _)| bare(id)).map(|(_, named)| *named);
-            let without: Vec<_> = without.collect();
-            if without.len() < members.len() {
-                let said = |named: &&NamedParameter| named.pieces.iter().any(|piece| self.told.contains(&piece.id));
-                open.extend(without.into_iter().filter(|named| named.requires_grad && !said(named)));
-            }
-        }
-        let names: Vec<_> = open.iter().map(|named| named.name.as_str()).collect();
-        let first = names.first()?;
-        let glob = glob(&names, &parameters);
-        let what = format!(
-            "{} parameters are in the optimizer and have no state, '{first}' the first of them, while others of their group \
-             have some: they were frozen, or never used",
-            names.len()
-        );
-        let freeze = format!("ResumeOptions::freeze(\"{glob}\")");
-        let question = Question::new(what).or(freeze, "to leave them as they are");
-        Some(question.or(format!("ResumeOptions::unfreeze(\"{glob}\")"), "to train them from now on"))
-    }
-}
-
-/// How many steps a parameter's state has seen.
-fn step(state: &Value) -> Option<f64> {
-    match state.as_dict()?.get("step")? {
-        Value::Tensor(tensor) => tensor.item().ok(),
-        number => number.as_f64(),
+        let said = |named: &NamedParameter| named.pieces.iter().any(|piece| self.told.contains(&piece.id));
+        let unsaid: HashSet<&str> = parameters
+            .iter()
+            .filter(|named| named.requires_grad && !said(named))
+            .map(|named| named.name.as_str())
+            .collect();
+        let without = optimizer.without_state().into_iter().flatten().filter(|name| unsaid.contains(name));
+        let behind: Vec<_> = optimizer.behind().into_iter().filter(|(name, _)| unsaid.contains(name)).collect();
+        let least = behind.iter().map(|(_, steps)| *steps).fold(f64::INFINITY, f64::min);
+        let fewer =
+            format!("have made fewer steps than others, as few as {least} of {}", optimizer.steps().unwrap_or(0.0));
+        let asks = [
+            (
+                without.collect::<Vec<_>>(),
+                "are in the optimizer and have no state",
+                "while others of their group have some: they were frozen, or never used",
+            ),
+            (
+                behind.into_iter().map(|(name, _)| name).collect(),
+                &*fewer,
+                "and the file does not say whether they are trained by now or frozen again",
+            ),
+        ];
+        let question = |(names, are, why): (Vec<&str>, &str, &str)| {
+            let (first, glob) = (names.first()?, glob(&names, &parameters));
+            let what = format!("{} parameters {are}, '{first}' the first of them, {why}", names.len());
+            let freeze =
+                Question::new(what).or(format!("ResumeOptions::freeze(\"{glob}\")"), "to leave them as they are");
+            Some(freeze.or(format!("ResumeOptions::unfreeze(\"{glob}\")"), "to train them from now on"))
+        };
+        asks.into_iter().filter_map(question).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `members.rs`: a model that is a member of what was saved.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `parts.rs`: the run and what it is made of.
+//! - `schedule.rs`: when schedulers are stepped.
 //! - `several.rs`: runs of several models.
 //! - `steps.rs`: the loop's verbs.
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
@@ -19,6 +20,7 @@ mod parts;
 mod plan;
 mod resume;
 mod save;
+mod schedule;
 mod several;
 mod steps;
 

@@ -21,6 +21,9 @@ pub enum SchedulePer {
     Epoch,
     /// When the run is told a metric: [`Run::step_scheduler`](super::Run::step_scheduler).
     Metric,
+    /// After every step of the optimizer, to the part of the epochs that is done: `scheduler.step(epoch + batch / batches)`, as
+    /// `CosineAnnealingWarmRestarts` is stepped. The run must know how many steps an epoch has.
+    Fraction,
 }
 
 options! {
@@ -70,8 +73,11 @@ options! {
         member: Option<String> = None, |member: impl Into<Option<String>>| member.into();
         /// Whether the checkpoint's scheduler is left as it is, and the learning rates, too. Default false.
         no_scheduler: bool = false;
-        /// How often the scheduler is stepped. Default: told by the file, or asked for.
-        schedule_per: Option<SchedulePer> = None, |per: impl Into<Option<SchedulePer>>| per.into();
+        /// How often the scheduler is stepped; of several, each of them. Default: told by the file, or asked for.
+        schedule_per: Vec<SchedulePer> = Vec::new(), |per: impl Into<Option<SchedulePer>>| per.into().into_iter().collect();
+        /// How far the scheduler has come, where its state does not say it, such as timm's: the epoch or update that it was
+        /// stepped to last. Default: told by the learning rates in the file.
+        schedule_at: Option<i64> = None, |at: impl Into<Option<i64>>| at.into();
         /// Parameters that are not trained: they get no update, and no state.
         frozen: Vec<Select> = Vec::new();
         /// Parameters that are trained from now on, whatever the checkpoint has for them.
@@ -113,10 +119,34 @@ impl ResumeOptions {
         self
     }
 
+    /// Says how often each of several schedulers is stepped, in the file's order.
+    #[must_use]
+    pub fn schedules_per(mut self, per: impl IntoIterator<Item = SchedulePer>) -> Self {
+        self.schedule_per = per.into_iter().collect();
+        self
+    }
+
     /// Says which parameters are trained from now on; called again, more of them.
     #[must_use]
     pub fn unfreeze(mut self, select: impl Into<Select>) -> Self {
         self.trained.push(select.into());
         self
+    }
+}
+
+impl SchedulePer {
+    /// All there are.
+    pub const ALL: [SchedulePer; 4] =
+        [SchedulePer::Step, SchedulePer::Epoch, SchedulePer::Metric, SchedulePer::Fraction];
+
+    /// Its name in lower case, as it is said to the command.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            SchedulePer::Step => "step",
+            SchedulePer::Epoch => "epoch",
+            SchedulePer::Metric => "metric",
+            SchedulePer::Fraction => "fraction",
+        }
     }
 }

@@ -12,6 +12,7 @@ use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 use super::average::Average;
 use super::options::SchedulePer;
 use super::plan::Plan;
+use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::ClipGradNorm;
@@ -55,8 +56,7 @@ pub struct Run<M: Module> {
     /// `None` only while a step is made.
     pub(super) model: Option<M>,
     pub(super) optimizer: Optimizer,
-    pub(super) scheduler: Option<LRScheduler>,
-    pub(super) schedule_per: SchedulePer,
+    pub(super) schedulers: Schedulers,
     pub(super) scaler: Option<GradScaler>,
     pub(super) clip: Option<ClipGradNorm>,
     pub(super) average: Average,
@@ -109,8 +109,7 @@ impl<M: Module> Run<M> {
         Run {
             model: Some(model),
             optimizer,
-            scheduler: None,
-            schedule_per: SchedulePer::default(),
+            schedulers: Schedulers::default(),
             scaler: None,
             clip: None,
             average: Average::None,
@@ -136,16 +135,23 @@ impl<M: Module> Run<M> {
         }
     }
 
-    /// With a scheduler.
+    /// With a scheduler, in the place of any that it has.
     #[must_use]
     pub fn with_scheduler(self, scheduler: LRScheduler) -> Self {
-        Run { scheduler: Some(scheduler), tried: Tried::default(), ..self }
+        Run { schedulers: self.schedulers.replaced(scheduler), tried: Tried::default(), ..self }
     }
 
-    /// How often the scheduler is stepped. Default: every step.
+    /// With one more scheduler, which is stepped so often, after those that the run has.
     #[must_use]
-    pub fn schedule_per(self, schedule_per: SchedulePer) -> Self {
-        Run { schedule_per, ..self }
+    pub fn and_scheduler(self, scheduler: LRScheduler, per: SchedulePer) -> Self {
+        Run { schedulers: self.schedulers.and(scheduler, per), tried: Tried::default(), ..self }
+    }
+
+    /// How often the scheduler is stepped; of several, each of them. Default: every step.
+    #[must_use]
+    pub fn schedule_per(self, per: SchedulePer) -> Self {
+        let tried = Tried { end: false, ..self.tried };
+        Run { schedulers: self.schedulers.stepped_per(per), tried, ..self }
     }
 
     /// With a scaler of gradients, for half precision: losses are scaled, and steps with gradients that overflowed skipped.
@@ -238,10 +244,15 @@ impl<M: Module> Run<M> {
         &mut self.optimizer
     }
 
-    /// The scheduler, if there is one.
+    /// The scheduler, if there is one; of several, the first.
     #[must_use]
     pub fn scheduler(&self) -> Option<&LRScheduler> {
-        self.scheduler.as_ref()
+        self.schedulers().next()
+    }
+
+    /// The schedulers, in the order in which they are stepped.
+    pub fn schedulers(&self) -> impl Iterator<Item = &LRScheduler> {
+        self.schedulers.iter()
     }
 
     /// The scaler of gradients, if there is one.

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use rekindle_recorder::run::{Accounted, Question, Taken};
 
 use super::options::SchedulePer;
-use crate::lr_scheduler::{LRScheduler, SchedulerKind, SteppedBy};
+use crate::lr_scheduler::SchedulerKind;
 use crate::optim::OptimizerKind;
 
 /// What [`Run::resume_with`](super::Run::resume_with) would do with a checkpoint, and what it leaves open.
@@ -34,8 +34,8 @@ pub struct Plan {
     pub told: &'static str,
     /// Its groups, in order.
     pub groups: Vec<GroupPlan>,
-    /// The scheduler, if it is stepped.
-    pub scheduler: Option<SchedulerPlan>,
+    /// The schedulers that are stepped, in order.
+    pub schedulers: Vec<SchedulerPlan>,
     /// Whether gradients are scaled.
     pub scaler: bool,
     /// The norm that gradients are clipped to, if they are.
@@ -72,7 +72,7 @@ pub struct GroupPlan {
     pub frozen: Vec<String>,
 }
 
-/// The scheduler.
+/// A scheduler.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SchedulerPlan {
@@ -84,48 +84,11 @@ pub struct SchedulerPlan {
     pub per: SchedulePer,
     /// What tells so.
     pub why: String,
-    /// The learning rates of each group after each of the next five times, `next[time][group]`; empty where they cannot be told.
+    /// As what it has counted, whatever it goes by: as the steps, or as the epochs. `None` where the file does not tell.
+    pub counted: Option<SchedulePer>,
+    /// The learning rates of each group after each of the next five times, `next[time][group]`; empty where they cannot be told,
+    /// or are not its alone.
     pub next: Vec<Vec<f64>>,
-}
-
-/// How often a scheduler is stepped, and what tells so; `None` where nothing does.
-pub(super) fn schedule_per(
-    scheduler: &LRScheduler,
-    epoch: Option<i64>,
-    step: Option<i64>,
-) -> Option<(SchedulePer, String)> {
-    match scheduler.stepped_by() {
-        Some(SteppedBy::Metric) => return Some((SchedulePer::Metric, "it goes by a metric".to_owned())),
-        Some(SteppedBy::Epoch) => return Some((SchedulePer::Epoch, "its state says so".to_owned())),
-        Some(SteppedBy::Step) => return Some((SchedulePer::Step, "its state says so".to_owned())),
-        _ => {}
-    }
-    let stepped = scheduler.position()?;
-    let by_step = step.map(|step| step == stepped);
-    let by_epoch = epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));
-    match (by_step, by_epoch) {
-        (Some(true), Some(false) | None) => {
-            Some((SchedulePer::Step, format!("it was stepped {stepped} times, as the optimizer")))
-        }
-        (Some(false), Some(true)) => {
-            Some((SchedulePer::Epoch, format!("it was stepped {stepped} times, as the epochs")))
-        }
-        (None, Some(false)) if epoch.is_some_and(|epoch| stepped > epoch) => {
-            Some((SchedulePer::Step, format!("it was stepped {stepped} times, more often than there were epochs")))
-        }
-        // Nothing was done yet.
-        _ if stepped == 0 && step.unwrap_or(0) == 0 => Some((SchedulePer::Step, "it was not stepped yet".to_owned())),
-        _ => None,
-    }
-}
-
-/// The question of how often a scheduler is stepped.
-pub(super) fn ask_schedule_per(kind: SchedulerKind, last_epoch: Option<i64>) -> Question {
-    let stepped = last_epoch.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
-    Question::new(format!("the file does not tell whether {kind} is stepped per step or per epoch{stepped}"))
-        .or("ResumeOptions::schedule_per(step)", "after every step")
-        .or("ResumeOptions::schedule_per(epoch)", "after every epoch")
-        .or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are")
 }
 
 impl Plan {
@@ -168,17 +131,16 @@ impl fmt::Display for Plan {
             }
             line(&format!("  group {place}"), says)?;
         }
-        match &self.scheduler {
-            Some(SchedulerPlan { kind, last_epoch, per, why, next }) => {
-                let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
-                let per = format!("{per:?}").to_lowercase();
-                line("scheduler", format!("{kind}{at}, stepped per {per}: {why}"))?;
-                let rates: Vec<_> = next.iter().filter_map(|groups| Some(groups.first()?.to_string())).collect();
-                if !rates.is_empty() {
-                    line("  next", format!("lr {}", rates.join(", ")))?;
-                }
+        for SchedulerPlan { kind, last_epoch, per, why, next, .. } in &self.schedulers {
+            let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
+            line("scheduler", format!("{kind}{at}, stepped per {}: {why}", per.name()))?;
+            let rates: Vec<_> = next.iter().filter_map(|groups| Some(groups.first()?.to_string())).collect();
+            if !rates.is_empty() {
+                line("  next", format!("lr {}", rates.join(", ")))?;
             }
-            None => line("scheduler", "none".to_owned())?,
+        }
+        if self.schedulers.is_empty() {
+            line("scheduler", "none".to_owned())?;
         }
         if self.scaler {
             line("scaler", "gradients are scaled".to_owned())?;

@@ -2,10 +2,12 @@
 //!
 //! - `weights.rs`: the model with its weights, and the average of them.
 //! - `optimizer.rs`: the optimizer, its groups, and what it says of parameters without state.
-//! - `scheduler.rs`: the scheduler, and how often it is stepped.
+//! - `scheduler.rs`: the schedulers, and where each of them stands.
+//! - `counts.rs`: how often a scheduler is stepped.
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `generator.rs`: where random numbers come from.
 
+mod counts;
 mod generator;
 mod optimizer;
 mod scheduler;
@@ -27,7 +29,7 @@ use crate::clip::ClipGradNorm;
 
 use generator::Drawn;
 use optimizer::Optimized;
-use scheduler::Scheduled;
+use scheduler::Scheduling;
 use weights::Weights;
 
 impl<M: Module> Run<M> {
@@ -79,10 +81,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let model = optimizer.train(model)?;
-    questions.extend(trained.open(&optimizer, saved));
+    questions.extend(trained.open(&optimizer));
     #[allow(clippy::cast_possible_truncation)]
     let step = state.step.or(optimizer.steps().map(|steps| steps as i64));
-    let scheduled = Scheduled::make(&state, &checkpoint, step, &mut optimizer, &mut options, &mut questions)?;
+    let scheduling = Scheduling::make(&state, &checkpoint, step, &mut optimizer, &mut options, &mut questions)?;
     if let Some(place) = &options.rng {
         state.take_generator(&checkpoint, place)?;
     }
@@ -100,7 +102,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         optimizer: optimizer.kind(),
         told,
         groups,
-        scheduler: scheduled.plan,
+        schedulers: scheduling.plans,
         // Of one that is switched off there is nothing.
         scaler: state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty()),
         clip_norm: state.clip_norm,
@@ -109,13 +111,12 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: from,
         epoch: state.epoch,
         step,
-        told_of_run: told::clauses(&state.told, scheduled.by_told),
+        told_of_run: told::clauses(&state.told, scheduling.by_told),
         values,
         questions,
     };
     let mut run = Run {
-        scheduler: scheduled.scheduler,
-        schedule_per: scheduled.per,
+        schedulers: scheduling.schedulers,
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
         clip: state.clip_norm.map(ClipGradNorm::new),
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),

@@ -1,71 +1,17 @@
 //! The run as a checkpoint: what is saved, and the trial that says before the first step whether it can be.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use burn::module::Module;
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor, Value, rebuild};
+use rekindle_recorder::{Checkpoint, Result, Tensor, Value};
 
 use super::members::with_member;
-use super::options::SchedulePer;
 use super::parts::Run;
+use super::schedule::Ahead;
 use crate::amp::GradScaler;
-use crate::lr_scheduler::LRScheduler;
-
-/// A tensor in the element type that another has, where both are of floating point.
-fn tensor_typed_like(tensor: &Value, before: Option<&Tensor>) -> Result<Value> {
-    match (tensor.as_tensor(), before) {
-        (Some(now), Some(before))
-            if now.dtype() != before.dtype()
-                && now.dtype().is_floating_point()
-                && before.dtype().is_floating_point() =>
-        {
-            rebuild::cast(tensor, before.dtype())
-        }
-        _ => Ok(tensor.clone()),
-    }
-}
-
-/// A model's state dict in the element types that the file's has, whatever a wrapper put before its names there.
-fn typed_like(model: &StateDict, before: &StateDict) -> Result<StateDict> {
-    let first = model.keys().next().unwrap_or_default();
-    let prefix = before.keys().find_map(|name| name.strip_suffix(first)).unwrap_or_default();
-    let old = |name: &str| before.get(&format!("{prefix}{name}"));
-    let differs = |(name, tensor): (&str, &Tensor)| old(name).is_some_and(|old| old.dtype() != tensor.dtype());
-    let mut typed = model.clone();
-    if model.iter().any(differs) {
-        let mut cast: HashMap<usize, Value> = HashMap::new();
-        for (name, tensor) in model.iter() {
-            // Tied weights stay one tensor.
-            let value = match cast.get(&tensor.id()) {
-                Some(value) => value.clone(),
-                None => tensor_typed_like(&Value::from(tensor.clone()), old(name))?,
-            };
-            cast.insert(tensor.id(), value.clone());
-            typed.insert_value(name, value);
-        }
-    }
-    Ok(typed)
-}
-
-/// An optimizer's state dict with the element types that the file's has.
-fn state_typed_like(optimizer: &Value, before: &Value) -> Result<Value> {
-    let states = |value: &Value| value.as_dict()?.get("state")?.as_dict().cloned();
-    if let (Some(now), Some(before)) = (states(optimizer), states(before)) {
-        for (key, state) in now.entries() {
-            let old = before.get_key(&key);
-            let (Some(state), Some(old)) = (state.as_dict(), old.as_ref().and_then(Value::as_dict)) else { continue };
-            for (name, value) in state.entries() {
-                let typed = tensor_typed_like(&value, old.get_key(&name).as_ref().and_then(Value::as_tensor))?;
-                state.insert(name, typed);
-            }
-        }
-    }
-    Ok(optimizer.clone())
-}
 
 /// Whether an optimizer's state dict is of one that was in evaluation mode.
 fn is_evaluating(optimizer: &Value) -> bool {
@@ -104,8 +50,7 @@ impl<M: Module> Run<M> {
         };
         (state.model, state.ema) = self.average.saved(weights)?;
         state.optimizers = vec![optimizer];
-        state.schedulers =
-            self.scheduler.iter().filter(|scheduler| scheduler.is_saved()).map(LRScheduler::state_dict).collect();
+        state.schedulers = self.schedulers.saved();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
         state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
@@ -129,10 +74,6 @@ impl<M: Module> Run<M> {
             }
             if let Some(member) = &self.member {
                 state.model = with_member(&there.model, member, &state.model);
-            }
-            state.model = typed_like(&state.model, &there.model)?;
-            for (optimizer, before) in state.optimizers.iter_mut().zip(&there.optimizers) {
-                *optimizer = state_typed_like(optimizer, before)?;
             }
         }
         Ok(state)
@@ -204,21 +145,14 @@ impl<M: Module> Run<M> {
         self.checkpoint()?.check(self.allow_objects)
     }
 
-    /// Whether the scheduler can take all steps to the end, such as beyond that of a `OneCycleLR`.
+    /// Whether the schedulers can take all steps to the end.
     fn try_schedule(&self) -> Result<()> {
-        let Some(scheduler) = &self.scheduler else { return Ok(()) };
-        let steps = self.until_step.map(|end| end.saturating_sub(self.steps()));
-        let epochs = self.until_epoch.map(|end| end.saturating_sub(self.epoch));
-        let per_epoch = self.epoch_length();
-        let count = match self.schedule_per {
-            SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
-            SchedulePer::Epoch => epochs.or_else(|| Some(steps? / per_epoch?)),
-            SchedulePer::Metric => None,
+        let ahead = Ahead {
+            steps: self.until_step.map(|end| end.saturating_sub(self.steps())),
+            epochs: self.until_epoch.map(|end| end.saturating_sub(self.epoch)),
+            per_epoch: self.epoch_length(),
         };
-        match count.and_then(|count| usize::try_from(count).ok()) {
-            Some(count) if count > 0 => scheduler.check_steps(self.optimizer.param_groups(), count),
-            _ => Ok(()),
-        }
+        self.schedulers.check(self.optimizer.param_groups(), ahead)
     }
 
     /// Whether the checkpoint that the run came from can hold the numbers of its end, which may be too large for their types.

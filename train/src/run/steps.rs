@@ -6,9 +6,11 @@ use rekindle_recorder::Result;
 
 use super::options::SchedulePer;
 use super::parts::Run;
+use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::clip_grad_norm_;
 use crate::data::Batch;
+use crate::optim::OptimizerKind;
 
 impl<M: Module> Run<M> {
     /// The next batch of the loader; `None` when the run has come to its end ([`until_epoch`](Self::until_epoch),
@@ -99,13 +101,66 @@ impl<M: Module> Run<M> {
             self.model = Some(model);
             done?;
         }
+        self.made()
+    }
+
+    /// `optimizer.step(closure)`, and all else that [`step`](Self::step) does, for LBFGS: it evaluates the loss of the model as
+    /// often as it needs, each time with a backward pass of its own. The other optimizers ask once.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step), and what the closure fails with; for LBFGS also with a scaler of gradients, which takes no
+    /// closures, in PyTorch as here, and after a [`backward`](Self::backward) that no step followed. The run is there
+    /// afterwards, too, with its model.
+    pub fn step_closure(&mut self, mut closure: impl FnMut(&M) -> Result<Tensor<1>>) -> Result<()> {
+        if self.optimizer.kind() != OptimizerKind::Lbfgs {
+            let loss = self.named(closure(self.model()))?;
+            return self.step(loss);
+        }
+        self.try_end()?;
+        let stepped = self.minimized(closure);
+        self.named(stepped)
+    }
+
+    fn minimized(&mut self, mut closure: impl FnMut(&M) -> Result<Tensor<1>>) -> Result<()> {
+        if self.scaler.as_ref().is_some_and(GradScaler::is_enabled) {
+            return Err(invalid(
+                "a GradScaler takes no closures, and LBFGS makes no step without one, in PyTorch as here",
+            ));
+        }
+        if self.grads.take().is_some() {
+            return Err(invalid(
+                "a `backward` was not followed by a step, and LBFGS makes passes of its own: leave it out",
+            ));
+        }
+        let Some(model) = self.model.take() else {
+            return Err(invalid("the model was lost in a step that panicked"));
+        };
+        let clip = self.clip;
+        let clipped: Vec<_> = self.optimizer.parameters().filter(|_| clip.is_some()).cloned().collect();
+        let mut before = None;
+        let (model, done) = self.optimizer.try_step_closure(model, |model| {
+            let loss = closure(model)?;
+            let mut grads = loss.backward();
+            before.get_or_insert_with(|| loss.clone().inner());
+            if let Some(clip) = clip {
+                clip_grad_norm_(model, &clipped, &mut grads, clip)?;
+            }
+            Ok((loss, grads))
+        });
+        self.model = Some(model);
+        self.loss = before.or(self.loss.take());
+        done?;
+        self.made()
+    }
+
+    /// What follows a step of the optimizer.
+    fn made(&mut self) -> Result<()> {
         self.step = Some(self.steps().saturating_add(1));
         if let Some(model) = &self.model {
             self.average.update(model, SchedulePer::Step)?;
         }
-        if self.schedule_per == SchedulePer::Step {
-            self.schedule()?;
-        }
+        let per_epoch = self.epoch_length();
+        self.schedulers.after_step(&mut self.optimizer, per_epoch)?;
         let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
@@ -123,20 +178,8 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// When there is no scheduler, or it goes by no metric.
     pub fn step_scheduler(&mut self, metric: f64) -> Result<()> {
-        let stepped = match &mut self.scheduler {
-            Some(scheduler) => scheduler.step_with_metric(metric, &mut self.optimizer),
-            None => {
-                Err(invalid("the run has no scheduler that a metric could be told; give it one with `with_scheduler`"))
-            }
-        };
+        let stepped = self.schedulers.tell(metric, &mut self.optimizer);
         self.named(stepped)
-    }
-
-    fn schedule(&mut self) -> Result<()> {
-        match &mut self.scheduler {
-            Some(scheduler) => scheduler.step(&mut self.optimizer),
-            None => Ok(()),
-        }
     }
 
     fn finish_epoch(&mut self) -> Result<()> {
@@ -144,6 +187,6 @@ impl<M: Module> Run<M> {
         if let Some(model) = &self.model {
             self.average.update(model, SchedulePer::Epoch)?;
         }
-        if self.schedule_per == SchedulePer::Epoch { self.schedule() } else { Ok(()) }
+        self.schedulers.after_epoch(&mut self.optimizer)
     }
 }

@@ -5,13 +5,14 @@ use burn::tensor::{Device, Tensor};
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::SaveOptions;
 use rekindle_recorder::value::{Global, Object, ObjectData};
-use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Tensor as TorchTensor, Value};
+use rekindle_recorder::{Checkpoint, DType, Dict, Error, StateDict, Tensor as TorchTensor, Value};
+use rekindle_testing::tagged::spell;
 use rekindle_train::Run;
 use rekindle_train::amp::GradScaler;
 use rekindle_train::clip::ClipGradNorm;
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging};
 use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau};
-use rekindle_train::optim::{Optimizer, SgdOptions};
+use rekindle_train::optim::{LbfgsOptions, Optimizer, SgdOptions};
 use rekindle_train::run::{ResumeOptions, SchedulePer};
 
 const EMA: Averaging = Averaging::Ema { decay: 0.5 };
@@ -276,4 +277,59 @@ fn a_step_that_failed_leaves_the_run_with_its_model() {
     run.checkpoint().unwrap();
     let error = run.next_batch().unwrap_err().to_string();
     assert!(error.contains("run.pt: the run has no loader"), "{error}");
+}
+
+#[test]
+fn a_step_of_lbfgs_that_failed_leaves_the_run_as_it_was() {
+    let start = || {
+        let model = linear();
+        let optimizer = Optimizer::lbfgs(&model, LbfgsOptions::default().max_iter(4)).unwrap();
+        Run::start(model, optimizer)
+    };
+    let loss = |model: &Linear, row: f32| {
+        let inputs = Tensor::<2>::from_floats([[row, 1.0, -0.5], [1.0, row, 2.0]], &device());
+        Ok((model.forward(inputs) - 1.0).powf_scalar(2.0).mean())
+    };
+    let (mut whole, mut failing) = (start(), start());
+    for run in [&mut whole, &mut failing] {
+        run.step_closure(|model| loss(model, 2.0)).unwrap();
+    }
+    let before = failing.checkpoint().unwrap();
+    let mut asked = 0;
+    let error = failing.step_closure(|model| {
+        asked += 1;
+        if asked == 3 { Err(Error::invalid("the third")) } else { loss(model, 0.5) }
+    });
+    assert!(error.unwrap_err().to_string().contains("the third"));
+    let after = failing.checkpoint().unwrap();
+    for key in ["model_state_dict", "optimizer_state_dict"] {
+        let [before, after] = [&before, &after].map(|checkpoint| spell(&checkpoint.value(key).unwrap(), true));
+        assert_eq!(before, after);
+    }
+    for run in [&mut whole, &mut failing] {
+        run.step_closure(|model| loss(model, 0.5)).unwrap();
+    }
+    assert_eq!(weights(&whole), weights(&failing));
+    assert_eq!((whole.steps(), failing.steps()), (2, 2));
+
+    let error = whole.step(loss(whole.model(), 1.0).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("step_closure"), "{error}");
+    let pending = loss(whole.model(), 1.0).unwrap();
+    whole.backward(pending).unwrap();
+    let error = whole.step_closure(|model| loss(model, 1.0)).unwrap_err().to_string();
+    assert!(error.contains("backward"), "{error}");
+    let mut scaled = whole.with_scaler(GradScaler::default());
+    let error = scaled.step_closure(|model| loss(model, 1.0)).unwrap_err().to_string();
+    assert!(error.contains("GradScaler takes no closures"), "{error}");
+    assert_eq!(weights(&scaled), weights(&failing));
+}
+
+#[test]
+fn a_step_with_a_closure_is_a_step_for_the_other_optimizers_too() {
+    let (mut one, mut other) = (run(), run());
+    one.step(loss(&one, 2.0)).unwrap();
+    let inputs = Tensor::<2>::from_floats([[2.0, 1.0, -0.5], [1.0, 2.0, 2.0]], &device());
+    other.step_closure(|model| Ok(model.forward(inputs.clone()).powf_scalar(2.0).mean())).unwrap();
+    assert_eq!(weights(&one), weights(&other));
+    assert_eq!(one.loss().unwrap(), other.loss().unwrap());
 }

@@ -1,6 +1,6 @@
 //! The model with the checkpoint's weights, and the average of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use burn::module::Module;
@@ -44,8 +44,6 @@ impl<M: Module> Weights<M> {
     ) -> Result<Weights<M>> {
         let mut saved = Saved::read(state, options, questions)?;
         let says = std::mem::take(&mut saved.says);
-        let frozen = std::mem::take(&mut options.frozen);
-        let (mut model, trained) = Trained::set(model, frozen, std::mem::take(&mut options.trained), rows)?;
         let own = model.named_parameters_with(rows)?;
         let mut prefix = if options.load.is_none() { wrapped(&saved.weights, &own) } else { String::new() };
         let mut load = options.load.take().unwrap_or_else(LoadOptions::strict);
@@ -65,10 +63,22 @@ impl<M: Module> Weights<M> {
         if !prefix.is_empty() {
             load = load.strip_prefix(prefix.as_str());
         }
+        let said = requires_grad(&saved.weights, &prefix);
+        let frozen = std::mem::take(&mut options.frozen);
+        let (mut model, trained) = Trained::set(model, said, frozen, std::mem::take(&mut options.trained), rows)?;
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
         Ok(Weights { model, trained, prefix, member: found, beside, report, average, says })
     }
+}
+
+/// Which parameters are trained, where a file says it: one of plain `state_dict()` has no parameter that requires a gradient.
+fn requires_grad(weights: &StateDict, prefix: &str) -> HashMap<String, bool> {
+    if !weights.iter().any(|(_, tensor)| tensor.requires_grad()) {
+        return HashMap::new();
+    }
+    let bare = |name: &str| name.strip_prefix(prefix).unwrap_or(name).to_owned();
+    weights.iter().map(|(name, tensor)| (bare(name), tensor.requires_grad())).collect()
 }
 
 /// What wrappers have put before all names of a state dict: `module.`, `_orig_mod.`, or both.

@@ -1,0 +1,84 @@
+//! How often a scheduler is stepped, told by what it has counted; and the question where that does not tell.
+
+use rekindle_recorder::run::Question;
+
+use crate::lr_scheduler::{LRScheduler, SchedulerKind, SteppedBy};
+use crate::run::options::SchedulePer;
+
+/// What the file and the optimizer have counted.
+pub(super) struct Counts {
+    pub(super) epoch: Option<i64>,
+    pub(super) step: Option<i64>,
+}
+
+impl Counts {
+    /// How often a scheduler is stepped, and what tells so; `None` where nothing does.
+    pub(super) fn per(&self, scheduler: &LRScheduler) -> Option<(SchedulePer, String)> {
+        let its_state = "its state says so".to_owned();
+        match scheduler.stepped_by() {
+            Some(SteppedBy::Metric) => Some((SchedulePer::Metric, "it goes by a metric".to_owned())),
+            Some(SteppedBy::Epoch) => Some((SchedulePer::Epoch, its_state)),
+            Some(SteppedBy::Step) => Some((SchedulePer::Step, its_state)),
+            Some(SteppedBy::Fraction) => {
+                Some((SchedulePer::Fraction, "it was stepped to a part of an epoch".to_owned()))
+            }
+            // Whole epochs that PyTorch's division made: of steps, of epochs, or of parts of them.
+            None if scheduler.is_divided() => None,
+            None => self.counted(scheduler),
+        }
+    }
+
+    /// As what it has counted: as the steps, or as the epochs.
+    pub(super) fn counted(&self, scheduler: &LRScheduler) -> Option<(SchedulePer, String)> {
+        let stepped = scheduler.position()?;
+        let by_step = self.step.map(|step| step == stepped);
+        let by_epoch = self.epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));
+        let more = || self.epoch.is_some_and(|epoch| stepped > epoch);
+        let times = format!("it was stepped {stepped} times");
+        match (by_step, by_epoch) {
+            (Some(true), Some(false) | None) => Some((SchedulePer::Step, times + ", as the optimizer")),
+            (Some(false), Some(true)) => Some((SchedulePer::Epoch, times + ", as the epochs")),
+            // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
+            (None, Some(true)) if self.epoch > Some(0) => Some((SchedulePer::Epoch, times + ", as the epochs")),
+            (None, Some(false)) if more() => Some((SchedulePer::Step, times + ", more often than there were epochs")),
+            // Nothing was done yet.
+            _ if stepped == 0 && self.step.unwrap_or(0) == 0 => {
+                Some((SchedulePer::Step, "it was not stepped yet".to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A scheduler, how far it has come, and how often it is stepped where that is told.
+pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>);
+
+/// The question of how often schedulers are stepped, where it is open of one of them.
+pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
+    let open: Vec<&Told> = schedulers.iter().filter(|(.., per)| per.is_none()).collect();
+    let [first, more @ ..] = &open[..] else { return None };
+    let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
+    let names = open.iter().map(|(kind, at, _)| format!("{kind}{}", stepped(*at))).collect::<Vec<_>>().join(" and ");
+    let are = if more.is_empty() { "is" } else { "are each" };
+    let mut question =
+        Question::new(format!("the file does not tell whether {names} {are} stepped per step or per epoch"));
+    // What is known of the others is said along, in the file's order.
+    let answer = |per: &[SchedulePer]| {
+        let mut per = per.iter().cycle();
+        let each = schedulers.iter().map(|(.., told)| told.or_else(|| per.next().copied()));
+        let each: Vec<_> = each.flatten().map(SchedulePer::name).collect();
+        format!("ResumeOptions::schedule_per({})", each.join(","))
+    };
+    let (step, epoch) = (SchedulePer::Step, SchedulePer::Epoch);
+    if more.is_empty() {
+        question = question.or(answer(&[step]), "after every step").or(answer(&[epoch]), "after every epoch");
+        if first.0 == SchedulerKind::CosineAnnealingWarmRestarts {
+            question = question.or(answer(&[SchedulePer::Fraction]), "after every step, to the part of the epoch");
+        }
+    } else {
+        for per in [[step, step], [step, epoch], [epoch, step], [epoch, epoch]] {
+            question = question.or(answer(&per), format!("for {} and {}", per[0].name(), per[1].name()));
+        }
+    }
+    Some(question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are"))
+}

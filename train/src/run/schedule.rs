@@ -1,0 +1,125 @@
+//! The schedulers of a run, and when each of them is stepped.
+
+use rekindle_recorder::{Result, Value};
+
+use super::options::SchedulePer;
+use crate::attributes::invalid;
+use crate::lr_scheduler::{LRScheduler, SteppedBy};
+use crate::optim::{Optimizer, ParamGroup};
+
+/// The schedulers of a run, in the order in which they are stepped.
+#[derive(Debug, Default)]
+pub(super) struct Schedulers {
+    list: Vec<Scheduled>,
+    /// How often one is stepped of which nothing else is said.
+    per: SchedulePer,
+}
+
+/// A scheduler, and how often it is stepped.
+#[derive(Debug)]
+pub(super) struct Scheduled {
+    pub(super) scheduler: LRScheduler,
+    pub(super) per: SchedulePer,
+}
+
+/// How far a run goes, and how many steps its epochs have: as far as it is known.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    pub(super) steps: Option<i64>,
+    pub(super) epochs: Option<i64>,
+    pub(super) per_epoch: Option<i64>,
+}
+
+impl Schedulers {
+    /// These, and how often one is stepped that is put in their place.
+    pub(super) fn new(list: Vec<Scheduled>, per: SchedulePer) -> Self {
+        Schedulers { list, per }
+    }
+
+    /// This one in the place of those that there are.
+    pub(super) fn replaced(self, scheduler: LRScheduler) -> Self {
+        Schedulers { list: vec![Scheduled { scheduler, per: self.per }], per: self.per }
+    }
+
+    /// With another one, which is stepped after those that there are.
+    pub(super) fn and(mut self, scheduler: LRScheduler, per: SchedulePer) -> Self {
+        self.list.push(Scheduled { scheduler, per });
+        self
+    }
+
+    /// All of them stepped so often.
+    pub(super) fn stepped_per(mut self, per: SchedulePer) -> Self {
+        self.list.iter_mut().for_each(|scheduled| scheduled.per = per);
+        Schedulers { per, ..self }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LRScheduler> {
+        self.list.iter().map(|scheduled| &scheduled.scheduler)
+    }
+
+    /// What a checkpoint holds of them.
+    pub(super) fn saved(&self) -> Vec<Value> {
+        self.iter().filter(|scheduler| scheduler.is_saved()).map(LRScheduler::state_dict).collect()
+    }
+
+    /// Steps those that are stepped with the optimizer.
+    pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, per_epoch: Option<i64>) -> Result<()> {
+        for Scheduled { scheduler, per } in &mut self.list {
+            match per {
+                SchedulePer::Step => scheduler.step(optimizer)?,
+                SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
+                SchedulePer::Epoch | SchedulePer::Metric => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Steps those that are stepped when an epoch has ended.
+    pub(super) fn after_epoch(&mut self, optimizer: &mut Optimizer) -> Result<()> {
+        let due = self.list.iter_mut().filter(|scheduled| scheduled.per == SchedulePer::Epoch);
+        due.into_iter().try_for_each(|scheduled| scheduled.scheduler.step(optimizer))
+    }
+
+    /// Steps those that go by a metric.
+    pub(super) fn tell(&mut self, metric: f64, optimizer: &mut Optimizer) -> Result<()> {
+        let by_metric = |scheduled: &Scheduled| scheduled.scheduler.stepped_by() == Some(SteppedBy::Metric);
+        let first = self.list.iter().position(by_metric).unwrap_or(0);
+        if self.list.is_empty() {
+            return Err(invalid(
+                "the run has no scheduler that a metric could be told; give it one with `with_scheduler`",
+            ));
+        }
+        let told = self.list.iter_mut().enumerate().filter(|(place, each)| *place == first || by_metric(each));
+        told.into_iter().try_for_each(|(_, each)| each.scheduler.step_with_metric(metric, optimizer))
+    }
+
+    /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
+    pub(super) fn check(&self, groups: &[ParamGroup], ahead: Ahead) -> Result<()> {
+        let Ahead { steps, epochs, per_epoch } = ahead;
+        for Scheduled { scheduler, per } in &self.list {
+            let count = match per {
+                SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
+                SchedulePer::Epoch => epochs.or_else(|| Some(steps? / per_epoch?)),
+                SchedulePer::Fraction => {
+                    scheduler.check_part(length(per_epoch)?, groups)?;
+                    None
+                }
+                SchedulePer::Metric => None,
+            };
+            if let Some(count) = count.and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0) {
+                scheduler.check_steps(groups, count)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The steps of an epoch, for a scheduler that goes by parts of it.
+fn length(per_epoch: Option<i64>) -> Result<i64> {
+    per_epoch.ok_or_else(|| {
+        invalid(
+            "the scheduler is stepped by parts of epochs, and nothing tells how many steps an epoch has; say it with \
+             `Run::steps_per_epoch`, or give the run a loader",
+        )
+    })
+}

@@ -82,6 +82,8 @@ pub struct RunState {
     pub ema: Option<Value>,
     /// Where it is in the file.
     pub ema_place: Option<String>,
+    /// Where further averages are.
+    pub other_averages: Vec<String>,
     /// How often it was updated, where that is kept beside it (`updates`).
     pub updates: Option<i64>,
     /// The state of PyTorch's CPU generator: `torch.get_rng_state()`, `uint8` of 5056.
@@ -119,6 +121,7 @@ impl Default for RunState {
             scaler: None,
             ema: None,
             ema_place: None,
+            other_averages: Vec::new(),
             updates: None,
             rng: None,
             rng_place: None,
@@ -330,6 +333,8 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let average = paths.values(root, Role::Ema).next();
     run.ema_place = average.as_ref().map(|(path, _)| path.to_string());
     run.ema = average.map(|(_, value)| value);
+    let others = averages::all(root).into_iter().map(|path| path.to_string());
+    run.other_averages = others.filter(|place| Some(place) != run.ema_place.as_ref()).collect();
     run.updates = values(Role::Updates).next().as_ref().and_then(spellings::whole);
     let generator = paths.values(root, Role::Rng).next();
     run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));

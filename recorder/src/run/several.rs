@@ -13,7 +13,7 @@ use crate::{StateDict, Value};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RunPart {
-    /// What its keys have in common, such as `G`; the model's key where that is nothing.
+    /// What its keys have in common, such as `G`; the model's key where that is nothing, or several words.
     pub name: String,
     /// The model.
     pub model: String,
@@ -25,8 +25,10 @@ pub struct RunPart {
     pub average: Option<String>,
     /// The scaler of gradients: its own, or that of all parts.
     pub scaler: Option<String>,
-    /// The optimizers of which nothing tells whose they are.
+    /// The optimizers of which nothing tells whose they are, and which may be this model's.
     pub open_optimizers: Vec<String>,
+    /// The optimizers that train several models at once.
+    pub shared_optimizers: Vec<String>,
     /// The schedulers of which nothing tells whose they are.
     pub open_schedulers: Vec<String>,
 }
@@ -93,12 +95,15 @@ struct Stem {
     written: String,
     /// In small letters.
     plain: String,
+    /// How many words it has.
+    words: usize,
 }
 
 impl Stem {
     fn of(path: &KeyPath) -> Stem {
-        let written: String = path.keys().iter().flat_map(words).filter_map(|word| owner(&word)).collect();
-        Stem { plain: written.to_lowercase(), written }
+        let owners: Vec<String> = path.keys().iter().flat_map(words).filter_map(|word| owner(&word)).collect();
+        let written = owners.concat();
+        Stem { plain: written.to_lowercase(), written, words: owners.len() }
     }
 
     /// Whether one is short for the other.
@@ -205,8 +210,13 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
         let owned = owners.iter().zip(all).filter(|(found, _)| **found == owner);
         owned.map(|(_, (path, _))| place(path)).collect()
     };
+    let left: Vec<usize> = (0..optimizers.len()).filter(|&optimizer| optimizer_of[optimizer].is_none()).collect();
+    let named = |optimizer: &usize| place(optimizers[*optimizer].0);
+    let open = |model: usize| left.iter().filter(|&&optimizer| fits(model, optimizer)).map(named).collect();
+    let is_shared = |optimizer: usize| (0..models.len()).all(|model| !fits(model, optimizer));
+    let shared: Vec<String> = left.iter().filter(|&&optimizer| is_shared(optimizer)).map(named).collect();
     let part = |(i, ((path, _), stem)): (usize, (&(&KeyPath, Value), &Stem))| RunPart {
-        name: if stem.written.is_empty() { place(path) } else { stem.written.clone() },
+        name: if stem.words == 1 { stem.written.clone() } else { place(path) },
         model: place(path),
         optimizers: of(Some(i), &optimizer_of, &optimizers),
         schedulers: of(Some(i), &scheduler_of, &schedulers),
@@ -216,7 +226,8 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
             .find(|(owner, _)| **owner == Some(i))
             .map(|(_, (path, _))| place(path)),
         scaler: of(Some(i), &scaler_of, &scalers).into_iter().chain(of(None, &scaler_of, &scalers)).next(),
-        open_optimizers: of(None, &optimizer_of, &optimizers),
+        open_optimizers: open(i),
+        shared_optimizers: shared.clone(),
         open_schedulers: of(None, &scheduler_of, &schedulers),
     };
     models.iter().zip(&stems).enumerate().map(part).collect()

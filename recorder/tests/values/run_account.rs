@@ -420,3 +420,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_generator_is_found_in_what_pytorch_itself_pickles() {
+    let kept = Checkpoint::open(rekindle_testing::fixtures::path("several/generator.pt")).unwrap();
+    let truth = kept.get::<Tensor>("tensor").unwrap().to_vec::<u8>().unwrap();
+    for key in ["generator", "array", "wide", "bytearray", "tensor"] {
+        let before = checkpoint(vec![("state", kept.value(key).unwrap())]);
+        let mut run = RunState::read(&before).unwrap();
+        assert_eq!(run.rng_place.as_deref(), Some("state"), "{key}");
+        assert_eq!(run.rng.as_ref().unwrap().to_vec::<u8>().unwrap(), truth, "{key}");
+        run.rng = Some(tensor(state(2)));
+        let after = run.write_back(&before).unwrap();
+        assert_eq!(RunState::read(&after).unwrap().rng.unwrap().to_vec::<u8>().unwrap(), state(2), "{key}");
+    }
+}

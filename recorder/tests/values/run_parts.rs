@@ -132,7 +132,12 @@ fn parts_in_dicts_and_lists_are_found() {
 #[test]
 fn what_nothing_tells_is_open_and_what_is_kept_beside_is_no_part() {
     let both = parts(vec![("netX", model(3)), ("netY", model(4)), ("optimizer", optimizer(&[3, 4]))]);
-    assert!(both.iter().all(|part| part.optimizers.is_empty() && part.open_optimizers == ["optimizer"]), "{both:?}");
+    assert!(both.iter().all(|part| part.optimizers.is_empty() && part.shared_optimizers == ["optimizer"]), "{both:?}");
+    let either = parts(vec![("netX", model(3)), ("netY", model(3)), ("optimizer", optimizer(&[3]))]);
+    assert!(
+        either.iter().all(|part| part.optimizers.is_empty() && part.open_optimizers == ["optimizer"]),
+        "{either:?}"
+    );
     let one = parts(vec![
         ("model", model(3)),
         ("best_model", model(3)),

@@ -155,14 +155,13 @@ impl FromStr for Averaging {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Averaging> {
-        let averaging = match text.trim() {
+        Ok(match text.trim() {
             "swa" => Averaging::Swa,
             text => match text.parse() {
                 Ok(decay) => Averaging::Ema { decay },
                 Err(_) => Averaging::Decaying(text.parse()?),
             },
-        };
-        averaging.check().map(|()| averaging)
+        })
     }
 }
 

@@ -84,6 +84,10 @@ impl Saved {
         if saved.rule.is_some() && told.is_none() {
             questions.push(ask_per(count));
         }
+        let alone = state.other_averages.is_empty() || state.part.is_some() || options.average_at.is_some();
+        if given.is_some() && !options.keep_average && !alone {
+            questions.push(ask_which(state));
+        }
         if saved.rule.is_some() && told == Some(SchedulePer::Epoch) {
             saved.says += ", after each epoch";
         }
@@ -201,6 +205,16 @@ fn steps(optimizer: &Value) -> Option<i64> {
     };
     #[allow(clippy::cast_possible_truncation)]
     states.iter().filter_map(|(_, state)| step(state)).reduce(f64::max).map(|step| step as i64)
+}
+
+/// The question of which average goes on.
+fn ask_which(state: &RunState) -> Question {
+    let places: Vec<&String> = state.ema_place.iter().chain(&state.other_averages).collect();
+    let names: Vec<_> = places.iter().map(|place| format!("'{place}'")).collect();
+    let question = Question::new(format!("the file holds several averages of the weights: {}", names.join(", ")));
+    places.iter().fold(question, |question, place| {
+        question.or(format!("ResumeOptions::average_at(\"{place}\")"), "to go on with it, and leave the others")
+    })
 }
 
 /// The question of how often an average is updated.

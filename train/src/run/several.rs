@@ -139,7 +139,7 @@ pub(super) fn gather(checkpoint: &Checkpoint, options: &ResumeOptions) -> Result
     let mut part = match (&options.part, &parts[..]) {
         (Some(name), _) => named(&parts, name)?.clone(),
         (None, [one]) => one.clone(),
-        (None, _) => return Err(open(which(&parts))),
+        (None, _) => return Err(which(&parts)),
     };
     for (place, places) in
         [(&options.optimizer_at, &mut part.optimizers), (&options.scheduler_at, &mut part.schedulers)]
@@ -180,11 +180,17 @@ fn open(question: Question) -> Error {
 }
 
 /// The question of which model goes on.
-fn which(parts: &[RunPart]) -> Question {
+fn which(parts: &[RunPart]) -> Error {
+    let trained = |part: &&RunPart| !part.optimizers.is_empty() || !part.open_optimizers.is_empty();
+    if !parts.iter().any(|part| trained(&part))
+        && let Some(place) = parts.iter().flat_map(|part| &part.shared_optimizers).next()
+    {
+        return shared(place, parts);
+    }
     let names: Vec<_> = parts.iter().map(|part| format!("'{}'", part.model)).collect();
     let mut question = Question::new(format!("the file holds several models ({}): which goes on?", names.join(", ")));
-    let asked = parts.iter().any(|part| !part.optimizers.is_empty() || !part.open_optimizers.is_empty());
-    for part in parts.iter().filter(|part| !asked || !part.optimizers.is_empty() || !part.open_optimizers.is_empty()) {
+    let asked = parts.iter().any(|part| trained(&part));
+    for part in parts.iter().filter(|part| !asked || trained(part)) {
         let with = part.optimizers.join(", ");
         let with = if with.is_empty() { String::new() } else { format!(" with {with}") };
         let name =
@@ -192,7 +198,17 @@ fn which(parts: &[RunPart]) -> Question {
         question =
             question.or(format!("ResumeOptions::part(\"{name}\")"), format!("to go on with {}{with}", part.model));
     }
-    question
+    open(question)
+}
+
+/// The error of an optimizer that trains several models, of which a run has one.
+fn shared(place: &str, parts: &[RunPart]) -> Error {
+    let names: Vec<_> = parts.iter().map(|part| format!("'{}'", part.model)).collect();
+    let what = format!(
+        "going on with {place}, which has more parameters than any one of {}: it trains several at once; that",
+        names.join(", ")
+    );
+    Error::unsupported(what).advise("go on with it in PyTorch, or give each model an optimizer of its own there")
 }
 
 fn choices(question: Question, places: &[String], option: &str) -> Question {
@@ -203,6 +219,9 @@ fn choices(question: Question, places: &[String], option: &str) -> Question {
 fn ask_optimizer(part: &RunPart) -> Result<()> {
     let option = "ResumeOptions::optimizer_at";
     match (&part.optimizers[..], &part.open_optimizers[..]) {
+        ([], []) if !part.shared_optimizers.is_empty() => {
+            Err(shared(&part.shared_optimizers[0], std::slice::from_ref(part)))
+        }
         ([_], _) | ([], []) => Ok(()),
         ([], places) => {
             let question = format!("nothing tells which of the file's optimizers is the one of '{}'", part.model);

@@ -200,7 +200,29 @@ fn rules_are_read_as_they_are_written() {
         assert_eq!(rule.parse::<Averaging>().unwrap().to_string(), rule);
     }
     assert_eq!("yolo".parse::<Decay>().unwrap(), Decay::Yolo { decay: 0.9999, tau: 2000.0 });
-    for wrong in ["1.5", "fast", "yolo(speed=1)", "yolo(decay)", "yolo(decay=2)", "yolo(decay=0.5"] {
+    for wrong in ["fast", "yolo(speed=1)", "yolo(decay)", "yolo(decay=0.5"] {
         assert!(wrong.parse::<Averaging>().is_err(), "{wrong}");
+    }
+    for out_of_range in ["1.5", "yolo(decay=2)"] {
+        let error = Run::resume_with(open("yolo.pt"), network(), given(out_of_range)).unwrap_err().to_string();
+        assert!(error.contains("from 0 to 1"), "{out_of_range}: {error}");
+    }
+}
+
+#[test]
+fn which_of_several_averages_goes_on_is_asked() {
+    let checkpoint = open("ema.pt");
+    checkpoint.set("swa_model", checkpoint.value("ema_state_dict").unwrap()).unwrap();
+    let error = Run::resume_with(checkpoint.clone(), network(), given("0.9")).unwrap_err().to_string();
+    assert!(
+        error.contains("several averages") && error.contains("`ResumeOptions::average_at(\"swa_model\")`"),
+        "{error}"
+    );
+    for place in ["swa_model", "ema_state_dict"] {
+        let options = given("0.9").average_at(place.to_owned());
+        let run = gone_on(&checkpoint, options, "ema");
+        let count = |key: &str| run.checkpoint().unwrap().get::<i64>(&format!("{key}.n_averaged")).unwrap();
+        assert_eq!(count(place), 12);
+        assert_eq!(count("ema_state_dict") + count("swa_model"), 18, "the other stays");
     }
 }

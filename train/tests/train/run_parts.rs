@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor};
 use rekindle_models::Batch;
 use rekindle_models::nn::{Layer, Sequential};
 use rekindle_recorder::run::Taken;
-use rekindle_recorder::{Checkpoint, Value, walk};
+use rekindle_recorder::{Checkpoint, Dict, Value, walk};
 use rekindle_testing::{fixtures, seeded};
 use rekindle_train::Run;
 use rekindle_train::loss::bce_with_logits;
@@ -140,6 +140,18 @@ fn an_optimizer_of_several_models_is_refused_and_another_can_be_said() {
     checkpoint.root().as_dict().unwrap().remove("netD");
     let error = Run::resume(checkpoint.clone(), generator()).unwrap_err().to_string();
     assert!(error.contains("2 optimizers for one model"), "{error}");
+    let together = open("gan.pt");
+    let ids: Vec<i64> = (0..8).collect();
+    let group = Dict::from_iter([("lr", Value::Float(0.1)), ("params", ids.into())]);
+    let both: Value =
+        Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", vec![group].into())]).into();
+    together.set("optimizer", both).unwrap();
+    together.root().as_dict().unwrap().remove("optimizerG");
+    together.root().as_dict().unwrap().remove("optimizerD");
+    for options in [ResumeOptions::default(), ResumeOptions::default().part("G".to_owned())] {
+        let error = Run::resume_with(together.clone(), generator(), options).unwrap_err().to_string();
+        assert!(error.contains("it trains several at once"), "{error}");
+    }
     let options = ResumeOptions::default().optimizer_at("optimizers[1]".to_owned());
     let run = Run::resume_with(checkpoint.clone(), generator(), options).unwrap();
     let after = run.checkpoint().unwrap();

@@ -52,6 +52,8 @@ pub struct Plan {
     pub step: Option<i64>,
     /// What the file says of how its run was made and what goes on by it, a clause each.
     pub told_of_run: Vec<String>,
+    /// How many steps the optimizer counts, where the file says another number.
+    pub counted: Option<i64>,
     /// What each value of the file is taken for.
     pub values: Vec<Accounted>,
     /// What has to be told.
@@ -153,7 +155,8 @@ impl fmt::Display for Plan {
         }
         line("generator", self.generator.clone())?;
         let number = |number: Option<i64>| number.map_or_else(|| "unknown".to_owned(), |n| n.to_string());
-        line("position", format!("epoch {}, step {}", number(self.epoch), number(self.step)))?;
+        let counted = self.counted.map_or_else(String::new, |n| format!(" (the optimizer counts {n})"));
+        line("position", format!("epoch {}, step {}{counted}", number(self.epoch), number(self.step)))?;
         if !self.not_in_file.is_empty() {
             line("not in it", self.not_in_file.to_owned())?;
         }

@@ -83,7 +83,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let model = optimizer.train(model)?;
     questions.extend(trained.open(&optimizer));
     #[allow(clippy::cast_possible_truncation)]
-    let step = state.step.or(optimizer.steps().map(|steps| steps as i64));
+    let counted = optimizer.steps().map(|steps| steps as i64);
+    let step = state.step.or(counted);
     let scheduling = Scheduling::make(&state, &checkpoint, step, &mut optimizer, &mut options, &mut questions)?;
     if let Some(place) = &options.rng {
         state.take_generator(&checkpoint, place)?;
@@ -112,6 +113,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         epoch: state.epoch,
         step,
         told_of_run: told::clauses(&state.told, scheduling.by_told),
+        counted: counted.filter(|counted| step.is_some_and(|step| step != *counted)),
         values,
         questions,
     };

@@ -226,3 +226,21 @@ fn which_of_several_averages_goes_on_is_asked() {
         assert_eq!(count("ema_state_dict") + count("swa_model"), 18, "the other stays");
     }
 }
+
+#[test]
+fn a_step_that_the_optimizer_contradicts_is_said() {
+    let checkpoint = open("ema.pt");
+    let plan =
+        |checkpoint: &Checkpoint| Run::plan(checkpoint, &network(), ResumeOptions::default()).unwrap().to_string();
+    assert!(plan(&checkpoint).contains("position   epoch unknown, step 6\n"), "SGD counts none");
+    let gan = Checkpoint::open(fixtures::path("several/gan.pt")).unwrap();
+    let of_gan = |checkpoint: &Checkpoint| {
+        let linear = |from, to| Layer::Linear(LinearConfig::new(from, to).init(&device()));
+        let network = seeded(Sequential::new(vec![linear(4, 8), Layer::Relu(Relu::new()), linear(8, 6)]), 1);
+        let options = ResumeOptions::default().part("G".to_owned()).no_scheduler(true);
+        Run::plan(checkpoint, &network, options).unwrap().to_string()
+    };
+    assert!(of_gan(&gan).contains("position   epoch unknown, step 20\n"), "{}", of_gan(&gan));
+    gan.set("iters", 99_i64).unwrap();
+    assert!(of_gan(&gan).contains("step 99 (the optimizer counts 20)"), "{}", of_gan(&gan));
+}

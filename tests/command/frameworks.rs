@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use rekindle::recorder::DType;
-use rekindle::recorder::run::RunState;
-use rekindle::{Checkpoint, Tensor};
+use rekindle::recorder::run::{Layout, RunState};
+use rekindle::{Checkpoint, Dict, Tensor, Value};
 use rekindle_testing::compare::{apart, differ};
 use rekindle_testing::fixtures::{self, lines};
 
@@ -232,4 +232,28 @@ fn a_model_that_may_be_either_of_two_members_is_asked_for_and_the_other_stays_as
     for (name, stays) in [("model.0.weight", true), ("ema_model.0.weight", true), ("critic.0.weight", false)] {
         assert_eq!(weights(&before, name) == weights(&after, name), stays, "{name}");
     }
+}
+
+#[test]
+fn a_dict_of_one_s_own_with_arguments_in_it_is_no_framework_s() {
+    let place = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(folder("fabric").join("start.pt")).unwrap();
+    checkpoint.set("epoch", 2).unwrap();
+    checkpoint.set("args", checkpoint.value("hparams").unwrap()).unwrap();
+    assert_eq!(*Layout::detect(checkpoint.root()).name(), *"tutorial");
+    let path = place.path().join("own.pt");
+    checkpoint.save(&path).unwrap();
+    assert_eq!(RunState::read(&Checkpoint::open(path).unwrap()).unwrap().epoch, Some(2));
+}
+
+#[test]
+fn an_optimizer_of_fastai_s_own_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::open(folder("fastai").join("start.pt")).unwrap();
+    let (state, hypers) = (Value::list(vec![]), Value::list(vec![]));
+    checkpoint.set("opt", Dict::from_iter([("state", state), ("hypers", hypers)])).unwrap();
+    let path = place.path().join("own.pth");
+    checkpoint.save(&path).unwrap();
+    let refused = said(&path, &[]);
+    assert!(refused.contains("fastai's own"), "{refused}");
 }

@@ -78,6 +78,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let Weights { model, trained, prefix, member, beside, report, average, says } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved = only(&state.optimizers, "optimizer")?.ok_or_else(|| told::no_optimizer(&state.told))?;
+    if saved.as_dict().is_some_and(|saved| saved.get("hypers").is_some() && saved.get("param_groups").is_none()) {
+        let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there";
+        return Err(Error::unsupported("an optimizer of fastai's own").advise(advice));
+    }
     let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let model = optimizer.train(model)?;

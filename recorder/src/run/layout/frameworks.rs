@@ -109,23 +109,14 @@ pub(super) fn ignite(root: &Value) -> Option<Paths> {
     Some(paths)
 }
 
-/// The programs of torchvision's `references`, and those that were written after them (DETR, MAE, Swin): `epoch` is the index of
-/// the finished epoch. A scheduler that was stepped as often as that says that the program counts otherwise.
+/// The programs of torchvision's `references`, and those that were written after them (DETR, MAE): `epoch` is the index of the
+/// finished epoch, and `args` have the `start_epoch`, which becomes the next one. A scheduler that was stepped as often as
+/// `epoch` says that the program counts otherwise.
 pub(super) fn torchvision(root: &Value) -> Option<Paths> {
-    let told = has(root, &["model", "optimizer", "epoch"]) && arguments(&at(root, &["args"])?);
+    let told = has(root, &["model", "optimizer", "epoch"]) && number(root, &["args", "start_epoch"]).is_some();
     let other =
         number(root, &["epoch"]).is_some_and(|epoch| number(root, &["lr_scheduler", "last_epoch"]) == Some(epoch));
     (told && !other).then(|| tutorial(root))?
-}
-
-/// Whether these are the arguments of a program: an `argparse.Namespace`, or `vars()` of one.
-fn arguments(value: &Value) -> bool {
-    matches!(value, Value::Dict(_)) || value_is(value, "argparse", "Namespace")
-}
-
-fn value_is(value: &Value, module: &str, name: &str) -> bool {
-    let Value::Object(object) = value else { return false };
-    object.read().class().is_some_and(|class| &*class.module == module && &*class.name == name)
 }
 
 /// fastai's `learner.save`.

@@ -8,8 +8,11 @@ use serde_json::Value as Json;
 
 use super::flags::in_flags;
 
+/// What fails in one sentence.
+pub(super) type Anything<T> = Result<T, Box<dyn std::error::Error>>;
+
 /// What a verb answers: `true` is yes (exit status 0), `false` no (1), an error that it could not be done (2).
-pub(super) type Answer = Result<bool, Box<dyn std::error::Error>>;
+pub(super) type Answer = Anything<bool>;
 
 /// An error as one sentence. Only a report of keys is longer by itself.
 pub(super) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {

@@ -2,7 +2,6 @@
 //! answer, everything else goes to standard error.
 
 mod answer;
-mod batches;
 mod convert;
 mod devices;
 mod diff;

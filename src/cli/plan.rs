@@ -54,6 +54,7 @@ fn document(plan: &Plan) -> Json {
         "epoch": plan.epoch,
         "step": plan.step,
         "told": plan.told_of_run,
+        "changed": plan.changed.iter().map(|said| in_flags(said)).collect::<Vec<_>>(),
         "values": values,
         "questions": questions.collect::<Vec<_>>(),
     })

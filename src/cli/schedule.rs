@@ -12,7 +12,8 @@ use super::answer::usage;
 use super::task::Task;
 
 /// The metrics of `--metric`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Metric {
     /// The mean of the losses of an epoch's steps
     Loss,

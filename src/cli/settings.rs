@@ -1,61 +1,206 @@
-//! `rekindle.toml`: the settings of a run, beside its checkpoint. Flags win over it; its paths start at its own folder.
+//! The settings of a run: what `rekindle resume` takes as flags, and `rekindle.toml` beside a checkpoint as keys of the same
+//! names. Flags win; the file's paths start at its own folder.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum as _;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
-use super::answer::usage;
+use super::answer::{Anything, usage};
 use super::schedule::Metric;
 use super::task::Loss;
 
-/// The keys of `rekindle.toml`, named as the flags of `rekindle resume` are.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// The settings, each a flag of `rekindle resume` and a key of `rekindle.toml`.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Settings {
-    #[serde(default, deserialize_with = "one_or_several")]
+    /// The network, such as digits, lenet or mlp; of a file of several models, PART=NAME, once for each that is trained
+    #[arg(long, value_name = "[PART=]NAME")]
+    #[serde(deserialize_with = "one_or_several")]
     pub(super) model: Vec<String>,
-    #[serde(default)]
-    pub(super) config: BTreeMap<String, toml::Value>,
+    /// A setting of the network, such as sizes=20,32,16,10; PART.K=V is of one of several
+    #[arg(long, value_name = "K=V")]
+    #[serde(deserialize_with = "pairs")]
+    pub(super) config: Vec<String>,
+    /// Batches made elsewhere: `inputs` and `targets` with a leading axis of steps
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
+    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`
+    #[arg(long, value_name = "FILE")]
     pub(super) data: Option<PathBuf>,
+    /// The shape of one input, such as 1,8,8
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
     pub(super) input_shape: Option<Vec<usize>>,
+    /// What inputs are divided by
+    #[arg(long, value_name = "X")]
     pub(super) divide_by: Option<f32>,
+    /// How many of the data set's last samples are not trained on but asked for accuracy
+    #[arg(long, value_name = "N")]
     pub(super) held_back: Option<usize>,
+    /// Samples of a batch
+    #[arg(long, value_name = "N")]
     pub(super) batch_size: Option<usize>,
+    /// Leave out the last batch of an epoch where it is not full
+    #[arg(long)]
+    pub(super) drop_last: bool,
+    /// How many steps to take (default: all fixed batches, or one epoch)
+    #[arg(long, value_name = "N", conflicts_with = "epochs")]
     pub(super) steps: Option<u64>,
-    pub(super) loss: Option<String>,
+    /// How many epochs to take, those of the checkpoint not counted in
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) epochs: Option<u64>,
+    /// The loss (default: `cross_entropy`)
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(super) loss: Option<Loss>,
+    /// NAME: the optimizer that the checkpoint leaves open; `NAME(lr=1e-4)`: a new one in its place, which begins without moments
+    #[arg(long, value_name = "NAME[(K=V,..)]")]
     pub(super) optimizer: Option<String>,
+    /// Begin a new run with the checkpoint's weights and nothing else of it; --optimizer `NAME(..)` says which optimizer
+    #[arg(long)]
+    pub(super) weights_only: bool,
+    /// The learning rate from now on, of all groups or of each
+    #[arg(long, value_name = "X[,X]", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) lr: Vec<f64>,
+    /// Another entry of an optimizer's group from now on, such as `0.weight_decay=0.01`; the group's number, its name, or *
+    #[arg(long, value_name = "GROUP.KEY=V")]
+    pub(super) set: Vec<String>,
+    /// `NAME(K=V)`: how the checkpoint's scheduler was made, where it does not say it, such as `transformers.cosine(warmup=100,
+    /// total=1000)`; a new one, from its first step, where the checkpoint has none or one of another kind. `none` leaves it and
+    /// the learning rates as they are
+    #[arg(long, value_name = "NAME[(K=V,..)]|none")]
     pub(super) scheduler: Option<String>,
-    #[serde(default, deserialize_with = "one_or_several")]
+    /// The scheduler of --scheduler begins anew, even where the checkpoint has one of its kind
+    #[arg(long, requires = "scheduler")]
+    pub(super) new_scheduler: bool,
+    /// How often the scheduler steps (default: as the file tells); of several, each of them in the file's order
+    #[arg(long, value_parser = ["step", "epoch", "fraction", "metric"], value_delimiter = ',', value_name = "PER[,PER]")]
+    #[serde(deserialize_with = "one_or_several")]
     pub(super) schedule_per: Vec<String>,
+    /// How far the scheduler has come, where its state does not say it, such as timm's
+    #[arg(long, value_name = "N")]
     pub(super) schedule_at: Option<i64>,
-    pub(super) metric: Option<String>,
+    /// What a scheduler is told that goes by a metric, such as `ReduceLROnPlateau`
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub(super) metric: Option<Metric>,
+    /// How many steps an epoch has, with --batches (default: as the file's epochs and steps tell)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub(super) steps_per_epoch: Option<i64>,
-    #[serde(default)]
+    /// The parameters of one optimizer group, by glob; once a group, in the file's order
+    #[arg(long, value_name = "GLOB[,GLOB]")]
     pub(super) group: Vec<String>,
-    #[serde(default)]
+    /// What becomes of parameters that are in no group of --group: frozen, they are left out
+    #[arg(long, value_parser = ["frozen"])]
+    pub(super) rest: Option<String>,
+    /// The order in which the optimizer was given its parameters, where it is not the model's: a file of names, one a line, or
+    /// globs with commas
+    #[arg(long, value_name = "FILE|GLOB,GLOB")]
+    pub(super) order: Option<String>,
+    /// A prefix of the names in the checkpoint's model that is taken off, and put back; `module.` and `_orig_mod.` go without
+    #[arg(long, value_name = "P")]
+    pub(super) strip_prefix: Vec<String>,
+    /// A regular expression for the names in the checkpoint's model, and what its matches become; they are renamed back
+    #[arg(long, value_name = "RE=WITH")]
+    pub(super) rename: Vec<String>,
+    /// Parameters that are not trained
+    #[arg(long, value_name = "GLOB")]
     pub(super) freeze: Vec<String>,
-    #[serde(default)]
+    /// Parameters that are trained from now on, where the checkpoint has no state for them
+    #[arg(long, value_name = "GLOB")]
     pub(super) unfreeze: Vec<String>,
+    /// Clip the norm of all gradients together before each step
+    #[arg(long, value_name = "X", conflicts_with = "clip_value")]
+    pub(super) clip_norm: Option<f64>,
+    /// Clip each element of the gradients before each step
+    #[arg(long, value_name = "X")]
+    pub(super) clip_value: Option<f64>,
+    /// Take the mean of N batches for each step; the last step of an epoch may have fewer
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) accumulate: Option<u64>,
+    /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`
+    #[arg(long, value_name = "PATH")]
     pub(super) rng: Option<String>,
-    pub(super) member: Option<String>,
+    /// Where in the checkpoint the state of the loader's own generator is, which draws the order of the samples; `none`: it has none
+    #[arg(long, value_name = "PATH|none")]
+    pub(super) loader_rng: Option<String>,
+    /// Write the generator's state, too, where the checkpoint has none
+    #[arg(long)]
+    pub(super) add_rng: bool,
+    /// Seed of the generator, where the checkpoint holds no state of it
+    #[arg(long, value_name = "N")]
     pub(super) seed: Option<u64>,
-    pub(super) ema: Option<toml::Value>,
+    /// How the average of the weights goes on, where the checkpoint does not say it: how much of it stays at each step, `swa` for
+    /// the mean, or `ema_pytorch(beta=0.999, update_every=10)`, `yolo(decay=0.9999)`; `none` leaves it as it is
+    #[arg(long, value_name = "DECAY|RULE|none")]
+    #[serde(deserialize_with = "text")]
+    pub(super) ema: Option<String>,
+    /// How often the average of the weights is updated (default: as its count tells)
+    #[arg(long, value_parser = ["step", "epoch"])]
     pub(super) ema_per: Option<String>,
+    /// Where in the checkpoint the average of the weights is, where there are several
+    #[arg(long, value_name = "PATH")]
     pub(super) ema_at: Option<String>,
+    /// Where in the checkpoint the model's optimizer is, where there are several
+    #[arg(long, value_name = "PATH")]
     pub(super) optimizer_at: Option<String>,
+    /// Where in the checkpoint the optimizer's scheduler is, where there are several
+    #[arg(long, value_name = "PATH")]
     pub(super) scheduler_at: Option<String>,
+    /// What is before the model's names in the checkpoint, where it is a member of what was saved: `net.`
+    #[arg(long, value_name = "PREFIX")]
+    pub(super) member: Option<String>,
+    /// Go on with a checkpoint that holds objects which plain `torch.load` refuses to open, and write them, too
+    #[arg(long)]
+    pub(super) allow_objects: bool,
+    /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
+    #[arg(long, value_name = "D")]
     pub(super) device: Option<String>,
+    /// The checkpoint to write (default: NAME-resumed.pt in the current folder, of a folder NAME-resumed)
+    #[arg(long, value_name = "OUT")]
     pub(super) save: Option<PathBuf>,
+    /// Write a line a step
+    #[arg(long, value_name = "FILE.jsonl")]
     pub(super) log: Option<PathBuf>,
+    /// PyTorch's losses, to compare with
+    #[arg(long, value_name = "FILE.jsonl")]
     pub(super) expect: Option<PathBuf>,
 }
 
+/// Takes each field from another, where it is not set here. No field can be forgotten.
+macro_rules! fill {
+    ($settings:ident from $others:ident: $($field:ident),* $(,)?) => {
+        let Settings { $($field),* } = $others;
+        $($settings.$field.fill($field);)*
+    };
+}
+
 impl Settings {
+    /// What was not said as a flag is as `rekindle.toml` beside the checkpoint has it, if there is one.
+    pub(super) fn complete(&mut self, checkpoint: &Path) -> Anything<()> {
+        let mut file = Settings::beside(checkpoint)?;
+        // Of settings that exclude each other, a flag replaces either.
+        if self.batches.is_some() || self.data.is_some() {
+            (file.batches, file.data) = (None, None);
+        }
+        if self.steps.is_some() || self.epochs.is_some() {
+            (file.steps, file.epochs) = (None, None);
+        }
+        if self.clip_norm.is_some() || self.clip_value.is_some() {
+            (file.clip_norm, file.clip_value) = (None, None);
+        }
+        // The network's settings are a table: a flag replaces the one of its name.
+        self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
+        fill!(self from file:
+            model, config, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
+            schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
+            unfreeze, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
+            member, allow_objects, device, save, log, expect);
+        Ok(())
+    }
+
     /// The settings beside this checkpoint; empty where there is no `rekindle.toml`.
-    pub(super) fn beside(checkpoint: &Path) -> Result<Settings, Box<dyn std::error::Error>> {
+    fn beside(checkpoint: &Path) -> Anything<Settings> {
         let folder = if checkpoint.is_dir() { checkpoint } else { checkpoint.parent().unwrap_or(Path::new("")) };
         let path = folder.join("rekindle.toml");
         let text = match std::fs::read_to_string(&path) {
@@ -67,39 +212,80 @@ impl Settings {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             usage(format!("{}: line {line}: {}", path.display(), error.message()))
         })?;
+        if let Some(order) = &mut settings.order
+            && folder.join(&*order).is_file()
+        {
+            *order = folder.join(&*order).display().to_string();
+        }
         for file in [&mut settings.batches, &mut settings.data, &mut settings.log, &mut settings.expect] {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)
     }
+}
 
-    /// The metric of this name.
-    pub(super) fn metric_named(&self) -> Result<Option<Metric>, Box<dyn std::error::Error>> {
-        let parse = |name: &String| {
-            Metric::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no metric '{name}'")))
-        };
-        self.metric.as_ref().map(parse).transpose()
-    }
+/// A setting that may come from a second place.
+trait Fill {
+    /// Takes the other, where this is not set.
+    fn fill(&mut self, other: Self);
+}
 
-    /// The loss of this name.
-    pub(super) fn loss_named(&self) -> Result<Option<Loss>, Box<dyn std::error::Error>> {
-        let parse = |name: &String| {
-            Loss::from_str(name, false).map_err(|_| usage(format!("rekindle.toml: there is no loss '{name}'")))
-        };
-        self.loss.as_ref().map(parse).transpose()
+impl<T> Fill for Option<T> {
+    fn fill(&mut self, other: Self) {
+        *self = self.take().or(other);
     }
 }
 
-/// A text, or a list of them.
-fn one_or_several<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+impl<T> Fill for Vec<T> {
+    fn fill(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+        }
+    }
+}
+
+impl Fill for bool {
+    fn fill(&mut self, other: Self) {
+        *self |= other;
+    }
+}
+
+/// A table as `--config` spells its entries: `K=V`.
+fn pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let table = toml::Table::deserialize(from)?;
+    let pair = |key: &str, value: &toml::Value| format!("{key}={}", spelled(value));
+    // A table in it is of one of several networks.
+    let pairs = table.iter().flat_map(|(key, value)| match value {
+        toml::Value::Table(own) => own.iter().map(|(own, value)| pair(&format!("{key}.{own}"), value)).collect(),
+        value => vec![pair(key, value)],
+    });
+    Ok(pairs.collect())
+}
+
+/// A text, or a number as its text.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    toml::Value::deserialize(from).map(|value| Some(spelled(&value)))
+}
+
+/// A number or text, or a list of them.
+fn one_or_several<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Vec<T>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Given {
-        One(String),
-        Several(Vec<String>),
+    enum Given<T> {
+        One(T),
+        Several(Vec<T>),
     }
     Ok(match Given::deserialize(from)? {
         Given::One(one) => vec![one],
         Given::Several(several) => several,
     })
+}
+
+/// A value as a flag spells it: lists with commas.
+fn spelled(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Array(items) => items.iter().map(spelled).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
 }

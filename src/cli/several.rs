@@ -10,20 +10,19 @@ use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Run, SchedulePer, save_parts_with};
 
 use super::answer::{Answer, note, print, sentence, usage};
-use super::batches::Batches;
 use super::flags::in_flags;
 use super::plan::show_several;
-use super::resume::{Course, Resume};
-use super::settings::Settings;
+use super::resume::told::{self, Model};
+use super::resume::{Batches, Course, Resume};
 use super::task::Task;
-
-type Models = [(Option<String>, String)];
+use super::{answer, doubles};
 
 /// What resuming would do with each part.
-pub(super) fn plan(resume: &Resume, settings: &Settings, device: &burn::tensor::Device, models: &Models) -> Answer {
+pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
+    takes(resume)?;
     let mut plans = Vec::new();
     for model in models {
-        let (checkpoint, network, options) = resume.told(settings, device, model)?;
+        let (checkpoint, network, options) = told::run(resume, device, model)?;
         match Run::plan(&checkpoint, &network, options) {
             Err(error) if matches!(error.kind(), rekindle::recorder::ErrorKind::Open(_)) => {
                 print(&format!("open: {}\n", in_flags(&error.to_string())))?;
@@ -38,23 +37,22 @@ pub(super) fn plan(resume: &Resume, settings: &Settings, device: &burn::tensor::
 /// Trains the parts. A line of the log has the sum of their losses, and the rates of all, in the order in which they were named.
 pub(super) fn run(
     resume: &Resume,
-    settings: &Settings,
     device: &burn::tensor::Device,
-    models: &Models,
+    models: &[Model],
     (batches, source): &(Batches, PathBuf),
-    task: &Task,
-    (save, log, expected): (PathBuf, Option<PathBuf>, Vec<LogLine>),
+    (save, expected): (PathBuf, Vec<LogLine>),
 ) -> Answer {
+    takes(resume)?;
+    let settings = &resume.settings;
     let mut runs = Vec::new();
     for model in models {
-        let (checkpoint, network, options) = resume.told(settings, device, model)?;
+        let (checkpoint, network, options) = told::run(resume, &device.clone().autodiff(), model)?;
         runs.push(Run::resume_with(checkpoint, network, options)?);
     }
-    let said = resume.steps.or(settings.steps);
     let (length, there) = match batches {
-        Batches::Fixed(fixed) => (resume.steps_per_epoch.or(settings.steps_per_epoch), fixed.len() as u64),
-        Batches::Data { train, batch_size, .. } => {
-            let loader = DataLoader::new(train.clone(), *batch_size)?.shuffle(true);
+        Batches::Fixed(fixed) => (settings.steps_per_epoch, fixed.len() as u64),
+        Batches::Data { train, batch_size, drop_last, .. } => {
+            let loader = DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last);
             let length = loader.len();
             // The first has the loader and the generator.
             let first = runs.remove(0);
@@ -62,11 +60,16 @@ pub(super) fn run(
             (i64::try_from(length).ok(), length as u64)
         }
     };
+    let said = match (settings.epochs, length.and_then(|length| u64::try_from(length).ok())) {
+        (None, _) => settings.steps,
+        (Some(epochs), Some(length)) => Some(epochs.saturating_mul(length)),
+        (Some(_), None) => return Err(usage("nothing tells how many steps an epoch has; say --steps-per-epoch N")),
+    };
     let steps = match batches {
         Batches::Fixed(_) => said.unwrap_or(there).min(there),
         Batches::Data { .. } => said.unwrap_or(there),
     };
-    let scheduling = resume.scheduling(settings, batches.source())?;
+    let scheduling = resume.scheduling(batches.source())?;
     let runs = runs.into_iter().map(|run| {
         let (mut pers, mut found) = (Vec::new(), None);
         if let Some(plan) = run.resumed_by() {
@@ -92,17 +95,19 @@ pub(super) fn run(
     let mut runs = runs.collect::<Result<Vec<_>, _>>()?;
 
     // What could fail later is tried before any work.
+    let dtype = doubles::dtype_of(runs[0].model());
+    let task = &Task::new(device.clone(), settings.loss.unwrap_or_default(), dtype);
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));
     }
     let (batch, all) = batches.first().in_file(source)?;
-    let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(resume.allow_objects);
+    let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(settings.allow_objects);
     for run in &runs {
         task.check(run.model(), &batch, all).in_file(source)?;
         run.try_save(&save, &options)?;
     }
     rekindle::train::run::checkpoint_of(&parts(&runs))?;
-    let mut course = Course::new(steps, log.as_deref(), &expected, resume.json)?;
+    let mut course = Course::new(steps, settings.log.as_deref(), &expected, resume.json)?;
     for run in &runs {
         if let Some(plan) = run.resumed_by() {
             eprint!("{}", in_flags(&plan.to_string()));
@@ -123,6 +128,16 @@ pub(super) fn run(
     let report = save_parts_with(&parts(&runs), &save, &options)?;
     report.notes.iter().for_each(|said| note(said));
     course.finish(&save, None)
+}
+
+/// Refuses what is of one model.
+fn takes(resume: &Resume) -> answer::Anything<()> {
+    let settings = &resume.settings;
+    let flags = [("--accumulate", settings.accumulate.is_some()), ("--weights-only", settings.weights_only)];
+    match flags.iter().find(|(_, said)| *said) {
+        Some((flag, _)) => Err(usage(format!("{flag} is for a run of one model, and several are named"))),
+        None => Ok(()),
+    }
 }
 
 fn parts(runs: &[Run<Network>]) -> Vec<&dyn AnyRun> {

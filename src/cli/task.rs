@@ -7,11 +7,12 @@ use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
 use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
 
-use super::answer::usage;
+use super::answer::{Anything, usage};
 
 /// The losses of `--loss`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
 #[value(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Loss {
     /// Logits against classes
     #[default]
@@ -23,8 +24,6 @@ pub(super) enum Loss {
     /// Log-probabilities against classes
     Nll,
 }
-
-type Anything<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// A loss, and the device to compute it on.
 pub(super) struct Task {

@@ -10,7 +10,7 @@ use rekindle::{Checkpoint, Dict, Tensor, Value};
 use crate::resume::{changed, resume};
 use crate::{command, run_pt};
 
-fn plan(checkpoint: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn plan(checkpoint: &Path, arguments: &[&str]) -> Output {
     let all = [Path::new("plan"), checkpoint].into_iter().chain(arguments.iter().map(Path::new));
     command(all).output().unwrap()
 }

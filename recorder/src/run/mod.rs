@@ -90,6 +90,10 @@ pub struct RunState {
     pub rng: Option<Tensor>,
     /// Where that state is in the file, whatever form it has there; `None` where it is not there.
     pub rng_place: Option<String>,
+    /// The state of the loader's own generator, once it was [taken](RunState::take_loader_generator).
+    pub loader_rng: Option<Tensor>,
+    /// Where that state is in the file.
+    pub loader_rng_place: Option<String>,
     /// How many epochs are finished. Where the layout does not tell what its number means, that number: most programs save the
     /// epoch that they finished.
     pub epoch: Option<i64>,
@@ -125,6 +129,8 @@ impl Default for RunState {
             updates: None,
             rng: None,
             rng_place: None,
+            loader_rng: None,
+            loader_rng_place: None,
             epoch: None,
             step: None,
             step_in_epoch: None,
@@ -192,7 +198,15 @@ impl RunState {
             if let Some(place) = &self.rng_place {
                 paths.set_generator(generator_at(checkpoint.root(), place)?);
             }
-            self.written(checkpoint.root(), &layout, &paths)
+            let root = self.written(checkpoint.root(), &layout, &paths)?;
+            match (&self.loader_rng, &self.loader_rng_place) {
+                (Some(state), Some(place)) => {
+                    let path = generator_at(checkpoint.root(), place)?;
+                    let old = path.value(&root).unwrap_or(Value::None);
+                    path.replaced(&root, generators::like(state, &old))
+                }
+                _ => Ok(root),
+            }
         };
         written().map(|root| checkpoint.with_written(root)).in_file_if(checkpoint.path())
     }
@@ -215,6 +229,17 @@ impl RunState {
         let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
         self.rng = path.value(checkpoint.root()).as_ref().and_then(generators::tensor);
         self.rng_place = Some(path.to_string());
+        Ok(())
+    }
+
+    /// As [`take_generator`](Self::take_generator), for the loader's own generator.
+    ///
+    /// # Errors
+    /// As [`take_generator`](Self::take_generator).
+    pub fn take_loader_generator(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
+        self.loader_rng = path.value(checkpoint.root()).as_ref().and_then(generators::tensor);
+        self.loader_rng_place = Some(path.to_string());
         Ok(())
     }
 

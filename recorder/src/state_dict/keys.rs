@@ -266,6 +266,17 @@ impl LoadOptions {
         self.rules.requires_grad
     }
 
+    /// The key that each entry of a state dict gets, as pairs of the old and the new one, in order. What is left out is not
+    /// among them.
+    ///
+    /// # Errors
+    /// As [`LoadOptions::apply`].
+    pub fn names(&self, state_dict: &StateDict) -> Result<Vec<(String, String)>> {
+        self.apply(state_dict)?;
+        let mapped = state_dict.values().filter_map(|(old, value)| Some((old.to_owned(), self.map(old, value)?)));
+        Ok(mapped.collect())
+    }
+
     /// The state dict as it is to be loaded: the same tensors under the keys that the steps give them. The versions in
     /// `_metadata` follow their modules.
     ///
@@ -302,7 +313,8 @@ impl LoadOptions {
     }
 
     /// The steps that change none of these keys, each in a sentence: a prefix that no key has, a pattern that nothing fits.
-    pub(crate) fn idle(&self, state_dict: &StateDict) -> Vec<String> {
+    #[must_use]
+    pub fn idle(&self, state_dict: &StateDict) -> Vec<String> {
         let mut keys: Vec<(String, &Value)> =
             state_dict.values().map(|(name, value)| (name.to_owned(), value)).collect();
         let mut idle = Vec::new();

@@ -33,6 +33,7 @@ mod cosine_annealing_warm_restarts;
 mod cosine_annealing_warmup;
 mod cyclic_lr;
 mod detectron2;
+mod differs;
 mod exponential_lr;
 mod formula;
 mod gradual_warmup;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use rekindle_recorder::{Error, Result, Value};
+use rekindle_recorder::{Error, Result};
 
 use super::arguments::{Arguments, FromArguments};
 use super::chained_scheduler::ChainedScheduler;
@@ -27,6 +27,7 @@ use super::step_lr::StepLR;
 use super::swa_lr::SWALR;
 use super::{timm, transformers, yolo};
 use crate::attributes::invalid;
+use crate::call::Call;
 
 /// What a name makes of its arguments.
 type Make = fn(&mut Arguments) -> Result<Schedule>;
@@ -183,98 +184,14 @@ impl FromStr for Schedule {
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```
     fn from_str(text: &str) -> Result<Self> {
-        let text = text.trim();
-        let (name, inside) = match text.split_once('(') {
-            None => (text, ""),
-            Some((name, rest)) => {
-                let inside = rest.trim_end().strip_suffix(')');
-                (
-                    name.trim_end(),
-                    inside.ok_or_else(|| invalid(format!("'{text}' has no closing parenthesis at its end")))?,
-                )
-            }
-        };
+        let Call { name, given } = Call::read(text)?;
         let Some((name, make)) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
             let advice = format!("there are {}", Schedule::names().collect::<Vec<_>>().join(", "));
             return Err(Error::unsupported(format!("the schedule '{name}'")).advise(advice));
         };
-        let mut given: Vec<(Option<String>, Value)> = Vec::new();
-        for part in parts(inside)? {
-            let (key, value) = match part.split_once('=') {
-                Some((key, value)) if is_word(key.trim()) => (Some(key.trim().to_owned()), value),
-                _ => (None, part),
-            };
-            if key.is_none() && given.last().is_some_and(|(before, _)| before.is_some()) {
-                return Err(invalid(format!(
-                    "in {name}(...) '{}' follows a named argument; name it, too",
-                    part.trim()
-                )));
-            }
-            given.push((key, value_of(value.trim())?));
-        }
         let mut arguments = Arguments::new(*name, given);
         let schedule = make(&mut arguments)?;
         arguments.finish()?;
         Ok(schedule)
     }
-}
-
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_')
-}
-
-/// What stands between the commas that are in no brackets and no quotes.
-fn parts(text: &str) -> Result<Vec<&str>> {
-    let (mut parts, mut start, mut depth, mut quote) = (Vec::new(), 0, 0_usize, None);
-    for (place, c) in text.char_indices() {
-        match (c, quote) {
-            ('\'' | '"', None) => quote = Some(c),
-            (c, Some(open)) if c == open => quote = None,
-            ('(' | '[', None) => depth += 1,
-            (')' | ']', None) => {
-                depth = depth.checked_sub(1).ok_or_else(|| invalid(format!("'{text}' closes a bracket too many")))?;
-            }
-            (',', None) if depth == 0 => {
-                parts.push(&text[start..place]);
-                start = place + 1;
-            }
-            _ => {}
-        }
-    }
-    if depth > 0 || quote.is_some() {
-        return Err(invalid(format!("'{text}' leaves a bracket or a quote open")));
-    }
-    let last = &text[start..];
-    if !last.trim().is_empty() {
-        parts.push(last);
-    }
-    Ok(parts)
-}
-
-/// A number, a word, a list; a call stays its text.
-fn value_of(text: &str) -> Result<Value> {
-    for (open, close) in [('[', ']'), ('(', ')')] {
-        if let Some(inside) = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
-            return Ok(Value::list(
-                parts(inside)?.into_iter().map(|part| value_of(part.trim())).collect::<Result<Vec<_>>>()?,
-            ));
-        }
-    }
-    for quote in ['\'', '"'] {
-        if let Some(inside) = text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote)) {
-            return Ok(inside.into());
-        }
-    }
-    let plain = text.replace('_', "");
-    Ok(match text {
-        "" => return Err(invalid("an argument is empty")),
-        "None" | "none" => Value::None,
-        "True" | "true" => true.into(),
-        "False" | "false" => false.into(),
-        _ => match (plain.parse::<i64>(), plain.parse::<f64>()) {
-            (Ok(whole), _) => whole.into(),
-            (_, Ok(number)) if number.is_finite() => number.into(),
-            _ => text.into(),
-        },
-    })
 }

@@ -4,6 +4,7 @@ use rekindle_recorder::{Result, Value};
 
 use super::scheduler::{LRScheduler, SteppedBy};
 use crate::attributes::invalid;
+use crate::call::shown;
 use crate::optim::ParamGroup;
 
 impl LRScheduler {
@@ -118,6 +119,33 @@ impl LRScheduler {
     /// As [`preview`](Self::preview). The error says at which step.
     pub fn check_steps(&self, groups: &[ParamGroup], steps: usize) -> Result<()> {
         self.ahead(groups, steps, |_| Ok(()))
+    }
+
+    /// Whether the next step sets an entry of a group to what does not depend on what it is now. Not where nobody can tell.
+    pub(crate) fn sets_anew(&self, groups: &[ParamGroup], place: usize, key: &str) -> bool {
+        let after = |groups: &[ParamGroup]| {
+            let mut found = None;
+            let stepped = self.ahead(groups, 1, |groups| {
+                found = groups.get(place).and_then(|group| group.get(key).map(shown));
+                Ok(())
+            });
+            stepped.ok().and(found)
+        };
+        let mut others = groups.to_vec();
+        let Some(group) = others.get_mut(place) else { return false };
+        match group.get(key).map(|value| (value.items(), value.as_f64())) {
+            Some((Some(items), _)) => {
+                let other = items.into_iter().map(|item| item.as_f64().map_or(item, |number| (number / 2.0).into()));
+                let other: Vec<Value> = other.collect();
+                group.set(key, Value::tuple(other));
+            }
+            Some((None, Some(number))) => group.set_float(key, number / 2.0 + 0.25),
+            _ => match group.float(key) {
+                Ok(number) => group.set_float(key, number / 2.0 + 0.25),
+                Err(_) => return false,
+            },
+        }
+        matches!((after(groups), after(&others)), (Some(one), Some(other)) if one == other)
     }
 
     fn ahead(

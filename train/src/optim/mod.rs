@@ -46,6 +46,7 @@ mod nadam;
 mod number;
 mod optimizer;
 mod options;
+mod parse;
 mod pieces;
 mod prelude;
 mod radam;

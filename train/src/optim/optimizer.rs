@@ -194,8 +194,8 @@ impl OptimizerBuilder {
             members.push((rest, Vec::new()));
         } else if let Some(first) = rest.first().filter(|_| !self.rest_frozen) {
             return Err(invalid(format!(
-                "{} parameters are in no group, '{}' the first of them; add a group '*' for the rest, or exclude them, \
-                 or say that the rest is frozen",
+                "{} parameters are in no group, '{}' the first of them; add a group '*' for the rest, or exclude them, or \
+                 say that the rest is frozen (`OptimizerBuilder::rest_frozen(true)`)",
                 rest.len(),
                 first.name
             )));

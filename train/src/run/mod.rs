@@ -5,6 +5,7 @@
 //! - `freeze.rs`: parameters that are not trained.
 //! - `members.rs`: a model that is a member of what was saved.
 //! - `plan.rs`: what going on would do, and what is open.
+//! - `names.rs`: the checkpoint's names of the model's tensors.
 //! - `parts.rs`: the run and what it is made of.
 //! - `schedule.rs`: when schedulers are stepped.
 //! - `several.rs`: runs of several models.
@@ -15,6 +16,7 @@
 mod average;
 mod freeze;
 mod members;
+mod names;
 mod options;
 mod parts;
 mod plan;

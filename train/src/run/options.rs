@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rekindle_burn::LayerRows;
-use rekindle_recorder::LoadOptions;
+use rekindle_recorder::{LoadOptions, Result, Value};
 
+use crate::attributes::invalid;
+use crate::call::value_of;
 use crate::ema::Averaging;
 use crate::lr_scheduler::{Schedule, SchedulerKind};
-use crate::optim::{OptimizerKind, Select};
+use crate::optim::{Hyperparameters, OptimizerKind, Select};
 use crate::options::options;
 
 /// How often the scheduler is stepped.
@@ -58,14 +60,39 @@ options! {
         optimizer: Option<OptimizerKind> = None, |optimizer: impl Into<Option<OptimizerKind>>| optimizer.into();
         /// Which scheduler it was. Default: told by the keys of its state.
         scheduler: Option<SchedulerKind> = None, |scheduler: impl Into<Option<SchedulerKind>>| scheduler.into();
+        /// A new optimizer in the place of the checkpoint's: the weights are kept, the moments are left out, and its groups are
+        /// as they are said. Default: the checkpoint's goes on.
+        new_optimizer: Option<Hyperparameters> = None, |new: impl Into<Hyperparameters>| Some(new.into());
+        /// Whether a new run begins with the checkpoint's weights, and nothing else of it: at epoch 0 and step 0, with a
+        /// [`new_optimizer`](ResumeOptions::new_optimizer). It is saved in the layout of PyTorch's tutorial, under the model's own
+        /// names. Default false.
+        weights_only: bool = false;
+        /// Learning rates in the place of the optimizer's: one for all groups, or one for each. A scheduler that goes on sets
+        /// them itself, so that it has to be said what becomes of it. Default: as the checkpoint has them.
+        lr: Vec<f64> = Vec::new(), |rates: impl IntoIterator<Item = f64>| rates.into_iter().collect();
+        /// Other entries of groups that are changed: which group's, which, and to what, as [`set`](ResumeOptions::set) says
+        /// them.
+        changes: Vec<(String, String, Value)> = Vec::new();
         /// The schedule that the scheduler was made with, where it has functions that no file holds, such as those of
-        /// [`transformers`](crate::lr_scheduler::transformers).
+        /// [`transformers`](crate::lr_scheduler::transformers): it goes on at its position. Where the checkpoint has no
+        /// scheduler, or one of another kind, a new one begins, at its first step.
         schedule: Option<Schedule> = None, |schedule: impl Into<Schedule>| Some(schedule.into());
+        /// Whether the [`schedule`](ResumeOptions::schedule) begins anew even where the checkpoint has a scheduler of its kind.
+        /// Default false.
+        new_schedule: bool = false;
         /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order, as
         /// [`OptimizerBuilder::group`](crate::optim::OptimizerBuilder::group) selects them. Default: told by their names or
         /// shapes.
         groups: Vec<Select> = Vec::new();
-        /// How the keys of the model's state dict are mapped to the model's. Default: strict.
+        /// Whether parameters that are in none of the groups are left out, rather than an error: frozen parts of a model, which
+        /// its optimizer was never given. Default false.
+        rest_frozen: bool = false;
+        /// In which order the optimizer has its parameters, where it is not the model's: by names or patterns, as [`Select`] has
+        /// them; those that one pattern fits are in the model's order. It names all of the optimizer's parameters. Default: told
+        /// by their names, or the model's order.
+        order: Vec<String> = Vec::new(), |names: impl IntoIterator<Item = String>| names.into_iter().collect();
+        /// How the keys of the model's state dict are mapped to the model's, and back where the run is saved: what is left out
+        /// stays in the checkpoint as it is. Default: strict.
         load: Option<LoadOptions> = None, |load: LoadOptions| Some(load);
         /// What is before the model's names in the checkpoint, where the model is a member of what was saved: `net.` for a
         /// `LightningModule`'s `self.net`. What is beside it stays as it is. Default: told by names and shapes in the layouts that
@@ -78,6 +105,14 @@ options! {
         /// How far the scheduler has come, where its state does not say it, such as timm's: the epoch or update that it was
         /// stepped to last. Default: told by the learning rates in the file.
         schedule_at: Option<i64> = None, |at: impl Into<Option<i64>>| at.into();
+        /// What the 2-norm of all gradients together is clipped to before each step, above 0: `clip_grad_norm_`. Default: they
+        /// are not clipped.
+        clip_norm: Option<f64> = None, |norm: impl Into<Option<f64>>| norm.into();
+        /// What each element of the gradients is clipped to before each step, above 0: `clip_grad_value_`. Default: they are
+        /// not clipped.
+        clip_value: Option<f64> = None, |value: impl Into<Option<f64>>| value.into();
+        /// How many batches a step takes the mean of: see [`Run::accumulate`](super::Run::accumulate). Default 1.
+        accumulate: Option<u64> = None, |batches: impl Into<Option<u64>>| batches.into();
         /// Parameters that are not trained: they get no update, and no state.
         frozen: Vec<Select> = Vec::new();
         /// Parameters that are trained from now on, whatever the checkpoint has for them.
@@ -85,6 +120,14 @@ options! {
         /// Where in the checkpoint the state of PyTorch's CPU generator is, such as `extra.torch_state`. Default: it is found
         /// by its shape.
         rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        /// Where in the checkpoint the state of the loader's own generator is, that of `DataLoader(generator=...)`: the loader
+        /// draws from it, and its state is written back there. Default: the loader draws from the run's generator; what looks
+        /// like a loader's is asked about.
+        loader_rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        /// Whether the loader draws from the run's generator, whatever looks like a state of its own. Default false.
+        no_loader_rng: bool = false;
+        /// Whether a checkpoint without a generator's state gets one. Default false: it stays without.
+        add_rng: bool = false;
         /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.
         seed: Option<u64> = None, |seed: impl Into<Option<u64>>| seed.into();
         /// How often the average of the weights is updated. Default: told by its count, or asked for.
@@ -110,6 +153,36 @@ impl ResumeOptions {
     pub fn group(mut self, select: impl Into<Select>) -> Self {
         self.groups.push(select.into());
         self
+    }
+
+    /// Changes an entry of a group, such as `weight_decay`: of the group of this number or this `name`, or of all with `*`.
+    /// Called again, more of them.
+    ///
+    /// ```
+    /// use rekindle_train::run::ResumeOptions;
+    ///
+    /// let options = ResumeOptions::default().set("*", "weight_decay", 0.01).set("1", "lr", 1e-4);
+    /// ```
+    #[must_use]
+    pub fn set(mut self, group: impl Into<String>, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.changes.push((group.into(), key.into(), value.into()));
+        self
+    }
+
+    /// As [`set`](ResumeOptions::set), in words: `GROUP.KEY=V` with a value as Python spells it, such as
+    /// `0.betas=(0.9, 0.95)`.
+    ///
+    /// # Errors
+    /// When it is none of that form.
+    pub fn set_parsed(self, text: &str) -> Result<Self> {
+        let spelled =
+            || invalid(format!("'{text}' is no GROUP.KEY=V (`ResumeOptions::set`), such as 0.weight_decay=0.01"));
+        let (place, value) = text.split_once('=').ok_or_else(spelled)?;
+        let (group, key) = place.trim().rsplit_once('.').ok_or_else(spelled)?;
+        if group.is_empty() || key.is_empty() {
+            return Err(spelled());
+        }
+        Ok(self.set(group, key, value_of(value.trim())?))
     }
 
     /// Says which parameters are not trained; called again, more of them.

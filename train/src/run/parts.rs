@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::Tensor;
-use rekindle_burn::LayerRows;
+use burn::tensor::{Gradients, Tensor};
+use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
 use rekindle_recorder::run::RunPart;
 use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
+use super::names::Names;
 use super::options::SchedulePer;
 use super::plan::Plan;
 use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
-use crate::clip::ClipGradNorm;
+use crate::clip::{ClipGradNorm, clip_grad_norm_, clip_grad_value_};
 use crate::data::DataLoader;
 use crate::ema::AveragedModel;
 use crate::gradients::Pending;
@@ -56,10 +57,18 @@ pub struct Run<M: Module> {
     /// `None` only while a step is made.
     pub(super) model: Option<M>,
     pub(super) optimizer: Optimizer,
+    /// Whether it is a new one, in the place of the checkpoint's.
+    pub(super) new_optimizer: bool,
     pub(super) schedulers: Schedulers,
     pub(super) scaler: Option<GradScaler>,
-    pub(super) clip: Option<ClipGradNorm>,
+    pub(super) clip: Option<Clip>,
+    /// Of how many batches a step takes the mean.
+    pub(super) accumulate: u64,
+    /// How many batches were passed through since the last step, and the sum of their losses.
+    pub(super) passed: (u64, Option<Tensor<1>>),
     pub(super) average: Average,
+    /// What the checkpoint calls the model's tensors.
+    pub(super) names: Names,
     /// How the model's layers lie in PyTorch.
     pub(super) rows: Arc<LayerRows>,
     /// Those of the passes since the last step.
@@ -72,6 +81,10 @@ pub struct Run<M: Module> {
     pub(super) name: Option<String>,
     /// Where the checkpoint has its state, if that was said.
     pub(super) rng_place: Option<String>,
+    /// The loader's own, until there is a loader, and where the checkpoint has its state.
+    pub(super) loader_rng: (Option<Generator>, Option<String>),
+    /// Whether a checkpoint without a generator's state gets one.
+    pub(super) add_rng: bool,
     /// Epochs that were finished.
     pub(super) epoch: i64,
     /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
@@ -93,6 +106,28 @@ pub struct Run<M: Module> {
     pub(super) tried: Tried,
 }
 
+/// How gradients are clipped before a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Clip {
+    Norm(ClipGradNorm),
+    Value(f64),
+}
+
+impl Clip {
+    /// Clips the gradients of these parameters.
+    pub(super) fn apply<'a, M: Module>(
+        self,
+        model: &M,
+        parameters: impl IntoIterator<Item = &'a NamedParameter>,
+        grads: &mut Gradients,
+    ) -> Result<()> {
+        match self {
+            Clip::Norm(clip) => clip_grad_norm_(model, parameters, grads, clip).map(drop),
+            Clip::Value(value) => clip_grad_value_(model, parameters, grads, value),
+        }
+    }
+}
+
 /// What is known to be saved without an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tried {
@@ -109,10 +144,14 @@ impl<M: Module> Run<M> {
         Run {
             model: Some(model),
             optimizer,
+            new_optimizer: false,
             schedulers: Schedulers::default(),
             scaler: None,
             clip: None,
+            accumulate: 1,
+            passed: (0, None),
             average: Average::None,
+            names: Names::default(),
             rows: Arc::new(LayerRows::default()),
             grads: Pending::default(),
             loader: None,
@@ -120,6 +159,8 @@ impl<M: Module> Run<M> {
             part: None,
             name: None,
             rng_place: None,
+            loader_rng: (None, None),
+            add_rng: false,
             epoch: 0,
             step: Some(0),
             loss: None,
@@ -163,7 +204,25 @@ impl<M: Module> Run<M> {
     /// With gradients clipped by their norm before each step: `clip_grad_norm_(model.parameters(), ...)`.
     #[must_use]
     pub fn with_clip(self, clip: ClipGradNorm) -> Self {
-        Run { clip: Some(clip), ..self }
+        Run { clip: Some(Clip::Norm(clip)), ..self }
+    }
+
+    /// With each element of the gradients brought into the range from `-value` to `value` before each step:
+    /// `clip_grad_value_(model.parameters(), value)`. It takes the place of [`with_clip`](Self::with_clip).
+    #[must_use]
+    pub fn with_clip_value(self, value: f64) -> Self {
+        Run { clip: Some(Clip::Value(value)), ..self }
+    }
+
+    /// With steps of several batches: [`step`](Self::step) adds up the gradients of the losses, each divided by `batches`, and
+    /// makes a step of the optimizer with every `batches`-th loss, as PyTorch programs do with `loss / batches`. With a loader the
+    /// last batch of an epoch ends a step, too, with as many as there are, as Lightning and accelerate have it; a loss is
+    /// divided by `batches` all the same. 0 is taken for 1.
+    ///
+    /// Gradients that wait for their step are in no checkpoint.
+    #[must_use]
+    pub fn accumulate(self, batches: u64) -> Self {
+        Run { accumulate: batches.max(1), ..self }
     }
 
     /// With an average of the weights, which takes them in after each step. One that is saved as mmengine's changes places
@@ -180,12 +239,17 @@ impl<M: Module> Run<M> {
         Run { rows: rows.into(), tried: Tried::default(), ..self }
     }
 
-    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from.
+    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from. Where the run has the state of the loader's own
+    /// generator ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), the loader goes on with that.
     #[must_use]
-    pub fn with_loader(self, loader: DataLoader) -> Self {
-        let per_epoch = i64::try_from(loader.len()).unwrap_or(i64::MAX);
-        let step = self.step.or(Some(self.epoch.saturating_mul(per_epoch)));
-        Run { loader: Some(loader), step, ..self }
+    pub fn with_loader(mut self, loader: DataLoader) -> Self {
+        let loader = match self.loader_rng.0.take() {
+            Some(own) => loader.generator(own),
+            None => loader,
+        };
+        let run = Run { loader: Some(loader), ..self };
+        let step = run.step.or(Some(run.epoch.saturating_mul(run.epoch_length().unwrap_or(0))));
+        Run { step, ..run }
     }
 
     /// How many steps an epoch has, for a run whose batches come from elsewhere than a [loader](Self::with_loader): an epoch ends
@@ -199,7 +263,8 @@ impl<M: Module> Run<M> {
 
     /// How many steps an epoch has, if anything says it.
     pub(super) fn epoch_length(&self) -> Option<i64> {
-        let loader = self.loader.as_ref().and_then(|loader| i64::try_from(loader.len()).ok());
+        let steps = |loader: &DataLoader| u64::try_from(loader.len()).map(|batches| batches.div_ceil(self.accumulate));
+        let loader = self.loader.as_ref().and_then(|loader| i64::try_from(steps(loader).ok()?).ok());
         loader.or(self.steps_per_epoch).filter(|&steps| steps > 0)
     }
 

@@ -54,6 +54,8 @@ pub struct Plan {
     pub told_of_run: Vec<String>,
     /// How many steps the optimizer counts, where the file says another number.
     pub counted: Option<i64>,
+    /// What the user changed, a sentence each, with the option that said it in backticks.
+    pub changed: Vec<String>,
     /// What each value of the file is taken for.
     pub values: Vec<Accounted>,
     /// What has to be told.
@@ -161,6 +163,7 @@ impl fmt::Display for Plan {
             line("not in it", self.not_in_file.to_owned())?;
         }
         self.told_of_run.iter().try_for_each(|clause| line("told", clause.clone()))?;
+        self.changed.iter().try_for_each(|said| line("changed", said.clone()))?;
         let rows = [
             ("kept", self.of(|taken| matches!(taken, Taken::Kept))),
             ("kept, odd", self.of(|taken| matches!(taken, Taken::Odd(_)))),

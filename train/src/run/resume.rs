@@ -1,12 +1,18 @@
 //! The run that a checkpoint is of: its parts made as they were, and everything that could fail at its end tried at once.
 //!
+//! - `anew.rs`: a new run, with a checkpoint's weights.
 //! - `weights.rs`: the model with its weights, and the average of them.
-//! - `optimizer.rs`: the optimizer, its groups, and what it says of parameters without state.
-//! - `scheduler.rs`: the schedulers, and where each of them stands.
+//! - `optimizer.rs`: the optimizer, its groups, and what it says of parameters without state; or a new one.
+//! - `changes.rs`: hyper-parameters that are changed.
+//! - `around.rs`: clipping, and steps of several batches.
+//! - `scheduler.rs`: the schedulers, and where each of them stands; or a new one.
 //! - `counts.rs`: how often a scheduler is stepped.
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `generator.rs`: where random numbers come from.
 
+mod anew;
+mod around;
+mod changes;
 mod counts;
 mod generator;
 mod optimizer;
@@ -18,18 +24,22 @@ use std::collections::BTreeSet;
 
 use burn::module::Module;
 use rekindle_recorder::run::account_of;
-use rekindle_recorder::{Checkpoint, Error, ErrorKind, Result, ResultExt as _, Value};
+use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Run, Tried};
+use super::parts::{Clip, Run, Tried};
 use super::plan::Plan;
 use super::several::gather;
 use crate::amp::GradScaler;
+use crate::attributes::invalid;
 use crate::clip::ClipGradNorm;
+use crate::optim::OptimizerKind;
 
+use anew::Anew;
+use around::Around;
 use generator::Drawn;
 use optimizer::Optimized;
-use scheduler::Scheduling;
+use scheduler::{Making, Scheduling};
 use weights::Weights;
 
 impl<M: Module> Run<M> {
@@ -71,29 +81,54 @@ impl<M: Module> Run<M> {
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.
 fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOptions) -> Result<(Run<M>, Plan)> {
     let mut state = gather(&checkpoint, &options)?;
-    let values = account_of(&checkpoint, state.part.as_ref())?;
+    let mut values = account_of(&checkpoint, state.part.as_ref())?;
+    let anew = Anew::begin(&mut state, &mut values, &options)?;
     let mut questions = Vec::new();
     let rows = options.rows.clone().unwrap_or_default();
 
-    let Weights { model, trained, prefix, member, beside, report, average, says } =
+    let around = Around::read(&options)?;
+    let Weights { model, trained, prefix, member, beside, names, report, average, says } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
-    let saved = only(&state.optimizers, "optimizer")?.ok_or_else(|| told::no_optimizer(&state.told))?;
-    if saved.as_dict().is_some_and(|saved| saved.get("hypers").is_some() && saved.get("param_groups").is_none()) {
+    let saved = only(&state.optimizers, "optimizer")?.map(|saved| names.in_model(saved));
+    let saved = saved.as_ref();
+    let hypers = |saved: &Dict| saved.get("hypers").is_some() && saved.get("param_groups").is_none();
+    if options.new_optimizer.is_none() && saved.and_then(Value::as_dict).is_some_and(hypers) {
         let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there";
         return Err(Error::unsupported("an optimizer of fastai's own").advise(advice));
     }
-    let Optimized { mut optimizer, told, groups } = Optimized::make(saved, &model, &mut options, &rows)?;
+    let Optimized { mut optimizer, told, mut groups, steps, changes, before } =
+        Optimized::make(saved, &model, &mut options, &rows, &mut questions)?;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let model = optimizer.train(model)?;
-    questions.extend(trained.open(&optimizer));
-    #[allow(clippy::cast_possible_truncation)]
-    let counted = optimizer.steps().map(|steps| steps as i64);
-    let step = state.step.or(counted);
-    let scheduling = Scheduling::make(&state, &checkpoint, step, &mut optimizer, &mut options, &mut questions)?;
-    if let Some(place) = &options.rng {
-        state.take_generator(&checkpoint, place)?;
+    questions.extend(trained.open(before.as_ref().unwrap_or(&optimizer)));
+    if around.accumulate > 1 && optimizer.kind() == OptimizerKind::Lbfgs {
+        let what = "LBFGS evaluates one batch as often as it needs, so that a step cannot take several";
+        return Err(invalid(format!("{what} (`ResumeOptions::accumulate`)")));
     }
-    let Drawn { generator, from } = Drawn::make(&state, options.seed, &values, &mut questions)?;
+    let step = state.step.or(steps);
+    let making = Making {
+        state: &state,
+        checkpoint: &checkpoint,
+        step,
+        optimizer: &mut optimizer,
+        changes: &changes,
+        options: &mut options,
+        questions: &mut questions,
+    };
+    let scheduling = Scheduling::make(making)?;
+    for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {
+        plan.lr = group.lr()?;
+    }
+    let mapped = names.example().map(|(theirs, own, count)| {
+        let which = "`LoadOptions::strip_prefix`, `LoadOptions::rename`";
+        format!(
+            "{count} names are mapped, such as '{theirs}' to '{own}', and mapped back where they are written ({which})"
+        )
+    });
+    let changed = [anew.said, mapped.into_iter().collect(), changes.said, scheduling.said, around.said()].concat();
+    let Drawn { generator, from, loader, said: drawn } =
+        Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
+    let changed = [changed, drawn].concat();
 
     let dtypes: BTreeSet<String> = report.cast.iter().map(|cast| cast.from.to_string()).collect();
     let plan = Plan {
@@ -117,23 +152,31 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         epoch: state.epoch,
         step,
         told_of_run: told::clauses(&state.told, scheduling.by_told),
-        counted: counted.filter(|counted| step.is_some_and(|step| step != *counted)),
+        counted: steps
+            .filter(|_| options.new_optimizer.is_none())
+            .filter(|counted| step.is_some_and(|step| step != *counted)),
+        changed,
         values,
         questions,
     };
     let mut run = Run {
         schedulers: scheduling.schedulers,
+        accumulate: around.accumulate,
+        new_optimizer: options.new_optimizer.is_some(),
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
-        clip: state.clip_norm.map(ClipGradNorm::new),
+        clip: around.clip.or(state.clip_norm.map(|norm| Clip::Norm(ClipGradNorm::new(norm)))),
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
         average,
+        names,
         rows,
         generator,
         part: state.part,
         rng_place: options.rng,
+        loader_rng: loader,
+        add_rng: options.add_rng,
         epoch: state.epoch.unwrap_or(0),
         step,
-        origin: Some(checkpoint),
+        origin: (!options.weights_only).then_some(checkpoint),
         member,
         report: Some(report),
         allow_objects: options.allow_objects,

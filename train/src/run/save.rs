@@ -12,6 +12,7 @@ use super::members::with_member;
 use super::parts::Run;
 use super::schedule::Ahead;
 use crate::amp::GradScaler;
+use crate::data::DataLoader;
 
 /// Whether an optimizer's state dict is of one that was in evaluation mode.
 fn is_evaluating(optimizer: &Value) -> bool {
@@ -41,7 +42,8 @@ impl<M: Module> Run<M> {
         let mut state = RunState::default();
         state.part.clone_from(&self.part);
         // With the weights that are trained, or evaluated, as the file had them.
-        let evaluates = there.as_ref().is_some_and(|there| there.optimizers.iter().any(is_evaluating));
+        let evaluates =
+            !self.new_optimizer && there.as_ref().is_some_and(|there| there.optimizers.iter().any(is_evaluating));
         let (weights, optimizer) = if evaluates {
             let (model, optimizer) = self.optimizer.evaluated(model)?;
             (model.state_dict_with(&self.rows)?, optimizer)
@@ -62,7 +64,7 @@ impl<M: Module> Run<M> {
             state.epoch = there.epoch.and(state.epoch);
             state.step = there.step.and(self.step);
             state.loss = state.loss.filter(|_| there.loss.is_some());
-            if there.rng.is_none() && self.rng_place.is_none() {
+            if there.rng.is_none() && self.rng_place.is_none() && !self.add_rng {
                 state.rng = None;
             }
             state.rng_place.clone_from(&self.rng_place);
@@ -72,8 +74,18 @@ impl<M: Module> Run<M> {
             if there.schedulers.is_empty() && !there.layout.keeps_scheduler() {
                 state.schedulers.clear();
             }
-            if let Some(member) = &self.member {
-                state.model = with_member(&there.model, member, &state.model);
+            if let (Some(place), Some(own)) =
+                (&self.loader_rng.1, self.loader.as_ref().and_then(DataLoader::own_generator))
+            {
+                state.loader_rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], own.state().to_vec())?);
+                state.loader_rng_place = Some(place.clone());
+            }
+            state.model = match &self.member {
+                Some(member) => with_member(&there.model, member, &state.model),
+                None => self.names.back(state.model, &there.model),
+            };
+            for optimizer in &mut state.optimizers {
+                *optimizer = self.names.in_checkpoint(optimizer);
             }
         }
         Ok(state)

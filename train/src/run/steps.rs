@@ -8,8 +8,7 @@ use super::options::SchedulePer;
 use super::parts::Run;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
-use crate::clip::clip_grad_norm_;
-use crate::data::Batch;
+use crate::data::{Batch, DataLoader};
 use crate::optim::OptimizerKind;
 
 impl<M: Module> Run<M> {
@@ -66,13 +65,31 @@ impl<M: Module> Run<M> {
     }
 
     /// `loss.backward()`, `optimizer.step()`, and `scheduler.step()` where it is due: after every step, or after the step on
-    /// the last batch of an epoch. Gradients are scaled and clipped, and the average updated, where the run has it so.
+    /// the last batch of an epoch. Gradients are scaled and clipped, and the average updated, where the run has it so. With
+    /// [`accumulate`](Self::accumulate) only every so many calls make a step; [`loss`](Self::loss) is the mean of its losses so
+    /// far.
     ///
     /// # Errors
     /// When the optimizer's state does not fit the model, the scheduler cannot go on, or gradients cannot be clipped. The run
     /// is there afterwards, too, with its model.
     pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
-        self.backward(loss)?;
+        if self.accumulate > 1 {
+            #[allow(clippy::cast_precision_loss)] // a count of batches
+            let (share, said) = (self.accumulate as f64, loss.clone().inner());
+            self.backward(loss / share)?;
+            let (passed, sum) = (self.passed.0 + 1, self.passed.1.take());
+            let sum = sum.map_or(said.clone(), |sum| sum + said);
+            #[allow(clippy::cast_precision_loss)]
+            let mean = sum.clone() / passed as f64;
+            (self.loss, self.passed) = (Some(mean), (passed, Some(sum)));
+            let ends = self.loader.as_ref().is_some_and(DataLoader::is_exhausted);
+            if passed < self.accumulate && !ends {
+                return Ok(());
+            }
+            self.passed = (0, None);
+        } else {
+            self.backward(loss)?;
+        }
         let stepped = self.stepped();
         if let (Err(_), Some(scaler)) = (&stepped, &mut self.scaler) {
             scaler.forget();
@@ -88,7 +105,7 @@ impl<M: Module> Run<M> {
             if let Some(scaler) = &mut self.scaler {
                 scaler.unscale_(&self.optimizer, model, &mut grads)?;
             }
-            clip_grad_norm_(model, self.optimizer.parameters(), &mut grads, clip)?;
+            clip.apply(model, self.optimizer.parameters(), &mut grads)?;
         }
         if let Some(model) = self.model.take() {
             let (model, done) = match &mut self.scaler {
@@ -143,7 +160,7 @@ impl<M: Module> Run<M> {
             let mut grads = loss.backward();
             before.get_or_insert_with(|| loss.clone().inner());
             if let Some(clip) = clip {
-                clip_grad_norm_(model, &clipped, &mut grads, clip)?;
+                clip.apply(model, &clipped, &mut grads)?;
             }
             Ok((loss, grads))
         });

@@ -1,4 +1,4 @@
-//! The optimizer that a checkpoint's state is of.
+//! The optimizer of a run: the one that a checkpoint's state is of, or a new one in its place.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,63 +8,217 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::Question;
 use rekindle_recorder::{Dict, Error, ErrorKind, Result, Value};
 
-use crate::optim::{Hyperparameters, Optimizer, OptimizerKind, ParamGroup, Select, TOLD_OF_BITSANDBYTES};
+use super::changes::Changes;
+use crate::attributes::invalid;
+use crate::optim::{
+    Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, ParamGroup, Select, TOLD_OF_BITSANDBYTES,
+};
 use crate::run::options::ResumeOptions;
 use crate::run::plan::GroupPlan;
 
-/// An optimizer that goes on.
+/// An optimizer that goes on or begins.
 pub(super) struct Optimized {
     pub(super) optimizer: Optimizer,
     /// What told which it is.
     pub(super) told: &'static str,
     pub(super) groups: Vec<GroupPlan>,
+    /// How many steps the checkpoint's has made.
+    pub(super) steps: Option<i64>,
+    pub(super) changes: Changes,
+    /// The checkpoint's, where a new one is in its place and takes its parameters over.
+    pub(super) before: Option<Optimizer>,
 }
 
 impl Optimized {
-    /// The optimizer of a model, from its state dict.
+    /// The optimizer of a model: from its state dict, or a new one.
     ///
     /// # Errors
     /// When it is open which it is or whose parameters it has, or the state does not fit the model.
     pub(super) fn make<M: Module>(
-        saved: &Value,
+        saved: Option<&Value>,
         model: &M,
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
+        questions: &mut Vec<Question>,
     ) -> Result<Optimized> {
+        if let Some(hyperparameters) = options.new_optimizer.clone() {
+            return Optimized::begin(hyperparameters, saved, model, options, rows, questions);
+        }
+        let saved = saved.ok_or_else(|| {
+            let what = "the checkpoint holds no optimizer's state";
+            let question =
+                Question::new(what).or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");
+            Error::new(ErrorKind::Open(vec![question]))
+        })?;
         let told = match (options.optimizer, OptimizerKind::recognise(saved)) {
             (Some(_), Ok(recognition)) if recognition.note.is_some() => TOLD_OF_BITSANDBYTES,
             (Some(_), _) => "the options",
             (None, _) => "the keys of its state",
         };
         let kind = options.optimizer.map_or_else(|| OptimizerKind::infer(saved), Ok)?;
-        let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows));
+        let (saved, changes) = Changes::apply(saved, kind, options)?;
         let own = model.named_parameters_with(rows)?;
         let trained = own.iter().filter(|named| named.requires_grad).count();
-        if !options.groups.is_empty() && members(saved) < own.len() {
-            // Those that are frozen were not given to it.
-            let frozen = own.into_iter().filter(|named| !named.requires_grad).map(|named| named.name);
-            let frozen: HashSet<String> = frozen.collect();
-            builder = builder.exclude(Select::matching(move |named| frozen.contains(&named.name)));
+        let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows));
+        if (!options.groups.is_empty() || !options.order.is_empty()) && members(&saved) < own.len() {
+            builder = without_frozen(builder, &own);
         }
-        for select in std::mem::take(&mut options.groups) {
-            builder = builder.group(select, [("lr", 0.0); 0]);
+        let builder = arranged(builder, options, &own)?;
+        let optimizer = builder.build_from(model, &saved).map_err(|error| ask(error, &saved, &own, trained))?;
+        let groups = groups(&optimizer, &saved)?;
+        #[allow(clippy::cast_possible_truncation)]
+        let steps = optimizer.steps().map(|steps| steps as i64);
+        Ok(Optimized { optimizer, told, groups, steps, changes, before: None })
+    }
+
+    /// A new optimizer: the weights are kept, and what the checkpoint's optimizer knew of them is left out.
+    fn begin<M: Module>(
+        hyperparameters: Hyperparameters,
+        saved: Option<&Value>,
+        model: &M,
+        options: &mut ResumeOptions,
+        rows: &Arc<LayerRows>,
+        questions: &mut Vec<Question>,
+    ) -> Result<Optimized> {
+        let kind = hyperparameters.kind();
+        let mut builder = Optimizer::builder(hyperparameters).rows(Arc::clone(rows));
+        let as_saved = saved.filter(|_| options.groups.is_empty());
+        if let Some(saved) = as_saved {
+            let (count, members) = (group_count(saved), members(saved));
+            let own = model.named_parameters_with(rows)?;
+            if members < own.len() {
+                builder = without_frozen(builder, &own);
+            }
+            let trained = own.iter().filter(|named| named.requires_grad).count();
+            let question = match (count, members < trained) {
+                (0 | 1, false) => None,
+                (0 | 1, true) => Some(
+                    Question::new(format!(
+                        "the checkpoint's optimizer has {members} parameters, and the model {trained} that are trained: which has \
+                         the new one?"
+                    ))
+                    .or("ResumeOptions::freeze(GLOB)", "of those that are not trained"),
+                ),
+                (count, _) => Some(Question::new(format!(
+                    "the checkpoint's optimizer has {count} groups: which parameters are whose in the new one?"
+                ))),
+            };
+            let all = "with '*' for one group of all, or once a group";
+            questions.extend(question.map(|question| question.or("ResumeOptions::group(GLOB)", all)));
         }
-        let optimizer = builder.build_from(model, saved).map_err(|error| ask(error, members(saved), trained))?;
-        let groups = groups(&optimizer, saved)?;
-        Ok(Optimized { optimizer, told, groups })
+        let builder = arranged(builder, options, &model.named_parameters_with(rows)?)?;
+        let mut optimizer = builder.build(model)?;
+        let (begun, changes) = Changes::apply(&optimizer.state_dict(model)?, kind, options)?;
+        optimizer.load_state_dict(model, &begun)?;
+        let groups = groups(&optimizer, &begun)?;
+        let old = saved
+            .map(|saved| OptimizerKind::infer(saved).map_or("the checkpoint's".to_owned(), |kind| kind.to_string()));
+        let (old, lost) = old.map_or(("none".to_owned(), ""), |old| (old, " and its state is left out"));
+        let mut said =
+            vec![format!("optimizer {old} -> {kind}, which begins anew{lost} (`ResumeOptions::new_optimizer`)")];
+        said.extend(changes.said);
+        let changes = Changes { said, ..changes };
+        let before = as_saved.and_then(|saved| {
+            let kind = OptimizerKind::infer(saved).ok()?;
+            Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows)).build_from(model, saved).ok()
+        });
+        let steps = saved.and_then(steps);
+        Ok(Optimized { optimizer, told: "the options", groups, steps, changes, before })
     }
 }
 
+/// The groups and the order that were said.
+///
+/// # Errors
+/// When a pattern of the order cannot be read or fits nothing.
+fn arranged(
+    builder: OptimizerBuilder,
+    options: &mut ResumeOptions,
+    own: &[NamedParameter],
+) -> Result<OptimizerBuilder> {
+    let groups = std::mem::take(&mut options.groups);
+    let builder = groups.into_iter().fold(builder, |builder, select| builder.group(select, [("lr", 0.0); 0]));
+    let builder = builder.rest_frozen(options.rest_frozen);
+    let mut order: Vec<String> = Vec::new();
+    for pattern in &options.order {
+        let belongs = Select::from(pattern.as_str()).compile()?;
+        let fitting: Vec<_> = own.iter().filter(|named| named.name == *pattern || belongs(named)).collect();
+        if fitting.is_empty() {
+            return Err(invalid(format!("no parameter of the model fits '{pattern}' (`ResumeOptions::order`)")));
+        }
+        // An exact name stands before a pattern that fits it, too.
+        let named = |named: &&NamedParameter| !order.contains(&named.name);
+        let more: Vec<String> = fitting.into_iter().filter(named).map(|named| named.name.clone()).collect();
+        order.extend(more);
+    }
+    Ok(if order.is_empty() { builder } else { builder.order(order) })
+}
+
+/// Without the parameters that are frozen: they were not given to the optimizer.
+fn without_frozen(builder: OptimizerBuilder, own: &[NamedParameter]) -> OptimizerBuilder {
+    let frozen = own.iter().filter(|named| !named.requires_grad).map(|named| named.name.clone());
+    let frozen: HashSet<String> = frozen.collect();
+    builder.exclude(Select::matching(move |named| frozen.contains(&named.name)))
+}
+
+/// How many groups a state dict has.
+fn group_count(saved: &Value) -> usize {
+    saved.as_dict().and_then(|dict| dict.get("param_groups")?.items()).map_or(0, |groups| groups.len())
+}
+
+/// How many steps a state dict's parameters have seen.
+fn steps(saved: &Value) -> Option<i64> {
+    let state = saved.as_dict()?.get("state")?.as_dict()?.entries();
+    let counts = state.iter().filter_map(|(_, state)| match state.as_dict()?.get("step")? {
+        Value::Tensor(tensor) => tensor.item().ok(),
+        number => number.as_f64(),
+    });
+    #[allow(clippy::cast_possible_truncation)]
+    counts.reduce(f64::max).map(|steps| steps as i64)
+}
+
 /// An error of an optimizer that has fewer parameters than are trained is a question.
-fn ask(error: Error, members: usize, trained: usize) -> Error {
+fn ask(error: Error, saved: &Value, own: &[NamedParameter], trained: usize) -> Error {
+    let members = members(saved);
     if members >= trained {
-        return error;
+        if !in_another_order(saved, own) {
+            return error;
+        }
+        let what = format!(
+            "the optimizer's moments have the shapes of the model's parameters in another order than the model's: {error}"
+        );
+        let question = Question::new(what).or("ResumeOptions::order(GLOB,..)", "in which order it was given them");
+        return Error::new(ErrorKind::Open(vec![question]));
     }
     let what = format!(
         "the optimizer's state is of {members} parameters, and the model has {trained} that are trained: {error}"
     );
-    let question = Question::new(what).or("ResumeOptions::freeze(GLOB)", "of those that are not");
+    let question = Question::new(what)
+        .or("ResumeOptions::freeze(GLOB)", "of those that are not")
+        .or("ResumeOptions::group(GLOB)", "once a group, with `ResumeOptions::rest_frozen(true)` for the others");
     Error::new(ErrorKind::Open(vec![question]))
+}
+
+/// Whether the moments of a state dict of one group have the shapes of the parameters, and not in their order.
+fn in_another_order(saved: &Value, own: &[NamedParameter]) -> bool {
+    let shapes = || {
+        let dict = saved.as_dict()?;
+        let (state, groups) = (dict.get("state")?.as_dict()?.clone(), dict.get("param_groups")?.items()?);
+        let [group] = &groups[..] else { return None };
+        let ids = group.as_dict()?.get("params")?.items()?;
+        let shape = |id: &Value| {
+            let entries = state.get_key(id)?.as_dict()?.entries();
+            let mut tensors = entries.iter().filter_map(|(_, value)| value.as_tensor());
+            tensors.find(|tensor| !tensor.shape().is_empty()).map(|tensor| tensor.shape().to_vec())
+        };
+        ids.iter().map(shape).collect::<Option<Vec<_>>>()
+    };
+    let Some(mut theirs) = shapes() else { return false };
+    let mut ours: Vec<_> = own.iter().map(|named| named.shape.clone()).collect();
+    let differ = theirs != ours;
+    theirs.sort();
+    ours.sort();
+    differ && theirs == ours
 }
 
 /// How many parameters a state dict's groups have.

@@ -1,59 +1,101 @@
-//! The schedulers that a checkpoint's states are of, where each of them stands, and how often it is stepped.
+//! The schedulers of a run: those that a checkpoint's states are of, where each of them stands and how often it is stepped; or a
+//! new one.
 
 use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{Checkpoint, Result, Value};
 
 use crate::attributes::invalid;
-use crate::lr_scheduler::{LRScheduler, NanoGpt, SteppedBy};
+use crate::lr_scheduler::{LRScheduler, NanoGpt, Recognition, Schedule, SchedulerKind, SteppedBy};
 use crate::optim::Optimizer;
 use crate::run::options::{ResumeOptions, SchedulePer};
 use crate::run::plan::SchedulerPlan;
 use crate::run::schedule::{Scheduled, Schedulers};
 
+use super::changes::Changes;
 use super::counts::{Counts, ask};
 use super::told;
 
 /// How many positions are tried for one at which the learning rates are those of the file.
 const TRIED: i64 = 200_000;
 
-/// Schedulers that go on, and the plan of each.
+/// Schedulers that go on or begin, and the plan of each.
 #[derive(Default)]
 pub(super) struct Scheduling {
     pub(super) schedulers: Schedulers,
     pub(super) plans: Vec<SchedulerPlan>,
     /// Whether one was made as the checkpoint says that it was.
     pub(super) by_told: bool,
+    /// What the user changed, a sentence each.
+    pub(super) said: Vec<String>,
+}
+
+/// What the schedulers of a run are made by.
+pub(super) struct Making<'a> {
+    pub(super) state: &'a RunState,
+    pub(super) checkpoint: &'a Checkpoint,
+    /// How many steps the optimizer has made.
+    pub(super) step: Option<i64>,
+    pub(super) optimizer: &'a mut Optimizer,
+    /// What the user changed in its groups.
+    pub(super) changes: &'a Changes,
+    pub(super) options: &'a mut ResumeOptions,
+    pub(super) questions: &'a mut Vec<Question>,
 }
 
 impl Scheduling {
-    /// The schedulers of a run, whose optimizer has made so many steps.
+    /// The schedulers of a run.
     ///
     /// # Errors
-    /// When one is another than was said, or cannot be stepped as often as was said.
-    pub(super) fn make(
-        state: &RunState,
-        checkpoint: &Checkpoint,
-        step: Option<i64>,
-        optimizer: &mut Optimizer,
-        options: &mut ResumeOptions,
-        questions: &mut Vec<Question>,
-    ) -> Result<Scheduling> {
+    /// When one is another than was said, cannot be stepped as often as was said, or a new one cannot be made.
+    pub(super) fn make(making: Making<'_>) -> Result<Scheduling> {
+        let (state, options) = (making.state, &*making.options);
+        let (anew, alone) = (options.new_schedule, options.weights_only);
+        let default = options.schedule_per.first().copied().unwrap_or_default();
+        let nothing = Scheduling { schedulers: Schedulers::new(Vec::new(), default), ..Scheduling::default() };
         let count = state.schedulers.len();
-        if count == 0 && state.told.scheduled && !options.no_scheduler {
-            questions.push(none("the run had a scheduler, and its state is missing".to_owned()));
+        if options.no_scheduler {
+            let stays =
+                "the scheduler stays as it is, and so do the learning rates (`ResumeOptions::no_scheduler(true)`)";
+            let said = (count > 0).then(|| stays.to_owned());
+            return Ok(Scheduling { said: said.into_iter().collect(), ..nothing });
         }
-        if count == 0 && !options.no_scheduler && !state.layout.keeps_scheduler() {
-            return Self::made_again(state, checkpoint, step, optimizer, options, questions);
+        let schedule = options.schedule.clone();
+        if count == 0 && state.told.scheduled && schedule.is_none() {
+            making.questions.push(none("the run had a scheduler, and its state is missing".to_owned()));
         }
+        match (schedule, &state.schedulers[..]) {
+            (_, []) if !state.layout.keeps_scheduler() && !anew && !alone => making.made_again(),
+            (Some(schedule), []) => making.begin(schedule, None),
+            (None, []) => match making.options.scheduler {
+                Some(kind) => Err(invalid(format!(
+                    "the checkpoint has no scheduler; say how a new {kind} is made: `ResumeOptions::schedule({kind}(..))`"
+                ))),
+                None => Ok(nothing),
+            },
+            (Some(schedule), [saved]) if anew || !schedule.fits(saved) => {
+                let old = SchedulerKind::infer(saved).map_or("the file's".to_owned(), |kind| kind.to_string());
+                making.begin(schedule, Some(&old))
+            }
+            (Some(_), [_, ..]) if anew => Err(invalid(format!(
+                "the file holds {count} schedulers, and a new one cannot stand for them all (`ResumeOptions::new_schedule`)"
+            ))),
+            _ => making.go_on(),
+        }
+    }
+}
+
+impl Making<'_> {
+    /// The checkpoint's schedulers, each at its position.
+    fn go_on(self) -> Result<Scheduling> {
+        let Making { state, step, optimizer, changes, options, questions, .. } = self;
         let said = std::mem::take(&mut options.schedule_per);
         let default = said.first().copied().unwrap_or_default();
-        if count == 0 || options.no_scheduler {
-            return Ok(Scheduling::none(default));
-        }
+        let count = state.schedulers.len();
         if said.len() > 1 && said.len() != count {
             let what = format!("how often is said of {} schedulers, and the file has {count}", said.len());
             return Err(invalid(what));
         }
+        let named = options.schedule.clone().filter(|_| count == 1);
         let counts = Counts { epoch: state.epoch, step };
         let (mut list, mut plans, mut open, mut by_told) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (place, saved) in state.schedulers.iter().enumerate() {
@@ -63,7 +105,12 @@ impl Scheduling {
                     made
                 }
                 Err(error) => {
-                    questions.push(made_how(error.to_string()));
+                    let nobodys = matches!(
+                        SchedulerKind::recognise(saved),
+                        Ok(Recognition::Unknown { .. } | Recognition::Refused { .. }) | Err(_)
+                    );
+                    let says = if nobodys { "to begin a new one" } else { "to say how it was made" };
+                    questions.push(none(error.to_string()).or("ResumeOptions::schedule(NAME(..))", says));
                     continue;
                 }
             };
@@ -72,6 +119,8 @@ impl Scheduling {
                 questions.push(question);
                 continue;
             }
+            questions.extend(named.as_ref().and_then(|named| unlike(&scheduler, named, optimizer)));
+            questions.extend(conflict(&scheduler, optimizer, changes, options));
             let said = said.get(place).or(said.first()).copied();
             let told = said.map_or_else(|| Ok(counts.per(&scheduler)), |per| as_said(&scheduler, per).map(Some))?;
             open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per)));
@@ -99,25 +148,27 @@ impl Scheduling {
             && !plans.is_empty()
             && !plans.iter().any(|plan| plan.kind == expected)
         {
-            return Err(invalid(format!("the checkpoint's scheduler is {}, not {expected}", plans[0].kind)));
+            return Err(invalid(format!(
+                "the checkpoint's scheduler is {}, not {expected}; say `ResumeOptions::schedule({expected}(..))` to begin a new one",
+                plans[0].kind
+            )));
+        }
+        if let Some(schedule) = options.schedule.take().filter(|_| list.len() == count) {
+            return Err(invalid(format!(
+                "the file's {count} schedulers go on by their own numbers, and none takes the {} that was said",
+                schedule.kind()
+            )));
         }
         questions.extend(ask(&open));
-        Ok(Scheduling { schedulers: Schedulers::new(list, default), plans, by_told })
+        Ok(Scheduling { schedulers: Schedulers::new(list, default), plans, by_told, said: Vec::new() })
     }
-}
 
-impl Scheduling {
     /// The scheduler of a program that keeps none, and makes it again when it resumes: nanoGPT's is told by its `config`.
-    fn made_again(
-        state: &RunState,
-        checkpoint: &Checkpoint,
-        step: Option<i64>,
-        optimizer: &mut Optimizer,
-        options: &mut ResumeOptions,
-        questions: &mut Vec<Question>,
-    ) -> Result<Scheduling> {
+    fn made_again(self) -> Result<Scheduling> {
+        let Making { state, checkpoint, step, optimizer, changes, options, questions } = self;
         let said = options.schedule_per.first().copied();
-        let nothing = Scheduling::none(said.unwrap_or_default());
+        let nothing =
+            Scheduling { schedulers: Schedulers::new(Vec::new(), said.unwrap_or_default()), ..Scheduling::default() };
         let layout = &state.layout;
         let (schedule, why) = match (options.schedule.take(), layout) {
             (Some(schedule), _) => (schedule, "as it was said"),
@@ -158,17 +209,96 @@ impl Scheduling {
             Ok(made) => made,
             Err(_) => LRScheduler::with_last_epoch(schedule, optimizer, position.saturating_sub(1))?,
         };
+        questions.extend(conflict(&made, optimizer, changes, options));
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
         let (kind, last_epoch, why) = (made.kind(), Some(position), why.to_owned());
         let plan = SchedulerPlan { kind, last_epoch, per, why, counted: None, next };
         let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per }], per);
-        Ok(Scheduling { schedulers, plans: vec![plan], by_told: false })
+        Ok(Scheduling { schedulers, plans: vec![plan], ..Scheduling::default() })
     }
 
-    /// None.
-    fn none(per: SchedulePer) -> Self {
-        Scheduling { schedulers: Schedulers::new(Vec::new(), per), plans: Vec::new(), by_told: false }
+    /// A new scheduler, over the groups as they are: PyTorch's constructor takes their `initial_lr` for the base, and their
+    /// `lr` where there is none.
+    fn begin(self, schedule: Schedule, old: Option<&str>) -> Result<Scheduling> {
+        let Making { step, optimizer, changes, options, questions, .. } = self;
+        for (place, _) in changes.entries.iter().filter(|(_, key)| key == "lr") {
+            let group = &mut optimizer.param_groups_mut()[*place];
+            // A rate that the user gives is the one that the new schedule begins with.
+            if let Some(lr) = group.get("lr").cloned().filter(|_| group.contains("initial_lr")) {
+                group.set("initial_lr", lr);
+            }
+        }
+        let said = match options.schedule_per[..] {
+            [] => None,
+            [per] => Some(per),
+            _ => return Err(invalid("how often is said of several schedulers, and the new one is one")),
+        };
+        let kind = schedule.kind();
+        let mut scheduler = LRScheduler::new(schedule.clone(), optimizer)?;
+        let mut at = 0;
+        if scheduler.needs_position() {
+            // What no file holds the state of, nanoGPT's loop, is a function of the step.
+            at = if scheduler.is_saved() { 0 } else { step.unwrap_or(0) };
+            scheduler = LRScheduler::at(schedule, at, optimizer)?;
+        }
+        let its_kind = |per| (per, "its kind says so".to_owned());
+        let told = match (said, scheduler.stepped_by()) {
+            (Some(per), _) => Some(as_said(&scheduler, per)?),
+            (None, Some(SteppedBy::Metric)) => Some(its_kind(SchedulePer::Metric)),
+            (None, Some(SteppedBy::Epoch)) => Some(its_kind(SchedulePer::Epoch)),
+            (None, Some(SteppedBy::Step)) => Some(its_kind(SchedulePer::Step)),
+            (None, _) => None,
+        };
+        if told.is_none() {
+            questions.push(
+                Question::new(format!("nothing tells whether the new {kind} is stepped per step or per epoch"))
+                    .or("ResumeOptions::schedule_per(step)", "after every step")
+                    .or("ResumeOptions::schedule_per(epoch)", "after every epoch"),
+            );
+        }
+        let (per, why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
+        let next = match per {
+            SchedulePer::Fraction => Vec::new(),
+            _ => scheduler.preview(optimizer.param_groups(), 5).unwrap_or_default(),
+        };
+        let begins = if at == 0 { "which begins anew".to_owned() } else { format!("which goes on at step {at}") };
+        let line = format!("scheduler {} -> {kind}, {begins} (`ResumeOptions::schedule`)", old.unwrap_or("none"));
+        let plan = SchedulerPlan { kind, last_epoch: scheduler.position(), per, why, counted: None, next };
+        let schedulers = Schedulers::new(vec![Scheduled { scheduler, per }], per);
+        Ok(Scheduling { schedulers, plans: vec![plan], by_told: false, said: vec![line] })
     }
+}
+
+/// Asks where a schedule was named that is of the kind of the checkpoint's scheduler, and has other numbers.
+fn unlike(made: &LRScheduler, named: &Schedule, optimizer: &Optimizer) -> Option<Question> {
+    let (kind, (key, file, said)) = (made.kind(), made.differs(named, optimizer)?);
+    let what = format!(
+        "the file's scheduler is a {kind}, too, and goes on with what the file has: {key} is {file} there, and {said} was said"
+    );
+    let question = none(what).or(format!("ResumeOptions::scheduler({kind})"), "to go on with the file's");
+    Some(question.or("ResumeOptions::new_schedule(true)", "beside it to begin the one that was said"))
+}
+
+/// Asks where the user changes what the checkpoint's scheduler sets, too: most compute the rates from those that they began with.
+fn conflict(made: &LRScheduler, optimizer: &Optimizer, changes: &Changes, options: &ResumeOptions) -> Option<Question> {
+    let (kind, groups) = (made.kind(), optimizer.param_groups());
+    let lost = |(place, key): &&(usize, String)| made.sets_anew(groups, *place, key);
+    let lost = changes.entries.iter().find(lost);
+    let rates = changes.rates() || options.new_optimizer.is_some();
+    let what = match lost {
+        Some((place, key)) => format!(
+            "{key} of group {place} was said, and the checkpoint's scheduler, {kind}, sets it to what it computes at its next step"
+        ),
+        None if rates && options.scheduler != Some(kind) => format!(
+            "the learning rate was said, and the checkpoint's scheduler, {kind}, would go on with its own numbers from there"
+        ),
+        None => return None,
+    };
+    let question = Question::new(what)
+        .or("ResumeOptions::no_scheduler(true)", "to keep what was said")
+        .or("ResumeOptions::schedule(NAME(..))", "to begin a new schedule with it");
+    let also = format!("ResumeOptions::scheduler({kind})");
+    Some(if lost.is_none() { question.or(also, "to go on with the checkpoint's all the same") } else { question })
 }
 
 /// One of the schedulers of a file, and whether it was made as the checkpoint says that it was. The schedule that was named is

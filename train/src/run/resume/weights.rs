@@ -8,9 +8,11 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Question, RunState};
 use rekindle_recorder::{Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict};
 
+use crate::attributes::invalid;
 use crate::run::average::{Average, Saved};
 use crate::run::freeze::Trained;
 use crate::run::members::member;
+use crate::run::names::Names;
 use crate::run::options::ResumeOptions;
 
 /// A model that has its weights.
@@ -24,6 +26,8 @@ pub(super) struct Weights<M> {
     pub(super) member: Option<String>,
     /// What of that stays as it is.
     pub(super) beside: Vec<String>,
+    /// How the user mapped the names.
+    pub(super) names: Names,
     pub(super) report: LoadReport,
     pub(super) average: Average,
     /// What becomes of the average, for the plan.
@@ -45,10 +49,16 @@ impl<M: Module> Weights<M> {
         let mut saved = Saved::read(state, options, questions)?;
         let says = std::mem::take(&mut saved.says);
         let own = model.named_parameters_with(rows)?;
-        let mut prefix = if options.load.is_none() { wrapped(&saved.weights, &own) } else { String::new() };
-        let mut load = options.load.take().unwrap_or_else(LoadOptions::strict);
+        let told = options.load.take();
+        let mut load = told.clone().unwrap_or_else(LoadOptions::strict);
+        let mapped = load.apply(&saved.weights)?;
+        let mut prefix = wrapped(&mapped, &own);
         let mut found = options.member.take();
-        if found.is_none() && prefix.is_empty() && state.layout.has_members() {
+        if found.is_some() && told.is_some() {
+            let both = "the names of a member (`ResumeOptions::member`) are taken off and put back by themselves";
+            return Err(invalid(format!("{both}, and cannot be mapped otherwise, too (`LoadOptions::rename`)")));
+        }
+        if found.is_none() && told.is_none() && prefix.is_empty() && state.layout.has_members() {
             found = member(&saved.weights, &own).map_err(|which| Error::new(ErrorKind::Open(vec![which])))?;
         }
         let mut beside = Vec::new();
@@ -63,12 +73,14 @@ impl<M: Module> Weights<M> {
         if !prefix.is_empty() {
             load = load.strip_prefix(prefix.as_str());
         }
-        let said = requires_grad(&saved.weights, &prefix);
+        let names = told.map(|_| Names::of(&load, &saved.weights)).transpose()?.unwrap_or_default();
+        let said = requires_grad(&mapped, &prefix);
         let frozen = std::mem::take(&mut options.frozen);
         let (mut model, trained) = Trained::set(model, said, frozen, std::mem::take(&mut options.trained), rows)?;
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
-        Ok(Weights { model, trained, prefix, member: found, beside, report, average, says })
+        let names = names.without(&report);
+        Ok(Weights { model, trained, prefix, member: found, beside, names, report, average, says })
     }
 }
 

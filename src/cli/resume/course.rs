@@ -1,0 +1,117 @@
+//! What the command shows of a run while it goes, and at its end.
+
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rekindle::train::log::{Apart, LogLine, mean_loss, write_line};
+use serde_json::json;
+
+use crate::cli::answer::{Answer, Anything, print, usage};
+use crate::cli::json;
+
+/// What the command shows of a run while it goes, and at its end.
+pub(in crate::cli) struct Course<'a> {
+    bar: ProgressBar,
+    log: Option<(PathBuf, BufWriter<File>)>,
+    expected: &'a [LogLine],
+    lines: Vec<LogLine>,
+    /// Where the current epoch began, as an index into `lines`.
+    epoch_began: usize,
+    json: bool,
+}
+
+impl<'a> Course<'a> {
+    pub(in crate::cli) fn new(steps: u64, log: Option<&Path>, expected: &'a [LogLine], json: bool) -> Anything<Self> {
+        let bar = ProgressBar::new(steps);
+        if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {elapsed}  {msg}")?);
+        let log = log
+            .map(|path| match File::create(path) {
+                Ok(file) => Ok((path.to_owned(), BufWriter::new(file))),
+                Err(error) => Err(usage(format!("{}: cannot write the log: {error}", path.display()))),
+            })
+            .transpose()?;
+        Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, json })
+    }
+
+    pub(in crate::cli) fn header(&self) -> std::io::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        print(if self.expected.is_empty() {
+            "epoch       loss\n"
+        } else {
+            "epoch    PyTorch       here   largest difference of a step\n"
+        })
+    }
+
+    pub(in crate::cli) fn step(&mut self, line: LogLine) -> Anything<()> {
+        if let Some((path, file)) = &mut self.log {
+            // Flushed line by line: a run that is killed leaves its log.
+            let written = write_line(file, &line).and_then(|()| file.flush());
+            written.map_err(|error| usage(format!("{}: cannot write the log: {error}", path.display())))?;
+        }
+        self.bar.set_message(format!("loss {:.4}", line.loss));
+        self.bar.inc(1);
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// Shows the epoch that has just ended.
+    pub(in crate::cli) fn epoch(&mut self, number: i64) -> std::io::Result<()> {
+        let lines = &self.lines[self.epoch_began..];
+        self.epoch_began = self.lines.len();
+        let (Some(first), Some(last), false) = (lines.first(), lines.last(), self.json) else { return Ok(()) };
+        let ours = mean_loss(lines, first.step, last.step).unwrap_or(f64::NAN);
+        let row = match (mean_loss(self.expected, first.step, last.step), Apart::between(lines, self.expected)) {
+            (Some(theirs), Some(apart)) => format!("{number:5}   {theirs:8.6}   {ours:8.6}   {:.1e}\n", apart.largest),
+            _ if self.expected.is_empty() => format!("{number:5}   {ours:8.6}\n"),
+            _ => format!("{number:5}          -   {ours:8.6}   -\n"),
+        };
+        self.bar.suspend(|| print(&row))
+    }
+
+    pub(in crate::cli) fn finish(&self, save: &Path, accuracy: Option<f64>) -> Answer {
+        self.bar.finish_and_clear();
+        let apart = Apart::between(&self.lines, self.expected);
+        let last = self.lines.last();
+        if self.json {
+            let compared = apart.as_ref().map(|apart| {
+                json!({"steps": apart.steps, "largest": json::leaf(&apart.largest.into()), "at": apart.at, "same_lr": apart.same_lr})
+            });
+            let document = json!({
+                "saved": save.display().to_string(),
+                "steps": self.lines.len(),
+                "step": last.map(|line| line.step),
+                "loss": last.map(|line| json::leaf(&line.loss.into())),
+                "accuracy": accuracy,
+                "expect": compared,
+            });
+            print(&format!("{document:#}\n"))?;
+            return Ok(true);
+        }
+        if let Some(line) = last {
+            print(&format!("{} steps taken, to step {}: loss {:.6}\n", self.lines.len(), line.step, line.loss))?;
+        }
+        if let Some(accuracy) = accuracy {
+            print(&format!("accuracy on the samples held back: {accuracy:.4}\n"))?;
+        }
+        match apart {
+            Some(apart) => print(&format!(
+                "over {} steps the losses are at most {:.1e} apart (relative, at step {}); the learning rates {}\n",
+                apart.steps,
+                apart.largest,
+                apart.at,
+                if apart.same_lr { "are equal to the last bit" } else { "differ" },
+            ))?,
+            None if self.expected.is_empty() => {}
+            None => print("none of these steps is among the expected ones\n")?,
+        }
+        print(&format!("wrote {}\n", save.display()))?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,170 @@
+//! What a run is told: the settings as options of the library.
+
+use std::path::Path;
+
+use rekindle::Checkpoint;
+use rekindle::models::{Config, Network};
+use rekindle::recorder::LoadOptions;
+use rekindle::train::ema::Averaging;
+use rekindle::train::lr_scheduler::Schedule;
+use rekindle::train::optim::Hyperparameters;
+use rekindle::train::run::{ResumeOptions, SchedulePer};
+
+use super::Resume;
+use crate::cli::answer::{Anything, usage};
+use crate::cli::doubles;
+use crate::cli::settings::Settings;
+
+/// A network, and which part of the checkpoint it is, where there are several.
+pub(in crate::cli) type Model = (Option<String>, String);
+
+/// The networks that are trained.
+pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
+    let model = |model: &String| match model.split_once('=') {
+        Some((part, name)) => (Some(part.to_owned()), name.to_owned()),
+        None => (None, model.clone()),
+    };
+    let models: Vec<Model> = resume.settings.model.iter().map(model).collect();
+    match &models[..] {
+        [] => {
+            let names = Network::names().collect::<Vec<_>>().join(", ");
+            let name = resume.checkpoint.display();
+            Err(usage(format!("{name}: which network is it? name one with --model: {names}")))
+        }
+        [_, _, ..] if models.iter().any(|(part, _)| part.is_none()) => {
+            Err(usage("--model: of several networks each is named with its part of the checkpoint, such as G=mlp"))
+        }
+        _ => Ok(models),
+    }
+}
+
+/// The checkpoint, a network of it, and what was told.
+pub(in crate::cli) fn run(
+    resume: &Resume,
+    device: &burn::tensor::Device,
+    model: &Model,
+) -> Anything<(Checkpoint, Network, ResumeOptions)> {
+    let checkpoint = Checkpoint::open(&resume.checkpoint)?;
+    let network = doubles::as_in(network(resume, device, model)?, doubles::of(&checkpoint, device));
+    Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
+}
+
+fn network(resume: &Resume, device: &burn::tensor::Device, (part, name): &Model) -> Anything<Network> {
+    let models = models(resume)?;
+    let parts: Vec<&str> = models.iter().filter_map(|(part, _)| part.as_deref()).collect();
+    // `G.sizes` is G's alone.
+    let own = |key: &'_ str| match key.split_once('.') {
+        Some((of, own)) if parts.contains(&of) => (Some(of) == part.as_deref()).then(|| own.to_owned()),
+        _ => Some(key.to_owned()),
+    };
+    let mut config = Config::new();
+    for pair in &resume.settings.config {
+        let Some((key, value)) = pair.split_once('=') else {
+            return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
+        };
+        if let Some(key) = own(key) {
+            config.set(key, value);
+        }
+    }
+    Ok(Network::build(name, &config, device)?)
+}
+
+/// How often the schedulers are stepped, as far as it was told.
+pub(super) fn pers(settings: &Settings) -> Anything<Vec<SchedulePer>> {
+    let named = |name: &String| {
+        let names = SchedulePer::ALL.map(SchedulePer::name).join(", ");
+        let found = SchedulePer::ALL.into_iter().find(|per| per.name() == name);
+        found.ok_or_else(|| usage(format!("rekindle.toml: schedule_per is one of {names}, and not '{name}'")))
+    };
+    settings.schedule_per.iter().map(named).collect()
+}
+
+/// What the checkpoint leaves open, and what is changed.
+fn options(settings: &Settings) -> Anything<ResumeOptions> {
+    let (optimizer, scheduler) = (settings.optimizer.as_deref(), settings.scheduler.as_deref());
+    let ema = settings.ema.as_deref();
+    let ema_per = settings.ema_per.as_deref().map(|per| match per {
+        "step" => Ok(SchedulePer::Step),
+        "epoch" => Ok(SchedulePer::Epoch),
+        other => Err(usage(format!("rekindle.toml: ema_per is step or epoch, and not '{other}'"))),
+    });
+    let mut options = ResumeOptions::default()
+        .optimizer(optimizer.filter(|name| !name.contains('(')).map(str::parse).transpose()?)
+        .lr(settings.lr.iter().copied())
+        .clip_norm(settings.clip_norm)
+        .clip_value(settings.clip_value)
+        .accumulate(settings.accumulate)
+        .new_schedule(settings.new_scheduler)
+        .scheduler(scheduler.filter(|&name| name != "none" && !name.contains('(')).map(str::parse).transpose()?)
+        .no_scheduler(scheduler == Some("none"))
+        .schedules_per(pers(settings)?)
+        .schedule_at(settings.schedule_at)
+        .rng(settings.rng.clone())
+        .loader_rng(settings.loader_rng.clone().filter(|place| place != "none"))
+        .no_loader_rng(settings.loader_rng.as_deref() == Some("none"))
+        .add_rng(settings.add_rng)
+        .member(settings.member.clone())
+        .weights_only(settings.weights_only)
+        .seed(settings.seed)
+        .optimizer_at(settings.optimizer_at.clone())
+        .scheduler_at(settings.scheduler_at.clone())
+        .average_at(settings.ema_at.clone())
+        .average(ema.filter(|&rule| rule != "none").map(str::parse::<Averaging>).transpose()?)
+        .keep_average(ema == Some("none"))
+        .average_per(ema_per.transpose()?)
+        .allow_objects(settings.allow_objects);
+    if let Some(call) = scheduler.filter(|name| name.contains('(')) {
+        options = options.schedule(call.parse::<Schedule>()?);
+    }
+    if let Some(call) = optimizer.filter(|name| name.contains('(')) {
+        options = options.new_optimizer(call.parse::<Hyperparameters>()?);
+    }
+    if let Some(order) = &settings.order {
+        options = options.order(names(order)?);
+    }
+    if let Some(other) = settings.rest.as_deref().filter(|rest| *rest != "frozen") {
+        return Err(usage(format!("rekindle.toml: rest is frozen, and not '{other}'")));
+    }
+    options = options.rest_frozen(settings.rest.is_some());
+    if !settings.strip_prefix.is_empty() || !settings.rename.is_empty() {
+        let mut load = LoadOptions::strict();
+        for prefix in &settings.strip_prefix {
+            load = load.strip_prefix(prefix.as_str());
+        }
+        for rename in &settings.rename {
+            let Some((pattern, with)) = rename.split_once('=') else {
+                return Err(usage(format!("--rename {rename}: RE=WITH is expected, such as '^encoder=backbone'")));
+            };
+            load = load.rename(pattern, with);
+        }
+        options = options.load(load);
+    }
+    for change in &settings.set {
+        options = options.set_parsed(change)?;
+    }
+    for globs in &settings.group {
+        options = options.group(globs.split(',').map(str::to_owned).collect::<Vec<_>>());
+    }
+    for glob in &settings.freeze {
+        options = options.freeze(glob.as_str());
+    }
+    for glob in &settings.unfreeze {
+        options = options.unfreeze(glob.as_str());
+    }
+    Ok(options)
+}
+
+/// The names in a file, one a line, or else those between commas.
+fn names(order: &str) -> Anything<Vec<String>> {
+    let path = Path::new(order);
+    let given = |text: &str, between: &[char]| {
+        let names = text.split(between).map(str::trim).filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    if path.is_file() {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|error| usage(format!("{order}: cannot read the order: {error}")))?;
+        return Ok(given(&text, &['\n']));
+    }
+    Ok(given(order, &[',']))
+}

@@ -2,6 +2,7 @@
 
 use rekindle_recorder::Value;
 
+use super::kind::TORCH;
 use super::options::PLACE;
 use super::recognition::recognised;
 use super::schedule::Schedule;
@@ -61,7 +62,7 @@ impl LRScheduler {
         if matches!(class.tail, Some(Tail::Functions(_))) {
             return None;
         }
-        let keys = class.tell.iter().chain(class.own).filter(|key| !MOVING.contains(key));
+        let keys = class.tell.iter().chain(class.own).filter(|key| !MOVING.contains(key) && !TORCH.contains(key));
         let mut different = keys.filter_map(|key| {
             let (now, then) = (number_like(self.attributes.get(key)?), number_like(made.attributes.get(key)?));
             (now != then).then(|| ((*key).to_owned(), (now, then)))

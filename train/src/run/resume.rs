@@ -116,8 +116,11 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         questions: &mut questions,
     };
     let scheduling = Scheduling::make(making)?;
-    for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {
-        plan.lr = group.lr()?;
+    if !scheduling.said.is_empty() {
+        // A new schedule sets the rates that it begins with.
+        for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {
+            plan.lr = group.lr()?;
+        }
     }
     let mapped = names.example().map(|(theirs, own, count)| {
         let which = "`LoadOptions::strip_prefix`, `LoadOptions::rename`";

@@ -52,6 +52,12 @@ impl NanoGpt {
         Ok(numbers.decay_lr(config.flag("decay_lr")?))
     }
 
+    /// Whether a `config` sets learning rates at all: it has one of the schedule's own options.
+    pub(crate) fn is_in(config: &Value) -> bool {
+        let Some(config) = config.as_dict() else { return false };
+        ["decay_lr", "warmup_iters", "lr_decay_iters", "min_lr"].iter().any(|key| config.get(key).is_some())
+    }
+
     /// `get_lr(it)`.
     #[must_use]
     pub fn lr(&self, it: i64) -> f64 {

@@ -173,8 +173,11 @@ impl Making<'_> {
         let (schedule, why) = match (options.schedule.take(), layout) {
             (Some(schedule), _) => (schedule, "as it was said"),
             (None, Layout::NanoGpt) => {
-                let config = checkpoint.value("config").and_then(|config| NanoGpt::from_config(&config));
-                match config {
+                let config = checkpoint.value("config")?;
+                if !NanoGpt::is_in(&config) {
+                    return Ok(nothing);
+                }
+                match NanoGpt::from_config(&config) {
                     Ok(schedule) => (schedule.into(), "as `config` says"),
                     Err(error) => {
                         questions.push(made_how(format!("nanogpt sets the learning rates itself ({error})")));

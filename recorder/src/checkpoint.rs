@@ -13,7 +13,7 @@ use crate::ErrorKind;
 use crate::container::run_folder::origin::Origin;
 use crate::container::table;
 use crate::error::IoResultExt as _;
-use crate::io::FileBytes;
+use crate::io::{self, FileBytes};
 use crate::pickle::{self, Dialect, PickleOptions};
 use crate::run::{Layout, RunState};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
@@ -353,8 +353,9 @@ impl Checkpoint {
         table::write_to(&self.root, format, &mut out, options)
     }
 
-    /// Tries what [`Checkpoint::save_with`] would do: all of it, beside the path and into a folder that goes away again. What
-    /// stands in the way is known then before a long piece of work, and not after it.
+    /// Tries what [`Checkpoint::save_with`] would do, so that what stands in the way is known before a long piece of work and not
+    /// after it: everything that is to be written is made and counted, the folder must take new files, and the disk must have
+    /// room for the bytes (told on Linux). A format that is a folder is written whole, into one that goes away again.
     ///
     /// # Errors
     /// As [`Checkpoint::save_with`], but that a file may be there.
@@ -366,7 +367,15 @@ impl Checkpoint {
         let folder = tempfile::Builder::new().prefix(".rekindle-trial-").tempdir_in(beside);
         let folder = folder.doing(refused).in_file(path)?;
         let trial = folder.path().join(path.file_name().unwrap_or_default());
-        self.save_with(&trial, options).map_err(|error| error.instead_in_file(path))?;
+        let format = self.format_for(path, options)?;
+        // The name of a file of NumPy's says what it may hold.
+        let is_file = table::is_streamed(format) && format != Format::NUMPY && options.template.is_none();
+        if is_file {
+            let report = table::write_to(&self.root, format, &mut std::io::sink(), options).in_file(path)?;
+            io::needs_room(beside, report.bytes).in_file(path)?;
+        } else {
+            self.save_with(&trial, options).map_err(|error| error.instead_in_file(path))?;
+        }
         if path.exists() && path.is_dir() != trial.is_dir() {
             let [one, other] = if trial.is_dir() { ["folder", "file"] } else { ["file", "folder"] };
             let reason = format!("a {one} is written, and this is a {other}; name another place");

@@ -11,6 +11,7 @@ mod input;
 mod inspect;
 mod json;
 mod plan;
+mod rescue;
 mod resume;
 mod scan;
 mod schedule;

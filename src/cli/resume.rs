@@ -18,10 +18,11 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::Run;
 
-use super::answer::{Answer, Anything, note, print, sentence, usage};
+use super::answer::{Answer, Anything, note, print, usage};
 use super::doubles;
 use super::flags::in_flags;
 use super::plan::show;
+use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
 use super::several;
@@ -137,21 +138,10 @@ impl Resume {
         }
         run.notes().for_each(note);
         course.header()?;
-        if let Err(error) = go(&mut run, &task, &batches, steps, teller.as_mut(), &mut course) {
-            // What was done is not lost.
-            let stem = save.file_stem().unwrap_or_default().to_string_lossy();
-            let extension = if self.checkpoint.is_dir() && save.extension().is_none() { "" } else { ".pt" };
-            let beside = save.with_file_name(format!("{stem}-until-step-{}{extension}", run.steps()));
-            let said = match run.save_with(&beside, &options) {
-                Ok(_) => format!("what was done until then is in {}", beside.display()),
-                Err(lost) => format!("what was done until then could not be saved: {lost}"),
-            };
-            return Err(usage(format!("{}; {said}", sentence(&*error))));
-        }
-        let accuracy = match &batches {
-            Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
-            Batches::Fixed(_) => None,
-        };
+        let done = go(&mut run, &task, &batches, steps, teller.as_mut(), &mut course);
+        let saved = done.and_then(|()| Ok(run.save_with(&save, &options)?));
+        let report = or_rescued(saved, &save, run.steps(), |path| run.save_with(path, &options))?;
+        report.notes.iter().for_each(|said| note(said));
         let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
         if let Some((taken, of)) = taken {
             eprintln!(
@@ -160,8 +150,10 @@ impl Resume {
                 run.epochs() + 1
             );
         }
-        let report = run.save_with(&save, &options)?;
-        report.notes.iter().for_each(|said| note(said));
+        let accuracy = match &batches {
+            Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
+            Batches::Fixed(_) => None,
+        };
         course.finish(&save, accuracy)
     }
 

@@ -1,6 +1,6 @@
 //! `rekindle resume` of several models of one checkpoint: each is trained on the same batches, with its own optimizer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rekindle::models::Network;
 use rekindle::recorder::ResultExt as _;
@@ -9,9 +9,10 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Run, SchedulePer, save_parts_with};
 
-use super::answer::{Answer, note, print, sentence, usage};
+use super::answer::{Answer, note, print, usage};
 use super::flags::in_flags;
 use super::plan::show_several;
+use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
 use super::resume::{Batches, Course, Resume};
 use super::task::Task;
@@ -115,17 +116,10 @@ pub(super) fn run(
         run.notes().for_each(note);
     }
     course.header()?;
-    if let Err(error) = go(&mut runs, task, batches, steps, &mut course) {
-        // What was done is not lost.
-        let stem = save.file_stem().unwrap_or_default().to_string_lossy();
-        let beside = save.with_file_name(format!("{stem}-until-step-{}.pt", runs[0].steps()));
-        let said = match save_parts_with(&parts(&runs), &beside, &options) {
-            Ok(_) => format!("what was done until then is in {}", beside.display()),
-            Err(lost) => format!("what was done until then could not be saved: {lost}"),
-        };
-        return Err(usage(format!("{}; {said}", sentence(&*error))));
-    }
-    let report = save_parts_with(&parts(&runs), &save, &options)?;
+    let done = go(&mut runs, task, batches, steps, &mut course);
+    let write = |path: &Path| save_parts_with(&parts(&runs), path, &options);
+    let saved = done.and_then(|()| Ok(write(&save)?));
+    let report = or_rescued(saved, &save, runs[0].steps(), write)?;
     report.notes.iter().for_each(|said| note(said));
     course.finish(&save, None)
 }

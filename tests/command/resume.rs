@@ -120,3 +120,20 @@ fn a_device_that_is_not_built_in_names_the_feature() {
     let text = refusal(&resume(&run_pt(), &["--device", "cuda:0"], folder.path()));
     assert!(text.contains("--features cuda"), "{text}");
 }
+
+/// A log on a full disk is what fails here after the first step.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_was_done_before_a_step_failed_is_saved_beside_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--log", "/dev/full", "--overwrite", "--save", "out.pt"];
+    let output = resume(&run_pt(), &arguments, folder.path());
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let last = text.lines().last().unwrap();
+    assert!(last.contains("/dev/full: cannot write the log"), "{text}");
+    assert!(last.ends_with("what was done until then is in out-until-step-300.pt"), "{text}");
+    assert!(!folder.path().join("out.pt").exists());
+    let rescued = Checkpoint::open(folder.path().join("out-until-step-300.pt")).unwrap();
+    assert_eq!(rescued.get::<f64>("optimizer_state_dict.state[0].step").unwrap(), 300.0);
+}

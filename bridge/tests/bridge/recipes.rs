@@ -107,7 +107,7 @@ fn prefixes_of_wrappers_come_off_and_go_on() -> Result<()> {
     assert!(wrapped.keys().all(|key| key.starts_with("module.")));
     let mut loaded = Net::new(&Device::flex(), 2);
     let error = loaded.load_state_dict(&wrapped).unwrap_err().to_string();
-    assert!(error.contains("add strip_prefix(\"module.\")"), "{error}");
+    assert!(error.contains("take it off with `LoadOptions::strip_prefix(\"module.\")`"), "{error}");
     // k.replace('module.', '')
     loaded.load_state_dict_with(&wrapped, &LoadOptions::strict().strip_prefix("module."))?;
     assert_eq!(output(&loaded), output(&net));

@@ -293,6 +293,11 @@ pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) ->
     saved.in_file(path)
 }
 
+/// Whether a format is a single file, which can be written to a stream.
+pub(crate) fn is_streamed(format: Format) -> bool {
+    row(format).ready.is_some()
+}
+
 /// Writes a checkpoint in a format to a stream.
 ///
 /// # Errors

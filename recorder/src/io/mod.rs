@@ -4,9 +4,11 @@ pub(crate) mod commit;
 mod file;
 mod listing;
 mod ready;
+mod room;
 pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
 pub(crate) use listing::{is_below, list, names};
 pub(crate) use ready::Ready;
+pub(crate) use room::needs_room;

@@ -15,7 +15,7 @@ use crate::{DType, ErrorKind, Result};
 /// report.advise();
 /// let text = report.to_string();
 /// assert!(text.starts_with("the state dict does not match the model: 2 keys missing, 2 unexpected"));
-/// assert!(text.contains(r#"add strip_prefix("module.")"#));
+/// assert!(text.contains(r#"`LoadOptions::strip_prefix("module.")`"#));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -209,7 +209,7 @@ fn too_much(prefix: &str, unexpected: &[String]) -> String {
     let all = if unexpected.iter().all(|key| key.starts_with(prefix)) { "all keys" } else { "most keys" };
     let why = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == prefix);
     let why = why.map_or_else(String::new, |(_, why)| format!(" ({why})"));
-    format!("{all} begin with `{prefix}`{why}: add strip_prefix(\"{prefix}\")")
+    format!("{all} begin with `{prefix}`{why}: take it off with `LoadOptions::strip_prefix(\"{prefix}\")`")
 }
 
 /// `1 key`, `2 keys`.

@@ -52,11 +52,11 @@ fn a_prefix_too_much_or_too_little_is_named() {
     };
     assert_eq!(
         hint(&["a.weight", "a.bias"], &["_orig_mod.a.weight", "_orig_mod.a.bias"]),
-        "all keys begin with `_orig_mod.` (torch.compile writes it): add strip_prefix(\"_orig_mod.\")"
+        "all keys begin with `_orig_mod.` (torch.compile writes it): take it off with `LoadOptions::strip_prefix(\"_orig_mod.\")`"
     );
     assert_eq!(
         hint(&["0.w", "1.w"], &["module.model.0.w", "module.model.1.w", "module.head.w"]),
-        "most keys begin with `module.model.`: add strip_prefix(\"module.model.\")"
+        "most keys begin with `module.model.`: take it off with `LoadOptions::strip_prefix(\"module.model.\")`"
     );
     assert_eq!(
         hint(&["backbone.a.w", "backbone.b.w"], &["a.w", "b.w"]),

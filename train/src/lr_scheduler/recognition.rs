@@ -99,15 +99,15 @@ impl Recognition {
             Recognition::Known(kind) => Ok(*kind),
             Recognition::Several(kinds) => Err(invalid(format!(
                 "the state dict is that of a {}, whose functions no file holds; go on with the schedule that it was made with \
-                 (`LRScheduler::resume`, or `schedule` of the resume options)",
+                 (`ResumeOptions::schedule`)",
                 names(kinds, " or ")
             ))),
             Recognition::Refused { name, why } => unsupported(format!("the scheduler {name}"), (*why).to_owned()),
             Recognition::Resembles { kind, foreign } => unsupported(
                 format!("the scheduler, which resembles {kind} and has {} besides,", foreign.join(", ")),
                 format!(
-                    "if it goes by the formula of {kind} all the same, go on with that schedule (`LRScheduler::resume`, or \
-                     `schedule` of the resume options), else make a new one"
+                    "if it goes by the formula of {kind} all the same, go on with that schedule \
+                     (`ResumeOptions::schedule`), else make a new one"
                 ),
             ),
             Recognition::Unknown { keys } => {

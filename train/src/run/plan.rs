@@ -74,6 +74,8 @@ pub struct GroupPlan {
     pub with_state: usize,
     /// Those that are not trained.
     pub frozen: Vec<String>,
+    /// The other hyper-parameters in which the groups differ, with this group's values as Python prints them.
+    pub differs: Vec<(String, String)>,
 }
 
 /// A scheduler.
@@ -128,8 +130,11 @@ impl fmt::Display for Plan {
         line("model", model)?;
         line("optimizer", format!("{}, told by {}", self.optimizer, self.told))?;
         for (place, group) in self.groups.iter().enumerate() {
-            let GroupPlan { lr, parameters, with_state, frozen } = group;
+            let GroupPlan { lr, parameters, with_state, frozen, differs } = group;
             let mut says = format!("lr {lr}, {parameters} parameters, {with_state} with state");
+            for (key, value) in differs {
+                write!(says, ", {key} {value}")?;
+            }
             if !frozen.is_empty() {
                 write!(says, "; frozen: {}", few(&frozen.iter().map(String::as_str).collect::<Vec<_>>()))?;
             }

@@ -123,9 +123,9 @@ impl<M: Module> Run<M> {
         self.checkpoint()?.save_with(path, options)
     }
 
-    /// Tries what [`save_with`](Self::save_with) would do: all of it, into a file that goes away again. So what stands in the
-    /// way, such as a format that cannot hold an optimizer or a folder that is not there, is known before the work and not
-    /// after it.
+    /// Tries what [`save_with`](Self::save_with) would do ([`Checkpoint::try_save_with`]), so that what stands in the way, such as
+    /// a format that cannot hold an optimizer, a folder that is not there or a disk that is full, is known before the work
+    /// and not after it.
     ///
     /// # Errors
     /// As [`save_with`](Self::save_with), but that a file may be there.

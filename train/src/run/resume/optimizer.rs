@@ -10,6 +10,7 @@ use rekindle_recorder::{Dict, Error, ErrorKind, Result, Value};
 
 use super::changes::Changes;
 use crate::attributes::invalid;
+use crate::call::shown;
 use crate::optim::{
     Hyperparameters, Optimizer, OptimizerBuilder, OptimizerKind, ParamGroup, Select, TOLD_OF_BITSANDBYTES,
 };
@@ -208,8 +209,13 @@ fn in_another_order(saved: &Value, own: &[NamedParameter]) -> bool {
         let ids = group.as_dict()?.get("params")?.items()?;
         let shape = |id: &Value| {
             let entries = state.get_key(id)?.as_dict()?.entries();
-            let mut tensors = entries.iter().filter_map(|(_, value)| value.as_tensor());
-            tensors.find(|tensor| !tensor.shape().is_empty()).map(|tensor| tensor.shape().to_vec())
+            let tensors =
+                entries.iter().filter_map(|(_, value)| value.as_tensor()).map(|tensor| tensor.shape().to_vec());
+            // Adafactor has the rows and the columns each by themselves, of length 1 along the other.
+            let both = |a: Vec<usize>, b: Vec<usize>| {
+                if a.len() == b.len() { a.iter().zip(&b).map(|(&a, &b)| a.max(b)).collect() } else { a }
+            };
+            tensors.filter(|shape| !shape.is_empty()).reduce(both)
         };
         ids.iter().map(shape).collect::<Option<Vec<_>>>()
     };
@@ -232,6 +238,7 @@ fn groups(optimizer: &Optimizer, saved: &Value) -> Result<Vec<GroupPlan>> {
     let state = saved.as_dict().and_then(|dict| dict.get("state"));
     let state = state.as_ref().and_then(Value::as_dict).map(Dict::entries).unwrap_or_default();
     let ids = saved.as_dict().and_then(|dict| dict.get("param_groups")?.items()).unwrap_or_default();
+    let differing = differing(optimizer.param_groups());
     let group = |(group, ids): (&ParamGroup, &Value)| {
         let ids = ids.as_dict().and_then(|group| group.get("params")?.items()).unwrap_or_default();
         let made = |state: &Value| state.as_dict().is_none_or(|state| !state.entries().is_empty());
@@ -239,7 +246,21 @@ fn groups(optimizer: &Optimizer, saved: &Value) -> Result<Vec<GroupPlan>> {
         let has = |id: &&Value| state.iter().any(|(key, state)| is(key, id) && made(state));
         let members = parameters.get(group.params()).unwrap_or_default();
         let frozen = members.iter().filter(|named| !named.requires_grad).map(|named| named.name.clone()).collect();
-        Ok(GroupPlan { lr: group.lr()?, parameters: members.len(), with_state: ids.iter().filter(has).count(), frozen })
+        let with_state = ids.iter().filter(has).count();
+        let differs = differing.iter().filter_map(|key| Some((key.clone(), shown(group.get(key)?)))).collect();
+        Ok(GroupPlan { lr: group.lr()?, parameters: members.len(), with_state, frozen, differs })
     };
     optimizer.param_groups().iter().zip(&ids).map(group).collect()
+}
+
+/// The hyper-parameters in which groups differ. Rates are shown anyway, and names of parameters are none.
+fn differing(groups: &[ParamGroup]) -> Vec<String> {
+    const NONE: [&str; 6] = ["params", "lr", "initial_lr", "max_lr", "min_lr", "param_names"];
+    let Some((first, rest)) = groups.split_first() else { return Vec::new() };
+    let entries = first.to_dict().entries();
+    let keys = entries.iter().filter_map(|(key, value)| Some((key.as_str()?, value)));
+    let differ = |key: &str, value: &Value| {
+        rest.iter().any(|group| group.get(key).is_none_or(|other| shown(other) != shown(value)))
+    };
+    keys.filter(|(key, value)| !NONE.contains(key) && differ(key, value)).map(|(key, _)| key.to_owned()).collect()
 }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::run::generators;
 use crate::run::layout::{self, Paths};
+use crate::run::part::RunPart;
 use crate::run::path::{KeyPath, children};
-use crate::run::several::RunPart;
 use crate::run::spellings::{
     Role, SPELLINGS, has_tensors, is_average, is_kept, is_optimizer, looks_like_scaler, looks_like_scheduler,
 };

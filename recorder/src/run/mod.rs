@@ -10,6 +10,7 @@
 //! - `several.rs`: the parts of a run of several models.
 //! - `told.rs`: what a checkpoint says of how its run was made.
 //! - `types.rs`: the element types that a checkpoint had.
+//! - `part.rs`: a part of a run of several models.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 //! - `text.rs`: bytes in texts.
 
@@ -17,6 +18,7 @@ mod account;
 mod averages;
 mod generators;
 mod layout;
+mod part;
 mod path;
 pub(crate) mod question;
 mod several;
@@ -33,8 +35,8 @@ use crate::{DType, Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value
 
 pub use account::{Accounted, Taken, account, account_of};
 pub use layout::Layout;
+pub use part::RunPart;
 pub use question::{Choice, Question};
-pub use several::RunPart;
 pub use told::Told;
 
 use layout::{Paths, Progress};

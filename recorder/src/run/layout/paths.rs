@@ -1,7 +1,7 @@
 //! `Paths`: where the parts of a run are in a checkpoint.
 
+use crate::run::part::RunPart;
 use crate::run::path::{KeyPath, children};
-use crate::run::several::RunPart;
 use crate::run::spellings::Role;
 use crate::{Error, Result, Value};
 

@@ -105,6 +105,8 @@ fn tables_and_shapes_that_do_not_fit_are_known_before_the_first_step() {
         (&[("--divide-by", "0")], "data.csv: inputs cannot be divided by 0"),
         (&[("--loss", "mse")], "data.csv: a batch's targets have shape [1], where 2 dimensions are needed"),
         (&[("--ema", "2")], "run.pt: an average's decay must be from 0 to 1, and is 2"),
+        (&[("--schedule-at", "3")], "no scheduler of the run has to be told where it stands (--schedule-at)"),
+        (&[("--freeze", "nothing*")], "run.pt: no parameter of the model fits 'nothing*' (--freeze)"),
         (&[("--save", "nowhere/out.pt")], "nowhere/out.pt: cannot write here"),
         (&[("--save", "out.safetensors")], "out.safetensors: writing 'epoch'"),
         (&[("--log", "nowhere/log.jsonl")], "nowhere/log.jsonl: cannot write the log"),

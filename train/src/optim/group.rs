@@ -119,6 +119,16 @@ impl From<Vec<String>> for Select {
     }
 }
 
+/// The patterns, as they are spelled.
+impl fmt::Display for Select {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Patterns(patterns) => write!(f, "'{}'", patterns.join(",")),
+            Kind::Function(_) => f.write_str("a function"),
+        }
+    }
+}
+
 impl fmt::Debug for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {

@@ -33,8 +33,8 @@ impl Trained {
         let named = model.named_parameters_with(rows)?;
         let of_file = |trained: bool| ids(named.iter().filter(|named| file.get(&named.name) == Some(&trained)));
         let mut frozen = of_file(false);
-        frozen.extend(selected(&named, freeze)?);
-        let mut told = selected(&named, unfreeze)?;
+        frozen.extend(selected(&named, freeze, "ResumeOptions::freeze")?);
+        let mut told = selected(&named, unfreeze, "ResumeOptions::unfreeze")?;
         let model = model.map(&mut Grad { ids: &frozen, trained: false }).map(&mut Grad { ids: &told, trained: true });
         told.extend(of_file(true));
         Ok((model, Trained { told }))
@@ -79,14 +79,14 @@ impl Trained {
 }
 
 /// The parameters that are selected.
-fn selected(named: &[NamedParameter], selects: Vec<Select>) -> Result<HashSet<ParamId>> {
+fn selected(named: &[NamedParameter], selects: Vec<Select>, option: &str) -> Result<HashSet<ParamId>> {
     let mut found = HashSet::new();
     for select in selects {
-        let said = format!("{select:?}");
+        let said = select.to_string();
         let belongs = select.compile()?;
         let fitting = ids(named.iter().filter(|named| belongs(named)));
         if fitting.is_empty() {
-            return Err(invalid(format!("no parameter of the model fits {said}")));
+            return Err(invalid(format!("no parameter of the model fits {said} (`{option}`)")));
         }
         found.extend(fitting);
     }

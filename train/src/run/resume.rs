@@ -116,6 +116,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         questions: &mut questions,
     };
     let scheduling = Scheduling::make(making)?;
+    if options.schedule_at.is_some() && questions.is_empty() {
+        let what = "no scheduler of the run has to be told where it stands (`ResumeOptions::schedule_at`)";
+        return Err(invalid(what));
+    }
     if !scheduling.said.is_empty() {
         // A new schedule sets the rates that it begins with.
         for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {

@@ -97,6 +97,7 @@ impl Making<'_> {
         }
         let named = options.schedule.clone().filter(|_| count == 1);
         let counts = Counts { epoch: state.epoch, step };
+        let at = options.schedule_at;
         let (mut list, mut plans, mut open, mut by_told) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (place, saved) in state.schedulers.iter().enumerate() {
             let mut scheduler = match restored(state, saved, optimizer, options) {
@@ -115,7 +116,10 @@ impl Making<'_> {
                 }
             };
             let placed = scheduler.needs_position();
-            if placed && let Some(question) = place_at(&mut scheduler, options.schedule_at, &counts, optimizer) {
+            if placed {
+                options.schedule_at = None;
+            }
+            if placed && let Some(question) = place_at(&mut scheduler, at, &counts, optimizer) {
                 questions.push(question);
                 continue;
             }
@@ -125,7 +129,7 @@ impl Making<'_> {
             let told = said.map_or_else(|| Ok(counts.per(&scheduler)), |per| as_said(&scheduler, per).map(Some))?;
             open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per)));
             let (per, mut why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
-            if placed && options.schedule_at.is_none() {
+            if placed && at.is_none() {
                 why += ", and the learning rates where it stands";
             }
             let next = if count == 1 && per != SchedulePer::Fraction {
@@ -201,7 +205,7 @@ impl Making<'_> {
             _ => None,
         };
         let per = said.or(own).unwrap_or(SchedulePer::Epoch);
-        let position = if per == SchedulePer::Step { step } else { state.epoch };
+        let position = options.schedule_at.take().or(if per == SchedulePer::Step { step } else { state.epoch });
         let Some(position) = position else {
             let what = format!("{layout} does not say how far its schedule has come");
             questions.push(none(what));

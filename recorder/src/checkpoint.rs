@@ -419,15 +419,15 @@ impl Checkpoint {
                 let error = Error::unsupported(what).advise(advice);
                 Err(error.in_file(path))
             }
-            (None, Some(Format::RUN_FOLDER)) if names_folder(path) => Ok(Format::RUN_FOLDER),
+            (None, Some(origin @ (Format::RUN_FOLDER | Format::DCP))) if names_folder(path) => Ok(origin),
             (None, _) => Ok(Format::ZIP),
         }
     }
 
-    /// Something else that is saved as this checkpoint is where it came from a run's folder: its files that are as they were
-    /// are copied.
+    /// Something else that is saved as this checkpoint is where it came from a folder: the files of a run's folder that are as
+    /// they were are copied.
     pub(crate) fn with_written(&self, root: Value) -> Self {
-        let format = self.format.filter(|_| self.folder.is_some());
+        let format = self.format.filter(|format| self.folder.is_some() || *format == Format::DCP);
         Checkpoint { folder: self.folder.clone(), format, ..Checkpoint::from(root) }
     }
 

@@ -242,3 +242,40 @@ fn the_other_verbs_take_such_folders() {
     let half = RunState::read(&Checkpoint::open(folder.path().join("half")).unwrap()).unwrap();
     assert_eq!(half.model.get("0.bias").unwrap().dtype().name(), "float16");
 }
+
+/// The case goes on as PyTorch did, and is a distributed checkpoint again.
+fn as_pytorch_from_dcp(name: &str, arguments: &[&str]) -> Checkpoint {
+    let (folder, case) = (tempfile::tempdir().unwrap(), fixtures::path("titan").join(name));
+    let (batches, expected) = (case.join("batches.pt"), case.join("expected.jsonl"));
+    let given = ["--batches", batches.to_str().unwrap(), "--expect", expected.to_str().unwrap()];
+    let all = [&MODEL[..], &given, &["--json", "--save", "out"], arguments].concat();
+    let output = resume(&case.join("checkpoint"), &all, folder.path());
+    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let compared = &document["expect"];
+    assert_eq!(compared["same_lr"], true, "{name}: {document}");
+    assert!(compared["largest"].as_f64().unwrap() <= 1e-6, "{name}: {document}");
+    assert!(folder.path().join("out/.metadata").exists(), "{name}");
+    let after = Checkpoint::open(folder.path().join("out")).unwrap();
+    let model = RunState::read(&after).unwrap().model;
+    for (place, tensor) in Checkpoint::open(case.join("after.pt")).unwrap().tensors().unwrap() {
+        let (ours, theirs) = (model.get(&place).unwrap().to_f64_vec().unwrap(), tensor.to_f64_vec().unwrap());
+        for (a, b) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{name}: {place}: {a} here, {b} there");
+        }
+    }
+    after
+}
+
+#[test]
+fn a_distributed_checkpoint_goes_on_as_pytorch_and_its_optimizer_comes_back_by_names() {
+    let after = as_pytorch_from_dcp("titan", &["--scheduler", "transformers.linear(warmup=3, total=20)"]);
+    assert_eq!(after.get::<Tensor>("train_state.step").unwrap().to_vec::<i32>().unwrap(), [12]);
+    for after in [after, as_pytorch_from_dcp("groups", &[])] {
+        let optimizer = after.value("optimizer").unwrap();
+        let steps = optimizer.as_dict().unwrap().get("state.2.bias.step").unwrap();
+        assert_eq!(steps.as_tensor().unwrap().to_f64_vec().unwrap(), [12.0]);
+    }
+    let after = as_pytorch_from_dcp("nested", &[]);
+    assert_eq!(after.value("optimizer.param_groups[0].params[0]").unwrap().as_str(), Some("0.weight"));
+}

@@ -3,6 +3,7 @@
 //!
 //! - `account.rs`: what each value of a checkpoint is taken for.
 //! - `averages.rs`: averages of the weights, told by their names and their shape.
+//! - `by_name.rs`: optimizers' states by the names of parameters.
 //! - `generators.rs`: the generator's state, told by its shape.
 //! - `question.rs`: what is open, and the choices that answer it.
 //! - `layout/`: the layouts, told by the keys.
@@ -16,6 +17,7 @@
 
 mod account;
 mod averages;
+mod by_name;
 mod generators;
 mod layout;
 mod part;
@@ -354,7 +356,7 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
         }
     }
     let values = |role| paths.values(root, role).map(|(_, value)| value);
-    run.optimizers = values(Role::Optimizer).collect();
+    run.optimizers = values(Role::Optimizer).map(|value| by_name::to_ids(&value)).collect::<Result<_>>()?;
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
     let average = paths.values(root, Role::Ema).next();
@@ -418,7 +420,10 @@ impl Part<'_> {
     fn like(&self, old: &Value, path: &KeyPath, weights: Option<DType>) -> Result<Value> {
         match self {
             Part::Value(value) => types::value_like(value, old),
-            Part::Optimizer(state) => types::optimizer_like(state, old, weights).map(|state| beside(&state, old)),
+            Part::Optimizer(state) => {
+                let state = types::optimizer_like(state, &by_name::to_ids(old)?, weights)?;
+                by_name::to_names(&state, old).map(|state| beside(&state, old))
+            }
             Part::Average(value) => average_like(value, old),
             Part::Generator(state) => Ok(generators::like(state, old)),
             Part::Model(model) => model_like(model, old, path),

@@ -5,6 +5,7 @@
 //! - `progress.rs`: where a run is, in every place that counts.
 //! - `files.rs`: a folder with a file for each part.
 //! - `trainer_args.rs`: how a run of transformers' Trainer was made.
+//! - `torchtitan.rs`: a run whose optimizer is flattened by names.
 //! - `tutorial.rs`: a dict of state dicts and numbers.
 //! - `plain.rs`: a model by itself.
 //! - `frameworks.rs`: training programs whose checkpoints are dicts of parts.
@@ -18,6 +19,7 @@ mod paths;
 mod plain;
 mod progress;
 mod table;
+mod torchtitan;
 mod trainer_args;
 mod tutorial;
 

@@ -7,6 +7,7 @@ use super::frameworks::is_basicsr_state;
 use super::paths::Paths;
 use super::plain::{bare, whole_module};
 use super::progress::{Progress, Settle};
+use super::torchtitan::{is_at_root, torchtitan, torchtitan_told};
 use super::trainer_args::{trainer_clip, trainer_told};
 use super::tutorial::tutorial;
 use super::{counts, frameworks, lightning};
@@ -52,6 +53,9 @@ pub enum Layout {
     HfTrainer,
     /// A folder of accelerate's `save_state`: a value for each file under its name.
     Accelerate,
+    /// torchtitan's checkpoints, as `torch.distributed.checkpoint` saves them: `model`, `optimizer`, `lr_scheduler`, `train_state`,
+    /// `dataloader`; and others whose optimizer is flattened by the names of its parameters.
+    TorchTitan,
     /// None of these.
     Unknown {
         /// The keys at the root, or what there is instead of a dict.
@@ -98,7 +102,7 @@ const ROW: Row = Row {
     told: |_| Told::default(),
 };
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     Row {
         layout: Layout::HfTrainer,
         name: "hf-trainer",
@@ -110,6 +114,14 @@ const ROWS: [Row; 15] = [
         ..ROW
     },
     Row { layout: Layout::Accelerate, name: "accelerate", find: accelerate, open: false, told: accelerate_told, ..ROW },
+    Row {
+        layout: Layout::TorchTitan,
+        name: "torchtitan",
+        find: torchtitan,
+        absent: "the configuration, with training.max_norm and the schedule of lr_scheduler",
+        told: torchtitan_told,
+        ..ROW
+    },
     Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false, ..ROW },
     Row {
         layout: Layout::Lightning,
@@ -302,6 +314,9 @@ pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
             root if is_basicsr_state(root) => "it is BasicSR's training state, which has no network in it: that is in \
                                                models/net_g_N.pth. Put both into one file, the network's `params` under \
                                                'model' (`torch.save(state | {'model': network['params']}, ...)`)"
+                .to_owned(),
+            root if is_at_root(root) => "the weights are at the root, beside the parts of the run, as torchtitan saves them: put \
+                                         them into a dict under 'model'"
                 .to_owned(),
             Value::Dict(_) => format!(
                 "none of its keys is known to hold a model's state dict: {}. Read its parts by path",

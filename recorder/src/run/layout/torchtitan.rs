@@ -49,11 +49,11 @@ pub(super) fn torchtitan_told(root: &Value) -> Told {
     let there = |names: &[&str]| way(names).value(root).is_some();
     let mut told = Told::default();
     if there(&["dataloader"]) {
-        told.by = "torchtitan".to_owned();
+        "torchtitan".clone_into(&mut told.by);
         told.not_continued.push("the place in the data that 'dataloader' has".to_owned());
     }
     if there(&["train_state", "ntokens_seen"]) {
-        told.by = "torchtitan".to_owned();
+        "torchtitan".clone_into(&mut told.by);
         told.not_continued.push("the count of tokens, train_state.ntokens_seen".to_owned());
     }
     told

@@ -366,3 +366,15 @@ fn a_schedule_of_functions_is_asked_about_and_named_as_it_was_made() {
     let rate = after.get::<f64>("optimizer_state_dict.param_groups[0].lr").unwrap();
     assert!((rate - 0.003 * 699.0 / 900.0).abs() < 1e-15, "{rate}");
 }
+
+#[test]
+fn a_key_of_the_program_s_own_in_a_group_is_asked_about_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |checkpoint| {
+        checkpoint.set("optimizer_state_dict.param_groups[0].my_flag", 3).unwrap();
+    });
+    let said = asked(&path, &[]);
+    assert!(said.contains("'my_flag'") && said.contains("--optimizer AdamW"), "{said}");
+    let after = two_steps(&path, &["--optimizer", "AdamW"]);
+    assert_eq!(after.get::<i64>("optimizer_state_dict.param_groups[0].my_flag").unwrap(), 3);
+}

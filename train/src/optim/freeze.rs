@@ -108,10 +108,10 @@ impl OptimizerBuilder {
     /// # Errors
     /// As [`build`](OptimizerBuilder::build) and [`Optimizer::load_state_dict`].
     pub fn build_from<M: Module>(self, model: &M, state_dict: &Value) -> Result<Optimizer> {
-        let rule = self.rule();
+        let (rule, foreign_keys) = (self.rule(), self.foreign_keys);
         let builder = self.exclude(Select::matching(move |parameter| (rule.admit)(parameter).is_err()));
         let mut optimizer = builder.build(model)?;
-        optimizer.load_state_dict(model, state_dict)?;
+        optimizer.load(model, state_dict, foreign_keys)?;
         Ok(optimizer)
     }
 }

@@ -75,6 +75,7 @@ pub struct OptimizerBuilder {
     exclude: Vec<Select>,
     named: bool,
     rest_frozen: bool,
+    pub(super) foreign_keys: bool,
     order: Option<Vec<String>>,
 }
 
@@ -116,6 +117,13 @@ impl OptimizerBuilder {
     /// was never given. Default false.
     pub fn rest_frozen(mut self, rest_frozen: bool) -> Self {
         self.rest_frozen = rest_frozen;
+        self
+    }
+
+    /// Whether [`build_from`](Self::build_from) takes a state dict with keys that the optimizer never has and that are nobody's
+    /// that is known, such as a training program's own: they are kept. Default false: they may be another optimizer's.
+    pub fn foreign_keys(mut self, foreign_keys: bool) -> Self {
+        self.foreign_keys = foreign_keys;
         self
     }
 
@@ -266,6 +274,7 @@ impl Optimizer {
             exclude: Vec::new(),
             named: false,
             rest_frozen: false,
+            foreign_keys: false,
             order: None,
         }
     }

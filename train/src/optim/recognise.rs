@@ -266,7 +266,7 @@ impl OptimizerKind {
                     format!("{names}'s, which wrote the same keys in older releases of PyTorch")
                 }
             };
-            invalid(format!("the optimizer's state is {what}; say which it is with {options}"))
+            invalid(format!("the optimizer's state is {what}")).advise(format!("say which it is with {options}"))
         })
     }
 }
@@ -289,11 +289,18 @@ impl Recognition {
             1 => String::new(),
             count => format!(", nor {} more", count - 1),
         };
-        Err(invalid(format!(
-            "{place} has '{key}'{owner}: the optimizer's state looks like that of {}, which never has it{others}; another \
-             optimizer may step otherwise. Take the key out where it changes no step",
+        let what = format!(
+            "{place} has '{key}'{owner}: the optimizer's state looks like that of {}, which never has it{others}, and another \
+             optimizer may step otherwise",
             self.name
-        )))
+        );
+        let owned = self.foreign.iter().any(|key| key.owner.is_some());
+        Err(match &self.kinds[..] {
+            [kind] if !owned => invalid(what).advise(format!(
+                "say `ResumeOptions::optimizer(OptimizerKind::{kind:?})` where it steps as {kind} all the same"
+            )),
+            _ => invalid(what).advise("take the weights alone and a new optimizer, or go on where that optimizer is"),
+        })
     }
 }
 

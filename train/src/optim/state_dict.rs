@@ -69,8 +69,13 @@ impl Optimizer {
     /// # Errors
     /// When the state dict is another optimizer's or has a key that the optimizer never has, or its groups or shapes do not fit.
     pub fn load_state_dict<M: Module>(&mut self, model: &M, state_dict: &Value) -> Result<()> {
+        self.load(model, state_dict, false)
+    }
+
+    /// The same, with keys kept that are nobody's that is known.
+    pub(super) fn load<M: Module>(&mut self, model: &M, state_dict: &Value, foreign_keys: bool) -> Result<()> {
         self.check_model(model)?;
-        let saved = Saved::read(self.kind(), state_dict)?;
+        let saved = Saved::read(self.kind(), state_dict, foreign_keys)?;
         let members = self.members(&saved)?;
         let names = self.groups.first().is_some_and(|group| group.contains("param_names"));
 
@@ -164,7 +169,7 @@ struct SavedGroup {
 }
 
 impl Saved {
-    fn read(kind: OptimizerKind, state_dict: &Value) -> Result<Self> {
+    fn read(kind: OptimizerKind, state_dict: &Value, foreign_keys: bool) -> Result<Self> {
         let recognition = OptimizerKind::recognise(state_dict)?;
         let kinds = &recognition.kinds;
         if !kinds.is_empty() && !kinds.contains(&kind) {
@@ -173,7 +178,9 @@ impl Saved {
                 names(kinds, "'s or ")
             )));
         }
-        recognition.is_whole()?;
+        if kinds.is_empty() || !foreign_keys || recognition.foreign.iter().any(|key| key.owner.is_some()) {
+            recognition.is_whole()?;
+        }
         let converted;
         let state_dict = if recognition.note.is_some() {
             converted = bitsandbytes::converted(kind, state_dict)?;

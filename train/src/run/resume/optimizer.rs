@@ -56,11 +56,13 @@ impl Optimized {
             (Some(_), _) => "the options",
             (None, _) => "the keys of its state",
         };
-        let kind = options.optimizer.map_or_else(|| OptimizerKind::infer(saved), Ok)?;
+        let kind =
+            options.optimizer.map_or_else(|| OptimizerKind::infer(saved).map_err(|e| ask_which(e, saved)), Ok)?;
         let (saved, changes) = Changes::apply(saved, kind, options)?;
         let own = model.named_parameters_with(rows)?;
         let trained = own.iter().filter(|named| named.requires_grad).count();
-        let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows));
+        let told_which = options.optimizer.is_some();
+        let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows)).foreign_keys(told_which);
         if (!options.groups.is_empty() || !options.order.is_empty()) && members(&saved) < own.len() {
             builder = without_frozen(builder, &own);
         }
@@ -176,6 +178,21 @@ fn steps(saved: &Value) -> Option<i64> {
     });
     #[allow(clippy::cast_possible_truncation)]
     counts.reduce(f64::max).map(|steps| steps as i64)
+}
+
+/// An error of a state dict that could be of several optimizers, or of one with keys of the program's own, is a question.
+fn ask_which(error: Error, saved: &Value) -> Error {
+    let Ok(recognition) = OptimizerKind::recognise(saved) else { return error };
+    if recognition.kinds.is_empty() || recognition.foreign.iter().any(|key| key.owner.is_some()) {
+        return error;
+    }
+    let why = if recognition.foreign.is_empty() { "where it is" } else { "where it steps as it all the same" };
+    let ErrorKind::Invalid(what) = error.kind() else { return error };
+    let question = recognition.kinds.iter().fold(Question::new(what.clone()), |question, kind| {
+        question.or(format!("ResumeOptions::optimizer(OptimizerKind::{kind:?})"), why)
+    });
+    let anew = question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");
+    Error::new(ErrorKind::Open(vec![anew]))
 }
 
 /// An error of an optimizer that has fewer parameters than are trained is a question.

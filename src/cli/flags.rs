@@ -32,6 +32,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::no_loader_rng", "--loader-rng none"),
     ("ResumeOptions::add_rng", "--add-rng"),
     ("ResumeOptions::clip_norm", "--clip-norm"),
+    ("ResumeOptions::no_clip", "--clip-norm none"),
     ("ResumeOptions::clip_value", "--clip-value"),
     ("ResumeOptions::accumulate", "--accumulate"),
     ("ResumeOptions::scheduler", "--scheduler"),

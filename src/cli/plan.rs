@@ -24,7 +24,7 @@ fn document(plan: &Plan) -> Json {
     let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
     let schedulers = plan.schedulers.iter().map(|scheduler| {
         let (name, next, per) = (scheduler.kind.name(), &scheduler.next, scheduler.per.name());
-        json!({"name": name, "last_epoch": scheduler.last_epoch, "per": per, "why": scheduler.why, "next": next})
+        json!({"name": name, "last_epoch": scheduler.last_epoch, "per": per, "times": scheduler.times, "why": scheduler.why, "next": next})
     });
     let schedulers: Vec<_> = schedulers.collect();
     let values: Vec<_> = plan

@@ -85,6 +85,13 @@ impl Scheduling {
             let what = format!("{} goes by epochs, and nothing tells how many steps one has", scheduler.kind);
             open.push(leave(Question::new(what).or("Run::steps_per_epoch(N)", "for that")));
         }
+        if let (Some(SchedulePer::Epoch), Source::Fixed, None) =
+            (plan.average_per, self.source, self.epoch_length(plan))
+        {
+            let what = "the average of the weights is updated per epoch, and nothing tells how many steps one has";
+            let question = Question::new(what).or("Run::steps_per_epoch(N)", "for that");
+            open.push(question.or("ResumeOptions::keep_average(true)", "to leave it as it is"));
+        }
         open
     }
 

@@ -108,13 +108,14 @@ pub(super) struct Settings {
     /// Parameters that are trained from now on, where the checkpoint has no state for them
     #[arg(long, value_name = "GLOB")]
     pub(super) unfreeze: Vec<String>,
-    /// Clip the norm of all gradients together before each step
-    #[arg(long, value_name = "X", conflicts_with = "clip_value")]
-    pub(super) clip_norm: Option<f64>,
+    /// Clip the norm of all gradients together before each step; `none`: they are not clipped, whatever the checkpoint says
+    #[arg(long, value_name = "X|none", conflicts_with = "clip_value")]
+    #[serde(deserialize_with = "text")]
+    pub(super) clip_norm: Option<String>,
     /// Clip each element of the gradients before each step
     #[arg(long, value_name = "X")]
     pub(super) clip_value: Option<f64>,
-    /// Take the mean of N batches for each step; the last step of an epoch may have fewer
+    /// Take the mean of N batches for each step; the last step of an epoch may have fewer. 1: each batch is a whole step's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) accumulate: Option<u64>,
     /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`

@@ -72,9 +72,10 @@ pub(super) fn run(
     };
     let scheduling = resume.scheduling(batches.source())?;
     let runs = runs.into_iter().map(|run| {
-        let (mut pers, mut found) = (Vec::new(), None);
+        let (mut pers, mut found, mut average) = (Vec::new(), None, None);
         if let Some(plan) = run.resumed_by() {
             pers.extend(plan.schedulers.iter().map(|scheduler| scheduler.per));
+            average = plan.average_per;
             found = scheduling.epoch_length(plan);
         }
         let by_epochs = |per: &SchedulePer| matches!(per, SchedulePer::Epoch | SchedulePer::Fraction);
@@ -87,6 +88,11 @@ pub(super) fn run(
             ))),
             None if pers.iter().any(by_epochs) => Err(usage(format!(
                 "{}: a scheduler is stepped per epoch, and nothing tells how many steps an epoch has; say --steps-per-epoch N",
+                resume.checkpoint.display()
+            ))),
+            None if average == Some(SchedulePer::Epoch) => Err(usage(format!(
+                "{}: an average is updated per epoch, and nothing tells how many steps an epoch has; say --steps-per-epoch N, or \
+                 --ema none",
                 resume.checkpoint.display()
             ))),
             Some(length) if run.loader().is_none() => Ok(run.steps_per_epoch(length)),

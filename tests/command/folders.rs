@@ -151,6 +151,8 @@ fn what_a_folder_lacks_or_has_too_much_is_said_or_kept() {
     refused("hf-cosine", &without("model.safetensors"), 2, &["the folder holds no weights"]);
     refused("hf-shards", &without("model-00002-of-00002.safetensors"), 2, &["model-00002-of-00002.safetensors"]);
     refused("hf-cosine", &without("scheduler.pt"), 1, &["its state is missing", "--scheduler none"]);
+    let asks = ["nothing tells it", "--clip-norm 1", "--clip-norm none", "many batches made a step"];
+    refused("hf-cosine", &without("training_args.bin"), 1, &asks);
     refused("hf-cosine", &without("rng_state.pth"), 0, &["none in the file"]);
     let deepspeed = |path: &Path| {
         fs::remove_file(path.join("optimizer.pt")).unwrap();
@@ -184,6 +186,54 @@ fn what_a_folder_lacks_or_has_too_much_is_said_or_kept() {
     for file in ["notes.txt", "rng_state_0.pth", "training_args.bin"] {
         assert_eq!(fs::read(out.join(file)).unwrap(), fs::read(path.join(file)).unwrap(), "{file}");
     }
+}
+
+#[test]
+fn clipping_that_no_file_tells_is_done_as_it_is_said() {
+    let (folder, path) = copy("hf-cosine");
+    fs::remove_file(path.join("training_args.bin")).unwrap();
+    let schedule = ["--scheduler", "transformers.cosine(warmup=3, total=20)"];
+    let losses = |clip: &[&str]| {
+        let output = go_on(&path, "hf-cosine", &[&schedule[..], clip, &["--overwrite"]].concat(), folder.path());
+        (output.status.code(), text(&output.stderr) + &text(&output.stdout))
+    };
+    let (code, said) = losses(&[]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--clip-norm X"), "{said}");
+    let (code, said) = losses(&["--clip-norm", "much"]);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("--clip-norm much: a number or none is expected"), "{said}");
+    let (code, said) = losses(&["--clip-norm", "none"]);
+    assert!(code == Some(0) || code == Some(1), "{said}");
+    assert!(said.contains("gradients are not clipped (--clip-norm none)") && !said.contains("to the norm"), "{said}");
+    let planned = plan(&case("hf-cosine").join("checkpoint"), &["--clip-norm", "none"]);
+    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+    assert!(!text(&planned.stdout).contains("\nclipping"), "{planned:?}");
+    let planned = plan(&case("hf-cosine").join("checkpoint"), &["--clip-norm", "0.25"]);
+    assert!(text(&planned.stdout).contains("clipping   gradients, to the norm 0.25\n"), "{planned:?}");
+}
+
+#[test]
+fn a_scheduler_that_accelerate_stepped_for_each_process_is_stepped_so_often() {
+    let at = case("accelerate").join("checkpoint");
+    let mut state = Checkpoint::open(at.join("scheduler.bin")).unwrap();
+
+    assert_eq!(state.value("last_epoch").unwrap().as_i64(), Some(7));
+    state.set("last_epoch", 14_i64).unwrap();
+    state.set("_step_count", 15_i64).unwrap();
+    let (folder, path) = copy("accelerate");
+    let options = rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true);
+    state.save_with(path.join("scheduler.bin"), &options).unwrap();
+    let planned = plan(&path, &["--json"]);
+    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+    let document: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let scheduler = &document["scheduler"];
+    assert_eq!((&scheduler["per"], &scheduler["times"]), (&"step".into(), &2.into()), "{scheduler}");
+    let why = "2 times after each, as accelerate does with 2 processes";
+    assert_eq!(scheduler["why"], why, "{scheduler}");
+    let output = go_on(&path, "accelerate", &[], folder.path());
+    let after = Checkpoint::open(folder.path().join("out")).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(after.value("['scheduler.bin'].last_epoch").unwrap().as_i64(), Some(24));
 }
 
 #[test]

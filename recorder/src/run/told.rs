@@ -1,7 +1,7 @@
 //! `Told`: what a checkpoint says of how its run was made, beside the run's parts.
 
 /// How a run was made, as its checkpoint says. Empty where it says nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Told {
     /// The file or the key that says so, such as `training_args.bin`.
@@ -10,6 +10,8 @@ pub struct Told {
     pub schedule: Option<String>,
     /// Whether there was a scheduler, so that one is missed where there is none.
     pub scheduled: bool,
+    /// The norm that the program clips gradients to by default, where the checkpoint lacks what it was told of that.
+    pub clips_by_default: Option<f64>,
     /// How many batches make a step.
     pub accumulated: Option<i64>,
     /// What else of it does not go on by itself, a clause each.

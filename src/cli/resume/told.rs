@@ -88,10 +88,16 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         "epoch" => Ok(SchedulePer::Epoch),
         other => Err(usage(format!("rekindle.toml: ema_per is step or epoch, and not '{other}'"))),
     });
+    let clip_norm = settings.clip_norm.as_deref();
+    let number = |norm: &str| {
+        let wrong = || usage(format!("--clip-norm {norm}: a number or none is expected"));
+        norm.parse::<f64>().map_err(|_| wrong())
+    };
     let mut options = ResumeOptions::default()
         .optimizer(optimizer.filter(|name| !name.contains('(')).map(str::parse).transpose()?)
         .lr(settings.lr.iter().copied())
-        .clip_norm(settings.clip_norm)
+        .clip_norm(clip_norm.filter(|norm| *norm != "none").map(number).transpose()?)
+        .no_clip(clip_norm == Some("none"))
         .clip_value(settings.clip_value)
         .accumulate(settings.accumulate)
         .new_schedule(settings.new_scheduler)

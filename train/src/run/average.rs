@@ -241,6 +241,14 @@ fn in_single(value: &Value) -> Result<Value> {
 }
 
 impl Average {
+    /// How often it is updated, if it is.
+    pub(super) fn per(&self) -> Option<SchedulePer> {
+        match self {
+            Average::Updated(_, per) => Some(*per),
+            Average::None | Average::Kept(_) => None,
+        }
+    }
+
     /// Takes the model's weights in, if it is to so often.
     pub(super) fn update<M: Module>(&mut self, model: &M, now: SchedulePer) -> Result<()> {
         match self {

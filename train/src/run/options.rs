@@ -105,13 +105,16 @@ options! {
         /// How far the scheduler has come, where its state does not say it, such as timm's: the epoch or update that it was
         /// stepped to last. Default: told by the learning rates in the file.
         schedule_at: Option<i64> = None, |at: impl Into<Option<i64>>| at.into();
-        /// What the 2-norm of all gradients together is clipped to before each step, above 0: `clip_grad_norm_`. Default: they
-        /// are not clipped.
+        /// What the 2-norm of all gradients together is clipped to before each step, above 0: `clip_grad_norm_`. Default: as the
+        /// checkpoint says; they are not clipped where it says nothing.
         clip_norm: Option<f64> = None, |norm: impl Into<Option<f64>>| norm.into();
+        /// Whether gradients are not clipped, even where the checkpoint says that they were. Default false.
+        no_clip: bool = false;
         /// What each element of the gradients is clipped to before each step, above 0: `clip_grad_value_`. Default: they are
         /// not clipped.
         clip_value: Option<f64> = None, |value: impl Into<Option<f64>>| value.into();
-        /// How many batches a step takes the mean of: see [`Run::accumulate`](super::Run::accumulate). Default 1.
+        /// How many batches a step takes the mean of: see [`Run::accumulate`](super::Run::accumulate). Default 1; asked
+        /// for where the checkpoint says that a step took several.
         accumulate: Option<u64> = None, |batches: impl Into<Option<u64>>| batches.into();
         /// Parameters that are not trained: they get no update, and no state.
         frozen: Vec<Select> = Vec::new();

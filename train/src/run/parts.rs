@@ -114,6 +114,14 @@ pub(super) enum Clip {
 }
 
 impl Clip {
+    /// The norm that gradients are clipped to.
+    pub(super) fn norm(self) -> Option<f64> {
+        match self {
+            Clip::Norm(clip) => Some(clip.max_norm),
+            Clip::Value(_) => None,
+        }
+    }
+
     /// Clips the gradients of these parameters.
     pub(super) fn apply<'a, M: Module>(
         self,

@@ -44,6 +44,8 @@ pub struct Plan {
     pub not_in_file: &'static str,
     /// What becomes of an average of the weights.
     pub average: String,
+    /// How often it is updated, if it goes on.
+    pub average_per: Option<SchedulePer>,
     /// Where the generator's state is from.
     pub generator: String,
     /// The epoch that the file says.
@@ -88,6 +90,8 @@ pub struct SchedulerPlan {
     pub last_epoch: Option<i64>,
     /// How often it is stepped.
     pub per: SchedulePer,
+    /// How many times at once: more than once where accelerate steps it for each of its processes.
+    pub times: i64,
     /// What tells so.
     pub why: String,
     /// As what it has counted, whatever it goes by: as the steps, or as the epochs. `None` where the file does not tell.

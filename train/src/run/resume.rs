@@ -32,7 +32,6 @@ use super::plan::Plan;
 use super::several::gather;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
-use crate::clip::ClipGradNorm;
 use crate::optim::OptimizerKind;
 
 use anew::Anew;
@@ -87,6 +86,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let rows = options.rows.clone().unwrap_or_default();
 
     let around = Around::read(&options)?;
+    questions.extend(told::open(&state, &options));
+    let clip = around.clip_after(state.clip_norm);
     let Weights { model, trained, prefix, member, beside, names, report, average, says } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved = only(&state.optimizers, "optimizer")?.map(|saved| names.in_model(saved));
@@ -152,9 +153,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         schedulers: scheduling.plans,
         // Of one that is switched off there is nothing.
         scaler: state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty()),
-        clip_norm: state.clip_norm,
+        clip_norm: clip.and_then(Clip::norm),
         not_in_file: state.layout.not_in_file(),
         average: says,
+        average_per: average.per(),
         generator: from,
         epoch: state.epoch,
         step,
@@ -171,7 +173,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         accumulate: around.accumulate,
         new_optimizer: options.new_optimizer.is_some(),
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
-        clip: around.clip.or(state.clip_norm.map(|norm| Clip::Norm(ClipGradNorm::new(norm)))),
+        clip,
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
         average,
         names,

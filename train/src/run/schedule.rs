@@ -20,6 +20,8 @@ pub(super) struct Schedulers {
 pub(super) struct Scheduled {
     pub(super) scheduler: LRScheduler,
     pub(super) per: SchedulePer,
+    /// How many times at once.
+    pub(super) times: i64,
 }
 
 /// How far a run goes, and how many steps its epochs have: as far as it is known.
@@ -38,18 +40,18 @@ impl Schedulers {
 
     /// This one in the place of those that there are.
     pub(super) fn replaced(self, scheduler: LRScheduler) -> Self {
-        Schedulers { list: vec![Scheduled { scheduler, per: self.per }], per: self.per }
+        Schedulers { list: vec![Scheduled { scheduler, per: self.per, times: 1 }], per: self.per }
     }
 
     /// With another one, which is stepped after those that there are.
     pub(super) fn and(mut self, scheduler: LRScheduler, per: SchedulePer) -> Self {
-        self.list.push(Scheduled { scheduler, per });
+        self.list.push(Scheduled { scheduler, per, times: 1 });
         self
     }
 
     /// All of them stepped so often.
     pub(super) fn stepped_per(mut self, per: SchedulePer) -> Self {
-        self.list.iter_mut().for_each(|scheduled| scheduled.per = per);
+        self.list.iter_mut().for_each(|scheduled| (scheduled.per, scheduled.times) = (per, 1));
         Schedulers { per, ..self }
     }
 
@@ -64,9 +66,9 @@ impl Schedulers {
 
     /// Steps those that are stepped with the optimizer.
     pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, per_epoch: Option<i64>) -> Result<()> {
-        for Scheduled { scheduler, per } in &mut self.list {
+        for Scheduled { scheduler, per, times } in &mut self.list {
             match per {
-                SchedulePer::Step => scheduler.step(optimizer)?,
+                SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
                 SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
                 SchedulePer::Epoch | SchedulePer::Metric => {}
             }
@@ -96,7 +98,7 @@ impl Schedulers {
     /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
     pub(super) fn check(&self, groups: &[ParamGroup], ahead: Ahead) -> Result<()> {
         let Ahead { steps, epochs, per_epoch } = ahead;
-        for Scheduled { scheduler, per } in &self.list {
+        for Scheduled { scheduler, per, times } in &self.list {
             let count = match per {
                 SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
                 SchedulePer::Epoch => epochs.or_else(|| Some(steps? / per_epoch?)),
@@ -106,6 +108,7 @@ impl Schedulers {
                 }
                 SchedulePer::Metric => None,
             };
+            let count = count.map(|count| count.saturating_mul(*times));
             if let Some(count) = count.and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0) {
                 scheduler.check_steps(groups, count)?;
             }

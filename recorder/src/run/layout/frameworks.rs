@@ -4,6 +4,7 @@
 use super::paths::{Paths, way};
 use super::tutorial::{parts, tutorial};
 use crate::run::spellings::{Role, has_tensors, is_optimizer, looks_like_scaler, number_like, whole};
+use crate::run::told::Told;
 use crate::state_dict::module;
 use crate::{Result, Value};
 
@@ -24,6 +25,12 @@ pub(super) const TRAINERS: [&[&str]; 2] = [&["trainer", "iteration"], &["trainer
 /// The norm that nanoGPT clips gradients to.
 pub(super) fn nanogpt_clip(root: &Value) -> Option<f64> {
     at(root, &["config", "grad_clip"])?.as_f64().filter(|&norm| norm != 0.0)
+}
+
+/// How many batches a step of nanoGPT took, those of all its processes counted in.
+pub(super) fn nanogpt_told(root: &Value) -> Told {
+    let accumulated = at(root, &["config", "gradient_accumulation_steps"]).and_then(|steps| steps.as_i64());
+    Told { by: "config".to_owned(), accumulated, ..Told::default() }
 }
 
 /// That of timm's `--clip-grad`, in the mode that is the default.

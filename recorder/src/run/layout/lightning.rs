@@ -9,6 +9,7 @@ use super::paths::{Paths, way};
 use super::progress::{Progress, Settle};
 use super::tutorial::tutorial;
 use crate::run::spellings::Role;
+use crate::run::told::Told;
 use crate::{Result, Value};
 
 pub(super) const COUNTS: Settle = Settle { read, write };
@@ -55,6 +56,13 @@ fn counter(root: &Value, place: &[&str], of: &str, what: &str) -> Option<i64> {
 fn batches_per_step(root: &Value, steps: i64) -> Option<i64> {
     let batches = counter(root, BATCHES, "total", "processed")?;
     (steps > 0 && batches % steps == 0).then(|| batches / steps).filter(|&each| each > 0)
+}
+
+/// What its counts say of how the run was made.
+pub(super) fn told(root: &Value) -> Told {
+    let steps = number(root, &["global_step"]);
+    let accumulated = steps.and_then(|steps| batches_per_step(root, steps));
+    Told { by: "loops".to_owned(), accumulated, ..Told::default() }
 }
 
 /// Whether an epoch was begun and is not finished: its batches are not all processed.

@@ -129,6 +129,7 @@ const ROWS: [Row; 16] = [
         find: lightning::lightning,
         counts: Some(lightning::COUNTS),
         members: true,
+        told: lightning::told,
         absent: "the Trainer's gradient_clip_val and accumulate_grad_batches",
         ..ROW
     },
@@ -166,6 +167,7 @@ const ROWS: [Row; 16] = [
         find: frameworks::nanogpt,
         scheduler: false,
         clip: frameworks::nanogpt_clip,
+        told: frameworks::nanogpt_told,
         ..ROW
     },
     Row {

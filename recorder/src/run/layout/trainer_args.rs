@@ -7,11 +7,22 @@ use crate::{Dict, Value, walk};
 /// Where the arguments are.
 const ARGUMENTS: &str = "training_args.bin";
 
+/// `max_grad_norm` where nothing was said of it.
+const CLIPS: f64 = 1.0;
+
 /// What the arguments say of how the run was made.
 pub(super) fn trainer_told(root: &Value) -> Told {
     let optimizer = Some(("optimizer.pt", elsewhere(root)));
     let nothing = Told { scheduled: true, optimizer, ..Told::default() };
-    let Some(arguments) = arguments(root) else { return nothing };
+    let Some(arguments) = arguments(root) else {
+        let only = "what is told only there, such as how many batches made a step, mixed precision, label smoothing";
+        return Told {
+            by: format!("no {ARGUMENTS} that can be read"),
+            clips_by_default: Some(CLIPS),
+            not_continued: vec![only.to_owned()],
+            ..nothing
+        };
+    };
     let number = |key: &str| arguments.get(key).and_then(|value| value.as_f64());
     let steps = KeyPath::key("trainer_state.json").then("max_steps").value(root).and_then(|steps| steps.as_i64());
     let flags = [
@@ -34,6 +45,7 @@ pub(super) fn trainer_told(root: &Value) -> Told {
     Told {
         by: ARGUMENTS.to_owned(),
         schedule: steps.and_then(|steps| schedule(&arguments, steps)),
+        clips_by_default: arguments.get("max_grad_norm").is_none().then_some(CLIPS),
         accumulated: arguments.get("gradient_accumulation_steps").and_then(|steps| steps.as_i64()),
         not_continued,
         ..nothing

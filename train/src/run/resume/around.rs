@@ -9,7 +9,9 @@ use crate::run::parts::Clip;
 
 /// What the user said of the steps.
 pub(super) struct Around {
-    pub(super) clip: Option<Clip>,
+    clip: Option<Clip>,
+    /// Whether gradients are not clipped, whatever the checkpoint says.
+    no_clip: bool,
     /// Of how many batches a step takes the mean.
     pub(super) accumulate: u64,
 }
@@ -35,11 +37,22 @@ impl Around {
                 return Err(invalid(format!("{both} are two ways to clip gradients; say one of them")));
             }
         };
+        if options.no_clip && clip.is_some() {
+            return Err(invalid(
+                "`ResumeOptions::no_clip` was said, and how gradients are clipped, too; say one of them",
+            ));
+        }
         let accumulate = options.accumulate.unwrap_or(1);
         if accumulate == 0 {
             return Err(invalid("a step is of at least 1 batch (`ResumeOptions::accumulate`)"));
         }
-        Ok(Around { clip, accumulate })
+        Ok(Around { clip, no_clip: options.no_clip, accumulate })
+    }
+
+    /// How gradients are clipped, of a checkpoint that says this norm.
+    pub(super) fn clip_after(&self, told: Option<f64>) -> Option<Clip> {
+        let told = told.filter(|_| !self.no_clip).map(|norm| Clip::Norm(ClipGradNorm::new(norm)));
+        self.clip.or(told)
     }
 
     /// What the user changed, a sentence each.
@@ -50,8 +63,9 @@ impl Around {
             }
             Clip::Value(value) => format!("gradients are clipped to {value} each (`ResumeOptions::clip_value`)"),
         });
+        let none = self.no_clip.then(|| "gradients are not clipped (`ResumeOptions::no_clip`)".to_owned());
         let several = (self.accumulate > 1)
             .then(|| format!("a step takes the mean of {} batches (`ResumeOptions::accumulate`)", self.accumulate));
-        clip.into_iter().chain(several).collect()
+        clip.into_iter().chain(none).chain(several).collect()
     }
 }

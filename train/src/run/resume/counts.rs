@@ -50,6 +50,16 @@ impl Counts {
     }
 }
 
+impl Counts {
+    /// How many times accelerate stepped a scheduler for each step of the optimizer: once for each of its processes. Only where
+    /// its count is so many times the steps.
+    pub(super) fn times(&self, scheduler: &LRScheduler) -> Option<i64> {
+        let (stepped, step) = (scheduler.position()?, self.step.filter(|&step| step > 0)?);
+        let whole = scheduler.stepped_by().is_none() && self.counted(scheduler).is_none() && stepped % step == 0;
+        Some(stepped / step).filter(|&times| whole && times > 1)
+    }
+}
+
 /// A scheduler, how far it has come, and how often it is stepped where that is told.
 pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>);
 

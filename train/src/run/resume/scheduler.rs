@@ -126,14 +126,20 @@ impl Making<'_> {
             questions.extend(named.as_ref().and_then(|named| unlike(&scheduler, named, optimizer)));
             questions.extend(conflict(&scheduler, optimizer, changes, options));
             let said = said.get(place).or(said.first()).copied();
-            let told = said.map_or_else(|| Ok(counts.per(&scheduler)), |per| as_said(&scheduler, per).map(Some))?;
+            let mut told = said.map_or_else(|| Ok(counts.per(&scheduler)), |per| as_said(&scheduler, per).map(Some))?;
+            let accelerated = told.is_none() && state.layout == Layout::Accelerate;
+            let times = accelerated.then(|| counts.times(&scheduler)).flatten().unwrap_or(1);
+            if times > 1 {
+                let why = format!("{times} times after each, as accelerate does with {times} processes");
+                told = Some((SchedulePer::Step, why));
+            }
             open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per)));
             let (per, mut why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
             if placed && at.is_none() {
                 why += ", and the learning rates where it stands";
             }
             let next = if count == 1 && per != SchedulePer::Fraction {
-                scheduler.preview(optimizer.param_groups(), 5).unwrap_or_default()
+                after_steps(&scheduler, optimizer, times)
             } else {
                 Vec::new()
             };
@@ -142,11 +148,12 @@ impl Making<'_> {
                 kind: scheduler.kind(),
                 last_epoch: scheduler.position(),
                 per,
+                times,
                 why,
                 counted,
                 next,
             });
-            list.push(Scheduled { scheduler, per });
+            list.push(Scheduled { scheduler, per, times });
         }
         if let Some(expected) = options.scheduler
             && !plans.is_empty()
@@ -219,8 +226,8 @@ impl Making<'_> {
         questions.extend(conflict(&made, optimizer, changes, options));
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
         let (kind, last_epoch, why) = (made.kind(), Some(position), why.to_owned());
-        let plan = SchedulerPlan { kind, last_epoch, per, why, counted: None, next };
-        let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per }], per);
+        let plan = SchedulerPlan { kind, last_epoch, per, times: 1, why, counted: None, next };
+        let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per, times: 1 }], per);
         Ok(Scheduling { schedulers, plans: vec![plan], ..Scheduling::default() })
     }
 
@@ -270,10 +277,17 @@ impl Making<'_> {
         };
         let begins = if at == 0 { "which begins anew".to_owned() } else { format!("which goes on at step {at}") };
         let line = format!("scheduler {} -> {kind}, {begins} (`ResumeOptions::schedule`)", old.unwrap_or("none"));
-        let plan = SchedulerPlan { kind, last_epoch: scheduler.position(), per, why, counted: None, next };
-        let schedulers = Schedulers::new(vec![Scheduled { scheduler, per }], per);
+        let plan = SchedulerPlan { kind, last_epoch: scheduler.position(), per, times: 1, why, counted: None, next };
+        let schedulers = Schedulers::new(vec![Scheduled { scheduler, per, times: 1 }], per);
         Ok(Scheduling { schedulers, plans: vec![plan], by_told: false, said: vec![line] })
     }
+}
+
+/// The rates after each of the next five steps, at each of which it is stepped so many times.
+fn after_steps(scheduler: &LRScheduler, optimizer: &Optimizer, times: i64) -> Vec<Vec<f64>> {
+    let times = usize::try_from(times).unwrap_or(1).max(1);
+    let next = scheduler.preview(optimizer.param_groups(), times.saturating_mul(5)).unwrap_or_default();
+    next.into_iter().skip(times - 1).step_by(times).collect()
 }
 
 /// Asks where a schedule was named that is of the kind of the checkpoint's scheduler, and has other numbers.

@@ -1,10 +1,11 @@
 //! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
 
-use rekindle_recorder::run::{RunState, Told};
+use rekindle_recorder::run::{Question, RunState, Told};
 use rekindle_recorder::{Dict, Error, Value};
 
 use crate::lr_scheduler::{LRScheduler, Schedule};
 use crate::optim::Optimizer;
+use crate::run::options::ResumeOptions;
 
 /// The scheduler, made as the checkpoint says that it was; only where this leads to the rates that it has now.
 pub(super) fn scheduler(state: &RunState, saved: &Value, optimizer: &Optimizer) -> Option<LRScheduler> {
@@ -27,13 +28,37 @@ pub(super) fn clauses(told: &Told, schedule: bool) -> Vec<String> {
     if let Some(schedule) = told.schedule.as_ref().filter(|_| schedule) {
         say(format!("the schedule is {schedule}"));
     }
-    if let Some(batches) = told.accumulated.filter(|batches| *batches > 1) {
-        say(format!("a step took {batches} batches: give them as one"));
+    if let Some(batches) = several(told) {
+        say(format!("a step took {batches} batches"));
     }
     for what in &told.not_continued {
         say(format!("not continued: {what}"));
     }
     clauses
+}
+
+/// How many batches made a step, where it was more than one.
+fn several(told: &Told) -> Option<i64> {
+    told.accumulated.filter(|batches| *batches > 1)
+}
+
+/// What of the steps has to be said.
+pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
+    let mut open = Vec::new();
+    let clipping = options.clip_norm.is_some() || options.clip_value.is_some() || options.no_clip;
+    if let Some(norm) = state.told.clips_by_default.filter(|_| !clipping && state.clip_norm.is_none()) {
+        let what = format!("gradients are clipped to a norm of {norm} unless that was changed, and nothing tells it");
+        let question = Question::new(what).or(format!("ResumeOptions::clip_norm({norm})"), "where it was not");
+        let question = question.or("ResumeOptions::clip_norm(X)", "for another norm");
+        open.push(question.or("ResumeOptions::no_clip(true)", "where they were not clipped"));
+    }
+    if let Some(batches) = several(&state.told).filter(|_| options.accumulate.is_none()) {
+        let what = format!("a step took {batches} batches ({}), and nothing tells what yours are", state.told.by);
+        let each = format!("ResumeOptions::accumulate({batches})");
+        let question = Question::new(what).or(each, "where they are as small as those, to take so many for a step");
+        open.push(question.or("ResumeOptions::accumulate(1)", "where each of them is a whole step's"));
+    }
+    open
 }
 
 /// The error of a checkpoint without an optimizer's state.

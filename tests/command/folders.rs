@@ -216,7 +216,7 @@ fn clipping_that_no_file_tells_is_done_as_it_is_said() {
 #[test]
 fn a_scheduler_that_accelerate_stepped_for_each_process_is_stepped_so_often() {
     let at = case("accelerate").join("checkpoint");
-    let mut state = Checkpoint::open(at.join("scheduler.bin")).unwrap();
+    let state = Checkpoint::open(at.join("scheduler.bin")).unwrap();
 
     assert_eq!(state.value("last_epoch").unwrap().as_i64(), Some(7));
     state.set("last_epoch", 14_i64).unwrap();

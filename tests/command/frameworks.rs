@@ -164,17 +164,12 @@ fn what_a_framework_keeps_in_no_file_is_asked_with_answers_that_work() {
 }
 
 #[test]
-fn two_schedulers_of_mmengine_go_on_as_there_or_are_asked_about() {
+fn two_schedulers_of_mmengine_go_on_as_there() {
     let (folder, place) = (folder("mmengine_two"), tempfile::tempdir().unwrap());
     let batches = folder.join("batches.safetensors");
     let more = [OBJECTS, "--batches", batches.to_str().unwrap(), "--save", "out.pt", "--log", "log.jsonl"];
     let output = resume(&folder.join("start.pt"), &[&MLP[..], &more].concat(), place.path());
-    if !output.status.success() {
-        let asked = String::from_utf8(output.stderr).unwrap();
-        assert!(asked.contains("2 schedulers") && asked.contains("--scheduler none"), "{asked}");
-        assert!(!place.path().join("out.pt").exists());
-        return;
-    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let (ours, theirs) = (lines(&place.path().join("log.jsonl")), lines(&folder.join("expect.jsonl")));
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {

@@ -378,3 +378,25 @@ fn a_key_of_the_program_s_own_in_a_group_is_asked_about_and_kept() {
     let after = two_steps(&path, &["--optimizer", "AdamW"]);
     assert_eq!(after.get::<i64>("optimizer_state_dict.param_groups[0].my_flag").unwrap(), 3);
 }
+
+#[test]
+fn rates_of_a_scheduler_in_another_order_than_the_groups_are_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(folder.path(), |checkpoint| {
+        let group = |ids: std::ops::Range<i64>, lr: f64| {
+            let old = checkpoint.value("optimizer_state_dict.param_groups[0]").unwrap();
+            let new = Dict::from_iter(old.as_dict().unwrap().entries());
+            new.insert("params", Value::list(ids.map(Value::Int)));
+            new.insert("initial_lr", lr);
+            Value::from(new)
+        };
+        let groups = Value::list([group(0..4, 0.001), group(4..10, 0.002)]);
+        checkpoint.set("optimizer_state_dict.param_groups", groups).unwrap();
+        let rates = |a: f64, b: f64| Value::list([Value::Float(a), Value::Float(b)]);
+        checkpoint.set("scheduler_state_dict.base_lrs", rates(0.002, 0.001)).unwrap();
+        let lr = checkpoint.get::<f64>("optimizer_state_dict.param_groups[0].lr").unwrap();
+        checkpoint.set("scheduler_state_dict._last_lr", rates(lr, lr)).unwrap();
+    });
+    let said = asked(&path, &[]);
+    assert!(said.contains("in another order than the groups") && said.contains("--scheduler none"), "{said}");
+}

@@ -115,6 +115,14 @@ impl Making<'_> {
                     continue;
                 }
             };
+            if misordered(saved, optimizer) {
+                let what = "the scheduler has the learning rates of the optimizer's groups in another order than the groups are in";
+                questions.push(none(what.to_owned()).or(
+                    "ResumeOptions::schedule(NAME(..))",
+                    "with `ResumeOptions::new_schedule(true)` beside it, to begin a new one",
+                ));
+                continue;
+            }
             let placed = scheduler.needs_position();
             if placed {
                 options.schedule_at = None;
@@ -413,4 +421,20 @@ fn made_how(what: String) -> Question {
 /// A question that is answered by leaving the scheduler as it is.
 fn none(what: String) -> Question {
     Question::new(what).or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are")
+}
+
+/// Whether a scheduler's rates are those of the groups in another order, as where groups were divided anew by the names of their
+/// parameters: which is whose is then not told by their places.
+fn misordered(saved: &Value, optimizer: &Optimizer) -> bool {
+    let groups = optimizer.param_groups();
+    [("base_lrs", "initial_lr"), ("_last_lr", "lr")].iter().any(|(list, key)| {
+        let theirs = saved.as_dict().and_then(|dict| dict.get(list)?.items()).unwrap_or_default();
+        let theirs: Option<Vec<f64>> = theirs.iter().map(Value::as_f64).collect();
+        let ours: Option<Vec<f64>> = groups.iter().map(|group| group.get(key)?.as_f64()).collect();
+        let (Some(mut theirs), Some(mut ours)) = (theirs, ours) else { return false };
+        let differ = theirs != ours;
+        theirs.sort_by(f64::total_cmp);
+        ours.sort_by(f64::total_cmp);
+        differ && theirs == ours
+    })
 }

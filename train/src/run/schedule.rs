@@ -101,7 +101,10 @@ impl Schedulers {
         for Scheduled { scheduler, per, times } in &self.list {
             let count = match per {
                 SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
-                SchedulePer::Epoch => epochs.or_else(|| Some(steps? / per_epoch?)),
+                SchedulePer::Epoch => {
+                    let length = length(per_epoch)?;
+                    epochs.or_else(|| Some(steps? / length))
+                }
                 SchedulePer::Fraction => {
                     scheduler.check_part(length(per_epoch)?, groups)?;
                     None
@@ -117,11 +120,11 @@ impl Schedulers {
     }
 }
 
-/// The steps of an epoch, for a scheduler that goes by parts of it.
+/// The steps of an epoch, for a scheduler that goes by epochs or parts of them.
 fn length(per_epoch: Option<i64>) -> Result<i64> {
     per_epoch.ok_or_else(|| {
         invalid(
-            "the scheduler is stepped by parts of epochs, and nothing tells how many steps an epoch has; say it with \
+            "the scheduler is stepped by epochs, and nothing tells how many steps an epoch has; say it with \
              `Run::steps_per_epoch`, or give the run a loader",
         )
     })

@@ -11,7 +11,7 @@ use rekindle_train::Run;
 use rekindle_train::amp::GradScaler;
 use rekindle_train::clip::ClipGradNorm;
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging};
-use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau};
+use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau, StepLR};
 use rekindle_train::optim::{LbfgsOptions, Optimizer, SgdOptions};
 use rekindle_train::run::{ResumeOptions, SchedulePer};
 
@@ -332,4 +332,21 @@ fn a_step_with_a_closure_is_a_step_for_the_other_optimizers_too() {
     other.step_closure(|model| Ok(model.forward(inputs.clone()).powf_scalar(2.0).mean())).unwrap();
     assert_eq!(weights(&one), weights(&other));
     assert_eq!(one.loss().unwrap(), other.loss().unwrap());
+}
+
+#[test]
+fn a_scheduler_per_epoch_needs_the_length_of_an_epoch_before_the_first_step() {
+    let scheduled = || {
+        let mut run = run();
+        let scheduler = LRScheduler::new(StepLR::new(1), run.optimizer_mut()).unwrap();
+        run.with_scheduler(scheduler).schedule_per(SchedulePer::Epoch)
+    };
+    let mut without = scheduled();
+    let error = without.step(loss(&without, 2.0)).unwrap_err().to_string();
+    assert!(error.contains("nothing tells how many steps an epoch has"), "{error}");
+    assert_eq!(weights(&without), weights(&run()), "no step was made");
+    let mut told = scheduled().steps_per_epoch(1);
+    let before = told.lr().unwrap()[0];
+    told.step(loss(&told, 2.0)).unwrap();
+    assert!(told.lr().unwrap()[0] < before);
 }

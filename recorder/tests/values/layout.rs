@@ -297,3 +297,16 @@ fn the_files_that_pytorch_wrote_are_read_by_their_layout() {
         }
     }
 }
+
+#[test]
+fn weights_at_the_root_beside_an_optimizer_are_no_model_alone() {
+    let tensor = || Tensor::scalar(0.0_f32);
+    let optimizer = Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", Value::list([]))]);
+    let flat = Dict::from_iter([("state.fc.bias.step", tensor()), ("param_groups.fc.bias.lr", tensor())]);
+    for optimizer in [optimizer, flat] {
+        let root = Dict::from_iter([("fc.weight", Value::from(tensor())), ("fc.bias", tensor().into())]);
+        root.insert("optimizer", optimizer);
+        let error = RunState::read(&Checkpoint::from(root)).unwrap_err().to_string();
+        assert!(error.contains("the weights are at the root, beside the parts of the run"), "{error}");
+    }
+}

@@ -3,7 +3,7 @@
 use super::paths::{Paths, way};
 use super::tutorial;
 use crate::run::by_name::is_flat;
-use crate::run::spellings::{Role, SPELLINGS, whole};
+use crate::run::spellings::{Role, SPELLINGS, is_optimizer, whole};
 use crate::run::told::Told;
 use crate::{Dict, Value};
 
@@ -37,11 +37,12 @@ pub(super) fn torchtitan(root: &Value) -> Option<Paths> {
     Some(paths)
 }
 
-/// Whether the weights are at the root, beside the parts of the run.
+/// Whether weights are at the root, beside an optimizer.
 pub(super) fn is_at_root(root: &Value) -> bool {
-    let tensors =
-        root.as_dict().is_some_and(|dict| dict.entries().iter().any(|(_, value)| value.as_tensor().is_some()));
-    is_ours(root) && tensors && tutorial::tutorial(root).is_none()
+    let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
+    let tensors = entries.iter().any(|(_, value)| value.as_tensor().is_some());
+    let optimizer = || is_ours(root) || entries.iter().any(|(_, value)| is_optimizer(value));
+    tensors && optimizer() && tutorial::tutorial(root).is_none()
 }
 
 /// What goes on only in torchtitan itself.

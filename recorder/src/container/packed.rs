@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::container::zip::{self, Archive};
 use crate::container::{content, gzip, tar};
+use crate::walk::list_names;
 use crate::{Error, ErrorKind, FileBytes, Format, OpenOptions, Opened, Result};
 
 /// The files in an archive.
@@ -18,9 +19,6 @@ pub(super) struct Packed {
     /// The error where none of them is a checkpoint.
     none: Error,
 }
-
-/// How many names are listed.
-const LISTED: usize = 8;
 
 /// How much is unpacked to see what is in a compressed file: the header of a tar archive.
 const HEAD: usize = 512;
@@ -46,7 +44,7 @@ pub(super) fn members(file: &FileBytes, options: &OpenOptions) -> Result<Option<
 fn tarred(file: &FileBytes, what: &'static str, options: &OpenOptions) -> Packed {
     let (members, problem) = tar::members(file, &options.limits);
     let names: Vec<&str> = members.iter().map(|(name, _)| &**name).collect();
-    let holds = if names.is_empty() { "it is empty".to_owned() } else { format!("it holds {}", few(&names)) };
+    let holds = if names.is_empty() { "it is empty".to_owned() } else { format!("it holds {}", list_names(&names)) };
     let none = Error::not_a_checkpoint(format!("it is {what} without a checkpoint in it; {holds}"));
     Packed { what, members, problem, none }
 }
@@ -99,7 +97,7 @@ impl Packed {
         }
         let names: Vec<&str> = found.iter().map(|(name, _)| &**name).collect();
         if names.len() > 1 {
-            let reason = format!("it is {} with {} checkpoints in it ({})", self.what, names.len(), few(&names));
+            let reason = format!("it is {} with {} checkpoints in it ({})", self.what, names.len(), list_names(&names));
             return Err(Error::not_a_checkpoint(reason).advise("unpack it and open one of them"));
         }
         match (found.pop(), self.problem, damaged) {
@@ -108,10 +106,4 @@ impl Packed {
             (None, None, None) => Err(self.none),
         }
     }
-}
-
-/// The first of some names, and how many more there are.
-fn few(names: &[&str]) -> String {
-    let shown = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-    if names.len() > LISTED { format!("{shown} and {} more", names.len() - LISTED) } else { shown }
 }

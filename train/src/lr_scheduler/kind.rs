@@ -32,8 +32,8 @@ use super::sequential_lr::{Sequential, SequentialLR};
 use super::step_lr::StepLR;
 use super::swa_lr::{SWALR, Swa};
 use super::timm::{
-    Cosine, CosineLRScheduler, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step, StepLRScheduler, Tanh,
-    TanhLRScheduler, WSDLRScheduler, Wsd, timm,
+    Cosine, CosineLRScheduler, KEYS as TIMM, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step,
+    StepLRScheduler, Tanh, TanhLRScheduler, WSDLRScheduler, Wsd, timm,
 };
 
 macro_rules! kinds {
@@ -86,24 +86,6 @@ pub(super) const TORCH: &[&str] =
 
 /// Nothing beside what a class has of its own.
 const ALONE: &[&str] = &[];
-
-/// What timm's base class keeps.
-const TIMM: &[&str] = &[
-    "param_group_field",
-    "_initial_param_group_field",
-    "base_values",
-    "metric",
-    "t_in_epochs",
-    "noise_range_t",
-    "noise_pct",
-    "noise_type",
-    "noise_std",
-    "noise_seed",
-    "warmup_t",
-    "warmup_lr_init",
-    "warmup_prefix",
-    "warmup_steps",
-];
 
 /// What mmengine's base class keeps.
 const MMENGINE: &[&str] = &[

@@ -33,7 +33,8 @@ pub(super) const RULE: Rule = Rule {
     ..Rule::new(prepare)
 };
 
-fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
+/// What timm's `RMSpropTF` needs, too.
+pub(super) fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
     let mut names = vec!["step", "square_avg"];
     if group.float("momentum")? > 0.0 {
         names.push("momentum_buffer");

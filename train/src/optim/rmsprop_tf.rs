@@ -2,6 +2,7 @@
 //! learning rate goes into the momentum.
 
 use super::prelude::*;
+use super::rmsprop::needs;
 use super::timm::{cautious, complete, decay_rate, snapshot};
 
 options! {
@@ -43,17 +44,6 @@ pub(super) const RULE: Rule = Rule {
     view: View::Whole,
     ..Rule::new(prepare)
 };
-
-fn needs(group: &Attributes) -> Result<Vec<&'static str>> {
-    let mut names = vec!["step", "square_avg"];
-    if group.float("momentum")? > 0.0 {
-        names.push("momentum_buffer");
-    }
-    if group.flag("centered")? {
-        names.push("grad_avg");
-    }
-    Ok(names)
-}
 
 fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>> {
     let names = needs(group)?.split_off(1);

@@ -47,6 +47,18 @@ macro_rules! common {
 }
 pub(super) use common;
 
+/// The attributes of the warm-up, for `Options::attributes`.
+macro_rules! warmup {
+    ($options:expr) => {
+        [
+            ("warmup_t", rekindle_recorder::Value::from($options.warmup_t)),
+            ("warmup_lr_init", $options.warmup_lr_init.into()),
+            ("warmup_prefix", $options.warmup_prefix.into()),
+        ]
+    };
+}
+pub(super) use warmup;
+
 /// `noise_range_t` as timm takes it: one number, or a pair.
 pub(super) fn range(range: Option<&[i64]>) -> Value {
     match range {
@@ -85,8 +97,8 @@ pub(in crate::lr_scheduler) const fn timm<F: Rates>() -> &'static dyn Rule {
     &Timm::<F>(PhantomData)
 }
 
-/// The base class's attributes, in order, before the class's own.
-const FIRST: [&str; 10] = [
+/// What the base class keeps: before the class's own, in order, and the warm-up among them.
+pub(in crate::lr_scheduler) const KEYS: &[&str] = &[
     "param_group_field",
     "_initial_param_group_field",
     "base_values",
@@ -97,7 +109,14 @@ const FIRST: [&str; 10] = [
     "noise_type",
     "noise_std",
     "noise_seed",
+    "warmup_t",
+    "warmup_lr_init",
+    "warmup_prefix",
+    "warmup_steps",
 ];
+
+/// How many of them come before the class's own.
+const FIRST: usize = 10;
 
 impl<F: Rates> Timm<F> {
     /// The rates at an epoch or update, noise included.
@@ -176,7 +195,8 @@ impl<F: Rates> Rule for Timm<F> {
         }
         let own = std::mem::replace(&mut scheduler.attributes, Attributes::new(PLACE));
         let attributes = &mut scheduler.attributes;
-        for name in FIRST {
+        let (first, _) = KEYS.split_at(FIRST);
+        for &name in first {
             let value = match name {
                 "param_group_field" => "lr".into(),
                 "_initial_param_group_field" => "initial_lr".into(),
@@ -186,7 +206,7 @@ impl<F: Rates> Rule for Timm<F> {
             };
             attributes.set(name, value);
         }
-        for name in own.names().filter(|name| !FIRST.contains(name)) {
+        for name in own.names().filter(|name| !first.contains(name)) {
             attributes.set(name, own.get(name).cloned().unwrap_or(Value::None));
         }
         update_groups(groups, bases.iter().copied())?;

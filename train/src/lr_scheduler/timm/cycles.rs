@@ -66,6 +66,40 @@ impl Cycles {
     }
 }
 
+/// Options of a schedule of cycles: the class, what comes before the cycles' own options, and what after.
+macro_rules! cycle_options {
+    ($(#[$about:meta])* pub struct $name:ident; [$($before:tt)*] [$($after:tt)*]) => {
+        $crate::lr_scheduler::timm::base::timm_options! {
+            $(#[$about])*
+            pub struct $name;
+
+            /// One cycle of `t_initial` epochs or updates.
+            pub fn new(
+                /// The length of the first cycle.
+                t_initial: i64,
+            );
+
+            $($before)*
+            /// The lowest learning rate. Default 0.
+            lr_min: f64 = 0.0,
+            /// How many times as long each cycle is than the one before. Default 1.
+            cycle_mul: f64 = 1.0,
+            /// Which part of its height each cycle has of the one before. Default 1.
+            cycle_decay: f64 = 1.0,
+            /// How many cycles there are; `lr_min` follows. Default 1.
+            cycle_limit: i64 = 1,
+            /// Epochs or updates until the whole learning rate. Default 0.
+            warmup_t: i64 = 0,
+            /// The learning rate that it begins with, if there is a warm-up. Default 0.
+            warmup_lr_init: f64 = 0.0,
+            /// Whether the rest begins to count after the warm-up. Default false.
+            warmup_prefix: bool = false,
+            $($after)*
+        }
+    };
+}
+pub(super) use cycle_options;
+
 /// The attributes of the cycles.
 macro_rules! cycles {
     ($options:expr) => {

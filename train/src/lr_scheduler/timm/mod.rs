@@ -14,7 +14,7 @@ mod step;
 mod tanh;
 mod wsd;
 
-pub(super) use base::timm;
+pub(super) use base::{KEYS, timm};
 pub(super) use cosine::Cosine;
 pub use cosine::CosineLRScheduler;
 pub use multi_step::MultiStepLRScheduler;

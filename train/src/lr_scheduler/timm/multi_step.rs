@@ -2,7 +2,7 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::base::{Rates, common, timm_options};
+use super::base::{Rates, common, timm_options, warmup};
 use crate::attributes::Attributes;
 use crate::lr_scheduler::formula::{Computed, power, real};
 use crate::lr_scheduler::schedule::{Entries, Options};
@@ -31,14 +31,8 @@ timm_options! {
 
 impl Options for MultiStepLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let own = [
-            ("decay_t", self.decay_t.clone().into()),
-            ("decay_rate", self.decay_rate.into()),
-            ("warmup_t", self.warmup_t.into()),
-            ("warmup_lr_init", self.warmup_lr_init.into()),
-            ("warmup_prefix", self.warmup_prefix.into()),
-        ];
-        Ok(common!(self).into_iter().chain(own).collect())
+        let own = [("decay_t", self.decay_t.clone().into()), ("decay_rate", self.decay_rate.into())];
+        Ok(common!(self).into_iter().chain(own).chain(warmup!(self)).collect())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::base::{Rates, common, timm_options};
+use super::base::{Rates, common, timm_options, warmup};
 use crate::attributes::Attributes;
 use crate::lr_scheduler::arguments::Argument;
 use crate::lr_scheduler::formula::{Computed, divide, power, real};
@@ -34,14 +34,8 @@ impl Options for StepLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         // As Python would have it: a whole number is an `int`.
         let decay_t = <i64 as Argument>::read(&self.decay_t.into()).map_or(self.decay_t.into(), Value::Int);
-        let own = [
-            ("decay_t", decay_t),
-            ("decay_rate", self.decay_rate.into()),
-            ("warmup_t", self.warmup_t.into()),
-            ("warmup_lr_init", self.warmup_lr_init.into()),
-            ("warmup_prefix", self.warmup_prefix.into()),
-        ];
-        Ok(common!(self).into_iter().chain(own).collect())
+        let own = [("decay_t", decay_t), ("decay_rate", self.decay_rate.into())];
+        Ok(common!(self).into_iter().chain(own).chain(warmup!(self)).collect())
     }
 }
 

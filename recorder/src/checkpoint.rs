@@ -60,6 +60,7 @@ pub struct Checkpoint {
     format: Option<Format>,
     globals: Arc<[Global]>,
     bytes: u64,
+    notes: Arc<[String]>,
     limits: Limits,
     /// What it was read from, where that is a run's folder.
     folder: Option<Arc<Origin>>,
@@ -74,6 +75,7 @@ impl<T: Into<Value>> From<T> for Checkpoint {
             format: None,
             globals: Arc::default(),
             bytes: 0,
+            notes: Arc::default(),
             limits: Limits::default(),
             folder: None,
         }
@@ -152,6 +154,7 @@ impl Checkpoint {
             format: Some(opened.format),
             globals: opened.globals.into(),
             bytes: opened.bytes,
+            notes: opened.notes.into(),
             limits: options.limits.clone(),
             folder: opened.folder,
         }
@@ -185,6 +188,13 @@ impl Checkpoint {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What a user should know of how it was read, a sentence each: what its files contradict each other in, what was taken for
+    /// what, what was left out. Almost always there is nothing to say.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Reads the value at a path into a Rust type: a number, a `String`, a [`Tensor`], a [`StateDict`], a [`Value`], or anything

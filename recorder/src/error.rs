@@ -66,6 +66,12 @@ pub enum ErrorKind {
         /// What is missing.
         reason: String,
     },
+    /// A file that belongs to the checkpoint is not there.
+    #[non_exhaustive]
+    Missing {
+        /// Which, and what names it: a sentence.
+        what: String,
+    },
     /// A container's structure contradicts itself.
     #[non_exhaustive]
     Damaged {
@@ -141,6 +147,7 @@ impl ErrorKind {
             ErrorKind::Io { doing, source } => write!(f, "{doing}: {source}"),
             ErrorKind::NotACheckpoint { reason } => write!(f, "this is not a checkpoint: {reason}"),
             ErrorKind::Truncated { reason } => write!(f, "the file is cut off: {reason}"),
+            ErrorKind::Missing { what } => f.write_str(what),
             ErrorKind::Damaged { reason } => write!(f, "{reason}; the file is damaged"),
             ErrorKind::Checksum => f.write_str("checksum mismatch"),
             ErrorKind::Pickle { offset, reason } => write!(f, "byte {offset}: {reason}"),
@@ -174,6 +181,9 @@ impl ErrorKind {
     fn advice(&self) -> Option<&'static str> {
         match self {
             ErrorKind::Truncated { .. } => Some("copy or download it again"),
+            ErrorKind::Missing { .. } => {
+                Some("copy or download it again, or pass `OpenOptions::lenient(true)` to read the rest")
+            }
             ErrorKind::Checksum => {
                 Some("the file is damaged, restore it or pass `OpenOptions::verify(false)` to read it anyway")
             }
@@ -283,6 +293,10 @@ impl Error {
 
     pub(crate) fn truncated(reason: impl Into<String>) -> Self {
         ErrorKind::Truncated { reason: reason.into() }.into()
+    }
+
+    pub(crate) fn missing(what: impl Into<String>) -> Self {
+        ErrorKind::Missing { what: what.into() }.into()
     }
 
     pub(crate) fn limit(what: impl Into<String>, limit: u64) -> Self {

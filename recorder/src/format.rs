@@ -42,6 +42,16 @@ pub struct Opened {
     pub globals: Vec<Global>,
     /// Its size: of the file, or of all files of the folder.
     pub bytes: u64,
+    /// What a user should know of the reading, a sentence each: what the files contradict each other in, what was taken for
+    /// what, what was left out.
+    pub notes: Vec<String>,
     /// What it was read from, where that is a folder of files of many formats.
     pub(crate) folder: Option<Arc<Origin>>,
+}
+
+impl Opened {
+    /// What was read in a format, without a word to add.
+    pub(crate) fn new(format: Format, value: Value, globals: Vec<Global>, bytes: u64) -> Self {
+        Opened { format, value, globals, bytes, notes: Vec::new(), folder: None }
+    }
 }

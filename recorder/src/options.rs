@@ -18,6 +18,9 @@ crate::settings! {
         limits: Limits = Limits::default(),
         /// Whether a storage's bytes are compared with their checksum when they are first read. Default true.
         verify: bool = true,
+        /// Whether a folder whose files contradict each other is read as far as it goes, with a note of what was left out: an
+        /// index that names tensors or shards which are not there. Default false: it is an error that names them.
+        lenient: bool = false,
     }
 }
 

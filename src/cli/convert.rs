@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use rekindle::recorder::ResultExt as _;
-use rekindle::recorder::checkpoint::{OpenOptions, SaveOptions};
+use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::container::Format;
 use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
 use super::answer::{Answer, note, usage};
-use super::input::{is_stream, open};
+use super::input::{Opening, is_stream};
 
 /// The arguments of `rekindle convert`.
 #[derive(Debug, clap::Args)]
@@ -56,9 +56,8 @@ pub(super) struct Convert {
     /// Write objects that plain `torch.load` refuses to open, too
     #[arg(long)]
     allow_objects: bool,
-    /// Read on where a checksum is wrong
-    #[arg(long)]
-    no_verify: bool,
+    #[command(flatten)]
+    opening: Opening,
 }
 
 impl Convert {
@@ -73,7 +72,7 @@ impl Convert {
         save.format = self.to.as_deref().map(str::parse::<Format>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
-        let input = open(&self.input, &OpenOptions::default().verify(!self.no_verify))?;
+        let input = self.opening.open(&self.input)?;
         let conversion = Conversion::default()
             .key(self.key.clone())
             .location(self.map_location.clone())

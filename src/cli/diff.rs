@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, print, usage};
-use super::input::{is_stream, open};
+use super::input::{Opening, is_stream};
 use super::json;
 
 /// The arguments of `rekindle diff`.
@@ -29,9 +28,8 @@ pub(super) struct Diff {
     /// Print one JSON document
     #[arg(long)]
     json: bool,
-    /// Read on where a checksum is wrong
-    #[arg(long)]
-    no_verify: bool,
+    #[command(flatten)]
+    opening: Opening,
 }
 
 impl Diff {
@@ -39,8 +37,7 @@ impl Diff {
         if is_stream(&self.a) && is_stream(&self.b) {
             return Err(usage("standard input can be one of the two checkpoints alone"));
         }
-        let options = OpenOptions::default().verify(!self.no_verify);
-        let (a, b) = (open(&self.a, &options)?, open(&self.b, &options)?);
+        let (a, b) = (self.opening.open(&self.a)?, self.opening.open(&self.b)?);
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
         print(&if self.json { format!("{:#}\n", self.document(&differences)) } else { text(&differences) })?;

@@ -4,6 +4,7 @@
 /// An option, and its flag.
 const FLAGS: &[(&str, &str)] = &[
     ("OpenOptions::verify", "--no-verify"),
+    ("OpenOptions::lenient", "--lenient"),
     ("SaveOptions::overwrite", "--overwrite"),
     ("SaveOptions::allow_objects", "--allow-objects"),
     ("SaveOptions::container", "--to"),

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::answer::note;
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::{Result, ResultExt as _};
@@ -11,10 +12,33 @@ pub(super) fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Opens a checkpoint; `-` is read from standard input to its end.
-pub(super) fn open(path: &Path, options: &OpenOptions) -> Result<Checkpoint> {
-    if is_stream(path) {
-        return Checkpoint::read_from_with(std::io::stdin().lock(), options).in_file("standard input");
+/// How a checkpoint is opened.
+#[derive(Debug, clap::Args)]
+pub(super) struct Opening {
+    /// Read on where a checksum is wrong
+    #[arg(long)]
+    no_verify: bool,
+    /// Read what is there of a folder whose files contradict each other, and say what is left out
+    #[arg(long)]
+    lenient: bool,
+}
+
+impl Opening {
+    /// Opens a checkpoint, and says on standard error what a user should know of it; `-` is read from standard input to its end.
+    pub(super) fn open(&self, path: &Path) -> Result<Checkpoint> {
+        let options = OpenOptions::default().verify(!self.no_verify).lenient(self.lenient);
+        let checkpoint = if is_stream(path) {
+            Checkpoint::read_from_with(std::io::stdin().lock(), &options).in_file("standard input")?
+        } else {
+            Checkpoint::open_with(path, &options)?
+        };
+        say_notes(&checkpoint);
+        Ok(checkpoint)
     }
-    Checkpoint::open_with(path, options)
+}
+
+/// Says on standard error what a user should know of how a checkpoint was read.
+pub(super) fn say_notes(checkpoint: &Checkpoint) {
+    let file = checkpoint.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
+    checkpoint.notes().iter().for_each(|said| note(&format!("{file}{said}")));
 }

@@ -3,12 +3,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, print};
-use super::input::open;
+use super::input::Opening;
 use super::json;
 
 /// The arguments of `rekindle inspect`.
@@ -27,14 +26,13 @@ pub(super) struct Inspect {
     /// Print the names of the tensors, a line each, and nothing else
     #[arg(long)]
     keys: bool,
-    /// Read on where a checksum is wrong
-    #[arg(long)]
-    no_verify: bool,
+    #[command(flatten)]
+    opening: Opening,
 }
 
 impl Inspect {
     pub(super) fn run(&self) -> Answer {
-        let checkpoint = open(&self.path, &OpenOptions::default().verify(!self.no_verify))?;
+        let checkpoint = self.opening.open(&self.path)?;
         let inspection = Inspection::of(&checkpoint, self.hash)?;
         print(&match (self.json, self.keys) {
             (true, _) => format!("{:#}\n", self.document(&inspection)),

@@ -21,6 +21,9 @@ pub(super) struct Verify {
     /// Count NaN and infinity in every tensor
     #[arg(long)]
     finite: bool,
+    /// Read what is there of a folder whose files contradict each other
+    #[arg(long)]
+    lenient: bool,
     /// Print one JSON document: an array, an object for each PATH
     #[arg(long)]
     json: bool,
@@ -29,7 +32,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(&self) -> Answer {
         each(&self.paths, self.json, |path| {
-            let report = verify(path, &OpenOptions::default(), self.finite)?;
+            let report = verify(path, &OpenOptions::default().lenient(self.lenient), self.finite)?;
             Ok(Said {
                 document: document(path, &report),
                 text: text(path, &report),
@@ -58,6 +61,7 @@ fn document(path: &Path, report: &VerifyReport) -> Json {
         "tensors": report.tensors,
         "problems": problems.collect::<Vec<_>>(),
         "not_finite": not_finite.collect::<Vec<_>>(),
+        "notes": report.notes.iter().map(|note| in_flags(note)).collect::<Vec<_>>(),
     })
 }
 
@@ -78,6 +82,9 @@ fn text(path: &Path, report: &VerifyReport) -> String {
     );
     for problem in &report.problems {
         let _ = writeln!(out, "  {}", in_flags(&problem.error.to_string()));
+    }
+    for note in &report.notes {
+        let _ = writeln!(out, "  note: {}", in_flags(note));
     }
     for tensor in &report.not_finite {
         let _ = writeln!(out, "  {}: {} NaN, {} infinite, of {}", tensor.name, tensor.nan, tensor.inf, tensor.elements);

@@ -37,7 +37,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     root.write().state = Some(Dict::from_iter([("files", Value::list(files.into_iter().map(Value::from)))]).into());
     let value = Value::from(root);
     Storages::label([&storages], &value);
-    Ok(Opened { format: Format::PACKAGE, value, globals, bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::PACKAGE, value, globals, file.len() as u64))
 }
 
 fn is_pickle(name: &str) -> bool {

@@ -47,7 +47,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
         return Err(Error::unsupported(what).advise(advice));
     }
-    Ok(Opened { format: Format::PICKLE, value: unpickled.value, globals: unpickled.globals, bytes: len, folder: None })
+    Ok(Opened::new(Format::PICKLE, unpickled.value, unpickled.globals, len))
 }
 
 /// Writes a value that holds no tensors as a pickle of protocol 2. The file appears whole or not at all

@@ -62,7 +62,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let value = object.pickle("the object", &mut objects)?;
     globals.extend(object.globals());
     let globals = globals.into_iter().collect();
-    Ok(Opened { format: Format::TAR, value, globals, bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::TAR, value, globals, file.len() as u64))
 }
 
 /// The members of a tar archive, whatever it holds, and why it could not be read further.

@@ -26,6 +26,8 @@ pub struct VerifyReport {
     pub problems: Vec<Problem>,
     /// The tensors that hold NaN or infinity, where they were looked for.
     pub not_finite: Vec<NotFinite>,
+    /// What a user should know of how it was read ([`Checkpoint::notes`](crate::Checkpoint::notes)).
+    pub notes: Vec<String>,
 }
 
 /// Something that is damaged.
@@ -113,6 +115,7 @@ pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Re
 
 fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
     let opened = open(path, options, report)?;
+    report.notes = opened.as_ref().map(|opened| opened.notes.clone()).unwrap_or_default();
     let tensors =
         opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
     records::check(path, options, &first_views(&tensors), report)?;
@@ -159,7 +162,7 @@ fn open(path: &Path, options: &OpenOptions, report: &mut VerifyReport) -> Result
         let (place, offset) = match error.kind() {
             ErrorKind::Checksum | ErrorKind::Damaged { .. } => (error.place(), None),
             ErrorKind::Pickle { offset, .. } => (error.place(), Some(*offset)),
-            ErrorKind::Truncated { .. } | ErrorKind::InvalidTensor { .. } => (None, None),
+            ErrorKind::Truncated { .. } | ErrorKind::Missing { .. } | ErrorKind::InvalidTensor { .. } => (None, None),
             _ => return Err(error),
         };
         report.problem(place.unwrap_or_default(), None, offset, error);

@@ -9,5 +9,6 @@ mod packed;
 mod safetensors;
 mod scripted;
 mod support;
+mod together;
 mod torch_zip;
 mod zip;

@@ -13,6 +13,7 @@ use rekindle::train::run::{ResumeOptions, SchedulePer};
 use super::Resume;
 use crate::cli::answer::{Anything, usage};
 use crate::cli::doubles;
+use crate::cli::input::say_notes;
 use crate::cli::settings::Settings;
 
 /// A network, and which part of the checkpoint it is, where there are several.
@@ -45,6 +46,9 @@ pub(in crate::cli) fn run(
     model: &Model,
 ) -> Anything<(Checkpoint, Network, ResumeOptions)> {
     let checkpoint = Checkpoint::open(&resume.checkpoint)?;
+    if models(resume)?.first() == Some(model) {
+        say_notes(&checkpoint);
+    }
     let network = doubles::as_in(network(resume, device, model)?, doubles::of(&checkpoint, device));
     Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
 }

@@ -60,7 +60,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         Some(Encoding::Bincode) => bincode::read(&bytes, &options.limits)?,
         None => return Err(crate::Error::not_a_checkpoint("it does not begin as a record of Burn does")),
     };
-    Ok(Opened { format: Format::BURN_RECORD, value, globals: Vec::new(), bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::BURN_RECORD, value, Vec::new(), file.len() as u64))
 }
 
 /// Records are not written.

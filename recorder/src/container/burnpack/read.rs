@@ -46,7 +46,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let metadata = header::read(&cbor, &options.limits).at("the metadata")?;
     let data = if is_packed(&metadata) { end } else { end.next_multiple_of(header::ALIGNMENT) };
     let value = root(file, data, metadata)?;
-    Ok(Opened { format: Format::BURNPACK, value, globals: Vec::new(), bytes: len, folder: None })
+    Ok(Opened::new(Format::BURNPACK, value, Vec::new(), len))
 }
 
 /// burn-store 0.19 wrote the data right behind the metadata, without padding. The files say who wrote them.

@@ -138,7 +138,7 @@ impl Reader {
         if !self.storages.is_empty() {
             Storages::label(&self.storages, &value);
         }
-        Ok(Opened { format: Format::DCP, value, globals: self.globals, bytes: self.bytes, folder: None })
+        Ok(Opened::new(Format::DCP, value, self.globals, self.bytes))
     }
 
     /// The item of this name, and of this offset where it is a chunk of a tensor.

@@ -57,7 +57,7 @@ pub(crate) fn read_shards(folder: &Path, options: &OpenOptions) -> Result<Opened
         Ok((name, Value::Tensor(tensor)))
     });
     let value = named::root(tensors.collect::<Result<Vec<_>>>()?, Metadata::new());
-    Ok(Opened { format: Format::DCP, value, globals: Vec::new(), bytes, folder: None })
+    Ok(Opened::new(Format::DCP, value, Vec::new(), bytes))
 }
 
 /// Adds the chunks in a file.

@@ -44,7 +44,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     let value = export.value();
     let inner = export.nested.values().filter_map(|nested| nested.archive.as_ref().map(|(_, storages)| storages));
     Storages::label(export.storages.iter().chain(inner), &value);
-    Ok(Opened { format: Format::PT2, value, globals: export.globals, bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::PT2, value, export.globals, file.len() as u64))
 }
 
 /// Writes a state dict into a copy of the archive that [`SaveOptions::template`] names; see [`replace`]. For an archive of several

@@ -26,6 +26,8 @@ const TOTAL_SIZE: &str = "total_size";
 pub(super) struct Index {
     /// The texts and numbers of its metadata but for the total size.
     pub(super) metadata: Metadata,
+    /// How many bytes it counts in all tensors, those that are tied once.
+    pub(super) total_size: Option<u64>,
     /// Each tensor's file, in the order of the file.
     pub(super) weight_map: IndexMap<String, String>,
 }
@@ -53,10 +55,12 @@ impl Index {
         if json.weight_map.len() as u64 > limits.values {
             return Err(Error::limit(format!("an index of {} tensors", json.weight_map.len()), limits.values));
         }
-        let metadata = json.metadata.unwrap_or_default().into_iter();
+        let metadata = json.metadata.unwrap_or_default();
+        let total_size = metadata.get(TOTAL_SIZE).and_then(serde_json::Value::as_u64);
+        let metadata = metadata.into_iter();
         let metadata =
             metadata.filter(|(key, _)| key != TOTAL_SIZE).filter_map(|(key, json)| Some((key, value(&json)?)));
-        Ok(Index { metadata: metadata.collect(), weight_map: json.weight_map })
+        Ok(Index { metadata: metadata.collect(), total_size, weight_map: json.weight_map })
     }
 }
 

@@ -11,6 +11,7 @@
 //! `huggingface_hub.split_torch_state_dict_into_shards` does: a tensor counts as its whole storage, tensors of one storage
 //! stay together, one larger than a shard has a shard of its own. What fits one shard is a single file without an index.
 
+mod agree;
 mod index;
 mod read;
 mod split;

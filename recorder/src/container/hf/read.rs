@@ -1,14 +1,15 @@
 //! Reading a folder, or the index in it.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 
+use crate::container::hf::agree::{self, Config};
 use crate::container::hf::index::{INDEX, Index, MODELS};
 use crate::container::named::Metadata;
 use crate::container::safetensors;
+use crate::walk::list_names;
 use crate::{
     Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, ResultExt as _, StateDict, Value, io,
 };
@@ -45,9 +46,9 @@ fn is_index_name(name: &str) -> bool {
 ///
 /// # Errors
 /// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) when the folder holds no model,
-/// [`ErrorKind::Truncated`](crate::ErrorKind::Truncated) when a shard is missing,
-/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when a shard lacks a tensor of the index or holds one that is not in it; as the shards'
-/// own formats otherwise. An error names the file it is about.
+/// [`ErrorKind::Missing`](crate::ErrorKind::Missing) when a shard is missing,
+/// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when shards lack a tensor of the index that is tied to no other; as the shards' own formats
+/// otherwise. An error names the file it is about.
 pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<Opened> {
     let path = folder.join(find(folder)?);
     let file = FileBytes::open(&path)?;
@@ -79,9 +80,9 @@ fn find(folder: &Path) -> Result<String> {
 }
 
 /// What is in one shard.
-struct Shard {
-    entries: IndexMap<Arc<str>, Value>,
-    metadata: Metadata,
+pub(super) struct Shard {
+    pub(super) entries: IndexMap<Arc<str>, Value>,
+    pub(super) metadata: Metadata,
     globals: Vec<Global>,
     bytes: u64,
 }
@@ -90,30 +91,45 @@ struct Shard {
 pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) -> Result<Opened> {
     let index = Index::read(file, &options.limits)?;
     let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
-    let mut shards: HashMap<&str, Shard> = HashMap::new();
-    let mut metadata = index.metadata;
+    let names: IndexSet<&str> = index.weight_map.values().map(String::as_str).collect();
+    let mut notes = missing(folder, &names, options)?;
+    let mut metadata = index.metadata.clone();
     let (mut globals, mut bytes) = (Vec::new(), file.len() as u64);
-    let mut entries = IndexMap::with_capacity(index.weight_map.len());
-    for (name, shard_name) in &index.weight_map {
-        if !shards.contains_key(shard_name.as_str()) {
-            let shard = open_shard(folder, shard_name, options, open)?;
-            check_all_named(&shard, shard_name, &index.weight_map).in_file(folder.join(shard_name))?;
-            for (key, text) in &shard.metadata {
-                metadata.entry(key.clone()).or_insert_with(|| text.clone());
-            }
-            globals
-                .extend(shard.globals.iter().filter(|global| !globals.contains(*global)).cloned().collect::<Vec<_>>());
-            bytes = bytes.saturating_add(shard.bytes);
-            shards.insert(shard_name, shard);
+    let mut shards = IndexMap::with_capacity(names.len());
+    for name in names {
+        let path = folder.join(name);
+        if !path.exists() {
+            shards.insert(name, None);
+            continue;
         }
-        let value = shards.get(shard_name.as_str()).and_then(|shard| shard.entries.get(name.as_str()));
-        let Some(value) = value else {
-            return Err(Error::damaged(format!("weight_map, '{name}'"), format!("{shard_name} holds no such tensor")));
-        };
-        entries.insert(Arc::from(name.as_str()), value.clone());
+        let file = FileBytes::open(&path)?;
+        let mut shard = read_shard(&file, options, open).in_file(&path)?;
+        for (key, text) in &shard.metadata {
+            metadata.entry(key.clone()).or_insert_with(|| text.clone());
+        }
+        let new = std::mem::take(&mut shard.globals);
+        globals.extend(new.into_iter().filter(|global| !globals.contains(global)).collect::<Vec<_>>());
+        bytes = bytes.saturating_add(shard.bytes);
+        shards.insert(name, Some(shard));
     }
+    let (entries, said) = agree::entries(&index, &shards, &Config::read(folder), options.lenient)?;
+    notes.extend(said);
     let value = safetensors::restore_ties(entries, metadata)?;
-    Ok(Opened { format: Format::HF, value, globals, bytes, folder: None })
+    Ok(Opened { notes, ..Opened::new(Format::HF, value, globals, bytes) })
+}
+
+/// Looks for the shards that an index names and the folder lacks. A lenient reader goes on without them.
+fn missing(folder: &Path, names: &IndexSet<&str>, options: &OpenOptions) -> Result<Vec<String>> {
+    if let Some(name) = names.iter().find(|name| !io::is_below(name)) {
+        return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
+    }
+    let missing: Vec<&str> = names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
+    let what = match &missing[..] {
+        [] => return Ok(Vec::new()),
+        [one] => format!("the shard {one}, which the index names, is missing"),
+        several => format!("{} shards that the index names are missing: {}", several.len(), list_names(several)),
+    };
+    if options.lenient { Ok(vec![what + "; its tensors are left out"]) } else { Err(Error::missing(what)) }
 }
 
 /// The files that an index names, each once, below its folder.
@@ -125,18 +141,6 @@ pub(crate) fn shards(index: &FileBytes, limits: &Limits) -> Result<IndexSet<Stri
 /// The file that an index names for each tensor.
 pub(crate) fn weight_map(index: &FileBytes, limits: &Limits) -> Result<IndexMap<String, String>> {
     Index::read(index, limits).map(|index| index.weight_map)
-}
-
-fn open_shard(folder: &Path, name: &str, options: &OpenOptions, open: Read) -> Result<Shard> {
-    if !io::is_below(name) {
-        return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
-    }
-    let path = folder.join(name);
-    if !path.exists() {
-        return Err(Error::truncated(format!("the shard {name}, which the index names, is missing")));
-    }
-    let file = FileBytes::open(&path)?;
-    read_shard(&file, options, open).in_file(&path)
 }
 
 fn read_shard(file: &FileBytes, options: &OpenOptions, open: Read) -> Result<Shard> {
@@ -152,17 +156,4 @@ fn read_shard(file: &FileBytes, options: &OpenOptions, open: Read) -> Result<Sha
     let state_dict = StateDict::from_value(&opened.value)?;
     let entries = state_dict.values().map(|(name, value)| (Arc::from(name), value.clone())).collect();
     Ok(Shard { entries, metadata: Metadata::new(), globals: opened.globals, bytes })
-}
-
-/// What a shard holds must stand in the index, under this shard's name.
-fn check_all_named(shard: &Shard, shard_name: &str, weight_map: &IndexMap<String, String>) -> Result<()> {
-    for name in shard.entries.keys() {
-        let reason = match weight_map.get(&**name) {
-            Some(named) if named == shard_name => continue,
-            Some(named) => format!("the index says that it is in {named}"),
-            None => "the index does not name it".to_owned(),
-        };
-        return Err(Error::damaged(format!("tensor '{name}'"), reason));
-    }
-    Ok(())
 }

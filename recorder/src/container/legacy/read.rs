@@ -73,7 +73,7 @@ fn read_bytes(bytes: Bytes, limits: &Limits) -> Result<Opened> {
     let keys = stream.pickle("the list of storages", &mut KeepIds)?;
     storages.locate(&keys, &value, &mut stream)?;
     let globals = stream.globals().into_iter().collect();
-    Ok(Opened { format: Format::LEGACY, value, globals, bytes: len, folder: None })
+    Ok(Opened::new(Format::LEGACY, value, globals, len))
 }
 
 /// The storage in bytes that hold a stream of nothing else, as PyTorch puts it into a plain pickle; `None` where they are

@@ -44,7 +44,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     start.check(held)?;
     let bytes = file.bytes().slice(start.data..);
     let value = start.tensor(&name, Held::Slice(bytes))?.into();
-    Ok(Opened { format: Format::NUMPY, value, globals: Vec::new(), bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::NUMPY, value, Vec::new(), file.len() as u64))
 }
 
 /// Where the elements of an array begin.
@@ -76,7 +76,7 @@ pub(crate) fn read_archive(archive: &Arc<Archive>, file: &FileBytes, options: &O
         arrays.push((name.into(), tensor.into()));
     }
     let value = named::root(arrays, Metadata::new());
-    Ok(Opened { format: Format::NUMPY, value, globals: Vec::new(), bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::NUMPY, value, Vec::new(), file.len() as u64))
 }
 
 /// What stands before an array's elements.

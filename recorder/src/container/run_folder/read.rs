@@ -42,7 +42,7 @@ pub(crate) fn detect(folder: &Path, names: &[String]) -> bool {
 /// that cannot be read as a checkpoint is kept as its bytes.
 pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<Opened> {
     let names = text_names(folder)?;
-    let mut reader = Reader { options, open, globals: Vec::new(), bytes: 0, files: 0 };
+    let mut reader = Reader { options, open, globals: Vec::new(), notes: Vec::new(), bytes: 0, files: 0 };
     let root = Dict::new();
     let mut origin = Origin::default();
     let mut found = Vec::new();
@@ -58,13 +58,8 @@ pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<O
             origin.files.insert(name, file);
         }
     }
-    Ok(Opened {
-        format: Format::RUN_FOLDER,
-        value: root.into(),
-        globals: reader.globals,
-        bytes: reader.bytes,
-        folder: Some(Arc::new(origin)),
-    })
+    let opened = Opened::new(Format::RUN_FOLDER, root.into(), reader.globals, reader.bytes);
+    Ok(Opened { notes: reader.notes, folder: Some(Arc::new(origin)), ..opened })
 }
 
 /// The names of what is in a folder; none may be lost.
@@ -81,6 +76,7 @@ struct Reader<'a> {
     options: &'a OpenOptions,
     open: Read,
     globals: Vec<Global>,
+    notes: Vec<String>,
     bytes: u64,
     files: u64,
 }
@@ -140,6 +136,7 @@ impl Reader<'_> {
     /// An index, and the shards that it names.
     fn index(&mut self, path: &Path, name: String, file: FileBytes) -> Result<Found> {
         let opened = hf::read_index(&file, self.options, self.open).in_file(path)?;
+        self.notes.extend(opened.notes);
         self.add(opened.globals);
         let shards: Vec<String> = hf::shards(&file, &self.options.limits)?.into_iter().collect();
         let folder = path.parent().unwrap_or(Path::new(""));

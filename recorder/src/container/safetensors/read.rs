@@ -33,7 +33,7 @@ pub fn detect(file: &FileBytes) -> bool {
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
     let value = ties::restore(tensors, metadata)?;
-    Ok(Opened { format: Format::SAFETENSORS, value, globals: Vec::new(), bytes: file.len() as u64, folder: None })
+    Ok(Opened::new(Format::SAFETENSORS, value, Vec::new(), file.len() as u64))
 }
 
 /// The tensors and texts of a file as they stand there.

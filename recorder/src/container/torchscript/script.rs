@@ -29,13 +29,7 @@ pub(crate) fn is_archive(archive: &Archive) -> bool {
 
 pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let script = Script::read(archive, file, options)?;
-    Ok(Opened {
-        format: Format::TORCHSCRIPT,
-        value: script.value,
-        globals: script.globals,
-        bytes: file.len() as u64,
-        folder: None,
-    })
+    Ok(Opened::new(Format::TORCHSCRIPT, script.value, script.globals, file.len() as u64))
 }
 
 /// Writes a state dict into a copy of the archive that [`SaveOptions::template`] names; see [`replace`].

@@ -34,13 +34,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     let mut storages = Storages::new(archive, file, options)?;
     let unpickled = storages.unpickle("data.pkl", |key| format!("data/{key}"))?;
     Storages::label([&storages], &unpickled.value);
-    Ok(Opened {
-        format: Format::ZIP,
-        value: unpickled.value,
-        globals: unpickled.globals,
-        bytes: file.len() as u64,
-        folder: None,
-    })
+    Ok(Opened::new(Format::ZIP, unpickled.value, unpickled.globals, file.len() as u64))
 }
 
 /// Writes a checkpoint as PyTorch 2.15 writes it, to the byte where the pickle is the same (but for the `serialization_id`):

@@ -1,0 +1,78 @@
+//! Folders of several files that are one model: what its files contradict each other in is settled, noted or named.
+
+use std::path::PathBuf;
+
+use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
+use rekindle_recorder::{ErrorKind, Tensor};
+use rekindle_testing::fixtures;
+
+fn path(name: &str) -> PathBuf {
+    fixtures::path(&format!("together/{name}"))
+}
+
+/// Everything that the folder holds is there with its elements, and nothing else; gives the notes.
+fn notes(name: &str, options: &OpenOptions) -> Vec<String> {
+    let truth = &fixtures::json("together/truth.json")[name];
+    let checkpoint = Checkpoint::open_with(path(name), options).unwrap();
+    let found = checkpoint.state_dict("").unwrap();
+    for (name, elements) in truth.as_object().unwrap() {
+        let expected: Vec<f64> = elements.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        assert_eq!(found.get(name).unwrap().to_f64_vec().unwrap(), expected, "{name}");
+    }
+    assert_eq!(found.len(), truth.as_object().unwrap().len());
+    checkpoint.notes().to_vec()
+}
+
+fn assert_notes(name: &str, options: &OpenOptions, expected: &[&[&str]]) {
+    let notes = notes(name, options);
+    assert_eq!(notes.len(), expected.len(), "{name}: {notes:?}");
+    for (note, words) in notes.iter().zip(expected) {
+        assert!(words.iter().all(|word| note.contains(word)), "{name}: {note}");
+    }
+}
+
+#[test]
+fn a_weight_that_shards_dropped_because_it_is_tied_is_tied_again() {
+    let strict = OpenOptions::default();
+    let tied = ["'lm_head.weight' is in no shard", "tied to 'model.embed_tokens.weight'", "`tie_word_embeddings`"];
+    assert_notes("hf_tied", &strict, &[&tied]);
+    assert_notes("hf_default", &strict, &[&["'lm_head.weight'", "tied to 'transformer.wte.weight'", "a gpt2"]]);
+    assert_notes("hf_metadata", &strict, &[]);
+    let checkpoint = Checkpoint::open(path("hf_tied")).unwrap();
+    let storage = |name: &str| checkpoint.state_dict("").unwrap().get(name).unwrap().storage().unwrap().clone();
+    assert!(storage("lm_head.weight").same(&storage("model.embed_tokens.weight")));
+}
+
+#[test]
+fn a_name_for_which_the_index_counts_no_bytes_is_noted() {
+    assert_notes("hf_bytes", &OpenOptions::default(), &[&["'out.weight'", "counts no bytes", "left out"]]);
+}
+
+#[test]
+fn a_buffer_that_the_index_lacks_is_read_with_a_note() {
+    let words = ["'model.mask'", "pytorch_model-00002-of-00002.bin", "the index does not name it"];
+    assert_notes("hf_buffer", &OpenOptions::default(), &[&words]);
+}
+
+#[test]
+fn a_tensor_that_is_lost_is_an_error_or_left_out_where_the_reader_is_lenient() {
+    let error = Checkpoint::open(path("hf_lost")).unwrap_err();
+    let words = ["'model.layers.0.weight'", "holds no such tensor", "1 more", "`OpenOptions::lenient(true)`"];
+    assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    let lenient = OpenOptions::default().lenient(true);
+    assert_notes("hf_lost", &lenient, &[&["'model.layers.0.weight', 'model.layers.1.weight'", "left out"]]);
+}
+
+#[test]
+fn shards_that_are_missing_are_missing_and_not_cut_off() {
+    let error = Checkpoint::open(path("hf_missing")).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Missing { .. }));
+    let words = ["2 shards", "missing", "'model-00002-of-00003.safetensors', 'model-00003-of-00003.safetensors'"];
+    assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    assert!(!error.to_string().contains("cut off"), "{error}");
+    assert_notes("hf_missing", &OpenOptions::default().lenient(true), &[&["left out", "2 shards"]]);
+    let one: Tensor = Checkpoint::open_with(path("hf_missing"), &OpenOptions::default().lenient(true))
+        .and_then(|checkpoint| checkpoint.get("['model.embed_tokens.weight']"))
+        .unwrap();
+    assert_eq!(one.shape(), [4, 2]);
+}

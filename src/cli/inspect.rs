@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
+use rekindle::recorder::value::Part;
+use rekindle::recorder::walk::UnknownTensor;
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::{Answer, print};
@@ -52,34 +54,83 @@ impl Inspect {
             "layout": inspection.layout,
             "bytes": inspection.bytes,
             "tensors": tensors,
+            "unknown": inspection.unknown.iter().map(unknown).collect::<Vec<_>>(),
             "values": values,
         })
     }
 
     fn text(&self, inspection: &Inspection) -> String {
         let mut out = format!(
-            "{}: {}, layout {}, {} bytes, {} tensors of {} elements\n",
+            "{}: {}, layout {}, {} bytes, {} tensors of {} elements{}\n",
             self.path.display(),
             inspection.container,
             inspection.layout,
             inspection.bytes,
             inspection.tensors.len(),
             inspection.tensors.iter().map(|tensor| tensor.elements).sum::<u64>(),
+            in_unknown_forms(&inspection.unknown),
         );
         let width = inspection.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
         for entry in &inspection.tensors {
             let shape = format!("{:?}", entry.shape);
             let tied = entry.tied_to.as_ref().map(|name| format!("  shares {name}")).unwrap_or_default();
+            let class = entry.class.as_ref().map(|class| format!("  {class}")).unwrap_or_default();
+            let part = entry.part.as_ref().map(|part| format!("  {}", words(part))).unwrap_or_default();
             let hash = entry.sha256.as_ref().map(|hash| format!("  {hash}")).unwrap_or_default();
             // Writing to a string cannot fail.
-            let _ =
-                writeln!(out, "  {:width$}  {:9} {shape:<20} {}{tied}{hash}", entry.name, entry.dtype, entry.device);
+            let _ = writeln!(
+                out,
+                "  {:width$}  {:9} {shape:<20} {}{class}{part}{tied}{hash}",
+                entry.name, entry.dtype, entry.device
+            );
+        }
+        for tensor in &inspection.unknown {
+            let _ = writeln!(out, "  {}: a tensor in a form that is not known ({})", tensor.name, tensor.function);
         }
         for (path, value) in &inspection.values {
             let _ = writeln!(out, "  {path} = {}", json::leaf(value));
         }
         out
     }
+}
+
+/// For the first line: how many tensors there are that nobody here can read, and what makes them.
+fn in_unknown_forms(unknown: &[UnknownTensor]) -> String {
+    let mut functions: Vec<String> = unknown.iter().map(|tensor| tensor.function.to_string()).collect();
+    functions.sort();
+    functions.dedup();
+    match unknown.len() {
+        0 => String::new(),
+        1 => format!(", 1 tensor in a form not known: {}", functions.join(", ")),
+        count => format!(", {count} tensors in a form not known: {}", functions.join(", ")),
+    }
+}
+
+/// Which part of which whole a tensor is.
+fn words(part: &Part) -> String {
+    let whole = part.whole.as_ref().map_or_else(|| "a whole that is not told".to_owned(), |whole| format!("{whole:?}"));
+    if part.is_partial {
+        return format!("a term of the sum that {whole} is");
+    }
+    if part.is_whole() {
+        return format!("all of {whole}");
+    }
+    match &part.offsets {
+        Some(offsets) => {
+            let range = |(&from, &size): (&usize, &usize)| format!("{from}:{}", from.saturating_add(size));
+            let ranges: Vec<String> = offsets.iter().zip(&part.sizes).map(range).collect();
+            format!("the part [{}] of {whole}", ranges.join(", "))
+        }
+        None => format!("a part of {whole}, the file does not tell which"),
+    }
+}
+
+fn unknown(tensor: &UnknownTensor) -> Json {
+    json!({"name": tensor.name, "function": tensor.function.to_string()})
+}
+
+fn part(part: &Part) -> Json {
+    json!({"offsets": part.offsets, "sizes": part.sizes, "whole": part.whole, "sum": part.is_partial})
 }
 
 fn tensor(entry: &TensorEntry) -> Json {
@@ -95,6 +146,8 @@ fn tensor(entry: &TensorEntry) -> Json {
     });
     let also = [
         ("layout", entry.sparse.map(|layout| json!(layout))),
+        ("class", entry.class.as_ref().map(|class| json!(class))),
+        ("part", entry.part.as_ref().map(part)),
         ("sha256", entry.sha256.as_ref().map(|hash| json!(hash))),
     ];
     if let Some(object) = object.as_object_mut() {

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
+use crate::walk::attributes;
 use crate::{DType, Dict, Error, Result, Source, StateDict, Storage, Tensor, Value};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
@@ -59,11 +60,25 @@ impl Named {
         }
         let state_dict = StateDict::from_value(root)?;
         let mut tensors = Vec::with_capacity(state_dict.len());
+        let mut gathered = Vec::new();
         for (name, value) in state_dict.values() {
             let Value::Tensor(tensor) = value else { return Err(not_a_tensor(root, name, value, target.name)) };
-            tensors.push(Item { name: name.into(), tensor: tensor.clone(), tied: None });
+            let whole = tensor.whole_local();
+            if whole.is_some() {
+                gathered.push(name);
+            }
+            let tensor = whole.unwrap_or_else(|| tensor.clone());
+            tensors.push(Item { name: name.into(), tensor, tied: None });
         }
         let mut named = Named::of_items(tensors, target)?;
+        if !gathered.is_empty() {
+            let names = listed(&gathered);
+            let note = format!(
+                "{names}: were distributed tensors of one process; their elements are written ({})",
+                target.name
+            );
+            named.notes.insert(0, note);
+        }
         named.take_attributes(root, target.name)?;
         Ok(named)
     }
@@ -109,7 +124,7 @@ impl Named {
                 !tensor.is_contiguous() && order.is_none()
             },
         };
-        let table: [(Lost, &str); 5] = [
+        let table: [(Lost, &str); 6] = [
             (strided, "were strided views and are written in row-major order"),
             (
                 |tensor| tensor.parts().conj || tensor.parts().neg,
@@ -119,6 +134,7 @@ impl Named {
                 |tensor| tensor.requires_grad() || !matches!(tensor.parts().class, TensorClass::Tensor),
                 "were parameters, required a gradient or had a class of their own, which is not kept",
             ),
+            (has_attributes, "had attributes, which are not kept"),
             (|tensor| tensor.device() != "cpu", "were tagged with another device than cpu, which is not kept"),
             (|tensor| tensor.parts().backward_hooks.is_some(), "had backward hooks, which are not kept"),
         ];
@@ -224,6 +240,21 @@ impl Named {
 /// Whether a tensor loses something when it is written.
 type Lost = fn(&Tensor) -> bool;
 
+/// Whether it has attributes beside those by which `nn.Module` tells buffers and parameters.
+fn has_attributes(tensor: &Tensor) -> bool {
+    const REGISTERED: [&str; 3] = ["persistent", "_is_buffer", "_is_param"];
+    match tensor.parts().attributes() {
+        None | Some(Value::None) => false,
+        Some(state) => match attributes(state) {
+            Some(dicts) => dicts
+                .iter()
+                .flat_map(Dict::entries)
+                .any(|(key, _)| !key.as_str().is_some_and(|key| REGISTERED.contains(&key))),
+            None => true,
+        },
+    }
+}
+
 /// Which elements of which storage a tensor shows. Two equal ones are tied; tensors without elements are not.
 fn shown(tensor: &Tensor) -> Option<impl Eq + Hash + use<>> {
     let TensorParts {
@@ -311,6 +342,13 @@ fn check_strided(name: &str, tensor: &Tensor, container: &str) -> Result<()> {
         TensorData::Meta { .. } => ("a tensor on the device meta, which has no elements", "leave it out"),
         TensorData::Sparse { .. } => ("a sparse tensor", "make it dense first (to_dense())"),
         TensorData::Nested { .. } => ("a nested tensor", "pad it or write its parts one by one"),
+        TensorData::Wrapper { .. } if tensor.local_parts().is_empty() => (
+            "a tensor of a class that keeps its elements in its attributes",
+            "write those, or what `dequantize()` gives",
+        ),
+        TensorData::Wrapper { .. } => {
+            ("a part of a tensor that several processes hold", "gather it first (full_tensor())")
+        }
     };
     Err(refused(name, kind, container, advice))
 }

@@ -329,14 +329,16 @@ pub(crate) fn with_models(
     let (mut changed, mut modules) = (root.clone(), Vec::new());
     for (path, old) in layout::find(root)?.1.values(root, Role::Model) {
         let place = path.to_string();
-        let before = StateDict::read(&old, &place, false)?;
+        // What hangs on a module's parameters is changed with them.
+        let before = StateDict::read(&old, &place, true)?;
         let model = change(&place, before.clone())?;
         let new = match module::is_module(&old) {
             true if model.keys().eq(before.keys()) => module::with_state_dict(&old, &model)?,
-            is_module => {
-                modules.extend(is_module.then_some(place));
-                model.to_value()
+            true => {
+                modules.push(place);
+                model.detach().to_value()
             }
+            false => model.to_value(),
         };
         changed = path.replaced(&changed, new)?;
     }

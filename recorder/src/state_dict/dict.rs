@@ -103,6 +103,16 @@ impl StateDict {
         Value::Dict(dict)
     }
 
+    /// The same with every tensor detached, as `state_dict()` gives them without `keep_vars`.
+    pub(crate) fn detach(mut self) -> Self {
+        for value in self.entries.values_mut() {
+            if let Value::Tensor(tensor) = value {
+                *tensor = tensor.detach();
+            }
+        }
+        self
+    }
+
     /// The tensor of this name; `None` where there is none, or its value is no tensor.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Tensor> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
-use crate::value::tensor::View;
+use crate::value::tensor::{TensorClass, View};
 use crate::value::{Object, ObjectData, Shared};
 use crate::walk::{attributes, is_module_state};
 use crate::{Dict, Error, ErrorKind, LoadReport, Result, StateDict, Tensor, Value};
@@ -138,8 +138,9 @@ impl Copying<'_> {
             let full = format!("{prefix}{name}");
             let new = self.state_dict.get(&full);
             self.names.insert(full, new.is_some());
-            // `state_dict()` gives a parameter as a plain tensor.
-            let Some(new) = new.filter(|new| !new.same(&old) && new.view() != old.view()) else { continue };
+            // `state_dict()` gives a parameter as a plain tensor; with `keep_vars` its attributes may be others.
+            let is_other = |new: &Tensor| !new.same(&old) && (new.view() != old.view() || !is_plain(new));
+            let Some(new) = new.filter(|new| is_other(new)) else { continue };
             if let Some(entries) = own_registry(&copy, &attributes, registry) {
                 entries.insert(&*name, self.tensor(new, &old)?);
                 changed = true;
@@ -160,19 +161,27 @@ impl Copying<'_> {
         Ok(copy)
     }
 
-    /// A tensor in the class of another (`Parameter`, with its attributes), and following gradients as that does.
+    /// A tensor in the class of another (`Parameter`, with its attributes), and following gradients as that does. One that has
+    /// a class itself keeps it.
     fn tensor(&mut self, new: &Tensor, old: &Tensor) -> Result<Tensor> {
         let key = (new.view(), old.id());
         if let Some(made) = self.tensors.get(&key) {
             return Ok(made.clone());
         }
         let mut parts = new.parts().clone();
-        parts.class = old.parts().class.clone();
+        if is_plain(new) {
+            parts.class = old.parts().class.clone();
+            parts.class_by.clone_from(&old.parts().class_by);
+        }
         parts.requires_grad = old.requires_grad();
         let made = Tensor::new(parts)?;
         self.tensors.insert(key, made.clone());
         Ok(made)
     }
+}
+
+fn is_plain(tensor: &Tensor) -> bool {
+    matches!(tensor.parts().class, TensorClass::Tensor)
 }
 
 /// A new dict of the same entries, kind and attributes.

@@ -10,8 +10,9 @@ use crate::format::Format;
 use crate::options::{SaveOptions, SaveReport};
 use crate::run::{self, Layout};
 use crate::state_dict::keys::LoadOptions;
-use crate::walk::list_names;
-use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Value, rebuild, walk};
+use crate::value::tensor::TensorClass;
+use crate::walk::{UnknownTensor, list_names};
+use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Tensor, Value, rebuild, walk};
 
 crate::settings! {
     /// What to change. By default nothing: the conversion is the checkpoint itself.
@@ -130,6 +131,8 @@ impl Conversion {
             let error = Error::invalid("keys and dtypes are converted in a state dict, and none was found here");
             return Err(error.advise("name one with `Conversion::key`"));
         }
+        // One for all of them: models may share storages.
+        let mut cast = self.dtype.map(rebuild::Cast::new).transpose()?;
         let (root, modules) = run::with_models(part.root(), |place, model| {
             let mut changed = model.clone();
             if let Some(keys) = &self.keys {
@@ -143,8 +146,8 @@ impl Conversion {
                     notes.push(format!("the keys of {place} are mapped"));
                 }
             }
-            if let Some(dtype) = self.dtype {
-                changed = StateDict::from_value(&rebuild::cast(&changed.to_value(), dtype)?)?;
+            if let Some(cast) = &mut cast {
+                changed = StateDict::from_value(&cast.apply(&changed.to_value())?)?;
             }
             Ok(changed)
         })?;
@@ -178,8 +181,10 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
     if kept == Values::All || root.as_tensor().is_some() {
         return Ok((checkpoint, Vec::new()));
     }
-    if StateDict::from_value(root).is_ok_and(|state_dict| state_dict.values().all(|(_, value)| kept.hold(value))) {
-        return Ok((checkpoint, Vec::new()));
+    if let Ok(state_dict) = StateDict::from_value_keep_vars(root)
+        && state_dict.values().all(|(_, value)| kept.hold(value))
+    {
+        return with_hanging(checkpoint, &state_dict, format);
     }
     let flat = Dict::ordered();
     let mut left_out = Vec::new();
@@ -204,10 +209,70 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
             "tensors are named by their paths in the whole checkpoint, such as '{path}'; to write one state dict, name it with `Conversion::key`"
         ));
     }
+    for unknown in walk::unknown_tensors(root, &Limits::default())? {
+        let UnknownTensor { name, function } = unknown;
+        notes.push(format!("'{name}': left out, a tensor in a form that is not known ({function})"));
+    }
     if !left_out.is_empty() {
         let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
         notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&names), kept.words()));
     }
     flat.write().state = root.as_dict().and_then(Dict::state);
     Ok((checkpoint.with_root(flat.into()), notes))
+}
+
+/// A state dict with what hangs on its tensors under names of its own, as far as the format can hold it.
+fn with_hanging(checkpoint: Checkpoint, state_dict: &StateDict, format: Format) -> Result<(Checkpoint, Vec<String>)> {
+    let kept = table::keeps(format).values;
+    let (flat, mut hanging, mut left_out) = (Dict::ordered(), Vec::new(), Vec::new());
+    for (name, value) in state_dict.values() {
+        let bare = value.as_tensor().map(bare).transpose()?;
+        flat.insert(name, bare.map_or_else(|| value.clone(), Value::Tensor));
+    }
+    // The elements of a distributed tensor are its own.
+    let with_attributes = state_dict.iter().filter(|(_, tensor)| tensor.whole_local().is_none());
+    for (name, tensor) in with_attributes {
+        walk::walk(&tensor.clone().into(), &Limits::default(), &mut |path, value| {
+            let path =
+                if path.starts_with(['(', '[', '{']) { format!("{name}{path}") } else { format!("{name}.{path}") };
+            match value {
+                Value::Tensor(inner) if inner.same(tensor) => {}
+                Value::Tensor(inner) => hanging.push((path, Value::Tensor(inner.detach()))),
+                value if kept.hold(value) => hanging.push((path, value.clone())),
+                _ => left_out.push(path),
+            }
+            Ok(())
+        })?;
+    }
+    if !hanging.iter().any(|(_, value)| value.as_tensor().is_some()) {
+        // The writer says of attributes that are no tensors that they are lost.
+        return Ok((checkpoint, Vec::new()));
+    }
+    let mut notes = Vec::new();
+    let names: Vec<&str> = hanging.iter().map(|(path, _)| path.as_str()).collect();
+    notes.push(format!("{}: attributes of tensors, written under these names", named::listed(&names)));
+    if !left_out.is_empty() {
+        let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
+        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&names), kept.words()));
+    }
+    for (path, value) in hanging {
+        if flat.insert(&*path, value).is_some() {
+            let reason = format!("two tensors are called '{path}', which {format} cannot tell apart; rename one");
+            return Err(Error::invalid(reason));
+        }
+    }
+    flat.write().state = state_dict.to_value().as_dict().and_then(Dict::state);
+    Ok((checkpoint.with_root(flat.into()), notes))
+}
+
+/// A tensor without its attributes.
+fn bare(tensor: &Tensor) -> Result<Tensor> {
+    let mut parts = tensor.parts().clone();
+    match &mut parts.class {
+        TensorClass::Other { class, .. } if class.is("torch", "Tensor") => parts.class = TensorClass::Tensor,
+        TensorClass::Other { state, .. } => *state = Value::None,
+        TensorClass::Parameter { state } => *state = None,
+        TensorClass::Tensor => return Ok(tensor.clone()),
+    }
+    Tensor::new(parts)
 }

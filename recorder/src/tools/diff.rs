@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::tools::inspect::class;
 use crate::value::tensor::TensorData;
 use crate::{Checkpoint, Limits, Result, ResultExt as _, Tensor, Value, walk};
 
@@ -135,13 +136,18 @@ fn tensors(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Differ
     if a.same(b) {
         return Ok(None);
     }
-    let kind = |tensor: &Tensor| format!("{tensor:?}");
-    if a.dtype() != b.dtype() || a.shape() != b.shape() {
+    let kind = |tensor: &Tensor| match class(tensor) {
+        Some(class) if tensor.storage().is_some() => format!("{tensor:?} of the class {class}"),
+        _ => format!("{tensor:?}"),
+    };
+    if a.dtype() != b.dtype() || a.shape() != b.shape() || class(a) != class(b) {
         return Ok(Some(Difference::Kind { a: kind(a), b: kind(b) }));
     }
     match (&a.parts().data, &b.parts().data) {
         (TensorData::Strided { .. }, TensorData::Strided { .. }) => elements(a, b, tolerance),
-        (TensorData::Meta { .. }, TensorData::Meta { .. }) => Ok(None),
+        // What a wrapper holds is compared by itself: it is in its attributes.
+        (TensorData::Meta { .. }, TensorData::Meta { .. })
+        | (TensorData::Wrapper { .. }, TensorData::Wrapper { .. }) => Ok(None),
         (
             TensorData::Sparse { layout, indices, values, .. },
             TensorData::Sparse { layout: other, indices: other_indices, values: other_values, .. },

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::value::tensor::TensorData;
-use crate::{Checkpoint, Format, Result, ResultExt as _, Tensor, Value, walk};
+use crate::value::tensor::{TensorClass, TensorData};
+use crate::value::{Global, Part, shard};
+use crate::walk::{self, Place, UnknownTensor};
+use crate::{Checkpoint, Format, Limits, Result, ResultExt as _, Tensor, Value};
 
 /// The contents of a checkpoint. No tensor's bytes are read but for [`TensorEntry::sha256`].
 #[derive(Clone, Debug)]
@@ -17,8 +19,10 @@ pub struct Inspection {
     pub layout: &'static str,
     /// The size of the file or folder.
     pub bytes: u64,
-    /// The tensors, in the file's order.
+    /// The tensors, in the file's order; those in attributes of a tensor after it.
     pub tensors: Vec<TensorEntry>,
+    /// Tensors in a form that is not known here. What they are made of is among the tensors and values.
+    pub unknown: Vec<UnknownTensor>,
     /// Everything else: its path and the value, in the file's order.
     pub values: Vec<(String, Value)>,
 }
@@ -41,6 +45,10 @@ pub struct TensorEntry {
     pub storage: Option<String>,
     /// The device tag in the file.
     pub device: String,
+    /// The Python class, where it is another than `torch.Tensor` and `torch.nn.Parameter`.
+    pub class: Option<String>,
+    /// Which part of which whole it is, where it belongs to a tensor that several processes hold.
+    pub part: Option<Part>,
     /// Whether autograd follows it.
     pub requires_grad: bool,
     /// How many elements its shape has.
@@ -62,11 +70,21 @@ impl Inspection {
     pub fn of(checkpoint: &Checkpoint, hash: bool) -> Result<Self> {
         let mut tensors: Vec<TensorEntry> = Vec::new();
         let mut values = Vec::new();
+        let mut unknown = Vec::new();
         let mut first_views: HashMap<usize, usize> = HashMap::new();
-        walk::walk(checkpoint.root(), &crate::Limits::default(), &mut |path, value| {
+        let mut parts: HashMap<usize, Part> = HashMap::new();
+        walk::each(checkpoint.root(), &Limits::default(), &mut |path, place, value| {
             match value {
+                Value::Object(object) if place == Place::Container => {
+                    parts.extend(shard::of_object(object).into_iter().map(|(local, part)| (local.id(), part)));
+                    let function = walk::maker(&object.read());
+                    unknown.extend(function.map(|function| UnknownTensor { name: path.to_owned(), function }));
+                }
+                _ if place == Place::Container => {}
                 Value::Tensor(tensor) => {
+                    parts.extend(tensor.local_parts().into_iter().map(|(local, part)| (local.id(), part)));
                     let mut entry = entry(path, tensor, &first_views, &tensors);
+                    entry.part = parts.get(&tensor.id()).cloned();
                     if let Some(storage) = tensor.storage() {
                         first_views.entry(storage.id()).or_insert(tensors.len());
                     }
@@ -85,6 +103,7 @@ impl Inspection {
             layout: checkpoint.layout().name(),
             bytes: checkpoint.bytes(),
             tensors,
+            unknown,
             values,
         })
     }
@@ -110,6 +129,8 @@ fn entry(path: &str, tensor: &Tensor, first_views: &HashMap<usize, usize>, earli
             (None, None) => first_views.len().to_string(),
         }),
         device: tensor.device().to_owned(),
+        class: class(tensor).map(ToString::to_string),
+        part: None,
         requires_grad: tensor.requires_grad(),
         elements: tensor.numel() as u64,
         sparse,
@@ -118,11 +139,23 @@ fn entry(path: &str, tensor: &Tensor, first_views: &HashMap<usize, usize>, earli
     }
 }
 
-/// The digest of a tensor's elements; `None` for a meta tensor, which has none.
+/// The class of a tensor, where it is one of its own. Attributes alone make none.
+pub(super) fn class(tensor: &Tensor) -> Option<&Global> {
+    match &tensor.parts().class {
+        TensorClass::Other { class, .. } if !class.is("torch", "Tensor") => Some(class),
+        _ => None,
+    }
+}
+
+/// The digest of a tensor's elements; `None` for one that has none, on the device meta or in its attributes alone.
 fn sha256(tensor: &Tensor) -> Result<Option<String>> {
     let mut hasher = Sha256::new();
     match &tensor.parts().data {
         TensorData::Strided { .. } => hasher.update(tensor.to_le_bytes()?),
+        TensorData::Wrapper { .. } => match tensor.whole_local() {
+            Some(local) => hasher.update(local.to_le_bytes()?),
+            None => return Ok(None),
+        },
         TensorData::Meta { .. } => return Ok(None),
         TensorData::Sparse { indices, values, .. } => {
             for part in indices.iter().chain([values]) {

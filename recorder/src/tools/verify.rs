@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::container::{self, Opened};
+use crate::value::tensor::Quantizer;
 use crate::{Error, ErrorKind, OpenOptions, Result, ResultExt as _, Tensor, walk};
 
 /// What was compared, and what is wrong.
@@ -132,6 +133,12 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
             }
         }
         if finite {
+            if let Some(Quantizer::PerTensor { scale, .. }) = &tensor.parts().quantizer
+                && !scale.is_finite()
+            {
+                let (nan, inf) = (u64::from(scale.is_nan()), u64::from(scale.is_infinite()));
+                report.not_finite.push(NotFinite { name: format!("{name}(scale)"), nan, inf, elements: 1 });
+            }
             match finite::count(tensor) {
                 Ok(counts) if counts.nan > 0 || counts.inf > 0 => report.not_finite.push(NotFinite {
                     name: name.clone(),

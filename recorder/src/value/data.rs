@@ -330,6 +330,41 @@ pub struct TensorParts {
     pub quantizer: Option<Quantizer>,
     /// `OrderedDict` of backward hooks as it stood in the file, where it was not empty.
     pub backward_hooks: Option<Value>,
+    /// By which call it is made, where that is none of those for tensors whose storage is on their device.
+    pub made_by: Option<MadeBy>,
+    /// By which function a tensor of another class gets that class, where it is not `torch._tensor._rebuild_from_type_v2`.
+    pub class_by: Option<Global>,
+}
+
+/// A call that makes a tensor of elements on the CPU and puts it on a device whose storages no file holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MadeBy {
+    /// `torch._utils._rebuild_device_tensor_from_cpu_tensor`: how XLA's, MAIA's and MTIA's tensors are written.
+    Device {
+        /// The device, such as `xla:0`.
+        device: Arc<str>,
+    },
+    /// A library's own function that takes what `_rebuild_tensor_v2` takes, and more:
+    /// `torch_npu.utils.storage._rebuild_npu_tensor`.
+    Function {
+        /// The function.
+        function: Global,
+        /// The device that it means, such as `npu`.
+        device: Arc<str>,
+        /// The arguments behind those of `_rebuild_tensor_v2`.
+        more: Vec<Value>,
+    },
+}
+
+impl MadeBy {
+    /// The device on which the tensor is.
+    #[must_use]
+    pub fn device(&self) -> &str {
+        match self {
+            MadeBy::Device { device } | MadeBy::Function { device, .. } => device,
+        }
+    }
 }
 
 /// Where a tensor's elements are.
@@ -371,6 +406,18 @@ pub enum TensorData {
         strides: Tensor,
         /// The first element of each, `[count]`.
         offsets: Tensor,
+    },
+    /// A subclass that has no elements of its own, made by `_rebuild_wrapper_subclass` (`DTensor`, `ShardedTensor`, torchao's):
+    /// what it stands for is in the attributes of its class.
+    Wrapper {
+        /// The strides that it says it has.
+        stride: Vec<usize>,
+        /// The offset that it says it has.
+        offset: usize,
+        /// PyTorch's name of the layout, such as `torch.strided`.
+        layout: Arc<str>,
+        /// The device that it says it is on.
+        device: Arc<str>,
     },
 }
 
@@ -470,36 +517,8 @@ impl TensorParts {
             neg: false,
             quantizer: None,
             backward_hooks: None,
-        }
-    }
-
-    /// The tensors within it: what a sparse or nested one consists of, and a quantiser's.
-    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
-        let mut tensors = self.data.tensors();
-        if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = &self.quantizer {
-            tensors.extend([scales, zero_points]);
-        }
-        tensors
-    }
-
-    /// The values within it: the attributes of its class, and hooks.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        let state = match &self.class {
-            TensorClass::Tensor => None,
-            TensorClass::Parameter { state } => state.as_ref(),
-            TensorClass::Other { state, .. } => Some(state),
-        };
-        state.into_iter().chain(&self.backward_hooks)
-    }
-}
-
-impl TensorData {
-    /// The tensors that a sparse or nested one consists of.
-    pub(crate) fn tensors(&self) -> Vec<&Tensor> {
-        match self {
-            TensorData::Strided { .. } | TensorData::Meta { .. } => Vec::new(),
-            TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
-            TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
+            made_by: None,
+            class_by: None,
         }
     }
 }

@@ -10,14 +10,18 @@ const EXPANDED_LIMIT: u64 = 16 << 30;
 
 impl Tensor {
     /// The elements in row-major order, little-endian, with the conjugate and negative bits applied. No copy when the
-    /// tensor lies so already.
+    /// tensor lies so already. Of a distributed tensor, those of the whole, where one process held it.
     ///
     /// # Errors
-    /// When the storage cannot be read or fails its checksum; for meta, sparse and nested tensors, which have no such bytes;
+    /// When the storage cannot be read or fails its checksum; for meta, sparse and nested tensors, parts of distributed ones and
+    /// other subclasses without elements of their own, which have no such bytes;
     /// for packed elements (`quint4x2`, `quint2x4`) that are not contiguous from the storage's start.
     pub fn to_le_bytes(&self) -> Result<Bytes> {
         let TensorData::Strided { storage, offset, stride } = &self.parts().data else {
-            return Err(Error::unsupported(format!("reading the elements of {self:?}")));
+            return match self.whole_local() {
+                Some(local) => local.to_le_bytes(),
+                None => Err(Error::unsupported(format!("reading the elements of {self:?}"))),
+            };
         };
         let size = self.dtype().size();
         let Some(wanted) = self.dtype().bytes_for(self.numel()) else {

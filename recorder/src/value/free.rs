@@ -7,7 +7,8 @@ use std::mem::{ManuallyDrop, replace, take};
 use std::sync::{Arc, PoisonError};
 
 use crate::value::data::{
-    Contents, DictData, Items, ObjectData, Quantizer, Shared, Tensor, TensorClass, TensorData, TensorParts, Value,
+    Contents, DictData, Items, MadeBy, ObjectData, Quantizer, Shared, Tensor, TensorClass, TensorData, TensorParts,
+    Value,
 };
 
 thread_local! {
@@ -85,15 +86,18 @@ impl Contents for TensorParts {
             TensorClass::Parameter { state } => found.extend(state),
             TensorClass::Other { state, .. } => found.push(state),
         }
+        if let Some(MadeBy::Function { more, .. }) = self.made_by.take() {
+            found.extend(more);
+        }
         let mut tensors = Vec::new();
         match &mut self.data {
-            TensorData::Strided { .. } | TensorData::Meta { .. } => {}
+            TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => {}
             data => match replace(data, TensorData::Meta { stride: Vec::new() }) {
                 TensorData::Sparse { indices, values, .. } => tensors.extend(indices.into_iter().chain([values])),
                 TensorData::Nested { buffer, sizes, strides, offsets } => {
                     tensors.extend([buffer, sizes, strides, offsets]);
                 }
-                TensorData::Strided { .. } | TensorData::Meta { .. } => {}
+                TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => {}
             },
         }
         if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = self.quantizer.take() {

@@ -10,8 +10,10 @@ pub(crate) mod identity;
 mod key;
 mod object;
 pub mod rebuild;
+pub(crate) mod shard;
 mod storage;
 pub mod tensor;
+mod within;
 
 pub use data::{
     Construction, Contents, Device, Dict, DictData, DictKind, Global, Items, Key, List, Object, ObjectData, Shared,
@@ -19,5 +21,6 @@ pub use data::{
 };
 pub use dtype::{DType, UnknownDType};
 pub(crate) use elements::float_from_le;
+pub use shard::Part;
 pub use storage::{Source, Storage};
 pub use tensor::Element;

@@ -1,14 +1,23 @@
 //! Copies of a whole object graph with some of its tensors changed: another dtype, another device tag. What was shared
-//! stays shared, views stay views, cycles stay cycles.
+//! stays shared, views stay views, cycles stay cycles. What hangs on a tensor is changed with it.
 
 use std::collections::HashMap;
 
-use crate::value::tensor::{Quantizer, TensorData, TensorParts};
+use crate::value::shard;
+use crate::value::tensor::{MadeBy, TensorData, TensorParts};
 use crate::value::{Dict, DictData, Key, List, ObjectData, Shared};
 use crate::{DType, Element, Error, Result, Storage, Tensor, Value};
 
-/// What to change about every storage of a graph.
-type ChangeStorage<'a> = dyn FnMut(&Storage, Option<DType>) -> Result<Option<Changed>> + 'a;
+/// What to change about a graph.
+enum Change<'a> {
+    /// The element type of the floating-point tensors.
+    Cast(DType),
+    /// The device tags.
+    Relocate(&'a mut Location<'a>),
+}
+
+/// Gives the new tag for a device tag.
+type Location<'a> = dyn FnMut(&str) -> Result<String> + 'a;
 
 /// A storage that takes another's place.
 #[derive(Clone, Debug)]
@@ -18,52 +27,66 @@ struct Changed {
     dtype: Option<DType>,
 }
 
+/// The storages that were decided, each held so that no identity is given twice. One storage can be viewed as several types,
+/// of which one alone may be cast; its tag is one for all of them.
+type Storages = HashMap<(usize, Option<DType>), (Storage, Option<Changed>)>;
+
+/// Casts the floating-point tensors of several graphs that have storages in common: those stay common.
+pub(crate) struct Cast {
+    dtype: DType,
+    storages: Storages,
+}
+
+impl Cast {
+    pub(crate) fn new(dtype: DType) -> Result<Self> {
+        if !dtype.is_floating_point() {
+            return Err(Error::unsupported(format!(
+                "casting to {dtype}; float64, float32, float16 and bfloat16 are, this"
+            )));
+        }
+        Ok(Cast { dtype, storages: Storages::new() })
+    }
+
+    /// A cast copy of a graph.
+    pub(crate) fn apply(&mut self, root: &Value) -> Result<Value> {
+        let change = Change::Cast(self.dtype);
+        Rebuild { change, values: HashMap::new(), storages: &mut self.storages, named_dtype: None }.value(root)
+    }
+}
+
 /// Copies a graph and casts its floating-point tensors to `dtype` (one of float64, float32, float16, bfloat16), rounding to
-/// nearest. Each storage is cast once, whole, so that views and ties stay. 0-dimensional tensors named `step` in an
-/// optimizer's state are floating-point too; convert a state dict, not a whole run, to keep them.
+/// nearest. Each storage is cast once, whole, so that views and ties stay; tensors in the attributes of tensors are cast with
+/// them, and the scales of a quantised tensor by channels. 0-dimensional tensors named `step` in an optimizer's state are
+/// floating-point too; convert a state dict, not a whole run, to keep them.
 ///
 /// # Errors
 /// When `dtype` is none of these, or a storage cannot be read.
 pub fn cast(root: &Value, dtype: DType) -> Result<Value> {
-    if !dtype.is_floating_point() {
-        return Err(Error::unsupported(format!(
-            "casting to {dtype}; float64, float32, float16 and bfloat16 are, this"
-        )));
-    }
-    rebuild(root, &mut |storage, viewed_as| {
-        let Some(from) = viewed_as.filter(|from| from.is_floating_point() && *from != dtype) else { return Ok(None) };
-        let bytes = cast_bytes(&storage.bytes()?, from, dtype)?;
-        let cast = Storage::from_bytes(dtype, bytes);
-        let storage = if storage.location() == "cpu" { cast } else { cast.with_location(storage.location()) };
-        Ok(Some(Changed { storage, dtype: Some(dtype) }))
-    })
+    Cast::new(dtype)?.apply(root)
 }
 
-/// Copies a graph and writes another device tag on every storage, as `map_location` would.
+/// Copies a graph and writes another device tag on every storage, as `map_location` would, and on the tensors whose call says
+/// on which device they are. A tensor of a device without storages (`xla:0`, `npu`) that goes where its storage does is a
+/// plain tensor there.
 ///
 /// # Errors
 /// When `location` fails.
 pub fn relocate(root: &Value, mut location: impl FnMut(&str) -> Result<String>) -> Result<Value> {
-    rebuild(root, &mut |storage, _| {
-        let to = location(storage.location())?;
-        let moved = (to != storage.location()).then(|| storage.with_location(to));
-        Ok(moved.map(|storage| Changed { storage, dtype: None }))
-    })
+    let change = Change::Relocate(&mut location);
+    Rebuild { change, values: HashMap::new(), storages: &mut Storages::new(), named_dtype: None }.value(root)
 }
 
-fn rebuild(root: &Value, change: &mut ChangeStorage<'_>) -> Result<Value> {
-    Rebuild { change, values: HashMap::new(), storages: HashMap::new() }.value(root)
-}
-
-struct Rebuild<'a, 'b> {
-    change: &'a mut ChangeStorage<'b>,
+struct Rebuild<'a> {
+    change: Change<'a>,
     /// Copies made so far, by the identity of what they are copies of.
     values: HashMap<usize, Value>,
-    /// Storages decided so far: one storage can be viewed as several types.
-    storages: HashMap<(usize, Option<DType>), Option<Changed>>,
+    /// Storages decided so far.
+    storages: &'a mut Storages,
+    /// Inside what a distributed tensor says of itself: the name of its element type, which is cast with it.
+    named_dtype: Option<DType>,
 }
 
-impl Rebuild<'_, '_> {
+impl Rebuild<'_> {
     // Recursion is as deep as the values nest, which the readers bound.
     fn value(&mut self, value: &Value) -> Result<Value> {
         if let Some(done) = value.id().and_then(|id| self.values.get(&id)) {
@@ -113,6 +136,10 @@ impl Rebuild<'_, '_> {
                 let copy = Shared::new(bytes.read().clone());
                 Ok(self.remember(value, Value::ByteArray(copy)))
             }
+            Value::Dtype(named) => Ok(Value::Dtype(match self.change {
+                Change::Cast(to) if self.named_dtype == Some(*named) => to,
+                _ => *named,
+            })),
             other => Ok(other.clone()),
         }
     }
@@ -142,58 +169,81 @@ impl Rebuild<'_, '_> {
         Ok(copy)
     }
 
-    fn part(&mut self, tensor: &Tensor) -> Result<Tensor> {
-        match self.value(&Value::Tensor(tensor.clone()))? {
-            Value::Tensor(copy) => Ok(copy),
-            // A tensor's copy is a tensor.
-            _ => Ok(tensor.clone()),
-        }
-    }
-
     fn tensor(&mut self, tensor: &Tensor) -> Result<Tensor> {
         let mut parts: TensorParts = tensor.parts().clone();
-        match &mut parts.data {
-            TensorData::Strided { storage, .. } => {
-                if let Some(changed) = self.storage(storage, Some(parts.dtype))? {
-                    *storage = changed.storage;
-                    parts.dtype = changed.dtype.unwrap_or(parts.dtype);
-                }
-            }
-            TensorData::Meta { .. } => {}
-            TensorData::Sparse { indices, values, .. } => {
-                for part in indices {
-                    *part = self.part(part)?;
-                }
-                *values = self.part(values)?;
-                parts.dtype = values.dtype();
-            }
-            TensorData::Nested { buffer, sizes, strides, offsets } => {
-                for part in [&mut *buffer, sizes, strides, offsets] {
-                    *part = self.part(part)?;
-                }
-                parts.dtype = buffer.dtype();
-            }
+        if let TensorData::Strided { storage, .. } = &mut parts.data
+            && let Some(changed) = self.storage(storage, Some(parts.dtype))?
+        {
+            *storage = changed.storage;
+            parts.dtype = changed.dtype.unwrap_or(parts.dtype);
         }
-        if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = &mut parts.quantizer {
-            *scales = self.part(scales)?;
-            *zero_points = self.part(zero_points)?;
+        let cast = matches!(self.change, Change::Cast(_)) && parts.dtype.is_floating_point();
+        let outside = self.named_dtype;
+        if cast && shard::is_distributed(&parts) {
+            self.named_dtype = Some(parts.dtype);
         }
+        let replaced = parts.replace_within(&mut |value| self.value(value));
+        self.named_dtype = outside;
+        replaced?;
+        match (&parts.data, &self.change) {
+            (TensorData::Sparse { values, .. }, _) => parts.dtype = values.dtype(),
+            (TensorData::Nested { buffer, .. }, _) => parts.dtype = buffer.dtype(),
+            (TensorData::Wrapper { .. } | TensorData::Meta { .. }, Change::Cast(to)) if cast => parts.dtype = *to,
+            _ => {}
+        }
+        self.move_call(&mut parts)?;
         Tensor::new(parts)
     }
 
+    /// The device that a tensor's own call names.
+    fn move_call(&mut self, parts: &mut TensorParts) -> Result<()> {
+        let Change::Relocate(location) = &mut self.change else { return Ok(()) };
+        if let TensorData::Wrapper { device, .. } = &mut parts.data {
+            *device = location(device)?.into();
+        }
+        let Some(made_by) = &parts.made_by else { return Ok(()) };
+        let to = location(made_by.device())?;
+        if to != made_by.device() {
+            let beside = match &parts.data {
+                TensorData::Strided { storage, .. } => storage.location() == to,
+                data => data.tensors().iter().all(|part| part.device() == to),
+            };
+            parts.made_by = (!beside).then(|| MadeBy::Device { device: to.into() });
+        }
+        Ok(())
+    }
+
     fn storage(&mut self, storage: &Storage, viewed_as: Option<DType>) -> Result<Option<Changed>> {
-        let key = (storage.id(), viewed_as);
-        if let Some(decided) = self.storages.get(&key) {
+        let key = match &self.change {
+            Change::Cast(_) => (storage.id(), viewed_as),
+            Change::Relocate(_) => (storage.id(), None),
+        };
+        if let Some((_, decided)) = self.storages.get(&key) {
             return Ok(decided.clone());
         }
-        let changed = (self.change)(storage, viewed_as)?;
-        self.storages.insert(key, changed.clone());
+        let changed = match &mut self.change {
+            Change::Cast(to) => cast_storage(storage, viewed_as, *to)?,
+            Change::Relocate(location) => {
+                let to = location(storage.location())?;
+                let moved = (to != storage.location()).then(|| storage.with_location(to));
+                moved.map(|storage| Changed { storage, dtype: None })
+            }
+        };
+        self.storages.insert(key, (storage.clone(), changed.clone()));
         Ok(changed)
     }
 }
 
+fn cast_storage(storage: &Storage, viewed_as: Option<DType>, to: DType) -> Result<Option<Changed>> {
+    let Some(from) = viewed_as.filter(|from| from.is_floating_point() && *from != to) else { return Ok(None) };
+    let bytes = cast_bytes(&storage.bytes()?, from, to)?;
+    let cast = Storage::from_bytes(to, bytes);
+    let storage = if storage.location() == "cpu" { cast } else { cast.with_location(storage.location()) };
+    Ok(Some(Changed { storage, dtype: Some(to) }))
+}
+
 /// Rounds as PyTorch does: to single first, where the target is a half.
-fn cast_bytes(bytes: &[u8], from: DType, to: DType) -> Result<Vec<u8>> {
+pub(crate) fn cast_bytes(bytes: &[u8], from: DType, to: DType) -> Result<Vec<u8>> {
     fn write<T: Element>(numbers: &[f64], cast: impl Fn(f64) -> T) -> Vec<u8> {
         T::to_le_vec(&numbers.iter().map(|&x| cast(x)).collect::<Vec<_>>())
     }

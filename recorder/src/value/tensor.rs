@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-pub use crate::value::data::{Quantizer, SparseLayout, Tensor, TensorClass, TensorData, TensorParts};
+pub use crate::value::data::{MadeBy, Quantizer, SparseLayout, Tensor, TensorClass, TensorData, TensorParts};
 use crate::value::dtype::DType;
 use crate::value::storage::Storage;
 use crate::{Error, ErrorKind, Result};
@@ -56,7 +56,8 @@ impl Tensor {
         if element_count(&parts.shape).is_none() {
             return Err(invalid("its shape has more elements than can be counted".to_owned()));
         }
-        if let TensorData::Strided { stride, .. } | TensorData::Meta { stride } = &parts.data
+        if let TensorData::Strided { stride, .. } | TensorData::Meta { stride } | TensorData::Wrapper { stride, .. } =
+            &parts.data
             && stride.len() != parts.shape.len()
         {
             let reason = format!("it has {} dimensions and {} strides", parts.shape.len(), stride.len());
@@ -149,7 +150,9 @@ impl Tensor {
     #[must_use]
     pub fn stride(&self) -> Option<&[usize]> {
         match &self.0.data {
-            TensorData::Strided { stride, .. } | TensorData::Meta { stride } => Some(stride),
+            TensorData::Strided { stride, .. } | TensorData::Meta { stride } | TensorData::Wrapper { stride, .. } => {
+                Some(stride)
+            }
             _ => None,
         }
     }
@@ -158,12 +161,12 @@ impl Tensor {
     #[must_use]
     pub fn offset(&self) -> usize {
         match &self.0.data {
-            TensorData::Strided { offset, .. } => *offset,
+            TensorData::Strided { offset, .. } | TensorData::Wrapper { offset, .. } => *offset,
             _ => 0,
         }
     }
 
-    /// The storage it views; `None` for meta, sparse and nested tensors.
+    /// The storage it views; `None` for meta, sparse and nested tensors, and for subclasses without elements of their own.
     #[must_use]
     pub fn storage(&self) -> Option<&Storage> {
         match &self.0.data {
@@ -184,10 +187,14 @@ impl Tensor {
         matches!(self.0.class, TensorClass::Parameter { .. })
     }
 
-    /// The device tag in the file: that of its storage, or `meta`.
+    /// The device tag in the file: that of its storage or of the call that makes it, or `meta`.
     #[must_use]
     pub fn device(&self) -> &str {
+        if let Some(made_by) = &self.0.made_by {
+            return made_by.device();
+        }
         match &self.0.data {
+            TensorData::Wrapper { device, .. } => device,
             TensorData::Strided { storage, .. } => storage.location(),
             TensorData::Meta { .. } => "meta",
             TensorData::Sparse { values, .. } => values.device(),
@@ -233,14 +240,26 @@ impl Tensor {
         View { storage, dtype, offset: self.offset(), shape, stride, conj, neg }
     }
 
-    /// The same view as a plain tensor that asks for no gradient, as `state_dict()` gives it.
+    /// The same view as a plain tensor that asks for no gradient, as `state_dict()` gives it. A subclass without elements of its
+    /// own stays what it is: they are in its attributes.
     #[must_use]
     pub fn detach(&self) -> Tensor {
+        if matches!(self.0.data, TensorData::Wrapper { .. }) {
+            if !self.0.requires_grad {
+                return self.clone();
+            }
+            return Tensor(Arc::new(TensorParts { requires_grad: false, ..(*self.0).clone() }));
+        }
         if !self.0.requires_grad && matches!(self.0.class, TensorClass::Tensor) && self.0.backward_hooks.is_none() {
             return self.clone();
         }
-        let parts =
-            TensorParts { requires_grad: false, class: TensorClass::Tensor, backward_hooks: None, ..(*self.0).clone() };
+        let parts = TensorParts {
+            requires_grad: false,
+            class: TensorClass::Tensor,
+            backward_hooks: None,
+            class_by: None,
+            ..(*self.0).clone()
+        };
         Tensor(Arc::new(parts))
     }
 }
@@ -266,13 +285,18 @@ fn extent(shape: &[usize], stride: &[usize], offset: usize) -> Option<usize> {
 
 impl fmt::Debug for Tensor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TensorParts { dtype, shape, .. } = &*self.0;
         let kind = match &self.0.data {
             TensorData::Strided { .. } => self.device(),
             TensorData::Meta { .. } => "meta",
             TensorData::Sparse { layout, .. } => layout.name(),
             TensorData::Nested { .. } => "nested",
+            TensorData::Wrapper { .. } => match &self.0.class {
+                TensorClass::Other { class, .. } => return write!(f, "Tensor({dtype} {shape:?}, {class})"),
+                _ => "a wrapper",
+            },
         };
-        write!(f, "Tensor({} {:?}, {kind})", self.0.dtype, self.0.shape)
+        write!(f, "Tensor({dtype} {shape:?}, {kind})")
     }
 }
 

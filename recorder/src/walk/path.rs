@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::ErrorKind;
 use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
-use crate::walk::places::{Children, Label, attributes, contents, is_empty};
+use crate::walk::places::{Children, Holders, Label, attributes, contents, is_empty};
 use crate::walk::repr::repr;
 use crate::{Dict, Error, Result, Value};
 
@@ -75,6 +75,12 @@ fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
                 Some((match_key(&key.0, rest, first)?, value.clone(), Slot::Entry(dict.clone(), key.0.clone())))
             });
             let mut steps: Vec<_> = matching.collect();
+            // A key that tensors are in can be asked for itself.
+            for key in data.entries.keys().filter(|key| key.0.id().is_some()) {
+                let length = match_key(&key.0, rest, first)
+                    .filter(|&length| rest.get(length..).is_some_and(|rest| rest.starts_with(KEY)));
+                steps.extend(length.map(|length| (length + KEY.len(), key.0.clone(), Slot::Fixed)));
+            }
             // Attributes of the dict, such as `_metadata`, can be asked for by name; entries go before them.
             if let Some(Value::Dict(attributes)) = &data.state {
                 let attributes = attributes.entries().into_iter().filter_map(|(key, value)| {
@@ -94,8 +100,10 @@ fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
             };
             value.map(|value| (length, value, slot)).into_iter().collect()
         }
-        Value::Object(object) => {
-            let matching = contents(object).into_iter().filter_map(|(label, value, slot)| {
+        Value::Set(items) => member(&items.read(), rest).into_iter().collect(),
+        Value::FrozenSet(items) => member(items, rest).into_iter().collect(),
+        Value::Object(_) | Value::Tensor(_) => {
+            let matching = contents(value).into_iter().filter_map(|(label, value, slot)| {
                 let length = match &label {
                     Label::Key(key) => match_key(key, rest, first)?,
                     other => {
@@ -126,6 +134,16 @@ fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
     let inside = rest.strip_prefix('[')?;
     let text = repr(key);
     inside.strip_prefix(&*text)?.starts_with(']').then_some(text.len() + 2)
+}
+
+/// Behind a key that is meant itself, and not what it leads to.
+const KEY: &str = "(key)";
+
+/// `{place}` at the beginning of a path: something in a set.
+fn member(items: &[Value], rest: &str) -> Option<(usize, Value, Slot)> {
+    let (digits, _) = rest.strip_prefix('{')?.split_once('}')?;
+    let item = items.get(digits.parse::<usize>().ok()?)?;
+    Some((digits.len() + 2, item.clone(), Slot::Fixed))
 }
 
 /// `[place]` at the beginning of a path, with its length.
@@ -221,7 +239,7 @@ fn missing(root: &Value, path: &str) -> Error {
     let ends = path.char_indices().rev().filter(|(_, c)| matches!(c, '.' | '[' | '(')).map(|(i, _)| i);
     let parent = ends.chain([0]).map(|end| &path[..end]).find(|parent| find(root, parent).is_some()).unwrap_or("");
     let value = find(root, parent).map_or(Value::None, |(value, _)| value);
-    let names: Vec<String> = Children::of(&value).map_or_else(Vec::new, |children| {
+    let names: Vec<String> = Children::of(&value, &mut Holders::of(root)).map_or_else(Vec::new, |children| {
         let full = |(label, _): (Label, Value)| {
             let mut full = parent.to_owned();
             label.write(&mut full);

@@ -1,9 +1,10 @@
 //! The way through all the places inside a [`Value`], each with its path.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use crate::serde::scalar;
+use crate::value::tensor::{Quantizer, SparseLayout, TensorData};
 use crate::value::{Construction, Global, Items, List, Object, ObjectData};
 use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
@@ -13,7 +14,9 @@ use crate::walk::repr::repr;
 /// Calls `visit` with every leaf and its path, in order.
 ///
 /// Leaves are scalars, strings, tensors, storages, sets, `torch.Size`, classes, empty containers, and objects without
-/// content. Of an `nn.Module`, parameters, buffers and other attributes have the names that `state_dict()` gives them. A NumPy
+/// content. What hangs on a tensor comes after it: its attributes by their names (`fc.weight.quant_state.absmax`), a quantiser's
+/// parameters in brackets (`fc.weight(scale)`). So do tensors in sets (`seen{0}`), in a dict's keys (`state[..](key)`) and in the
+/// attributes of a dict. Of an `nn.Module`, parameters, buffers and other attributes have the names that `state_dict()` gives them. A NumPy
 /// scalar is shown as the number it is. Containers are entered by every path that leads to them; one that holds itself is a
 /// leaf where it comes again.
 ///
@@ -31,6 +34,27 @@ use crate::walk::repr::repr;
 /// # Ok::<(), rekindle_recorder::Error>(())
 /// ```
 pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -> Result<()>) -> Result<()> {
+    each(root, limits, &mut |path, place, value| match place {
+        Place::Leaf => visit(path, value),
+        Place::Container => Ok(()),
+    })
+}
+
+/// What [`each`] is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Where [`walk`] ends, but for what hangs on it.
+    Leaf,
+    /// What is gone into next.
+    Container,
+}
+
+/// As [`walk`], with the containers, each before what is in it.
+pub(crate) fn each(
+    root: &Value,
+    limits: &Limits,
+    visit: &mut dyn FnMut(&str, Place, &Value) -> Result<()>,
+) -> Result<()> {
     struct Level {
         children: Children,
         /// The container's identity, and how long its path is.
@@ -44,42 +68,43 @@ pub fn walk(root: &Value, limits: &Limits, visit: &mut dyn FnMut(&str, &Value) -
     // What is there, each container counted once: of that follows how many paths an honest value has.
     let (mut entered, mut held) = (HashSet::new(), 0_u64);
     let mut levels: Vec<Level> = Vec::new();
+    let mut holders = Holders::of(root);
     let mut next = Some(root.clone());
     loop {
         if let Some(value) = next.take() {
             let id = value.id();
-            match Children::of(&value).filter(|_| id.is_none_or(|id| !above.contains(&id))) {
-                Some(_) if levels.len() >= limits.depth => {
+            let children = Children::of(&value, &mut holders).filter(|_| id.is_none_or(|id| !above.contains(&id)));
+            if children.is_none() || is_leaf_too(&value) {
+                leaves += 1;
+                spelled += path.len() as u64;
+                if spelled > limits.value_bytes / PATHS_SHARE {
+                    return Err(Error::limit("the length of all paths", limits.value_bytes / PATHS_SHARE));
+                }
+                if leaves > PATHS + PATHS_EACH * held {
+                    let what = format!(
+                        "a value of which {held} parts are shared so often that there are more than {leaves} paths"
+                    );
+                    return Err(Error::unsupported(what));
+                }
+                if leaves > limits.values {
+                    return Err(Error::limit("the number of values, counted by every path,", limits.values));
+                }
+                match scalar::of_numpy(&value) {
+                    Some(number) => visit(&path, Place::Leaf, &number)?,
+                    None => visit(&path, Place::Leaf, &value)?,
+                }
+            }
+            if let Some(children) = children {
+                if levels.len() >= limits.depth {
                     let what = format!("the nesting of containers at '{path}'");
                     return Err(Error::limit(what, limits.depth as u64));
                 }
-                Some(children) => {
-                    if id.is_none_or(|id| entered.insert(id)) {
-                        held += children.len() as u64;
-                    }
-                    above.extend(id);
-                    levels.push(Level { children, id, path: path.len() });
+                visit(&path, Place::Container, &value)?;
+                if id.is_none_or(|id| entered.insert(id)) {
+                    held += children.len() as u64;
                 }
-                None => {
-                    leaves += 1;
-                    spelled += path.len() as u64;
-                    if spelled > limits.value_bytes / PATHS_SHARE {
-                        return Err(Error::limit("the length of all paths", limits.value_bytes / PATHS_SHARE));
-                    }
-                    if leaves > PATHS + PATHS_EACH * held {
-                        let what = format!(
-                            "a value of which {held} parts are shared so often that there are more than {leaves} paths"
-                        );
-                        return Err(Error::unsupported(what));
-                    }
-                    if leaves > limits.values {
-                        return Err(Error::limit("the number of values, counted by every path,", limits.values));
-                    }
-                    match scalar::of_numpy(&value) {
-                        Some(number) => visit(&path, &number)?,
-                        None => visit(&path, &value)?,
-                    }
-                }
+                above.extend(id);
+                levels.push(Level { children, id, path: path.len() });
             }
         }
         let Some(level) = levels.last_mut() else { return Ok(()) };
@@ -121,6 +146,10 @@ pub(super) enum Label {
     Keyword(String),
     /// A state that is no dict of attributes, as a NumPy array has one.
     State(usize),
+    /// Something in a set.
+    Member(usize),
+    /// A dict's key itself.
+    KeyItself(Value),
 }
 
 impl Label {
@@ -141,6 +170,8 @@ impl Label {
             Label::Index(index) => drop(write!(path, "[{index}]")),
             Label::Argument(index) => drop(write!(path, "({index})")),
             Label::Keyword(name) => drop(write!(path, "({name})")),
+            Label::Member(index) => drop(write!(path, "{{{index}}}")),
+            Label::KeyItself(key) => drop(write!(path, "[{}](key)", repr(key))),
             Label::State(0) => path.push_str("(state)"),
             Label::State(index) => drop(write!(path, "(state {index})")),
         }
@@ -149,23 +180,30 @@ impl Label {
 
 /// The contents of a container, one by one, without holding its lock in between.
 pub(super) enum Children {
-    Dict(Dict, usize),
+    Dict(Dict, usize, std::vec::IntoIter<(Label, Value)>),
     List(List, usize),
     Tuple(Items, usize),
-    Object(std::vec::IntoIter<(Label, Value, Slot)>),
+    Listed(std::vec::IntoIter<(Label, Value)>),
 }
 
 impl Children {
-    /// `None` for leaves.
-    pub(super) fn of(value: &Value) -> Option<Self> {
+    /// `None` for leaves on which nothing hangs.
+    pub(super) fn of(value: &Value, holders: &mut Holders) -> Option<Self> {
+        let listed =
+            |contents: Vec<(Label, Value)>| (!contents.is_empty()).then(|| Children::Listed(contents.into_iter()));
         match value {
-            Value::Dict(dict) if !dict.is_empty() => Some(Children::Dict(dict.clone(), 0)),
+            Value::Dict(dict) => {
+                let beside = beside_entries(dict, holders);
+                let empty = dict.is_empty() && beside.is_empty();
+                (!empty).then(|| Children::Dict(dict.clone(), 0, beside.into_iter()))
+            }
             Value::List(list) if !list.read().is_empty() => Some(Children::List(list.clone(), 0)),
             Value::Tuple(items) if !items.is_empty() => Some(Children::Tuple(items.clone(), 0)),
+            Value::Set(items) => listed(members(&items.read().clone(), holders)),
+            Value::FrozenSet(items) => listed(members(items, holders)),
             Value::Object(_) if scalar::of_numpy(value).is_some() => None,
-            Value::Object(object) => {
-                let contents = contents(object);
-                (!contents.is_empty()).then(|| Children::Object(contents.into_iter()))
+            Value::Object(_) | Value::Tensor(_) => {
+                listed(contents(value).into_iter().map(|(label, value, _)| (label, value)).collect())
             }
             _ => None,
         }
@@ -174,10 +212,10 @@ impl Children {
     /// How many there are.
     fn len(&self) -> usize {
         match self {
-            Children::Dict(dict, _) => dict.len(),
+            Children::Dict(dict, _, beside) => dict.len() + beside.len(),
             Children::List(list, _) => list.read().len(),
             Children::Tuple(items, _) => items.len(),
-            Children::Object(contents) => contents.len(),
+            Children::Listed(contents) => contents.len(),
         }
     }
 }
@@ -187,9 +225,9 @@ impl Iterator for Children {
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
-            Children::Dict(dict, next) => {
+            Children::Dict(dict, next, beside) => {
                 let data = dict.read();
-                let (key, value) = data.entries.get_index(*next)?;
+                let Some((key, value)) = data.entries.get_index(*next) else { return beside.next() };
                 *next += 1;
                 Some((Label::Key(key.0.clone()), value.clone()))
             }
@@ -203,13 +241,160 @@ impl Iterator for Children {
                 *next += 1;
                 Some((Label::Index(*next - 1), value))
             }
-            Children::Object(contents) => contents.next().map(|(label, value, _)| (label, value)),
+            Children::Listed(contents) => contents.next(),
         }
     }
 }
 
+/// Whether a value is a leaf, too, where something hangs on it.
+fn is_leaf_too(value: &Value) -> bool {
+    matches!(value, Value::Tensor(_) | Value::Set(_) | Value::FrozenSet(_))
+}
+
+/// The attribute of a dict that tells the modules' versions.
+const VERSIONS: &str = "_metadata";
+
+/// What a dict holds beside its entries: keys and attributes in which there are tensors.
+fn beside_entries(dict: &Dict, holders: &mut Holders) -> Vec<(Label, Value)> {
+    let (keys, state) = {
+        let data = dict.read();
+        let keys: Vec<Value> =
+            data.entries.keys().filter(|key| key.0.id().is_some()).map(|key| key.0.clone()).collect();
+        (keys, data.state.clone())
+    };
+    let mut beside: Vec<(Label, Value)> = Vec::new();
+    for key in keys {
+        if holders.hold(&key) {
+            beside.push((Label::KeyItself(key.clone()), key));
+        }
+    }
+    for (key, value) in state.iter().filter_map(attributes).flatten().flat_map(|dict| dict.entries()) {
+        if key.as_str() != Some(VERSIONS) && holders.hold(&value) {
+            beside.push((Label::Key(key), value));
+        }
+    }
+    beside
+}
+
+/// What is in a set and has tensors in it.
+fn members(items: &[Value], holders: &mut Holders) -> Vec<(Label, Value)> {
+    let items = items.iter().enumerate().filter(|(_, item)| holders.hold(item));
+    items.map(|(i, item)| (Label::Member(i), item.clone())).collect()
+}
+
+/// Which values have tensors or storages in them; found once, when it is first asked for.
+pub(super) struct Holders {
+    root: Value,
+    found: Option<HashSet<usize>>,
+}
+
+impl Holders {
+    pub(super) fn of(root: &Value) -> Self {
+        Holders { root: root.clone(), found: None }
+    }
+
+    fn hold(&mut self, value: &Value) -> bool {
+        match value {
+            Value::Tensor(_) | Value::Storage(_) => true,
+            value => value.id().is_some_and(|id| {
+                let root = &self.root;
+                self.found.get_or_insert_with(|| holders(root)).contains(&id)
+            }),
+        }
+    }
+}
+
+/// The identities of all values with a tensor or storage in them: what holds one, what holds that, and so on.
+fn holders(root: &Value) -> HashSet<usize> {
+    let mut held_by: HashMap<usize, Vec<usize>> = HashMap::new();
+    let (mut seen, mut found) = (HashSet::new(), Vec::new());
+    let mut waiting = vec![root.clone()];
+    while let Some(value) = waiting.pop() {
+        let Some(id) = value.id().filter(|id| seen.insert(*id)) else { continue };
+        if matches!(value, Value::Tensor(_) | Value::Storage(_)) {
+            found.push(id);
+        }
+        for inside in value.within() {
+            if let Some(inner) = inside.id() {
+                held_by.entry(inner).or_default().push(id);
+                waiting.push(inside);
+            }
+        }
+    }
+    let mut holders = HashSet::new();
+    while let Some(id) = found.pop() {
+        if holders.insert(id) {
+            found.extend(held_by.remove(&id).unwrap_or_default());
+        }
+    }
+    holders
+}
+
+/// What an object or a tensor holds, each with where it is kept.
+pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
+    match value {
+        Value::Object(object) => of_object(object),
+        Value::Tensor(tensor) => on_tensor(tensor),
+        _ => Vec::new(),
+    }
+}
+
+/// What hangs on a tensor, each with the end of its path behind that of the tensor.
+pub(crate) fn hanging(tensor: &Tensor) -> Vec<(String, Value)> {
+    let end = |label: Label| {
+        // A path that is not empty, so that names are joined to it.
+        let mut path = "t".to_owned();
+        label.write(&mut path);
+        path.split_off(1)
+    };
+    on_tensor(tensor).into_iter().map(|(label, value, _)| (end(label), value)).collect()
+}
+
+/// What hangs on a tensor: attributes, hooks, a quantiser's parameters; and the tensors that it consists of, where something
+/// hangs on them in turn.
+fn on_tensor(tensor: &Tensor) -> Vec<(Label, Value, Slot)> {
+    let parts = tensor.parts();
+    let mut all = Vec::new();
+    match parts.attributes() {
+        None | Some(Value::None) => {}
+        Some(state) => match attributes(state) {
+            Some(dicts) => dicts.iter().for_each(|dict| entries_of(dict, &mut all)),
+            None => all.push((Label::State(0), state.clone(), Slot::Fixed)),
+        },
+    }
+    if let Some(hooks) = &parts.backward_hooks {
+        all.push((Label::Key("_backward_hooks".into()), hooks.clone(), Slot::Fixed));
+    }
+    let mut named = |name: &str, value: Value| all.push((Label::Keyword(name.to_owned()), value, Slot::Fixed));
+    match &parts.quantizer {
+        None => {}
+        Some(Quantizer::PerTensor { scale, zero_point }) => {
+            named("scale", Value::Float(*scale));
+            named("zero_point", Value::Int(*zero_point));
+        }
+        Some(Quantizer::PerChannel { scheme, scales, zero_points, axis }) => {
+            named("scheme", scheme.clone().into());
+            named("scales", scales.clone().into());
+            named("zero_points", zero_points.clone().into());
+            named("axis", Value::Int(*axis));
+        }
+    }
+    let names: &[&str] = match &parts.data {
+        TensorData::Sparse { layout: SparseLayout::Coo, .. } => &["indices", "values"],
+        TensorData::Sparse { .. } => &["compressed_indices", "plain_indices", "values"],
+        TensorData::Nested { .. } => &["buffer", "sizes", "strides", "offsets"],
+        TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => &[],
+    };
+    for (name, part) in names.iter().zip(parts.data.tensors()) {
+        if !on_tensor(part).is_empty() {
+            named(name, part.clone().into());
+        }
+    }
+    all
+}
+
 /// What an object holds: its entries and items, its attributes, and what it was made of.
-pub(super) fn contents(object: &Object) -> Vec<(Label, Value, Slot)> {
+fn of_object(object: &Object) -> Vec<(Label, Value, Slot)> {
     let data = object.read();
     if data.construction == Construction::Persistent {
         return Vec::new();

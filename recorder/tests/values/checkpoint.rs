@@ -290,7 +290,9 @@ fn the_paths_and_values_are_those_that_python_saw() {
         let tensors = checkpoint.tensors().unwrap();
         let expected: Vec<&str> =
             about["tensors"].as_array().unwrap().iter().filter_map(|t| t["name"].as_str()).collect();
-        let found: Vec<&str> = tensors.iter().map(|(name, _)| &**name).collect();
+        // Beside them stand the scales and zero points of quantised tensors, which the list does not have.
+        let listed = |name: &&str| !name.ends_with("(scales)") && !name.ends_with("(zero_points)");
+        let found: Vec<&str> = tensors.iter().map(|(name, _)| &**name).filter(listed).collect();
         assert_eq!(found, expected, "{name}");
         for (path, expected) in about["values"].as_object().unwrap() {
             let value = checkpoint.value(path).unwrap();

@@ -4,3 +4,4 @@
 mod dcp;
 mod roundtrip;
 mod scripted;
+mod tensors;

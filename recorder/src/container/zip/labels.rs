@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::value::tensor::TensorData;
-use crate::{Key, Storage, Tensor, Value};
+use crate::{Key, Storage, Tensor, Value, walk};
 
 /// What the first tensor that views a storage says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,8 +100,11 @@ impl Walk {
         if let TensorData::Strided { storage, .. } = &parts.data {
             self.label(path, storage, parts.dtype.swap_unit());
         }
-        for tensor in parts.tensors() {
-            self.put(&Value::Tensor(tensor.clone()), || path.to_owned());
+        for inside in walk::hanging(tensor) {
+            self.put(&inside.1, || format!("{path}{}", inside.0));
+        }
+        for part in parts.data.tensors() {
+            self.put(&Value::Tensor(part.clone()), || path.to_owned());
         }
         for value in parts.values() {
             self.put(value, || path.to_owned());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexSet;
 
 use crate::pickle::calls::making::{Make, Making};
-use crate::pickle::calls::torch;
+use crate::pickle::calls::{devices, subclass, torch};
 use crate::pickle::names::verdict;
 use crate::pickle::text::to_latin1;
 use crate::value::{Dict, Global, Key, List, Shared};
@@ -26,7 +26,7 @@ const CALLS: &[(&str, &str, Make)] = &[
 /// What calls of this function make here.
 fn find(global: &Global) -> Option<Make> {
     let row = |module: &str, name: &str| {
-        let mut rows = torch::CALLS.iter().chain(CALLS);
+        let mut rows = torch::CALLS.iter().chain(devices::CALLS).chain(CALLS);
         rows.find(|row| row.1 == name && row.0 == module).map(|row| row.2)
     };
     row(&global.module, &global.name).or_else(|| {
@@ -38,7 +38,10 @@ fn find(global: &Global) -> Option<Make> {
 /// `callable(*args)`, where the outcome is known.
 pub(crate) fn call(callable: &Value, args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
     match callable {
-        Value::Global(global) => find(global).map_or(Ok(None), |make| make(args, making)),
+        Value::Global(global) => match find(global) {
+            Some(make) => make(args, making),
+            None => subclass::call(global, args, making),
+        },
         _ => Ok(None),
     }
 }

@@ -15,7 +15,7 @@ enum Kind {
     Parameter,
     /// `Variable`, which has become one with the tensor: the same.
     Variable,
-    /// `FloatTensor()` and the like, then `(storage, offset, size, stride)`.
+    /// `Tensor()`, `FloatTensor()` and the like, then `(storage, offset, size, stride)`.
     Tensor,
 }
 
@@ -23,6 +23,7 @@ fn kind(class: &Global) -> Option<Kind> {
     match (&*class.module, &*class.name) {
         ("torch.nn.parameter", "Parameter") => Some(Kind::Parameter),
         ("torch.autograd.variable" | "torch.autograd", "Variable") => Some(Kind::Variable),
+        ("torch" | "torch.tensor" | "torch._tensor", "Tensor") => Some(Kind::Tensor),
         ("torch" | "torch.cuda", name) => tensor_class(name).map(|_| Kind::Tensor),
         _ => None,
     }

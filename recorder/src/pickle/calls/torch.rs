@@ -18,7 +18,6 @@ pub(crate) const CALLS: &[(&str, &str, Make)] = &[
     ("torch._utils", "_rebuild_qtensor", quantized_tensor),
     ("torch._utils", "_rebuild_nested_tensor", nested_tensor),
     ("torch._utils", "_rebuild_meta_tensor_no_storage", meta_tensor),
-    ("torch._tensor", "_rebuild_from_type_v2", from_type),
     ("torch", "Size", size),
     ("torch", "device", device),
     ("torch.nn.parameter", "Parameter", parameter_class),
@@ -72,7 +71,7 @@ fn of_whole(view: View, making: &Making<'_>) -> Result<View> {
 }
 
 /// The items of a tuple or `torch.Size`.
-fn sizes(value: &Value, making: &mut Making<'_>) -> Result<Option<Vec<usize>>> {
+pub(crate) fn sizes(value: &Value, making: &mut Making<'_>) -> Result<Option<Vec<usize>>> {
     match value {
         Value::Tuple(items) => lengths(items, making),
         Value::Size(items) => {
@@ -84,7 +83,7 @@ fn sizes(value: &Value, making: &mut Making<'_>) -> Result<Option<Vec<usize>>> {
 }
 
 /// Integers that count elements; `None` where they are no integers.
-fn lengths(items: &[Value], making: &mut Making<'_>) -> Result<Option<Vec<usize>>> {
+pub(crate) fn lengths(items: &[Value], making: &mut Making<'_>) -> Result<Option<Vec<usize>>> {
     making.budget.copies(items.len())?;
     let mut found = Vec::with_capacity(items.len());
     for item in items {
@@ -146,7 +145,7 @@ fn strided(dtype: DType, view: View) -> TensorParts {
 }
 
 /// `(storage, offset, size, stride, requires_grad, backward_hooks[, metadata])`.
-fn tensor_v2(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
+pub(crate) fn tensor_v2(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
     let ([_, _, _, _, Value::Bool(requires_grad), backward_hooks]
     | [_, _, _, _, Value::Bool(requires_grad), backward_hooks, _]) = args
     else {
@@ -212,30 +211,17 @@ pub(crate) fn as_parameter(
     finish(TensorParts { requires_grad, class, backward_hooks, ..parts.clone() })
 }
 
-/// `(function, class, arguments, state)`.
-fn from_type(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
-    let [Value::Global(function), Value::Global(class), Value::Tuple(inner), state] = args else { return Ok(None) };
-    // Only a function that makes a plain tensor: one of its own kind could recurse without end.
-    let Some((_, _, make)) = CALLS.iter().find(|row| function.is(row.0, row.1) && row.0 == "torch._utils") else {
-        return Ok(None);
-    };
-    let Some(Value::Tensor(tensor)) = make(inner, making)? else { return Ok(None) };
-    if !matches!(tensor.parts().class, TensorClass::Tensor) {
-        return Ok(None);
-    }
-    let class = TensorClass::Other { class: class.clone(), state: state.clone() };
-    finish(TensorParts { class, ..tensor.parts().clone() })
-}
-
-/// The layout that a `torch.serialization._get_layout(name)` stands for.
-fn layout(value: &Value) -> Option<SparseLayout> {
+/// The name of the layout that a `torch.serialization._get_layout(name)` stands for.
+pub(crate) fn layout(value: &Value) -> Option<Arc<str>> {
     let Value::Object(object) = value else { return None };
     let object = object.read();
     if !object.class().is_some_and(|class| class.is("torch.serialization", "_get_layout")) {
         return None;
     }
-    let [Value::Str(name)] = object.arguments() else { return None };
-    SparseLayout::NAMES.iter().find(|row| *row.1 == **name).map(|row| row.0)
+    match object.arguments() {
+        [Value::Str(name)] => Some(Arc::clone(name)),
+        _ => None,
+    }
 }
 
 /// `(layout, data)`; data is `(indices, values, size[, is_coalesced])` or `(compressed, plain, values, size)`. TorchScript's
@@ -260,6 +246,7 @@ fn sparse_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value
     }
     let [kind, Value::Tuple(data)] = args else { return Ok(None) };
     let Some(layout) = layout(kind) else { return Ok(None) };
+    let Some(&(layout, _)) = SparseLayout::NAMES.iter().find(|row| *row.1 == *layout) else { return Ok(None) };
     let (indices, values, size, coalesced) = match (layout, &**data) {
         (SparseLayout::Coo, [Value::Tensor(indices), Value::Tensor(values), size]) => {
             (vec![indices.clone()], values, size, None)

@@ -110,31 +110,8 @@ fn tensor_has_children(tensor: &Tensor) -> bool {
 }
 
 /// The values within a value that can hold others in turn.
-pub(crate) fn children(value: &Value) -> Vec<Value> {
-    let nodes = |items: &[Value]| items.iter().filter(|item| is_node(item)).cloned().collect();
-    match value {
-        Value::List(items) | Value::Set(items) => nodes(&items.read()),
-        Value::Tuple(items) | Value::FrozenSet(items) => nodes(items),
-        Value::Dict(dict) => {
-            let dict = dict.read();
-            let entries = dict.entries.iter().flat_map(|(key, value)| [&key.0, value]);
-            entries.chain(&dict.state).filter(|value| is_node(value)).cloned().collect()
-        }
-        Value::Object(object) => {
-            let object = object.read();
-            let entries = object.entries.iter().flat_map(|(key, value)| [key, value]);
-            let made = [&object.callable, &object.args].into_iter().chain(&object.kwargs);
-            made.chain(&object.items)
-                .chain(entries)
-                .chain(&object.states)
-                .filter(|value| is_node(value))
-                .cloned()
-                .collect()
-        }
-        Value::Tensor(tensor) => {
-            let tensors = tensor.parts().tensors().into_iter().cloned().map(Value::Tensor);
-            tensor.parts().values().cloned().chain(tensors).filter(is_node).collect()
-        }
-        _ => Vec::new(),
-    }
+fn children(value: &Value) -> Vec<Value> {
+    let mut children = value.within();
+    children.retain(is_node);
+    children
 }

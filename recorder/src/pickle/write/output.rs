@@ -8,7 +8,6 @@ use num_bigint::BigInt;
 
 use crate::pickle::opcodes as op;
 use crate::pickle::persistent::Dialect;
-use crate::value::tensor::SparseLayout;
 use crate::{DType, Global, Storage};
 
 /// How a storage stands in the pickle.
@@ -33,7 +32,7 @@ pub(crate) struct Output {
     memoised: u32,
     strings: HashMap<Arc<str>, u32>,
     globals: HashMap<Global, u32>,
-    layouts: [Option<u32>; SparseLayout::NAMES.len()],
+    layouts: HashMap<Arc<str>, u32>,
     slots: HashMap<SlotKey, Slot>,
 }
 
@@ -197,14 +196,16 @@ impl Output {
         self.reduce()
     }
 
-    pub(crate) fn layout(&mut self, layout: SparseLayout) {
-        if let Some(index) = self.layouts[layout as usize] {
+    /// A layout by PyTorch's name.
+    pub(crate) fn layout(&mut self, layout: &Arc<str>) {
+        if let Some(&index) = self.layouts.get(layout) {
             return self.get(index);
         }
         self.global("torch.serialization", "_get_layout");
-        self.str(layout.name());
+        self.string(layout);
         self.finish_tuple(1);
-        self.layouts[layout as usize] = Some(self.reduce());
+        let index = self.reduce();
+        self.layouts.insert(Arc::clone(layout), index);
     }
 
     /// How this storage stands in the pickle already.

@@ -1,14 +1,17 @@
 //! A tensor as the call that rebuilds it, the way PyTorch writes it.
 
+use std::sync::Arc;
+
+use crate::pickle::calls::subclass::{FROM_TYPE, is_class_first};
 use crate::pickle::persistent::Dialect;
 use crate::pickle::write::output::Output;
-use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
+use crate::value::Device;
+use crate::value::tensor::{MadeBy, Quantizer, TensorClass, TensorData, TensorParts};
 use crate::{DType, Global, Storage, Tensor, Value};
 
 /// A call of one of PyTorch's functions.
 pub(crate) struct Call {
-    pub(crate) module: &'static str,
-    pub(crate) function: &'static str,
+    pub(crate) function: Global,
     pub(crate) args: Vec<Arg>,
 }
 
@@ -19,7 +22,8 @@ pub(crate) enum Arg {
     /// A tuple of lengths or strides.
     Counts(Vec<usize>),
     Size(Vec<usize>),
-    Layout(SparseLayout),
+    /// PyTorch's name of a layout.
+    Layout(Arc<str>),
     /// A new `OrderedDict` without hooks.
     NoHooks,
     Tuple(Vec<Arg>),
@@ -27,8 +31,8 @@ pub(crate) enum Arg {
 }
 
 impl Call {
-    fn new(function: &'static str, args: Vec<Arg>) -> Self {
-        Call { module: "torch._utils", function, args }
+    fn new(function: &str, args: Vec<Arg>) -> Self {
+        Call { function: Global::new("torch._utils", function), args }
     }
 }
 
@@ -36,9 +40,9 @@ impl Call {
 pub(crate) fn call(tensor: &Tensor, output: &Output, dialect: Dialect) -> Result<Call, String> {
     let parts = tensor.parts();
     match &parts.class {
-        TensorClass::Tensor => plain(parts, parts.requires_grad, output, dialect),
+        TensorClass::Tensor => on_device(parts, parts.requires_grad, output, dialect),
         TensorClass::Parameter { state } => {
-            let data = plain(parts, false, output, dialect)?;
+            let data = on_device(parts, false, output, dialect)?;
             let mut args = vec![Arg::Call(data), bool(parts.requires_grad), hooks(parts)];
             let function = match state {
                 None => "_rebuild_parameter",
@@ -50,11 +54,37 @@ pub(crate) fn call(tensor: &Tensor, output: &Output, dialect: Dialect) -> Result
             Ok(Call::new(function, args))
         }
         TensorClass::Other { class, state } => {
-            let data = plain(parts, parts.requires_grad, output, dialect)?;
-            let function = Arg::Value(Global::new(data.module, data.function).into());
-            let args =
-                vec![function, Arg::Value(class.clone().into()), Arg::Tuple(data.args), Arg::Value(state.clone())];
-            Ok(Call { module: "torch._tensor", function: "_rebuild_from_type_v2", args })
+            let data = on_device(parts, parts.requires_grad, output, dialect)?;
+            let class = Arg::Value(class.clone().into());
+            let function = parts.class_by.clone().unwrap_or_else(|| Global::new("torch._tensor", FROM_TYPE));
+            let args = if is_class_first(&function) {
+                [class].into_iter().chain(data.args).collect()
+            } else {
+                vec![Arg::Value(data.function.into()), class, Arg::Tuple(data.args), Arg::Value(state.clone())]
+            };
+            Ok(Call { function, args })
+        }
+    }
+}
+
+/// The tensor without its Python class, on its device.
+fn on_device(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dialect) -> Result<Call, String> {
+    match &parts.made_by {
+        None => plain(parts, requires_grad, output, dialect),
+        Some(MadeBy::Device { device }) => {
+            let cpu = Arg::Call(plain(parts, false, output, dialect)?);
+            let (dtype, device) = (Arg::Value(parts.dtype.into()), Arg::Value(Value::Str(Arc::clone(device))));
+            Ok(Call::new("_rebuild_device_tensor_from_cpu_tensor", vec![cpu, dtype, device, bool(requires_grad)]))
+        }
+        Some(MadeBy::Function { function, more, .. }) => {
+            let Call { mut args, .. } = plain(parts, requires_grad, output, dialect)?;
+            // Of what `_rebuild_tensor_v2` takes; the others say more of the tensor than it can.
+            let fits = parts.dtype.storage_class().is_some() && parts.quantizer.is_none() && args.len() == 6;
+            if !fits || !matches!(parts.data, TensorData::Strided { .. }) {
+                return Err(format!("{function} makes no such tensor; give it another device tag"));
+            }
+            args.extend(more.iter().cloned().map(Arg::Value));
+            Ok(Call { function: function.clone(), args })
         }
     }
 }
@@ -108,11 +138,29 @@ fn plain(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dia
                 indices.iter().chain([values]).map(|part| Arg::Value(part.clone().into())).collect();
             data.push(Arg::Size(parts.shape.clone()));
             data.extend(coalesced.map(bool));
-            Ok(Call::new("_rebuild_sparse_tensor", vec![Arg::Layout(*layout), Arg::Tuple(data)]))
+            let layout = Arg::Layout(layout.name().into());
+            Ok(Call::new("_rebuild_sparse_tensor", vec![layout, Arg::Tuple(data)]))
         }
         TensorData::Nested { buffer, sizes, strides, offsets } => {
             let args = [buffer, sizes, strides, offsets].map(|part| Arg::Value(part.clone().into()));
             Ok(Call::new("_rebuild_nested_tensor", args.into()))
+        }
+        TensorData::Wrapper { stride, offset, layout, device } => {
+            let TensorClass::Other { class, .. } = &parts.class else {
+                return Err("it has neither elements nor a class that would have them".to_owned());
+            };
+            let Some(device) = Device::parse(device) else { return Err(format!("'{device}' is no device")) };
+            let args = vec![
+                Arg::Value(class.clone().into()),
+                Arg::Value(parts.dtype.into()),
+                shape(),
+                Arg::Counts(stride.clone()),
+                counted(*offset),
+                Arg::Layout(Arc::clone(layout)),
+                Arg::Value(Value::Device(device)),
+                bool(requires_grad),
+            ];
+            Ok(Call::new("_rebuild_wrapper_subclass", args))
         }
     }
 }

@@ -41,7 +41,8 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
         TensorData::Strided { storage, offset, stride } => (storage, *offset, stride),
         TensorData::Sparse { values, .. } => return count(values),
         TensorData::Nested { buffer, .. } => return count(buffer),
-        TensorData::Meta { .. } => return Ok(Counts::default()),
+        // What a wrapper holds is walked to by itself.
+        TensorData::Meta { .. } | TensorData::Wrapper { .. } => return Ok(Counts::default()),
     };
     let Some((width, spelling)) = spelling(tensor.dtype()) else { return Ok(Counts::default()) };
     let (size, held) = (tensor.dtype().size(), storage.len() / tensor.dtype().size() as u64);

@@ -58,7 +58,9 @@ fn every_tensor_is_what_pytorch_says() {
             assert_eq!(sha256(&tensor.to_le_bytes().unwrap()), expected["sha256"], "{file} {name}");
             compared += 1;
         }
-        assert_eq!(tensors.len(), truth["tensors"].as_array().unwrap().len(), "{file}");
+        // Beside them stand the scales and zero points of quantised tensors, which the list does not have.
+        let listed = |name: &&String| !name.ends_with("(scales)") && !name.ends_with("(zero_points)");
+        assert_eq!(tensors.keys().filter(listed).count(), truth["tensors"].as_array().unwrap().len(), "{file}");
     }
     assert!(compared > 130, "{compared}");
 }

@@ -1,10 +1,11 @@
 //! Tensors and storages, as the calls and persistent ids that make them.
 
+use crate::pickle::names::verdict;
 use crate::pickle::opcodes as op;
 use crate::pickle::persistent::Dialect;
 use crate::pickle::write::reduce::{self, Arg, Call};
 use crate::pickle::write::writer::{Step, Writer};
-use crate::value::tensor::{TensorClass, TensorData};
+use crate::value::tensor::{MadeBy, TensorClass, TensorData};
 use crate::{DType, Error, ErrorKind, Result, Storage, Tensor, Value};
 
 impl Writer {
@@ -21,6 +22,19 @@ impl Writer {
             self.needs_zip("a nested tensor")?;
             self.needs_permission(|| "a nested tensor".to_owned())?;
         }
+        if let Some(made_by) = &parts.made_by {
+            // It is copied to its device before its elements are read.
+            self.needs_zip(&format!("a tensor on the device {}", made_by.device()))?;
+        }
+        let function = match &parts.made_by {
+            Some(MadeBy::Function { function, .. }) => Some(function),
+            _ => None,
+        };
+        for function in function.into_iter().chain(&parts.class_by) {
+            if verdict::allowed(function).is_none() {
+                self.needs_permission(|| format!("a tensor that {function} makes"))?;
+            }
+        }
         if matches!(parts.data, TensorData::Strided { .. }) && parts.dtype.storage_class().is_none() {
             self.needs_zip(&format!("a tensor of {}", parts.dtype))?;
         }
@@ -34,7 +48,7 @@ impl Writer {
 
     /// A call up to its opcode.
     fn call(&mut self, call: Call) {
-        self.output.global(call.module, call.function);
+        self.output.named(&call.function);
         let length = call.args.len();
         self.output.open_tuple(length);
         self.plan([Step::Args(call.args.into_iter()), Step::FinishTuple(length), Step::Op(op::REDUCE)]);
@@ -51,7 +65,7 @@ impl Writer {
                 self.output.finish_tuple(1);
                 self.output.reduce();
             }
-            Arg::Layout(layout) => self.output.layout(layout),
+            Arg::Layout(layout) => self.output.layout(&layout),
             Arg::NoHooks => {
                 self.output.ordered_dict();
             }

@@ -1,0 +1,47 @@
+//! What hangs on tensors and what other calls make, read and written here, as a real PyTorch sees it.
+
+use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
+use rekindle_recorder::convert::Conversion;
+use rekindle_testing::{Torch, fixtures};
+use serde_json::json;
+
+#[test]
+fn tensors_of_other_calls_are_written_as_pytorch_wrote_them() {
+    let Some(torch) = Torch::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut lines = Vec::new();
+    let mut compare = |name: &str, how: &str, location: Option<&str>| {
+        let original = fixtures::path("tensors").join(name);
+        let copy = folder.path().join(format!("{how}-{name}"));
+        let options = SaveOptions::default().allow_objects(how == "same");
+        let conversion = Conversion::default().location(location.map(str::to_owned));
+        conversion.save(&Checkpoint::open(&original).unwrap(), &copy, &options).unwrap();
+        lines.push(json!({"original": original, "copy": copy, "how": how}).to_string());
+    };
+    for name in [
+        "attributes.pt",
+        "quantised.pt",
+        "hidden.pt",
+        "module.pt",
+        "devices.pt",
+        "npu.pt",
+        "dtensor.pt",
+        "sharded.pt",
+        "megatron.pt",
+        "whole.pt",
+        "wrappers.pt",
+        "fastai.pt",
+        "unknown.pt",
+    ] {
+        compare(name, "same", None);
+    }
+    for name in ["devices.pt", "old_devices.pt", "early.pt", "quantised.pt"] {
+        compare(name, "cpu", None);
+    }
+    for name in ["devices.pt", "old_devices.pt", "npu.pt"] {
+        compare(name, "loads", Some("cpu"));
+    }
+    let list = folder.path().join("pairs.jsonl");
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    println!("{}", torch.run("tensors.py", [&list]).trim());
+}

@@ -21,6 +21,9 @@ crate::settings! {
         /// Whether a folder whose files contradict each other is read as far as it goes, with a note of what was left out: an
         /// index that names tensors or shards which are not there. Default false: it is an error that names them.
         lenient: bool = false,
+        /// Along which axes the parts of tensors are joined that a folder of Llama's shards has, where nothing in it says so:
+        /// `NAME=0`, `NAME=1`, or `NAME=same` where each part is the whole. A name may be a glob, the first that fits counts.
+        axes: Vec<String> = Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 const FLAGS: &[(&str, &str)] = &[
     ("OpenOptions::verify", "--no-verify"),
     ("OpenOptions::lenient", "--lenient"),
+    ("OpenOptions::axes", "--axis"),
     ("SaveOptions::overwrite", "--overwrite"),
     ("SaveOptions::allow_objects", "--allow-objects"),
     ("SaveOptions::container", "--to"),

@@ -21,12 +21,16 @@ pub(super) struct Opening {
     /// Read what is there of a folder whose files contradict each other, and say what is left out
     #[arg(long)]
     lenient: bool,
+    /// Join the parts of tensors of this name, which may be a glob, along an axis, or say that each part is the whole, where a
+    /// folder of Llama's shards does not tell
+    #[arg(long, value_name = "NAME=0|1|same")]
+    axis: Vec<String>,
 }
 
 impl Opening {
     /// Opens a checkpoint, and says on standard error what a user should know of it; `-` is read from standard input to its end.
     pub(super) fn open(&self, path: &Path) -> Result<Checkpoint> {
-        let options = OpenOptions::default().verify(!self.no_verify).lenient(self.lenient);
+        let options = OpenOptions::default().verify(!self.no_verify).lenient(self.lenient).axes(self.axis.clone());
         let checkpoint = if is_stream(path) {
             Checkpoint::read_from_with(std::io::stdin().lock(), &options).in_file("standard input")?
         } else {

@@ -16,6 +16,7 @@ pub mod numpy;
 pub mod package;
 mod packed;
 pub mod pickle;
+mod ranks;
 pub(crate) mod run_folder;
 pub mod safetensors;
 mod stream;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::keeps::Keeps;
+use crate::container::ranks::{deepspeed, llama, others};
 use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
@@ -122,6 +123,16 @@ static FORMATS: &[Row] = &[
         format: Format::RUN_FOLDER,
         forms: &[Folder(Sure, run_folder::detect, |folder, options| run_folder::read(folder, options, read_plain))],
         write: Some(|root, path, options| run_folder::write(root, None, path, options, save)),
+        ..ROW
+    },
+    Row {
+        format: Format::DEEPSPEED,
+        forms: &[Folder(Sure, deepspeed::detect, |folder, options| deepspeed::read(folder, options, read_plain))],
+        ..ROW
+    },
+    Row {
+        format: Format::LLAMA,
+        forms: &[Folder(Weak, llama::detect, |folder, options| llama::read(folder, options, read_plain))],
         ..ROW
     },
     Row {
@@ -276,8 +287,12 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
             return read(&Arc::new(archive), &file, options).map(|opened| Opened { bytes, ..opened });
         }
     }
+    if let Some(error) = others::refused(path, &names) {
+        return Err(error);
+    }
     let reason = "it is a folder with neither a .metadata file (torch.distributed.checkpoint), nor a model of Hugging \
-                  Face's (model.safetensors, *.index.json), nor the files of an archive (data.pkl, data/0); name a file in it";
+                  Face's (model.safetensors, *.index.json), nor shards of DeepSpeed's or Llama's, nor the files of an archive \
+                  (data.pkl, data/0); name a file in it";
     Err(Error::not_a_checkpoint(reason))
 }
 

@@ -2,6 +2,7 @@
 
 mod burn_record;
 mod dcp;
+mod deepspeed;
 mod hf;
 mod legacy;
 mod numpy;

@@ -76,3 +76,54 @@ fn shards_that_are_missing_are_missing_and_not_cut_off() {
         .unwrap();
     assert_eq!(one.shape(), [4, 2]);
 }
+
+#[test]
+fn llamas_shards_are_joined_as_its_layers_were_split() {
+    assert_notes("llama2", &OpenOptions::default(), &[]);
+    assert_notes("llama3", &OpenOptions::default(), &[]);
+    let checkpoint = Checkpoint::open(path("llama2")).unwrap();
+    assert_eq!(checkpoint.format().unwrap().name(), "llama");
+    let shape = |name: &str| checkpoint.state_dict("").unwrap().get(name).unwrap().shape().to_vec();
+    assert_eq!(shape("tok_embeddings.weight"), [12, 6]);
+    assert_eq!(shape("layers.0.feed_forward.w2.weight"), [6, 12]);
+}
+
+#[test]
+fn a_shard_of_llamas_that_is_missing_is_missed() {
+    let folder = rekindle_testing::scratch();
+    let copy = |names: &[&str]| {
+        for name in names {
+            std::fs::copy(path("llama2").join(name), folder.path().join(name)).unwrap();
+        }
+    };
+    copy(&["params.json", "consolidated.00.pth", "consolidated.02.pth"]);
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Missing { .. }) && error.to_string().contains("consolidated.01.pth"));
+    // That the last is missing, only the shapes tell.
+    copy(&["consolidated.01.pth"]);
+    std::fs::remove_file(folder.path().join("consolidated.02.pth")).unwrap();
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("'tok_embeddings.weight'"), "{error}");
+}
+
+#[test]
+fn shards_of_which_nothing_says_along_which_axis_they_are_joined_are_asked_about() {
+    let error = Checkpoint::open(path("llama_other")).unwrap_err();
+    let words = ["'gate.weight'", "2 parts", "`OpenOptions::axes`", "'gate.weight=0'", "'gate.weight=same'"];
+    assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+    let axes = |axes: &[&str]| OpenOptions::default().axes(axes.iter().map(|axis| (*axis).to_owned()).collect());
+    assert_notes("llama_other", &axes(&["gate.*=0", "bias=same"]), &[]);
+    let error = Checkpoint::open_with(path("llama_other"), &axes(&["gate.*=up"])).unwrap_err();
+    assert!(error.to_string().contains("'gate.*=up' is no axis"), "{error}");
+    let error = Checkpoint::open_with(path("llama_other"), &axes(&["*=same"])).unwrap_err();
+    assert!(error.to_string().contains("each shard has the whole of it"), "{error}");
+}
+
+#[test]
+fn shards_that_are_not_put_together_are_named() {
+    for (name, words) in [("megatron", "Megatron-LM"), ("megatron/iter_0000010", "Megatron-LM"), ("fsdp", "FSDP")] {
+        let error = Checkpoint::open(path(name)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}

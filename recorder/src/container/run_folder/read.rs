@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::json::{self, Style};
 use super::names::{TRAINER_STATE, is_part, is_state};
 use super::origin::{File, Kind, Origin};
+use crate::container::ranks::deepspeed;
 use crate::container::{dcp, hf};
 use crate::pickle::{Verdict, verdict};
 use crate::value::tensor::TensorParts;
@@ -155,6 +156,11 @@ impl Reader<'_> {
         let value = if dcp::detect_folder(path, &text_names(path)?) {
             let opened = dcp::read(path, self.options).in_file(path)?;
             self.add(opened.globals);
+            opened.value
+        } else if deepspeed::detect(path, &text_names(path)?) {
+            let opened = deepspeed::read(path, self.options, self.open).in_file(path)?;
+            self.add(opened.globals);
+            self.notes.extend(opened.notes.into_iter().map(|note| format!("{name}: {note}")));
             opened.value
         } else {
             plain

@@ -59,6 +59,7 @@ fn document(path: &Path, report: &VerifyReport) -> Json {
         "records": report.records,
         "without_checksum": report.unchecked,
         "tensors": report.tensors,
+        "unopened": report.unopened,
         "problems": problems.collect::<Vec<_>>(),
         "not_finite": not_finite.collect::<Vec<_>>(),
         "notes": report.notes.iter().map(|note| in_flags(note)).collect::<Vec<_>>(),
@@ -80,6 +81,9 @@ fn text(path: &Path, report: &VerifyReport) -> String {
         report.records,
         report.tensors
     );
+    for place in &report.unopened {
+        let _ = writeln!(out, "  {place}: a compressed archive, whose own records were not looked at");
+    }
     for problem in &report.problems {
         let _ = writeln!(out, "  {}", in_flags(&problem.error.to_string()));
     }

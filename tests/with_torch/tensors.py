@@ -104,6 +104,8 @@ def describe(value, seen, storages):
 def equal(a, b):
     if isinstance(a, torch.Tensor):
         same = a.dtype == b.dtype and a.shape == b.shape and a.requires_grad == b.requires_grad and type(a) is type(b)
+        same = same and a.layout == b.layout
+        a, b = (tensor if tensor.layout == torch.strided else tensor.to_dense() for tensor in (a, b))
         return same and torch.equal(a, b) and equal(dict(vars(a)), dict(vars(b)))
     if isinstance(a, dict):
         return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)

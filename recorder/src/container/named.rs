@@ -271,6 +271,10 @@ fn shown(tensor: &Tensor) -> Option<impl Eq + Hash + use<>> {
 /// The bytes of its storage from the first that a tensor shows to the last; empty where it shows none.
 fn byte_range(tensor: &Tensor) -> Range<u64> {
     let (Some(stride), false) = (tensor.stride(), tensor.numel() == 0) else { return 0..0 };
+    if tensor.dtype().packed() > 1 {
+        // Several elements in a byte are written from the storage's start alone.
+        return 0..tensor.dtype().bytes_for(tensor.numel()).unwrap_or(usize::MAX) as u64;
+    }
     // `Tensor::new` checked that the last element lies inside the storage.
     let last: usize = tensor.shape().iter().zip(stride).map(|(&n, &step)| (n - 1) * step).sum();
     let (start, end) = (tensor.offset() * tensor.dtype().size(), (tensor.offset() + last + 1) * tensor.dtype().size());

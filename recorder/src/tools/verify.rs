@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::container::{self, Opened};
 use crate::value::tensor::Quantizer;
+use crate::value::valid;
 use crate::{Error, ErrorKind, OpenOptions, Result, ResultExt as _, Tensor, walk};
 
 /// What was compared, and what is wrong.
@@ -23,6 +24,9 @@ pub struct VerifyReport {
     pub unchecked: u64,
     /// Tensors whose view lies inside its storage.
     pub tensors: u64,
+    /// Compressed archives in archives that are too large to be unpacked in memory: they are as they were written, and what is in
+    /// them was not looked at.
+    pub unopened: Vec<String>,
     /// Everything that is damaged.
     pub problems: Vec<Problem>,
     /// The tensors that hold NaN or infinity, where they were looked for.
@@ -128,9 +132,15 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
             if !read.insert(storage.id()) {
                 continue;
             }
-            if let Err(error) = storage.bytes() {
+            if let Err(error) = storage.stream(&mut |_| Ok(())) {
                 report.problem(storage.name().unwrap_or_default(), Some(name.clone()), None, error);
             }
+        }
+        // Where indices cannot be read, that was just said.
+        if let Ok(Some(reason)) = valid::refusal(tensor) {
+            let storage = parts(tensor).first().and_then(|part| part.storage()?.name()).unwrap_or_default();
+            let error = Error::invalid_tensor(name, reason);
+            report.problem(storage, Some(name.clone()), None, error.in_file(path));
         }
         if finite {
             if let Some(Quantizer::PerTensor { scale, .. }) = &tensor.parts().quantizer

@@ -7,20 +7,32 @@ use std::fmt;
 use std::str::FromStr;
 
 macro_rules! dtypes {
-    ($($(#[$doc:meta])* $variant:ident $name:literal $size:literal $swap:literal $storage:expr;)*) => {
+    (
+        pytorch { $($(#[$doc:meta])* $variant:ident $name:literal $size:literal $swap:literal $storage:expr;)* }
+        others { $($(#[$other_doc:meta])* $other:ident $other_name:literal $other_size:literal;)* }
+    ) => {
         /// The element type of a tensor, by PyTorch's name.
         ///
         /// `Display` gives PyTorch's name without `torch.` (`float32`); `FromStr` takes it with or without.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum DType { $($(#[$doc])* $variant,)* }
+        pub enum DType { $($(#[$doc])* $variant,)* $($(#[$other_doc])* $other,)* }
 
         impl DType {
-            /// All element types, in the order of the table.
+            /// All element types of PyTorch's, in the order of the table.
             pub const ALL: &'static [DType] = &[$(DType::$variant),*];
 
             const fn row(self) -> Row {
-                match self { $(DType::$variant => Row { name: $name, size: $size, swap: $swap, storage: $storage },)* }
+                match self {
+                    $(DType::$variant => Row { name: $name, size: $size, swap: $swap, storage: $storage },)*
+                    $(DType::$other => Row { name: $other_name, size: $other_size, swap: 1, storage: None },)*
+                }
+            }
+
+            /// Whether PyTorch has this element type. Those that it lacks come from other formats, and go to no pickle.
+            #[must_use]
+            pub const fn is_in_pytorch(self) -> bool {
+                !matches!(self, $(DType::$other)|*)
             }
         }
     };
@@ -34,72 +46,80 @@ struct Row {
 }
 
 dtypes! {
-    /// IEEE double.
-    Float64 "float64" 8 8 Some("DoubleStorage");
-    /// IEEE single.
-    Float32 "float32" 4 4 Some("FloatStorage");
-    /// IEEE half.
-    Float16 "float16" 2 2 Some("HalfStorage");
-    /// The upper half of an IEEE single.
-    BFloat16 "bfloat16" 2 2 Some("BFloat16Storage");
-    /// Signed 64-bit integer.
-    Int64 "int64" 8 8 Some("LongStorage");
-    /// Signed 32-bit integer.
-    Int32 "int32" 4 4 Some("IntStorage");
-    /// Signed 16-bit integer.
-    Int16 "int16" 2 2 Some("ShortStorage");
-    /// Signed 8-bit integer.
-    Int8 "int8" 1 1 Some("CharStorage");
-    /// Unsigned 8-bit integer.
-    UInt8 "uint8" 1 1 Some("ByteStorage");
-    /// One byte, 0 or 1.
-    Bool "bool" 1 1 Some("BoolStorage");
-    /// Two doubles, real then imaginary.
-    Complex128 "complex128" 16 8 Some("ComplexDoubleStorage");
-    /// Two singles, real then imaginary.
-    Complex64 "complex64" 8 4 Some("ComplexFloatStorage");
-    /// Two halves, real then imaginary.
-    Complex32 "complex32" 4 2 None;
-    /// Two bfloat16, real then imaginary.
-    BComplex32 "bcomplex32" 4 2 None;
-    /// Five exponent bits, two of mantissa.
-    Float8E5M2 "float8_e5m2" 1 1 None;
-    /// Four exponent bits, three of mantissa, no infinities.
-    Float8E4M3Fn "float8_e4m3fn" 1 1 None;
-    /// As `float8_e5m2`, one zero and one NaN.
-    Float8E5M2Fnuz "float8_e5m2fnuz" 1 1 None;
-    /// As `float8_e4m3fn`, one zero and one NaN.
-    Float8E4M3Fnuz "float8_e4m3fnuz" 1 1 None;
-    /// Eight exponent bits: a scale.
-    Float8E8M0Fnu "float8_e8m0fnu" 1 1 None;
-    /// Two 4-bit floats in a byte; shapes count bytes.
-    Float4E2M1FnX2 "float4_e2m1fn_x2" 1 1 None;
-    /// Unsigned 16-bit integer.
-    UInt16 "uint16" 2 2 None;
-    /// Unsigned 32-bit integer.
-    UInt32 "uint32" 4 4 None;
-    /// Unsigned 64-bit integer.
-    UInt64 "uint64" 8 8 None;
-    /// Eight bits without a meaning.
-    Bits8 "bits8" 1 1 None;
-    /// Sixteen bits without a meaning.
-    Bits16 "bits16" 2 2 None;
-    /// Eight 1-bit fields in a byte.
-    Bits1x8 "bits1x8" 1 1 None;
-    /// Four 2-bit fields in a byte.
-    Bits2x4 "bits2x4" 1 1 None;
-    /// Two 4-bit fields in a byte.
-    Bits4x2 "bits4x2" 1 1 None;
-    /// Quantised signed 8-bit integer.
-    QInt8 "qint8" 1 1 Some("QInt8Storage");
-    /// Quantised signed 32-bit integer.
-    QInt32 "qint32" 4 4 Some("QInt32Storage");
-    /// Quantised unsigned 8-bit integer.
-    QUInt8 "quint8" 1 1 Some("QUInt8Storage");
-    /// Quantised 4-bit integers, two in a byte; shapes count elements.
-    QUInt4x2 "quint4x2" 1 1 Some("QUInt4x2Storage");
-    /// Quantised 2-bit integers, four in a byte; shapes count elements.
-    QUInt2x4 "quint2x4" 1 1 Some("QUInt2x4Storage");
+    pytorch {
+        /// IEEE double.
+        Float64 "float64" 8 8 Some("DoubleStorage");
+        /// IEEE single.
+        Float32 "float32" 4 4 Some("FloatStorage");
+        /// IEEE half.
+        Float16 "float16" 2 2 Some("HalfStorage");
+        /// The upper half of an IEEE single.
+        BFloat16 "bfloat16" 2 2 Some("BFloat16Storage");
+        /// Signed 64-bit integer.
+        Int64 "int64" 8 8 Some("LongStorage");
+        /// Signed 32-bit integer.
+        Int32 "int32" 4 4 Some("IntStorage");
+        /// Signed 16-bit integer.
+        Int16 "int16" 2 2 Some("ShortStorage");
+        /// Signed 8-bit integer.
+        Int8 "int8" 1 1 Some("CharStorage");
+        /// Unsigned 8-bit integer.
+        UInt8 "uint8" 1 1 Some("ByteStorage");
+        /// One byte, 0 or 1.
+        Bool "bool" 1 1 Some("BoolStorage");
+        /// Two doubles, real then imaginary.
+        Complex128 "complex128" 16 8 Some("ComplexDoubleStorage");
+        /// Two singles, real then imaginary.
+        Complex64 "complex64" 8 4 Some("ComplexFloatStorage");
+        /// Two halves, real then imaginary.
+        Complex32 "complex32" 4 2 None;
+        /// Two bfloat16, real then imaginary.
+        BComplex32 "bcomplex32" 4 2 None;
+        /// Five exponent bits, two of mantissa.
+        Float8E5M2 "float8_e5m2" 1 1 None;
+        /// Four exponent bits, three of mantissa, no infinities.
+        Float8E4M3Fn "float8_e4m3fn" 1 1 None;
+        /// As `float8_e5m2`, one zero and one NaN.
+        Float8E5M2Fnuz "float8_e5m2fnuz" 1 1 None;
+        /// As `float8_e4m3fn`, one zero and one NaN.
+        Float8E4M3Fnuz "float8_e4m3fnuz" 1 1 None;
+        /// Eight exponent bits: a scale.
+        Float8E8M0Fnu "float8_e8m0fnu" 1 1 None;
+        /// Two 4-bit floats in a byte; shapes count bytes.
+        Float4E2M1FnX2 "float4_e2m1fn_x2" 1 1 None;
+        /// Unsigned 16-bit integer.
+        UInt16 "uint16" 2 2 None;
+        /// Unsigned 32-bit integer.
+        UInt32 "uint32" 4 4 None;
+        /// Unsigned 64-bit integer.
+        UInt64 "uint64" 8 8 None;
+        /// Eight bits without a meaning.
+        Bits8 "bits8" 1 1 None;
+        /// Sixteen bits without a meaning.
+        Bits16 "bits16" 2 2 None;
+        /// Eight 1-bit fields in a byte.
+        Bits1x8 "bits1x8" 1 1 None;
+        /// Four 2-bit fields in a byte.
+        Bits2x4 "bits2x4" 1 1 None;
+        /// Two 4-bit fields in a byte.
+        Bits4x2 "bits4x2" 1 1 None;
+        /// Quantised signed 8-bit integer.
+        QInt8 "qint8" 1 1 Some("QInt8Storage");
+        /// Quantised signed 32-bit integer.
+        QInt32 "qint32" 4 4 Some("QInt32Storage");
+        /// Quantised unsigned 8-bit integer.
+        QUInt8 "quint8" 1 1 Some("QUInt8Storage");
+        /// Quantised 4-bit integers, two in a byte; shapes count elements.
+        QUInt4x2 "quint4x2" 1 1 Some("QUInt4x2Storage");
+        /// Quantised 2-bit integers, four in a byte; shapes count elements.
+        QUInt2x4 "quint2x4" 1 1 Some("QUInt2x4Storage");
+    }
+    others {
+        /// Two exponent bits, three of mantissa: safetensors' `F6_E2M3`. Four in three bytes; shapes count elements.
+        Float6E2M3Fn "float6_e2m3fn" 3;
+        /// Three exponent bits, two of mantissa: safetensors' `F6_E3M2`. Four in three bytes; shapes count elements.
+        Float6E3M2Fn "float6_e3m2fn" 3;
+    }
 }
 
 impl DType {
@@ -115,12 +135,13 @@ impl DType {
         self.row().size
     }
 
-    /// How many consecutive elements of a shape share one stored element: 2 for `quint4x2`, 4 for `quint2x4`, else 1.
+    /// How many consecutive elements of a shape share one stored element: 2 for `quint4x2`, 4 for `quint2x4` and the 6-bit floats,
+    /// else 1.
     #[must_use]
     pub const fn packed(self) -> usize {
         match self {
             DType::QUInt4x2 => 2,
-            DType::QUInt2x4 => 4,
+            DType::QUInt2x4 | DType::Float6E2M3Fn | DType::Float6E3M2Fn => 4,
             _ => 1,
         }
     }

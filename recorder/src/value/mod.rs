@@ -13,6 +13,7 @@ pub mod rebuild;
 pub(crate) mod shard;
 mod storage;
 pub mod tensor;
+pub(crate) mod valid;
 mod within;
 
 pub use data::{

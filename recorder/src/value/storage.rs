@@ -30,6 +30,15 @@ pub trait Source: Send + Sync {
     /// When the file cannot be read, or its bytes are not those that were written.
     fn read(&self) -> Result<Bytes>;
 
+    /// Hands the bytes on in order, piece by piece: an implementation that has to unpack them keeps no more than a piece in memory.
+    /// By default all of them are read.
+    ///
+    /// # Errors
+    /// As [`Source::read`], and what `sink` gives.
+    fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        sink(&self.read()?)
+    }
+
     /// What the container calls this storage, such as the key `17` of record `data/17`.
     fn name(&self) -> Option<&str> {
         None
@@ -141,6 +150,28 @@ impl Storage {
         }
     }
 
+    /// Hands the bytes on in order, piece by piece, without all of them in memory where they are compressed.
+    ///
+    /// # Errors
+    /// As [`Storage::bytes`], and what `sink` gives.
+    pub fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        match &self.0.bytes {
+            Place::Lazy { source, read } if source.copies() && read.get().is_none() => {
+                let mut length = 0;
+                source.stream(&mut |bytes| {
+                    length += bytes.len() as u64;
+                    sink(bytes)
+                })?;
+                if length != source.len() {
+                    let reason = format!("{} bytes were expected, {length} came", source.len());
+                    return Err(Error::damaged("a storage", reason));
+                }
+                Ok(())
+            }
+            _ => sink(&self.bytes()?),
+        }
+    }
+
     /// Whether both handles are the same storage.
     #[must_use]
     pub fn same(&self, other: &Storage) -> bool {
@@ -163,6 +194,17 @@ impl Source for Relocated {
 
     fn read(&self) -> Result<Bytes> {
         self.0.bytes()
+    }
+
+    fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.0.stream(sink)
+    }
+
+    fn copies(&self) -> bool {
+        match &self.0.0.bytes {
+            Place::Memory(_) => false,
+            Place::Lazy { source, .. } => source.copies(),
+        }
     }
 }
 

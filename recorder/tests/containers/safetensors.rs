@@ -5,8 +5,9 @@ use std::path::Path;
 
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
 use rekindle_recorder::container::{self, Format, safetensors};
+use rekindle_recorder::diff::{Tolerance, compare};
 use rekindle_recorder::io::FileBytes;
-use rekindle_recorder::{DType, Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
+use rekindle_recorder::{Checkpoint, DType, Dict, ErrorKind, Limits, Result, StateDict, Tensor, Value};
 
 use rekindle_testing::conformance::{self, Keeps};
 use rekindle_testing::fixtures::{self, json};
@@ -321,12 +322,40 @@ fn damage_is_named() {
 }
 
 #[test]
+fn six_bit_floats_are_read_written_back_and_refused_by_formats_that_lack_them() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("x.safetensors");
+    let f6 = "{\"fc.weight\":{\"dtype\":\"F6_E2M3\",\"shape\":[2,4],\"data_offsets\":[0,6]},\
+        \"fc.bias\":{\"dtype\":\"F6_E3M2\",\"shape\":[4],\"data_offsets\":[6,9]}}";
+    let mut bytes = file(f6.as_bytes(), 9);
+    let data = bytes.len() - 9;
+    bytes[data..].copy_from_slice(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    std::fs::write(&path, &bytes).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
+    let weight: Tensor = checkpoint.get("fc.weight").unwrap();
+    assert_eq!((weight.dtype(), weight.shape()), (DType::Float6E2M3Fn, &[2, 4][..]));
+    assert_eq!(weight.to_le_bytes().unwrap()[..], [1, 2, 3, 4, 5, 6]);
+    assert_eq!(checkpoint.get::<Tensor>("fc.bias").unwrap().dtype().name(), "float6_e3m2fn");
+    let copy = folder.path().join("copy.safetensors");
+    let report = checkpoint.save(&copy).unwrap();
+    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    let again = Checkpoint::open(&copy).unwrap();
+    for name in ["fc.weight", "fc.bias"] {
+        let [a, b]: [Tensor; 2] = [&checkpoint, &again].map(|checkpoint| checkpoint.get(name).unwrap());
+        assert_eq!((a.dtype(), a.shape()), (b.dtype(), b.shape()));
+        assert_eq!(a.to_le_bytes().unwrap(), b.to_le_bytes().unwrap(), "{name}");
+    }
+    for other in ["x.pt", "x.npz"] {
+        let error = checkpoint.save(folder.path().join(other)).unwrap_err().to_string();
+        assert!(error.contains("fc.weight") && error.contains("float6_e2m3fn"), "{error}");
+    }
+    assert!(compare(&checkpoint, &again, Tolerance::default()).unwrap().is_empty());
+}
+
+#[test]
 fn element_types_that_pytorch_lacks_are_named() {
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("x.safetensors");
-    let f6 = "{\"fc.weight\":{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[0,3]}}";
-    std::fs::write(&path, file(f6.as_bytes(), 3)).unwrap();
-    assert_error(open(&path), &path, &["F6_E2M3", "tensor 'fc.weight'", "PyTorch lacks"]);
     let odd = "{\"fc.weight\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]}}";
     std::fs::write(&path, file(odd.as_bytes(), 3)).unwrap();
     assert_error(open(&path), &path, &["tensor 'fc.weight'", "F4 [2, 3]", "odd"]);

@@ -1,14 +1,16 @@
 //! Tensors that other calls than PyTorch's plain ones make: of other devices, of other classes, of several processes. Each is a
 //! tensor with its true name, and is written as it came; what is not known is said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rekindle_recorder::checkpoint::SaveOptions;
+use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle_recorder::container::Format;
 use rekindle_recorder::convert::Conversion;
 use rekindle_recorder::diff::{Tolerance, compare};
 use rekindle_recorder::inspect::{Inspection, TensorEntry};
-use rekindle_recorder::{Checkpoint, DType, ErrorKind, Tensor};
+use rekindle_recorder::tensor::TensorData;
+use rekindle_recorder::verify::verify;
+use rekindle_recorder::{Checkpoint, DType, Dict, ErrorKind, Tensor};
 use rekindle_testing::fixtures;
 
 /// Every file, and whether plain `torch.load` opens it.
@@ -214,5 +216,49 @@ fn tensors_as_pytorch_0_1_and_0_2_pickled_them_are_tensors() {
     assert_eq!(early["tensor"].to_f64_vec().unwrap(), [2.0, 3.0, 4.0, 5.0]);
     assert_eq!(early["rebuilt"].shape(), [2, 1]);
     assert!(early["tensor"].storage().unwrap().same(early["rebuilt"].storage().unwrap()));
+    let TensorData::Sparse { values, .. } = &early["sparse"].parts().data else { panic!("it is not sparse") };
+    assert_eq!((early["sparse"].shape(), values.to_f64_vec().unwrap()), (&[2, 3][..], vec![0.0, 1.0]));
     assert_eq!((early["long"].dtype(), early["empty"].shape()), (DType::Int64, &[0][..]));
+}
+
+#[test]
+fn what_torch_load_refuses_of_sparse_and_quantised_tensors_is_named_and_not_written() {
+    let truth = fixtures::json("tensors/checked.json");
+    let truth = truth.as_object().unwrap();
+    let report = verify(fixtures::path("tensors/checked.pt"), &OpenOptions::default(), true).unwrap();
+    let named: BTreeSet<&str> = report.problems.iter().filter_map(|problem| problem.tensor.as_deref()).collect();
+    let refused: BTreeSet<&str> = truth.iter().filter(|(_, error)| !error.is_null()).map(|(name, _)| &**name).collect();
+    assert_eq!(named, refused);
+    assert!(refused.len() > 40 && truth.len() - refused.len() > 20);
+    let folder = rekindle_testing::scratch();
+    let checkpoint = open("checked.pt");
+    for (number, name) in truth.keys().enumerate() {
+        let path = folder.path().join(format!("{number}.pt"));
+        let one = Checkpoint::from(Dict::from_iter([("t", checkpoint.value(name).unwrap())]));
+        let saved = one.save(&path);
+        assert_eq!(saved.is_err(), refused.contains(&**name), "{name}: {saved:?}");
+        if let Err(error) = saved {
+            assert!(matches!(error.kind(), ErrorKind::InvalidTensor { .. }), "{name}: {error}");
+            assert!(error.to_string().starts_with(&format!("{}: t: ", path.display())), "{name}: {error}");
+        }
+    }
+    let text = report.problems.iter().map(|problem| problem.error.to_string()).collect::<Vec<_>>().join("\n");
+    for words in [
+        "coo_outside: the index 3 is outside of dimension 1, which has 3",
+        "csr_first: crow_indices[0] is 3, where it must be 0",
+        "csc_unsorted: row_indices are not in order",
+        "channels_axis: its axis 2 is no dimension of [2, 3]",
+    ] {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+}
+
+#[test]
+fn sparse_tensors_that_pytorch_does_not_look_into_are_written_where_that_is_asked_for() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("sparse.pt");
+    let one = Checkpoint::from(Dict::from_iter([("t", open("checked.pt").value("csr_first").unwrap())]));
+    one.save_with(&path, &SaveOptions::default().allow_objects(true)).unwrap();
+    let report = verify(&path, &OpenOptions::default(), false).unwrap();
+    assert_eq!(report.problems.len(), 1);
 }

@@ -254,3 +254,83 @@ fn a_view_counts_its_own_elements_as_often_as_it_has_them() {
     Checkpoint::from(StateDict::from_iter([("x", view(&[2; 23], &[1; 23], 0))])).save(&path).unwrap();
     assert!(!verified(&path).is_sound());
 }
+
+/// A zip with these tensors whose records are all deflated.
+fn deflated(path: &Path, tensors: StateDict) {
+    use std::io::Write as _;
+    let mut archive = Vec::new();
+    Checkpoint::from(tensors).write_to(&mut archive, &SaveOptions::default()).unwrap();
+    let archive = Archive::open(archive.into(), &Limits::default()).unwrap();
+    let records: Vec<_> = archive.records().iter().enumerate().collect();
+    let (mut out, mut directory) = (Vec::new(), Vec::new());
+    for (number, record) in &records {
+        let payload = archive.payload(*number, true).unwrap();
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&payload).unwrap();
+        let packed = encoder.finish().unwrap();
+        let at = u32::try_from(out.len()).unwrap();
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap().to_le_bytes();
+        let name = record.name.as_bytes();
+        let mut fields = vec![20, 0, 0, 0, 8, 0, 0, 0, 0, 0];
+        fields.extend(crc32fast::hash(&payload).to_le_bytes());
+        fields.extend([length(&packed), length(&payload)].concat());
+        fields.extend([u8::try_from(name.len()).unwrap(), 0, 0, 0]);
+        out.extend([b"PK\x03\x04", &fields[..], name, &packed].concat());
+        directory.extend([b"PK\x01\x02\x14\0", &fields[..], &[0; 10], &at.to_le_bytes(), name].concat());
+    }
+    let count = u16::try_from(records.len()).unwrap().to_le_bytes();
+    let (start, size) = (out.len(), directory.len());
+    let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
+    out.extend(directory);
+    out.extend([b"PK\x05\x06\0\0\0\0", &count[..], &count, &number(size), &number(start), &[0, 0]].concat());
+    std::fs::write(path, out).unwrap();
+}
+
+#[test]
+fn nan_is_found_in_deflated_records_piece_by_piece() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("deflated.pt");
+    let count = 300_001;
+    let mut elements: Vec<f64> = (0..count).map(f64::from).collect();
+    for at in [0, 1, 32_767, 32_768, 100_000, 300_000] {
+        elements[at] = f64::NAN;
+    }
+    let whole = Tensor::from_vec(&[elements.len()], elements).unwrap();
+    let part = |shape: &[usize], offset: usize, stride: &[usize]| {
+        let storage = whole.storage().unwrap().clone();
+        let parts = TensorParts::strided(DType::Float64, shape.to_vec(), storage, offset, stride.to_vec());
+        Tensor::new(parts).unwrap()
+    };
+    let complex: Vec<u8> = (0..100_000_u32)
+        .flat_map(|i| [f64::from(i), if i == 77_777 { f64::INFINITY } else { 0.0 }])
+        .flat_map(f64::to_le_bytes)
+        .collect();
+    let complex = Tensor::from_le_bytes(DType::Complex128, &[100_000], complex).unwrap();
+    let tensors = StateDict::from_iter([
+        ("whole", whole.clone()),
+        ("inner", part(&[100_000], 32_768, &[1])),
+        ("turned", part(&[2, 150_000], 1, &[1, 2])),
+        ("gaps", part(&[3], 0, &[100_000])),
+        ("none", part(&[0], 5, &[1])),
+        ("one", part(&[], 1, &[])),
+        ("expanded", part(&[4, 1], 32_767, &[0, 1])),
+        ("complex", complex),
+    ]);
+    deflated(&path, tensors.clone());
+    let stored = folder.path().join("stored.pt");
+    Checkpoint::from(tensors).save(&stored).unwrap();
+    let [deflated, stored] = [&path, &stored].map(|path| verified(path));
+    assert!(deflated.is_sound(), "{:?}", deflated.problems);
+    assert_eq!(deflated.not_finite, stored.not_finite);
+    let counts: Vec<_> = stored.not_finite.iter().map(|found| (&*found.name, found.nan, found.inf)).collect();
+    let expected = [
+        ("whole", 6, 0),
+        ("inner", 2, 0),
+        ("turned", 5, 0),
+        ("gaps", 2, 0),
+        ("one", 1, 0),
+        ("expanded", 4, 0),
+        ("complex", 0, 1),
+    ];
+    assert_eq!(counts, expected);
+}

@@ -28,8 +28,8 @@ pub(super) struct Type {
     pub(super) name: &'static str,
     /// Bits of an element.
     pub(super) bits: usize,
-    /// PyTorch's type; `None` where it has none.
-    pub(super) dtype: Option<DType>,
+    /// The type here.
+    pub(super) dtype: DType,
 }
 
 macro_rules! types {
@@ -40,29 +40,29 @@ macro_rules! types {
 }
 
 types! {
-    "BOOL" 8 Some(DType::Bool);
+    "BOOL" 8 DType::Bool;
     // PyTorch's type is a pair of these: its last dimension is half as long.
-    "F4" 4 Some(DType::Float4E2M1FnX2);
-    "F6_E2M3" 6 None;
-    "F6_E3M2" 6 None;
-    "U8" 8 Some(DType::UInt8);
-    "I8" 8 Some(DType::Int8);
-    "F8_E5M2" 8 Some(DType::Float8E5M2);
-    "F8_E4M3" 8 Some(DType::Float8E4M3Fn);
-    "F8_E8M0" 8 Some(DType::Float8E8M0Fnu);
-    "F8_E4M3FNUZ" 8 Some(DType::Float8E4M3Fnuz);
-    "F8_E5M2FNUZ" 8 Some(DType::Float8E5M2Fnuz);
-    "I16" 16 Some(DType::Int16);
-    "U16" 16 Some(DType::UInt16);
-    "F16" 16 Some(DType::Float16);
-    "BF16" 16 Some(DType::BFloat16);
-    "I32" 32 Some(DType::Int32);
-    "U32" 32 Some(DType::UInt32);
-    "F32" 32 Some(DType::Float32);
-    "C64" 64 Some(DType::Complex64);
-    "F64" 64 Some(DType::Float64);
-    "I64" 64 Some(DType::Int64);
-    "U64" 64 Some(DType::UInt64);
+    "F4" 4 DType::Float4E2M1FnX2;
+    "F6_E2M3" 6 DType::Float6E2M3Fn;
+    "F6_E3M2" 6 DType::Float6E3M2Fn;
+    "U8" 8 DType::UInt8;
+    "I8" 8 DType::Int8;
+    "F8_E5M2" 8 DType::Float8E5M2;
+    "F8_E4M3" 8 DType::Float8E4M3Fn;
+    "F8_E8M0" 8 DType::Float8E8M0Fnu;
+    "F8_E4M3FNUZ" 8 DType::Float8E4M3Fnuz;
+    "F8_E5M2FNUZ" 8 DType::Float8E5M2Fnuz;
+    "I16" 16 DType::Int16;
+    "U16" 16 DType::UInt16;
+    "F16" 16 DType::Float16;
+    "BF16" 16 DType::BFloat16;
+    "I32" 32 DType::Int32;
+    "U32" 32 DType::UInt32;
+    "F32" 32 DType::Float32;
+    "C64" 64 DType::Complex64;
+    "F64" 64 DType::Float64;
+    "I64" 64 DType::Int64;
+    "U64" 64 DType::UInt64;
 }
 
 /// A checked header.

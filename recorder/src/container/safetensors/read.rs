@@ -28,7 +28,7 @@ pub fn detect(file: &FileBytes) -> bool {
 ///
 /// # Errors
 /// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`] when bytes are missing, [`ErrorKind::Damaged`] when
-/// the header contradicts itself or the file. [`ErrorKind::Unsupported`] for element types that PyTorch lacks,
+/// the header contradicts itself or the file. [`ErrorKind::Unsupported`] for pairs of 4-bit floats that PyTorch cannot pack,
 /// [`ErrorKind::Limit`] when the header names too much.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
@@ -48,10 +48,7 @@ pub(crate) fn read_tensors(file: &FileBytes, options: &OpenOptions) -> Result<(I
 }
 
 fn tensor(file: &FileBytes, name: &str, info: &Info, data: u64) -> Result<Tensor> {
-    let Some(dtype) = info.kind.dtype else {
-        let what = format!("the element type {} of tensor '{name}', which PyTorch lacks,", info.kind.name);
-        return Err(Error::unsupported(what).advise("read it with the safetensors crate"));
-    };
+    let dtype = info.kind.dtype;
     let mut shape = info.shape.clone();
     if dtype == DType::Float4E2M1FnX2 {
         match shape.last_mut() {

@@ -95,7 +95,7 @@ impl<'a> Placed<'a> {
     fn new(item: &'a Item) -> Result<Self> {
         let tensor = &item.tensor;
         let dtype = tensor.dtype();
-        let Some((rank, kind)) = TYPES.iter().enumerate().find(|(_, kind)| kind.dtype == Some(dtype)) else {
+        let Some((rank, kind)) = TYPES.iter().enumerate().find(|(_, kind)| kind.dtype == dtype) else {
             let kind = format!("a tensor of {dtype}");
             let advice = "cast it to a type that safetensors has, or write another format";
             return Err(refused(&item.name, &kind, "safetensors", advice));

@@ -149,6 +149,31 @@ impl Archive {
         Ok(payload)
     }
 
+    /// Hands a record's payload on piece by piece, so that a compressed one is never in memory whole; in one piece where it is
+    /// stored as it is. `verify` compares it with its checksum at the end, where there is one.
+    ///
+    /// # Errors
+    /// As [`Archive::payload`], and what `sink` gives.
+    pub fn stream(&self, record: usize, verify: bool, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if self.records.get(record).is_none_or(|entry| !entry.deflated) || self.file(record).is_some() {
+            return sink(&self.payload(record, verify)?);
+        }
+        let (entry, range, described) = self.locate(record)?;
+        let verify = verify && self.has_checksum(record);
+        if verify && described {
+            self.check_descriptor(entry, range.end)?;
+        }
+        let mut checksum = crc32fast::Hasher::new();
+        inflate::stream(&self.bytes.slice(range), entry, &self.limits, &mut |bytes| {
+            checksum.update(bytes);
+            sink(bytes)
+        })?;
+        if verify && checksum.finalize() != entry.crc32 {
+            return Err(Error::new(ErrorKind::Checksum).at(entry.place()));
+        }
+        Ok(())
+    }
+
     /// The first bytes of a record's payload, without a look at the rest or at the checksum; `None` where it has fewer.
     ///
     /// # Errors

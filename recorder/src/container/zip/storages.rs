@@ -264,6 +264,14 @@ impl Source for StorageRecord {
         self.fetch().map_err(|error| self.named(error))
     }
 
+    fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if self.swap_unit().map_err(|error| self.named(error))? > 1 {
+            return sink(&self.read()?);
+        }
+        let Shared { archive, verify, .. } = &*self.shared;
+        archive.stream(self.record, *verify, sink).map_err(|error| self.named(error))
+    }
+
     fn name(&self) -> Option<&str> {
         Some(&self.name)
     }

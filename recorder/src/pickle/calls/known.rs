@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexSet;
 
 use crate::pickle::calls::making::{Make, Making};
-use crate::pickle::calls::{devices, subclass, torch};
+use crate::pickle::calls::{devices, old, subclass, torch};
 use crate::pickle::names::verdict;
 use crate::pickle::text::to_latin1;
 use crate::value::{Dict, Global, Key, List, Shared};
@@ -40,7 +40,10 @@ pub(crate) fn call(callable: &Value, args: &[Value], making: &mut Making<'_>) ->
     match callable {
         Value::Global(global) => match find(global) {
             Some(make) => make(args, making),
-            None => subclass::call(global, args, making),
+            None => match subclass::call(global, args, making)? {
+                Some(made) => Ok(Some(made)),
+                None => old::call(global, args, making),
+            },
         },
         _ => Ok(None),
     }

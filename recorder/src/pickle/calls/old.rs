@@ -3,7 +3,7 @@
 
 use crate::pickle::calls::making::Making;
 use crate::pickle::calls::torch;
-use crate::value::tensor::{TensorClass, TensorParts};
+use crate::value::tensor::{SparseLayout, TensorClass, TensorData, TensorParts};
 use crate::value::{Construction, Global, ObjectData};
 use crate::{DType, Result, Tensor, Value};
 
@@ -32,6 +32,21 @@ fn kind(class: &Global) -> Option<Kind> {
 /// The element type of an old tensor class such as `FloatTensor`.
 fn tensor_class(name: &str) -> Option<DType> {
     name.strip_suffix("Tensor").and_then(|element| DType::from_storage_class(&format!("{element}Storage")))
+}
+
+/// `torch.sparse.FloatTensor(indices, values, size)` and the like: how coordinates were made before there was a function for it.
+pub(crate) fn call(function: &Global, args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
+    let element = match &*function.module {
+        "torch.sparse" | "torch.cuda.sparse" => tensor_class(&function.name),
+        _ => None,
+    };
+    let (Some(element), [Value::Tensor(indices), Value::Tensor(values), size]) = (element, args) else {
+        return Ok(None);
+    };
+    let Some(shape) = torch::sizes(size, making)?.filter(|_| values.dtype() == element) else { return Ok(None) };
+    let (layout, indices) = (SparseLayout::Coo, vec![indices.clone()]);
+    let data = TensorData::Sparse { layout, indices, values: values.clone(), coalesced: None };
+    torch::finish(TensorParts::plain(element, shape, data))
 }
 
 /// The identity of an object that may become a tensor when it gets its state.

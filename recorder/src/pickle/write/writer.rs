@@ -324,6 +324,9 @@ impl Writer {
                 output.finish_tuple(1 + usize::from(device.index.is_some()));
                 output.reduce();
             }
+            Value::Dtype(dtype) if !dtype.is_in_pytorch() => {
+                return Err(self.here(Error::unsupported(format!("{dtype}, which PyTorch lacks,"))));
+            }
             Value::Dtype(dtype) => output.global("torch", dtype.name()),
             Value::Storage(storage) => self.storage(storage)?,
             Value::Global(global) => {

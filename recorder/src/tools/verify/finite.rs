@@ -1,7 +1,9 @@
 //! Counting NaN and infinity in a tensor, whatever its element type and strides, without a copy of it.
 
+use std::ops::Range;
+
 use crate::value::tensor::TensorData;
-use crate::{DType, Error, Result, Tensor};
+use crate::{DType, Error, Result, Storage, Tensor};
 
 /// How many elements of a tensor are no finite numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,25 +52,54 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
     if view.numel > held.saturating_mul(MOST_OVERLAPS) {
         return Err(Error::unsupported(format!("looking for NaN in {tensor:?}, most of whose elements share memory")));
     }
-    let bytes = storage.bytes()?;
+    let count_run = |run: &[u8]| match (width, spelling) {
+        (8, Spelling::Ieee(infinity)) => ieee::<8>(run, size / width, infinity),
+        (4, Spelling::Ieee(infinity)) => ieee::<4>(run, size / width, infinity),
+        (2, Spelling::Ieee(infinity)) => ieee::<2>(run, size / width, infinity),
+        (_, Spelling::Ieee(infinity)) => ieee::<1>(run, size / width, infinity),
+        (_, Spelling::NanOnly(nan, mask)) => {
+            let nan = run.iter().filter(|&&byte| byte & !mask == nan).count();
+            Counts { nan: nan as u64, inf: 0 }
+        }
+    };
     let mut counts = Counts::default();
-    view.runs(offset, &mut |first, run| {
-        // `Tensor::new` checked that the view lies inside the storage.
-        let run = bytes.get(first * size..(first + run) * size).unwrap_or_default();
-        let found = match (width, spelling) {
-            (8, Spelling::Ieee(infinity)) => ieee::<8>(run, size / width, infinity),
-            (4, Spelling::Ieee(infinity)) => ieee::<4>(run, size / width, infinity),
-            (2, Spelling::Ieee(infinity)) => ieee::<2>(run, size / width, infinity),
-            (_, Spelling::Ieee(infinity)) => ieee::<1>(run, size / width, infinity),
-            (_, Spelling::NanOnly(nan, mask)) => {
-                let nan = run.iter().filter(|&&byte| byte & !mask == nan).count();
-                Counts { nan: nan as u64, inf: 0 }
-            }
-        };
+    let mut add = |run: &[u8]| {
+        let found = count_run(run);
         counts.nan += found.nan * view.copies;
         counts.inf += found.inf * view.copies;
-    });
+    };
+    if let Some(elements) = view.single_run() {
+        // `Tensor::new` checked that the view lies inside the storage.
+        let range = (offset * size) as u64..((offset + elements) * size) as u64;
+        whole_elements(storage, range, size, &mut add)?;
+    } else {
+        let bytes = storage.bytes()?;
+        view.runs(offset, &mut |first, run| add(bytes.get(first * size..(first + run) * size).unwrap_or_default()));
+    }
     Ok(counts)
+}
+
+/// Hands a range of a storage's bytes on, whole elements at a time, without all of it in memory where it is compressed.
+fn whole_elements(storage: &Storage, range: Range<u64>, size: usize, add: &mut dyn FnMut(&[u8])) -> Result<()> {
+    let (mut at, mut begun) = (0_u64, Vec::new());
+    storage.stream(&mut |bytes| {
+        let inside = |end: u64| usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
+        let mut rest = &bytes[inside(range.start)..inside(range.end)];
+        at += bytes.len() as u64;
+        if !begun.is_empty() {
+            let missing = rest.split_off(..(size - begun.len()).min(rest.len())).unwrap_or_default();
+            begun.extend_from_slice(missing);
+            if begun.len() < size {
+                return Ok(());
+            }
+            add(&begun);
+            begun.clear();
+        }
+        let (whole, left) = rest.split_at(rest.len() - rest.len() % size);
+        add(whole);
+        begun.extend_from_slice(left);
+        Ok(())
+    })
 }
 
 /// A view that goes through each element of its storage more often than this, expanded dimensions aside, is not gone through.
@@ -127,6 +158,16 @@ impl View {
         }
         let numel = merged.iter().fold(1_u64, |product, &(length, _)| product.saturating_mul(length as u64));
         View { dims: merged, numel, copies }
+    }
+
+    /// How many elements lie one behind the other, where those are all; 0 where there are none.
+    fn single_run(&self) -> Option<usize> {
+        match self.dims[..] {
+            _ if self.numel == 0 || self.copies == 0 => Some(0),
+            [] => Some(1),
+            [(length, 1)] => Some(length),
+            _ => None,
+        }
     }
 
     /// Calls `visit` with the first element and the length of every run of neighbours.

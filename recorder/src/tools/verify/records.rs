@@ -11,6 +11,11 @@ use crate::tools::verify::{VerifyReport, parts};
 use crate::value::tensor::reach;
 use crate::{DType, Error, FileBytes, OpenOptions, Result, Source, Storage, Value, io, walk};
 
+/// Archives in archives are followed this far.
+const DEEPEST: usize = 4;
+/// A compressed archive in another is unpacked up to this many bytes.
+const UNPACKED: u64 = 1 << 30;
+
 /// Compares every record of every archive of a file or folder.
 pub(super) fn check(
     path: &Path,
@@ -65,17 +70,19 @@ impl Records<'_> {
             } else {
                 self.report.unchecked += 1;
             }
-            match archive.payload(number, true) {
-                Ok(payload) if payload.starts_with(b"PK\x03\x04") && depth < 4 => {
-                    // What only looks like an archive may be any data.
-                    if Archive::open(payload.clone(), &self.options.limits).is_ok() {
-                        self.archive(payload, &place, depth + 1);
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    let error = tensor.iter().fold(error, Error::of_tensor);
-                    self.report.problem(place, tensor, Some(record.header), error.in_file_if(self.file.path()));
+            if let Err(error) = archive.stream(number, true, &mut |_| Ok(())) {
+                let error = tensor.iter().fold(error, Error::of_tensor);
+                self.report.problem(place, tensor, Some(record.header), error.in_file_if(self.file.path()));
+                continue;
+            }
+            let is_archive =
+                depth < DEEPEST && matches!(archive.prefix(number, 4), Ok(Some(head)) if *head == *b"PK\x03\x04");
+            if is_archive && record.deflated && record.size > UNPACKED {
+                self.report.unopened.push(place);
+            } else if is_archive && let Ok(payload) = archive.payload(number, false) {
+                // What only looks like an archive may be any data.
+                if Archive::open(payload.clone(), &self.options.limits).is_ok() {
+                    self.archive(payload, &place, depth + 1);
                 }
             }
         }

@@ -193,3 +193,24 @@ fn encryption_and_other_methods_are_named() {
         assert!(error.to_string().starts_with(words), "{error}");
     }
 }
+
+#[test]
+fn a_deflated_record_is_checked_piece_by_piece() {
+    let zeros = vec![0_u8; 20 << 20];
+    let bytes = plain_layout(&[("a/data.pkl", b"N."), ("a/data/0", &zeros)], true, Told::Ahead);
+    let archive = open(&bytes).unwrap();
+    let record = archive.find("data/0").unwrap();
+    let (mut total, mut longest) = (0, 0);
+    archive
+        .stream(record, true, &mut |piece| {
+            total += piece.len();
+            longest = longest.max(piece.len());
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(total, zeros.len());
+    assert!(longest < 1 << 20, "{longest}");
+    // What ends the stream is an error of the caller's own.
+    let ended = archive.stream(record, true, &mut |_| Err(ErrorKind::Exists.into())).unwrap_err();
+    assert!(matches!(ended.kind(), ErrorKind::Exists));
+}

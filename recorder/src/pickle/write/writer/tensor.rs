@@ -6,6 +6,7 @@ use crate::pickle::persistent::Dialect;
 use crate::pickle::write::reduce::{self, Arg, Call};
 use crate::pickle::write::writer::{Step, Writer};
 use crate::value::tensor::{MadeBy, TensorClass, TensorData};
+use crate::value::valid;
 use crate::{DType, Error, ErrorKind, Result, Storage, Tensor, Value};
 
 impl Writer {
@@ -17,10 +18,21 @@ impl Writer {
         {
             self.notes.push(format!("{}: requires_grad of a {tensor:?} has no place in the format", self.path()));
         }
+        if let Some(reason) = valid::refusal(tensor).map_err(|error| self.here(error))? {
+            // Without `weights_only` PyTorch does not look at the indices of sparse tensors.
+            if !self.options.allow_objects || !matches!(parts.data, TensorData::Sparse { .. }) {
+                let error = self.invalid_tensor(reason);
+                return Err(error.advise("torch.load refuses it; leave it out, or mend it"));
+            }
+        }
         if matches!(parts.data, TensorData::Nested { .. }) {
             // PyTorch asks for its parts' shapes before their data are read.
             self.needs_zip("a nested tensor")?;
             self.needs_permission(|| "a nested tensor".to_owned())?;
+        }
+        if !parts.dtype.is_in_pytorch() {
+            let error = Error::unsupported(format!("a tensor of {}, which PyTorch lacks,", parts.dtype));
+            return Err(self.here(error.advise("write it to safetensors, which has the type, or leave it out")));
         }
         if let Some(made_by) = &parts.made_by {
             // It is copied to its device before its elements are read.

@@ -301,7 +301,7 @@ pub enum DictKind {
 }
 
 /// A dict's key. Keys are equal as in Python: `1`, `1.0` and `True` are one key, tuples compare by content, objects by
-/// identity. (NaN equals itself here.)
+/// identity. Each NaN is a key of its own, which no other NaN finds.
 #[derive(Clone, Debug)]
 pub struct Key(pub Value);
 

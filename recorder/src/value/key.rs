@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::value::data::{Items, Key, Value};
 use crate::value::identity::ById;
@@ -101,6 +102,10 @@ impl Digests {
     fn of_items(&self, node: Node<'_>) -> u64 {
         let mut hasher = STATE.build_hasher();
         (node.is_set, node.items.len()).hash(&mut hasher);
+        // Equal to itself alone.
+        if node.items.iter().any(is_nan) {
+            node.id().hash(&mut hasher);
+        }
         // The items of a set have no order.
         if node.is_set {
             node.items.iter().fold(0, |sum: u64, item| sum.wrapping_add(self.of_item(item))).hash(&mut hasher);
@@ -115,7 +120,9 @@ impl Digests {
             return self.known(node);
         }
         let mut hasher = STATE.build_hasher();
-        hash_leaf(item, &mut hasher);
+        if !is_nan(item) {
+            hash_leaf(item, &mut hasher);
+        }
         hasher.finish()
     }
 }
@@ -178,8 +185,16 @@ impl Alike {
     }
 }
 
+fn is_nan(value: &Value) -> bool {
+    matches!(value, Value::Float(x) if x.is_nan())
+}
+
+/// NaN so far: each is a key of its own, and many of them must not hash alike.
+static NANS: AtomicU64 = AtomicU64::new(0);
+
 fn hash_leaf<H: Hasher>(value: &Value, state: &mut H) {
     match value {
+        value if is_nan(value) => (11_u8, NANS.fetch_add(1, Ordering::Relaxed)).hash(state),
         Value::Str(s) => StrKey(s).hash(state),
         Value::Bytes(b) => (2_u8, b).hash(state),
         Value::SurrogateStr(b) => (3_u8, b).hash(state),
@@ -206,7 +221,7 @@ fn equal_leaves(a: &Value, b: &Value) -> bool {
         (Value::Global(a), Value::Global(b)) => a == b,
         (a, b) => match (number(a), number(b)) {
             (None, None) => a.id().is_some() && a.id() == b.id(),
-            (a, b) => a == b,
+            (left, right) => left == right && !is_nan(a),
         },
     }
 }

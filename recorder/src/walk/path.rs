@@ -6,14 +6,16 @@ use std::collections::HashSet;
 use crate::ErrorKind;
 use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
-use crate::walk::places::{Children, Holders, Label, attributes, contents, is_empty};
-use crate::walk::repr::repr;
+use crate::printable::from_printable;
+use crate::walk::places::{Children, Holders, Label, attributes, attributes_in, contents, is_empty};
+use crate::walk::repr::{quoted, repr};
+use crate::walk::spelling::Speller;
 use crate::{Dict, Error, Result, Value};
 
 /// Where in its container a value is kept, so that another can be put there.
 pub(super) enum Slot {
     Root,
-    Entry(Dict, Value),
+    Entry(Dict, usize),
     Item(List, usize),
     ObjectEntry(Object, usize),
     ObjectItem(Object, usize),
@@ -25,7 +27,9 @@ impl Slot {
     fn put(self, path: &str, value: Value) -> Result<()> {
         // What was there is dropped after the lock is released: it may hold the container itself.
         let old = match self {
-            Slot::Entry(dict, key) => dict.insert(key, value),
+            Slot::Entry(dict, index) => {
+                dict.write().entries.get_index_mut(index).map(|(_, old)| std::mem::replace(old, value))
+            }
             Slot::Item(list, index) => list.write().get_mut(index).map(|old| std::mem::replace(old, value)),
             Slot::ObjectEntry(object, index) => {
                 object.write().entries.get_mut(index).map(|(_, old)| std::mem::replace(old, value))
@@ -46,18 +50,36 @@ impl Slot {
     }
 }
 
+/// How a path is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As [`walk`](super::walk) spells it.
+    Spelled,
+    /// Quoted or not, whatever fits.
+    Lenient,
+}
+
 /// The value at a path, with the place where it is kept.
 fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
+    // A terminal shows control characters escaped.
+    find_as_written(root, path).or_else(|| find_as_written(root, &from_printable(path)?))
+}
+
+fn find_as_written(root: &Value, path: &str) -> Option<(Value, Slot)> {
+    find_as(root, path, Reading::Spelled).or_else(|| find_as(root, path, Reading::Lenient))
+}
+
+fn find_as(root: &Value, path: &str, reading: Reading) -> Option<(Value, Slot)> {
     let mut waiting = vec![(root.clone(), Slot::Root, 0)];
     let mut seen = HashSet::new();
     while let Some((value, slot, at)) = waiting.pop() {
         let rest = path.get(at..)?;
-        // The empty path is the root; a key that is empty is found behind a dot, or where more of the path follows.
+        // The empty path is the root; a key that is empty is quoted, or found behind a dot, or where more of the path follows.
         if rest.is_empty() {
             return Some((value, slot));
         }
         if value.id().is_none_or(|id| seen.insert((id, at))) {
-            let mut steps = steps(&value, rest, at == 0);
+            let mut steps = steps(&value, rest, at == 0, reading);
             // The longest key is tried first, so it goes on top.
             steps.sort_by_key(|(length, ..)| *length);
             waiting.extend(steps.into_iter().map(|(length, value, slot)| (value, slot, at + length)));
@@ -67,27 +89,33 @@ fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
 }
 
 /// The contents whose labels the path may go on with, each with the label's length.
-fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
+fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize, Value, Slot)> {
+    let mut speller = Speller::new(value, first);
+    let mut length = |label: &Label, inside: &Value| match (reading, label) {
+        (Reading::Lenient, Label::Key(key)) => match_key(key, rest, first),
+        (Reading::Lenient, Label::Attribute(key)) => {
+            let bare = match_key(key, rest, first);
+            bare.or_else(|| speller.length(label, inside, rest))
+        }
+        _ => speller.length(label, inside, rest),
+    };
     match value {
         Value::Dict(dict) => {
-            let data = dict.read();
-            let matching = data.entries.iter().filter_map(|(key, value)| {
-                Some((match_key(&key.0, rest, first)?, value.clone(), Slot::Entry(dict.clone(), key.0.clone())))
+            // Without the lock: whether a key is quoted may depend on what is in this very dict.
+            let matching = fitting(dict, rest, first).into_iter().filter_map(|(index, key, value)| {
+                Some((length(&Label::Key(key), &value)?, value, Slot::Entry(dict.clone(), index)))
             });
             let mut steps: Vec<_> = matching.collect();
             // A key that tensors are in can be asked for itself.
-            for key in data.entries.keys().filter(|key| key.0.id().is_some()) {
-                let length = match_key(&key.0, rest, first)
-                    .filter(|&length| rest.get(length..).is_some_and(|rest| rest.starts_with(KEY)));
-                steps.extend(length.map(|length| (length + KEY.len(), key.0.clone(), Slot::Fixed)));
-            }
+            let keys: Vec<Value> = dict.read().entries.keys().map(|key| key.0.clone()).filter(|key| key.id().is_some()).collect();
+            steps.extend(keys.into_iter().filter(|_| rest.starts_with('[')).filter_map(|key| {
+                Some((length(&Label::KeyItself(key.clone()), &key)?, key, Slot::Fixed))
+            }));
             // Attributes of the dict, such as `_metadata`, can be asked for by name; entries go before them.
-            if let Some(Value::Dict(attributes)) = &data.state {
-                let attributes = attributes.entries().into_iter().filter_map(|(key, value)| {
-                    Some((match_key(&key, rest, first)?, value, Slot::Entry(attributes.clone(), key)))
-                });
-                steps.splice(0..0, attributes);
-            }
+            let mut beside = Vec::new();
+            dict.state().iter().filter_map(attributes).flatten().for_each(|dict| attributes_in(&dict, &mut beside));
+            let beside = beside.into_iter().filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot)));
+            steps.splice(0..0, beside);
             steps
         }
         Value::List(_) | Value::Tuple(_) | Value::Size(_) => {
@@ -102,22 +130,24 @@ fn steps(value: &Value, rest: &str, first: bool) -> Vec<(usize, Value, Slot)> {
         }
         Value::Set(items) => member(&items.read(), rest).into_iter().collect(),
         Value::FrozenSet(items) => member(items, rest).into_iter().collect(),
-        Value::Object(_) | Value::Tensor(_) => {
-            let matching = contents(value).into_iter().filter_map(|(label, value, slot)| {
-                let length = match &label {
-                    Label::Key(key) => match_key(key, rest, first)?,
-                    other => {
-                        let mut text = String::new();
-                        other.write(&mut text);
-                        rest.starts_with(&text).then_some(text.len())?
-                    }
-                };
-                Some((length, value, slot))
-            });
-            matching.collect()
+        value => {
+            let all = contents(value).into_iter();
+            all.filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot))).collect()
         }
-        _ => Vec::new(),
     }
+}
+
+/// The entries of a dict whose keys the rest of a path may begin with, in order.
+fn fitting(dict: &Dict, rest: &str, first: bool) -> Vec<(usize, Value, Value)> {
+    let quoted = rest.starts_with('[');
+    let data = dict.read();
+    let entries = data.entries.iter().enumerate();
+    let fits = |key: &Value| match key {
+        Value::Str(_) => quoted || match_key(key, rest, first).is_some(),
+        Value::Int(_) => quoted && match_key(key, rest, first).is_some(),
+        _ => quoted,
+    };
+    entries.filter(|(_, (key, _))| fits(&key.0)).map(|(index, (key, value))| (index, key.0.clone(), value.clone())).collect()
 }
 
 /// How much of the path this key takes: `.key`, `['key']` or `["key"]` for strings, `[repr]` for others.
@@ -128,6 +158,9 @@ fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
             return Some(length);
         }
         let quote = rest.strip_prefix('[')?.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
+        if let Some(after) = rest.strip_prefix(&*quoted(name)) {
+            return Some(rest.len() - after.len());
+        }
         let after = rest.get(2..)?.strip_prefix(&**name)?;
         return (after.strip_prefix(quote)?.starts_with(']')).then_some(name.len() + 4);
     }
@@ -135,9 +168,6 @@ fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
     let text = repr(key);
     inside.strip_prefix(&*text)?.starts_with(']').then_some(text.len() + 2)
 }
-
-/// Behind a key that is meant itself, and not what it leads to.
-const KEY: &str = "(key)";
 
 /// `{place}` at the beginning of a path: something in a set.
 fn member(items: &[Value], rest: &str) -> Option<(usize, Value, Slot)> {
@@ -239,10 +269,11 @@ fn missing(root: &Value, path: &str) -> Error {
     let ends = path.char_indices().rev().filter(|(_, c)| matches!(c, '.' | '[' | '(')).map(|(i, _)| i);
     let parent = ends.chain([0]).map(|end| &path[..end]).find(|parent| find(root, parent).is_some()).unwrap_or("");
     let value = find(root, parent).map_or(Value::None, |(value, _)| value);
+    let mut speller = Speller::new(&value, parent.is_empty());
     let names: Vec<String> = Children::of(&value, &mut Holders::of(root)).map_or_else(Vec::new, |children| {
-        let full = |(label, _): (Label, Value)| {
+        let full = |(label, value): (Label, Value)| {
             let mut full = parent.to_owned();
-            label.write(&mut full);
+            speller.write(&label, &value, &mut full);
             full
         };
         children.map(full).collect()

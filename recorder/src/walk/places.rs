@@ -9,12 +9,13 @@ use crate::value::{Construction, Global, Items, List, Object, ObjectData};
 use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
 use crate::walk::path::Slot;
-use crate::walk::repr::repr;
+use crate::walk::repr::{quoted, repr};
+use crate::walk::spelling::Speller;
 
 /// Calls `visit` with every leaf and its path, in order.
 ///
 /// Leaves are scalars, strings, tensors, storages, sets, `torch.Size`, classes, empty containers, and objects without
-/// content. What hangs on a tensor comes after it: its attributes by their names (`fc.weight.quant_state.absmax`), a quantiser's
+/// content. What hangs on a tensor comes after it: its attributes by their names (`fc.weight@quant_state.absmax`), a quantiser's
 /// parameters in brackets (`fc.weight(scale)`). So do tensors in sets (`seen{0}`), in a dict's keys (`state[..](key)`) and in the
 /// attributes of a dict. Of an `nn.Module`, parameters, buffers and other attributes have the names that `state_dict()` gives them. A NumPy
 /// scalar is shown as the number it is. Containers are entered by every path that leads to them; one that holds itself is a
@@ -57,6 +58,7 @@ pub(crate) fn each(
 ) -> Result<()> {
     struct Level {
         children: Children,
+        speller: Speller,
         /// The container's identity, and how long its path is.
         id: Option<usize>,
         path: usize,
@@ -104,13 +106,14 @@ pub(crate) fn each(
                     held += children.len() as u64;
                 }
                 above.extend(id);
-                levels.push(Level { children, id, path: path.len() });
+                let speller = Speller::new(&value, path.is_empty());
+                levels.push(Level { children, speller, id, path: path.len() });
             }
         }
         let Some(level) = levels.last_mut() else { return Ok(()) };
         path.truncate(level.path);
         if let Some((label, value)) = level.children.next() {
-            label.write(&mut path);
+            level.speller.write(&label, &value, &mut path);
             next = Some(value);
         } else {
             if let Some(id) = level.id {
@@ -150,17 +153,17 @@ pub(super) enum Label {
     Member(usize),
     /// A dict's key itself.
     KeyItself(Value),
+    /// An attribute of a tensor or a dict.
+    Attribute(Value),
 }
 
 impl Label {
+    /// The label as it is spelled where no other is like it; a string key quoted.
     pub(super) fn write(&self, path: &mut String) {
         match self {
-            Label::Key(Value::Str(key)) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(key);
-            }
+            Label::Key(Value::Str(key)) => path.push_str(&quoted(key)),
+            Label::Attribute(Value::Str(name)) if is_plain(name) => path.extend(["@", name]),
+            Label::Attribute(name) => path.extend(["@[", &repr(name), "]"]),
             Label::Key(key) => {
                 path.push('[');
                 path.push_str(&repr(key));
@@ -169,13 +172,24 @@ impl Label {
             // Writing to a string cannot fail.
             Label::Index(index) => drop(write!(path, "[{index}]")),
             Label::Argument(index) => drop(write!(path, "({index})")),
-            Label::Keyword(name) => drop(write!(path, "({name})")),
+            // Nothing but a name reads like one: `state` is another label's.
+            Label::Keyword(name) if is_plain(name) && !matches!(&**name, "state" | "key") => {
+                drop(write!(path, "({name})"));
+            }
+            Label::Keyword(name) => drop(write!(path, "({})", repr(&name.as_str().into()))),
             Label::Member(index) => drop(write!(path, "{{{index}}}")),
             Label::KeyItself(key) => drop(write!(path, "[{}](key)", repr(key))),
             Label::State(0) => path.push_str("(state)"),
             Label::State(index) => drop(write!(path, "(state {index})")),
         }
     }
+}
+
+/// Whether a name is made of letters, digits and underscores alone.
+fn is_plain(name: &str) -> bool {
+    !name.starts_with(|first: char| first.is_numeric())
+        && !name.is_empty()
+        && name.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
 }
 
 /// The contents of a container, one by one, without holding its lock in between.
@@ -270,7 +284,7 @@ fn beside_entries(dict: &Dict, holders: &mut Holders) -> Vec<(Label, Value)> {
     }
     for (key, value) in state.iter().filter_map(attributes).flatten().flat_map(|dict| dict.entries()) {
         if key.as_str() != Some(VERSIONS) && holders.hold(&value) {
-            beside.push((Label::Key(key), value));
+            beside.push((Label::Attribute(key), value));
         }
     }
     beside
@@ -341,13 +355,13 @@ pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
 
 /// What hangs on a tensor, each with the end of its path behind that of the tensor.
 pub(crate) fn hanging(tensor: &Tensor) -> Vec<(String, Value)> {
-    let end = |label: Label| {
-        // A path that is not empty, so that names are joined to it.
-        let mut path = "t".to_owned();
-        label.write(&mut path);
-        path.split_off(1)
+    let mut speller = Speller::new(&tensor.clone().into(), false);
+    let end = |(label, value, _): (Label, Value, Slot)| {
+        let mut path = String::new();
+        speller.write(&label, &value, &mut path);
+        (path, value)
     };
-    on_tensor(tensor).into_iter().map(|(label, value, _)| (end(label), value)).collect()
+    on_tensor(tensor).into_iter().map(end).collect()
 }
 
 /// What hangs on a tensor: attributes, hooks, a quantiser's parameters; and the tensors that it consists of, where something
@@ -358,12 +372,12 @@ fn on_tensor(tensor: &Tensor) -> Vec<(Label, Value, Slot)> {
     match parts.attributes() {
         None | Some(Value::None) => {}
         Some(state) => match attributes(state) {
-            Some(dicts) => dicts.iter().for_each(|dict| entries_of(dict, &mut all)),
+            Some(dicts) => dicts.iter().for_each(|dict| attributes_in(dict, &mut all)),
             None => all.push((Label::State(0), state.clone(), Slot::Fixed)),
         },
     }
     if let Some(hooks) = &parts.backward_hooks {
-        all.push((Label::Key("_backward_hooks".into()), hooks.clone(), Slot::Fixed));
+        all.push((Label::Attribute("_backward_hooks".into()), hooks.clone(), Slot::Fixed));
     }
     let mut named = |name: &str, value: Value| all.push((Label::Keyword(name.to_owned()), value, Slot::Fixed));
     match &parts.quantizer {
@@ -429,8 +443,15 @@ fn of_object(object: &Object) -> Vec<(Label, Value, Slot)> {
 }
 
 fn entries_of(dict: &Dict, all: &mut Vec<(Label, Value, Slot)>) {
-    for (key, value) in dict.entries() {
-        all.push((Label::Key(key.clone()), value, Slot::Entry(dict.clone(), key)));
+    for (i, (key, value)) in dict.entries().into_iter().enumerate() {
+        all.push((Label::Key(key), value, Slot::Entry(dict.clone(), i)));
+    }
+}
+
+/// The entries of a dict as attributes.
+pub(super) fn attributes_in(dict: &Dict, all: &mut Vec<(Label, Value, Slot)>) {
+    for (i, (key, value)) in dict.entries().into_iter().enumerate() {
+        all.push((Label::Attribute(key), value, Slot::Entry(dict.clone(), i)));
     }
 }
 
@@ -454,12 +475,12 @@ fn attributes_of(dict: &Dict, all: &mut Vec<(Label, Value, Slot)>) {
     };
     registered(MODULE_REGISTRIES[0], all);
     registered(MODULE_REGISTRIES[1], all);
-    for (key, value) in dict.entries() {
+    for (i, (key, value)) in dict.entries().into_iter().enumerate() {
         let name = key.as_str().unwrap_or_default();
         // What PyTorch itself keeps in every module (hooks, mostly) is not shown while it is empty.
         let unused = name.starts_with('_') && (matches!(value, Value::None) || is_empty(&value));
-        if !unused && !MODULE_REGISTRIES.contains(&name) {
-            all.push((Label::Key(key.clone()), value, Slot::Entry(dict.clone(), key)));
+        if !unused && !is_registry(name) {
+            all.push((Label::Key(key), value, Slot::Entry(dict.clone(), i)));
         }
     }
     registered(MODULE_REGISTRIES[2], all);
@@ -472,6 +493,11 @@ pub(super) fn is_empty(value: &Value) -> bool {
         Value::Tuple(items) => items.is_empty(),
         _ => false,
     }
+}
+
+/// Whether a name is that of a module's registry.
+pub(super) fn is_registry(name: &str) -> bool {
+    MODULE_REGISTRIES.contains(&name)
 }
 
 /// Whether these are the attributes of an `nn.Module`.

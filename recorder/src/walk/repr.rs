@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::Value;
+use crate::printable::{escape, is_printable};
 
 /// A value as Python's `repr` prints it: exact for what can be a dict's key and for scalars, a description for others.
 /// Cut short with `...` after some thousands of characters.
@@ -10,6 +11,15 @@ use crate::Value;
 pub fn repr(value: &Value) -> String {
     let mut text = String::new();
     write_repr(value, &mut text, 0);
+    text
+}
+
+/// A string key in brackets, whole: `['conv1.weight']`.
+pub(super) fn quoted(key: &str) -> String {
+    let mut text = String::with_capacity(key.len() + 4);
+    text.push('[');
+    write_str(key, quote_for(key), &mut text);
+    text.push(']');
     text
 }
 
@@ -42,7 +52,7 @@ fn write_repr(value: &Value, out: &mut String, depth: usize) {
             }
         }
         Value::Str(text) => repr_str(text, out),
-        Value::SurrogateStr(bytes) => repr_str(&String::from_utf8_lossy(bytes), out),
+        Value::SurrogateStr(bytes) => repr_surrogates(bytes, out),
         Value::Bytes(bytes) => repr_bytes(bytes, out),
         Value::ByteArray(bytes) => {
             out.push_str("bytearray(");
@@ -69,11 +79,28 @@ fn write_repr(value: &Value, out: &mut String, depth: usize) {
         Value::List(items) if items.read().is_empty() => out.push_str("[]"),
         Value::Dict(dict) if dict.is_empty() => out.push_str("{}"),
         Value::Device(device) => match device.index {
-            Some(index) => drop(write!(out, "device(type='{}', index={index})", device.kind)),
-            None => drop(write!(out, "device(type='{}')", device.kind)),
+            Some(index) => drop(write!(out, "device(type={}, index={index})", repr(&(&*device.kind).into()))),
+            None => drop(write!(out, "device(type={})", repr(&(&*device.kind).into()))),
         },
         Value::None => out.push_str("None"),
-        other => drop(write!(out, "{other:?}")),
+        // What is only described has names of the file's own in it.
+        other => describe(&format!("{other:?}"), out),
+    }
+}
+
+/// A description, in which nothing reads like the end of a part of a path: of a tensor the shape's bracket alone.
+fn describe(text: &str, out: &mut String) {
+    let mut brackets = usize::from(text.starts_with('<'));
+    for c in text.chars() {
+        match c {
+            ']' if brackets > 0 => out.push_str("\\x5d"),
+            ']' => {
+                brackets += 1;
+                out.push(c);
+            }
+            c if is_printable(c) => out.push(c),
+            c => escape(c, out),
+        }
     }
 }
 
@@ -93,21 +120,70 @@ fn repr_float(x: f64) -> String {
 }
 
 fn repr_str(text: &str, out: &mut String) {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    out.push(quote);
-    for c in text.chars().take(REPR_LENGTH) {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => drop(write!(out, "\\{c}")),
-            c if c.is_control() => drop(write!(out, "\\x{:02x}", u32::from(c))),
-            c => out.push(c),
+    let quote = quote_for(text);
+    match text.char_indices().nth(REPR_LENGTH) {
+        None => write_str(text, quote, out),
+        Some((cut, _)) => {
+            write_str(&text[..cut], quote, out);
+            out.pop();
+            out.push_str("...");
+            out.push(quote);
         }
     }
-    out.push_str(if text.len() > REPR_LENGTH && text.chars().nth(REPR_LENGTH).is_some() { "..." } else { "" });
+}
+
+/// The quote that Python would choose.
+fn quote_for(text: &str) -> char {
+    if text.contains('\'') && !text.contains('"') { '"' } else { '\'' }
+}
+
+fn write_str(text: &str, quote: char, out: &mut String) {
     out.push(quote);
+    write_chars(text, quote, out);
+    out.push(quote);
+}
+
+fn write_chars(text: &str, quote: char, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => drop(write!(out, "\\{c}")),
+            c if is_printable(c) && !is_wide_space(c) => out.push(c),
+            c => escape(c, out),
+        }
+    }
+}
+
+/// Spaces of other widths, which Python's `repr` escapes.
+fn is_wide_space(c: char) -> bool {
+    matches!(c, '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}')
+}
+
+/// A `str` with lone surrogates, each as Python escapes it.
+fn repr_surrogates(bytes: &[u8], out: &mut String) {
+    let mut rest = bytes;
+    out.push('\'');
+    while !rest.is_empty() {
+        let valid = match std::str::from_utf8(rest) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let (text, after) = rest.split_at(valid);
+        write_chars(&String::from_utf8_lossy(text), '\'', out);
+        rest = match after {
+            [0xed, second @ 0xa0..=0xbf, third, after @ ..] => {
+                let code = 0xd000 | u32::from(second & 0x3f) << 6 | u32::from(third & 0x3f);
+                let _ = write!(out, "\\u{code:04x}");
+                after
+            }
+            [byte, after @ ..] => {
+                let _ = write!(out, "\\x{byte:02x}");
+                after
+            }
+            [] => after,
+        };
+    }
+    out.push('\'');
 }
 
 fn repr_bytes(bytes: &[u8], out: &mut String) {

@@ -22,7 +22,21 @@ fn keys_are_equal_as_in_python() {
     assert_eq!(dict.len(), 4);
     // 2.0**63 is neither of them, and 0.0 is -0.0.
     assert!(dict.get_key(&Value::Float(9_223_372_036_854_775_808.0)).is_none());
-    assert!(has(&Value::Float(-0.0), &Value::Int(0)) && has(&f64::NAN.into(), &f64::NAN.into()));
+    assert!(has(&Value::Float(-0.0), &Value::Int(0)));
+}
+
+#[test]
+fn each_nan_is_a_key_of_its_own() {
+    let (nan, pair) = (Value::Float(f64::NAN), Value::tuple([f64::NAN.into(), 1.into()]));
+    let other = Value::tuple([f64::NAN.into(), 1.into()]);
+    let dict = Dict::from_iter([(nan.clone(), 1), (nan.clone(), 2), (pair.clone(), 3), (other.clone(), 4)]);
+    assert_eq!(dict.len(), 4);
+    assert!(dict.get_key(&nan).is_none() && !has(&pair, &other));
+    assert_eq!(dict.get_key(&other).unwrap().as_i64(), Some(4), "one object is equal to itself");
+    // Neither is slow, however many there are.
+    let many: Dict = (0..200_000).map(|i| (Value::Float(f64::NAN), Value::Int(i))).collect();
+    let pairs: Dict = (0..200_000).map(|i| (Value::tuple([f64::NAN.into()]), Value::Int(i))).collect();
+    assert_eq!((many.len(), pairs.len()), (200_000, 200_000));
 }
 
 #[test]

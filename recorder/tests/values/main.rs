@@ -21,6 +21,7 @@ mod run_account;
 mod run_parts;
 mod scan;
 mod serde;
+mod spelling;
 mod state_dict;
 mod storage_ids;
 mod ties;

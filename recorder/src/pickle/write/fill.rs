@@ -1,8 +1,9 @@
 //! What fills containers, in batches of a thousand, as CPython's pickler cuts them.
 
-use crate::Value;
 use crate::pickle::opcodes as op;
 use crate::pickle::write::output::Output;
+use crate::value::DictKind;
+use crate::{Dict, Value, walk};
 
 const BATCH: usize = 1000;
 
@@ -87,21 +88,31 @@ impl Appends {
 
 /// The entries of a dict or an object like it.
 pub(crate) struct SetItems {
+    /// What holds them, where that is a dict.
+    dict: Option<Dict>,
     entries: std::vec::IntoIter<(Value, Value)>,
     /// The key of the entry that is being written.
-    pub(crate) key: Option<Value>,
+    key: Option<Value>,
     batches: Batches,
 }
 
 impl SetItems {
-    pub(crate) fn of_dict(entries: Vec<(Value, Value)>) -> Self {
-        let batches = Batches::new((op::SETITEM, op::SETITEMS), false, true);
-        SetItems { entries: entries.into_iter(), key: None, batches }
+    /// Of a dict as CPython writes a `dict`, or as it writes an `OrderedDict`.
+    pub(crate) fn of_dict(dict: &Dict) -> Self {
+        let entries = dict.entries();
+        let of = match dict.kind() {
+            DictKind::Dict => {
+                let batches = Batches::new((op::SETITEM, op::SETITEMS), false, true);
+                SetItems { dict: None, entries: entries.into_iter(), key: None, batches }
+            }
+            DictKind::OrderedDict => SetItems::of_object(entries),
+        };
+        SetItems { dict: Some(dict.clone()), ..of }
     }
 
     pub(crate) fn of_object(entries: Vec<(Value, Value)>) -> Self {
         let batches = Batches::new((op::SETITEM, op::SETITEMS), true, false);
-        SetItems { entries: entries.into_iter(), key: None, batches }
+        SetItems { dict: None, entries: entries.into_iter(), key: None, batches }
     }
 
     /// The next entry to write, after the opcodes that come before it; `None` at the end.
@@ -110,5 +121,18 @@ impl SetItems {
         let entry = self.entries.next();
         self.key = entry.as_ref().map(|(key, _)| key.clone());
         entry
+    }
+
+    /// Adds the part of a path that leads to the entry that is being written.
+    pub(crate) fn spell(&self, path: &mut String) {
+        match (&self.dict, &self.key, self.batches.done) {
+            (Some(dict), Some(_), done) if done > 0 => walk::write_entry(dict, done - 1, path),
+            (None, Some(Value::Str(key)), _) => {
+                path.push_str(if path.is_empty() { "" } else { "." });
+                path.push_str(key);
+            }
+            (None, Some(key), _) => path.extend(["[", &walk::repr(key), "]"]),
+            _ => {}
+        }
     }
 }

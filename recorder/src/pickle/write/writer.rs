@@ -445,10 +445,7 @@ impl Writer {
         match value {
             Value::List(items) => self.steps.push(Step::Appends(Appends::to_list(items.read().clone()))),
             Value::Dict(dict) => {
-                let entries = match dict.kind() {
-                    DictKind::Dict => SetItems::of_dict(dict.entries()),
-                    DictKind::OrderedDict => SetItems::of_object(dict.entries()),
-                };
+                let entries = SetItems::of_dict(dict);
                 let state = dict.state().map(|state| [Step::Value(state), Step::Op(op::BUILD)]);
                 self.plan([Step::SetItems(entries)].into_iter().chain(state.into_iter().flatten()).collect::<Vec<_>>());
             }

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::printable::printable;
 use crate::run::question::Question;
 use crate::state_dict::report::LoadReport;
 
@@ -140,9 +141,9 @@ pub enum ErrorKind {
     Invalid(String),
 }
 
-impl ErrorKind {
-    /// What is wrong, said behind the place.
-    fn sentence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What is wrong, said behind the place.
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ErrorKind::Io { doing, source } => write!(f, "{doing}: {source}"),
             ErrorKind::NotACheckpoint { reason } => write!(f, "this is not a checkpoint: {reason}"),
@@ -165,7 +166,9 @@ impl ErrorKind {
             ErrorKind::Exists => f.write_str("the file exists already"),
         }
     }
+}
 
+impl ErrorKind {
     /// What stands for the place where none is known, in sentences that need one.
     fn subject(&self) -> Option<&str> {
         match self {
@@ -346,10 +349,11 @@ impl From<ErrorKind> for Error {
     }
 }
 
+/// Names and texts out of files are written so that a terminal may show them.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(file) = &self.0.file {
-            write!(f, "{}: ", file.display())?;
+            write!(f, "{}: ", printable(&file.display().to_string()))?;
         }
         let kind = &self.0.kind;
         if let Some(place) = self.place().as_deref().or_else(|| kind.subject()) {
@@ -358,10 +362,14 @@ impl fmt::Display for Error {
                 ErrorKind::Pickle { .. } => ", ",
                 _ => ": ",
             };
-            write!(f, "{place}{link}")?;
+            write!(f, "{}{link}", printable(place))?;
         }
-        kind.sentence(f)?;
-        self.advice().map_or(Ok(()), |advice| write!(f, "; {advice}"))
+        match kind {
+            // These have lines of their own.
+            ErrorKind::Mismatch(_) | ErrorKind::Open(_) => write!(f, "{kind}")?,
+            kind => f.write_str(&printable(&kind.to_string()))?,
+        }
+        self.advice().map_or(Ok(()), |advice| write!(f, "; {}", printable(advice)))
     }
 }
 
@@ -450,6 +458,21 @@ mod tests {
         assert!(refused().at("model.hook").at("'m'").to_string().starts_with("'m', model.hook is a function"));
         let wrong = Error::wrong_type("epoch", "an int", "a str");
         assert_eq!(wrong.to_string(), "epoch is a str, where an int is expected");
+    }
+
+    #[test]
+    fn nothing_of_a_files_own_reaches_a_terminal_as_it_is() {
+        let name = "red\u{1b}[31m\nx\u{202e}\u{9b}";
+        let shown = r"red\x1b[31m\nx\u202e\x9b";
+        let error = Error::missing_key(name).at(name).of_tensor(name).advise(format!("did you mean '{name}'?"));
+        let error = error.in_file(name).to_string();
+        assert_eq!(error, format!("{shown}: {shown} ({shown}): there is no '{shown}'; did you mean '{shown}'?"));
+        let mut report = LoadReport::default();
+        report.missing.push(name.to_owned());
+        assert!(report.summary().contains(shown) && report.to_string().contains(shown));
+        let question = Question::new(name).or(name, name);
+        let open = Error::new(ErrorKind::Open(vec![question.clone(), question])).to_string();
+        assert_eq!((open.lines().count(), open.contains('\u{1b}')), (2, false));
     }
 
     #[test]

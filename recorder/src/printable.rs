@@ -155,7 +155,19 @@ mod tests {
     fn nothing_that_moves_hides_or_reverses_is_left() {
         let all: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
         let shown = printable(&all);
-        for c in ['\0', '\n', '\u{1b}', '\u{7f}', '\u{85}', '\u{9b}', '\u{200b}', '\u{202e}', '\u{2066}', '\u{2028}', '\u{e0041}'] {
+        for c in [
+            '\0',
+            '\n',
+            '\u{1b}',
+            '\u{7f}',
+            '\u{85}',
+            '\u{9b}',
+            '\u{200b}',
+            '\u{202e}',
+            '\u{2066}',
+            '\u{2028}',
+            '\u{e0041}',
+        ] {
             assert!(!shown.contains(c), "{c:?}");
         }
         assert!(shown.contains('é') && shown.contains('漢') && shown.contains('\u{301}') && shown.contains('🔥'));
@@ -164,7 +176,18 @@ mod tests {
 
     #[test]
     fn a_name_is_found_again_from_what_was_printed() {
-        for name in ["a\u{1b}b", r"a\x1bb", "line\nbreak", r"line\nbreak", r"C:\dir", "end\\", "\\\u{1b}", "\u{e0001}\u{202e}", r"\\", "ü\u{9b}"] {
+        for name in [
+            "a\u{1b}b",
+            r"a\x1bb",
+            "line\nbreak",
+            r"line\nbreak",
+            r"C:\dir",
+            "end\\",
+            "\\\u{1b}",
+            "\u{e0001}\u{202e}",
+            r"\\",
+            "ü\u{9b}",
+        ] {
             let printed = printable_name(name);
             assert_eq!(from_printable(&printed).as_deref().unwrap_or(&printed), name, "{printed}");
         }

@@ -1,9 +1,12 @@
 //! What verbs answer, and how it is said: answers on standard output, notes and errors on standard error.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use rekindle::recorder::ErrorKind;
+use rekindle::recorder::{ErrorKind, printable, printable_lines};
+use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::flags::in_flags;
@@ -13,6 +16,22 @@ pub(super) type Anything<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// What a verb answers: `true` is yes (exit status 0), `false` no (1), an error that it could not be done (2).
 pub(super) type Answer = Anything<bool>;
+
+/// Lines for a terminal, a name or a value of a file's in each: whatever would be more than a line, move the cursor or not be seen
+/// is escaped here.
+#[derive(Default)]
+pub(super) struct Lines(String);
+
+impl Lines {
+    pub(super) fn add(&mut self, line: impl Display) {
+        self.0 += &printable(&line.to_string());
+        self.0.push('\n');
+    }
+
+    pub(super) fn text(self) -> String {
+        self.0
+    }
+}
 
 /// An error as one sentence. Only a report of keys is longer by itself.
 pub(super) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
@@ -26,8 +45,28 @@ pub(super) fn sentence(error: &(dyn std::error::Error + 'static)) -> String {
     }
 }
 
-/// Writes an answer to standard output. A reader that has gone away (`| head`) is no error.
+/// Writes an answer to standard output, as a terminal may see it. A reader that has gone away (`| head`) is no error.
 pub(super) fn print(text: &str) -> Result<(), std::io::Error> {
+    print_exactly(&printable_lines(text))
+}
+
+/// Writes a document to standard output. What a terminal should not see is spelled as JSON's escapes, which mean the same.
+pub(super) fn print_json(document: &impl Serialize) -> Anything<()> {
+    let text = serde_json::to_string_pretty(document)?;
+    let mut shown = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        match printable(c.encode_utf8(&mut [0; 4])) {
+            Cow::Owned(_) if c != '\n' => {
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown += &format!("\\u{unit:04x}"));
+            }
+            _ => shown.push(c),
+        }
+    }
+    shown.push('\n');
+    Ok(print_exactly(&shown)?)
+}
+
+fn print_exactly(text: &str) -> Result<(), std::io::Error> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
@@ -63,17 +102,26 @@ pub(super) fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindl
             }
         }
     }
-    print(&if json { format!("{:#}\n", Json::from(documents)) } else { text })?;
+    if json {
+        print_json(&documents)?
+    } else {
+        print(&text)?
+    }
     let last = if answer { failures.pop() } else { None };
     for failure in failures {
-        eprintln!("rekindle: {failure}");
+        tell(&format!("rekindle: {}", printable(&failure)));
     }
     last.map_or(Ok(answer), |last| Err(last.into()))
 }
 
 /// What a user should know, on standard error.
 pub(super) fn note(note: &str) {
-    eprintln!("note: {}", in_flags(note));
+    tell(&format!("note: {}", printable(&in_flags(note))));
+}
+
+/// Lines on standard error, as a terminal may see them.
+pub(super) fn tell(lines: &str) {
+    eprintln!("{}", printable_lines(lines));
 }
 
 /// One sentence for a mistake in the arguments that the parser cannot see.

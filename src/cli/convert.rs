@@ -9,7 +9,7 @@ use rekindle::recorder::container::hf::parse_size;
 use rekindle::recorder::convert::Conversion;
 use rekindle::recorder::keys::LoadOptions;
 
-use super::answer::{Answer, note, usage};
+use super::answer::{Answer, note, tell, usage};
 use super::input::{Opening, is_stream};
 
 /// The arguments of `rekindle convert`.
@@ -84,7 +84,7 @@ impl Convert {
             conversion.save(&input, &self.output, &save)?
         };
         report.notes.iter().for_each(|said| note(said));
-        eprintln!("{}: {} bytes", self.output.display(), report.bytes);
+        tell(&format!("{}: {} bytes", self.output.display(), report.bytes));
         Ok(true)
     }
 

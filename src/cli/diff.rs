@@ -1,12 +1,12 @@
 //! `rekindle diff`: which tensors and values of two checkpoints differ, and by how much.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
+use rekindle::recorder::printable_name;
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, print, usage};
+use super::answer::{Answer, Lines, print, print_json, usage};
 use super::input::{Opening, is_stream};
 use super::json;
 
@@ -40,7 +40,11 @@ impl Diff {
         let (a, b) = (self.opening.open(&self.a)?, self.opening.open(&self.b)?);
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
-        print(&if self.json { format!("{:#}\n", self.document(&differences)) } else { text(&differences) })?;
+        if self.json {
+            print_json(&self.document(&differences))?
+        } else {
+            print(&text(&differences))?
+        }
         Ok(differences.is_empty())
     }
 
@@ -81,10 +85,9 @@ fn text(differences: &[(String, Difference)]) -> String {
     if differences.is_empty() {
         return "no difference\n".to_owned();
     }
-    let mut out = String::new();
+    let mut lines = Lines::default();
     for (name, difference) in differences {
-        // Writing to a string cannot fail.
-        let _ = writeln!(out, "{name}: {difference}");
+        lines.add(format_args!("{}: {difference}", printable_name(name)));
     }
-    out
+    lines.text()
 }

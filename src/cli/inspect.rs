@@ -1,14 +1,14 @@
 //! `rekindle inspect`: what is in a checkpoint.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
+use rekindle::recorder::printable_name;
 use rekindle::recorder::value::Part;
 use rekindle::recorder::walk::UnknownTensor;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, print};
+use super::answer::{Answer, Lines, print, print_json};
 use super::input::Opening;
 use super::json;
 
@@ -36,32 +36,30 @@ impl Inspect {
     pub(super) fn run(&self) -> Answer {
         let checkpoint = self.opening.open(&self.path)?;
         let inspection = Inspection::of(&checkpoint, self.hash)?;
-        print(&match (self.json, self.keys) {
-            (true, _) => format!("{:#}\n", self.document(&inspection)),
-            (false, true) => inspection.tensors.iter().map(|tensor| format!("{}\n", tensor.name)).collect(),
-            (false, false) => self.text(&inspection),
-        })?;
+        match (self.json, self.keys) {
+            (true, _) => print_json(&self.document(&inspection))?,
+            (false, true) => print(&keys(&inspection))?,
+            (false, false) => print(&self.text(&inspection))?,
+        }
         Ok(true)
     }
 
-    fn document(&self, inspection: &Inspection) -> Json {
-        let tensors: Vec<Json> = inspection.tensors.iter().map(tensor).collect();
-        let values: Map<String, Json> =
-            inspection.values.iter().map(|(path, value)| (path.clone(), json::leaf(value))).collect();
-        json!({
-            "path": self.path.display().to_string(),
-            "container": inspection.container,
-            "layout": inspection.layout,
-            "bytes": inspection.bytes,
-            "tensors": tensors,
-            "unknown": inspection.unknown.iter().map(unknown).collect::<Vec<_>>(),
-            "values": values,
-        })
+    fn document<'a>(&self, inspection: &'a Inspection) -> Document<'a> {
+        Document {
+            path: self.path.display().to_string(),
+            container: inspection.container,
+            layout: inspection.layout,
+            bytes: inspection.bytes,
+            tensors: inspection.tensors.iter().map(tensor).collect(),
+            unknown: inspection.unknown.iter().map(unknown).collect(),
+            values: json::Ordered(inspection.values.iter().map(|(path, value)| (&**path, json::leaf(value))).collect()),
+        }
     }
 
     fn text(&self, inspection: &Inspection) -> String {
-        let mut out = format!(
-            "{}: {}, layout {}, {} bytes, {} tensors of {} elements{}\n",
+        let mut lines = Lines::default();
+        lines.add(format_args!(
+            "{}: {}, layout {}, {} bytes, {} tensors of {} elements{}",
             self.path.display(),
             inspection.container,
             inspection.layout,
@@ -69,29 +67,44 @@ impl Inspect {
             inspection.tensors.len(),
             inspection.tensors.iter().map(|tensor| tensor.elements).sum::<u64>(),
             in_unknown_forms(&inspection.unknown),
-        );
-        let width = inspection.tensors.iter().map(|tensor| tensor.name.len()).max().unwrap_or(0);
+        ));
+        let width = inspection.tensors.iter().map(|tensor| printable_name(&tensor.name).chars().count()).max();
+        let width = width.unwrap_or(0);
         for entry in &inspection.tensors {
-            let shape = format!("{:?}", entry.shape);
-            let tied = entry.tied_to.as_ref().map(|name| format!("  shares {name}")).unwrap_or_default();
+            let TensorEntry { name, dtype, shape, device, tied_to, sha256, .. } = entry;
+            let (name, shape) = (printable_name(name), format!("{shape:?}"));
             let class = entry.class.as_ref().map(|class| format!("  {class}")).unwrap_or_default();
             let part = entry.part.as_ref().map(|part| format!("  {}", words(part))).unwrap_or_default();
-            let hash = entry.sha256.as_ref().map(|hash| format!("  {hash}")).unwrap_or_default();
-            // Writing to a string cannot fail.
-            let _ = writeln!(
-                out,
-                "  {:width$}  {:9} {shape:<20} {}{class}{part}{tied}{hash}",
-                entry.name, entry.dtype, entry.device
-            );
+            let tied = tied_to.as_deref().map(|name| format!("  shares {}", printable_name(name))).unwrap_or_default();
+            let hash = sha256.as_ref().map(|hash| format!("  {hash}")).unwrap_or_default();
+            lines.add(format_args!("  {name:width$}  {dtype:9} {shape:<20} {device}{class}{part}{tied}{hash}"));
         }
-        for tensor in &inspection.unknown {
-            let _ = writeln!(out, "  {}: a tensor in a form that is not known ({})", tensor.name, tensor.function);
+        for UnknownTensor { name, function, .. } in &inspection.unknown {
+            lines.add(format_args!("  {}: a tensor in a form that is not known ({function})", printable_name(name)));
         }
         for (path, value) in &inspection.values {
-            let _ = writeln!(out, "  {path} = {}", json::leaf(value));
+            lines.add(format_args!("  {} = {}", printable_name(path), json::leaf(value)));
         }
-        out
+        lines.text()
     }
+}
+
+/// What `--json` prints, in this order.
+#[derive(serde::Serialize)]
+struct Document<'a> {
+    path: String,
+    container: &'a str,
+    layout: &'a str,
+    bytes: u64,
+    tensors: Vec<Json>,
+    unknown: Vec<Json>,
+    values: json::Ordered<'a>,
+}
+
+fn keys(inspection: &Inspection) -> String {
+    let mut lines = Lines::default();
+    inspection.tensors.iter().for_each(|tensor| lines.add(printable_name(&tensor.name)));
+    lines.text()
 }
 
 /// For the first line: how many tensors there are that nobody here can read, and what makes them.

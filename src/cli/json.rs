@@ -1,7 +1,17 @@
 //! Values as JSON: what JSON cannot hold is a string, as the command's contract says.
 
 use rekindle::Value;
+use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
+
+/// An object whose names stay in their order, that of the file.
+pub(super) struct Ordered<'a>(pub(super) Vec<(&'a str, Json)>);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
 
 /// A leaf as JSON: numbers, strings, booleans and null as they are; `"nan"`, `"inf"`, `"b'..'"`, `"<class a.b.C>"` for the rest.
 pub(super) fn leaf(value: &Value) -> Json {

@@ -58,7 +58,9 @@ pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
     // A device that is out of memory, say, makes its backend panic: that, too, is a sentence and status 2.
     if std::env::var_os("RUST_BACKTRACE").is_none() {
-        std::panic::set_hook(Box::new(|panic| eprintln!("rekindle: this should not have happened: {panic}")));
+        std::panic::set_hook(Box::new(|panic| {
+            answer::tell(&format!("rekindle: this should not have happened: {panic}"))
+        }));
     }
     let answer = catch_unwind(|| match cli.verb {
         Verb::Inspect(verb) => verb.run(),
@@ -74,7 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(Ok(true)) => ExitCode::SUCCESS,
         Ok(Ok(false)) => ExitCode::from(1),
         Ok(Err(error)) => {
-            eprintln!("rekindle: {}", flags::in_flags(&answer::sentence(&*error)));
+            answer::tell(&format!("rekindle: {}", flags::in_flags(&answer::sentence(&*error))));
             ExitCode::from(2)
         }
         Err(_) => ExitCode::from(2),

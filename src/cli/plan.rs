@@ -3,20 +3,27 @@
 use rekindle::train::run::{GroupPlan, Plan};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, print};
+use super::answer::{Answer, print, print_json};
 use super::flags::in_flags;
 
 /// Prints a plan: yes where nothing is open.
 pub(super) fn show(plan: &Plan, json: bool) -> Answer {
-    print(&if json { format!("{:#}\n", document(plan)) } else { in_flags(&format!("{plan:#}")) })?;
+    if json {
+        print_json(&document(plan))?
+    } else {
+        print(&in_flags(&format!("{plan:#}")))?
+    }
     Ok(plan.questions.is_empty())
 }
 
 /// Prints the plans of several parts: yes where nothing is open.
 pub(super) fn show_several(plans: &[Plan], json: bool) -> Answer {
     let text = plans.iter().map(|plan| in_flags(&format!("{plan:#}"))).collect::<Vec<_>>().join("\n");
-    let documents = Json::from(plans.iter().map(document).collect::<Vec<_>>());
-    print(&if json { format!("{documents:#}\n") } else { text })?;
+    if json {
+        print_json(&plans.iter().map(document).collect::<Vec<_>>())?
+    } else {
+        print(&text)?
+    }
     Ok(plans.iter().all(|plan| plan.questions.is_empty()))
 }
 

@@ -18,7 +18,7 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::Run;
 
-use super::answer::{Answer, Anything, note, print, usage};
+use super::answer::{Answer, Anything, note, print, tell, usage};
 use super::doubles;
 use super::flags::in_flags;
 use super::plan::show;
@@ -134,7 +134,7 @@ impl Resume {
         let mut course = Course::new(steps, settings.log.as_deref(), &expected, self.json)?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
-            eprint!("{}", in_flags(&plan.to_string()));
+            tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
         course.header()?;
@@ -144,11 +144,11 @@ impl Resume {
         report.notes.iter().for_each(|said| note(said));
         let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
         if let Some((taken, of)) = taken {
-            eprintln!(
+            tell(&format!(
                 "note: stopped after {taken} of the {of} batches of epoch {}; PyTorch's checkpoints have no place for that, so \
                  whoever goes on begins an epoch anew",
                 run.epochs() + 1
-            );
+            ));
         }
         let accuracy = match &batches {
             Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,

@@ -1,6 +1,5 @@
 //! `rekindle scan`: what the pickles in a file would run in Python.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rekindle::recorder::Limits;
@@ -8,7 +7,7 @@ use rekindle::recorder::pickle::Verdict;
 use rekindle::recorder::scan::{ScanReport, scan};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, Said, each};
+use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
 
 /// The arguments of `rekindle scan`.
@@ -70,20 +69,20 @@ fn document(path: &Path, report: &ScanReport) -> Json {
 }
 
 fn text(path: &Path, report: &ScanReport) -> String {
-    let mut out = String::new();
+    let mut lines = Lines::default();
     let verdict = match (report.is_dangerous(), report.is_safe()) {
         (true, _) => "DANGEROUS",
         (false, true) => "safe",
         (false, false) => "not all of it could be looked through",
     };
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "{}: {verdict}, {} pickles, {} names", path.display(), report.pickles, report.entries.len());
+    let (pickles, names) = (report.pickles, report.entries.len());
+    lines.add(format_args!("{}: {verdict}, {pickles} pickles, {names} names", path.display()));
     for entry in &report.entries {
         let more = entry.places.len().saturating_sub(3);
         let places =
             entry.places.iter().take(3).filter(|place| !place.is_empty()).cloned().collect::<Vec<_>>().join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let _ = writeln!(out, "  {:9}  {}  ({places}{more})", word(entry.verdict), entry.name);
+        lines.add(format_args!("  {:9}  {}  ({places}{more})", word(entry.verdict), entry.name));
     }
-    out
+    lines.text()
 }

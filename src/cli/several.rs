@@ -9,7 +9,7 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Run, SchedulePer, save_parts_with};
 
-use super::answer::{Answer, note, print, usage};
+use super::answer::{Answer, note, print, tell, usage};
 use super::flags::in_flags;
 use super::plan::show_several;
 use super::rescue::or_rescued;
@@ -117,7 +117,7 @@ pub(super) fn run(
     let mut course = Course::new(steps, settings.log.as_deref(), &expected, resume.json)?;
     for run in &runs {
         if let Some(plan) = run.resumed_by() {
-            eprint!("{}", in_flags(&plan.to_string()));
+            tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
     }

@@ -1,13 +1,13 @@
 //! `rekindle verify`: whether a checkpoint is whole.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rekindle::recorder::checkpoint::OpenOptions;
-use rekindle::recorder::verify::{VerifyReport, verify};
+use rekindle::recorder::printable_name;
+use rekindle::recorder::verify::{NotFinite, VerifyReport, verify};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, Said, each};
+use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
 
 /// The arguments of `rekindle verify`.
@@ -67,31 +67,24 @@ fn document(path: &Path, report: &VerifyReport) -> Json {
 }
 
 fn text(path: &Path, report: &VerifyReport) -> String {
-    let mut out = String::new();
+    let mut lines = Lines::default();
     let verdict = if report.is_sound() { "whole" } else { "DAMAGED" };
     let unchecked = match report.unchecked {
         0 => String::new(),
         count => format!(", {count} without a checksum"),
     };
-    // Writing to a string cannot fail.
-    let _ = writeln!(
-        out,
+    lines.add(format_args!(
         "{}: {verdict}, {} checksums{unchecked}, {} tensors",
         path.display(),
         report.records,
         report.tensors
-    );
-    for place in &report.unopened {
-        let _ = writeln!(out, "  {place}: a compressed archive, whose own records were not looked at");
+    ));
+    let unopened = report.unopened.iter();
+    unopened.for_each(|place| lines.add(format_args!("  {place}: a compressed archive, whose own records were not looked at")));
+    report.problems.iter().for_each(|problem| lines.add(format_args!("  {}", in_flags(&problem.error.to_string()))));
+    report.notes.iter().for_each(|note| lines.add(format_args!("  note: {}", in_flags(note))));
+    for NotFinite { name, nan, inf, elements, .. } in &report.not_finite {
+        lines.add(format_args!("  {}: {nan} NaN, {inf} infinite, of {elements}", printable_name(name)));
     }
-    for problem in &report.problems {
-        let _ = writeln!(out, "  {}", in_flags(&problem.error.to_string()));
-    }
-    for note in &report.notes {
-        let _ = writeln!(out, "  note: {}", in_flags(note));
-    }
-    for tensor in &report.not_finite {
-        let _ = writeln!(out, "  {}: {} NaN, {} infinite, of {}", tensor.name, tensor.nan, tensor.inf, tensor.elements);
-    }
-    out
+    lines.text()
 }

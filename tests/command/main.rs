@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod folders;
 mod frameworks;
+mod names;
 mod optimizers;
 mod plan;
 mod refusals;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::printable::printable;
+
 /// Something that a run has to be told before its first step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
@@ -37,9 +39,9 @@ impl Question {
 /// One sentence: what is open, and the options in backticks.
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        f.write_str(&printable(&self.what))?;
         self.choices.iter().enumerate().try_for_each(|(i, Choice { says, option })| {
-            write!(f, "{} `{option}` {says}", if i == 0 { ": say" } else { ", or" })
+            write!(f, "{} `{}` {}", if i == 0 { ": say" } else { ", or" }, printable(option), printable(says))
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::printable::{printable, printable_name};
 use crate::{DType, ErrorKind, Result};
 
 /// What loading a state dict into a model did, key by key. `Display` prints one sentence and, below it, the table that
@@ -232,24 +233,26 @@ impl fmt::Display for LoadReport {
             write!(f, "\n{title}:")?;
             for (n, key) in keys.iter().enumerate() {
                 let near = (i == 0 && n < SUGGESTIONS).then(|| nearest(key, others.iter().map(String::as_str)));
+                let key = printable_name(key);
                 match near.flatten() {
-                    Some(near) => write!(f, "\n  {key} (did you mean '{near}'?)")?,
+                    Some(near) => write!(f, "\n  {key} (did you mean '{}'?)", printable_name(near))?,
                     None => write!(f, "\n  {key}")?,
                 }
             }
         }
         for tie in &self.tied {
-            write!(f, "\ntied: {} is {}", tie.key, tie.with)?;
+            write!(f, "\ntied: {} is {}", printable_name(&tie.key), printable_name(&tie.with))?;
         }
         for (what, shapes) in [("passed over", &self.skipped), ("loaded in part", &self.partial)] {
             for ShapeMismatch { key, expected, found } in shapes {
+                let key = printable_name(key);
                 write!(f, "\n{what}: {key} is {expected:?} in the model and {found:?} in the state dict")?;
             }
         }
         for (from, to, n) in self.casts() {
             write!(f, "\nconverted: {} from {from} to {to}", count(n, "tensor", "tensors"))?;
         }
-        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))
+        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {}", printable(hint)))
     }
 }
 
@@ -275,7 +278,7 @@ impl LoadReport {
         let parts = parts.collect::<Vec<_>>().join("; ");
         let hint = self.hints.first().map(|hint| format!("; {hint}")).unwrap_or_default();
         let verdict = if self.lacks_only_counters() { MATCHES } else { DIFFERS };
-        format!("{verdict}; {parts}{hint}")
+        printable(&format!("{verdict}; {parts}{hint}")).into_owned()
     }
 
     /// Writes the report to the program's log, through `tracing`: what was loaded at debug level key by key, what was not as

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 #[cfg(doc)]
 use crate::ErrorKind;
+use crate::printable::from_printable;
 use crate::state_dict::report::nearest;
 use crate::value::{List, Object};
-use crate::printable::from_printable;
 use crate::walk::places::{Children, Holders, Label, attributes, attributes_in, contents, is_empty};
 use crate::walk::repr::{quoted, repr};
 use crate::walk::spelling::Speller;
@@ -147,7 +147,10 @@ fn fitting(dict: &Dict, rest: &str, first: bool) -> Vec<(usize, Value, Value)> {
         Value::Int(_) => quoted && match_key(key, rest, first).is_some(),
         _ => quoted,
     };
-    entries.filter(|(_, (key, _))| fits(&key.0)).map(|(index, (key, value))| (index, key.0.clone(), value.clone())).collect()
+    entries
+        .filter(|(_, (key, _))| fits(&key.0))
+        .map(|(index, (key, value))| (index, key.0.clone(), value.clone()))
+        .collect()
 }
 
 /// How much of the path this key takes: `.key`, `['key']` or `["key"]` for strings, `[repr]` for others.

@@ -110,17 +110,22 @@ impl Speller {
 
     /// Whether a string key, spelled as it is, could be read as another way.
     fn is_ambiguous(&mut self, key: &str, value: &Value) -> bool {
-        if key.is_empty() || self.first && key.starts_with(BEGINS) {
+        self.may_be_quoted(key, value, false)
+    }
+
+    /// The same; `again`, where it is asked of a key because of another, rather once too often.
+    fn may_be_quoted(&mut self, key: &str, value: &Value, again: bool) -> bool {
+        // What is behind the key may go on as what is behind another.
+        let open = has_contents(value);
+        if key.is_empty() || self.first && key.starts_with(BEGINS) && self.meets_at_root(key, open, again) {
             return true;
         }
-        // What is behind the key may go on as what is behind another.
-        let open = !matches!(contents_of(value), Some(0));
         for (n, (at, begin)) in key.match_indices(BEGINS).enumerate() {
             if n >= BEGINNINGS || at > LENGTH {
                 return true;
             }
             for sibling in self.siblings(&key[..at]) {
-                if begin == "#" || self.meets(sibling, &key[at..], open) {
+                if begin == "#" && matches!(self.container, Value::Object(_)) || self.meets(sibling, &key[at..], open) {
                     return true;
                 }
             }
@@ -145,6 +150,38 @@ impl Speller {
                 named.get(key).cloned().unwrap_or_default()
             }
         }
+    }
+
+    /// The same of a key at the root that begins as no string key does.
+    fn meets_at_root(&mut self, key: &str, open: bool, again: bool) -> bool {
+        let all = labels(&self.container, key);
+        let Some(left) = self.left.checked_sub(all.len()) else { return true };
+        self.left = left;
+        for (label, inside) in all {
+            let texts = match &label {
+                Label::Key(Value::Str(other)) if **other == *key => continue,
+                Label::Key(Value::Str(other)) if other.starts_with(BEGINS) => {
+                    // Quoted only where that key meets another in turn.
+                    let may_be_quoted = again || self.may_be_quoted(other, &inside, true);
+                    let forms = [other.to_string(), quoted(other)];
+                    forms.into_iter().take(1 + usize::from(may_be_quoted)).collect()
+                }
+                Label::Key(Value::Str(other)) if self.is_ambiguous(other, &inside) => vec![quoted(other)],
+                Label::Key(Value::Str(_)) => continue,
+                label => forms(label),
+            };
+            for text in texts {
+                let met = match key.strip_prefix(&*text) {
+                    Some("") => true,
+                    Some(after) => after.starts_with(BEGINS) && self.meets(inside.clone(), after, open),
+                    None => open && text.strip_prefix(key).is_some_and(|more| more.starts_with(BEGINS)),
+                };
+                if met {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     /// Whether some way from a value on is spelled so, or (with `open`) begins so.
@@ -189,14 +226,13 @@ pub(crate) fn write_entry(dict: &Dict, index: usize, path: &mut String) {
     }
 }
 
-/// How many values are in a container; `None` where that takes a look at all of them.
-fn contents_of(value: &Value) -> Option<usize> {
+/// Whether a path goes on behind a value.
+fn has_contents(value: &Value) -> bool {
     match value {
-        Value::Dict(dict) => Some(dict.len()),
-        Value::List(list) => Some(list.read().len()),
-        Value::Tuple(items) => Some(items.len()),
-        Value::Object(_) | Value::Tensor(_) => None,
-        _ => Some(0),
+        Value::Dict(dict) => !dict.is_empty(),
+        Value::List(list) => !list.read().is_empty(),
+        Value::Tuple(items) => !items.is_empty(),
+        value => !contents(value).is_empty(),
     }
 }
 
@@ -215,7 +251,12 @@ fn labels(value: &Value, rest: &str) -> Vec<(Label, Value)> {
         }
         Value::Set(_) | Value::FrozenSet(_) => {
             let index = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')?.0.parse().ok());
-            index.map(|index| (Label::Member(index), Value::None)).into_iter().collect()
+            let item = |index: usize| match value {
+                Value::Set(items) => items.read().get(index).cloned(),
+                Value::FrozenSet(items) => items.get(index).cloned(),
+                _ => None,
+            };
+            index.and_then(|index| Some((Label::Member(index), item(index)?))).into_iter().collect()
         }
         Value::List(_) | Value::Tuple(_) => {
             let index = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')?.0.parse().ok());

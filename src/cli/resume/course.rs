@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle::train::log::{Apart, LogLine, mean_loss, write_line};
 use serde_json::json;
 
-use crate::cli::answer::{Answer, Anything, print, usage};
+use crate::cli::answer::{Answer, Anything, print, print_json, usage};
 use crate::cli::json;
 
 /// What the command shows of a run while it goes, and at its end.
@@ -91,7 +91,7 @@ impl<'a> Course<'a> {
                 "accuracy": accuracy,
                 "expect": compared,
             });
-            print(&format!("{document:#}\n"))?;
+            print_json(&document)?;
             return Ok(true);
         }
         if let Some(line) = last {

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
+use rekindle_recorder::printable;
 use rekindle_recorder::run::{Accounted, Question, Taken};
 
 use super::options::SchedulePer;
@@ -109,7 +110,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |what: &str, says: String| writeln!(f, "{what:<10} {says}");
+        let mut line = |what: &str, says: String| writeln!(f, "{what:<10} {}", printable(&says));
         line("layout", self.layout.clone())?;
         if let Some(part) = &self.part {
             let others = self.of(|taken| matches!(taken, Taken::Other(_)));
@@ -186,7 +187,8 @@ impl fmt::Display for Plan {
         if f.alternate() {
             self.values
                 .iter()
-                .try_for_each(|value| writeln!(f, "  {}: {}: {}", value.place, value.value, value.taken))?;
+                .map(|value| format!("{}: {}: {}", value.place, value.value, value.taken))
+                .try_for_each(|value| writeln!(f, "  {}", printable(&value)))?;
         }
         self.questions.iter().try_for_each(|question| writeln!(f, "open: {question}"))
     }

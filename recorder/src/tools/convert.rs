@@ -233,8 +233,7 @@ fn with_hanging(checkpoint: Checkpoint, state_dict: &StateDict, format: Format) 
     let with_attributes = state_dict.iter().filter(|(_, tensor)| tensor.whole_local().is_none());
     for (name, tensor) in with_attributes {
         walk::walk(&tensor.clone().into(), &Limits::default(), &mut |path, value| {
-            let path =
-                if path.starts_with(['(', '[', '{']) { format!("{name}{path}") } else { format!("{name}.{path}") };
+            let path = format!("{name}{path}");
             match value {
                 Value::Tensor(inner) if inner.same(tensor) => {}
                 Value::Tensor(inner) => hanging.push((path, Value::Tensor(inner.detach()))),

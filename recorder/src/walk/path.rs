@@ -107,14 +107,18 @@ fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize
             });
             let mut steps: Vec<_> = matching.collect();
             // A key that tensors are in can be asked for itself.
-            let keys: Vec<Value> = dict.read().entries.keys().map(|key| key.0.clone()).filter(|key| key.id().is_some()).collect();
-            steps.extend(keys.into_iter().filter(|_| rest.starts_with('[')).filter_map(|key| {
-                Some((length(&Label::KeyItself(key.clone()), &key)?, key, Slot::Fixed))
-            }));
+            let keys: Vec<Value> =
+                dict.read().entries.keys().map(|key| key.0.clone()).filter(|key| key.id().is_some()).collect();
+            steps.extend(
+                keys.into_iter()
+                    .filter(|_| rest.starts_with('['))
+                    .filter_map(|key| Some((length(&Label::KeyItself(key.clone()), &key)?, key, Slot::Fixed))),
+            );
             // Attributes of the dict, such as `_metadata`, can be asked for by name; entries go before them.
             let mut beside = Vec::new();
             dict.state().iter().filter_map(attributes).flatten().for_each(|dict| attributes_in(&dict, &mut beside));
-            let beside = beside.into_iter().filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot)));
+            let beside =
+                beside.into_iter().filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot)));
             steps.splice(0..0, beside);
             steps
         }

@@ -174,7 +174,7 @@ impl Label {
             Label::Argument(index) => drop(write!(path, "({index})")),
             // Nothing but a name reads like one: `state` is another label's.
             Label::Keyword(name) if is_plain(name) && !matches!(&**name, "state" | "key") => {
-                drop(write!(path, "({name})"));
+                path.extend(["(", name, ")"]);
             }
             Label::Keyword(name) => drop(write!(path, "({})", repr(&name.as_str().into()))),
             Label::Member(index) => drop(write!(path, "{{{index}}}")),

@@ -39,7 +39,14 @@ impl Speller {
     pub(super) fn new(container: &Value, first: bool) -> Self {
         let keys = container.as_dict().map_or(0, Dict::len);
         let left = COMPARED + COMPARED_EACH * keys;
-        Speller { container: container.clone(), first, spelled: HashMap::new(), keys: HashMap::new(), named: None, left }
+        Speller {
+            container: container.clone(),
+            first,
+            spelled: HashMap::new(),
+            keys: HashMap::new(),
+            named: None,
+            left,
+        }
     }
 
     /// Adds the part of the path that leads to this value.
@@ -197,15 +204,15 @@ impl Speller {
             self.left = left;
             for (label, inside) in inside {
                 for text in forms(&label) {
-                    match rest.strip_prefix(&*text) {
-                        Some("") => return true,
-                        Some(after) if after.starts_with(BEGINS) => waiting.push((inside.clone(), after)),
-                        Some(_) => {}
-                        None if open && text.strip_prefix(rest).is_some_and(|more| more.starts_with(BEGINS)) => {
-                            return true;
-                        }
-                        None => {}
+                    let met = match rest.strip_prefix(&*text) {
+                        Some(after) => after.is_empty(),
+                        None => open && text.strip_prefix(rest).is_some_and(|more| more.starts_with(BEGINS)),
+                    };
+                    if met {
+                        return true;
                     }
+                    let after = rest.strip_prefix(&*text).filter(|after| after.starts_with(BEGINS));
+                    waiting.extend(after.map(|after| (inside.clone(), after)));
                 }
             }
         }

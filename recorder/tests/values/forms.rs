@@ -80,7 +80,7 @@ fn tensors_of_devices_without_storages_are_tensors_on_their_device() {
                 ("grad", "xla:0", true),
                 ("parameter", "xla:0", true),
                 ("attached", "xla:1", false),
-                ("attached.scale", "xla:1", false),
+                ("attached@scale", "xla:1", false),
                 ("nested[0].deep", "xla:2", false),
                 ("plain", "cpu", false),
                 ("empty", "xla:0", false),
@@ -150,12 +150,12 @@ fn a_part_says_which_part_of_which_whole_it_is() {
         (Some(offsets.to_vec()), sizes.to_vec(), whole.to_vec(), sum)
     };
     // The sixth process of six, which is (1, 2) in a mesh of two by three.
-    assert_eq!(part("dtensor.pt", "rows._local_tensor"), all(&[10, 0], &[1, 2], &[11, 2], false));
-    assert_eq!(part("dtensor.pt", "parameter._local_tensor"), all(&[10, 0], &[1, 2], &[11, 2], false));
-    assert_eq!(part("dtensor.pt", "grid._local_tensor"), all(&[2, 4], &[2, 2], &[4, 6], false));
-    assert_eq!(part("dtensor.pt", "twice._local_tensor"), all(&[10], &[2], &[12], false));
-    assert_eq!(part("dtensor.pt", "copy._local_tensor"), all(&[0], &[3], &[3], false));
-    assert_eq!(part("dtensor.pt", "sum._local_tensor"), all(&[0], &[3], &[3], true));
+    assert_eq!(part("dtensor.pt", "rows@_local_tensor"), all(&[10, 0], &[1, 2], &[11, 2], false));
+    assert_eq!(part("dtensor.pt", "parameter@_local_tensor"), all(&[10, 0], &[1, 2], &[11, 2], false));
+    assert_eq!(part("dtensor.pt", "grid@_local_tensor"), all(&[2, 4], &[2, 2], &[4, 6], false));
+    assert_eq!(part("dtensor.pt", "twice@_local_tensor"), all(&[10], &[2], &[12], false));
+    assert_eq!(part("dtensor.pt", "copy@_local_tensor"), all(&[0], &[3], &[3], false));
+    assert_eq!(part("dtensor.pt", "sum@_local_tensor"), all(&[0], &[3], &[3], true));
     assert_eq!(part("sharded.pt", "w(state)[0][0].tensor"), all(&[2, 0], &[2, 3], &[4, 3], false));
     assert_eq!(part("megatron.pt", "w.data"), all(&[2, 0], &[2, 3], &[4, 3], false));
     for (file, name, class) in [

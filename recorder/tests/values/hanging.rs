@@ -39,19 +39,19 @@ fn tensors_and_values_in_attributes_are_listed_by_their_paths() {
     let names: Vec<&str> = inspection.tensors.iter().map(|entry| &*entry.name).collect();
     let expected = [
         "w",
-        "w.mask",
-        "w.view",
+        "w@mask",
+        "w@view",
         "shared",
         "deep",
-        "deep.outer",
-        "deep.outer.inner",
+        "deep@outer",
+        "deep@outer@inner",
         "scalar",
-        "scalar.scale",
+        "scalar@scale",
         "empty",
-        "empty.ids",
+        "empty@ids",
         "packed",
-        "packed.quant_state.absmax",
-        "packed.quant_state.code",
+        "packed@quant_state.absmax",
+        "packed@quant_state.code",
         "parallel",
         "buffer",
     ];
@@ -59,14 +59,14 @@ fn tensors_and_values_in_attributes_are_listed_by_their_paths() {
     assert!(inspection.tensors.iter().all(|entry| entry.sha256.is_some()));
     let tied: Vec<_> =
         inspection.tensors.iter().filter_map(|entry| Some((&*entry.name, entry.tied_to.as_deref()?))).collect();
-    assert_eq!(tied, [("shared", "w.view")]);
+    assert_eq!(tied, [("shared", "w@view")]);
     let values: Vec<String> = inspection.values.iter().map(|(path, value)| format!("{path} = {value:?}")).collect();
     for expected in [
-        "w.note = \"a\"",
-        "packed.quant_state.blocksize = 64",
-        "packed.quant_state.dtype = torch.float16",
-        "parallel.tensor_model_parallel = True",
-        "parallel.partition_dim = 0",
+        "w@note = \"a\"",
+        "packed@quant_state.blocksize = 64",
+        "packed@quant_state.dtype = torch.float16",
+        "parallel@tensor_model_parallel = True",
+        "parallel@partition_dim = 0",
     ] {
         assert!(values.iter().any(|value| value == expected), "{expected} in {values:?}");
     }
@@ -89,7 +89,7 @@ fn tensors_in_sets_in_keys_and_in_attributes_of_dicts_are_found_and_asked_for_by
     }
     let report = verify(fixtures::path("tensors/hidden.pt"), &OpenOptions::default(), true).unwrap();
     let names: Vec<&str> = report.not_finite.iter().map(|tensor| &*tensor.name).collect();
-    assert_eq!(names, ["dict.extra.mean"]);
+    assert_eq!(names, ["dict@extra.mean"]);
 }
 
 #[test]
@@ -99,11 +99,11 @@ fn files_that_differ_only_in_what_hangs_on_tensors_differ() {
         differences.into_iter().map(|(name, _)| name).collect()
     };
     let attributes = [
-        "w.note",
-        "deep.outer.inner",
-        "packed.quant_state.absmax",
-        "packed.quant_state.quant_type",
-        "parallel.partition_dim",
+        "w@note",
+        "deep@outer@inner",
+        "packed@quant_state.absmax",
+        "packed@quant_state.quant_type",
+        "parallel@partition_dim",
     ];
     assert_eq!(names("attributes.pt", "attributes_b.pt"), attributes);
     let quantised = ["scaled(scale)", "scaled(zero_point)", "channels(scales)", "channels(zero_points)", "axis(axis)"];
@@ -135,7 +135,7 @@ fn another_class_of_tensor_is_a_difference() {
 fn nan_in_attributes_and_in_scales_is_found() {
     let report = verify(fixtures::path("tensors/attributes_b.pt"), &OpenOptions::default(), true).unwrap();
     let found: Vec<_> = report.not_finite.iter().map(|tensor| (&*tensor.name, tensor.nan, tensor.elements)).collect();
-    assert_eq!(found, [("w.mask", 1, 3), ("deep.outer.inner", 1, 2)]);
+    assert_eq!(found, [("w@mask", 1, 3), ("deep@outer@inner", 1, 2)]);
     let checkpoint = open("quantised.pt");
     let mut parts = checkpoint.get::<Tensor>("scaled").unwrap().parts().clone();
     let Some(rekindle_recorder::tensor::Quantizer::PerTensor { scale, .. }) = &mut parts.quantizer else { panic!() };
@@ -159,7 +159,7 @@ fn another_device_tag_reaches_every_storage_and_cuts_none() {
     let bytes = bytes::Bytes::from(std::fs::read(&path).unwrap());
     let pickle = Archive::open(bytes, &Limits::default()).unwrap().read("data.pkl", true).unwrap();
     assert!(!pickle.windows(6).any(|window| window == b"cuda:0"));
-    assert_eq!(sharing(&moved), [["w.view", "shared"]]);
+    assert_eq!(sharing(&moved), [["w@view", "shared"]]);
     assert!(compare(&original, &moved, Tolerance::default()).unwrap().is_empty());
     for (name, tensor) in tensors(&moved) {
         assert_eq!(tensor.device(), "cpu", "{name}");
@@ -210,15 +210,15 @@ fn damage_in_an_attribute_is_named_by_its_path() {
     let mut bytes = std::fs::read(fixtures::path("tensors/attributes.pt")).unwrap();
     let whole = bytes::Bytes::copy_from_slice(&bytes);
     let archive = Archive::open(whole.clone(), &Limits::default()).unwrap();
-    let tensor = &tensors(&open("attributes.pt"))["packed.quant_state.absmax"];
+    let tensor = &tensors(&open("attributes.pt"))["packed@quant_state.absmax"];
     let record = archive.find(&format!("data/{}", tensor.storage().unwrap().name().unwrap())).unwrap();
     bytes[archive.payload(record, true).unwrap().as_ptr().addr() - whole.as_ptr().addr()] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let report = verify(&path, &OpenOptions::default(), false).unwrap();
     let named: Vec<_> = report.problems.iter().map(|problem| problem.tensor.as_deref()).collect();
-    assert_eq!(named, [Some("packed.quant_state.absmax")]);
-    let error = Checkpoint::open(&path).unwrap().get::<Tensor>("packed.quant_state.absmax").unwrap().to_le_bytes();
-    assert!(error.unwrap_err().to_string().contains("packed.quant_state.absmax"));
+    assert_eq!(named, [Some("packed@quant_state.absmax")]);
+    let error = Checkpoint::open(&path).unwrap().get::<Tensor>("packed@quant_state.absmax").unwrap().to_le_bytes();
+    assert!(error.unwrap_err().to_string().contains("packed@quant_state.absmax"));
 }
 
 #[test]
@@ -228,9 +228,9 @@ fn a_format_of_tensors_alone_keeps_tensors_in_attributes_under_names_and_names_t
     let report = Conversion::default().save(&open("attributes.pt"), &path, &SaveOptions::default()).unwrap();
     let kept = tensors(&Checkpoint::open(&path).unwrap());
     assert_eq!(kept.keys().collect::<Vec<_>>(), tensors(&open("attributes.pt")).keys().collect::<Vec<_>>());
-    assert_eq!(kept["packed.quant_state.absmax"].to_vec::<f32>().unwrap(), [0.5, 0.25]);
+    assert_eq!(kept["packed@quant_state.absmax"].to_vec::<f32>().unwrap(), [0.5, 0.25]);
     let notes = report.notes.join("\n");
-    for word in ["'w.mask'", "attributes of tensors", "'packed.quant_state.blocksize'", "left out"] {
+    for word in ["'w@mask'", "attributes of tensors", "'packed@quant_state.blocksize'", "left out"] {
         assert!(notes.contains(word), "{word} in {notes}");
     }
     // The whole module's parameters likewise.
@@ -239,7 +239,7 @@ fn a_format_of_tensors_alone_keeps_tensors_in_attributes_under_names_and_names_t
     let kept = tensors(&Checkpoint::open(&path).unwrap());
     assert_eq!(
         kept.keys().collect::<Vec<_>>(),
-        ["bias", "weight", "weight.master", "weight.scale"],
+        ["bias", "weight", "weight@master", "weight@scale"],
         "{:?}",
         report.notes
     );
@@ -256,12 +256,12 @@ fn a_format_of_tensors_alone_keeps_tensors_in_attributes_under_names_and_names_t
 #[test]
 fn attributes_are_changed_by_their_paths() {
     let checkpoint = open("attributes.pt");
-    checkpoint.set("packed.quant_state.blocksize", 128).unwrap();
-    checkpoint.set("w.mask", Tensor::scalar(1.0_f32)).unwrap();
+    checkpoint.set("packed@quant_state.blocksize", 128).unwrap();
+    checkpoint.set("w@mask", Tensor::scalar(1.0_f32)).unwrap();
     let folder = rekindle_testing::scratch();
     let path = folder.path().join("changed.pt");
     checkpoint.save_with(&path, &SaveOptions::default().allow_objects(true)).unwrap();
     let again = Checkpoint::open(&path).unwrap();
-    assert_eq!(again.get::<i64>("packed.quant_state.blocksize").unwrap(), 128);
-    assert_eq!(again.get::<Tensor>("w.mask").unwrap().item().unwrap().to_bits(), 1.0_f64.to_bits());
+    assert_eq!(again.get::<i64>("packed@quant_state.blocksize").unwrap(), 128);
+    assert_eq!(again.get::<Tensor>("w@mask").unwrap().item().unwrap().to_bits(), 1.0_f64.to_bits());
 }

@@ -1,7 +1,7 @@
 //! What verbs answer, and how it is said: answers on standard output, notes and errors on standard error.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,10 @@ pub(super) fn print_json(document: &impl Serialize) -> Anything<()> {
     for c in text.chars() {
         match printable(c.encode_utf8(&mut [0; 4])) {
             Cow::Owned(_) if c != '\n' => {
-                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown += &format!("\\u{unit:04x}"));
+                c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| {
+                    // Writing to a string cannot fail.
+                    let _ = write!(shown, "\\u{unit:04x}");
+                });
             }
             _ => shown.push(c),
         }
@@ -103,9 +106,9 @@ pub(super) fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindl
         }
     }
     if json {
-        print_json(&documents)?
+        print_json(&documents)?;
     } else {
-        print(&text)?
+        print(&text)?;
     }
     let last = if answer { failures.pop() } else { None };
     for failure in failures {

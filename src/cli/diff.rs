@@ -41,9 +41,9 @@ impl Diff {
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
         if self.json {
-            print_json(&self.document(&differences))?
+            print_json(&self.document(&differences))?;
         } else {
-            print(&text(&differences))?
+            print(&text(&differences))?;
         }
         Ok(differences.is_empty())
     }

@@ -59,7 +59,7 @@ pub(crate) fn main() -> ExitCode {
     // A device that is out of memory, say, makes its backend panic: that, too, is a sentence and status 2.
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|panic| {
-            answer::tell(&format!("rekindle: this should not have happened: {panic}"))
+            answer::tell(&format!("rekindle: this should not have happened: {panic}"));
         }));
     }
     let answer = catch_unwind(|| match cli.verb {

@@ -9,9 +9,9 @@ use super::flags::in_flags;
 /// Prints a plan: yes where nothing is open.
 pub(super) fn show(plan: &Plan, json: bool) -> Answer {
     if json {
-        print_json(&document(plan))?
+        print_json(&document(plan))?;
     } else {
-        print(&in_flags(&format!("{plan:#}")))?
+        print(&in_flags(&format!("{plan:#}")))?;
     }
     Ok(plan.questions.is_empty())
 }
@@ -20,9 +20,9 @@ pub(super) fn show(plan: &Plan, json: bool) -> Answer {
 pub(super) fn show_several(plans: &[Plan], json: bool) -> Answer {
     let text = plans.iter().map(|plan| in_flags(&format!("{plan:#}"))).collect::<Vec<_>>().join("\n");
     if json {
-        print_json(&plans.iter().map(document).collect::<Vec<_>>())?
+        print_json(&plans.iter().map(document).collect::<Vec<_>>())?;
     } else {
-        print(&text)?
+        print(&text)?;
     }
     Ok(plans.iter().all(|plan| plan.questions.is_empty()))
 }

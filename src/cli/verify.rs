@@ -79,10 +79,9 @@ fn text(path: &Path, report: &VerifyReport) -> String {
         report.records,
         report.tensors
     ));
-    let unopened = report.unopened.iter();
-    unopened.for_each(|place| {
-        lines.add(format_args!("  {place}: a compressed archive, whose own records were not looked at"))
-    });
+    for place in &report.unopened {
+        lines.add(format_args!("  {place}: a compressed archive, whose own records were not looked at"));
+    }
     report.problems.iter().for_each(|problem| lines.add(format_args!("  {}", in_flags(&problem.error.to_string()))));
     report.notes.iter().for_each(|note| lines.add(format_args!("  note: {}", in_flags(note))));
     for NotFinite { name, nan, inf, elements, .. } in &report.not_finite {

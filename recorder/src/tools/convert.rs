@@ -147,6 +147,12 @@ impl Conversion {
                 }
             }
             if let Some(cast) = &mut cast {
+                if let Some(unknown) = walk::unknown_tensors(&changed.to_value(), &Limits::default())?.first() {
+                    let UnknownTensor { name, function } = unknown;
+                    let what =
+                        format!("casting '{name}' of {place}, a tensor in a form that is not known ({function}),");
+                    return Err(Error::unsupported(what).advise("leave it out (`LoadOptions::exclude`)"));
+                }
                 changed = StateDict::from_value(&cast.apply(&changed.to_value())?)?;
             }
             Ok(changed)

@@ -28,11 +28,16 @@ pub(crate) fn unknown_tensors(root: &Value, limits: &Limits) -> Result<Vec<Unkno
     Ok(found)
 }
 
-/// The function or class of an object that is made of a storage, or gets one as its state.
+/// The function or class of an object that takes a storage (as an argument or in its state), or is rebuilt by a function for
+/// tensors with arguments that it does not have in any file that is known.
 pub(crate) fn maker(data: &ObjectData) -> Option<Global> {
     let class = data.class()?;
-    let takes = is_storage_in(&data.args, NESTED) || data.states.iter().any(|state| is_storage_in(state, NESTED));
-    if !takes {
+    let given = [&data.args].into_iter().chain(&data.kwargs).chain(&data.states);
+    let takes = &*class.module != "torch.storage" && given.into_iter().any(|given| is_storage_in(given, NESTED));
+    // Around a tensor that is not known itself, it is that one.
+    let around = matches!(data.arguments().first(), Some(Value::Object(inner)) if maker(&inner.read()).is_some());
+    let rebuilds = class.name.starts_with("_rebuild_") && data.construction == Construction::Call && !around;
+    if !takes && !rebuilds {
         return None;
     }
     // A call within a call is named by the inner function, which is the one that is not known.
@@ -47,9 +52,13 @@ pub(crate) fn maker(data: &ObjectData) -> Option<Global> {
 /// How deep in tuples a storage is still an argument.
 const NESTED: usize = 4;
 
-/// Whether a tuple of arguments has a storage in it, or the id of one that was not read.
+/// Whether a tuple of arguments or a dict of attributes has a storage in it, or the id of one that was not read.
 fn is_storage_in(value: &Value, depth: usize) -> bool {
-    let Value::Tuple(items) = value else { return false };
+    let items: Vec<Value> = match value {
+        Value::Tuple(items) => items.to_vec(),
+        Value::Dict(dict) if depth >= NESTED - 1 => dict.read().entries.values().cloned().collect(),
+        _ => return false,
+    };
     items.iter().any(|item| match item {
         Value::Storage(_) => true,
         Value::Object(object) => is_storage_id(&object.read()),

@@ -8,13 +8,13 @@ use rekindle_recorder::container::Format;
 use rekindle_recorder::convert::Conversion;
 use rekindle_recorder::diff::{Tolerance, compare};
 use rekindle_recorder::inspect::{Inspection, TensorEntry};
-use rekindle_recorder::tensor::TensorData;
+use rekindle_recorder::tensor::{SparseLayout, TensorData};
 use rekindle_recorder::verify::verify;
 use rekindle_recorder::{Checkpoint, DType, Dict, ErrorKind, Tensor};
 use rekindle_testing::fixtures;
 
 /// Every file, and whether plain `torch.load` opens it.
-const FILES: [(&str, bool); 13] = [
+const FILES: [(&str, bool); 15] = [
     ("attributes.pt", false),
     ("quantised.pt", true),
     ("devices.pt", true),
@@ -28,6 +28,8 @@ const FILES: [(&str, bool); 13] = [
     ("fastai.pt", false),
     ("unknown.pt", false),
     ("early.pt", true),
+    ("older.pt", true),
+    ("more.pt", false),
 ];
 
 fn open(name: &str) -> Checkpoint {
@@ -181,6 +183,10 @@ fn a_distributed_tensor_that_one_process_held_whole_has_its_elements() {
     assert_eq!(written.keys().collect::<Vec<_>>(), ["copy", "plain", "rows", "sharded"]);
     assert_eq!(written["copy"].to_f64_vec().unwrap(), [0.0, 1.0, 2.0]);
     assert!(report.notes.join("\n").contains("distributed"), "{:?}", report.notes);
+    let path = folder.path().join("dcp");
+    let options = SaveOptions::default().format(Format::DCP);
+    Conversion::default().save(&open("whole.pt"), &path, &options).unwrap();
+    assert_eq!(tensors(&Checkpoint::open(&path).unwrap())["copy"].to_f64_vec().unwrap(), [0.0, 1.0, 2.0]);
     // A part is not the whole.
     for file in ["dtensor.pt", "sharded.pt", "wrappers.pt"] {
         let path = folder.path().join(format!("{file}.safetensors"));
@@ -205,9 +211,47 @@ fn a_call_that_takes_a_storage_and_is_not_known_is_said() {
     let report = Conversion::default().save(&open("unknown.pt"), &path, &SaveOptions::default()).unwrap();
     let notes = report.notes.join("\n");
     assert!(notes.contains("'typed'") && notes.contains("_rebuild_other_tensor"), "{notes}");
-    for (file, _) in FILES.into_iter().filter(|(file, _)| *file != "unknown.pt") {
+    for (file, _) in FILES.into_iter().filter(|(file, _)| !matches!(*file, "unknown.pt" | "more.pt")) {
         assert!(Inspection::of(&open(file), false).unwrap().unknown.is_empty(), "{file}");
     }
+    // A function of PyTorch's that is not known takes no storage, and is said all the same.
+    let jagged = Inspection::of(&open("more.pt"), false).unwrap().unknown;
+    let jagged: Vec<_> = jagged.iter().map(|tensor| (&*tensor.name, &*tensor.function.name)).collect();
+    assert_eq!(jagged, [("jagged", "_rebuild_njt")]);
+    let run = Dict::from_iter([("model_state_dict", open("unknown.pt").root().clone())]);
+    run.insert("epoch", 3);
+    let half = Conversion::default().dtype(DType::Float16).apply(&Checkpoint::from(run));
+    let error = half.unwrap_err().to_string();
+    assert!(error.contains("'w'") && error.contains("_rebuild_other_tensor"), "{error}");
+}
+
+#[test]
+fn hooks_slots_and_a_parameter_s_own_data_are_seen() {
+    let found = tensors(&open("more.pt"));
+    for name in [
+        "hooks._backward_hooks[1]",
+        "hooked._backward_hooks[1]",
+        "slotted.slot",
+        "again[0].slot",
+        "params.states.absmax",
+    ] {
+        assert!(found.contains_key(name), "{name} in {found:?}");
+    }
+    assert!(found["params.data"].storage().unwrap().same(found["params"].storage().unwrap()));
+    let report = verify(fixtures::path("tensors/more.pt"), &OpenOptions::default(), true).unwrap();
+    let names: Vec<&str> = report.not_finite.iter().map(|tensor| &*tensor.name).collect();
+    assert_eq!(names, ["hooks._backward_hooks[1]", "hooked._backward_hooks[1]"]);
+}
+
+#[test]
+fn calls_that_pytorch_no_longer_has_are_read_and_written_as_it_has_them() {
+    let found = tensors(&open("older.pt"));
+    assert!(matches!(&found["csr"].parts().data, TensorData::Sparse { layout: SparseLayout::Csr, .. }));
+    assert_eq!((found["mlc"].device(), found["hpu"].device(), found["hpu"].requires_grad()), ("mlc:0", "hpu:0", true));
+    assert_eq!(found["channels(scales)"].to_vec::<f64>().unwrap(), [0.5, 0.25]);
+    assert_eq!(found["channels(zero_points)"].to_vec::<i64>().unwrap(), [1, 2]);
+    assert_eq!(found["float_channels(scales)"].to_vec::<f32>().unwrap(), [0.1, 0.25]);
+    assert_eq!(found["float_channels(zero_points)"].to_vec::<f32>().unwrap(), [0.5, 2.0]);
 }
 
 #[test]

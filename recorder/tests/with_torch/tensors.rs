@@ -32,13 +32,14 @@ fn tensors_of_other_calls_are_written_as_pytorch_wrote_them() {
         "wrappers.pt",
         "fastai.pt",
         "unknown.pt",
+        "more.pt",
     ] {
         compare(name, "same", None);
     }
     for name in ["devices.pt", "old_devices.pt", "early.pt", "quantised.pt"] {
         compare(name, "cpu", None);
     }
-    for name in ["devices.pt", "old_devices.pt", "npu.pt"] {
+    for name in ["devices.pt", "old_devices.pt", "npu.pt", "older.pt"] {
         compare(name, "loads", Some("cpu"));
     }
     let list = folder.path().join("pairs.jsonl");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::container::dcp::metadata::Part;
 use crate::value::{DictKind, Key, List};
-use crate::{Dict, Error, Limits, Result, Value, walk};
+use crate::{Dict, Error, Limits, Result, Tensor, Value, walk};
 
 /// As many places of lists may stay without a value: an index beyond the end is followed by `None`s.
 const MAX_GAPS: usize = 1 << 20;
@@ -173,7 +173,10 @@ impl Flat {
             self.above.pop();
             return Ok(());
         }
-        self.leaves.push(Leaf { name: joined(&path).into(), path, value: value.clone() });
+        // A distributed tensor that one process held whole is written as PyTorch writes it: as what it holds.
+        let whole = value.as_tensor().and_then(Tensor::whole_local);
+        let value = whole.map_or_else(|| value.clone(), Value::Tensor);
+        self.leaves.push(Leaf { name: joined(&path).into(), path, value });
         Ok(())
     }
 

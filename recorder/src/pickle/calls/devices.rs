@@ -15,6 +15,8 @@ pub(crate) const CALLS: &[(&str, &str, Make)] = &[
     ("torch._utils", "_rebuild_device_tensor_from_cpu_tensor", from_cpu_tensor),
     ("torch._utils", "_rebuild_device_tensor_from_numpy", from_numpy),
     ("torch._utils", "_rebuild_xla_tensor", from_numpy),
+    ("torch._utils", "_rebuild_mlc_tensor", from_numpy),
+    ("torch._utils", "_rebuild_hpu_tensor", from_numpy),
 ];
 
 /// `(tensor, dtype, device, requires_grad)`.

@@ -15,6 +15,7 @@ pub(crate) const CALLS: &[(&str, &str, Make)] = &[
     ("torch._utils", "_rebuild_tensor_v3", tensor_v3),
     ("torch._utils", "_rebuild_parameter_with_state", parameter_with_state),
     ("torch._utils", "_rebuild_sparse_tensor", sparse_tensor),
+    ("torch._utils", "_rebuild_sparse_csr_tensor", sparse_tensor),
     ("torch._utils", "_rebuild_qtensor", quantized_tensor),
     ("torch._utils", "_rebuild_nested_tensor", nested_tensor),
     ("torch._utils", "_rebuild_meta_tensor_no_storage", meta_tensor),
@@ -276,8 +277,13 @@ fn quantized_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Va
         {
             Quantizer::PerTensor { scale: *scale, zero_point: *zero_point }
         }
-        [Value::Global(scheme), Value::Tensor(scales), Value::Tensor(zero_points), Value::Int(axis)] => {
-            let (scales, zero_points) = (scales.clone(), zero_points.clone());
+        [Value::Global(scheme), scales, zero_points, Value::Int(axis)] => {
+            let floats = scheme.is("torch", "per_channel_affine_float_qparams");
+            let (Some(scales), Some(zero_points)) =
+                (channels(scales, true, floats, making)?, channels(zero_points, floats, floats, making)?)
+            else {
+                return Ok(None);
+            };
             Quantizer::PerChannel { scheme: scheme.clone(), scales, zero_points, axis: *axis }
         }
         _ => return Ok(None),
@@ -286,6 +292,28 @@ fn quantized_tensor(args: &[Value], making: &mut Making<'_>) -> Result<Option<Va
     let Some(dtype) = view.dtype else { return Ok(None) };
     let (quantizer, backward_hooks) = (Some(quantizer), hooks(backward_hooks));
     finish(TensorParts { quantizer, backward_hooks, requires_grad: *requires_grad, ..strided(dtype, view) })
+}
+
+/// A number for each channel: a tensor, or, in PyTorch 1.3, a list of floats (single precision for the float scheme) or integers.
+fn channels(value: &Value, floats: bool, single: bool, making: &mut Making<'_>) -> Result<Option<Tensor>> {
+    let items = match value {
+        Value::Tensor(tensor) => return Ok(Some(tensor.clone())),
+        Value::List(items) => items.read().clone(),
+        _ => return Ok(None),
+    };
+    making.budget.copies(items.len())?;
+    let numbers: Option<Vec<f64>> = items.iter().map(Value::as_f64).collect();
+    let integers: Option<Vec<i64>> = items.iter().map(Value::as_i64).collect();
+    let shape = [items.len()];
+    #[allow(clippy::cast_possible_truncation)] // PyTorch has them in single precision
+    match (numbers, integers) {
+        (Some(numbers), _) if floats && single => {
+            Tensor::from_vec(&shape, numbers.into_iter().map(|x| x as f32).collect()).map(Some)
+        }
+        (Some(numbers), _) if floats => Tensor::from_vec(&shape, numbers).map(Some),
+        (_, Some(integers)) => Tensor::from_vec(&shape, integers).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// `(buffer, sizes, strides, offsets)`, all tensors. The shape is that of the outer dimension: how many tensors there are.

@@ -102,6 +102,31 @@ impl Checkpoint {
         Ok(Checkpoint::opened(table::open(path, options)?, Some(path), options))
     }
 
+    /// Opens every save in a file, in their order: `torch.save` into a file that was opened with `"ab"` leaves them one behind the
+    /// other. Most files hold one.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], for the first that cannot be read.
+    pub fn open_all(path: impl AsRef<Path>) -> Result<Vec<Self>> {
+        Checkpoint::open_all_with(path, &OpenOptions::default())
+    }
+
+    /// The same with options; [`OpenOptions::nth`] is of no effect.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open_all`].
+    pub fn open_all_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Vec<Self>> {
+        let path = path.as_ref();
+        let open = |nth: usize| table::open(path, &options.clone().nth(nth));
+        let first = open(1)?;
+        let saves = first.saves;
+        let others = (2..=saves).map(open);
+        std::iter::once(Ok(first))
+            .chain(others)
+            .map(|opened| Ok(Checkpoint::opened(opened?, Some(path), options)))
+            .collect()
+    }
+
     /// Opens a checkpoint in memory, whatever its format: `torch.load(io.BytesIO(...))`. The bytes are shared, not copied:
     /// [`Bytes`] of a request's body, a `Vec<u8>`, or a `&'static [u8]` of [`include_bytes!`].
     ///

@@ -45,6 +45,10 @@ pub struct Opened {
     /// What a user should know of the reading, a sentence each: what the files contradict each other in, what was taken for
     /// what, what was left out.
     pub notes: Vec<String>,
+    /// Where in the file it ends, where it is of a format of which several may lie one behind the other.
+    pub(crate) end: Option<usize>,
+    /// How many saves the file holds, one behind the other.
+    pub(crate) saves: usize,
     /// What it was read from, where that is a folder of files of many formats.
     pub(crate) folder: Option<Arc<Origin>>,
 }
@@ -52,6 +56,6 @@ pub struct Opened {
 impl Opened {
     /// What was read in a format, without a word to add.
     pub(crate) fn new(format: Format, value: Value, globals: Vec<Global>, bytes: u64) -> Self {
-        Opened { format, value, globals, bytes, notes: Vec::new(), folder: None }
+        Opened { format, value, globals, bytes, notes: Vec::new(), end: None, saves: 1, folder: None }
     }
 }

@@ -24,6 +24,9 @@ crate::settings! {
         /// Along which axes the parts of tensors are joined that a folder of Llama's shards has, where nothing in it says so:
         /// `NAME=0`, `NAME=1`, or `NAME=same` where each part is the whole. A name may be a glob, the first that fits counts.
         axes: Vec<String> = Vec::new(),
+        /// Which of several saves in one file is read, as `open(path, "ab")` leaves them one behind the other: 1 is the first.
+        /// `None`, the default, reads the first and notes how many there are.
+        nth(impl Into<Option<usize>>): Option<usize> = None,
     }
 }
 

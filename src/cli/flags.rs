@@ -6,6 +6,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("OpenOptions::verify", "--no-verify"),
     ("OpenOptions::lenient", "--lenient"),
     ("OpenOptions::axes", "--axis"),
+    ("OpenOptions::nth", "--nth"),
     ("SaveOptions::overwrite", "--overwrite"),
     ("SaveOptions::allow_objects", "--allow-objects"),
     ("SaveOptions::container", "--to"),

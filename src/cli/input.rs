@@ -25,12 +25,16 @@ pub(super) struct Opening {
     /// folder of Llama's shards does not tell
     #[arg(long, value_name = "NAME=0|1|same")]
     axis: Vec<String>,
+    /// Read the Nth of several saves in one file; 1, the first, by default
+    #[arg(long, value_name = "N")]
+    nth: Option<usize>,
 }
 
 impl Opening {
     /// Opens a checkpoint, and says on standard error what a user should know of it; `-` is read from standard input to its end.
     pub(super) fn open(&self, path: &Path) -> Result<Checkpoint> {
-        let options = OpenOptions::default().verify(!self.no_verify).lenient(self.lenient).axes(self.axis.clone());
+        let options =
+            OpenOptions::default().verify(!self.no_verify).lenient(self.lenient).axes(self.axis.clone()).nth(self.nth);
         let checkpoint = if is_stream(path) {
             Checkpoint::read_from_with(std::io::stdin().lock(), &options).in_file("standard input")?
         } else {

@@ -13,9 +13,10 @@ use super::flags::in_flags;
 /// The arguments of `rekindle scan`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  rekindle scan downloaded.pt models/ --json\n\n\
-    torch: plain torch.load takes the name. inert: a class it does not know, kept as data. dangerous: it would run code in\n\
-    Python, or reach files, processes or the network. Exit status: 0 all safe, 1 something is dangerous, 2 something could\n\
-    not be looked through.")]
+    torch: plain torch.load takes the name. inert: it refuses it, and it is known to be harmless data. unknown: Python would\n\
+    import it and may call it, and nobody here knows it. dangerous: it would run code in Python, or reach files, processes or\n\
+    the network. Exit status: 0 nothing but torch and inert, 1 something is unknown or dangerous, 2 something could not be\n\
+    looked through.")]
 pub(super) struct Scan {
     /// Checkpoints, or folders: every file in them is scanned
     #[arg(required = true)]
@@ -36,7 +37,7 @@ impl Scan {
                 document: document(path, &report),
                 text: text(path, &report),
                 failures: failures.collect(),
-                answer: !report.is_dangerous(),
+                answer: !report.is_dangerous() && !report.is_unknown(),
             })
         })
     }
@@ -46,20 +47,32 @@ fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Torch => "torch",
         Verdict::Inert => "inert",
+        Verdict::Unknown => "unknown",
         Verdict::Dangerous => "dangerous",
     }
+}
+
+/// The verdict on a file: the worst that is true of it.
+fn whole(report: &ScanReport) -> &'static str {
+    let table = [
+        (report.is_dangerous(), "dangerous"),
+        (report.is_unknown(), "unknown"),
+        (!report.problems.is_empty(), "incomplete"),
+    ];
+    table.into_iter().find_map(|(is, word)| is.then_some(word)).unwrap_or("safe")
 }
 
 fn document(path: &Path, report: &ScanReport) -> Json {
     let names = report
         .entries
         .iter()
-        .map(|entry| json!({"name": entry.name.to_string(), "verdict": word(entry.verdict), "places": entry.places}));
+        .map(|entry| json!({"name": entry.name.to_string(), "verdict": word(entry.verdict), "reason": entry.reason, "places": entry.places}));
     let problems = report.problems.iter().map(
         |problem| json!({"place": problem.place, "error": in_flags(&problem.error.to_string()), "dangerous": problem.deceives}),
     );
     json!({
         "path": path.display().to_string(),
+        "verdict": whole(report),
         "safe": report.is_safe(),
         "dangerous": report.is_dangerous(),
         "pickles": report.pickles,
@@ -70,10 +83,11 @@ fn document(path: &Path, report: &ScanReport) -> Json {
 
 fn text(path: &Path, report: &ScanReport) -> String {
     let mut lines = Lines::default();
-    let verdict = match (report.is_dangerous(), report.is_safe()) {
-        (true, _) => "DANGEROUS",
-        (false, true) => "safe",
-        (false, false) => "not all of it could be looked through",
+    let verdict = match whole(report) {
+        "dangerous" => "DANGEROUS",
+        "unknown" => "not known to be safe",
+        "incomplete" => "not all of it could be looked through",
+        other => other,
     };
     let (pickles, names) = (report.pickles, report.entries.len());
     lines.add(format_args!("{}: {verdict}, {pickles} pickles, {names} names", path.display()));
@@ -82,7 +96,10 @@ fn text(path: &Path, report: &ScanReport) -> String {
         let places =
             entry.places.iter().take(3).filter(|place| !place.is_empty()).cloned().collect::<Vec<_>>().join(", ");
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        lines.add(format_args!("  {:9}  {}  ({places}{more})", word(entry.verdict), entry.name));
+        let places = if places.is_empty() { String::new() } else { format!("  ({places}{more})") };
+        // Of a name that plain torch.load takes, there is no more to say.
+        let reason = if entry.verdict == Verdict::Torch { String::new() } else { format!(": {}", entry.reason) };
+        lines.add(format_args!("  {:9}  {}{reason}{places}", word(entry.verdict), entry.name));
     }
     lines.text()
 }

@@ -1,6 +1,7 @@
 //! The files and folders that hold checkpoints. Each format is a module with `detect`, `read` and `write`, and a row of the
 //! table in `table.rs`; what a file is is told by its content, never by its extension.
 
+mod appended;
 pub mod burn_record;
 pub mod burnpack;
 pub(crate) mod content;

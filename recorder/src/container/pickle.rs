@@ -43,7 +43,13 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         Err(error) => return Err(error),
     };
     if unpickled.end < file.trim_ascii_end().len() {
-        let advice = "split it into files of one pickle each";
+        let rest = file.get(unpickled.end..).unwrap_or_default();
+        let another = content::is_binary_pickle(rest) || rest.starts_with(b"PK\x03\x04");
+        let advice = if another {
+            "say which of them with `OpenOptions::nth`: 1 is the first"
+        } else {
+            "split it into files of one pickle each"
+        };
         let what = format!("a pickle that other bytes follow (it ends at byte {} of {len})", unpickled.end);
         return Err(Error::unsupported(what).advise(advice));
     }

@@ -27,6 +27,11 @@ impl<'a> Stream<'a> {
         self.at >= self.bytes.len()
     }
 
+    /// How many bytes were read.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
     /// What is left.
     pub(super) fn rest(&self) -> Bytes {
         self.bytes.slice(self.at.min(self.bytes.len())..)

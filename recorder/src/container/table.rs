@@ -12,8 +12,8 @@ use crate::container::ranks::{deepspeed, llama, others};
 use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
-    burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder, safetensors,
-    tar, torchscript,
+    appended, burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder,
+    safetensors, tar, torchscript,
 };
 use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -225,7 +225,10 @@ fn find_archive(archive: &Archive) -> Option<(&'static Row, ReadArchive)> {
 /// [`ErrorKind::NotACheckpoint`] when the content is of no known format, [`ErrorKind::Truncated`] and the like when the file is damaged. Every error names the file.
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let opened = if path.is_dir() {
-        open_folder(path, options)
+        match options.nth {
+            None | Some(1) => open_folder(path, &OpenOptions { nth: None, ..options.clone() }),
+            Some(_) => Err(Error::invalid("it is a folder, and `OpenOptions::nth` is for the saves in one file")),
+        }
     } else {
         FileBytes::open(path).and_then(|file| read(&file, options))
     };
@@ -250,8 +253,45 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     }
 }
 
-/// Reads a file of one of the formats; `None` for any other.
+/// Reads a file of one of the formats; `None` for any other. Of several saves one behind the other the first is read, or the one
+/// that the options say.
 fn read_format(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>> {
+    let bytes = file.len() as u64;
+    if let Some(nth) = options.nth {
+        let saves = appended::saves(file, &options.limits);
+        // Whatever is no save is one.
+        let saves = if saves.is_empty() { vec![file.clone()] } else { saves };
+        let Some(save) = nth.checked_sub(1).and_then(|place| saves.get(place)) else {
+            let count = saves.len();
+            let error = Error::invalid(format!(
+                "the file holds {count} save{}, and the {nth}th was asked for",
+                if count == 1 { "" } else { "s" }
+            ));
+            return Err(error.advise(format!("say one of 1 to {count} with `OpenOptions::nth`")));
+        };
+        let opened = read_one(save, options)?;
+        return Ok(opened.map(|opened| Opened { bytes, saves: saves.len(), ..opened }));
+    }
+    let several = if zip::detect(file) { appended::first_archive(file, &options.limits) } else { None };
+    if let Some((first, saves)) = several {
+        let Some(opened) = read_one(&first, options)? else { return Ok(None) };
+        return Ok(Some(with_saves(opened, saves, bytes)));
+    }
+    let Some(opened) = read_one(file, options)? else { return Ok(None) };
+    let behind = opened.end.filter(|end| *end < file.len()).map(|end| file.within(file.bytes().slice(end..)));
+    let saves = behind.map_or(0, |rest| appended::saves(&rest, &options.limits).len()) + 1;
+    Ok(Some(if saves > 1 { with_saves(opened, saves, bytes) } else { opened }))
+}
+
+/// The first of several saves, of which the user is told.
+fn with_saves(opened: Opened, saves: usize, bytes: u64) -> Opened {
+    let mut notes = opened.notes;
+    notes.push(appended::note(saves));
+    Opened { bytes, notes, saves, ..opened }
+}
+
+/// Reads a file of one of the formats that is one save.
+fn read_one(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>> {
     if zip::detect(file) {
         let archive = Arc::new(Archive::open(file.bytes(), &options.limits)?);
         return find_archive(&archive).map(|(_, read)| read(&archive, file, options)).transpose();

@@ -12,7 +12,7 @@ mod text;
 mod text_id;
 mod write;
 
-pub use names::{Names, Verdict, names, verdict};
+pub use names::{Names, Use, Verdict, names, verdict, verdict_of_use};
 pub use persistent::{Dialect, KeepIds, PersistentLoad, StorageId, storage_from_id};
 pub use read::{Unpickled, read};
 pub use write::{PickleOptions, Pickled, write};

@@ -1,4 +1,5 @@
-//! What the pickles in a file name, with a verdict on each name: what `rekindle scan` prints.
+//! What the pickles in a file name, with a verdict on each name and a reason: what `rekindle scan` prints. It is a gate: what nobody
+//! here knows is not known to be safe.
 //!
 //! A file is looked through as whoever might load it would: every pickle in it, one after the other; every record of an
 //! archive and every archive in a record; what follows a break. Extensions count for nothing. A file may be several things at
@@ -7,13 +8,14 @@
 //! Nothing is loaded, so the cost follows from the file's size: compressed records are unpacked up to [`UNPACKED`] bytes,
 //! and of a pickle only the places of its strings are kept.
 
+mod items;
 mod walk;
 
 use std::path::Path;
 
 use indexmap::{IndexMap, IndexSet};
 
-use crate::pickle::{Verdict, verdict};
+use crate::pickle::{Use, Verdict, verdict_of_use};
 use crate::{Error, Global, Limits, Result, ResultExt as _};
 
 /// Compressed records and streams that unpack to more bytes are not looked through, and reported as problems: 128 MiB.
@@ -37,8 +39,10 @@ pub struct ScanReport {
 pub struct ScanEntry {
     /// The class or function.
     pub name: Global,
-    /// What Python would make of it.
+    /// What Python would make of it, used as it is here.
     pub verdict: Verdict,
+    /// Why: what it does, said of it.
+    pub reason: &'static str,
     /// The pickles that name it: records of the archive, files of the folder, with the byte where a pickle is not the first in its
     /// place.
     pub places: Vec<String>,
@@ -57,10 +61,16 @@ pub struct ScanProblem {
 }
 
 impl ScanReport {
-    /// Whether all of it could be looked through, and nothing in it is dangerous.
+    /// Whether all of it could be looked through, and plain `torch.load` takes every name in it, or it is known to be harmless.
     #[must_use]
     pub fn is_safe(&self) -> bool {
-        self.problems.is_empty() && !self.is_dangerous()
+        self.problems.is_empty() && !self.is_dangerous() && !self.is_unknown()
+    }
+
+    /// Whether it names something that Python would import and nobody here knows: it is then not known to be safe.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.entries.iter().any(|entry| entry.verdict == Verdict::Unknown)
     }
 
     /// Whether unpickling it in Python could run code, or reach files, processes or the network.
@@ -87,6 +97,7 @@ impl ScanReport {
 /// let report = scan(&path, &Limits::default())?;
 /// assert_eq!(report.entries[0].name.to_string(), "posix.system");
 /// assert!(report.is_dangerous());
+/// assert_eq!(report.entries[0].reason, "reaches the system, processes or threads");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn scan(path: impl AsRef<Path>, limits: &Limits) -> Result<ScanReport> {
@@ -99,13 +110,13 @@ pub fn scan(path: impl AsRef<Path>, limits: &Limits) -> Result<ScanReport> {
 /// What was found so far.
 #[derive(Debug, Default)]
 struct Found {
-    names: IndexMap<Global, IndexSet<String>>,
+    names: IndexMap<(Global, Use), IndexSet<String>>,
     problems: Vec<ScanProblem>,
     pickles: u64,
 }
 
 impl Found {
-    fn names(&mut self, names: impl IntoIterator<Item = Global>, place: &str) {
+    fn names(&mut self, names: impl IntoIterator<Item = (Global, Use)>, place: &str) {
         for name in names {
             self.names.entry(name).or_default().insert(place.to_owned());
         }
@@ -120,12 +131,15 @@ impl Found {
     }
 
     fn report(self) -> ScanReport {
-        let entry = |(name, places): (Global, IndexSet<String>)| ScanEntry {
-            verdict: verdict(&name),
-            name,
-            places: places.into_iter().collect(),
+        let mut found: IndexMap<(Global, Verdict, &'static str), IndexSet<String>> = IndexMap::new();
+        for ((name, used), places) in self.names {
+            let (verdict, reason) = verdict_of_use(&name, used);
+            found.entry((name, verdict, reason)).or_default().extend(places);
+        }
+        let entry = |((name, verdict, reason), places): ((Global, Verdict, &'static str), IndexSet<String>)| {
+            ScanEntry { name, verdict, reason, places: places.into_iter().collect() }
         };
-        let mut entries: Vec<ScanEntry> = self.names.into_iter().map(entry).collect();
+        let mut entries: Vec<ScanEntry> = found.into_iter().map(entry).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.verdict));
         ScanReport { entries, problems: self.problems, pickles: self.pickles }
     }

@@ -120,13 +120,30 @@ pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Re
 
 fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
     let opened = open(path, options, report)?;
+    let saves = opened.as_ref().map_or(1, |opened| opened.saves);
     report.notes = opened.as_ref().map(|opened| opened.notes.clone()).unwrap_or_default();
+    if saves > 1 {
+        report.notes = vec![format!("the file holds {saves} saves, one behind the other: all are looked at")];
+    }
+    for nth in 2..=saves {
+        let another = open(path, &options.clone().nth(nth), report)?;
+        let mut tensors =
+            another.map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
+        tensors.iter_mut().for_each(|(name, _)| *name = format!("save {nth}: {name}"));
+        check_tensors(path, &tensors, finite, report);
+    }
     let tensors =
         opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
     records::check(path, options, &first_views(&tensors), report)?;
-    report.tensors = tensors.len() as u64;
+    check_tensors(path, &tensors, finite, report);
+    Ok(())
+}
+
+/// Reads every storage, and counts what is not finite.
+fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report: &mut VerifyReport) {
+    report.tensors += tensors.len() as u64;
     let mut read = HashSet::new();
-    for (name, tensor) in &tensors {
+    for (name, tensor) in tensors {
         for part in parts(tensor) {
             let Some(storage) = part.storage() else { continue };
             if !read.insert(storage.id()) {
@@ -164,7 +181,6 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
             }
         }
     }
-    Ok(())
 }
 
 /// Opens it in spite of wrong checksums; `None` where it is damaged beyond that.

@@ -1,5 +1,6 @@
 //! Every container, read and written, whole and damaged, against what PyTorch and others wrote and said.
 
+mod appended;
 mod burn_record;
 mod dcp;
 mod deepspeed;

@@ -23,7 +23,7 @@ enum Expected {
     NotSafe,
     /// Anything but dangerous: an error is as good as a list of names.
     NotDangerous,
-    /// All of it can be looked through, and nothing in it is dangerous.
+    /// All of it can be looked through, and nothing in it is dangerous. A class of the author's own is not known.
     Safe,
 }
 
@@ -46,7 +46,9 @@ fn disagreement(row: &Row, scanned: &rekindle_recorder::Result<ScanReport>) -> O
         Expected::Dangerous => dangerous,
         Expected::NotSafe => !safe,
         Expected::NotDangerous => !dangerous,
-        Expected::Safe => safe,
+        Expected::Safe => {
+            safe || scanned.as_ref().is_ok_and(|report| !dangerous && report.is_unknown() && report.problems.is_empty())
+        }
     };
     let listed: Vec<String> = scanned
         .as_ref()

@@ -118,11 +118,26 @@ fn names_get_the_verdict_that_python_would_earn_them() {
         ("torch._utils", "_rebuild_nested_tensor"),
         ("omegaconf.dictconfig", "DictConfig"),
         ("transformers.training_args", "TrainingArguments"),
-        ("__main__", "Config"),
         ("__torch__.torch.nn.modules.linear", "Linear"),
         ("torch.jit._pickle", "restore_type_tag"),
     ] {
         assert_eq!(of(module, name), Verdict::Inert, "{module}.{name}");
+    }
+    for (module, name) in [
+        ("__main__", "Config"),
+        ("dotenv.cli", "run_command"),
+        ("scipy.special._basic", "setstate"),
+        ("scipy.sparse._csr", "csr_matrix"),
+        ("torch.nn.modules.linear", "F"),
+        ("torch.nn.modules.module", "register_module_forward_hook"),
+        ("torch.nn.functional", "handle_torch_function"),
+        ("numpy", "apply_over_axes"),
+        ("transformers.training_args", "TrainingArguments.push_to_hub"),
+        ("argparse", "ArgumentParser"),
+        ("http", "client"),
+    ] {
+        let found = of(module, name);
+        assert!(matches!(found, Verdict::Unknown | Verdict::Dangerous), "{module}.{name}: {found:?}");
     }
     for (module, name) in [
         ("os", "system"),
@@ -145,5 +160,57 @@ fn names_get_the_verdict_that_python_would_earn_them() {
         ("commands", "getoutput"),
     ] {
         assert_eq!(of(module, name), Verdict::Dangerous, "{module}.{name}");
+    }
+}
+
+#[test]
+fn a_class_that_is_known_as_data_is_not_known_where_it_is_called() {
+    // By NEWOBJ, and by REDUCE.
+    let made = read(b"\x80\x02ctransformers.training_args\nTrainingArguments\n)\x81}b.");
+    let called = read(b"\x80\x02ctransformers.training_args\nTrainingArguments\n)R.");
+    let of = |names: &Names| pickle::verdict_of_use(&names.globals[0], names.uses[0]).0;
+    assert_eq!((of(&made), of(&called)), (Verdict::Inert, Verdict::Unknown));
+    // Members of enumerations are looked up.
+    let member = read(b"\x80\x02ctransformers.trainer_utils\nSaveStrategy\nX\x02\0\0\0no\x85R.");
+    assert_eq!(of(&member), Verdict::Inert);
+}
+
+#[test]
+fn an_attribute_by_a_text_in_the_file_is_a_name_and_any_other_is_a_danger() {
+    let verdicts = |pickle: &[u8]| {
+        let names = read(pickle);
+        let of = |(name, used): (&Global, &pickle::Use)| (name.to_string(), pickle::verdict_of_use(name, *used).0);
+        names.globals.iter().zip(&names.uses).map(of).collect::<Vec<_>>()
+    };
+    let named = |name: &str, verdict| (name.to_owned(), verdict);
+    let getattr = "__builtin__.getattr";
+    // getattr(http.HTTPStatus, 'OK'), as Python 3.11 pickles a member of an enumeration.
+    let member = b"\x80\x02c__builtin__\ngetattr\nq\0chttp\nHTTPStatus\nq\x01X\x02\0\0\0OKq\x02\x86q\x03Rq\x04.";
+    assert_eq!(
+        verdicts(member),
+        [
+            named(getattr, Verdict::Inert),
+            named("http.HTTPStatus", Verdict::Inert),
+            named("http.HTTPStatus.OK", Verdict::Inert)
+        ]
+    );
+    // In protocol 0, and a second one through the memo.
+    let twice = b"c__builtin__\ngetattr\np0\n(chttp\nHTTPStatus\np1\nS'OK'\ntR0g0\n(g1\nS'GONE'\ntR.";
+    assert_eq!(verdicts(twice)[0].1, Verdict::Inert);
+    // The attribute has a verdict of its own.
+    let method = b"\x80\x02c__builtin__\ngetattr\ncnumpy\nndarray\nX\x06\0\0\0tofile\x86R.";
+    assert_eq!(verdicts(method)[2], named("numpy.ndarray.tofile", Verdict::Dangerous));
+    let other = b"\x80\x02c__builtin__\ngetattr\nc__main__\nNet\nX\x03\0\0\0run\x86R.";
+    assert_eq!(verdicts(other)[2], named("__main__.Net.run", Verdict::Unknown));
+    for dangerous in [
+        // Of what a call gives.
+        &b"\x80\x02c__builtin__\ngetattr\ncdatetime\ndate\n)RX\x02\0\0\0OK\x86R."[..],
+        // By a name that a call gives.
+        b"\x80\x02c__builtin__\ngetattr\nchttp\nHTTPStatus\nc__builtin__\nstr\n)R\x86R.",
+        // Handed on, alone or once it was used.
+        b"\x80\x02c__builtin__\ngetattr\n.",
+        b"\x80\x02c__builtin__\ngetattr\nq\0chttp\nHTTPStatus\nX\x02\0\0\0OK\x86Rh\0\x86.",
+    ] {
+        assert_eq!(verdicts(dangerous)[0], named(getattr, Verdict::Dangerous), "{}", dangerous.escape_ascii());
     }
 }

@@ -99,7 +99,10 @@ fn what_pytorch_saves_is_safe() {
         ("zip/state_dict.pt", false),
         ("legacy/tutorial.pt", false),
         ("legacy/early.tar", true),
-        ("zip/module.pt", true),
+        ("zip/exotic.pt", true),
+        ("frameworks/timm/end.pt", true),
+        ("folders/hf-bin/checkpoint/training_args.bin", true),
+        ("dcp/files/.metadata", true),
     ] {
         let report = scan(fixtures.join(path), &Limits::default()).unwrap();
         assert!(report.is_safe(), "{path}: {report:?}");
@@ -252,5 +255,93 @@ fn what_would_cost_too_much_is_a_problem_and_no_wait() {
             report.problems.iter().any(|problem| matches!(problem.error.kind(), ErrorKind::Limit { .. })),
             "{report:?}"
         );
+    }
+}
+
+#[test]
+fn what_nobody_here_knows_is_not_known_to_be_safe() {
+    let fixtures = rekindle_testing::fixtures::path("");
+    let module = scan(fixtures.join("zip/module.pt"), &Limits::default()).unwrap();
+    let unknown: Vec<String> = module
+        .entries
+        .iter()
+        .filter(|entry| entry.verdict == Verdict::Unknown)
+        .map(|entry| entry.name.to_string())
+        .collect();
+    assert_eq!(unknown, ["sections.zip.ConvNet"]);
+    for pickle in [
+        &b"\x80\x02cdotenv.cli\nrun_command\n]X\x01\0\0\0xa}\x86R."[..],
+        b"\x80\x02cscipy.sparse._csr\nsetstate\n)R.",
+        b"cmylib\nrun\n(S'x'\ntR.",
+    ] {
+        let report = scanned(pickle);
+        assert!(report.is_unknown() && !report.is_safe() && !report.is_dangerous(), "{report:?}");
+        assert!(report.entries[0].reason.contains("nobody here knows"));
+    }
+}
+
+#[test]
+fn what_follows_the_storages_of_a_stream_is_scanned() {
+    let stream = std::fs::read(rekindle_testing::fixtures::path("legacy/tutorial.pt")).unwrap();
+    for (what, behind) in [
+        ("a pickle", EVIL.to_vec()),
+        ("a pickle of protocol 2", EVIL2.to_vec()),
+        ("an archive", archive(&[("data.pkl", EVIL2)])),
+        ("another stream, and a pickle", [&*stream, EVIL2].concat()),
+    ] {
+        let report = scanned(&[&*stream, &*behind].concat());
+        assert!(!place_of_evil(&report).is_empty(), "{what}");
+    }
+    let whole = scanned(&stream);
+    assert!(whole.is_safe(), "{whole:?}");
+    // A stream that is cut off hides where it ends.
+    let cut = scanned(&stream[..stream.len() - 1]);
+    assert!(!cut.is_safe() && !cut.problems.is_empty());
+}
+
+#[test]
+fn every_pickle_of_a_stream_is_scanned_whatever_is_wrong_with_those_before() {
+    let stream = std::fs::read(rekindle_testing::fixtures::path("legacy/tutorial.pt")).unwrap();
+    // The first two are the magic number and the version.
+    let magic = stream.windows(2).position(|two| two == b"\x80\x02").unwrap() + 15;
+    let version = magic + stream[magic..].iter().position(|&byte| byte == b'.').unwrap() + 1;
+    let rest = &stream[version..];
+    for (what, bytes) in [
+        ("the version", [&stream[..magic], EVIL2, rest].concat()),
+        ("the machine, behind a broken version", [&stream[..magic], b"\x80\x02R0.", EVIL2, rest].concat()),
+    ] {
+        assert!(!place_of_evil(&scanned(&bytes)).is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn items_of_distributed_checkpoints_are_found_where_the_metadata_say() {
+    let folder = rekindle_testing::scratch();
+    let from = rekindle_testing::fixtures::path("dcp/ranks2");
+    let mut name = String::new();
+    for entry in std::fs::read_dir(&from).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        std::fs::copy(from.join(&file), folder.path().join(&file)).unwrap();
+        if file.ends_with(".distcp") && name < file {
+            name = file;
+        }
+    }
+    let path = folder.path().join(&name);
+    let before = scan(folder.path(), &Limits::default()).unwrap();
+    assert!(before.is_safe() && before.entries.iter().any(|entry| entry.places[0].contains("byte")), "{before:?}");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let starts: Vec<usize> = (0..bytes.len())
+        .filter(|&at| bytes[at..].starts_with(b"PK\x03\x04") && bytes[at + 30..].starts_with(b"archive/data.pkl"))
+        .collect();
+    let [.., damaged, last] = starts[..] else { panic!("{starts:?}") };
+    // One item is gone, so that the next is none of several archives in a row; its pickle is another.
+    bytes[damaged..last].fill(0);
+    let pickle = last + bytes[last..].windows(2).position(|two| two == b"\x80\x02").unwrap();
+    bytes[pickle..pickle + EVIL2.len()].copy_from_slice(EVIL2);
+    std::fs::write(&path, bytes).unwrap();
+    for scanned in [folder.path(), &path] {
+        let report = scan(scanned, &Limits::default()).unwrap();
+        assert!(report.is_dangerous(), "{report:?}");
+        assert!(place_of_evil(&report)[0].contains(&format!("(byte {last})")), "{report:?}");
     }
 }

@@ -18,11 +18,13 @@ mod extent;
 mod item;
 mod metadata;
 mod nested;
+mod places;
 mod read;
 mod shards;
 mod write;
 
-pub(super) use metadata::METADATA;
+pub(crate) use metadata::METADATA;
+pub(crate) use places::{Place, places};
 pub use read::{detect, read};
 pub(super) use read::{detect_folder, read_metadata};
 pub(super) use shards::{detect_shards, read_shards};

@@ -16,8 +16,8 @@ mod read;
 mod storages;
 mod write;
 
-pub(crate) use read::PICKLES;
 pub(super) use read::storage_in;
+pub(crate) use read::{PICKLES, end};
 pub use read::{detect, read};
 pub(super) use storages::Part;
 pub(super) use write::ready;

@@ -49,10 +49,16 @@ fn detect_bytes(bytes: &[u8]) -> bool {
 /// [`Truncated`](crate::ErrorKind::Truncated) when the file ends too early, [`Damaged`](crate::ErrorKind::Damaged) when its parts
 /// contradict each other, and as [`pickle::read`](crate::pickle::read).
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
-    read_bytes(file.bytes(), &options.limits)
+    read_bytes(file.bytes(), &options.limits).map(|(opened, end)| Opened { end: Some(end), ..opened })
 }
 
-fn read_bytes(bytes: Bytes, limits: &Limits) -> Result<Opened> {
+/// Where a stream ends: behind its last storage.
+pub(crate) fn end(file: &FileBytes, limits: &Limits) -> Result<usize> {
+    read_bytes(file.bytes(), limits).map(|(_, end)| end)
+}
+
+/// The checkpoint in a stream, and where it ends.
+fn read_bytes(bytes: Bytes, limits: &Limits) -> Result<(Opened, usize)> {
     let len = bytes.len() as u64;
     let mut stream = Stream::new(bytes, limits);
     let magic = stream.pickle("the magic number", &mut KeepIds)?;
@@ -72,8 +78,9 @@ fn read_bytes(bytes: Bytes, limits: &Limits) -> Result<Opened> {
     let value = stream.pickle("the object", &mut storages)?;
     let keys = stream.pickle("the list of storages", &mut KeepIds)?;
     storages.locate(&keys, &value, &mut stream)?;
+    let end = stream.at();
     let globals = stream.globals().into_iter().collect();
-    Ok(Opened::new(Format::LEGACY, value, globals, len))
+    Ok((Opened::new(Format::LEGACY, value, globals, len), end))
 }
 
 /// The storage in bytes that hold a stream of nothing else, as PyTorch puts it into a plain pickle; `None` where they are
@@ -82,6 +89,6 @@ pub(crate) fn storage_in(bytes: &Arc<[u8]>, limits: &Limits) -> Result<Option<Va
     if !detect_bytes(bytes) {
         return Ok(None);
     }
-    let opened = read_bytes(Bytes::from_owner(Arc::clone(bytes)), limits)?;
+    let (opened, _) = read_bytes(Bytes::from_owner(Arc::clone(bytes)), limits)?;
     Ok(Some(opened.value).filter(|value| matches!(value, Value::Storage(_))))
 }

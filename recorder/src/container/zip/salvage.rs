@@ -9,12 +9,15 @@ use flate2::bufread::DeflateDecoder;
 use crate::container::zip::directory;
 use crate::container::zip::fields::{END, END_LEN, LOCAL, LOCAL_LEN, MOVED_32, u16_at, u32_at};
 
-/// The archives in the bytes: the whole of them, or several one after the other. What follows the last is not among them.
+/// The archives that the bytes begin with: one, or several one after the other. What follows the last is not among them.
 pub(crate) fn archives(bytes: &Bytes) -> Vec<Bytes> {
     let from = bytes.len().saturating_sub(directory::SEARCHED);
     let ends = bytes.get(from..).unwrap_or_default().windows(4).rposition(|window| window == END.to_le_bytes());
     match ends.map(|place| from + place) {
-        Some(at) if directory::ends_at(bytes, at) => vec![bytes.clone()],
+        Some(at) if directory::ends_at(bytes, at) => {
+            let comment = u16_at(bytes, at + END_LEN - 2).map_or(0, usize::from);
+            vec![bytes.slice(..(at + END_LEN + comment).min(bytes.len()))]
+        }
         _ => in_a_row(bytes),
     }
 }

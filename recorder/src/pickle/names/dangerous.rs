@@ -1,30 +1,50 @@
 //! Names that would run code in Python, or reach files, processes or the network: whole modules, single names in modules
-//! that otherwise are harmless, and functions that are dangerous wherever they are. Lists of words, one space between.
+//! that otherwise are harmless, and functions that are dangerous wherever they are. Lists of words, one space between, each with
+//! the reason.
 
-/// Whether to unpickle this name in Python would be dangerous. The name is Python 3's, or as it stood.
-pub(crate) fn is_dangerous(module: &str, name: &str) -> bool {
+use crate::pickle::names::known::known;
+
+/// Why to unpickle this name in Python would be dangerous; `None` where it would not. The name is Python 3's, or as it stood.
+pub(crate) fn danger(module: &str, name: &str) -> Option<&'static str> {
+    if known(module, name).is_some() {
+        return None;
+    }
     if module == "builtins" {
-        let exception = ["Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration"];
-        return !is_word(INERT_BUILTINS, name) && !exception.iter().any(|end| name.ends_with(end));
+        return Some(match name {
+            "getattr" => "gives any attribute of what it is handed, and so any function",
+            "eval" | "exec" | "execfile" | "compile" | "__import__" => "runs or imports code",
+            _ => "is no built-in function that merely makes a value",
+        });
     }
     if module == "copyreg" {
-        return !matches!(name, "_reconstructor" | "__newobj__" | "__newobj_ex__");
+        return Some("changes how Python pickles");
     }
     if module == "torch.jit._pickle" {
-        return !is_word(TYPE_TAGS, name);
+        return Some("is for the unpickler of TorchScript alone");
     }
     let holds = |words: &str, name: &str| words.split_whitespace().any(|word| is_within(name, word));
     // A dotted name leads through attributes, and a module's attributes are other modules.
     let attributes = || name.split('.').map(|part| part.trim_start_matches('_'));
-    let reached = module.split('.').skip(1).chain(attributes());
-    DANGEROUS_MODULES.iter().any(|words| holds(words, module))
-        || DANGEROUS_NAMES.iter().any(|row| is_within(module, row.0) && holds(row.1, name))
-        || reached.into_iter().any(|part| is_word(REACHABLE_MODULES, part))
-        || attributes().any(|part| is_word(DANGEROUS_FUNCTIONS, part))
-        || name.split('.').any(|part| part.len() > 4 && part.starts_with("__") && part.ends_with("__"))
-        || !is_dotted_name(module)
-        || !is_dotted_name(name)
-        || module == "pathlib" && name.contains('.')
+    let reached = || module.split('.').skip(1).chain(attributes());
+    let dunder = |part: &str| part.len() > 4 && part.starts_with("__") && part.ends_with("__");
+    if let Some((_, why)) = DANGEROUS_MODULES.iter().find(|(words, _)| holds(words, module)) {
+        return Some(why);
+    }
+    let table = [
+        (
+            DANGEROUS_NAMES.iter().any(|row| is_within(module, row.0) && holds(row.1, name)),
+            "calls what it is given, or reaches files or modules",
+        ),
+        (reached().any(|part| is_word(REACHABLE_MODULES, part)), "reaches a module that runs code, through another"),
+        (
+            attributes().any(|part| is_word(DANGEROUS_FUNCTIONS, part)),
+            "is called as functions are that run code or reach files",
+        ),
+        (name.split('.').any(dunder), "leads into how Python works inside"),
+        (!is_dotted_name(module) || !is_dotted_name(name), "is no name that a program has"),
+        (module == "pathlib" && name.contains('.'), "reaches files"),
+    ];
+    table.into_iter().find_map(|(applies, why)| applies.then_some(why))
 }
 
 /// Whether a dotted name is `outer` or leads on from it.
@@ -41,29 +61,20 @@ fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || "_<>-".contains(c)))
 }
 
-/// Built-in names that only make a value of their arguments. All others count as dangerous.
-const INERT_BUILTINS: &str = "
-    Ellipsis NotImplemented None True False abs all any ascii bin bool bytearray bytes chr classmethod complex
-    dict divmod enumerate float format frozenset hash hex id int isinstance issubclass iter len list max
-    memoryview min next object oct ord pow print property range repr reversed round set slice sorted
-    staticmethod str sum super tuple type zip buffer cmp coerce
-";
-
-/// Functions of `torch.jit._pickle` that give back what they are given.
-const TYPE_TAGS: &str = "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag";
-
 /// Modules all of whose names count as dangerous, with everything below them.
-const DANGEROUS_MODULES: &[&str] = &[
-    // The system, processes, other languages.
-    "
+const DANGEROUS_MODULES: &[(&str, &str)] = &[
+    (
+        "
      os posix nt sys subprocess _posixsubprocess commands popen2 pty tty fcntl resource signal syslog
      multiprocessing _multiprocessing concurrent threading _thread thread dummy_thread ctypes _ctypes cffi
      _cffi_backend winreg _winreg _winapi msvcrt gc atexit faulthandler psutil sh plumbum invoke pexpect
      ptyprocess fabric paramiko docker posixpath ntpath genericpath nturl2path _aix_support _osx_support
      sysconfig
     ",
-    // Code.
-    "
+        "reaches the system, processes or threads",
+    ),
+    (
+        "
      importlib imp _imp _frozen_importlib _frozen_importlib_external runpy pkgutil zipimport zipapp
      modulefinder code codeop compileall py_compile inspect bdb pdb cProfile profile _lsprof trace timeit
      doctest unittest pydoc idlelib lib2to3 distutils setuptools pkg_resources pip ensurepip venv virtualenv
@@ -71,24 +82,32 @@ const DANGEROUS_MODULES: &[&str] = &[
      pytest _pytest pyximport Cython numba numexpr sympy jinja2 mako hydra _xxsubinterpreters _interpreters
      this antigravity
     ",
-    // Pickles within pickles.
-    "
+        "compiles, imports or runs code",
+    ),
+    (
+        "
      pickle _pickle cPickle pickletools dill cloudpickle joblib jsonpickle marshal shelve yaml ruamel fickling
     ",
-    // Files.
-    "
+        "unpickles what it is given",
+    ),
+    (
+        "
      shutil tempfile glob fileinput filecmp linecache tarfile zipfile gzip bz2 lzma dbm sqlite3 _sqlite3 mmap
      _io _pyio fsspec smart_open boto3 botocore h5py._hl.files
     ",
-    // The network.
-    "
+        "reaches files",
+    ),
+    (
+        "
      socket _socket socketserver ssl _ssl select selectors asyncio _asyncio asyncore asynchat http httplib
      urllib urllib2 urllib3 requests aiohttp httpx ftplib smtplib smtpd poplib imaplib nntplib telnetlib
      xmlrpc xmlrpclib wsgiref cgi cgitb webbrowser netrc SimpleHTTPServer BaseHTTPServer CGIHTTPServer
      DocXMLRPCServer SimpleXMLRPCServer logging.config logging.handlers
     ",
-    // Torch, where it compiles, loads or runs.
-    "
+        "reaches the network",
+    ),
+    (
+        "
      torch.hub torch.jit torch.serialization torch._dynamo torch._inductor torch._export torch.export torch.fx
      torch.package torch.ops torch._ops torch.classes torch._classes torch.multiprocessing torch.compiler
      torch.distributed.rpc torch.distributed.elastic torch.distributed.run torch.distributed.launch
@@ -98,11 +117,15 @@ const DANGEROUS_MODULES: &[&str] = &[
      torch.utils.show_pickle torch.utils.tensorboard torch.utils.benchmark torch._appdirs torch._sources
      torch.onnx torch.monitor torch.profiler
     ",
-    // NumPy, likewise.
-    "
+        "is PyTorch where it compiles, loads or runs",
+    ),
+    (
+        "
      numpy.f2py numpy.testing numpy.distutils numpy.ctypeslib numpy.lib.npyio numpy.lib._npyio_impl
      numpy.lib.format numpy.lib._datasource numpy.compat tensorflow.io tensorflow.python.lib.io
     ",
+        "is a library where it compiles, loads or reaches files",
+    ),
 ];
 
 /// Names that are dangerous in modules that otherwise are not.

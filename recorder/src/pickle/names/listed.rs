@@ -5,9 +5,10 @@
 //! all else but that it is there. So the cost is a few bytes an opcode, whatever the opcodes would make, and no argument can
 //! stop the reading: where Python would give up, the reason is noted, and the next opcode follows.
 
-use indexmap::{Equivalent, IndexSet};
+use indexmap::{Equivalent, IndexMap};
 
 use crate::pickle::memo::Memo;
+use crate::pickle::names::verdict::python3_name;
 use crate::pickle::opcodes as op;
 use crate::pickle::opcodes::{Argument, Makes};
 use crate::pickle::text;
@@ -19,6 +20,8 @@ use crate::{Error, ErrorKind, Global, Limits, Value};
 pub struct Names {
     /// Every class or function it names, each once, as first seen.
     pub globals: Vec<Global>,
+    /// What it does with each of them.
+    pub uses: Vec<Use>,
     /// How many bytes it takes; where it is broken, how far it could be followed.
     pub end: usize,
     /// Why it cannot be read, where it cannot: the first reason.
@@ -26,6 +29,17 @@ pub struct Names {
     /// Why the names are not all that Python might call, where they are not: a name is made while the pickle is loaded, is
     /// none that a program would have, or the opcodes lie so that Python's own readers disagree on them.
     pub deception: Option<Error>,
+}
+
+/// What a pickle does with a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Use {
+    /// It is called, and not only made an instance of.
+    pub called: bool,
+    /// It is `getattr`, and each time takes an attribute of a class or function by a text that stands in the file: another name,
+    /// which is listed, too.
+    pub names_alone: bool,
 }
 
 /// Lists what the pickle at the start of `bytes` names. Where it cannot be read to its end, what follows the break is
@@ -45,7 +59,8 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
         stack: Vec::new(),
         marks: Vec::new(),
         memo: Memo::default(),
-        globals: IndexSet::new(),
+        globals: IndexMap::new(),
+        pairs: Vec::new(),
         held: 0,
         problem: None,
         deception: None,
@@ -56,7 +71,8 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
         while reader.step().is_some() {}
     }
     let Reader { globals, pos: end, problem, deception, .. } = reader;
-    Names { globals: globals.into_iter().collect(), end, problem, deception }
+    let (globals, uses) = globals.into_iter().map(|(global, seen)| (global, Use::from(seen))).unzip();
+    Names { globals, uses, end, problem, deception }
 }
 
 /// Longer texts are no names: a module, a class and the way through it.
@@ -79,6 +95,10 @@ impl Equivalent<Global> for Name<'_> {
 enum Cell {
     /// The string of the opcode at this byte.
     Text(u32),
+    /// The name of this number.
+    Name(u32),
+    /// A name and a text, such as `getattr` takes: their number.
+    Pair(u32),
     /// What a call, a name or something outside of the pickle gives: it may be a string.
     Made,
     /// Anything else: no string, whatever is done to it.
@@ -89,6 +109,22 @@ enum Cell {
 enum Push {
     Nothing,
     Cell(Cell),
+}
+
+/// What was seen of a name so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// How often it came onto the stack, for `getattr`.
+    times: u32,
+    /// How often it then took an attribute by a text.
+    looked_up: u32,
+    called: bool,
+}
+
+impl From<Seen> for Use {
+    fn from(seen: Seen) -> Use {
+        Use { called: seen.called, names_alone: seen.looked_up > 0 && seen.looked_up == seen.times }
+    }
 }
 
 struct Reader<'a> {
@@ -105,7 +141,9 @@ struct Reader<'a> {
     /// The length of the stack at each mark that is open.
     marks: Vec<u32>,
     memo: Memo<Cell>,
-    globals: IndexSet<Global>,
+    globals: IndexMap<Global, Seen>,
+    /// Names with texts: the number of the name, and where the text stands.
+    pairs: Vec<(u32, u32)>,
     /// Bytes held by names and by the memo.
     held: u64,
     problem: Option<Error>,
@@ -179,19 +217,35 @@ impl<'a> Reader<'a> {
             _ if op::makes(opcode) == Some(Makes::Plain) => Cell::Plain,
             _ if op::makes(opcode) == Some(Makes::Text) => self.text(),
             op::TUPLE1 => self.replace(1, Cell::Plain),
-            op::TUPLE2 => self.replace(2, Cell::Plain),
+            op::TUPLE2 => self.tuple(2),
             op::TUPLE3 => self.replace(3, Cell::Plain),
-            op::TUPLE | op::LIST | op::DICT | op::FROZENSET => self.replace_to_mark(Cell::Plain),
+            op::TUPLE => {
+                let count = self.stack.len().saturating_sub(self.floor());
+                let cell = if self.marks.is_empty() { Cell::Plain } else { self.pair(count) };
+                self.replace_to_mark(cell)
+            }
+            op::LIST | op::DICT | op::FROZENSET => self.replace_to_mark(Cell::Plain),
             op::BINPERSID => self.replace(1, Cell::Made),
-            op::REDUCE | op::NEWOBJ => self.replace(2, Cell::Made),
+            op::REDUCE => self.reduce(),
+            op::NEWOBJ => self.replace(2, Cell::Made),
             op::NEWOBJ_EX => self.replace(3, Cell::Made),
-            op::OBJ => self.replace_to_mark(Cell::Made),
+            op::OBJ => {
+                self.call(self.stack.get(self.floor()).copied());
+                self.replace_to_mark(Cell::Made)
+            }
             op::PERSID => Cell::Made,
-            op::DUP => self.top(),
-            op::BINGET | op::LONG_BINGET | op::GET => self.remembered(opcode, bytes),
+            op::DUP => {
+                let top = self.top();
+                self.again(top)
+            }
+            op::BINGET | op::LONG_BINGET | op::GET => {
+                let cell = self.remembered(opcode, bytes);
+                self.again(cell)
+            }
             op::GLOBAL => self.global_of_lines(bytes),
             op::INST => {
-                self.global_of_lines(bytes);
+                let class = self.global_of_lines(bytes);
+                self.call(Some(class));
                 self.replace_to_mark(Cell::Made)
             }
             op::STACK_GLOBAL => self.stack_global(),
@@ -295,10 +349,70 @@ impl<'a> Reader<'a> {
     fn global_of_lines(&mut self, lines: &[u8]) -> Cell {
         let (module, name) = lines.split_at(lines.iter().position(|&byte| byte == b'\n').unwrap_or(lines.len()));
         match (std::str::from_utf8(module), std::str::from_utf8(name.get(1..).unwrap_or_default())) {
-            (Ok(module), Ok(name)) => self.global(module, name),
+            (Ok(module), Ok(name)) => return self.global(module, name),
             _ => self.problem("a name is no UTF-8 text"),
         }
         Cell::Made
+    }
+
+    /// A tuple of the last cells.
+    fn tuple(&mut self, count: usize) -> Cell {
+        let cell = self.pair(count);
+        self.replace(count, cell)
+    }
+
+    /// What the last cells are together: a name and a text, or nothing of interest.
+    fn pair(&mut self, count: usize) -> Cell {
+        let last = self.stack.len().checked_sub(2).and_then(|from| self.stack.get(from..));
+        match (count, last) {
+            (2, Some(&[Cell::Name(name), Cell::Text(text)])) => {
+                self.held += size_of::<(u32, u32)>() as u64;
+                self.pairs.push((name, text));
+                u32::try_from(self.pairs.len() - 1).map_or(Cell::Plain, Cell::Pair)
+            }
+            _ => Cell::Plain,
+        }
+    }
+
+    /// A call. `getattr` of a name, by a text in the file, is another name.
+    fn reduce(&mut self) -> Cell {
+        let last = self.stack.len().checked_sub(2).and_then(|from| self.stack.get(from..));
+        let operands = last.and_then(|last| <[Cell; 2]>::try_from(last).ok()).unwrap_or([Cell::Made; 2]);
+        self.pop(2);
+        let [Cell::Name(callee), arguments] = operands else { return Cell::Made };
+        let is_getattr = self.globals.get_index(callee as usize).is_some_and(|(name, _)| is_getattr(name));
+        if let (true, Cell::Pair(pair)) = (is_getattr, arguments)
+            && let Some(&(of, text)) = self.pairs.get(pair as usize)
+            && let Some(Value::Str(attribute)) = self.text_at(text)
+            && let Some((of, _)) = self.globals.get_index(of as usize)
+        {
+            let (module, name) = (of.module.to_string(), format!("{}.{attribute}", of.name));
+            if let Some((_, seen)) = self.globals.get_index_mut(callee as usize) {
+                seen.looked_up += 1;
+            }
+            return self.global(&module, &name);
+        }
+        self.call(Some(Cell::Name(callee)));
+        Cell::Made
+    }
+
+    /// Notes that what is in a cell is called.
+    fn call(&mut self, callee: Option<Cell>) {
+        if let Some(Cell::Name(name)) = callee
+            && let Some((_, seen)) = self.globals.get_index_mut(name as usize)
+        {
+            seen.called = true;
+        }
+    }
+
+    /// What comes onto the stack once more.
+    fn again(&mut self, cell: Cell) -> Cell {
+        if let Cell::Name(name) = cell
+            && let Some((_, seen)) = self.globals.get_index_mut(name as usize)
+        {
+            seen.times = seen.times.saturating_add(1);
+        }
+        cell
     }
 
     fn stack_global(&mut self) -> Cell {
@@ -307,11 +421,13 @@ impl<'a> Reader<'a> {
         self.pop(2);
         match operands {
             [Cell::Text(module), Cell::Text(name)] => match (self.text_at(module), self.text_at(name)) {
-                (Some(Value::Str(module)), Some(Value::Str(name))) => self.global(&module, &name),
+                (Some(Value::Str(module)), Some(Value::Str(name))) => return self.global(&module, &name),
                 (Some(_), Some(_)) => self.problem("a name is no Unicode text"),
                 _ => self.deception("a name in it is longer than any name"),
             },
-            [Cell::Plain, _] | [_, Cell::Plain] => self.problem("STACK_GLOBAL needs two strings"),
+            [Cell::Plain | Cell::Pair(_), _] | [_, Cell::Plain | Cell::Pair(_)] => {
+                self.problem("STACK_GLOBAL needs two strings");
+            }
             _ => self.deception("a name in it is made while it is loaded, so that it cannot be told"),
         }
         Cell::Made
@@ -345,14 +461,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn global(&mut self, module: &str, name: &str) {
+    fn global(&mut self, module: &str, name: &str) -> Cell {
         if module.len() + name.len() > LONGEST {
-            return self.deception("a name in it is longer than any name");
+            self.deception("a name in it is longer than any name");
+            return Cell::Made;
         }
-        if !self.globals.contains(&Name(module, name)) {
+        let index = self.globals.get_index_of(&Name(module, name)).unwrap_or_else(|| {
             self.held += NAME + (module.len() + name.len()) as u64;
-            self.globals.insert(Global::new(module, name));
-        }
+            self.globals.insert_full(Global::new(module, name), Seen::default()).0
+        });
+        let cell = u32::try_from(index).map_or(Cell::Made, Cell::Name);
+        self.again(cell)
     }
 
     fn error(&self, reason: impl Into<String>) -> Error {
@@ -378,6 +497,11 @@ impl<'a> Reader<'a> {
             self.problem = Some(Error::truncated(format!("{place} ends at byte {len}, {when}")));
         }
     }
+}
+
+fn is_getattr(name: &Global) -> bool {
+    let (module, name) = python3_name(&name.module, &name.name);
+    (module, name) == ("builtins", "getattr")
 }
 
 /// The number of a memo entry.

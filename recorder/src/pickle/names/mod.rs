@@ -2,8 +2,9 @@
 
 mod dangerous;
 pub(super) mod dtypes;
+mod known;
 pub(super) mod listed;
 pub(super) mod verdict;
 
-pub use listed::{Names, names};
-pub use verdict::{Verdict, verdict};
+pub use listed::{Names, Use, names};
+pub use verdict::{Verdict, verdict, verdict_of_use};

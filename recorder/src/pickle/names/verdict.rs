@@ -1,8 +1,10 @@
 //! Names: which of them plain `torch.load` takes, which would run code or reach beyond the file if Python called them, and
 //! how Python 2's are spelled today. Names are only ever compared; nothing here is looked up or called.
 
-use crate::pickle::names::dangerous::{is_dangerous, is_word};
+use crate::pickle::names::dangerous::{danger, is_word};
 use crate::pickle::names::dtypes;
+use crate::pickle::names::known::{Harmless, known};
+use crate::pickle::names::listed::Use;
 use crate::value::Global;
 
 /// What Python would make of a name in a pickle.
@@ -10,8 +12,10 @@ use crate::value::Global;
 pub enum Verdict {
     /// Plain `torch.load` takes it: it is on the allowlist of its unpickler.
     Torch,
-    /// Plain `torch.load` refuses it; to all appearance a class of some library, kept as data here.
+    /// Plain `torch.load` refuses it; it is known to be harmless data.
     Inert,
+    /// Python would import it, and may call it, and nobody here knows what it does.
+    Unknown,
     /// Unpickling it in Python could run code, or reach files, processes or the network.
     Dangerous,
 }
@@ -76,15 +80,41 @@ pub(crate) fn allowed(global: &Global) -> Option<Allowed> {
     }
 }
 
-/// What Python would make of this name.
+/// What Python would make of this name, however a pickle uses it.
 #[must_use]
 pub fn verdict(global: &Global) -> Verdict {
+    verdict_of_use(global, Use::default()).0
+}
+
+/// What Python would make of this name in such a use, and why.
+#[must_use]
+pub fn verdict_of_use(global: &Global, used: Use) -> (Verdict, &'static str) {
     if allowed(global).is_some() {
-        return Verdict::Torch;
+        return (Verdict::Torch, "plain torch.load takes it");
     }
-    let spelled = is_dangerous(&global.module, &global.name);
+    if used.names_alone {
+        return (
+            Verdict::Inert,
+            "gives an attribute of a class by a name that stands in the file; that name has its own verdict",
+        );
+    }
     let (module, name) = python3_name(&global.module, &global.name);
-    if spelled || is_dangerous(module, name) { Verdict::Dangerous } else { Verdict::Inert }
+    if let Some(why) = danger(module, name) {
+        return (Verdict::Dangerous, why);
+    }
+    let known = known(module, name);
+    // As it stood it may be another's name.
+    let stood = || danger(&global.module, &global.name).filter(|_| (&*global.module, &*global.name) != (module, name));
+    if let Some(why) = stood().filter(|_| known.is_none()) {
+        return (Verdict::Dangerous, why);
+    }
+    match known {
+        Some((Harmless::AsData, _)) if used.called => {
+            (Verdict::Unknown, "known as data, and here Python would call it: nobody here knows what that does")
+        }
+        Some((_, why)) => (Verdict::Inert, why),
+        None => (Verdict::Unknown, "Python would import it and may call it, and nobody here knows what it does"),
+    }
 }
 
 /// Python 2's modules by today's names. As long as PyTorch's own table where both have a row.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
 use crate::container::{content, hf, legacy, numpy, table, tar, zip};
-use crate::pickle::{self, Names, Verdict, verdict};
+use crate::pickle::{self, Names, Use, Verdict, verdict_of_use};
+use crate::tools::scan::items::{self, Items};
 use crate::tools::scan::{Found, UNPACKED};
 use crate::{Error, ErrorKind, FileBytes, Global, IoResultExt as _, Limits, Result, io};
 
@@ -31,17 +32,23 @@ pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()
     if hf::detect(&file) {
         return scanner.shards(&file, path);
     }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if name.ends_with(items::EXTENSION)
+        && scanner.items(&file, &name, "", &Items::of(path.parent().unwrap_or(Path::new("")), limits))
+    {
+        return Ok(());
+    }
     if scanner.content(&file, "", true, 0) {
         return Ok(());
     }
     Err(content::describe(&file))
 }
 
-struct Scanner<'a> {
+pub(super) struct Scanner<'a> {
     limits: &'a Limits,
     /// Those for one pickle.
     pickle_limits: Limits,
-    found: &'a mut Found,
+    pub(super) found: &'a mut Found,
     /// Bytes that were unpacked so far.
     unpacked: u64,
     /// Bytes that were followed in pickles of broken archives so far.
@@ -50,6 +57,7 @@ struct Scanner<'a> {
 
 impl Scanner<'_> {
     fn folder(&mut self, path: &Path, place: &str, depth: usize) -> Result<()> {
+        let items = Items::of(path, &self.pickle_limits);
         for name in io::list(path)? {
             let (path, place) = (path.join(&name), join(place, &name.to_string_lossy()));
             // A link to a folder may lead round in a circle; one to a file is how the Hugging Face cache keeps files.
@@ -59,6 +67,7 @@ impl Scanner<'_> {
                 Ok(kind) if kind.is_dir() && depth >= DEEPEST => self.too_deep(&place),
                 Ok(kind) if kind.is_dir() => self.folder(&path, &place, depth + 1)?,
                 Ok(kind) if kind.is_file() => match FileBytes::open(&path) {
+                    Ok(file) if self.items(&file, &name.to_string_lossy(), &place, &items) => {}
                     Ok(file) => self.file_in_folder(&file, &place),
                     Err(error) => self.found.problem(&place, error),
                 },
@@ -94,7 +103,7 @@ impl Scanner<'_> {
 
     /// Scans some bytes, whatever they are. False where they are nothing that is known. `asked` says that they are meant to be a
     /// checkpoint.
-    fn content(&mut self, file: &FileBytes, place: &str, asked: bool, depth: usize) -> bool {
+    pub(super) fn content(&mut self, file: &FileBytes, place: &str, asked: bool, depth: usize) -> bool {
         if depth > DEEPEST {
             self.too_deep(place);
             return true;
@@ -116,17 +125,37 @@ impl Scanner<'_> {
             known = true;
         }
         known |= table::has_no_pickles(file);
-        self.pickles(file, place, asked && !known) || known
+        let stream = legacy::detect(file);
+        let found = self.pickles(file, place, asked && !known, stream);
+        if stream {
+            self.behind(file, place, depth);
+        }
+        found || known
     }
 
-    /// Scans the pickles that the bytes begin with, one after the other.
-    fn pickles(&mut self, file: &FileBytes, place: &str, asked: bool) -> bool {
-        // After the pickles of a stream come the bytes of its storages.
-        let most = if legacy::detect(file) { legacy::PICKLES } else { self.limits.records };
+    /// Scans what follows the storages of a stream: several may have been saved into one file.
+    fn behind(&mut self, file: &FileBytes, place: &str, depth: usize) {
+        match legacy::end(file, &self.pickle_limits) {
+            Ok(end) => {
+                let rest = file.bytes().slice(end.min(file.len())..);
+                if !rest.trim_ascii().is_empty() {
+                    let place = format!("{place} (byte {end})");
+                    self.content(&file.within(rest), place.trim_start(), false, depth + 1);
+                }
+            }
+            // Where it ends cannot be told, so that what follows is not looked through.
+            Err(error) => self.found.problem(place, error),
+        }
+    }
+
+    /// Scans the pickles that the bytes begin with, one after the other. `stream` says that they are those of a stream, after which
+    /// come the bytes of its storages.
+    fn pickles(&mut self, file: &FileBytes, place: &str, asked: bool, stream: bool) -> bool {
+        let most = if stream { legacy::PICKLES } else { self.limits.records };
         let longest = usize::try_from(self.limits.pickle_bytes).unwrap_or(usize::MAX);
         let (mut at, mut count) = (0, 0);
         while let Some(rest) = file.get(at..).filter(|rest| !rest.is_empty()) {
-            let trusted = count == 0 && asked && content::is_pickle(rest);
+            let trusted = asked && (count == 0 && content::is_pickle(rest) || stream);
             let place = if at == 0 { place.to_owned() } else { format!("{place} (byte {at})").trim_start().to_owned() };
             let here = if place.is_empty() { "the pickle" } else { &place };
             let names = pickle::names(rest.get(..longest).unwrap_or(rest), here, &self.pickle_limits);
@@ -137,7 +166,7 @@ impl Scanner<'_> {
             count += 1;
             let after = file.get(at + end..).unwrap_or_default();
             at += end + (after.len() - after.trim_ascii_start().len());
-            if !whole || count >= most {
+            if !whole && !stream || count >= most {
                 break;
             }
         }
@@ -147,10 +176,11 @@ impl Scanner<'_> {
     /// Notes what a pickle names, if it is one. What only looks a little like one, and breaks off, counts where a name in it is
     /// dangerous.
     fn take(&mut self, names: Names, place: &str, trusted: bool) -> bool {
-        let Names { mut globals, problem, deception, .. } = names;
+        let Names { globals, uses, problem, deception, .. } = names;
+        let mut globals: Vec<(Global, Use)> = globals.into_iter().zip(uses).collect();
         if problem.is_some() && !trusted {
-            globals.retain(is_plausible);
-            if !globals.iter().any(|name| verdict(name) == Verdict::Dangerous) {
+            globals.retain(|(name, _)| is_plausible(name));
+            if !globals.iter().any(|(name, used)| verdict_of_use(name, *used).0 == Verdict::Dangerous) {
                 return false;
             }
         }
@@ -294,9 +324,9 @@ impl Scanner<'_> {
             let place = join(place, &name);
             if let Some(stream) = tar::pickles(&name, bytes.clone(), self.limits) {
                 self.found.pickles += 1;
-                self.found.names(stream.globals, &place);
+                self.found.names(stream.globals.into_iter().map(|name| (name, Use::default())), &place);
                 if let Some(rest) = stream.rest {
-                    self.pickles(&file.within(rest), &place, true);
+                    self.pickles(&file.within(rest), &place, true, false);
                 }
                 continue;
             }
@@ -346,6 +376,6 @@ fn has_extension(name: &str) -> bool {
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
-fn join(place: &str, name: &str) -> String {
+pub(super) fn join(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
 }

@@ -19,9 +19,9 @@ use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::Run;
 
 use super::answer::{Answer, Anything, note, print, tell, usage};
-use super::doubles;
 use super::flags::in_flags;
 use super::plan::show;
+use super::precision;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
@@ -121,7 +121,7 @@ impl Resume {
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
-        let task = Task::new(device, settings.loss.unwrap_or_default(), doubles::dtype_of(run.model()));
+        let task = Task::new(device, settings.loss.unwrap_or_default(), precision::dtype_of(run.model()));
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }

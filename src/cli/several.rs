@@ -16,7 +16,7 @@ use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
 use super::resume::{Batches, Course, Resume};
 use super::task::Task;
-use super::{answer, doubles};
+use super::{answer, precision};
 
 /// What resuming would do with each part.
 pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
@@ -102,7 +102,7 @@ pub(super) fn run(
     let mut runs = runs.collect::<Result<Vec<_>, _>>()?;
 
     // What could fail later is tried before any work.
-    let dtype = doubles::dtype_of(runs[0].model());
+    let dtype = precision::dtype_of(runs[0].model());
     let task = &Task::new(device.clone(), settings.loss.unwrap_or_default(), dtype);
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));

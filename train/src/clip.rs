@@ -9,6 +9,7 @@ use rekindle_recorder::{DType, Result};
 
 use crate::attributes::invalid;
 use crate::gradients::{Reduced, for_each};
+use crate::optim::rounded;
 use crate::parameters::in_host_memory;
 
 /// How gradients are clipped by their norm.
@@ -97,8 +98,13 @@ pub fn clip_grad_norm_<'a, M: Module>(
         grad
     })?;
 
-    let double = parameters.iter().all(|parameter| parameter.dtype == DType::Float64);
-    let rounded = |norm: f64| if double { norm } else { f64::from(single(norm)) };
+    // Of several types the default one.
+    let first = parameters.first().map_or(DType::Float32, |parameter| parameter.dtype);
+    let one = parameters.iter().all(|parameter| parameter.dtype == first);
+    let dtype = if one { first } else { DType::Float32 };
+    let rounded = |number: f64| rounded(dtype, number);
+    // A `float` that takes part is one of float32 beside types of 16 bits.
+    let scalar = |number: f64| if dtype == DType::Float64 { number } else { self::rounded(DType::Float32, number) };
     let mut norms = Vec::new();
     for parameter in &parameters {
         // A tensor of which Burn has several pieces has one norm.
@@ -119,11 +125,7 @@ pub fn clip_grad_norm_<'a, M: Module>(
     }
 
     // `max_norm / tensor` is the tensor's reciprocal times `max_norm`.
-    let factor = if double {
-        1.0 / (total + 1e-6) * max_norm
-    } else {
-        f64::from(1.0 / (single(total) + 1e-6_f32) * single(max_norm))
-    };
+    let factor = rounded(rounded(1.0 / rounded(total + scalar(1e-6))) * scalar(max_norm));
     // A NaN stays one.
     let factor = if factor > 1.0 { 1.0 } else { factor };
     for_each(model, parameters, grads, |_, grad| grad * factor)?;
@@ -145,11 +147,6 @@ pub fn clip_grad_value_<'a, M: Module>(
         return Err(invalid(format!("gradients cannot be clipped to {clip_value}; give a value of at least 0")));
     }
     for_each(model, parameters, grads, |_, grad| grad.clamp(-clip_value, clip_value))
-}
-
-#[allow(clippy::cast_possible_truncation)]
-fn single(number: f64) -> f32 {
-    number as f32
 }
 
 /// What a p-norm adds up of one element; for the infinities the element itself.

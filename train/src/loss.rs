@@ -4,10 +4,13 @@
 //! PyTorch. Looking at classes costs nothing in host memory; on another device it would mean to wait for it, so there a class
 //! out of range makes the loss NaN.
 
-use burn::tensor::activation::{log_sigmoid, log_softmax};
+mod half;
+
+use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Int, Tensor};
 use rekindle_recorder::Result;
 
+use self::half::is_half;
 use crate::attributes::invalid;
 use crate::options::options;
 use crate::parameters::in_host_memory;
@@ -57,7 +60,7 @@ pub fn nll<const D: usize, const T: usize>(log_probabilities: Tensor<D>, targets
 pub fn mse<const D: usize>(outputs: Tensor<D>, targets: Tensor<D>) -> Result<Tensor<1>> {
     check_same(&outputs, &targets)?;
     let difference = outputs - targets;
-    Ok((difference.clone() * difference).mean())
+    Ok(half::mean(difference.clone() * difference))
 }
 
 /// `F.binary_cross_entropy_with_logits(logits, targets)`: the mean cross entropy of independent yes-or-no answers, whose
@@ -67,6 +70,9 @@ pub fn mse<const D: usize>(outputs: Tensor<D>, targets: Tensor<D>) -> Result<Ten
 /// When the shapes differ.
 pub fn bce_with_logits<const D: usize>(logits: Tensor<D>, targets: Tensor<D>) -> Result<Tensor<1>> {
     check_same(&logits, &targets)?;
+    if is_half(logits.dtype()) {
+        return Ok(half::bce_with_logits(logits, targets));
+    }
     Ok(((-targets + 1.0) * logits.clone() - log_sigmoid(logits)).mean())
 }
 
@@ -106,7 +112,7 @@ impl CrossEntropy {
         targets: Tensor<T, Int>,
     ) -> Result<Tensor<1>> {
         let in_range = self.check(&logits.dims(), &targets)?;
-        Ok(self.of_log_probabilities(log_softmax(logits, 1), targets, in_range))
+        Ok(self.of_log_probabilities(half::log_softmax(logits), targets, in_range))
     }
 
     /// Of shapes that fit, and of targets that are known to be classes or not.
@@ -133,6 +139,9 @@ impl CrossEntropy {
         let counted = ignored.clone().bool_not().float().cast(log_probabilities.dtype()).sum();
 
         let of_targets = log_probabilities.clone().gather(1, classes).mask_fill(ignored.clone(), 0.0);
+        if is_half(log_probabilities.dtype()) && self.label_smoothing == 0.0 {
+            return half::nll(of_targets, ignored.bool_not());
+        }
         let nll = -of_targets.sum() / counted.clone();
         if self.label_smoothing == 0.0 {
             return nll;

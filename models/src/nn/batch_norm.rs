@@ -4,9 +4,10 @@
 //! batches are counted, and an update is there at once.
 
 use burn::module::{Flag, Module, Param};
-use burn::tensor::{Device, Int, Tensor, module};
+use burn::tensor::{Device, FloatDType, Int, Tensor, module};
 
 use super::buffer::Buffer;
+use super::half::is_half;
 use crate::error::{ModelError, Result};
 
 /// How a [`BatchNorm`] is made.
@@ -100,15 +101,50 @@ impl BatchNorm {
         if !(device.is_autodiff() && self.training.is_enabled()) {
             let (mean, var) = (self.running_mean.value(), self.running_var.value());
             let (mean, var) = (mean.to_device(&device), var.to_device(&device));
+            if is_half(input.dtype()) {
+                let dtype = FloatDType::from(input.dtype());
+                let [weight, bias, mean, var] =
+                    [self.weight.val(), self.bias.val(), mean, var].map(|tensor| tensor.cast(FloatDType::F32));
+                return Ok(
+                    module::batch_norm(input.cast(FloatDType::F32), weight, bias, mean, var, self.eps).cast(dtype)
+                );
+            }
             return Ok(module::batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.eps));
         }
         let count = dims.iter().product::<usize>() / channels.max(1);
         if count <= 1 {
             return Err(refused("more than one value per channel in training"));
         }
+        if is_half(input.dtype()) {
+            return Ok(self.forward_half(input, count));
+        }
         let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
         self.track(&batch.mean.detach(), &batch.variance.detach(), count);
         Ok(batch.output)
+    }
+
+    /// As PyTorch trains on a batch of `float16` or `bfloat16`: mean, sum of squares and inverse deviation are of that type, and
+    /// what is made with them is computed in `float32` and rounded once.
+    fn forward_half<const D: usize>(&self, input: Tensor<D>, count: usize) -> Tensor<D> {
+        let dtype = FloatDType::from(input.dtype());
+        let rounded = |number: Tensor<1>| number.cast(dtype).cast(FloatDType::F32);
+        let x = input.cast(FloatDType::F32);
+        let mut shape = [1; D];
+        shape[1] = x.dims()[1];
+        let each = |number: Tensor<1>| number.reshape(shape);
+        #[allow(clippy::cast_precision_loss)] // a count of values
+        let count_of = count as f64;
+        let sum = |x: Tensor<D>| x.swap_dims(0, 1).flatten::<2>(1, D - 1).sum_dim(1).flatten::<1>(0, 1);
+        // What is rounded has the gradient of what was not.
+        let with_gradient = |exact: Tensor<1>| exact.clone() + (rounded(exact.clone()) - exact).detach();
+        let mean = with_gradient(sum(x.clone()) / count_of);
+        let squares = with_gradient(sum((x.clone() - each(mean.clone())).square()));
+        let inverse = with_gradient((squares.clone() / count_of + self.eps).sqrt().recip());
+        let scale = inverse * self.weight.val().cast(FloatDType::F32);
+        let shift = self.bias.val().cast(FloatDType::F32) - mean.clone() * scale.clone();
+        let output = x * each(scale) + each(shift);
+        self.track(&mean.detach().cast(dtype), &(squares.detach() / count_of).cast(dtype), count);
+        output.cast(dtype)
     }
 
     /// Counts the batch and takes its statistics in: `momentum * batch + (1 - momentum) * running`.

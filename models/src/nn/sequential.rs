@@ -7,6 +7,7 @@ use burn::nn::{Linear, Relu};
 use burn::tensor::Tensor;
 
 use super::BatchNorm;
+use super::half::rounded_once;
 use crate::batch::{each_rank, wrong_rank};
 use crate::{Batch, Result};
 
@@ -66,13 +67,15 @@ impl Layer {
     /// When the batch has another number of dimensions than the layer takes.
     pub fn forward(&self, inputs: Batch) -> Result<Batch> {
         match self {
-            Layer::Conv2d(layer) => images("Conv2d", inputs, |x| layer.forward(x)),
+            Layer::Conv2d(layer) => images("Conv2d", inputs, |x| rounded_once(layer, x, Conv2d::forward)),
             Layer::BatchNorm(layer) => Ok(each_rank!(inputs, x => layer.forward(x)?)),
-            Layer::Linear(layer) => Ok(each_rank!(inputs, x => layer.forward(x))),
+            Layer::Linear(layer) => Ok(each_rank!(inputs, x => rounded_once(layer, x, Linear::forward))),
             Layer::Relu(layer) => Ok(each_rank!(inputs, x => layer.forward(x))),
             Layer::MaxPool2d(layer) => images("MaxPool2d", inputs, |x| layer.forward(x)),
-            Layer::AvgPool2d(layer) => images("AvgPool2d", inputs, |x| layer.forward(x)),
-            Layer::AdaptiveAvgPool2d(layer) => images("AdaptiveAvgPool2d", inputs, |x| layer.forward(x)),
+            Layer::AvgPool2d(layer) => images("AvgPool2d", inputs, |x| rounded_once(layer, x, AvgPool2d::forward)),
+            Layer::AdaptiveAvgPool2d(layer) => {
+                images("AdaptiveAvgPool2d", inputs, |x| rounded_once(layer, x, AdaptiveAvgPool2d::forward))
+            }
             Layer::Flatten(_) => Ok(Batch::D2(inputs.flatten())),
         }
     }

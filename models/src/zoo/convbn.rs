@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::init::Init;
-use crate::nn::{BatchNorm, Stateless};
+use crate::nn::{BatchNorm, Stateless, rounded_once};
 
 /// A convolution, batch normalisation, and a classifier of the mean: `[batch, 3, height, width]` to `[batch, 10]`.
 #[derive(Module, Debug)]
@@ -49,7 +49,9 @@ impl ConvBn {
     /// # Errors
     /// In training on one image that the convolution makes a single pixel.
     pub fn forward(&self, input: Tensor<4>) -> Result<Tensor<2>> {
-        let x = self.relu.forward(self.bn1.forward(self.conv1.forward(input))?);
-        Ok(self.fc.forward(self.avgpool.forward(x).flatten(1, 3)))
+        let x = rounded_once(&self.conv1, input, Conv2d::forward);
+        let x = self.relu.forward(self.bn1.forward(x)?);
+        let x: Tensor<4> = rounded_once(&self.avgpool, x, |pool, x| pool.forward(x));
+        Ok(rounded_once(&self.fc, x.flatten::<2>(1, 3), Linear::forward))
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::activation::relu;
 
 use crate::Result;
 use crate::init::Init;
-use crate::nn::Stateless;
+use crate::nn::{Stateless, rounded_once};
 
 /// Two convolutions and three linear layers: `[batch, 3, 32, 32]` to `[batch, 10]`.
 #[derive(Module, Debug)]
@@ -47,9 +47,10 @@ impl LeNet {
     /// `[batch, 3, 32, 32]` to the scores of ten classes, `[batch, 10]`.
     #[must_use]
     pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let x = self.pool.forward(relu(self.conv1.forward(input)));
-        let x = self.pool.forward(relu(self.conv2.forward(x)));
-        let x = relu(self.fc1.forward(x.flatten(1, 3)));
-        self.fc3.forward(relu(self.fc2.forward(x)))
+        let x = self.pool.forward(relu(rounded_once(&self.conv1, input, Conv2d::forward)));
+        let x = self.pool.forward(relu(rounded_once(&self.conv2, x, Conv2d::forward)));
+        let x = relu(rounded_once(&self.fc1, x.flatten(1, 3), Linear::forward));
+        let x = relu(rounded_once(&self.fc2, x, Linear::forward));
+        rounded_once(&self.fc3, x, Linear::forward)
     }
 }

@@ -12,8 +12,8 @@ use rekindle::train::run::{ResumeOptions, SchedulePer};
 
 use super::Resume;
 use crate::cli::answer::{Anything, usage};
-use crate::cli::doubles;
 use crate::cli::input::say_notes;
+use crate::cli::precision;
 use crate::cli::settings::Settings;
 
 /// A network, and which part of the checkpoint it is, where there are several.
@@ -49,7 +49,7 @@ pub(in crate::cli) fn run(
     if models(resume)?.first() == Some(model) {
         say_notes(&checkpoint);
     }
-    let network = doubles::as_in(network(resume, device, model)?, doubles::of(&checkpoint, device));
+    let network = precision::as_in(network(resume, device, model)?, precision::of(&checkpoint, device));
     Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
 }
 

@@ -7,12 +7,12 @@
 use std::iter::zip;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use burn::tensor::{DType as BurnDType, Tensor};
+use burn::tensor::{DType as BurnDType, Tensor, bf16, f16};
 use pulp::Arch;
 use rayon::prelude::*;
-use rekindle_recorder::{Element, Result};
+use rekindle_recorder::{DType, Element, Result};
 
-use super::number::Number;
+use super::number::{Number, Rest};
 use crate::parameters::unreadable;
 
 /// An element type that parameters are trained in.
@@ -29,6 +29,18 @@ pub(crate) trait Real:
 {
     /// `torch.finfo(dtype).eps`.
     const EPSILON: f64;
+
+    /// How many elements PyTorch computes at a time, with AVX-512, where the rest of a tensor is computed otherwise; else 1.
+    const VECTOR: usize;
+
+    /// One of that rest.
+    type Rest: Number + Copy;
+
+    /// Computes one of the rest.
+    fn as_rest(self) -> Self::Rest;
+
+    /// What came of it.
+    fn of_rest(rest: Self::Rest) -> Self;
 
     /// The nearest to a number.
     fn of(number: f64) -> Self;
@@ -47,6 +59,18 @@ macro_rules! real {
     ($ty:ident) => {
         impl Real for $ty {
             const EPSILON: f64 = $ty::EPSILON as f64;
+            const VECTOR: usize = 1;
+            type Rest = $ty;
+
+            #[inline(always)]
+            fn as_rest(self) -> $ty {
+                self
+            }
+
+            #[inline(always)]
+            fn of_rest(rest: $ty) -> $ty {
+                rest
+            }
 
             #[allow(clippy::cast_possible_truncation, clippy::cast_lossless)]
             #[inline(always)]
@@ -75,6 +99,48 @@ macro_rules! real {
 
 real!(f32);
 real!(f64);
+
+macro_rules! half_real {
+    ($($ty:ident)*) => { $(
+        impl Real for $ty {
+            const EPSILON: f64 = $ty::EPSILON.to_f64_const();
+            const VECTOR: usize = 32;
+            type Rest = Rest<$ty>;
+
+            #[inline(always)]
+            fn as_rest(self) -> Rest<$ty> {
+                Rest(self)
+            }
+
+            #[inline(always)]
+            fn of_rest(rest: Rest<$ty>) -> $ty {
+                rest.0
+            }
+
+            #[inline(always)]
+            fn of(number: f64) -> Self {
+                $ty::from_f64(number)
+            }
+
+            #[inline(always)]
+            fn double(self) -> f64 {
+                self.to_f64()
+            }
+
+            #[inline(always)]
+            fn magnitude(self) -> Self {
+                Number::abs(self)
+            }
+
+            #[inline(always)]
+            fn root(self) -> Self {
+                Number::sqrt(self)
+            }
+        }
+    )* };
+}
+
+half_real!(f16 bf16);
 
 /// A parameter, its gradient or its state, all elements in a row. Two that meet have the same number of elements.
 pub(crate) trait Array: Clone {
@@ -129,6 +195,8 @@ impl Array for Tensor<1> {
     fn epsilon(&self) -> f64 {
         match self.dtype() {
             BurnDType::F64 => <f64 as Real>::EPSILON,
+            BurnDType::F16 => <f16 as Real>::EPSILON,
+            BurnDType::BF16 => <bf16 as Real>::EPSILON,
             _ => <f32 as Real>::EPSILON,
         }
     }
@@ -200,6 +268,28 @@ fn dot_of_part<T: Real>(a: &[T], b: &[T]) -> f64 {
     }
     let rest: f64 = zip(a_rest, b_rest).map(|(a, b)| a.double() * b.double()).sum();
     sums.iter().sum::<f64>() + rest
+}
+
+/// A number as a tensor of this type has it.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn rounded(dtype: DType, number: f64) -> f64 {
+    match dtype {
+        DType::Float32 => f64::from(number as f32),
+        DType::Float16 => f16::of(number).double(),
+        DType::BFloat16 => bf16::of(number).double(),
+        _ => number,
+    }
+}
+
+/// A number as Burn's elements of this type have it.
+pub(crate) fn rounded_to(dtype: BurnDType, number: f64) -> f64 {
+    let dtype = match dtype {
+        BurnDType::F64 => DType::Float64,
+        BurnDType::F16 => DType::Float16,
+        BurnDType::BF16 => DType::BFloat16,
+        _ => DType::Float32,
+    };
+    rounded(dtype, number)
 }
 
 /// `values.abs().sum()`, not rounded.

@@ -1,7 +1,7 @@
 //! Updates that treat each element by itself, in one pass over memory: parameter, gradient and state are read and written
 //! once, on all cores, with the widest instructions of the processor. The same formula runs as tensor operations elsewhere.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, bf16, f16};
 use pulp::{Arch, Simd, WithSimd};
 use rekindle_recorder::Result;
 
@@ -21,16 +21,28 @@ pub(crate) trait Update: Send + Sync {
     fn state(&self) -> &[&'static str];
 
     /// Updates elements in host memory.
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()>;
-
-    /// Updates elements in host memory.
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()>;
+    fn host(&self, elements: Elements<'_>) -> Result<()>;
 
     /// Updates tensors on any device; gives the new parameter and state.
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)>;
 }
 
-/// An [`Update`] whose formula for elements in host memory is one for both of their types.
+/// A parameter, its gradient and its state in host memory, in the parameter's type.
+pub(crate) enum Elements<'a> {
+    F32(Slices<'a, f32>),
+    F64(Slices<'a, f64>),
+    F16(Slices<'a, f16>),
+    BF16(Slices<'a, bf16>),
+}
+
+/// Elements of one type.
+pub(crate) struct Slices<'a, T> {
+    pub(crate) param: &'a mut [T],
+    pub(crate) grad: &'a [T],
+    pub(crate) state: Vec<&'a mut [T]>,
+}
+
+/// An [`Update`] whose formula for elements in host memory is one for all of their types.
 pub(crate) trait Formula: Send + Sync {
     fn state(&self) -> &[&'static str];
 
@@ -44,12 +56,13 @@ impl<F: Formula> Update for F {
         Formula::state(self)
     }
 
-    fn f32(&self, param: &mut [f32], grad: &[f32], state: Vec<&mut [f32]>) -> Result<()> {
-        self.host(param, grad, state)
-    }
-
-    fn f64(&self, param: &mut [f64], grad: &[f64], state: Vec<&mut [f64]>) -> Result<()> {
-        self.host(param, grad, state)
+    fn host(&self, elements: Elements<'_>) -> Result<()> {
+        match elements {
+            Elements::F32(Slices { param, grad, state }) => Formula::host(self, param, grad, state),
+            Elements::F64(Slices { param, grad, state }) => Formula::host(self, param, grad, state),
+            Elements::F16(Slices { param, grad, state }) => Formula::host(self, param, grad, state),
+            Elements::BF16(Slices { param, grad, state }) => Formula::host(self, param, grad, state),
+        }
     }
 
     fn tensor(&self, param: Tensor<1>, grad: Tensor<1>, state: Vec<Tensor<1>>) -> Result<(Tensor<1>, Vec<Tensor<1>>)> {
@@ -72,11 +85,20 @@ impl<F: Kernel<K>, const K: usize> Formula for Elementwise<F, K> {
     }
 
     fn host<T: Real>(&self, param: &mut [T], grad: &[T], state: Vec<&mut [T]>) -> Result<()> {
-        let state = <[&mut [T]; K]>::try_from(state).map_err(|_| mismatch())?;
+        let mut state = <[&mut [T]; K]>::try_from(state).map_err(|_| mismatch())?;
         if grad.len() != param.len() || state.iter().any(|values| values.len() != param.len()) {
             return Err(mismatch());
         }
-        split(Pass { kernel: self.kernel, param, grad, state });
+        // What is left when the registers are full, of types of which it is computed otherwise.
+        let full = param.len() / T::VECTOR * T::VECTOR;
+        for place in full..param.len() {
+            let before = std::array::from_fn(|k| state[k][place].as_rest());
+            let (value, after) = self.kernel.apply(param[place].as_rest(), grad[place].as_rest(), before);
+            param[place] = T::of_rest(value);
+            state.iter_mut().zip(after).for_each(|(values, after)| values[place] = T::of_rest(after));
+        }
+        let state = state.map(|values| &mut values[..full]);
+        split(Pass { kernel: self.kernel, param: &mut param[..full], grad: &grad[..full], state });
         Ok(())
     }
 

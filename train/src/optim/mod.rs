@@ -81,6 +81,7 @@ macro_rules! exports {
 
 registry::registry!(exports);
 
+pub(crate) use array::{Real, rounded};
 pub(crate) use bitsandbytes::TOLD as TOLD_OF_BITSANDBYTES;
 pub(crate) use number::Number;
 #[cfg(feature = "learner")]

@@ -1,10 +1,10 @@
 //! `Number`: the primitives of `torch` that optimizers are made of, for one element and for a tensor on any device.
 //!
-//! An update rule is written once, over `Number`. For `f32` and `f64` each primitive rounds where PyTorch's AVX2 and AVX-512
+//! An update rule is written once, over `Number`. For `f32`, `f64` and the types of 16 bits each primitive rounds where PyTorch's AVX2 and AVX-512
 //! builds round, fused multiply-adds included, so that a parameter in host memory gets the same bits as in PyTorch. For a
 //! tensor the primitives are Burn's, and whether a multiply-add is fused is up to the device.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, bf16, f16};
 
 /// What an update rule computes with. Scalars are `f64`, as in Python, and rounded to the element type where they are used.
 pub(crate) trait Number: Clone {
@@ -180,6 +180,64 @@ const fn single(scalar: f64) -> f32 {
 
 element!(f32, single);
 element!(f64, std::convert::identity);
+
+/// Types of 16 bits: PyTorch's kernels compute each primitive in `float32` and round what comes of it once. A number that is added,
+/// or that another is multiplied by to be added, is rounded to the type before.
+macro_rules! half_element {
+    ($ty:ident: $($name:ident($($argument:ident: $kind:ident),*)),*) => {
+        impl Number for $ty {
+            half_element!(@with $ty, |x: $ty| x.to_f32(), $ty::from_f32;
+                $($name($($argument: $kind),*)),*);
+
+            #[inline(always)]
+            fn add(self, other: Self, alpha: f64) -> Self {
+                $ty::from_f32(self.to_f32() + $ty::from_f64(alpha).to_f32() * other.to_f32())
+            }
+        }
+
+        impl Number for Rest<$ty> {
+            half_element!(@with Rest<$ty>, |x: Rest<$ty>| x.0.to_f32(), |x| Rest($ty::from_f32(x));
+                $($name($($argument: $kind),*)),*);
+
+            #[inline(always)]
+            fn add(self, other: Self, alpha: f64) -> Self {
+                Rest(self.0 + $ty::from_f64(alpha) * other.0)
+            }
+        }
+    };
+    (@with $self:ty, $wide:expr, $narrow:expr; $($name:ident($($argument:ident: $kind:ident),*)),*) => {
+        $(
+            #[inline(always)]
+            fn $name(self, $($argument: $kind),*) -> Self {
+                $narrow(<f32 as Number>::$name($wide(self), $(half_element!(@wide $kind $argument $wide)),*))
+            }
+        )*
+
+        #[inline(always)]
+        fn add_scalar(self, scalar: f64) -> Self {
+            let scalar = $narrow(single(scalar));
+            $narrow($wide(self) + $wide(scalar))
+        }
+    };
+    (@wide Self $argument:ident $wide:expr) => { $wide($argument) };
+    (@wide f64 $argument:ident $wide:expr) => { $argument };
+}
+
+/// One of the last elements of a tensor, which no vector register is full of: PyTorch rounds a product before it is added to one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest<T>(pub(crate) T);
+
+macro_rules! half_elements {
+    ($($ty:ident)*) => { $(
+        half_element!($ty:
+            mul(scalar: f64), div(scalar: f64), mul_by(other: Self), div_by(other: Self), neg(), abs(), reciprocal(), sqrt(),
+            maximum(other: Self), clamp(min: f64, max: f64), by_sign(negative: f64, zero: f64, positive: f64),
+            zero_where(condition: Self, scalar: f64), lerp(end: Self, weight: f64), addcmul(x: Self, y: Self, value: f64),
+            addcdiv(x: Self, y: Self, value: f64));
+    )* };
+}
+
+half_elements!(f16 bf16);
 
 impl Number for Tensor<1> {
     fn add(self, other: Self, alpha: f64) -> Self {

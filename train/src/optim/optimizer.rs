@@ -25,7 +25,7 @@ pub(super) type Places = HashMap<ParamId, (usize, usize)>;
 /// code with correctly rounded square roots. PyTorch's own are MKL's, which on some processors are off by a unit in the last
 /// place in a fifth of all elements; SGD, Adamax, Rprop and ASGD take none.
 ///
-/// Parameters are `f32` or `f64`. What has no gradient (frozen, or not used) is left as it is and gets no state.
+/// Parameters are `f32`, `f64`, `f16` or `bf16`, and their state is of their type. What has no gradient (frozen, or not used) is left as it is and gets no state.
 #[derive(Debug)]
 pub struct Optimizer {
     pub(super) hyperparameters: Hyperparameters,
@@ -354,7 +354,9 @@ impl Optimizer {
 
     /// Adds a group of parameters without state.
     fn append(&mut self, members: Vec<NamedParameter>, attributes: Attributes) -> Result<()> {
-        let untrainable = |named: &&NamedParameter| !matches!(named.dtype, DType::Float32 | DType::Float64);
+        let untrainable = |named: &&NamedParameter| {
+            !matches!(named.dtype, DType::Float32 | DType::Float64 | DType::Float16 | DType::BFloat16)
+        };
         if let Some(named) = members.iter().find(untrainable) {
             let what = format!("training '{}', a parameter of {},", named.name, named.dtype);
             let advice = "train it in float32, or exclude it from the optimizer".to_owned();

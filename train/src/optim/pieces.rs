@@ -2,12 +2,12 @@
 //! PyTorch's order, for updates that need a parameter's rows and columns, or its norm, or all parameters at once.
 
 use burn::module::ParamId;
-use burn::tensor::{DType as BurnDType, Tensor};
+use burn::tensor::{DType as BurnDType, Tensor, bf16, f16};
 use indexmap::IndexMap;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
-use super::array::{Array as _, Real, dot};
+use super::array::{Array as _, Real, dot, rounded_to};
 use crate::attributes::invalid;
 use crate::parameters::{Back, Taken, in_host_memory, unreadable};
 
@@ -37,6 +37,8 @@ impl Pieces {
             let same_type = match param.dtype() {
                 BurnDType::F64 => named.dtype == DType::Float64,
                 BurnDType::F32 | BurnDType::Flex32 => named.dtype == DType::Float32,
+                BurnDType::F16 => named.dtype == DType::Float16,
+                BurnDType::BF16 => named.dtype == DType::BFloat16,
                 _ => false,
             };
             if !same_type || back.shape[..] != piece.shape[..] {
@@ -68,6 +70,8 @@ impl Pieces {
                 let data = grad.clone().try_into_data().map_err(unreadable)?;
                 match grad.dtype() {
                     BurnDType::F64 => squares_of(data.as_slice::<f64>().map_err(unreadable)?),
+                    BurnDType::F16 => squares_of(data.as_slice::<f16>().map_err(unreadable)?),
+                    BurnDType::BF16 => squares_of(data.as_slice::<bf16>().map_err(unreadable)?),
                     _ => squares_of(data.as_slice::<f32>().map_err(unreadable)?),
                 }
             } else {
@@ -78,10 +82,8 @@ impl Pieces {
     }
 
     /// A number as its type has it.
-    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn round(&self, number: f64) -> f64 {
-        let double = self.params().any(|param| param.dtype() == BurnDType::F64);
-        if double { number } else { f64::from(number as f32) }
+        self.params().next().map_or(number, |param| rounded_to(param.dtype(), number))
     }
 
     pub(super) fn in_host_memory(&self) -> bool {
@@ -147,6 +149,7 @@ mod tests {
     use rekindle_burn::{LayerRows, ModuleStateDict as _, Part, Row};
 
     use super::*;
+    use crate::optim::elementwise::{Elements, Slices};
     use crate::optim::group::ParamGroup;
     use crate::optim::registry::{Hyperparameters, OptimizerKind};
     use crate::optim::state::ParamState;
@@ -224,8 +227,9 @@ mod tests {
             for step in 1..6 {
                 let update = (rule.prepare)(&group, &mut in_host).unwrap();
                 let state = in_host.buffers(update.state(), 0).unwrap();
-                let state = state.into_iter().map(|buffer| buffer.f32(len).unwrap()).collect();
-                update.f32(&mut param, &values(step), state).unwrap();
+                let state = state.into_iter().map(|buffer| buffer.values(len).unwrap()).collect();
+                let grad = values(step);
+                update.host(Elements::F32(Slices { param: &mut param, grad: &grad, state })).unwrap();
 
                 let update = (rule.prepare)(&group, &mut in_tensors).unwrap();
                 let mut state = in_tensors.buffers(update.state(), 0).unwrap();

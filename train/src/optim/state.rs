@@ -1,23 +1,24 @@
 //! The state that an optimizer keeps of one parameter: counters, tensors of the parameter's shape, and whatever else a file
 //! holds. Tensors are kept as Burn's pieces of the parameter lie: in host memory for parameters there, else on their device.
 
-use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData, bf16, f16};
 use indexmap::IndexMap;
 use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
+use super::array::{Real, rounded};
 use super::rule::{Rule, STEP_DTYPE, View};
 use crate::attributes::{Attributes, invalid, wrong_type};
 
 /// A parameter's entry in `optimizer.state`, in the order of its keys.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ParamState {
     entries: IndexMap<String, Entry>,
     /// How many Burn parameters it is the state of; 1 where the optimizer sees parameters as PyTorch has them.
     pieces: usize,
-    /// PyTorch's shape of the parameter, and whether it is of doubles.
+    /// PyTorch's shape of the parameter, and its type.
     shape: Vec<usize>,
-    double: bool,
+    dtype: DType,
     /// Of each of its rows, whether the next gradient touches it, where the caller said so.
     pub(super) touched: Option<Vec<bool>>,
     /// What its gradient is divided by in the next step, where all gradients are clipped together.
@@ -53,7 +54,43 @@ pub(crate) enum Buffer {
     Filled(f64),
     F32(Vec<f32>),
     F64(Vec<f64>),
+    F16(Vec<f16>),
+    BF16(Vec<bf16>),
     Tensor(Tensor<1>),
+}
+
+/// An element type that state is held in.
+pub(crate) trait Held: Real {
+    /// These elements.
+    fn hold(values: Vec<Self>) -> Buffer;
+    /// Those of a buffer that holds this type.
+    fn of_buffer(buffer: &mut Buffer) -> Option<&mut [Self]>;
+}
+
+macro_rules! held {
+    ($($ty:ident $variant:ident),*) => { $(
+        impl Held for $ty {
+            fn hold(values: Vec<Self>) -> Buffer {
+                Buffer::$variant(values)
+            }
+
+            fn of_buffer(buffer: &mut Buffer) -> Option<&mut [Self]> {
+                match buffer {
+                    Buffer::$variant(values) => Some(values),
+                    _ => None,
+                }
+            }
+        }
+    )* };
+}
+
+held!(f32 F32, f64 F64, f16 F16, bf16 BF16);
+
+impl Default for ParamState {
+    fn default() -> Self {
+        let (entries, shape) = (IndexMap::new(), Vec::new());
+        ParamState { entries, pieces: 0, shape, dtype: DType::Float32, touched: None, divide: None }
+    }
 }
 
 impl ParamState {
@@ -66,7 +103,7 @@ impl ParamState {
     /// The state of one tensor that was never stepped, as Burn has it.
     #[cfg(feature = "learner")]
     pub(crate) fn alone(shape: Vec<usize>, dtype: DType) -> Self {
-        ParamState { pieces: 1, shape, double: dtype == DType::Float64, ..ParamState::default() }
+        ParamState { pieces: 1, shape, dtype, ..ParamState::default() }
     }
 
     /// The tensors of one element, in order.
@@ -81,7 +118,7 @@ impl ParamState {
     /// The tensors of the shape that [`alone`](Self::alone) was given, in order.
     #[cfg(feature = "learner")]
     pub(crate) fn moments(&self) -> impl Iterator<Item = (&str, Result<TensorData>)> {
-        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
+        let dtype = self.dtype;
         self.entries.iter().filter_map(move |(name, entry)| match entry {
             Entry::Moment(buffers) => Some((name.as_str(), buffers.first()?.to_data(&self.shape, dtype))),
             _ => None,
@@ -91,21 +128,19 @@ impl ParamState {
     /// Puts a tensor of the shape that [`alone`](Self::alone) was given.
     #[cfg(feature = "learner")]
     pub(crate) fn put_moment(&mut self, name: &str, data: TensorData) -> Result<()> {
-        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
-        self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::from_data(data, dtype)?]));
+        self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::from_data(data, self.dtype)?]));
         Ok(())
     }
 
     /// The state of a parameter that was never stepped.
     pub(crate) fn of(rule: &Rule, parameter: &NamedParameter) -> Self {
         let pieces = if rule.view == View::Elements { parameter.pieces.len() } else { 1 };
-        let double = parameter.dtype == DType::Float64;
-        ParamState { pieces, shape: parameter.shape.clone(), double, ..ParamState::default() }
+        ParamState { pieces, shape: parameter.shape.clone(), dtype: parameter.dtype, ..ParamState::default() }
     }
 
     /// Whether the parameter is of doubles.
     pub(crate) fn is_double(&self) -> bool {
-        self.double
+        self.dtype == DType::Float64
     }
 
     /// PyTorch's shape of the parameter.
@@ -150,17 +185,22 @@ impl ParamState {
 
     /// Makes a tensor that holds one number everywhere, of this shape and in PyTorch's order, unless it is there.
     pub(crate) fn whole_of(&mut self, name: &str, shape: Vec<usize>, number: f64) {
-        let (len, double) = (shape.iter().product(), self.double);
-        #[allow(clippy::cast_possible_truncation)]
-        let filled = || if double { Buffer::F64(vec![number; len]) } else { Buffer::F32(vec![number as f32; len]) };
+        let (len, dtype) = (shape.iter().product(), self.dtype);
+        let filled = || match dtype {
+            DType::Float64 => Buffer::full::<f64>(len, number),
+            DType::Float16 => Buffer::full::<f16>(len, number),
+            DType::BFloat16 => Buffer::full::<bf16>(len, number),
+            _ => Buffer::full::<f32>(len, number),
+        };
         self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(filled(), shape));
     }
 
     /// One piece of a tensor of the parameter's shape, flat; `None` if there is none.
     pub(crate) fn piece(&self, name: &str, piece: usize, len: usize) -> Result<Option<TensorData>> {
-        let dtype = if self.double { DType::Float64 } else { DType::Float32 };
         match self.entries.get(name) {
-            Some(Entry::Moment(pieces)) => pieces.get(piece).map(|buffer| buffer.to_data(&[len], dtype)).transpose(),
+            Some(Entry::Moment(pieces)) => {
+                pieces.get(piece).map(|buffer| buffer.to_data(&[len], self.dtype)).transpose()
+            }
             _ => Ok(None),
         }
     }
@@ -325,11 +365,7 @@ impl Scalar {
     }
 
     fn rounded(&self, number: f64) -> f64 {
-        match self.dtype {
-            #[allow(clippy::cast_possible_truncation)]
-            DType::Float32 => f64::from(number as f32),
-            _ => number,
-        }
+        rounded(self.dtype, number)
     }
 
     fn set(&mut self, number: f64) {
@@ -353,6 +389,8 @@ impl Scalar {
         let tensor = match self.dtype {
             DType::Float32 => TorchTensor::from_vec(&self.shape, vec![self.number as f32]),
             DType::Float64 => TorchTensor::from_vec(&self.shape, vec![self.number]),
+            DType::Float16 => TorchTensor::from_vec(&self.shape, vec![f16::of(self.number)]),
+            DType::BFloat16 => TorchTensor::from_vec(&self.shape, vec![bf16::of(self.number)]),
             DType::Int64 => TorchTensor::from_vec(&self.shape, vec![self.number as i64]),
             DType::Int32 => TorchTensor::from_vec(&self.shape, vec![self.number as i32]),
             other => {
@@ -395,28 +433,41 @@ fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("an optimizer's state cannot be read from its device: {error}"))
 }
 
-const OF_ANOTHER_TYPE: &str = "an optimizer's state is not of its parameter's type";
-
 impl Buffer {
+    /// As many elements that are all this number.
+    fn full<T: Held>(len: usize, number: f64) -> Self {
+        T::hold(vec![T::of(number); len])
+    }
+
     fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
-        match dtype {
-            DType::Float64 => data.convert::<f64>().try_into_vec().map(Buffer::F64),
-            _ => data.convert::<f32>().try_into_vec().map(Buffer::F32),
+        fn held<T: Held>(data: TensorData) -> Result<Buffer> {
+            data.convert::<T>().try_into_vec().map(T::hold).map_err(unreadable)
         }
-        .map_err(unreadable)
+        match dtype {
+            DType::Float64 => held::<f64>(data),
+            DType::Float16 => held::<f16>(data),
+            DType::BFloat16 => held::<bf16>(data),
+            _ => held::<f32>(data),
+        }
     }
 
     /// The elements, in a Burn parameter's shape.
     fn to_data(&self, shape: &[usize], dtype: DType) -> Result<TensorData> {
+        let shape = shape.to_vec();
         Ok(match self {
-            Buffer::Filled(number) if dtype == DType::Float64 => TensorData::full(shape.to_vec(), *number),
-            #[allow(clippy::cast_possible_truncation)]
-            Buffer::Filled(number) => TensorData::full(shape.to_vec(), *number as f32),
-            Buffer::F32(values) => TensorData::new(values.clone(), shape.to_vec()),
-            Buffer::F64(values) => TensorData::new(values.clone(), shape.to_vec()),
+            Buffer::Filled(number) => match dtype {
+                DType::Float64 => TensorData::full(shape, *number),
+                DType::Float16 => TensorData::full(shape, f16::of(*number)),
+                DType::BFloat16 => TensorData::full(shape, bf16::of(*number)),
+                _ => TensorData::full(shape, f32::of(*number)),
+            },
+            Buffer::F32(values) => TensorData::new(values.clone(), shape),
+            Buffer::F64(values) => TensorData::new(values.clone(), shape),
+            Buffer::F16(values) => TensorData::new(values.clone(), shape),
+            Buffer::BF16(values) => TensorData::new(values.clone(), shape),
             Buffer::Tensor(tensor) => {
                 let (bytes, _, dtype) = tensor.clone().try_into_data().map_err(unreadable)?.into_parts();
-                TensorData::try_from_bytes(bytes, shape.to_vec(), dtype).map_err(unreadable)?
+                TensorData::try_from_bytes(bytes, shape, dtype).map_err(unreadable)?
             }
         })
     }
@@ -427,31 +478,18 @@ impl Buffer {
             Buffer::Filled(_) => len,
             Buffer::F32(values) => values.len(),
             Buffer::F64(values) => values.len(),
+            Buffer::F16(values) => values.len(),
+            Buffer::BF16(values) => values.len(),
             Buffer::Tensor(tensor) => tensor.dims()[0],
         }
     }
 
-    /// The elements in host memory, brought there if need be.
-    pub(crate) fn f32(&mut self, len: usize) -> Result<&mut [f32]> {
-        match self.brought(len, DType::Float32)? {
-            Buffer::F32(values) => Ok(values),
-            _ => Err(invalid(OF_ANOTHER_TYPE)),
+    /// The elements in host memory, in their parameter's type, brought there if need be.
+    pub(crate) fn values<T: Held>(&mut self, len: usize) -> Result<&mut [T]> {
+        if T::of_buffer(self).is_none() {
+            *self = Buffer::from_data(self.to_data(&[self.len_or(len)], T::DTYPE)?, T::DTYPE)?;
         }
-    }
-
-    /// As [`Buffer::f32`], for doubles.
-    pub(crate) fn f64(&mut self, len: usize) -> Result<&mut [f64]> {
-        match self.brought(len, DType::Float64)? {
-            Buffer::F64(values) => Ok(values),
-            _ => Err(invalid(OF_ANOTHER_TYPE)),
-        }
-    }
-
-    fn brought(&mut self, len: usize, dtype: DType) -> Result<&mut Self> {
-        if !matches!((&*self, dtype), (Buffer::F32(_), DType::Float32) | (Buffer::F64(_), DType::Float64)) {
-            *self = Buffer::from_data(self.to_data(&[self.len_or(len)], dtype)?, dtype)?;
-        }
-        Ok(self)
+        T::of_buffer(self).ok_or_else(|| invalid("an optimizer's state is not of its parameter's type"))
     }
 
     /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].
@@ -459,8 +497,7 @@ impl Buffer {
         match std::mem::replace(self, Buffer::Filled(0.0)) {
             Buffer::Tensor(tensor) if tensor.device() == *device => Ok(tensor),
             other => {
-                let made = if dtype == BurnDType::F64 { DType::Float64 } else { DType::Float32 };
-                let data = other.to_data(&[other.len_or(len)], made)?;
+                let data = other.to_data(&[other.len_or(len)], DType::Float64)?;
                 Ok(Tensor::from_data(data.convert_dtype(dtype), (device, dtype)))
             }
         }

@@ -5,19 +5,19 @@
 use std::borrow::BorrowMut;
 
 use burn::module::Module;
-use burn::tensor::{DType as BurnDType, Gradients, Tensor};
+use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData};
 use rayon::prelude::*;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
-use super::elementwise::{PART, Update};
+use super::elementwise::{Elements, PART, Slices, Update};
 use super::group::ParamGroup;
 use super::optimizer::{Optimizer, Parameter, list};
 use super::pieces::Pieces;
 #[cfg(feature = "learner")]
 use super::registry::Hyperparameters;
 use super::rule::{Rule, View};
-use super::state::{Buffer, ParamState, missing};
+use super::state::{Buffer, Held, ParamState, missing};
 use crate::attributes::invalid;
 #[cfg(feature = "learner")]
 use crate::parameters::in_host_memory;
@@ -220,18 +220,27 @@ fn apply(
     }
     let mut data = tensor.try_into_data().map_err(unreadable)?;
     let grad = grad.try_into_data().map_err(unreadable)?;
-    let done = match dtype {
-        BurnDType::F64 => {
-            let state = state.into_iter().map(|buffer| buffer.f64(len)).collect::<Result<_>>()?;
-            update.f64(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)
-        }
-        _ => {
-            let state = state.into_iter().map(|buffer| buffer.f32(len)).collect::<Result<_>>()?;
-            update.f32(data.as_mut_slice().map_err(unreadable)?, grad.as_slice().map_err(unreadable)?, state)
-        }
+    let elements = match dtype {
+        BurnDType::F64 => Elements::F64(slices(&mut data, &grad, state, len)?),
+        BurnDType::F16 => Elements::F16(slices(&mut data, &grad, state, len)?),
+        BurnDType::BF16 => Elements::BF16(slices(&mut data, &grad, state, len)?),
+        _ => Elements::F32(slices(&mut data, &grad, state, len)?),
     };
+    let done = update.host(elements);
     *param = Some(Tensor::from_data(data, (&device, dtype)));
     done
+}
+
+/// Elements as they lie in host memory; those of the state are brought there if need be.
+fn slices<'a, T: Held>(
+    param: &'a mut TensorData,
+    grad: &'a TensorData,
+    state: Vec<&'a mut Buffer>,
+    len: usize,
+) -> Result<Slices<'a, T>> {
+    let state = state.into_iter().map(|buffer| buffer.values(len)).collect::<Result<_>>()?;
+    let param = param.as_mut_slice().map_err(unreadable)?;
+    Ok(Slices { param, grad: grad.as_slice().map_err(unreadable)?, state })
 }
 
 /// One step of one tensor by itself, whose state this is.

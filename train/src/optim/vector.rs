@@ -1,12 +1,12 @@
 //! `Vector`: all elements of a parameter as one `Number`, with norms and means: what rules are written in that need the whole of
 //! a parameter (a trust ratio, the share of an update that is kept), once for host memory and for a tensor on any device.
 
-use burn::tensor::{DType as BurnDType, Tensor};
+use burn::tensor::Tensor;
 use pulp::Arch;
 use rayon::prelude::*;
 use rekindle_recorder::Result;
 
-use super::array::{Array, Real, each, pairs};
+use super::array::{Array, Real, each, pairs, rounded_to};
 use super::elementwise::{Formula, PART};
 use super::number::Number;
 use crate::attributes::invalid;
@@ -47,9 +47,8 @@ impl Vector for Tensor<1> {
         self.clone().mean().try_into_scalar::<f64>().map_err(unreadable)
     }
 
-    #[allow(clippy::cast_possible_truncation)]
     fn round(&self, number: f64) -> f64 {
-        if self.dtype() == BurnDType::F64 { number } else { f64::from(number as f32) }
+        rounded_to(self.dtype(), number)
     }
 }
 

@@ -1,0 +1,71 @@
+//! Networks in the precision of their checkpoint: double, or half, where all its weights are.
+
+use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+use rekindle::models::Network;
+use rekindle::recorder::DType as TorchDType;
+use rekindle::recorder::run::RunState;
+use rekindle::{Checkpoint, Value};
+
+/// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
+/// likewise, unless an optimizer's moments are wider, whose weights were rounded to be saved.
+pub(super) fn of(checkpoint: &Checkpoint, device: &Device) -> FloatDType {
+    let Ok(state) = RunState::read(checkpoint) else { return FloatDType::F32 };
+    let models = std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
+    let tensors = models.flat_map(|model| model.iter().map(|(_, tensor)| tensor.dtype()));
+    let mut dtypes = tensors.filter(|dtype| dtype.is_floating_point());
+    let first = dtypes.next();
+    let (dtype, burn) = match first {
+        Some(dtype @ TorchDType::Float64) => (dtype, DType::F64),
+        Some(dtype @ TorchDType::BFloat16) => (dtype, DType::BF16),
+        Some(dtype @ TorchDType::Float16) => (dtype, DType::F16),
+        _ => return FloatDType::F32,
+    };
+    let moments = || dtype == TorchDType::Float64 || state.optimizers.iter().all(|state| moments_are(state, dtype));
+    if dtypes.all(|other| other == dtype) && device.supports_dtype(burn) && moments() {
+        FloatDType::from(burn)
+    } else {
+        FloatDType::F32
+    }
+}
+
+/// Whether all tensors of an optimizer's state that have a shape are of this type.
+fn moments_are(optimizer: &Value, dtype: TorchDType) -> bool {
+    let states = optimizer.as_dict().and_then(|dict| Some(dict.get("state")?.as_dict()?.entries())).unwrap_or_default();
+    let entries = states.iter().filter_map(|(_, state)| Some(state.as_dict()?.entries())).flatten();
+    let values: Vec<Value> = entries.map(|(_, value)| value).collect();
+    let moments = values.iter().filter_map(Value::as_tensor).filter(|tensor| !tensor.shape().is_empty());
+    moments.map(|tensor| tensor.dtype()).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
+}
+
+/// The network in this type.
+pub(super) fn as_in(network: Network, dtype: FloatDType) -> Network {
+    if dtype == FloatDType::F32 { network } else { network.map(&mut In(dtype)) }
+}
+
+struct In(FloatDType);
+
+impl ModuleMapper for In {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let (id, tensor, mapper) = param.consume();
+        let (trained, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
+        let cast = tensor.inner().cast(self.0);
+        let cast = if autodiff { Tensor::from_inner(cast).set_require_grad(trained) } else { cast };
+        Param::from_mapped_value(id, cast, mapper)
+    }
+}
+
+/// What a network computes in: the type of its first parameter.
+pub(super) fn dtype_of(network: &Network) -> FloatDType {
+    struct First(Option<DType>);
+
+    impl ModuleVisitor for First {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.0.get_or_insert(param.val().dtype());
+        }
+    }
+
+    let mut first = First(None);
+    network.visit(&mut first);
+    first.0.map_or(FloatDType::F32, FloatDType::from)
+}

@@ -35,7 +35,7 @@ fn moments_are(optimizer: &Value, dtype: TorchDType) -> bool {
     let entries = states.iter().filter_map(|(_, state)| Some(state.as_dict()?.entries())).flatten();
     let values: Vec<Value> = entries.map(|(_, value)| value).collect();
     let moments = values.iter().filter_map(Value::as_tensor).filter(|tensor| !tensor.shape().is_empty());
-    moments.map(|tensor| tensor.dtype()).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
+    moments.map(rekindle::Tensor::dtype).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
 }
 
 /// The network in this type.

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use rekindle_recorder::{DType, Error, Result, Tensor};
+use burn::tensor::{bf16, f16};
+use rekindle_recorder::{DType, Element, Error, Result, Tensor};
 
 use super::decay::Decay;
 use crate::attributes::invalid;
@@ -69,10 +70,16 @@ impl Averaging {
         let shape = average.shape();
         match average.dtype() {
             DType::Float32 => {
-                Tensor::from_vec(shape, self.floats::<f32>(average.to_vec()?, value.to_vec()?, n_averaged))
+                Tensor::from_vec(shape, self.floats::<f32>(average.to_vec()?, elements(value)?, n_averaged))
             }
             DType::Float64 => {
-                Tensor::from_vec(shape, self.floats::<f64>(average.to_vec()?, value.to_vec()?, n_averaged))
+                Tensor::from_vec(shape, self.floats::<f64>(average.to_vec()?, elements(value)?, n_averaged))
+            }
+            DType::Float16 => {
+                Tensor::from_vec(shape, self.floats::<f16>(average.to_vec()?, elements(value)?, n_averaged))
+            }
+            DType::BFloat16 => {
+                Tensor::from_vec(shape, self.floats::<bf16>(average.to_vec()?, elements(value)?, n_averaged))
             }
             DType::Int64 => Tensor::from_vec(shape, self.ints(average.to_vec()?, value.to_vec()?, n_averaged)),
             dtype => {
@@ -143,6 +150,14 @@ impl Averaging {
     }
 }
 
+/// The elements of a tensor in an average's type.
+fn elements<T: Float + Element>(value: &Tensor) -> Result<Vec<T>> {
+    if value.dtype() == T::DTYPE {
+        return value.to_vec();
+    }
+    Ok(value.to_f64_vec()?.into_iter().map(T::of).collect())
+}
+
 fn in_range(decay: f64) -> Result<()> {
     if (0.0..=1.0).contains(&decay) {
         return Ok(());
@@ -203,5 +218,17 @@ impl Float for f32 {
 impl Float for f64 {
     fn of(number: f64) -> Self {
         number
+    }
+}
+
+impl Float for f16 {
+    fn of(number: f64) -> Self {
+        f16::from_f64(number)
+    }
+}
+
+impl Float for bf16 {
+    fn of(number: f64) -> Self {
+        bf16::from_f64(number)
     }
 }

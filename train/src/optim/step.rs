@@ -5,11 +5,12 @@
 use std::borrow::BorrowMut;
 
 use burn::module::Module;
-use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::Result;
+use rekindle_recorder::{DType, Result};
 
+use super::array::Real as _;
 use super::elementwise::{Elements, PART, Slices, Update};
 use super::group::ParamGroup;
 use super::optimizer::{Optimizer, Parameter, list};
@@ -177,6 +178,9 @@ fn run(jobs: &mut [Job], view: View, op_by_op: bool) -> Result<()> {
 impl Job<'_> {
     /// Updates each piece where it lies.
     fn elements(&mut self, in_place: bool) -> Result<()> {
+        if in_place && self.has_rest() {
+            return self.in_order();
+        }
         for (place, piece) in self.pieces.0.iter_mut().enumerate() {
             if let Some(grad) = piece.gradient() {
                 let state = self.state.buffers(self.update.state(), place)?;
@@ -184,6 +188,43 @@ impl Job<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has elements that are computed otherwise because of their place in PyTorch's order.
+    fn has_rest(&self) -> bool {
+        let vector = match self.named.dtype {
+            DType::Float16 => f16::VECTOR,
+            DType::BFloat16 => bf16::VECTOR,
+            _ => 1,
+        };
+        !self.pieces.elements().is_multiple_of(vector) && self.named.shape.len() > 1
+    }
+
+    /// As [`elements`](Self::elements), with all of them in PyTorch's order.
+    fn in_order(&mut self) -> Result<()> {
+        let (param, grad) = self.pieces.join(self.named)?;
+        let (device, dtype) = (param.device(), param.dtype());
+        let lens: Vec<usize> = self.named.pieces.iter().map(|piece| piece.shape.iter().product()).collect();
+        let mut joined = Vec::new();
+        for name in self.update.state() {
+            let tensor = |(place, len): (usize, &usize)| match &mut self.state.buffers(&[name], place)?[..] {
+                [buffer] => buffer.take(*len, dtype, &device),
+                _ => Err(missing(name)),
+            };
+            let pieces = lens.iter().enumerate().map(tensor).collect::<Result<_>>()?;
+            let mut buffer = Buffer::Filled(0.0);
+            buffer.put(self.named.join_tensors(pieces)?);
+            joined.push(buffer);
+        }
+        let mut param = Some(param);
+        apply(&*self.update, &mut param, grad, joined.iter_mut().collect(), true)?;
+        for (name, mut buffer) in self.update.state().iter().zip(joined) {
+            let tensor = buffer.take(lens.iter().sum(), dtype, &device)?;
+            for (place, piece) in self.named.split_tensor(tensor)?.into_iter().enumerate() {
+                self.state.buffers(&[name], place)?.into_iter().for_each(|buffer| buffer.put(piece.clone()));
+            }
+        }
+        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))
     }
 
     /// Updates all of it, in PyTorch's order.

@@ -43,11 +43,16 @@ pub(super) struct Saved {
 
 impl Saved {
     /// Reads the average of a run, and how it goes on: by the rule that is given, by that in its file, or not at all. In
-    /// mmengine's checkpoints it has changed places with the weights.
+    /// mmengine's checkpoints it has changed places with the weights. Of a model that is in half precision it is, too.
     ///
     /// # Errors
     /// When there is a rule, and what is there is no average.
-    pub(super) fn read(state: &RunState, options: &mut ResumeOptions, questions: &mut Vec<Question>) -> Result<Self> {
+    pub(super) fn read(
+        state: &RunState,
+        options: &mut ResumeOptions,
+        half: bool,
+        questions: &mut Vec<Question>,
+    ) -> Result<Self> {
         let given = options.average.take();
         let mut saved = Saved {
             found: None,
@@ -64,7 +69,7 @@ impl Saved {
             }
             return Ok(saved);
         };
-        let value = &in_single(value)?;
+        let value = &if half { value.clone() } else { in_single(value)? };
         let found = found(value, &state.model);
         let is_list = matches!(found, Ok(None));
         let count = match &found {
@@ -228,7 +233,7 @@ fn ask_per(count: Option<i64>) -> Question {
     .or("ResumeOptions::keep_average(true)", "to leave it as it is")
 }
 
-/// An average in half precision, as yolov5 saves it, in single: it goes back as it was.
+/// An average in half precision of a model that is not, as yolov5 saves it, in single: it goes back as it was.
 fn in_single(value: &Value) -> Result<Value> {
     let dtypes = StateDict::from_value(value).ok();
     let half = |dtype: DType| matches!(dtype, DType::Float16 | DType::BFloat16);

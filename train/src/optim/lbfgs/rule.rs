@@ -1,6 +1,7 @@
 //! LBFGS's options, and what its groups say.
 
-use rekindle_recorder::{Result, Value};
+use rekindle_burn::NamedParameter;
+use rekindle_recorder::{DType, Error, Result, Value};
 
 use super::scalar::Scalar::{self, Int};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -50,8 +51,17 @@ pub(in crate::optim) const RULE: Rule = Rule {
     check: |group| Settings::of(group).map(drop),
     scalars: &[],
     view: View::Closure,
+    admit,
     ..Rule::new(|_, _| Err(invalid("LBFGS has no update of a single parameter: call step_closure")))
 };
+
+fn admit(parameter: &NamedParameter) -> Result<()> {
+    if matches!(parameter.dtype, DType::Float32 | DType::Float64) {
+        return Ok(());
+    }
+    let what = format!("LBFGS over '{}', a parameter of {},", parameter.name, parameter.dtype);
+    Err(Error::unsupported(what).advise("train it in float32"))
+}
 
 /// A group's numbers.
 #[derive(Clone, Debug)]

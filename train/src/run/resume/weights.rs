@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Question, RunState};
-use rekindle_recorder::{Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict};
+use rekindle_recorder::{DType, Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict};
 
 use crate::attributes::invalid;
 use crate::run::average::{Average, Saved};
@@ -46,9 +46,10 @@ impl<M: Module> Weights<M> {
         rows: &Arc<LayerRows>,
         questions: &mut Vec<Question>,
     ) -> Result<Weights<M>> {
-        let mut saved = Saved::read(state, options, questions)?;
-        let says = std::mem::take(&mut saved.says);
         let own = model.named_parameters_with(rows)?;
+        let half = own.iter().any(|named| matches!(named.dtype, DType::Float16 | DType::BFloat16));
+        let mut saved = Saved::read(state, options, half, questions)?;
+        let says = std::mem::take(&mut saved.says);
         let told = options.load.take();
         let mut load = told.clone().unwrap_or_else(LoadOptions::strict);
         let mapped = load.apply(&saved.weights)?;

@@ -4,11 +4,12 @@ use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
 use rekindle::models::Network;
 use rekindle::recorder::DType as TorchDType;
-use rekindle::recorder::run::RunState;
+use rekindle::recorder::run::{Layout, RunState};
 use rekindle::{Checkpoint, Value};
 
 /// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
-/// likewise, unless an optimizer's moments are wider, whose weights were rounded to be saved.
+/// likewise, unless the weights were rounded to be saved: where an optimizer's moments are wider, where there is a scaler, which
+/// refuses gradients of `float16`, and by ultralytics.
 pub(super) fn of(checkpoint: &Checkpoint, device: &Device) -> FloatDType {
     let Ok(state) = RunState::read(checkpoint) else { return FloatDType::F32 };
     let models = std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
@@ -21,8 +22,13 @@ pub(super) fn of(checkpoint: &Checkpoint, device: &Device) -> FloatDType {
         Some(dtype @ TorchDType::Float16) => (dtype, DType::F16),
         _ => return FloatDType::F32,
     };
-    let moments = || dtype == TorchDType::Float64 || state.optimizers.iter().all(|state| moments_are(state, dtype));
-    if dtypes.all(|other| other == dtype) && device.supports_dtype(burn) && moments() {
+    let scaled = state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty());
+    let rounded = || {
+        let moments = state.optimizers.iter().all(|state| moments_are(state, dtype));
+        state.layout == Layout::Ultralytics || dtype == TorchDType::Float16 && scaled || !moments
+    };
+    if dtypes.all(|other| other == dtype) && device.supports_dtype(burn) && (dtype == TorchDType::Float64 || !rounded())
+    {
         FloatDType::from(burn)
     } else {
         FloatDType::F32

@@ -51,6 +51,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::unfreeze", "--unfreeze"),
     ("ResumeOptions::rng", "--rng"),
     ("ResumeOptions::member", "--member"),
+    ("ResumeOptions::unexpected", "--unexpected"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),

@@ -2,6 +2,7 @@
 
 use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor};
+use rekindle::bridge::ModuleStateDict as _;
 use rekindle::models::Network;
 use rekindle::recorder::DType as TorchDType;
 use rekindle::recorder::run::{Layout, RunState};
@@ -10,11 +11,19 @@ use rekindle::{Checkpoint, Value};
 /// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
 /// likewise, unless the weights were rounded to be saved: where an optimizer's moments are wider, where there is a scaler, which
 /// refuses gradients of `float16`, and by ultralytics.
-pub(super) fn of(checkpoint: &Checkpoint, device: &Device) -> FloatDType {
+pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) -> FloatDType {
     let Ok(state) = RunState::read(checkpoint) else { return FloatDType::F32 };
-    let models = std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
-    let tensors = models.flat_map(|model| model.iter().map(|(_, tensor)| tensor.dtype()));
-    let mut dtypes = tensors.filter(|dtype| dtype.is_floating_point());
+    let models = || std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
+    // What the network lacks says nothing.
+    let own: Vec<String> = network.named_parameters().into_iter().flatten().map(|named| named.name).collect();
+    let is_own = |name: &str| {
+        let behind =
+            |own: &String| name.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        own.iter().any(behind)
+    };
+    let all = || models().flat_map(rekindle::StateDict::iter).filter(|(_, tensor)| tensor.dtype().is_floating_point());
+    let named = all().any(|(name, _)| is_own(name));
+    let mut dtypes = all().filter(|(name, _)| !named || is_own(name)).map(|(_, tensor)| tensor.dtype());
     let first = dtypes.next();
     let (dtype, burn) = match first {
         Some(dtype @ TorchDType::Float64) => (dtype, DType::F64),

@@ -150,6 +150,10 @@ pub(super) struct Settings {
     /// What is before the model's names in the checkpoint, where it is a member of what was saved: `net.`
     #[arg(long, value_name = "PREFIX")]
     pub(super) member: Option<String>,
+    /// What becomes of entries of the checkpoint's model that the network lacks, such as a criterion's weights: they stay as they
+    /// are, or are left out of what is written
+    #[arg(long, value_parser = ["keep", "drop"], value_name = "keep|drop")]
+    pub(super) unexpected: Option<String>,
     /// Go on with a checkpoint that holds objects which plain `torch.load` refuses to open, and write them, too
     #[arg(long)]
     pub(super) allow_objects: bool,
@@ -196,7 +200,7 @@ impl Settings {
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
-            member, allow_objects, device, save, log, expect);
+            member, unexpected, allow_objects, device, save, log, expect);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ mod refusals;
 mod resume;
 mod runs;
 mod several;
+mod unexpected;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

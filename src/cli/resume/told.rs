@@ -8,7 +8,7 @@ use rekindle::recorder::LoadOptions;
 use rekindle::train::ema::Averaging;
 use rekindle::train::lr_scheduler::Schedule;
 use rekindle::train::optim::Hyperparameters;
-use rekindle::train::run::{ResumeOptions, SchedulePer};
+use rekindle::train::run::{ResumeOptions, SchedulePer, Unexpected};
 
 use super::Resume;
 use crate::cli::answer::{Anything, usage};
@@ -49,7 +49,9 @@ pub(in crate::cli) fn run(
     if models(resume)?.first() == Some(model) {
         say_notes(&checkpoint);
     }
-    let network = precision::as_in(network(resume, device, model)?, precision::of(&checkpoint, device));
+    let network = network(resume, device, model)?;
+    let dtype = precision::of(&checkpoint, &network, device);
+    let network = precision::as_in(network, dtype);
     Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
 }
 
@@ -92,6 +94,12 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         "epoch" => Ok(SchedulePer::Epoch),
         other => Err(usage(format!("rekindle.toml: ema_per is step or epoch, and not '{other}'"))),
     });
+    let unexpected = settings.unexpected.as_deref().map(|said| match said {
+        "keep" => Ok(Unexpected::Keep),
+        "drop" => Ok(Unexpected::Drop),
+        other => Err(usage(format!("rekindle.toml: unexpected is keep or drop, and not '{other}'"))),
+    });
+    let unexpected = unexpected.transpose()?;
     let clip_norm = settings.clip_norm.as_deref();
     let number = |norm: &str| {
         let wrong = || usage(format!("--clip-norm {norm}: a number or none is expected"));
@@ -114,6 +122,7 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         .no_loader_rng(settings.loader_rng.as_deref() == Some("none"))
         .add_rng(settings.add_rng)
         .member(settings.member.clone())
+        .unexpected(unexpected)
         .weights_only(settings.weights_only)
         .seed(settings.seed)
         .optimizer_at(settings.optimizer_at.clone())

@@ -26,7 +26,7 @@ mod schedule;
 mod several;
 mod steps;
 
-pub use options::{ResumeOptions, SchedulePer};
+pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, Plan, SchedulerPlan};
 pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use indexmap::IndexMap;
 use rekindle_recorder::{Dict, LoadOptions, LoadReport, Result, StateDict, Value};
 
 use crate::attributes::invalid;
@@ -39,6 +40,12 @@ impl Names {
         self
     }
 
+    /// Leaves these of the checkpoint's names out of what is written.
+    pub(super) fn without_others(mut self, names: &[String]) -> Names {
+        self.others.retain(|name| !names.contains(name));
+        self
+    }
+
     /// A name that differs, as it is in the checkpoint and in the model, and how many there are.
     pub(super) fn example(&self) -> Option<(&str, &str, usize)> {
         let differ = || self.theirs.iter().filter(|(own, theirs)| own != theirs);
@@ -52,11 +59,15 @@ impl Names {
             return model;
         }
         let theirs = |own: &str| self.theirs.get(own).map_or_else(|| own.to_owned(), Clone::clone);
-        let mut back: StateDict = model.values().map(|(own, value)| (theirs(own), value.clone())).collect();
-        for (name, value) in before.values().filter(|(name, _)| self.others.contains(*name)) {
-            back.insert_value(name, value.clone());
+        let mut model: IndexMap<String, Value> =
+            model.values().map(|(own, value)| (theirs(own), value.clone())).collect();
+        // In the checkpoint's order; what it lacks comes last.
+        let mut back: Vec<(String, Value)> = Vec::new();
+        for (name, value) in before.values() {
+            let now = model.shift_remove(name).or_else(|| self.others.contains(name).then(|| value.clone()));
+            back.extend(now.map(|now| (name.to_owned(), now)));
         }
-        back
+        back.into_iter().chain(model).collect()
     }
 
     /// An optimizer's state dict whose `param_names` are the model's.

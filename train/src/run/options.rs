@@ -28,6 +28,16 @@ pub enum SchedulePer {
     Fraction,
 }
 
+/// What becomes of entries of a checkpoint's model that the model lacks: PyTorch's unexpected keys, such as a criterion's weights, a
+/// metric's buffers, or a copy of the weights inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unexpected {
+    /// They stay in the checkpoint as they are.
+    Keep,
+    /// They are left out of what is written.
+    Drop,
+}
+
 options! {
     /// What [`Run::resume_with`](super::Run::resume_with) has to be told where a checkpoint leaves it open.
     ///
@@ -98,6 +108,9 @@ options! {
         /// `LightningModule`'s `self.net`. What is beside it stays as it is. Default: told by names and shapes in the layouts that
         /// have members.
         member: Option<String> = None, |member: impl Into<Option<String>>| member.into();
+        /// What becomes of entries of the checkpoint's model that the model lacks, where it has all of the model's. Default: asked for;
+        /// in the layouts that have members they stay as they are.
+        unexpected: Option<Unexpected> = None, |unexpected: impl Into<Option<Unexpected>>| unexpected.into();
         /// Whether the checkpoint's scheduler is left as it is, and the learning rates, too. Default false.
         no_scheduler: bool = false;
         /// How often the scheduler is stepped; of several, each of them. Default: told by the file, or asked for.

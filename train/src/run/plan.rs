@@ -195,7 +195,7 @@ impl fmt::Display for Plan {
 }
 
 /// The first of some names, and how many more there are.
-fn few(names: &[&str]) -> String {
+pub(super) fn few(names: &[&str]) -> String {
     let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
     if names.len() > 6 { format!("{shown} and {} more", names.len() - 6) } else { shown }
 }

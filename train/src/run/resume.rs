@@ -88,7 +88,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let around = Around::read(&options)?;
     questions.extend(told::open(&state, &options));
     let clip = around.clip_after(state.clip_norm);
-    let Weights { model, trained, prefix, member, beside, names, report, average, says } =
+    let Weights { model, trained, prefix, member, beside, names, report, average, says, said } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved = only(&state.optimizers, "optimizer")?.map(|saved| names.in_model(saved));
     let saved = saved.as_ref();
@@ -133,7 +133,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             "{count} names are mapped, such as '{theirs}' to '{own}', and mapped back where they are written ({which})"
         )
     });
-    let changed = [anew.said, mapped.into_iter().collect(), changes.said, scheduling.said, around.said()].concat();
+    let changed =
+        [anew.said, said, mapped.into_iter().collect(), changes.said, scheduling.said, around.said()].concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let changed = [changed, drawn].concat();

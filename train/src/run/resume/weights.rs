@@ -13,7 +13,8 @@ use crate::run::average::{Average, Saved};
 use crate::run::freeze::Trained;
 use crate::run::members::member;
 use crate::run::names::Names;
-use crate::run::options::ResumeOptions;
+use crate::run::options::{ResumeOptions, Unexpected};
+use crate::run::plan::few;
 
 /// A model that has its weights.
 pub(super) struct Weights<M> {
@@ -32,6 +33,8 @@ pub(super) struct Weights<M> {
     pub(super) average: Average,
     /// What becomes of the average, for the plan.
     pub(super) says: String,
+    /// What the user changed, a sentence each.
+    pub(super) said: Vec<String>,
 }
 
 impl<M: Module> Weights<M> {
@@ -62,27 +65,98 @@ impl<M: Module> Weights<M> {
         if found.is_none() && told.is_none() && prefix.is_empty() && state.layout.has_members() {
             found = member(&saved.weights, &own).map_err(|which| Error::new(ErrorKind::Open(vec![which])))?;
         }
-        let mut beside = Vec::new();
+        let (mut beside, mut said) = (Vec::new(), Vec::new());
+        let names: HashSet<String> = model.state_dict_with(rows)?.keys().map(ToOwned::to_owned).collect();
+        let unexpected = if found.is_none() && load.is_strict() {
+            let places = Places { weights: &saved.weights, own: &own, names: &names, load: &load, prefix: &prefix };
+            places.unexpected(told.is_none())?
+        } else {
+            Vec::new()
+        };
+        let drop = !unexpected.is_empty() && options.unexpected == Some(Unexpected::Drop);
+        if drop {
+            let unexpected: Vec<&str> = unexpected.iter().map(String::as_str).collect();
+            let option = "`ResumeOptions::unexpected(drop)`";
+            said.push(format!("{} of the file's model is left out of what is written ({option})", few(&unexpected)));
+        } else if !unexpected.is_empty() && options.unexpected.is_none() {
+            questions.push(ask_unexpected(&unexpected));
+        }
+        if found.is_none() && told.is_none() && !unexpected.is_empty() && !drop {
+            found = Some(prefix.clone());
+        }
         if let Some(member) = &found {
-            let names: HashSet<String> =
-                model.state_dict_with(rows)?.keys().map(|name| format!("{member}{name}")).collect();
-            let is_own = move |name: &str| names.contains(name);
-            beside = saved.weights.keys().filter(|name| !is_own(name)).map(ToOwned::to_owned).collect();
-            load = load.filter(move |name, _| is_own(name));
             prefix.clone_from(member);
+        }
+        if found.is_some() || !unexpected.is_empty() {
+            let names: HashSet<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
+            let is_own = move |name: &str| names.contains(name);
+            if told.is_none() && !drop {
+                beside = saved.weights.keys().filter(|name| !is_own(name)).map(ToOwned::to_owned).collect();
+            } else if !drop {
+                beside.clone_from(&unexpected);
+            }
+            load = load.filter(move |name, _| is_own(name));
         }
         if !prefix.is_empty() {
             load = load.strip_prefix(prefix.as_str());
         }
         let names = told.map(|_| Names::of(&load, &saved.weights)).transpose()?.unwrap_or_default();
-        let said = requires_grad(&mapped, &prefix);
+        let names = if drop { names.without_others(&unexpected) } else { names };
+        let grads = requires_grad(&mapped, &prefix);
         let frozen = std::mem::take(&mut options.frozen);
-        let (mut model, trained) = Trained::set(model, said, frozen, std::mem::take(&mut options.trained), rows)?;
+        let (mut model, trained) = Trained::set(model, grads, frozen, std::mem::take(&mut options.trained), rows)?;
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
         let names = names.without(&report);
-        Ok(Weights { model, trained, prefix, member: found, beside, names, report, average, says })
+        Ok(Weights { model, trained, prefix, member: found, beside, names, report, average, says, said })
     }
+}
+
+/// A checkpoint's model, and the one that it goes into.
+struct Places<'a> {
+    weights: &'a StateDict,
+    own: &'a [NamedParameter],
+    names: &'a HashSet<String>,
+    load: &'a LoadOptions,
+    prefix: &'a str,
+}
+
+impl Places<'_> {
+    /// The names in the checkpoint of what the model lacks, where all of its parameters are there.
+    ///
+    /// # Errors
+    /// The question whether the model is a member of what was saved, where it can be.
+    fn unexpected(&self, unmapped: bool) -> Result<Vec<String>> {
+        let mapped = self.load.names(self.weights)?;
+        let bare = |name: &str| name.strip_prefix(self.prefix).map(ToOwned::to_owned);
+        let mapped: Vec<(String, Option<String>)> =
+            mapped.into_iter().map(|(theirs, own)| (theirs, bare(&own))).collect();
+        let there: HashSet<&str> = mapped.iter().filter_map(|(_, own)| own.as_deref()).collect();
+        if self.own.iter().all(|named| there.contains(named.name.as_str())) {
+            let lacks = |own: &Option<String>| own.as_ref().is_none_or(|own| !self.names.contains(own));
+            return Ok(mapped.into_iter().filter(|(_, own)| lacks(own)).map(|(theirs, _)| theirs).collect());
+        }
+        if !unmapped || !self.prefix.is_empty() || !self.own.iter().all(|named| !there.contains(named.name.as_str())) {
+            return Ok(Vec::new());
+        }
+        let question = match member(self.weights, self.own) {
+            Ok(None) => return Ok(Vec::new()),
+            Ok(Some(prefix)) => Question::new(format!(
+                "the names of the model are in the file's after '{prefix}', and others are beside them"
+            ))
+            .or(format!("ResumeOptions::member(\"{prefix}\")"), "to take those, and keep the others as they are"),
+            Err(question) => question,
+        };
+        Err(Error::new(ErrorKind::Open(vec![question])))
+    }
+}
+
+/// The question what becomes of entries that the model lacks.
+fn ask_unexpected(names: &[String]) -> Question {
+    let shown: Vec<&str> = names.iter().map(String::as_str).collect();
+    Question::new(format!("the file's model holds {} entries that the model lacks: {}", names.len(), few(&shown)))
+        .or("ResumeOptions::unexpected(keep)", "to keep them as they are")
+        .or("ResumeOptions::unexpected(drop)", "to leave them out of what is written")
 }
 
 /// Which parameters are trained, where a file says it: one of plain `state_dict()` has no parameter that requires a gradient.

@@ -1,29 +1,21 @@
 //! Networks in the precision of their checkpoint: double, or half, where all its weights are.
 
 use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::tensor::{DType, Device, FloatDType, Tensor as BurnTensor};
 use rekindle::bridge::ModuleStateDict as _;
 use rekindle::models::Network;
 use rekindle::recorder::DType as TorchDType;
 use rekindle::recorder::run::{Layout, RunState};
-use rekindle::{Checkpoint, Value};
+use rekindle::{Checkpoint, StateDict, Tensor, Value};
 
 /// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
 /// likewise, unless the weights were rounded to be saved: where an optimizer's moments are wider, where there is a scaler, which
 /// refuses gradients of `float16`, and by ultralytics.
 pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) -> FloatDType {
     let Ok(state) = RunState::read(checkpoint) else { return FloatDType::F32 };
-    let models = || std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
-    // What the network lacks says nothing.
+    let models = std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
     let own: Vec<String> = network.named_parameters().into_iter().flatten().map(|named| named.name).collect();
-    let is_own = |name: &str| {
-        let behind =
-            |own: &String| name.strip_suffix(own.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        own.iter().any(behind)
-    };
-    let all = || models().flat_map(rekindle::StateDict::iter).filter(|(_, tensor)| tensor.dtype().is_floating_point());
-    let named = all().any(|(name, _)| is_own(name));
-    let mut dtypes = all().filter(|(name, _)| !named || is_own(name)).map(|(_, tensor)| tensor.dtype());
+    let mut dtypes = models.flat_map(|model| dtypes(model, &own));
     let first = dtypes.next();
     let (dtype, burn) = match first {
         Some(dtype @ TorchDType::Float64) => (dtype, DType::F64),
@@ -44,13 +36,25 @@ pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) ->
     }
 }
 
+/// The floating-point types of a model's tensors: of the network's own, where they are there, for what it lacks says nothing.
+fn dtypes(model: &StateDict, own: &[String]) -> Vec<TorchDType> {
+    let first = own.first().map_or("", String::as_str);
+    let whole = |prefix: &&str| own.iter().all(|name| model.get(&format!("{prefix}{name}")).is_some());
+    let prefixes = model.keys().filter_map(|name| name.strip_suffix(first)).filter(whole);
+    let tensors: Vec<&Tensor> = match prefixes.min_by_key(|prefix| prefix.len()) {
+        Some(prefix) => own.iter().filter_map(|name| model.get(&format!("{prefix}{name}"))).collect(),
+        None => model.iter().map(|(_, tensor)| tensor).collect(),
+    };
+    tensors.into_iter().map(Tensor::dtype).filter(|dtype| dtype.is_floating_point()).collect()
+}
+
 /// Whether all tensors of an optimizer's state that have a shape are of this type.
 fn moments_are(optimizer: &Value, dtype: TorchDType) -> bool {
     let states = optimizer.as_dict().and_then(|dict| Some(dict.get("state")?.as_dict()?.entries())).unwrap_or_default();
     let entries = states.iter().filter_map(|(_, state)| Some(state.as_dict()?.entries())).flatten();
     let values: Vec<Value> = entries.map(|(_, value)| value).collect();
     let moments = values.iter().filter_map(Value::as_tensor).filter(|tensor| !tensor.shape().is_empty());
-    moments.map(rekindle::Tensor::dtype).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
+    moments.map(Tensor::dtype).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
 }
 
 /// The network in this type.
@@ -61,11 +65,11 @@ pub(super) fn as_in(network: Network, dtype: FloatDType) -> Network {
 struct In(FloatDType);
 
 impl ModuleMapper for In {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    fn map_float<const D: usize>(&mut self, param: Param<BurnTensor<D>>) -> Param<BurnTensor<D>> {
         let (id, tensor, mapper) = param.consume();
         let (trained, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
         let cast = tensor.inner().cast(self.0);
-        let cast = if autodiff { Tensor::from_inner(cast).set_require_grad(trained) } else { cast };
+        let cast = if autodiff { BurnTensor::from_inner(cast).set_require_grad(trained) } else { cast };
         Param::from_mapped_value(id, cast, mapper)
     }
 }
@@ -75,7 +79,7 @@ pub(super) fn dtype_of(network: &Network) -> FloatDType {
     struct First(Option<DType>);
 
     impl ModuleVisitor for First {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        fn visit_float<const D: usize>(&mut self, param: &Param<BurnTensor<D>>) {
             self.0.get_or_insert(param.val().dtype());
         }
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Output;
 
+use rekindle_testing::fixtures;
 use serde_json::Value as Json;
 
 use crate::{rekindle, run_pt};
@@ -130,4 +131,42 @@ fn a_dash_is_standard_input_and_standard_output() {
     assert!(String::from_utf8(keys.stdout).unwrap().lines().count() > 1);
     let refused = fed(["inspect", "-"], b"nothing");
     assert!(crate::refusal(&refused).contains("standard input: this is not a checkpoint"), "{refused:?}");
+}
+
+#[test]
+fn what_hangs_on_tensors_and_what_is_not_known_is_said() {
+    let file = |name: &str| fixtures::path("tensors").join(name);
+    let run = |arguments: &[&str], paths: &[&Path]| {
+        let verb = arguments[..1].iter().map(Path::new);
+        let output = rekindle(verb.chain(paths.iter().copied()).chain(arguments[1..].iter().map(Path::new)));
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = run(&["inspect"], &[&file("unknown.pt")]);
+    assert_eq!(code, Some(0));
+    let words =
+        ["3 tensors in a form not known: torch_other.storage._rebuild_other_tensor", "typed: a tensor in a form"];
+    assert!(words.iter().all(|words| text.contains(words)), "{text}");
+    let (_, text) = run(&["inspect"], &[&file("dtensor.pt")]);
+    for words in ["the part [2:4, 4:6] of [4, 6]", "a term of the sum that [3] is", "torch.distributed.tensor.DTensor"]
+    {
+        assert!(text.contains(words), "{words} in {text}");
+    }
+    let (code, text) = run(&["inspect", "--json"], &[&file("sharded.pt")]);
+    let document: Json = serde_json::from_str(&text).unwrap();
+    let part = document["tensors"].as_array().unwrap().iter().find(|tensor| !tensor["part"].is_null()).unwrap();
+    assert_eq!((code, &part["part"]["offsets"]), (Some(0), &serde_json::json!([2, 0])));
+    for name in ["attributes", "quantised"] {
+        let (code, text) = run(&["diff"], &[&file(&format!("{name}.pt")), &file(&format!("{name}_b.pt"))]);
+        assert_eq!(code, Some(1), "{name}: {text}");
+    }
+    let (code, text) = run(&["verify", "--finite"], &[&file("attributes.pt")]);
+    assert!(code == Some(1) && text.contains("mask: 1 NaN"), "{text}");
+    let (code, text) = run(&["verify"], &[&file("checked.pt")]);
+    assert!(code == Some(1) && text.contains("the index 3 is outside of dimension 1"), "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("cpu.pt");
+    let (code, text) = run(&["convert", "--map-location", "cpu"], &[&file("npu.pt"), &out]);
+    assert_eq!(code, Some(0), "{text}");
+    let (_, text) = run(&["inspect"], &[&out]);
+    assert!(text.contains("cpu") && !text.contains("npu"), "{text}");
 }

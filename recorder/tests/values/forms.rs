@@ -229,18 +229,18 @@ fn a_call_that_takes_a_storage_and_is_not_known_is_said() {
 fn hooks_slots_and_a_parameter_s_own_data_are_seen() {
     let found = tensors(&open("more.pt"));
     for name in [
-        "hooks._backward_hooks[1]",
-        "hooked._backward_hooks[1]",
-        "slotted.slot",
-        "again[0].slot",
-        "params.states.absmax",
+        "hooks@_backward_hooks[1]",
+        "hooked@_backward_hooks[1]",
+        "slotted@slot",
+        "again[0]@slot",
+        "params@states.absmax",
     ] {
         assert!(found.contains_key(name), "{name} in {found:?}");
     }
-    assert!(found["params.data"].storage().unwrap().same(found["params"].storage().unwrap()));
+    assert!(found["params@data"].storage().unwrap().same(found["params"].storage().unwrap()));
     let report = verify(fixtures::path("tensors/more.pt"), &OpenOptions::default(), true).unwrap();
     let names: Vec<&str> = report.not_finite.iter().map(|tensor| &*tensor.name).collect();
-    assert_eq!(names, ["hooks._backward_hooks[1]", "hooked._backward_hooks[1]"]);
+    assert_eq!(names, ["hooks@_backward_hooks[1]", "hooked@_backward_hooks[1]"]);
 }
 
 #[test]

@@ -191,9 +191,10 @@ impl ErrorKind {
                 Some("the file is damaged, restore it or pass `OpenOptions::verify(false)` to read it anyway")
             }
             ErrorKind::Limit { .. } => Some("raise it in `Limits` if the file is to be trusted"),
-            ErrorKind::Refused { .. } => {
-                Some("take it out, or pass `SaveOptions::allow_objects(true)` to write it all the same")
-            }
+            ErrorKind::Refused { .. } => Some(
+                "take it out, or pass `SaveOptions::weights_only(true)` to leave out all that it refuses, or \
+                      `SaveOptions::allow_objects(true)` to write it all the same",
+            ),
             ErrorKind::Exists => Some("pass `SaveOptions::overwrite(true)` to replace it"),
             _ => None,
         }

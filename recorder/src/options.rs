@@ -44,6 +44,10 @@ crate::settings! {
         /// Whether objects are written that plain `torch.load` refuses to open (with `weights_only`, its default). Default
         /// false: saving one is an error that names it.
         allow_objects: bool = false,
+        /// Whether what plain `torch.load` refuses is left out instead, each thing named in the report's notes: entries of dicts
+        /// go, places in lists and tuples hold `None`, whole modules become their state dicts, subclasses of `dict` dicts.
+        /// Default false.
+        weights_only: bool = false,
         /// The format; `None`, the default, goes by the file's extension, and where that says nothing writes a zip archive as
         /// `torch.save` does.
         format(impl Into<Option<Format>>): Option<Format> = None,

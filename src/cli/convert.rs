@@ -56,6 +56,9 @@ pub(super) struct Convert {
     /// Write objects that plain `torch.load` refuses to open, too
     #[arg(long)]
     allow_objects: bool,
+    /// Write what plain `torch.load` opens, and leave out the rest, each thing named
+    #[arg(long, conflicts_with = "allow_objects")]
+    weights_only: bool,
     #[command(flatten)]
     opening: Opening,
 }
@@ -69,6 +72,7 @@ impl Convert {
             )));
         }
         let mut save = SaveOptions::default().overwrite(self.overwrite).allow_objects(self.allow_objects);
+        save.weights_only = self.weights_only;
         save.format = self.to.as_deref().map(str::parse::<Format>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;

@@ -9,6 +9,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("OpenOptions::nth", "--nth"),
     ("SaveOptions::overwrite", "--overwrite"),
     ("SaveOptions::allow_objects", "--allow-objects"),
+    ("SaveOptions::weights_only", "--weights-only"),
     ("SaveOptions::container", "--to"),
     ("SaveOptions::format", "--to"),
     ("SaveOptions::template", "--template"),

@@ -13,7 +13,7 @@ use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
     appended, burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder,
-    safetensors, tar, torchscript,
+    safetensors, tar, torchscript, weights_only,
 };
 use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -342,10 +342,21 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
 pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match row(format).write {
-        Some(write) => write(root, path, options),
+        Some(write) => taken(root, options, |root| write(root, path, options)),
         None => Err(Error::unsupported(format!("writing the format '{format}'"))),
     };
     saved.in_file(path)
+}
+
+/// Writes all of a value, or what plain `torch.load` takes of it where the options say so.
+fn taken(root: &Value, options: &SaveOptions, write: impl FnOnce(&Value) -> Result<SaveReport>) -> Result<SaveReport> {
+    if !options.weights_only {
+        return write(root);
+    }
+    let (root, notes) = weights_only::of(root)?;
+    let mut report = write(&root)?;
+    report.notes.splice(0..0, notes);
+    Ok(report)
 }
 
 /// Whether a format is a single file, which can be written to a stream.
@@ -364,7 +375,7 @@ pub(crate) fn write_to(
     options: &SaveOptions,
 ) -> Result<SaveReport> {
     match row(format).ready {
-        Some(ready) => ready(root, options)?.write_to(out),
+        Some(ready) => taken(root, options, |root| ready(root, options)?.write_to(out)),
         None => {
             let error = Error::unsupported(format!("writing the format '{format}' to a stream"));
             Err(error.advise("name a file or a folder"))
@@ -377,7 +388,7 @@ pub(crate) fn write_to(
 /// # Errors
 /// As [`save`].
 pub(crate) fn save_folder(root: &Value, origin: &Origin, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    run_folder::write(root, Some(origin), path, options, save).in_file(path)
+    taken(root, options, |root| run_folder::write(root, Some(origin), path, options, save)).in_file(path)
 }
 
 /// What a format keeps of a checkpoint.

@@ -27,3 +27,4 @@ mod storage_ids;
 mod ties;
 mod verify;
 mod views;
+mod weights_only;

@@ -6,7 +6,7 @@ use burn::module::Module;
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
 use rekindle_recorder::run::RunState;
-use rekindle_recorder::{Checkpoint, Result, Tensor, Value};
+use rekindle_recorder::{Checkpoint, Error, ErrorKind, Result, Tensor, Value};
 
 use super::members::with_member;
 use super::parts::Run;
@@ -120,7 +120,7 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// As [`save`](Self::save), and when the file exists and is not to be replaced.
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
-        self.checkpoint()?.save_with(path, options)
+        self.checkpoint()?.save_with(path, options).map_err(with_objects)
     }
 
     /// Tries what [`save_with`](Self::save_with) would do ([`Checkpoint::try_save_with`]), so that what stands in the way, such as
@@ -131,7 +131,7 @@ impl<M: Module> Run<M> {
     /// As [`save_with`](Self::save_with), but that a file may be there.
     pub fn try_save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
         self.named(self.try_schedule())?;
-        self.checkpoint()?.try_save_with(path, options)
+        self.checkpoint()?.try_save_with(path, options).map_err(with_objects)
     }
 
     /// Makes sure, once, that the run can be saved as it will be at its end.
@@ -154,7 +154,7 @@ impl<M: Module> Run<M> {
     /// Whether a checkpoint can be made of all parts, plain `torch.load` opens it, and what it keeps of the one it came from
     /// can be read.
     pub(super) fn try_parts(&self) -> Result<()> {
-        self.checkpoint()?.check(self.allow_objects)
+        self.checkpoint()?.check(self.allow_objects).map_err(with_objects)
     }
 
     /// Whether the schedulers can take all steps to the end.
@@ -175,5 +175,15 @@ impl<M: Module> Run<M> {
         state.epoch = state.epoch.map(|_| end(self.until_epoch, self.epoch));
         state.step = state.step.map(|_| end(self.until_step, self.steps()));
         state.write_back(origin).map(drop)
+    }
+}
+
+/// A run is written whole: of what plain `torch.load` refuses nothing is left out.
+fn with_objects(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Refused { .. } => {
+            error.advise("take it out, or pass `ResumeOptions::allow_objects(true)` to write it all the same")
+        }
+        _ => error,
     }
 }

@@ -1,0 +1,98 @@
+//! `SaveOptions::weights_only`: what plain `torch.load` takes is written, the rest is left out and named.
+
+use std::path::Path;
+
+use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
+use rekindle_recorder::convert::Conversion;
+use rekindle_recorder::pickle::{Verdict, verdict};
+use rekindle_recorder::{Tensor, Value};
+use rekindle_testing::fixtures;
+
+/// Everything in it is what plain `torch.load` takes.
+fn saved(from: &Path, to: &Path) -> (Checkpoint, Vec<String>) {
+    let options = SaveOptions::default().weights_only(true);
+    let report = Checkpoint::open(from).unwrap().save_with(to, &options).unwrap();
+    let again = Checkpoint::open(to).unwrap();
+    for name in again.globals() {
+        assert_eq!(verdict(name), Verdict::Torch, "{}: {name}", from.display());
+    }
+    (again, report.notes)
+}
+
+#[test]
+fn what_plain_torch_load_refuses_is_left_out_and_named() {
+    let folder = rekindle_testing::scratch();
+    let to = folder.path().join("out.pt");
+    let from = fixtures::path("frameworks/timm/end.pt");
+    let error = Checkpoint::open(&from).unwrap().save(&to).unwrap_err().to_string();
+    assert!(
+        error.contains("`SaveOptions::weights_only(true)`") && error.contains("`SaveOptions::allow_objects(true)`")
+    );
+    let (again, notes) = saved(&from, &to);
+    assert!(!again.contains("args") && again.contains("state_dict") && again.contains("optimizer"));
+    let [note] = &notes[..] else { panic!("{notes:?}") };
+    assert!(note.contains("left out") && note.contains("'args' (<class argparse.Namespace>)"), "{note}");
+    // The rest is as it was.
+    let before = Checkpoint::open(&from).unwrap();
+    let tensors = |checkpoint: &Checkpoint| -> Vec<(String, Vec<u8>)> {
+        let all = checkpoint.tensors().unwrap().into_iter();
+        all.map(|(name, tensor)| (name, tensor.to_le_bytes().unwrap().to_vec())).collect()
+    };
+    assert_eq!(tensors(&again), tensors(&before));
+}
+
+#[test]
+fn every_file_of_pytorchs_has_something_that_plain_torch_load_takes() {
+    let folder = rekindle_testing::scratch();
+    for name in [
+        "zip/values.pt",
+        "zip/module.pt",
+        "zip/exotic.pt",
+        "legacy/early.tar",
+        "frameworks/mmengine/end.pt",
+        "frameworks/ultralytics/end.pt",
+        "frameworks/torchvision/end.pt",
+        "tensors/attributes.pt",
+        "scripted/whole.pt",
+    ] {
+        let (again, notes) = saved(&fixtures::path(name), &folder.path().join("out.pt"));
+        assert!(!notes.is_empty(), "{name}");
+        assert!(!matches!(again.root(), Value::None), "{name}");
+    }
+}
+
+#[test]
+fn a_whole_module_becomes_its_state_dict() {
+    let folder = rekindle_testing::scratch();
+    let from = fixtures::path("zip/module.pt");
+    let (again, notes) = saved(&from, &folder.path().join("out.pt"));
+    let expected = Checkpoint::open(&from).unwrap().state_dict("").unwrap();
+    let found = again.state_dict("").unwrap();
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert!(notes[0].contains("as its state dict"), "{notes:?}");
+}
+
+#[test]
+fn places_in_lists_keep_their_numbers_and_what_is_shared_stays_shared() {
+    let object = || Checkpoint::open(fixtures::path("frameworks/timm/end.pt")).unwrap().value("args").unwrap();
+    let tensor = Value::from(Tensor::from_vec(&[1], vec![1.0_f32]).unwrap());
+    let shared = Value::list([tensor.clone(), object()]);
+    let root = rekindle_recorder::Dict::new();
+    root.insert("list", Value::list([object(), 5.into(), Value::tuple([object(), shared.clone()])]));
+    root.insert("again", shared);
+    root.insert("plain", tensor);
+    let folder = rekindle_testing::scratch();
+    let to = folder.path().join("out.pt");
+    let options = SaveOptions::default().weights_only(true);
+    let report = Conversion::default().save(&Checkpoint::from(root), &to, &options).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("None in its place") && note.contains("'list[2][0]'")));
+    let again = Checkpoint::open(&to).unwrap();
+    assert!(matches!(again.value("list[0]").unwrap(), Value::None));
+    assert_eq!(again.get::<i64>("list[1]").unwrap(), 5);
+    let id = |path: &str| again.value(path).unwrap().id();
+    assert_eq!(id("again"), id("list[2][1]"));
+    assert_eq!(id("again[0]"), id("plain"));
+    // Where nothing is left, there is nothing to write.
+    let nothing = Checkpoint::from(object()).save_with(&to, &options);
+    assert!(nothing.unwrap_err().to_string().contains("argparse.Namespace"));
+}

@@ -12,6 +12,7 @@ use num_traits::ToPrimitive as _;
 
 use crate::serde::{leaf, scalar};
 use crate::state_dict::report::nearest;
+use crate::value::Array;
 use crate::walk::{self, list_names, repr};
 use crate::{Error, Value};
 
@@ -167,7 +168,11 @@ impl<'c> Reader<'c> {
                 Some(number) => Ok((number.map_err(|error| Failure::new(What::Other(error)))?, true)),
                 None => Ok((self.value.clone(), false)),
             },
-            other => Ok((scalar::of_numpy(other).unwrap_or_else(|| other.clone()), false)),
+            other => {
+                let of_array = || Array::of(other).filter(|array| array.shape().is_empty())?.to_lists();
+                let scalar = scalar::of_numpy(other).or_else(of_array);
+                Ok((scalar.unwrap_or_else(|| other.clone()), false))
+            }
         }
     }
 
@@ -208,7 +213,10 @@ impl<'c> Reader<'c> {
             Value::Object(object) if object.read().class().is_some_and(|class| class.is("collections", "deque")) => {
                 Some(Vec::new())
             }
-            other => other.items(),
+            other => match Array::of(other) {
+                Some(array) => array.to_lists()?.items(),
+                None => other.items(),
+            },
         }
     }
 

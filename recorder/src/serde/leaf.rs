@@ -12,6 +12,7 @@ use std::sync::LazyLock;
 use ::serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use ::serde::ser::{Error as _, Serialize, Serializer};
 
+use crate::value::Array;
 use crate::{Dict, Key, StateDict, Tensor, Value};
 
 /// The name of the newtype.
@@ -132,9 +133,12 @@ impl<'de> Deserialize<'de> for Tensor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_newtype_struct(NAME, AnyValue)? {
             Value::Tensor(tensor) => Ok(tensor),
-            other => {
-                Err(de::Error::invalid_type(de::Unexpected::Other(&other.describe()), &"a tensor of a checkpoint"))
-            }
+            other => match Array::of(&other) {
+                Some(array) => array.to_tensor().map_err(de::Error::custom),
+                None => {
+                    Err(de::Error::invalid_type(de::Unexpected::Other(&other.describe()), &"a tensor of a checkpoint"))
+                }
+            },
         }
     }
 }

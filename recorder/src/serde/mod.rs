@@ -9,12 +9,12 @@
 //! | `String`, `char` | `str`; `torch.device` and `torch.dtype` as text | `str` |
 //! | bytes (`serde_bytes`) | `bytes`, `bytearray` | `bytes` |
 //! | `Option` | `None` or the value | `None` or the value |
-//! | sequences | `list`, `tuple`, `set`, `torch.Size`, `bytes`, `deque` | `list` |
+//! | sequences | `list`, `tuple`, `set`, `torch.Size`, `bytes`, `deque`, NumPy arrays | `list` |
 //! | tuples | the same, of that length | `tuple` |
 //! | maps, keys of any type | `dict`, `OrderedDict`, `Counter`, `defaultdict`; the attributes of an object | `dict` |
 //! | structs | the same, by their string keys | `dict` |
 //! | enums | `str` for a unit variant, else a `dict` of the variant's name and its content | the same |
-//! | [`Tensor`](crate::Tensor), [`StateDict`](crate::StateDict) | a tensor, a state dict | the same object |
+//! | [`Tensor`](crate::Tensor), [`StateDict`](crate::StateDict) | a tensor or a NumPy array of numbers, a state dict | the same object |
 //! | [`Value`] | anything | the same object |
 //!
 //! Where a number is asked for, a tensor of no dimensions and a NumPy scalar are read as the number in them; a float tensor is

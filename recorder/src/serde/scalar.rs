@@ -7,44 +7,17 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use num_bigint::BigInt;
 
+use crate::value::array::ArrayType;
 use crate::value::tensor::{TensorData, TensorParts};
-use crate::value::{ObjectData, Shared, float_from_le};
+use crate::value::{ObjectData, Shared};
 use crate::{DType, Result, Storage, Tensor, Value};
-
-/// What a NumPy dtype says of one element.
-struct Dtype {
-    /// `f`, `i`, `u`, `b`, `c`, `S` or `U`.
-    kind: char,
-    size: usize,
-    big_endian: bool,
-}
 
 /// The plain value that a NumPy scalar stands for; `None` for every other value. A pickle holds such a scalar as a call of
 /// `scalar` with the dtype and the bytes.
 pub(crate) fn of_numpy(value: &Value) -> Option<Value> {
     let Value::Object(object) = value else { return None };
     let (dtype, bytes) = parts(&object.read())?;
-    let little = |bytes: &[u8]| -> Vec<u8> {
-        if dtype.big_endian { bytes.iter().rev().copied().collect() } else { bytes.to_vec() }
-    };
-    let float = |bytes: &[u8]| float_from_le(&little(bytes));
-    Some(match dtype.kind {
-        'b' => Value::Bool(bytes.first()? != &0),
-        'f' => Value::Float(float(&bytes)?),
-        'c' => {
-            let (re, im) = bytes.split_at_checked(dtype.size / 2)?;
-            Value::Complex(float(re)?, float(im)?)
-        }
-        'i' => BigInt::from_signed_bytes_le(&little(&bytes)).into(),
-        'u' => BigInt::from_bytes_le(num_bigint::Sign::Plus, &little(&bytes)).into(),
-        'S' => Value::Bytes(bytes),
-        'U' => {
-            let code = |bytes: &[u8]| char::from_u32(u32::from_le_bytes(little(bytes).try_into().ok()?));
-            let text: Option<String> = bytes.chunks(4).map(code).collect();
-            Value::Str(text?.trim_end_matches('\0').into())
-        }
-        _ => return None,
-    })
+    dtype.decode(&bytes)
 }
 
 /// A NumPy scalar of the same type for another number; `None` where `like` is none or the number does not fit.
@@ -66,32 +39,14 @@ pub(crate) fn numpy_like(like: &Value, number: &Value) -> Option<Value> {
     Some(Value::Object(Shared::new(ObjectData { args, ..data.clone() })))
 }
 
-fn parts(data: &ObjectData) -> Option<(Dtype, Arc<[u8]>)> {
+fn parts(data: &ObjectData) -> Option<(ArrayType, Arc<[u8]>)> {
     let class = data.class()?;
     if &*class.name != "scalar" || !matches!(&*class.module, "numpy.core.multiarray" | "numpy._core.multiarray") {
         return None;
     }
     let [dtype, Value::Bytes(bytes)] = data.arguments() else { return None };
-    let dtype = dtype_of(dtype)?;
+    let dtype = ArrayType::of(dtype)?;
     (bytes.len() == dtype.size).then(|| (dtype, bytes.clone()))
-}
-
-/// `numpy.dtype('f8', False, True)` with the state `(3, '<', ...)`.
-fn dtype_of(dtype: &Value) -> Option<Dtype> {
-    let Value::Object(object) = dtype else { return None };
-    let data = object.read();
-    if !data.class()?.is("numpy", "dtype") {
-        return None;
-    }
-    let spelled = data.arguments().first()?.as_str()?;
-    let bare = spelled.trim_start_matches(['<', '>', '=', '|']);
-    let mut letters = bare.chars();
-    let kind = letters.next()?;
-    let count: usize = letters.as_str().parse().ok()?;
-    let size = if kind == 'U' { count.checked_mul(4)? } else { count };
-    let order = data.states.first().and_then(Value::items).and_then(|state| state.get(1).cloned());
-    let big_endian = order.as_ref().and_then(Value::as_str).map_or(spelled.starts_with('>'), |order| order == ">");
-    Some(Dtype { kind, size, big_endian })
 }
 
 /// The number in a tensor of no dimensions: a bool, an integer or a float, exactly. `None` for every other tensor.

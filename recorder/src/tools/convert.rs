@@ -10,6 +10,7 @@ use crate::format::Format;
 use crate::options::{SaveOptions, SaveReport};
 use crate::run::{self, Layout};
 use crate::state_dict::keys::LoadOptions;
+use crate::value::Array;
 use crate::value::tensor::TensorClass;
 use crate::walk::{UnknownTensor, list_names};
 use crate::{Checkpoint, DType, Dict, Error, Limits, Result, ResultExt as _, StateDict, Tensor, Value, rebuild, walk};
@@ -120,6 +121,15 @@ impl Conversion {
     ) -> Result<(Checkpoint, Format, Vec<String>)> {
         let (converted, mut notes) = self.applied(checkpoint).in_file_if(checkpoint.path())?;
         let format = converted.format_for(path, options)?;
+        let converted = match Array::of(converted.root()) {
+            // Plain torch.load takes no array.
+            Some(array) if table::keeps(format).values != Values::All || !options.allow_objects => {
+                let place = self.key.as_deref().unwrap_or("the root");
+                notes.push(format!("{place}: {} is written as a tensor", array.describe()));
+                converted.with_root(array.to_tensor().at(place).in_file_if(checkpoint.path())?.into())
+            }
+            _ => converted,
+        };
         let (converted, left_out) = fit(converted, format).in_file_if(checkpoint.path())?;
         notes.extend(left_out);
         Ok((converted, format, notes))
@@ -194,8 +204,13 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
     }
     let flat = Dict::ordered();
     let mut left_out = Vec::new();
+    let mut arrays = Vec::new();
     walk::walk(root, &Limits::default(), &mut |path, value| {
-        if !kept.hold(value) {
+        let array = Array::of(value).and_then(|array| array.to_tensor().ok());
+        if let Some(array) = array {
+            arrays.push(path.to_owned());
+            flat.insert(path, array);
+        } else if !kept.hold(value) {
             left_out.push(path.to_owned());
         } else if flat.insert(path, value.clone()).is_some() {
             let reason = format!("two tensors are called '{path}', which {format} cannot tell apart; rename one");
@@ -214,6 +229,10 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
         notes.push(format!(
             "tensors are named by their paths in the whole checkpoint, such as '{path}'; to write one state dict, name it with `Conversion::key`"
         ));
+    }
+    if !arrays.is_empty() {
+        let names: Vec<&str> = arrays.iter().map(String::as_str).collect();
+        notes.push(format!("{}: NumPy arrays, written as tensors", named::listed(&names)));
     }
     for unknown in walk::unknown_tensors(root, &Limits::default())? {
         let UnknownTensor { name, function } = unknown;

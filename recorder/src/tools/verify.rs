@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use crate::container::{self, Opened};
+use crate::value::Array;
 use crate::value::tensor::Quantizer;
 use crate::value::valid;
 use crate::{Error, ErrorKind, OpenOptions, Result, ResultExt as _, Tensor, walk};
@@ -50,7 +51,7 @@ pub struct Problem {
     pub error: Error,
 }
 
-/// A tensor that holds NaN or infinity. A complex element counts where one of its parts does.
+/// A tensor or NumPy array that holds NaN or infinity. A complex element counts where one of its parts does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotFinite {
@@ -136,7 +137,22 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
         opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
     records::check(path, options, &first_views(&tensors), report)?;
     check_tensors(path, &tensors, finite, report);
-    Ok(())
+    match opened {
+        Some(opened) if finite => check_arrays(&opened, options, report),
+        _ => Ok(()),
+    }
+}
+
+/// Counts what is not finite in NumPy arrays, which lie in the pickle: they can be read.
+fn check_arrays(opened: &Opened, options: &OpenOptions, report: &mut VerifyReport) -> Result<()> {
+    walk::walk(&opened.value, &options.limits, &mut |name, value| {
+        let Some(tensor) = Array::of(value).and_then(|array| array.to_tensor().ok()) else { return Ok(()) };
+        let finite::Counts { nan, inf } = finite::count(&tensor)?;
+        if nan > 0 || inf > 0 {
+            report.not_finite.push(NotFinite { name: name.to_owned(), nan, inf, elements: tensor.numel() as u64 });
+        }
+        Ok(())
+    })
 }
 
 /// Reads every storage, and counts what is not finite.

@@ -1,6 +1,7 @@
 //! Any Python object that a checkpoint can hold, as data: [`Value`], and among values the [`Tensor`], a typed, strided view of
 //! a [`Storage`].
 
+pub(crate) mod array;
 mod data;
 mod dict;
 mod dtype;
@@ -16,6 +17,7 @@ pub mod tensor;
 pub(crate) mod valid;
 mod within;
 
+pub use array::Array;
 pub use data::{
     Construction, Contents, Device, Dict, DictData, DictKind, Global, Items, Key, List, Object, ObjectData, Shared,
     Tensor, Value,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use num_bigint::BigInt;
 use num_traits::ToPrimitive as _;
 
+use crate::value::array;
 use crate::value::data::{Device, Dict, DictKind, Global, List, ObjectData, Shared, Tensor, Value};
 use crate::value::dtype::DType;
 use crate::value::storage::Storage;
@@ -58,10 +59,10 @@ impl Value {
             Value::Tensor(tensor) => format!("a tensor of {} {:?}", tensor.dtype(), tensor.shape()),
             Value::Storage(_) => "a storage".to_owned(),
             Value::Global(global) => format!("<class {global}>"),
-            Value::Object(object) => match object.read().class() {
+            Value::Object(object) => array::describe(self).unwrap_or_else(|| match object.read().class() {
                 Some(class) => format!("<class {class}>"),
                 None => "an object".to_owned(),
-            },
+            }),
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::serde::scalar;
 use crate::value::tensor::{Quantizer, SparseLayout, TensorData};
-use crate::value::{Construction, Global, Items, List, Object, ObjectData};
+use crate::value::{Array, Construction, Global, Items, List, Object, ObjectData, array};
 use crate::{Dict, Error, Limits, Result, Tensor, Value};
 
 use crate::walk::path::Slot;
@@ -14,7 +14,7 @@ use crate::walk::spelling::Speller;
 
 /// Calls `visit` with every leaf and its path, in order.
 ///
-/// Leaves are scalars, strings, tensors, storages, sets, `torch.Size`, classes, empty containers, and objects without
+/// Leaves are scalars, strings, tensors, NumPy arrays, storages, sets, `torch.Size`, classes, empty containers, and objects without
 /// content. What hangs on a tensor comes after it: its attributes by their names (`fc.weight@quant_state.absmax`), a quantiser's
 /// parameters in brackets (`fc.weight(scale)`). So do tensors in sets (`seen{0}`), in a dict's keys (`state[..](key)`) and in the
 /// attributes of a dict. Of an `nn.Module`, parameters, buffers and other attributes have the names that `state_dict()` gives them. A NumPy
@@ -262,7 +262,7 @@ impl Iterator for Children {
 
 /// Whether a value is a leaf, too, where something hangs on it.
 fn is_leaf_too(value: &Value) -> bool {
-    matches!(value, Value::Tensor(_) | Value::Set(_) | Value::FrozenSet(_))
+    matches!(value, Value::Tensor(_) | Value::Set(_) | Value::FrozenSet(_)) || Array::of(value).is_some()
 }
 
 /// The attribute of a dict that tells the modules' versions.
@@ -347,10 +347,23 @@ fn holders(root: &Value) -> HashSet<usize> {
 /// What an object or a tensor holds, each with where it is kept.
 pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
     match value {
-        Value::Object(object) => of_object(object),
+        Value::Object(object) => match Array::of(value) {
+            Some(array) => in_array(&array),
+            None if array::describe(value).is_some() => Vec::new(),
+            None => of_object(object),
+        },
         Value::Tensor(tensor) => on_tensor(tensor),
         _ => Vec::new(),
     }
+}
+
+/// What is in a NumPy array of objects, each by its place: `[3]`, `[(0, 1)]`.
+fn in_array(array: &Array) -> Vec<(Label, Value, Slot)> {
+    let label = |place: Vec<usize>| match place[..] {
+        [index] => Label::Index(index),
+        _ => Label::Key(Value::tuple(place.into_iter().map(Value::from))),
+    };
+    array.objects().into_iter().map(|(place, value)| (label(place), value, Slot::Fixed)).collect()
 }
 
 /// What hangs on a tensor, each with the end of its path behind that of the tensor.

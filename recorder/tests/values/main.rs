@@ -1,5 +1,6 @@
 //! What is in a checkpoint, whatever container it came in: values, state dicts, runs, and the tools that look at them.
 
+mod arrays;
 mod checkpoint;
 mod common;
 mod convert;

@@ -158,7 +158,7 @@ fn check_arrays(opened: &Opened, options: &OpenOptions, report: &mut VerifyRepor
 /// Reads every storage, and counts what is not finite.
 fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report: &mut VerifyReport) {
     report.tensors += tensors.len() as u64;
-    let mut read = HashSet::new();
+    let (mut read, mut checked) = (HashSet::new(), HashSet::new());
     for (name, tensor) in tensors {
         for part in parts(tensor) {
             let Some(storage) = part.storage() else { continue };
@@ -169,8 +169,9 @@ fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report
                 report.problem(storage.name().unwrap_or_default(), Some(name.clone()), None, error);
             }
         }
-        // Where indices cannot be read, that was just said.
-        if let Ok(Some(reason)) = valid::refusal(tensor) {
+        // Where indices cannot be read, that was just said. One tensor may have many names.
+        let first = checked.insert(tensor.id());
+        if first && let Ok(Some(reason)) = valid::refusal(tensor) {
             let storage = parts(tensor).first().and_then(|part| part.storage()?.name()).unwrap_or_default();
             let error = Error::invalid_tensor(name, reason);
             report.problem(storage, Some(name.clone()), None, error.in_file(path));

@@ -25,5 +25,6 @@ pub use data::{
 pub use dtype::{DType, UnknownDType};
 pub(crate) use elements::float_from_le;
 pub use shard::Part;
+pub(crate) use storage::Turned;
 pub use storage::{Source, Storage};
 pub use tensor::Element;

@@ -51,6 +51,38 @@ pub trait Source: Send + Sync {
     }
 }
 
+/// Hands bytes on with each number's own turned round, as they come from a file of the other byte order.
+pub(crate) struct Turned<'a> {
+    /// How many bytes a number has; with 1 nothing is turned.
+    unit: usize,
+    /// What came, up to a whole number.
+    begun: Vec<u8>,
+    sink: &'a mut dyn FnMut(&[u8]) -> Result<()>,
+}
+
+impl<'a> Turned<'a> {
+    pub(crate) fn new(unit: usize, sink: &'a mut dyn FnMut(&[u8]) -> Result<()>) -> Self {
+        Turned { unit, begun: Vec::new(), sink }
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        const PIECE: usize = 256 << 10;
+        if self.unit <= 1 {
+            return (self.sink)(bytes);
+        }
+        for piece in bytes.chunks(PIECE) {
+            self.begun.extend_from_slice(piece);
+            let whole = self.begun.len() - self.begun.len() % self.unit;
+            if let Some(whole) = self.begun.get_mut(..whole) {
+                whole.chunks_exact_mut(self.unit).for_each(<[u8]>::reverse);
+                (self.sink)(whole)?;
+            }
+            self.begun.drain(..whole);
+        }
+        Ok(())
+    }
+}
+
 /// A shared handle on a run of bytes that tensors view; clones are the same storage.
 #[derive(Clone)]
 pub struct Storage(Arc<Inner>);

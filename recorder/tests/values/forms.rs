@@ -14,13 +14,14 @@ use rekindle_recorder::{Checkpoint, DType, Dict, ErrorKind, Tensor};
 use rekindle_testing::fixtures;
 
 /// Every file, and whether plain `torch.load` opens it.
-const FILES: [(&str, bool); 15] = [
+const FILES: [(&str, bool); 16] = [
     ("attributes.pt", false),
     ("quantised.pt", true),
     ("devices.pt", true),
     ("old_devices.pt", true),
     ("npu.pt", false),
     ("dtensor.pt", false),
+    ("dtensor21.pt", false),
     ("sharded.pt", false),
     ("megatron.pt", false),
     ("whole.pt", false),
@@ -160,6 +161,13 @@ fn a_part_says_which_part_of_which_whole_it_is() {
     assert_eq!(part("dtensor.pt", "sum@_local_tensor"), all(&[0], &[3], &[3], true));
     assert_eq!(part("sharded.pt", "w(state)[0][0].tensor"), all(&[2, 0], &[2, 3], &[4, 3], false));
     assert_eq!(part("megatron.pt", "w.data"), all(&[2, 0], &[2, 3], &[4, 3], false));
+    assert_eq!(part("dtensor21.pt", "columns@_local_tensor"), all(&[0, 4], &[4, 2], &[4, 6], false));
+    assert_eq!(part("dtensor21.pt", "both@_local_tensor"), all(&[2, 0], &[2, 2], &[4, 6], false));
+    assert_eq!(part("dtensor21.pt", "sum@_local_tensor"), all(&[0], &[4], &[4], true));
+    for name in ["strided@_local_tensor", "outside@_local_tensor"] {
+        // Which part it is, is not told in a way that is known.
+        assert_eq!(part("dtensor21.pt", name), (None, vec![2], vec![4], false), "{name}");
+    }
     for (file, name, class) in [
         ("dtensor.pt", "rows", "torch.distributed.tensor.DTensor"),
         ("sharded.pt", "w", "torch.distributed._shard.sharded_tensor.api.ShardedTensor"),

@@ -334,3 +334,29 @@ fn nan_is_found_in_deflated_records_piece_by_piece() {
     ];
     assert_eq!(counts, expected);
 }
+
+#[test]
+fn a_storage_streamed_has_the_bytes_of_the_storage_read() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("deflated.pt");
+    let numbers = Tensor::from_vec(&[300_000], (0..300_000).collect::<Vec<i64>>()).unwrap();
+    deflated(&path, StateDict::from_iter([("numbers", numbers)]));
+    let fixtures = ["numpy/compressed.npz", "numpy/stored.npz", "zip/dtypes.pt", "legacy/tutorial.pt", "hf/sharded"];
+    let paths = fixtures.map(fixtures::path).into_iter().chain([path]);
+    for path in paths {
+        let checkpoint = Checkpoint::open(&path).unwrap();
+        for (name, tensor) in checkpoint.tensors().unwrap() {
+            let Some(storage) = tensor.storage() else { continue };
+            for storage in [storage.clone(), storage.with_location("cuda:0")] {
+                let mut streamed = Vec::new();
+                storage
+                    .stream(&mut |bytes| {
+                        streamed.extend_from_slice(bytes);
+                        Ok(())
+                    })
+                    .unwrap();
+                assert_eq!(streamed, storage.bytes().unwrap(), "{} {name}", path.display());
+            }
+        }
+    }
+}

@@ -26,6 +26,7 @@ fn tensors_of_other_calls_are_written_as_pytorch_wrote_them() {
         "devices.pt",
         "npu.pt",
         "dtensor.pt",
+        "dtensor21.pt",
         "sharded.pt",
         "megatron.pt",
         "whole.pt",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::container::named::{self, Metadata};
 use crate::container::numpy::header::{self, EXTENSION, Header, MAGIC, MAX_PREFIX};
 use crate::container::zip::Archive;
+use crate::value::Turned;
 use crate::value::tensor::TensorParts;
 use crate::{
     Error, ErrorKind, FileBytes, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, Source, Tensor, Value,
@@ -169,6 +170,22 @@ impl Source for Elements {
         let mut bytes = Vec::from(plain);
         bytes.chunks_exact_mut(self.swap_unit).for_each(<[u8]>::reverse);
         Ok(bytes.into())
+    }
+
+    fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let mut turned = Turned::new(self.swap_unit, sink);
+        match &self.held {
+            Held::Slice(bytes) => turned.put(bytes),
+            Held::Record(Record { archive, path, number, skip, verify }) => {
+                let mut header = *skip;
+                let streamed = archive.stream(*number, *verify, &mut |bytes| {
+                    let (passed, elements) = bytes.split_at(header.min(bytes.len()));
+                    header -= passed.len();
+                    turned.put(elements)
+                });
+                streamed.in_file_if(path.as_deref())
+            }
+        }
     }
 
     fn name(&self) -> Option<&str> {

@@ -11,6 +11,7 @@ use crate::container::zip::archive::Archive;
 use crate::container::zip::labels::{self, Label};
 use crate::container::zip::record::Record;
 use crate::pickle::{self, PersistentLoad, Unpickled};
+use crate::value::Turned;
 use crate::{DType, Error, FileBytes, Limits, OpenOptions, Result, Source, Storage, Value};
 
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
@@ -265,11 +266,9 @@ impl Source for StorageRecord {
     }
 
     fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        if self.swap_unit().map_err(|error| self.named(error))? > 1 {
-            return sink(&self.read()?);
-        }
         let Shared { archive, verify, .. } = &*self.shared;
-        archive.stream(self.record, *verify, sink).map_err(|error| self.named(error))
+        let mut turned = Turned::new(self.swap_unit().map_err(|error| self.named(error))?, sink);
+        archive.stream(self.record, *verify, &mut |bytes| turned.put(bytes)).map_err(|error| self.named(error))
     }
 
     fn name(&self) -> Option<&str> {

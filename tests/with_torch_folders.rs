@@ -1,8 +1,44 @@
-//! transformers' Trainer and accelerate themselves go on from the folders that the command wrote. `REKINDLE_TORCH` names a Python
+//! transformers' Trainer, accelerate and PyTorch themselves go on from the folders that the command wrote. `REKINDLE_TORCH` names a Python
 //! that has torch, transformers and accelerate; without it the test says that it was skipped.
 
 use std::path::Path;
 use std::process::Command;
+
+#[test]
+fn pytorch_loads_the_distributed_checkpoints_that_the_command_wrote() {
+    let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
+        eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (case, told) in [("titan", Some("transformers.linear(warmup=3, total=20)")), ("groups", None), ("nested", None)]
+    {
+        let (folder, case) = (tempfile::tempdir().unwrap(), root.join("tests/fixtures/titan").join(case));
+        let after = folder.path().join("out");
+        let resumed = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+            .args(["resume", "--model", "mlp", "--config", "sizes=5,8,3", "--batches"])
+            .arg(case.join("batches.pt"))
+            .arg(case.join("checkpoint"))
+            .arg("--save")
+            .arg(&after)
+            .args(told.iter().flat_map(|schedule| ["--scheduler", schedule]))
+            .output()
+            .unwrap();
+        assert!(resumed.status.success(), "{case:?}: {}", String::from_utf8_lossy(&resumed.stderr));
+        let output = Command::new(&python)
+            .arg(root.join("tests/with_torch/resume_titan.py"))
+            .args([&case, &after])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{case:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let result = printed.lines().find_map(|line| line.strip_prefix("RESULT ")).expect("a result");
+        println!("{case:?}: states of the optimizer, weights apart: {result}");
+        let numbers: Vec<f64> = result.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        assert!(matches!(numbers[..], [4.0, weights] if weights < 1e-5), "{case:?}: {result}");
+    }
+}
 
 #[test]
 fn the_trainer_and_accelerate_go_on_from_what_the_command_wrote() {

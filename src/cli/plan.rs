@@ -51,6 +51,9 @@ fn document(plan: &Plan) -> Json {
         "part": plan.part,
         "model": {"key": plan.model, "tensors": plan.tensors, "prefix": plan.prefix, "beside": plan.beside, "cast": plan.cast},
         "optimizer": {"name": plan.optimizer.name(), "told": plan.told, "groups": plan.groups.iter().map(group).collect::<Vec<_>>()},
+        "more_optimizers": plan.more.iter().map(|more| json!({
+            "place": more.place, "name": more.optimizer.name(), "told": more.told, "groups": more.groups.iter().map(group).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
         "scheduler": schedulers.first(),
         "schedulers": schedulers,
         "scaler": plan.scaler,

@@ -102,6 +102,9 @@ pub(super) struct Settings {
     /// A regular expression for the names in the checkpoint's model, and what its matches become; they are renamed back
     #[arg(long, value_name = "RE=WITH")]
     pub(super) rename: Vec<String>,
+    /// Not there: PyTorch's autocast, which chooses each operation's type
+    #[arg(long, value_name = "f16|bf16", hide = true)]
+    pub(super) amp: Option<String>,
     /// Parameters that are not trained
     #[arg(long, value_name = "GLOB")]
     pub(super) freeze: Vec<String>,
@@ -199,7 +202,7 @@ impl Settings {
             model, config, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
+            unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
             member, unexpected, allow_objects, device, save, log, expect);
         Ok(())
     }

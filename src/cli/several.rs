@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use rekindle::models::Network;
 use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::SaveOptions;
+use rekindle::recorder::run::{Question, RunState};
 use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
-use rekindle::train::run::{AnyRun, Run, SchedulePer, save_parts_with};
+use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
 
 use super::answer::{Answer, note, print, tell, usage};
 use super::flags::in_flags;
@@ -15,12 +16,19 @@ use super::plan::show_several;
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
 use super::resume::{Batches, Course, Resume};
+use super::schedule::{Scheduling, Source};
 use super::task::Task;
 use super::{answer, precision};
 
 /// What resuming would do with each part.
 pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
     takes(resume)?;
+    let source = if resume.settings.batches.is_some() {
+        Source::Fixed
+    } else {
+        Source::Data { held_back: resume.settings.held_back.unwrap_or(0) > 0 }
+    };
+    let mut scheduling = resume.scheduling(source)?;
     let mut plans = Vec::new();
     for model in models {
         let (checkpoint, network, options) = told::run(resume, device, model)?;
@@ -29,10 +37,26 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
                 print(&format!("open: {}\n", in_flags(&error.to_string())))?;
                 return Ok(false);
             }
-            plan => plans.push(plan?),
+            plan => {
+                let mut plan = plan?;
+                let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
+                scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
+                plan.questions.extend(open(&plan, &scheduling));
+                plans.push(plan);
+            }
         }
     }
     show_several(&plans, resume.json)
+}
+
+/// What has to be told yet of when a part's schedulers are stepped.
+fn open(plan: &Plan, scheduling: &Scheduling) -> Vec<Question> {
+    if plan.schedulers.iter().any(|scheduler| scheduler.per == SchedulePer::Metric) {
+        let what = "a scheduler goes by a metric, which the command does not give several models";
+        let leave = "to leave the learning rates as they are";
+        return vec![Question::new(what).or("ResumeOptions::no_scheduler(true)", leave)];
+    }
+    scheduling.open(plan)
 }
 
 /// Trains the parts. A line of the log has the sum of their losses, and the rates of all, in the order in which they were named.

@@ -293,6 +293,19 @@ fn the_other_verbs_take_such_folders() {
     assert_eq!(half.model.get("0.bias").unwrap().dtype().name(), "float16");
 }
 
+#[test]
+fn the_plan_of_torchtitan_s_folder_reads_as_it_was_agreed() {
+    let all = [Path::new("plan").to_path_buf(), fixtures::path("titan").join("titan/checkpoint")];
+    let told = MODEL.iter().chain(&["--scheduler", "transformers.linear(warmup=3, total=20)"]).map(PathBuf::from);
+    let output = command(all.into_iter().chain(told)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/command/plans/torchtitan.txt");
+    if std::env::var_os("REKINDLE_AGREE").is_some() {
+        std::fs::write(&place, &output.stdout).unwrap();
+    }
+    assert_eq!(text(&output.stdout), std::fs::read_to_string(&place).unwrap_or_default());
+}
+
 /// The case goes on as PyTorch did, and is a distributed checkpoint again.
 fn as_pytorch_from_dcp(name: &str, arguments: &[&str]) -> Checkpoint {
     let (folder, case) = (tempfile::tempdir().unwrap(), fixtures::path("titan").join(name));

@@ -9,6 +9,7 @@ mod frameworks;
 mod names;
 mod optimizers;
 mod plan;
+mod questions;
 mod refusals;
 mod resume;
 mod runs;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Output;
 
-use rekindle::{Checkpoint, Value};
+use rekindle::{Checkpoint, Dict, Value};
 use rekindle_testing::compare::differ;
 use rekindle_testing::fixtures::{self, floats, hex, lines};
 use rekindle_testing::tagged::spell;
@@ -24,6 +24,15 @@ fn run(name: &str, arguments: &Json, folder: &Path) -> Output {
     all.extend(common.split(' ').map(str::to_owned));
     let all: Vec<_> = all.iter().map(String::as_str).collect();
     resume(&fixtures::path("command_runs").join(format!("{name}.pt")), &all, folder)
+}
+
+/// The state dicts of optimizers: one, or several in a list or a dict.
+fn optimizers(value: &Value) -> Vec<Dict> {
+    match value.as_dict() {
+        Some(dict) if dict.get("param_groups").is_some() => vec![dict.clone()],
+        Some(dict) => dict.entries().into_iter().map(|(_, value)| value.as_dict().unwrap().clone()).collect(),
+        None => value.items().unwrap().iter().map(|value| value.as_dict().unwrap().clone()).collect(),
+    }
 }
 
 /// What is wrong with a case, if anything is.
@@ -73,16 +82,19 @@ fn wrong(name: &str, case: &Json) -> Option<String> {
             (found != expected).then(|| format!("{name}: {key} is {found}, and in PyTorch {expected}"))
         };
         match key.as_str() {
-            "optimizer_state_dict" => {
-                let [found, expected] = [found, expected].map(|value| value.as_dict().unwrap().clone());
-                let part = |name: &str| (found.get(name).unwrap(), expected.get(name).unwrap());
-                far = far.max(differ(&part("state").0, &part("state").1, name));
-                let (found, expected) = part("param_groups");
-                if let Some(differs) = differs(&found, &expected) {
-                    return Some(differs);
+            key if key.starts_with("optimizer") => {
+                let [found, expected] = [&found, &expected].map(optimizers);
+                for (found, expected) in found.into_iter().zip(expected) {
+                    let part = |name: &str| (found.get(name).unwrap(), expected.get(name).unwrap());
+                    far = far.max(differ(&part("state").0, &part("state").1, name));
+                    let (found, expected) = part("param_groups");
+                    if let Some(differs) = differs(&found, &expected) {
+                        return Some(differs);
+                    }
                 }
             }
-            "model_state_dict" | "scheduler_state_dict" | "schedulers" | "loss" => {
+            key if key.starts_with("scheduler_") => far = far.max(differ(&found, &expected, name)),
+            "model_state_dict" | "scheduler" | "schedulers" | "loss" => {
                 far = far.max(differ(&found, &expected, name));
             }
             _ => {

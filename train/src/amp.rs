@@ -20,6 +20,7 @@
 //!
 //! Sums (losses, norms, statistics) belong in `float32`, as autocast has them.
 
+use std::borrow::BorrowMut;
 use std::collections::HashMap;
 
 use burn::module::{Module, ParamId};
@@ -267,9 +268,9 @@ impl GradScaler {
         &mut self,
         optimizer: &mut Optimizer,
         model: M,
-        mut grads: Gradients,
+        mut grads: impl BorrowMut<Gradients>,
     ) -> (M, Result<bool>) {
-        match self.admits(optimizer, &model, &mut grads) {
+        match self.admits(optimizer, &model, grads.borrow_mut()) {
             Ok(true) => {
                 let (model, done) = optimizer.try_step(model, grads);
                 (model, done.map(|()| true))

@@ -386,6 +386,13 @@ pub fn kept_beside(name: &str) -> bool {
     spellings::is_kept(name)
 }
 
+/// Whose a place in a checkpoint says that it is: `g` of `optimizer_G` and `schedulerG`, `0` of `optimizers[0]`; nothing of
+/// `optimizer`.
+#[must_use]
+pub fn owner_of(place: &str) -> String {
+    several::stem_of(place)
+}
+
 /// The path of a generator's state, as it is spelled.
 fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
     let all = generators::all(root, &[]);

@@ -90,6 +90,11 @@ impl Stem {
     }
 }
 
+/// The stem of a place, as it is spelled.
+pub(super) fn stem_of(place: &str) -> String {
+    words(&Value::from(place)).iter().filter_map(|word| owner(word)).collect::<String>().to_lowercase()
+}
+
 /// What of a word says whose it is.
 fn owner(word: &str) -> Option<String> {
     let plain = word.to_lowercase();

@@ -84,6 +84,7 @@ registry::registry!(exports);
 pub(crate) use array::{Real, rounded};
 pub(crate) use bitsandbytes::TOLD as TOLD_OF_BITSANDBYTES;
 pub(crate) use number::Number;
+pub(crate) use state_dict::shared_out;
 #[cfg(feature = "learner")]
 pub(crate) use {rule::View, state::ParamState, step::step_alone};
 

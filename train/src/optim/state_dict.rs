@@ -156,6 +156,38 @@ impl Optimizer {
     }
 }
 
+/// The parameters of a model, by place, that make up each group of several optimizers that share it.
+///
+/// # Errors
+/// When neither names nor the shapes of moments tell it.
+pub(crate) fn shared_out(
+    parameters: &[NamedParameter],
+    saved: &[(OptimizerKind, &Value)],
+) -> Result<Vec<Vec<Vec<usize>>>> {
+    let read = |(kind, saved): &(OptimizerKind, &Value)| Saved::read(*kind, saved, true);
+    let all: Vec<Saved> = saved.iter().map(read).collect::<Result<_>>()?;
+    let names: Option<Vec<_>> = all.iter().map(Saved::names).collect();
+    let members = match names {
+        Some(names) => by_name(parameters, &names.concat())?,
+        None => {
+            let known =
+                all.iter().zip(saved).flat_map(|(saved, (kind, _))| saved.shapes(kind.rule())).collect::<Vec<_>>();
+            let wanted: usize = known.iter().map(Vec::len).sum();
+            // Frozen parameters are the ones that were given to none.
+            let trained: Vec<usize> = (0..parameters.len()).filter(|&i| parameters[i].requires_grad).collect();
+            if trained.len() == wanted {
+                let own: Vec<NamedParameter> = trained.iter().map(|&i| parameters[i].clone()).collect();
+                let places = |group: Vec<usize>| group.into_iter().map(|i| trained[i]).collect();
+                divide(&own, &known)?.into_iter().map(places).collect()
+            } else {
+                divide(parameters, &known)?
+            }
+        }
+    };
+    let mut members = members.into_iter();
+    Ok(all.iter().map(|saved| members.by_ref().take(saved.groups.len()).collect()).collect())
+}
+
 /// A state dict, taken apart.
 struct Saved {
     groups: Vec<SavedGroup>,

@@ -28,5 +28,5 @@ mod steps;
 
 pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
-pub use plan::{GroupPlan, Plan, SchedulerPlan};
+pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};
 pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};

@@ -60,6 +60,10 @@ pub struct Run<M: Module> {
     /// Whether it is a new one, in the place of the checkpoint's.
     pub(super) new_optimizer: bool,
     pub(super) schedulers: Schedulers,
+    /// Further optimizers of the same model.
+    pub(super) beside: Vec<Beside>,
+    /// Of several optimizers' schedulers, one's after the other's: which of the checkpoint's each is.
+    pub(super) scheduler_places: Vec<usize>,
     pub(super) scaler: Option<GradScaler>,
     pub(super) clip: Option<Clip>,
     /// Of how many batches a step takes the mean.
@@ -104,6 +108,13 @@ pub struct Run<M: Module> {
     pub(super) allow_objects: bool,
     /// Whether it is known that it can be saved as it is, and as it will be at its end.
     pub(super) tried: Tried,
+}
+
+/// An optimizer of parameters that the run's first one does not have, and its schedulers.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) optimizer: Optimizer,
+    pub(super) schedulers: Schedulers,
 }
 
 /// How gradients are clipped before a step.
@@ -154,6 +165,8 @@ impl<M: Module> Run<M> {
             optimizer,
             new_optimizer: false,
             schedulers: Schedulers::default(),
+            beside: Vec::new(),
+            scheduler_places: Vec::new(),
             scaler: None,
             clip: None,
             accumulate: 1,
@@ -306,7 +319,7 @@ impl<M: Module> Run<M> {
         }
     }
 
-    /// The optimizer.
+    /// The optimizer; of [several](Self::optimizers), the first.
     #[must_use]
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
@@ -325,7 +338,19 @@ impl<M: Module> Run<M> {
 
     /// The schedulers, in the order in which they are stepped.
     pub fn schedulers(&self) -> impl Iterator<Item = &LRScheduler> {
-        self.schedulers.iter()
+        self.schedulers.iter().chain(self.beside.iter().flat_map(|beside| beside.schedulers.iter()))
+    }
+
+    /// All optimizers of the model, in the checkpoint's order: the [first](Self::optimizer), and those beside it where a checkpoint
+    /// has several.
+    pub fn optimizers(&self) -> impl Iterator<Item = &Optimizer> {
+        std::iter::once(&self.optimizer).chain(self.beside.iter().map(|beside| &beside.optimizer))
+    }
+
+    /// All optimizers, each with its schedulers.
+    pub(super) fn trainers(&mut self) -> impl Iterator<Item = (&mut Optimizer, &mut Schedulers)> {
+        let beside = self.beside.iter_mut().map(|beside| (&mut beside.optimizer, &mut beside.schedulers));
+        std::iter::once((&mut self.optimizer, &mut self.schedulers)).chain(beside)
     }
 
     /// The scaler of gradients, if there is one.
@@ -397,12 +422,12 @@ impl<M: Module> Run<M> {
         self.epoch_length()
     }
 
-    /// The learning rate of each group.
+    /// The learning rate of each group; of several optimizers, one's after the other's.
     ///
     /// # Errors
     /// When somebody put something else than a number in its place.
     pub fn lr(&self) -> Result<Vec<f64>> {
-        self.named(self.optimizer.lr())
+        self.named(self.optimizers().map(Optimizer::lr).collect::<Result<Vec<_>>>().map(|rates| rates.concat()))
     }
 
     /// The loss of the last step: `loss.item()`. `None` before the first one here.

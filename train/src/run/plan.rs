@@ -35,7 +35,9 @@ pub struct Plan {
     pub told: &'static str,
     /// Its groups, in order.
     pub groups: Vec<GroupPlan>,
-    /// The schedulers that are stepped, in order.
+    /// Further optimizers of the same model, in the file's order.
+    pub more: Vec<OptimizerPlan>,
+    /// The schedulers that are stepped, in order; of several optimizers, one's after the other's.
     pub schedulers: Vec<SchedulerPlan>,
     /// Whether gradients are scaled.
     pub scaler: bool,
@@ -63,6 +65,20 @@ pub struct Plan {
     pub values: Vec<Accounted>,
     /// What has to be told.
     pub questions: Vec<Question>,
+}
+
+/// An optimizer beside the first one.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OptimizerPlan {
+    /// Where in the file it is.
+    pub place: String,
+    /// Which it is.
+    pub optimizer: OptimizerKind,
+    /// What told so.
+    pub told: &'static str,
+    /// Its groups, in order.
+    pub groups: Vec<GroupPlan>,
 }
 
 /// A group of the optimizer.
@@ -134,7 +150,16 @@ impl fmt::Display for Plan {
         }
         line("model", model)?;
         line("optimizer", format!("{}, told by {}", self.optimizer, self.told))?;
-        for (place, group) in self.groups.iter().enumerate() {
+        let mut place = 0;
+        let more = self.more.iter().flat_map(|more| {
+            let says = format!("{}, told by {} ({})", more.optimizer, more.told, more.place);
+            std::iter::once((Some(says), None)).chain(more.groups.iter().map(|group| (None, Some(group))))
+        });
+        for (says, group) in self.groups.iter().map(|group| (None, Some(group))).chain(more) {
+            if let Some(says) = says {
+                line("optimizer", says)?;
+            }
+            let Some(group) = group else { continue };
             let GroupPlan { lr, parameters, with_state, frozen, differs } = group;
             let mut says = format!("lr {lr}, {parameters} parameters, {with_state} with state");
             for (key, value) in differs {
@@ -144,6 +169,7 @@ impl fmt::Display for Plan {
                 write!(says, "; frozen: {}", few(&frozen.iter().map(String::as_str).collect::<Vec<_>>()))?;
             }
             line(&format!("  group {place}"), says)?;
+            place += 1;
         }
         for SchedulerPlan { kind, last_epoch, per, why, next, .. } in &self.schedulers {
             let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));

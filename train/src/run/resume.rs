@@ -6,6 +6,8 @@
 //! - `changes.rs`: hyper-parameters that are changed.
 //! - `around.rs`: clipping, and steps of several batches.
 //! - `scheduler.rs`: the schedulers, and where each of them stands; or a new one.
+//! - `trainer.rs`: an optimizer with its schedulers.
+//! - `shared.rs`: several optimizers of one model.
 //! - `counts.rs`: how often a scheduler is stepped.
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `generator.rs`: where random numbers come from.
@@ -17,7 +19,9 @@ mod counts;
 mod generator;
 mod optimizer;
 mod scheduler;
+mod shared;
 mod told;
+mod trainer;
 mod weights;
 
 use std::collections::BTreeSet;
@@ -27,8 +31,8 @@ use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Clip, Run, Tried};
-use super::plan::Plan;
+use super::parts::{Beside, Clip, Run, Tried};
+use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
@@ -37,8 +41,8 @@ use crate::optim::OptimizerKind;
 use anew::Anew;
 use around::Around;
 use generator::Drawn;
-use optimizer::Optimized;
-use scheduler::{Making, Scheduling};
+use shared::shares;
+use trainer::{Of, Trainer};
 use weights::Weights;
 
 impl<M: Module> Run<M> {
@@ -90,42 +94,53 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let clip = around.clip_after(state.clip_norm);
     let Weights { model, trained, prefix, member, beside, names, report, average, says, said } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
-    let saved = only(&state.optimizers, "optimizer")?.map(|saved| names.in_model(saved));
-    let saved = saved.as_ref();
+    let saved: Vec<Value> = state.optimizers.iter().map(|saved| names.in_model(saved)).collect();
     let hypers = |saved: &Dict| saved.get("hypers").is_some() && saved.get("param_groups").is_none();
-    if options.new_optimizer.is_none() && saved.and_then(Value::as_dict).is_some_and(hypers) {
+    if options.new_optimizer.is_none() && saved.iter().filter_map(Value::as_dict).any(hypers) {
         let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there";
         return Err(Error::unsupported("an optimizer of fastai's own").advise(advice));
     }
-    let Optimized { mut optimizer, told, mut groups, steps, changes, before } =
-        Optimized::make(saved, &model, &mut options, &rows, &mut questions)?;
+    let of = Of {
+        saved: saved.first(),
+        state: &state,
+        checkpoint: &checkpoint,
+        model: &model,
+        rows: &rows,
+        trained: &trained,
+        share: None,
+    };
+    let mut shares = if saved.len() > 1 { shares(&saved, &of, &mut options)? } else { Vec::new() };
+    let mut trainers = Vec::new();
+    for (share, saved) in shares.iter_mut().zip(&saved) {
+        let of = Of { saved: Some(saved), state: &share.state, share: Some(share.first), ..of };
+        trainers.push(Trainer::make(&of, &mut share.options, &mut questions).at(&share.place)?);
+    }
+    let first =
+        if trainers.is_empty() { Trainer::make(&of, &mut options, &mut questions)? } else { trainers.remove(0) };
+    let Trainer { mut optimizer, told, groups, steps, changes, mut scheduling } = first;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
-    let model = optimizer.train(model)?;
-    questions.extend(trained.open(before.as_ref().unwrap_or(&optimizer)));
+    let mut model = optimizer.train(model)?;
+    let scheduler_places = shares.iter().flat_map(|share| share.schedulers.clone()).collect();
+    let (mut further, mut more, mut steps) = (Vec::new(), Vec::new(), steps);
+    let mut changed_there = Vec::new();
+    for (Trainer { mut optimizer, told, groups, steps: counted, changes, scheduling: own }, share) in
+        trainers.into_iter().zip(shares.iter().skip(1))
+    {
+        model = optimizer.train(model)?;
+        steps = steps.max(counted);
+        changed_there.extend(changes.said);
+        scheduling.plans.extend(own.plans);
+        more.push(OptimizerPlan { place: share.place.clone(), optimizer: optimizer.kind(), told, groups });
+        further.push(Beside { optimizer, schedulers: own.schedulers });
+    }
     if around.accumulate > 1 && optimizer.kind() == OptimizerKind::Lbfgs {
         let what = "LBFGS evaluates one batch as often as it needs, so that a step cannot take several";
         return Err(invalid(format!("{what} (`ResumeOptions::accumulate`)")));
     }
     let step = state.step.or(steps);
-    let making = Making {
-        state: &state,
-        checkpoint: &checkpoint,
-        step,
-        optimizer: &mut optimizer,
-        changes: &changes,
-        options: &mut options,
-        questions: &mut questions,
-    };
-    let scheduling = Scheduling::make(making)?;
     if options.schedule_at.is_some() && questions.is_empty() {
         let what = "no scheduler of the run has to be told where it stands (`ResumeOptions::schedule_at`)";
         return Err(invalid(what));
-    }
-    if !scheduling.said.is_empty() {
-        // A new schedule sets the rates that it begins with.
-        for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {
-            plan.lr = group.lr()?;
-        }
     }
     let mapped = names.example().map(|(theirs, own, count)| {
         let which = "`LoadOptions::strip_prefix`, `LoadOptions::rename`";
@@ -134,7 +149,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         )
     });
     let changed =
-        [anew.said, said, mapped.into_iter().collect(), changes.said, scheduling.said, around.said()].concat();
+        [anew.said, said, mapped.into_iter().collect(), changes.said, changed_there, scheduling.said, around.said()]
+            .concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let changed = [changed, drawn].concat();
@@ -151,6 +167,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         optimizer: optimizer.kind(),
         told,
         groups,
+        more,
         schedulers: scheduling.plans,
         // Of one that is switched off there is nothing.
         scaler: state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty()),
@@ -171,6 +188,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     };
     let mut run = Run {
         schedulers: scheduling.schedulers,
+        beside: further,
+        scheduler_places,
         accumulate: around.accumulate,
         new_optimizer: options.new_optimizer.is_some(),
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
@@ -195,16 +214,4 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     run.try_parts()?;
     run.tried = Tried { parts: true, end: false };
     Ok((run, plan))
-}
-
-/// The one state dict of its kind, where there is any.
-fn only<'a>(found: &'a [Value], what: &str) -> Result<Option<&'a Value>> {
-    match found {
-        [] => Ok(None),
-        [one] => Ok(Some(one)),
-        several => {
-            let what = format!("resuming a run with {} {what}s", several.len());
-            Err(Error::unsupported(what).advise("load each into an `Optimizer` or `LRScheduler` of its own"))
-        }
-    }
 }

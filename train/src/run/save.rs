@@ -44,15 +44,20 @@ impl<M: Module> Run<M> {
         // With the weights that are trained, or evaluated, as the file had them.
         let evaluates =
             !self.new_optimizer && there.as_ref().is_some_and(|there| there.optimizers.iter().any(is_evaluating));
-        let (weights, optimizer) = if evaluates {
-            let (model, optimizer) = self.optimizer.evaluated(model)?;
-            (model.state_dict_with(&self.rows)?, optimizer)
+        let weights = if evaluates {
+            let mut evaluated = model.clone();
+            for optimizer in self.optimizers() {
+                let (model, saved) = optimizer.evaluated(&evaluated)?;
+                state.optimizers.push(saved);
+                evaluated = model;
+            }
+            evaluated.state_dict_with(&self.rows)?
         } else {
-            (model.state_dict_with(&self.rows)?, self.optimizer.state_dict(model)?)
+            state.optimizers = self.optimizers().map(|optimizer| optimizer.state_dict(model)).collect::<Result<_>>()?;
+            model.state_dict_with(&self.rows)?
         };
         (state.model, state.ema) = self.average.saved(weights)?;
-        state.optimizers = vec![optimizer];
-        state.schedulers = self.schedulers.saved();
+        state.schedulers = self.saved_schedulers();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
         state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
@@ -89,6 +94,18 @@ impl<M: Module> Run<M> {
             }
         }
         Ok(state)
+    }
+
+    /// What a checkpoint holds of the schedulers, in its order.
+    fn saved_schedulers(&self) -> Vec<Value> {
+        let beside = self.beside.iter().flat_map(|beside| beside.schedulers.saved());
+        let saved = self.schedulers.saved().into_iter().chain(beside);
+        if self.beside.is_empty() {
+            return saved.collect();
+        }
+        let mut placed: Vec<(usize, Value)> = self.scheduler_places.iter().copied().zip(saved).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        placed.into_iter().map(|(_, saved)| saved).collect()
     }
 
     /// What the checkpoint that it came from has of this run.
@@ -164,7 +181,9 @@ impl<M: Module> Run<M> {
             epochs: self.until_epoch.map(|end| end.saturating_sub(self.epoch)),
             per_epoch: self.epoch_length(),
         };
-        self.schedulers.check(self.optimizer.param_groups(), ahead)
+        self.schedulers.check(self.optimizer.param_groups(), ahead)?;
+        let beside = &self.beside;
+        beside.iter().try_for_each(|beside| beside.schedulers.check(beside.optimizer.param_groups(), ahead))
     }
 
     /// Whether the checkpoint that the run came from can hold the numbers of its end, which may be too large for their types.

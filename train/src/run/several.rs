@@ -151,11 +151,19 @@ pub(super) fn gather(checkpoint: &Checkpoint, options: &ResumeOptions) -> Result
     if let Some(place) = &options.average_at {
         part.average = Some(place.clone());
     }
+    let state = if parts.len() == 1 && parts[0] == part {
+        RunState::read(checkpoint)?
+    } else {
+        RunState::read_part(checkpoint, &part)?
+    };
     if parts.len() == 1 && parts[0] == part && part.optimizers.len() < 2 {
-        return RunState::read(checkpoint);
+        return Ok(state);
     }
-    let state = RunState::read_part(checkpoint, &part)?;
-    ask_optimizer(&part)?;
+    // Several are of one model together, unless they have more parameters than it has.
+    let together = members(&state) <= state.model.len() && options.new_optimizer.is_none();
+    if part.optimizers.len() < 2 || !together && !options.weights_only {
+        ask_optimizer(&part)?;
+    }
     if part.schedulers.is_empty() && !part.open_schedulers.is_empty() && !options.no_scheduler {
         let question = format!("nothing tells which of the file's schedulers is the one of '{}'", part.model);
         let question = choices(Question::new(question), &part.open_schedulers, "ResumeOptions::scheduler_at");
@@ -237,11 +245,15 @@ fn ask_optimizer(part: &RunPart) -> Result<()> {
     }
 }
 
+/// How many parameters all optimizers have together.
+fn members(state: &RunState) -> usize {
+    let groups = state.optimizers.iter().filter_map(|saved| saved.as_dict()?.get("param_groups")?.items()).flatten();
+    groups.filter_map(|group| Some(group.as_dict()?.get("params")?.items()?.len())).sum()
+}
+
 /// An optimizer that has more parameters than its part's model trains something else, too.
 fn fits(state: &RunState, part: &RunPart) -> Result<()> {
-    let groups = state.optimizers.first().and_then(|saved| saved.as_dict()?.get("param_groups")?.items());
-    let count = |group: &Value| Some(group.as_dict()?.get("params")?.items()?.len());
-    let members: usize = groups.unwrap_or_default().iter().filter_map(count).sum();
+    let members = members(state);
     if members > state.model.len() {
         let place = part.optimizers.first().map_or("", String::as_str);
         let what = format!(

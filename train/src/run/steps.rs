@@ -6,9 +6,11 @@ use rekindle_recorder::Result;
 
 use super::options::SchedulePer;
 use super::parts::Run;
+use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::data::{Batch, DataLoader};
+use crate::lr_scheduler::SteppedBy;
 use crate::optim::OptimizerKind;
 
 impl<M: Module> Run<M> {
@@ -104,19 +106,29 @@ impl<M: Module> Run<M> {
         if let Some(clip) = self.clip {
             if let Some(scaler) = &mut self.scaler {
                 scaler.unscale_(&self.optimizer, model, &mut grads)?;
+                self.beside.iter().try_for_each(|beside| scaler.unscale_(&beside.optimizer, model, &mut grads))?;
             }
-            clip.apply(model, self.optimizer.parameters(), &mut grads)?;
+            let beside = self.beside.iter().flat_map(|beside| beside.optimizer.parameters());
+            clip.apply(model, self.optimizer.parameters().chain(beside), &mut grads)?;
         }
-        if let Some(model) = self.model.take() {
-            let (model, done) = match &mut self.scaler {
-                Some(scaler) => {
-                    let (model, made) = scaler.try_step(&mut self.optimizer, model, grads);
-                    (model, made.and_then(|_| scaler.update()))
+        if let Some(mut model) = self.model.take() {
+            let mut done = Ok(());
+            let beside = self.beside.iter_mut().map(|beside| &mut beside.optimizer);
+            for optimizer in std::iter::once(&mut self.optimizer).chain(beside) {
+                (model, done) = match &mut self.scaler {
+                    Some(scaler) => {
+                        let (model, made) = scaler.try_step(optimizer, model, &mut grads);
+                        (model, made.map(drop))
+                    }
+                    None => optimizer.try_step(model, &mut grads),
+                };
+                if done.is_err() {
+                    break;
                 }
-                None => self.optimizer.try_step(model, grads),
-            };
+            }
             self.model = Some(model);
             done?;
+            self.scaler.as_mut().map_or(Ok(()), GradScaler::update)?;
         }
         self.made()
     }
@@ -177,7 +189,7 @@ impl<M: Module> Run<M> {
             self.average.update(model, SchedulePer::Step)?;
         }
         let per_epoch = self.epoch_length();
-        self.schedulers.after_step(&mut self.optimizer, per_epoch)?;
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, per_epoch))?;
         let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
@@ -195,7 +207,13 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// When there is no scheduler, or it goes by no metric.
     pub fn step_scheduler(&mut self, metric: f64) -> Result<()> {
-        let stepped = self.schedulers.tell(metric, &mut self.optimizer);
+        let several = !self.beside.is_empty();
+        let by_metric = |schedulers: &Schedulers| {
+            schedulers.iter().any(|scheduler| scheduler.stepped_by() == Some(SteppedBy::Metric))
+        };
+        let mut told = self.trainers().filter(|(_, schedulers)| !several || by_metric(schedulers));
+        let stepped = told.try_for_each(|(optimizer, schedulers)| schedulers.tell(metric, optimizer));
+        drop(told);
         self.named(stepped)
     }
 
@@ -204,6 +222,6 @@ impl<M: Module> Run<M> {
         if let Some(model) = &self.model {
             self.average.update(model, SchedulePer::Epoch)?;
         }
-        self.schedulers.after_epoch(&mut self.optimizer)
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer))
     }
 }

@@ -26,11 +26,17 @@ struct Change<'a> {
 }
 
 impl Changes {
-    /// An optimizer's state dict with the entries that the user changes, and what is changed by that.
+    /// An optimizer's state dict with the entries that the user changes, and what is changed by that; of an optimizer beside others
+    /// the number of its first group among all.
     ///
     /// # Errors
     /// When there is no such group or entry, or the value cannot stand there.
-    pub(super) fn apply(saved: &Value, kind: OptimizerKind, options: &ResumeOptions) -> Result<(Value, Changes)> {
+    pub(super) fn apply(
+        saved: &Value,
+        kind: OptimizerKind,
+        options: &ResumeOptions,
+        first: usize,
+    ) -> Result<(Value, Changes)> {
         let mut changes = Changes::default();
         let groups = saved.as_dict().and_then(|dict| Some((dict.clone(), dict.get("param_groups")?.items()?)));
         let Some((dict, groups)) = groups.filter(|_| !options.lr.is_empty() || !options.changes.is_empty()) else {
@@ -47,7 +53,7 @@ impl Changes {
             option: "ResumeOptions::set",
         });
         for change in rates.into_iter().chain(said) {
-            changes.make(&change, kind, &mut groups)?;
+            changes.make(&change, kind, &mut groups, first)?;
         }
         let copy = Dict::new();
         for (key, value) in dict.entries() {
@@ -62,7 +68,13 @@ impl Changes {
         self.entries.iter().any(|(_, key)| key == "lr")
     }
 
-    fn make(&mut self, change: &Change<'_>, kind: OptimizerKind, groups: &mut [Attributes]) -> Result<()> {
+    fn make(
+        &mut self,
+        change: &Change<'_>,
+        kind: OptimizerKind,
+        groups: &mut [Attributes],
+        first: usize,
+    ) -> Result<()> {
         let Change { group, key, value, option } = change;
         if matches!(*key, "params" | "param_names") {
             return Err(invalid(format!(
@@ -81,6 +93,7 @@ impl Changes {
             let finite = |value: &Value| value.as_f64().is_none_or(f64::is_finite);
             if !suits(value, &before) || !finite(value) {
                 let (now, before) = (shown(value), shown(&before));
+                let place = first + place;
                 return Err(invalid(format!("{key} of group {place} is {before}, and cannot be {now} (`{option}`)")));
             }
             let now = match (&before, value, value.as_f64()) {
@@ -91,8 +104,8 @@ impl Changes {
             };
             let line = format!("{key} {} -> {}", shown(&before), shown(&now));
             match lines.iter_mut().find(|(known, _)| *known == line) {
-                Some((_, places)) => places.push(place.to_string()),
-                None => lines.push((line, vec![place.to_string()])),
+                Some((_, places)) => places.push((first + place).to_string()),
+                None => lines.push((line, vec![(first + place).to_string()])),
             }
             entries.set(key, now);
             self.entries.push((place, (*key).to_owned()));

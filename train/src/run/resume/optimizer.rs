@@ -31,7 +31,8 @@ pub(super) struct Optimized {
 }
 
 impl Optimized {
-    /// The optimizer of a model: from its state dict, or a new one.
+    /// The optimizer of a model: from its state dict, or a new one. `share`: the groups that are said have a share of its
+    /// parameters, and other optimizers the rest; the number of its first group among all.
     ///
     /// # Errors
     /// When it is open which it is or whose parameters it has, or the state does not fit the model.
@@ -40,6 +41,7 @@ impl Optimized {
         model: &M,
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
+        share: Option<usize>,
         questions: &mut Vec<Question>,
     ) -> Result<Optimized> {
         if let Some(hyperparameters) = options.new_optimizer.clone() {
@@ -58,16 +60,17 @@ impl Optimized {
         };
         let kind =
             options.optimizer.map_or_else(|| OptimizerKind::infer(saved).map_err(|e| ask_which(e, saved)), Ok)?;
-        let (saved, changes) = Changes::apply(saved, kind, options)?;
+        let (saved, changes) = Changes::apply(saved, kind, options, share.unwrap_or(0))?;
         let own = model.named_parameters_with(rows)?;
         let trained = own.iter().filter(|named| named.requires_grad).count();
         let told_which = options.optimizer.is_some();
         let mut builder = Optimizer::builder(Hyperparameters::of(kind)).rows(Arc::clone(rows)).foreign_keys(told_which);
-        if (!options.groups.is_empty() || !options.order.is_empty()) && members(&saved) < own.len() {
+        if share.is_none() && (!options.groups.is_empty() || !options.order.is_empty()) && members(&saved) < own.len() {
             builder = without_frozen(builder, &own);
         }
         let builder = arranged(builder, options, &own)?;
-        let optimizer = builder.build_from(model, &saved).map_err(|error| ask(error, &saved, &own, trained))?;
+        let asked = |error| if share.is_some() { error } else { ask(error, &saved, &own, trained) };
+        let optimizer = builder.build_from(model, &saved).map_err(asked)?;
         let groups = groups(&optimizer, &saved)?;
         #[allow(clippy::cast_possible_truncation)]
         let steps = optimizer.steps().map(|steps| steps as i64);
@@ -111,7 +114,7 @@ impl Optimized {
         }
         let builder = arranged(builder, options, &model.named_parameters_with(rows)?)?;
         let mut optimizer = builder.build(model)?;
-        let (begun, changes) = Changes::apply(&optimizer.state_dict(model)?, kind, options)?;
+        let (begun, changes) = Changes::apply(&optimizer.state_dict(model)?, kind, options, 0)?;
         optimizer.load_state_dict(model, &begun)?;
         let groups = groups(&optimizer, &begun)?;
         let old = saved
@@ -170,7 +173,7 @@ fn group_count(saved: &Value) -> usize {
 }
 
 /// How many steps a state dict's parameters have seen.
-fn steps(saved: &Value) -> Option<i64> {
+pub(super) fn steps(saved: &Value) -> Option<i64> {
     let state = saved.as_dict()?.get("state")?.as_dict()?.entries();
     let counts = state.iter().filter_map(|(_, state)| match state.as_dict()?.get("step")? {
         Value::Tensor(tensor) => tensor.item().ok(),
@@ -181,7 +184,7 @@ fn steps(saved: &Value) -> Option<i64> {
 }
 
 /// An error of a state dict that could be of several optimizers, or of one with keys of the program's own, is a question.
-fn ask_which(error: Error, saved: &Value) -> Error {
+pub(super) fn ask_which(error: Error, saved: &Value) -> Error {
     let Ok(recognition) = OptimizerKind::recognise(saved) else { return error };
     if recognition.kinds.is_empty() || recognition.foreign.iter().any(|key| key.owner.is_some()) {
         return error;

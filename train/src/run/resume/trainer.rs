@@ -1,0 +1,73 @@
+//! An optimizer of a run with its schedulers: from a checkpoint, or new.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use rekindle_burn::LayerRows;
+use rekindle_recorder::run::{Question, RunState};
+use rekindle_recorder::{Checkpoint, Result, Value};
+
+use super::changes::Changes;
+use super::optimizer::Optimized;
+use super::scheduler::{Making, Scheduling};
+use crate::optim::Optimizer;
+use crate::run::freeze::Trained;
+use crate::run::options::ResumeOptions;
+use crate::run::plan::GroupPlan;
+
+/// An optimizer that goes on or begins, and its schedulers.
+pub(super) struct Trainer {
+    pub(super) optimizer: Optimizer,
+    /// What told which it is.
+    pub(super) told: &'static str,
+    pub(super) groups: Vec<GroupPlan>,
+    /// How many steps the checkpoint's has made.
+    pub(super) steps: Option<i64>,
+    pub(super) changes: Changes,
+    pub(super) scheduling: Scheduling,
+}
+
+/// What a trainer is made of.
+pub(super) struct Of<'a, M> {
+    pub(super) saved: Option<&'a Value>,
+    pub(super) state: &'a RunState,
+    pub(super) checkpoint: &'a Checkpoint,
+    pub(super) model: &'a M,
+    pub(super) rows: &'a Arc<LayerRows>,
+    pub(super) trained: &'a Trained,
+    /// The number of its first group among all, where other optimizers have the rest of the model's parameters.
+    pub(super) share: Option<usize>,
+}
+
+impl Trainer {
+    /// The optimizer, and then its schedulers.
+    ///
+    /// # Errors
+    /// As those of each.
+    pub(super) fn make<M: Module>(
+        of: &Of<'_, M>,
+        options: &mut ResumeOptions,
+        questions: &mut Vec<Question>,
+    ) -> Result<Trainer> {
+        let Optimized { mut optimizer, told, mut groups, steps, changes, before } =
+            Optimized::make(of.saved, of.model, options, of.rows, of.share, questions)?;
+        questions.extend(of.trained.open(before.as_ref().unwrap_or(&optimizer)));
+        let making = Making {
+            state: of.state,
+            checkpoint: of.checkpoint,
+            step: of.state.step.or(steps),
+            optimizer: &mut optimizer,
+            changes: &changes,
+            options,
+            questions,
+        };
+        let scheduling = Scheduling::make(making)?;
+        if !scheduling.said.is_empty() {
+            // A new schedule sets the rates that it begins with.
+            for (plan, group) in groups.iter_mut().zip(optimizer.param_groups()) {
+                plan.lr = group.lr()?;
+            }
+        }
+        Ok(Trainer { optimizer, told, groups, steps, changes, scheduling })
+    }
+}

@@ -30,7 +30,7 @@ fn a_step_that_took_several_batches_is_asked_about_and_either_answer_works() {
     let path = changed(fixtures::path("frameworks").join("nanogpt/start.pt"), folder.path(), |root| {
         root.get("config").unwrap().as_dict().unwrap().insert("gradient_accumulation_steps", 4_i64);
     });
-    let model = ["--model", "mlp", "--config", "sizes=6,8,3"];
+    let model = ["--model", "mlp", "--config", "sizes=20,32,16,10"];
     let (whole, said) = plan(&path, &model);
     assert!(!whole && said.contains("a step took 4 batches") && said.contains("--accumulate 4"), "{said}");
     assert!(said.contains("--accumulate 1"), "{said}");

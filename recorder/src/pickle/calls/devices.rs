@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use crate::pickle::calls::making::{Make, Making};
-use crate::pickle::calls::{numpy, torch};
-use crate::value::Global;
+use crate::pickle::calls::torch;
 use crate::value::rebuild::cast_bytes;
 use crate::value::tensor::{MadeBy, TensorClass, TensorParts};
+use crate::value::{Array, Global};
 use crate::{Result, Tensor, Value};
 
 /// By module and name.
@@ -36,16 +36,19 @@ fn from_cpu_tensor(args: &[Value], _: &mut Making<'_>) -> Result<Option<Value>> 
 /// `(array, dtype, device, requires_grad)`: how such tensors were written before PyTorch 2.4. NumPy has no bfloat16, so those
 /// went by way of float32.
 fn from_numpy(args: &[Value], making: &mut Making<'_>) -> Result<Option<Value>> {
-    let [Value::Object(array), Value::Dtype(dtype), device, Value::Bool(requires_grad)] = args else { return Ok(None) };
-    let (Some(array), Some(device)) = (numpy::array(&array.read()), name(device)) else { return Ok(None) };
-    making.budget.bytes(array.bytes.len() as u64)?;
-    let bytes = match (array.dtype, *dtype) {
-        (from, to) if from == to => array.bytes,
-        (from, to) if from.is_floating_point() && to.is_floating_point() => cast_bytes(&array.bytes, from, to)?,
+    let [array, Value::Dtype(dtype), device, Value::Bool(requires_grad)] = args else { return Ok(None) };
+    let (Some(array), Some(device)) = (Array::of(array), name(device)) else { return Ok(None) };
+    let Ok(read) = array.to_tensor() else { return Ok(None) };
+    let tensor = match (read.dtype(), *dtype) {
+        (from, to) if from == to => read,
+        (from, to) if from.is_floating_point() && to.is_floating_point() => {
+            let bytes = read.to_le_bytes()?;
+            making.budget.bytes(bytes.len() as u64)?;
+            Tensor::from_le_bytes(to, read.shape(), cast_bytes(&bytes, from, to)?)?
+        }
         _ => return Ok(None),
     };
     let made_by = Some(MadeBy::Device { device });
-    let tensor = Tensor::from_le_bytes(*dtype, &array.shape, bytes)?;
     torch::finish(TensorParts { requires_grad: *requires_grad, made_by, ..tensor.parts().clone() })
 }
 

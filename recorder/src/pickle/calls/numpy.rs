@@ -1,9 +1,7 @@
-//! NumPy's scalars, which plain `torch.load` refuses, as Python's own numbers; and its arrays, of which older tensors are made.
+//! NumPy's scalars, which plain `torch.load` refuses, as Python's own numbers.
 
-use crate::pickle::text::to_latin1;
-use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
+use crate::Value;
 use crate::value::{ObjectData, float_from_le};
-use crate::{DType, Storage, Tensor, Value};
 
 /// A number that `numpy.core.multiarray.scalar` makes, and its type in NumPy. `None` where the object is something else, or
 /// a scalar that Python has no type for.
@@ -63,76 +61,6 @@ fn number(code: &str, content: &[u8], big_endian: bool) -> Option<(Value, String
         _ => format!("complex{}", 8 * size),
     };
     Some((value, name))
-}
-
-/// An array as a pickle holds it, row by row.
-pub(crate) struct Array {
-    pub(crate) dtype: DType,
-    pub(crate) shape: Vec<usize>,
-    pub(crate) bytes: Vec<u8>,
-}
-
-/// The array that `numpy.core.multiarray._reconstruct` makes with its state `(version, shape, dtype, is_fortran, bytes)`. `None`
-/// where the object is something else, or of a type that PyTorch has none for.
-pub(crate) fn array(object: &ObjectData) -> Option<Array> {
-    let class = object.class()?;
-    let module = matches!(&*class.module, "numpy.core.multiarray" | "numpy._core.multiarray");
-    let [Value::Tuple(state)] = object.states.as_slice() else { return None };
-    let [_, Value::Tuple(shape), Value::Object(dtype), Value::Bool(fortran), content] = &**state else { return None };
-    if !module || &*class.name != "_reconstruct" {
-        return None;
-    }
-    let mut bytes = match content {
-        Value::Bytes(bytes) => bytes.to_vec(),
-        Value::Str(text) => to_latin1(text)?,
-        _ => return None,
-    };
-    let (dtype, big_endian) = element_type(&dtype.read())?;
-    let shape: Vec<usize> = shape.iter().map(|n| usize::try_from(n.as_i64()?).ok()).collect::<Option<_>>()?;
-    if dtype.bytes_for(element_count(&shape)?) != Some(bytes.len()) {
-        return None;
-    }
-    if big_endian {
-        bytes.chunks_mut(dtype.swap_unit()).for_each(<[u8]>::reverse);
-    }
-    if *fortran {
-        let mut stride = contiguous_stride(&shape.iter().rev().copied().collect::<Vec<_>>());
-        stride.reverse();
-        let storage = Storage::from_bytes(dtype, bytes);
-        let parts = TensorParts::strided(dtype, shape.clone(), storage, 0, stride);
-        bytes = Tensor::new(parts).ok()?.to_le_bytes().ok()?.to_vec();
-    }
-    Some(Array { dtype, shape, bytes })
-}
-
-/// The element type that a `numpy.dtype` names, and whether its bytes are big-endian.
-fn element_type(dtype: &ObjectData) -> Option<(DType, bool)> {
-    if !dtype.class()?.is("numpy", "dtype") {
-        return None;
-    }
-    let code = dtype.arguments().first()?.as_str()?.trim_start_matches(['<', '>', '|', '=']);
-    let big_endian = match dtype.states.first() {
-        Some(Value::Tuple(state)) => state.get(1)?.as_str()? == ">",
-        _ => false,
-    };
-    let found = match code {
-        "f8" => DType::Float64,
-        "f4" => DType::Float32,
-        "f2" => DType::Float16,
-        "i8" => DType::Int64,
-        "i4" => DType::Int32,
-        "i2" => DType::Int16,
-        "i1" => DType::Int8,
-        "u8" => DType::UInt64,
-        "u4" => DType::UInt32,
-        "u2" => DType::UInt16,
-        "u1" => DType::UInt8,
-        "b1" => DType::Bool,
-        "c16" => DType::Complex128,
-        "c8" => DType::Complex64,
-        _ => return None,
-    };
-    Some((found, big_endian))
 }
 
 #[cfg(test)]

@@ -11,7 +11,10 @@ use crate::pickle::{self, Dialect, PickleOptions};
 use crate::state_dict::module::is_module;
 use crate::value::tensor::{TensorClass, TensorParts};
 use crate::value::{DictData, Key};
-use crate::{Dict, ErrorKind, Result, StateDict, Tensor, Value, walk};
+use crate::{Dict, Error, ErrorKind, Result, StateDict, Tensor, Value, walk};
+
+/// As plain `torch.load` has it.
+const STRICT: PickleOptions = PickleOptions { dialect: Dialect::Zip, allow_objects: false };
 
 /// How many things of a kind a note names before it counts the rest.
 const LISTED: usize = 12;
@@ -25,7 +28,12 @@ pub(crate) fn of(root: &Value) -> Result<(Value, Vec<String>)> {
     let kept = match strip.value(root)? {
         Kept::Same => root.clone(),
         Kept::Changed(value) => value,
-        Kept::Gone => return Err(ErrorKind::Refused { what: root.describe() }.into()),
+        Kept::Gone => {
+            let error = Error::from(ErrorKind::Refused { what: root.describe() });
+            let advice =
+                "nothing of it is left without that; pass `SaveOptions::allow_objects(true)` to write it all the same";
+            return Err(error.advise(advice));
+        }
     };
     Ok((kept, strip.notes()))
 }
@@ -70,8 +78,8 @@ impl Strip {
             Value::Dict(dict) => self.dict(dict)?,
             Value::List(items) => self.items(&items.read().clone(), Value::list)?,
             Value::Tuple(items) => self.items(items, Value::tuple)?,
-            other if !is_refused(other)? => Kept::Same,
-            Value::Tensor(tensor) => self.tensor(tensor)?,
+            other if !is_refused(other) => Kept::Same,
+            Value::Tensor(tensor) => self.tensor(tensor),
             Value::Object(_) => self.object(value)?,
             _ => Kept::Gone,
         };
@@ -86,7 +94,7 @@ impl Strip {
         let mut data = DictData { kind: dict.kind(), ..DictData::default() };
         for (index, (key, value)) in dict.entries().into_iter().enumerate() {
             self.way.push(Step::Entry(dict.clone(), index));
-            let kept = if key.id().is_some() && is_refused(&key)? { Kept::Gone } else { self.value(&value)? };
+            let kept = if key.id().is_some() && is_refused(&key) { Kept::Gone } else { self.value(&value)? };
             match kept {
                 Kept::Same => drop(data.entries.insert(Key(key), value)),
                 Kept::Changed(value) => {
@@ -148,21 +156,22 @@ impl Strip {
     }
 
     /// A refused tensor without what is refused of it: its class and its attributes, its hooks.
-    fn tensor(&mut self, tensor: &Tensor) -> Result<Kept> {
+    fn tensor(&mut self, tensor: &Tensor) -> Kept {
         let class = match &tensor.parts().class {
             TensorClass::Parameter { .. } => TensorClass::Parameter { state: None },
             _ => TensorClass::Tensor,
         };
         let parts =
             TensorParts { class, class_by: None, made_by: None, backward_hooks: None, ..tensor.parts().clone() };
-        let Ok(plain) = Tensor::new(parts) else { return Ok(Kept::Gone) };
+        let Ok(plain) = Tensor::new(parts) else { return Kept::Gone };
         let plain = Value::Tensor(plain);
-        if is_refused(&plain)? {
-            return Ok(Kept::Gone);
+        // One that has its elements in its attributes is nothing without them.
+        if pickle::write(&plain, &STRICT).is_err() {
+            return Kept::Gone;
         }
         let path = self.path();
         self.changed.push(format!("'{path}' without its class, attributes and hooks"));
-        Ok(Kept::Changed(plain))
+        Kept::Changed(plain)
     }
 
     fn object(&mut self, value: &Value) -> Result<Kept> {
@@ -222,10 +231,6 @@ impl Strip {
 }
 
 /// Whether plain `torch.load` refuses a value, as the writer has it. Whatever else is wrong with it the writer will say.
-fn is_refused(value: &Value) -> Result<bool> {
-    let options = PickleOptions { dialect: Dialect::Zip, allow_objects: false };
-    match pickle::write(value, &options) {
-        Err(error) if matches!(error.kind(), ErrorKind::Refused { .. }) => Ok(true),
-        _ => Ok(false),
-    }
+fn is_refused(value: &Value) -> bool {
+    matches!(pickle::write(value, &STRICT), Err(error) if matches!(error.kind(), ErrorKind::Refused { .. }))
 }

@@ -170,6 +170,21 @@ fn a_class_that_is_known_as_data_is_not_known_where_it_is_called() {
     let called = read(b"\x80\x02ctransformers.training_args\nTrainingArguments\n)R.");
     let of = |names: &Names| pickle::verdict_of_use(&names.globals[0], names.uses[0]).0;
     assert_eq!((of(&made), of(&called)), (Verdict::Inert, Verdict::Unknown));
+    // And where a function calls what it is given.
+    let through = [
+        &b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(ctransformers.training_args\nTrainingArguments\nctorch\nTensor\n)NtR."[..],
+        b"\x80\x02ccopy_reg\n_reconstructor\nctorch\nTensor\nctransformers.training_args\nTrainingArguments\nN\x87R.",
+        b"\x80\x02c__builtin__\niter\nctransformers.training_args\nTrainingArguments\nN\x86R.",
+    ];
+    for pickle in through {
+        let names = read(pickle);
+        let place = names.globals.iter().position(|name| &*name.name == "TrainingArguments").unwrap();
+        let (verdict, _) = pickle::verdict_of_use(&names.globals[place], names.uses[place]);
+        assert_eq!(verdict, Verdict::Unknown, "{}", pickle.escape_ascii());
+    }
+    // As a class that is handed on it is not called.
+    let kept = read(b"\x80\x02ctransformers.training_args\nTrainingArguments\n\x85.");
+    assert_eq!(of(&kept), Verdict::Inert);
     // Members of enumerations are looked up.
     let member = read(b"\x80\x02ctransformers.trainer_utils\nSaveStrategy\nX\x02\0\0\0no\x85R.");
     assert_eq!(of(&member), Verdict::Inert);

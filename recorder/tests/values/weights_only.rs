@@ -53,6 +53,7 @@ fn every_file_of_pytorchs_has_something_that_plain_torch_load_takes() {
         "frameworks/ultralytics/end.pt",
         "frameworks/torchvision/end.pt",
         "tensors/attributes.pt",
+        "tensors/npu.pt",
         "scripted/whole.pt",
     ] {
         let (again, notes) = saved(&fixtures::path(name), &folder.path().join("out.pt"));
@@ -92,7 +93,17 @@ fn places_in_lists_keep_their_numbers_and_what_is_shared_stays_shared() {
     let id = |path: &str| again.value(path).unwrap().id();
     assert_eq!(id("again"), id("list[2][1]"));
     assert_eq!(id("again[0]"), id("plain"));
-    // Where nothing is left, there is nothing to write.
-    let nothing = Checkpoint::from(object()).save_with(&to, &options);
-    assert!(nothing.unwrap_err().to_string().contains("argparse.Namespace"));
+    // Where nothing is left, there is nothing to write, and no answer is advised that was given.
+    let nothing = Checkpoint::from(object()).save_with(&to, &options).unwrap_err().to_string();
+    assert!(nothing.contains("argparse.Namespace") && !nothing.contains("weights_only"), "{nothing}");
+}
+
+#[test]
+fn a_tensor_whose_elements_are_in_its_attributes_is_left_out() {
+    let folder = rekindle_testing::scratch();
+    for (name, key) in [("tensors/dtensor.pt", "rows"), ("tensors/wrappers.pt", "w")] {
+        let (again, notes) = saved(&fixtures::path(name), &folder.path().join("out.pt"));
+        assert!(!again.contains(key), "{name}");
+        assert!(notes.iter().any(|note| note.contains("left out") && note.contains(&format!("'{key}'"))), "{notes:?}");
+    }
 }

@@ -86,7 +86,7 @@ const TABLE: &[Row] = &[
     Row("torch.distributed.checkpoint.filesystem", AsData, "_StorageInfo", "says what a distributed checkpoint holds"),
     Row("torch.distributed._mesh_layout", AsData, "_FlatLayout _MeshLayout", PART),
     Row("torch.distributed._shard.metadata", AsData, "ShardMetadata", PART),
-    Row("torch.distributed._shard.sharded_tensor.api", AsData, "ShardedTensor", PART),
+    Row("torch.distributed._shard.sharded_tensor.api", AsData, "ShardedTensor ShardedTensor.ProcessGroupState", PART),
     Row("torch.distributed._shard.sharded_tensor.shard", AsData, "Shard", PART),
     Row("torch.distributed._shard.sharded_tensor.metadata", AsData, "ShardedTensorMetadata TensorProperties", PART),
     Row("torch.distributed._shard.sharded_tensor.metadata", Enum, "MEM_FORMAT_ENCODING", MEMBERS),
@@ -116,6 +116,7 @@ const TABLE: &[Row] = &[
     Row("deepspeed.runtime.zero.config", Enum, "ZeroStageEnum", MEMBERS),
     Row("deepspeed.runtime.fp16.loss_scaler", AsData, "LossScaler DynamicLossScaler", LIBRARY),
     Row("deepspeed.utils.tensor_fragment", AsData, "fragment_address", LIBRARY),
+    Row("bitsandbytes.functional", AsData, "QuantState", LIBRARY),
     Row("omegaconf.dictconfig", AsData, "DictConfig", LIBRARY),
     Row("omegaconf.listconfig", AsData, "ListConfig", LIBRARY),
     Row("omegaconf.base", AsData, "ContainerMetadata Metadata", LIBRARY),
@@ -201,7 +202,7 @@ pub(super) fn known(module: &str, name: &str) -> Option<(Harmless, &'static str)
     }
     // Python has no such modules; the program of a TorchScript archive has.
     if module == "__torch__" || module.starts_with("__torch__.") {
-        return Some((AsData, "a class of the TorchScript program in the archive, of which Python has none"));
+        return Some((Any, "a class of the TorchScript program in the archive, of which Python has none"));
     }
     let exception = ["Error", "Exception", "Warning", "Exit", "Interrupt", "Iteration"];
     if module == "builtins" && exception.iter().any(|end| name.ends_with(end)) && !name.contains('.') {

@@ -61,6 +61,7 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
         memo: Memo::default(),
         globals: IndexMap::new(),
         pairs: Vec::new(),
+        firsts: Vec::new(),
         held: 0,
         problem: None,
         deception: None,
@@ -99,6 +100,8 @@ enum Cell {
     Name(u32),
     /// A name and a text, such as `getattr` takes: their number.
     Pair(u32),
+    /// Another tuple that begins with names: their number.
+    Names(u32),
     /// What a call, a name or something outside of the pickle gives: it may be a string.
     Made,
     /// Anything else: no string, whatever is done to it.
@@ -144,6 +147,8 @@ struct Reader<'a> {
     globals: IndexMap<Global, Seen>,
     /// Names with texts: the number of the name, and where the text stands.
     pairs: Vec<(u32, u32)>,
+    /// The names that tuples begin with: of each the first two items, where they are names.
+    firsts: Vec<[Option<u32>; 2]>,
     /// Bytes held by names and by the memo.
     held: u64,
     problem: Option<Error>,
@@ -216,9 +221,9 @@ impl<'a> Reader<'a> {
         let cell = match opcode {
             _ if op::makes(opcode) == Some(Makes::Plain) => Cell::Plain,
             _ if op::makes(opcode) == Some(Makes::Text) => self.text(),
-            op::TUPLE1 => self.replace(1, Cell::Plain),
+            op::TUPLE1 => self.tuple(1),
             op::TUPLE2 => self.tuple(2),
-            op::TUPLE3 => self.replace(3, Cell::Plain),
+            op::TUPLE3 => self.tuple(3),
             op::TUPLE => {
                 let count = self.stack.len().saturating_sub(self.floor());
                 let cell = if self.marks.is_empty() { Cell::Plain } else { self.pair(count) };
@@ -361,7 +366,7 @@ impl<'a> Reader<'a> {
         self.replace(count, cell)
     }
 
-    /// What the last cells are together: a name and a text, or nothing of interest.
+    /// What the last cells are together: names and texts, or nothing of interest.
     fn pair(&mut self, count: usize) -> Cell {
         let last = self.stack.len().checked_sub(2).and_then(|from| self.stack.get(from..));
         match (count, last) {
@@ -370,7 +375,21 @@ impl<'a> Reader<'a> {
                 self.pairs.push((name, text));
                 u32::try_from(self.pairs.len() - 1).map_or(Cell::Plain, Cell::Pair)
             }
-            _ => Cell::Plain,
+            _ => {
+                let items =
+                    self.stack.len().checked_sub(count).and_then(|from| self.stack.get(from..)).unwrap_or_default();
+                let name = |place: usize| match items.get(place) {
+                    Some(&Cell::Name(name)) => Some(name),
+                    _ => None,
+                };
+                let firsts = [name(0), name(1)];
+                if firsts == [None, None] {
+                    return Cell::Plain;
+                }
+                self.held += size_of::<[Option<u32>; 2]>() as u64;
+                self.firsts.push(firsts);
+                u32::try_from(self.firsts.len() - 1).map_or(Cell::Plain, Cell::Names)
+            }
         }
     }
 
@@ -391,6 +410,15 @@ impl<'a> Reader<'a> {
                 seen.looked_up += 1;
             }
             return self.global(&module, &name);
+        }
+        // Some call what they are given.
+        if let Cell::Names(place) = arguments
+            && let Some((name, _)) = self.globals.get_index(callee as usize)
+        {
+            let through = CALLERS.iter().filter(|row| name.is(row.0, row.1)).map(|row| row.2);
+            let firsts = self.firsts.get(place as usize).copied().unwrap_or_default();
+            let called: Vec<u32> = through.filter_map(|place| firsts.get(place).copied().flatten()).collect();
+            called.into_iter().for_each(|name| self.call(Some(Cell::Name(name))));
         }
         self.call(Some(Cell::Name(callee)));
         Cell::Made
@@ -425,7 +453,7 @@ impl<'a> Reader<'a> {
                 (Some(_), Some(_)) => self.problem("a name is no Unicode text"),
                 _ => self.deception("a name in it is longer than any name"),
             },
-            [Cell::Plain | Cell::Pair(_), _] | [_, Cell::Plain | Cell::Pair(_)] => {
+            [Cell::Plain | Cell::Pair(_) | Cell::Names(_), _] | [_, Cell::Plain | Cell::Pair(_) | Cell::Names(_)] => {
                 self.problem("STACK_GLOBAL needs two strings");
             }
             _ => self.deception("a name in it is made while it is loaded, so that it cannot be told"),
@@ -498,6 +526,16 @@ impl<'a> Reader<'a> {
         }
     }
 }
+
+/// Functions that call what they are given, and the place of that among their arguments.
+const CALLERS: &[(&str, &str, usize)] = &[
+    ("torch._tensor", "_rebuild_from_type_v2", 0),
+    ("torch._tensor", "_rebuild_from_type", 0),
+    ("copy_reg", "_reconstructor", 1),
+    ("copyreg", "_reconstructor", 1),
+    ("__builtin__", "iter", 0),
+    ("builtins", "iter", 0),
+];
 
 fn is_getattr(name: &Global) -> bool {
     let (module, name) = python3_name(&name.module, &name.name);

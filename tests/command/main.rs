@@ -10,6 +10,7 @@ mod names;
 mod optimizers;
 mod plan;
 mod questions;
+mod reading;
 mod refusals;
 mod resume;
 mod runs;

@@ -360,3 +360,24 @@ fn a_storage_streamed_has_the_bytes_of_the_storage_read() {
         }
     }
 }
+
+#[test]
+fn archives_in_the_folders_of_a_run_s_folder_are_checked_too() {
+    let folder = rekindle_testing::scratch();
+    let inside = folder.path().join("extra");
+    std::fs::create_dir(&inside).unwrap();
+    save(&folder.path().join("pytorch_model.bin"));
+    save(&folder.path().join("optimizer.pt"));
+    std::fs::write(folder.path().join("trainer_state.json"), "{\"global_step\": 1}").unwrap();
+    save(&inside.join("more.pt"));
+    assert!(verified(folder.path()).problems.is_empty());
+    let whole = std::fs::read(inside.join("more.pt")).unwrap();
+    let mut damaged = whole.clone();
+    damaged[payload(&whole, "data/0")] ^= 1;
+    for (bytes, what) in [(&damaged[..], "checksum"), (&whole[..whole.len() / 2], "")] {
+        std::fs::write(inside.join("more.pt"), bytes).unwrap();
+        let report = verified(folder.path());
+        let said: Vec<String> = report.problems.iter().map(|problem| format!("{problem:?}")).collect();
+        assert!(said.iter().any(|said| said.contains("more.pt") && said.contains(what)), "{said:?}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The verbs of the loop: the next batch, a backward pass, a step.
 
 use burn::module::Module;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, FloatDType, Tensor};
 use rekindle_recorder::Result;
 
 use super::options::SchedulePer;
@@ -78,6 +78,8 @@ impl<M: Module> Run<M> {
         if self.accumulate > 1 {
             #[allow(clippy::cast_precision_loss)] // a count of batches
             let (share, said) = (self.accumulate as f64, loss.clone().inner());
+            // Losses of 16 bits are added up in more.
+            let said = if said.dtype() == DType::F64 { said } else { said.cast(FloatDType::F32) };
             self.backward(loss / share)?;
             let (passed, sum) = (self.passed.0 + 1, self.passed.1.take());
             let sum = sum.map_or(said.clone(), |sum| sum + said);

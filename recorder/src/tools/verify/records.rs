@@ -13,6 +13,8 @@ use crate::{DType, Error, FileBytes, OpenOptions, Result, Source, Storage, Value
 
 /// Archives in archives are followed this far.
 const DEEPEST: usize = 4;
+/// Folders in folders are looked into this far.
+const DEEPEST_FOLDER: usize = 16;
 /// A compressed archive in another is unpacked up to this many bytes.
 const UNPACKED: u64 = 1 << 30;
 
@@ -24,15 +26,25 @@ pub(super) fn check(
     report: &mut VerifyReport,
 ) -> Result<()> {
     let is_folder = path.is_dir();
-    let files = if is_folder { files(path)? } else { vec![path.to_owned()] };
+    let root = path;
+    let mut files = Vec::new();
+    if is_folder {
+        list(path, 0, &mut files)?;
+    } else {
+        files.push(path.to_owned());
+    }
     for path in files {
         let file = FileBytes::open(&path)?;
         report.files += 1;
-        let outer = if is_folder { path.file_name().map(|name| name.to_string_lossy().into_owned()) } else { None };
-        let outer = outer.unwrap_or_default();
+        let inside = path.strip_prefix(root).unwrap_or(&path);
+        let outer = if is_folder { inside.to_string_lossy().into_owned() } else { String::new() };
         if zip::detect(&file) {
-            // What is no archive at all was found when the checkpoint was opened, if it belongs to it.
-            for bytes in zip::archives(&file.bytes()) {
+            // What is no archive at all was found when the checkpoint was opened, if it belongs to it: in a folder of its own it may not.
+            let mut archives: Vec<Bytes> = zip::archives(&file.bytes()).into_iter().collect();
+            if archives.is_empty() && inside.components().count() > 1 {
+                archives.push(file.bytes());
+            }
+            for bytes in archives {
                 let mut records = Records { options, first_views, report: &mut *report, file: &file };
                 records.archive(bytes, &outer, 0);
             }
@@ -41,9 +53,16 @@ pub(super) fn check(
     Ok(())
 }
 
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let paths = io::list(folder)?.into_iter().map(|name| folder.join(name));
-    Ok(paths.filter(|path| path.is_file()).collect())
+/// The files of a folder and of those in it.
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    for path in io::list(folder)?.into_iter().map(|name| folder.join(name)) {
+        if path.is_file() {
+            files.push(path);
+        } else if path.is_dir() && depth < DEEPEST_FOLDER {
+            list(&path, depth + 1, files)?;
+        }
+    }
+    Ok(())
 }
 
 struct Records<'a> {

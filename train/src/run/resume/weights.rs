@@ -154,7 +154,8 @@ impl Places<'_> {
 /// The question what becomes of entries that the model lacks.
 fn ask_unexpected(names: &[String]) -> Question {
     let shown: Vec<&str> = names.iter().map(String::as_str).collect();
-    Question::new(format!("the file's model holds {} entries that the model lacks: {}", names.len(), few(&shown)))
+    let entries = if names.len() == 1 { "an entry".to_owned() } else { format!("{} entries", names.len()) };
+    Question::new(format!("the file's model holds {entries} that the model lacks: {}", few(&shown)))
         .or("ResumeOptions::unexpected(keep)", "to keep them as they are")
         .or("ResumeOptions::unexpected(drop)", "to leave them out of what is written")
 }

@@ -448,10 +448,13 @@ impl Checkpoint {
         match (format, self.format) {
             (Some(format), _) => Ok(format),
             (None, Some(origin)) if table::keeps(origin).programs => {
-                let what = format!("saving what came from an archive with a program (format '{origin}') as it came");
-                let advice = "to put its weights into a copy of that archive, convert with the archive as template; to \
-                              write the state dict alone, ask for the format 'zip'";
-                let error = Error::unsupported(what).advise(advice);
+                let archive =
+                    self.path.as_deref().map_or_else(|| "ARCHIVE".to_owned(), |path| path.display().to_string());
+                let what = format!("writing an archive with a program (format '{origin}') anew");
+                let error = Error::unsupported(what).advise(format!(
+                    "say which of two things is meant: `SaveOptions::format(\"zip\")` writes its weights alone, \
+                     `SaveOptions::template(\"{archive}\")` a copy of the archive with these weights"
+                ));
                 Err(error.in_file(path))
             }
             (None, Some(origin @ (Format::RUN_FOLDER | Format::DCP))) if names_folder(path) => Ok(origin),

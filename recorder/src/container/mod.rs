@@ -25,6 +25,7 @@ pub(crate) mod table;
 pub mod tar;
 mod template;
 pub mod torchscript;
+mod transfer;
 mod weights_only;
 pub mod zip;
 

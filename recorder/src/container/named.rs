@@ -2,7 +2,7 @@
 //! tensors out of a value, finding those that are one, saying what such a container cannot keep, and putting the value
 //! together again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
+use crate::state_dict::module::is_module;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
 use crate::walk::attributes;
-use crate::{DType, Dict, Error, Result, Source, StateDict, Storage, Tensor, Value};
+use crate::{DType, Dict, Error, Limits, Result, Source, StateDict, Storage, Tensor, Value, walk};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
 pub(super) const METADATA: &str = "__metadata__";
@@ -146,10 +147,15 @@ impl Named {
                 notes.push(format!("{}: {what} ({container})", listed(&names)));
             }
         }
-        if !target.keeps.ties {
-            for (name, first) in self.ties() {
-                notes.push(format!("'{name}' and '{first}': were one tensor; in {container} each has its own copy"));
-            }
+        let tied: Vec<String> = self.ties().map(|(name, first)| format!("'{name}' (is '{first}')")).collect();
+        if !tied.is_empty() {
+            notes.push(if target.keeps.ties {
+                let what = "written once, under the first name; the other names are dropped, and noted in the metadata";
+                format!("{}: {what}", shortened(&tied))
+            } else {
+                let what = "were one tensor under several names; each name has its own copy";
+                format!("{}: {what} ({container})", shortened(&tied))
+            });
         }
         let (overlapping, partial) = self.shared_storages();
         for group in overlapping {
@@ -212,10 +218,19 @@ impl Named {
             _ => None,
         };
         let entries = attributes.as_ref().and_then(Value::as_dict).map(Dict::entries).unwrap_or_default();
+        if is_module(root) {
+            let kept: HashSet<&str> = self.tensors.iter().map(|item| &*item.name).collect();
+            let lost = lost_of_module(root, &|name| kept.contains(name), container)?;
+            self.notes.extend(lost);
+            return Ok(());
+        }
+        let lost: Vec<&str> =
+            entries.iter().filter_map(|(key, _)| key.as_str().filter(|key| *key != METADATA)).collect();
+        if !lost.is_empty() {
+            self.notes.push(format!("attributes of the state dict, left out: {} ({container})", listed(&lost)));
+        }
         for (key, value) in entries {
             if key.as_str() != Some(METADATA) {
-                self.notes
-                    .push(format!("the state dict's attribute {key:?} has no place in {container} and is left out"));
                 continue;
             }
             let Some(dict) = value.as_dict() else {
@@ -315,9 +330,45 @@ pub(super) fn memory_order(shape: &[usize], stride: &[usize]) -> Option<Vec<usiz
     Some(dimensions.into_iter().map(|(d, _, _)| d).collect())
 }
 
+/// What of a whole module is in no state dict: tensors that are no parameters and no persistent buffers, each by its name, and
+/// everything else in one line.
+pub(crate) fn lost_of_module(root: &Value, is_kept: &dyn Fn(&str) -> bool, container: &str) -> Result<Vec<String>> {
+    let (mut tensors, mut values) = (Vec::new(), Vec::new());
+    walk::walk(root, &Limits::default(), &mut |path, value| {
+        // What hangs on a tensor is said where the tensor is written.
+        let tensor = path.split(['@', '(']).next().unwrap_or_default();
+        match value {
+            _ if is_kept(path) || is_kept(tensor) => {}
+            Value::Tensor(_) => tensors.push(path.to_owned()),
+            _ => values.push(path.to_owned()),
+        }
+        Ok(())
+    })?;
+    let mut notes = Vec::new();
+    let names = |paths: &[String]| listed(&paths.iter().map(String::as_str).collect::<Vec<_>>());
+    if !tensors.is_empty() {
+        let count = if tensors.len() == 1 { "a tensor".to_owned() } else { format!("{} tensors", tensors.len()) };
+        notes.push(format!(
+            "{}: {count} of the module, left out: state_dict() does not have such ({container})",
+            names(&tensors)
+        ));
+    }
+    if !values.is_empty() {
+        let count =
+            if values.len() == 1 { "1 other value".to_owned() } else { format!("{} other values", values.len()) };
+        notes.push(format!("{count} of the module, left out: {} ({container})", names(&values)));
+    }
+    Ok(notes)
+}
+
 /// `'a', 'b' and 3 more`.
 pub(crate) fn listed(names: &[&str]) -> String {
-    let shown: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
+    shortened(&names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>())
+}
+
+/// The first few of them, and how many more there are.
+fn shortened(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(LISTED).map(String::as_str).collect();
     match names.len().saturating_sub(LISTED) {
         0 => shown.join(", "),
         rest => format!("{} and {rest} more", shown.join(", ")),

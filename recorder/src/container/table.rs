@@ -13,7 +13,7 @@ use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
     appended, burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder,
-    safetensors, tar, torchscript, weights_only,
+    safetensors, tar, torchscript, transfer, weights_only,
 };
 use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -241,6 +241,10 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// # Errors
 /// As [`open`], without the file's name.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
+    read_any(file, options).map_err(|error| transfer::blame(error, file))
+}
+
+fn read_any(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     if let Some(opened) = read_format(file, options)? {
         return Ok(opened);
     }

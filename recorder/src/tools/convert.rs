@@ -10,6 +10,7 @@ use crate::format::Format;
 use crate::options::{SaveOptions, SaveReport};
 use crate::run::{self, Layout};
 use crate::state_dict::keys::LoadOptions;
+use crate::state_dict::module;
 use crate::value::Array;
 use crate::value::tensor::TensorClass;
 use crate::walk::{UnknownTensor, list_names};
@@ -67,7 +68,7 @@ impl Conversion {
         let part = match &self.key {
             // A part of an archive with a program is not the program any more.
             Some(key) => Checkpoint::from(checkpoint.value(key)?),
-            None => checkpoint.clone(),
+            None => unfrozen(checkpoint, &mut notes),
         };
         let mapped = if self.keys.is_some() || self.dtype.is_some() {
             let root = self.map_models(&part, &mut notes)?;
@@ -172,6 +173,27 @@ impl Conversion {
     }
 }
 
+/// A frozen script's state dict is empty, and its weights are constants of its code: those, under the names that lead to them.
+fn unfrozen(checkpoint: &Checkpoint, notes: &mut Vec<String>) -> Checkpoint {
+    let constants = || {
+        let root = checkpoint.root().as_dict().filter(|root| root.is_empty())?;
+        let constants = root.state()?.as_dict()?.get("constants")?;
+        Some(constants.as_dict()?.entries().into_iter().filter(|(_, value)| value.as_tensor().is_some()))
+    };
+    let entries = constants().filter(|_| checkpoint.format() == Some(Format::TORCHSCRIPT));
+    let Some(weights) = entries.map(Vec::from_iter).filter(|weights| !weights.is_empty()) else {
+        return checkpoint.clone();
+    };
+    let flat = Dict::ordered();
+    for (name, value) in weights {
+        flat.insert(format!("constants.{}", name.as_str().unwrap_or_default()), value);
+    }
+    notes.push(
+        "the model is frozen: its weights are constants of its code, and have no names but 'constants.c0'".to_owned(),
+    );
+    checkpoint.clone().with_root(flat.into())
+}
+
 fn keys_of(model: &StateDict) -> Vec<&str> {
     model.keys().collect()
 }
@@ -273,6 +295,10 @@ fn with_hanging(checkpoint: Checkpoint, state_dict: &StateDict, format: Format) 
         return Ok((checkpoint, Vec::new()));
     }
     let mut notes = Vec::new();
+    if module::is_module(checkpoint.root()) {
+        let is_kept = |path: &str| state_dict.contains(path);
+        notes.extend(named::lost_of_module(checkpoint.root(), &is_kept, format.name())?);
+    }
     let names: Vec<&str> = hanging.iter().map(|(path, _)| path.as_str()).collect();
     notes.push(format!("{}: attributes of tensors, written under these names", named::listed(&names)));
     if !left_out.is_empty() {

@@ -85,7 +85,10 @@ fn folders_are_written_with_the_names_and_sizes_of_huggingface_hub() {
             truth["max_shard_size"].as_str().map_or(hf::DEFAULT_SHARD_SIZE, |size| hf::parse_size(size).unwrap());
         let options = ShardOptions::default().max_shard_size(size).format(format);
         let report = hf::write_shards(&root.into(), &path, &SaveOptions::default(), &options).unwrap();
-        assert!(report.notes.is_empty(), "{:?}", report.notes);
+        // Names that are dropped are said, and nothing else.
+        let tied = ordered.tied().len();
+        assert_eq!(report.notes.len(), usize::from(tied > 0), "{:?}", report.notes);
+        assert!(report.notes.iter().all(|note| note.contains("the other names are dropped")), "{:?}", report.notes);
         let written = files(&path);
         assert_eq!(report.bytes, written.values().sum::<u64>());
         let mut expected: BTreeMap<String, u64> = serde_json::from_value(truth["files"].clone()).unwrap();

@@ -123,7 +123,8 @@ fn ties_are_written_once_and_named_for_others() {
     state_dict.insert("bias", Tensor::scalar(0.5_f32));
     state_dict.insert("lm_head", Tensor::new(tied.parts().clone()).unwrap());
     let report = write(&state_dict.to_value(), &path);
-    assert!(report.notes.is_empty(), "{:?}", report.notes);
+    assert_eq!(report.notes.len(), 1, "{:?}", report.notes);
+    assert!(report.notes[0].starts_with("'lm_head' (is 'wte'): written once"), "{:?}", report.notes);
     let bytes = std::fs::read(&path).unwrap();
     let (_, header) = ::safetensors::SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(header.data_len(), 12);

@@ -13,6 +13,7 @@ mod hanging;
 mod inspect_large;
 mod layout;
 mod load_options;
+mod lost;
 mod memory;
 mod names;
 mod old_classes;

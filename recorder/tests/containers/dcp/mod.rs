@@ -220,7 +220,7 @@ fn what_is_lost_is_reported() {
         "'state': had keys that are no strings",
         "'nothing': had no entries",
         "'model': had attributes",
-        "'head' and 'model.weight': were one tensor",
+        "'head' (is 'model.weight'): were one tensor",
         "'pair' and 'model.weight': shared memory",
     ] {
         assert!(notes.contains(words), "'{words}' in: {notes}");

@@ -76,7 +76,7 @@ mod tests {
             })
             .collect();
         assert_eq!(change(&random), None);
-        assert_eq!(change(&[0; 1 << 20]), None);
+        assert_eq!(change(&vec![0; 1 << 20]), None);
         assert_eq!(change(b"two\r\nlines\r\nof\r\ntext\r\n\r\n\r\n\r\n\r\n\r\n"), None);
         let text = |from: &str, to: &str| -> Vec<u8> {
             let mut out = Vec::new();

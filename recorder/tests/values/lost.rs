@@ -133,7 +133,7 @@ fn a_file_that_was_transferred_as_text_says_so() {
         if name != "digits" {
             changes.push((String::from_utf8_lossy(&bytes).into_owned().into_bytes(), "was replaced by U+FFFD"));
         }
-        if bytes.iter().filter(|&&byte| byte == b'\r').count() > 100 {
+        if bytes.split(|&byte| byte == b'\r').count() > 100 {
             changes.push((replaced(&bytes, b"\r", b""), "every CR was taken out"));
         }
         for (damaged, says) in changes {

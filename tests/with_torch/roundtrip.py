@@ -77,11 +77,13 @@ def ways(kind, plain):
 
 
 def flat(value, path="", above=()):
-    """Every tensor with its path, as `rekindle inspect` spells them."""
+    """Every tensor and array of numbers with its path, as `rekindle inspect` spells them."""
     if isinstance(value, torch.nn.Module):
         value = dict(value.state_dict())
     if isinstance(value, torch.Tensor):
         yield path, value
+    elif isinstance(value, numpy.ndarray) and value.dtype.kind in "biufc":
+        yield path, as_tensors(value)
     elif isinstance(value, (dict, list, tuple)) and id(value) not in above:
         above = (*above, id(value))
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):

@@ -28,13 +28,20 @@ pub(super) enum Container {
     Enum,
     /// A place in a `Vec`, an array or a tuple, or whatever else a module calls its container.
     Place,
+    /// A tensor `[1]` that PyTorch holds without dimensions, in a module that writes its own `visit`: [`SCALAR`].
+    Scalar,
 }
+
+/// What a module that writes its own [`visit`](Module::visit) calls the container of a tensor `[1]` which has no dimensions in
+/// PyTorch.
+pub const SCALAR: &str = "Scalar:";
 
 impl Frame {
     fn new(name: &str, container: &str) -> Self {
         let container = match container.split_once(':') {
             Some(("Struct", module)) => Container::Struct(module.to_owned()),
             Some(("Enum", _)) => Container::Enum,
+            Some(("Scalar", _)) => Container::Scalar,
             _ => Container::Place,
         };
         Frame { name: name.to_owned(), container }

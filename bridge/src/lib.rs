@@ -107,6 +107,7 @@ mod value;
 pub use config::{load_with_config, save_with_config};
 pub use data::{data_to_tensor, tensor_to_data};
 pub use layer_rows::{LayerRows, Part, Role, Row, Shapes, Transform};
+pub use leaves::SCALAR;
 pub use module::ModuleStateDict;
 pub use named::{NamedParameter, Piece};
 pub use store::TorchStore;

@@ -6,7 +6,7 @@ use std::collections::{HashMap, hash_map};
 use indexmap::IndexMap;
 
 use crate::data;
-use crate::layer_rows::{Condition, Entry, LayerRows, Part, Places, Role, Row, Shapes, head};
+use crate::layer_rows::{Condition, Entry, LayerRows, Part, Places, Role, Row, Shapes, Transform, head};
 use crate::leaves::{Container, Frame, Item, Leaf, Leaves};
 use crate::named::{NamedParameter, Piece};
 use rekindle_recorder::{DType, Error, Result, ResultExt as _, Tensor};
@@ -232,6 +232,7 @@ impl<'a> Node<'a> {
         for (depth, frame) in frames.iter().enumerate() {
             match &frame.container {
                 Container::Enum => {}
+                Container::Scalar => path.push(&frame.name),
                 Container::Place => match (places.take(), frame.name.parse::<usize>()) {
                     (Some(Places::Stacked), Ok(index)) => stack = index,
                     (Some(Places::Named(names)), Ok(index)) => path.push(names.get(index).ok_or_else(|| {
@@ -267,7 +268,9 @@ impl<'a> Node<'a> {
             }
         }
         match (item, frames.last().map(|frame| &frame.container)) {
-            (Item::Leaf { leaf, .. }, _) => {
+            (Item::Leaf { leaf, .. }, container) => {
+                let scalar = container == Some(&Container::Scalar);
+                let transform = if scalar { Transform::Scalar } else { Transform::AsIs };
                 let Some(name) = path.pop() else {
                     return Err(invalid(
                         "a parameter of the module has no name in PyTorch: its row leaves it out".to_owned(),
@@ -275,7 +278,7 @@ impl<'a> Node<'a> {
                 };
                 let entry = Entry {
                     name: name.to_owned(),
-                    parts: vec![Part::new("")],
+                    parts: vec![Part::new("").with(transform)],
                     axis: 0,
                     role: None,
                     dtype: None,

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use crate::functional::Array;
 use crate::{ModelError, Result};
 
 /// A batch of examples: the first dimension counts them.
@@ -49,6 +50,29 @@ impl Batch {
             3 => Ok(Batch::D3(Tensor::from_data(data, device))),
             4 => Ok(Batch::D4(Tensor::from_data(data, device))),
             _ => Err(wrong_rank("a batch", "2 to 4", shape)),
+        }
+    }
+
+    /// The tensor, whatever its number of dimensions.
+    #[must_use]
+    pub fn into_array(self) -> Array {
+        match self {
+            Batch::D2(x) => Array::from_float(x),
+            Batch::D3(x) => Array::from_float(x),
+            Batch::D4(x) => Array::from_float(x),
+        }
+    }
+
+    /// The tensor, of two to four dimensions.
+    ///
+    /// # Errors
+    /// When it has others, or no floating-point numbers.
+    pub fn from_array(array: Array) -> Result<Self> {
+        match array.rank() {
+            2 => array.into_float().map(Batch::D2),
+            3 => array.into_float().map(Batch::D3),
+            4 => array.into_float().map(Batch::D4),
+            _ => Err(wrong_rank("a batch", "2 to 4", array.shape())),
         }
     }
 

@@ -67,6 +67,31 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
+    /// An operation that cannot be done with what it was given.
+    #[error("{operation}: {reason}")]
+    Operation {
+        /// The operation.
+        operation: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A program that cannot be run, or not with these inputs.
+    #[error("the program: {reason}")]
+    Program {
+        /// What is wrong.
+        reason: String,
+    },
+    /// An operation of a program that failed.
+    #[error("{operation} in {place}: {reason}")]
+    Node {
+        /// The operation.
+        operation: String,
+        /// The layer and the line of Python that it came from.
+        place: String,
+        /// What went wrong.
+        #[source]
+        reason: Box<ModelError>,
+    },
     /// The number of elements is not that of the shape.
     #[error("{elements} elements are no tensor of the shape {shape:?}")]
     Elements {

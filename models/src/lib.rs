@@ -20,6 +20,8 @@
 
 mod batch;
 mod error;
+pub mod functional;
+pub mod graph;
 pub mod init;
 pub mod nn;
 mod registry;

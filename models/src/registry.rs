@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -9,6 +10,7 @@ use rekindle_random::Generator;
 use rekindle_recorder::Error;
 use rekindle_recorder::checkpoint::SaveReport;
 
+use crate::graph::{self, Program};
 use crate::init::Init;
 use crate::nn::{Layer, Sequential};
 use crate::zoo::{ConvBn, Digits, FullyConv, LeNet, mlp};
@@ -73,6 +75,8 @@ macro_rules! networks {
                 #[doc = concat!("`", $name, "`.")]
                 $network($type),
             )*
+            /// A program of `torch.export`: [`Network::open`].
+            Program(Program),
         }
 
         const NETWORKS: &[Entry] = &[$(Entry {
@@ -85,15 +89,21 @@ macro_rules! networks {
             /// Its name.
             #[must_use]
             pub fn name(&self) -> &'static str {
-                match self { $(Network::$network(_) => $name,)* }
+                match self { $(Network::$network(_) => $name,)* Network::Program(_) => "program" }
             }
 
             fn lengths(&self) -> Vec<Length> {
-                match self { $(Network::$network(net) => ($lengths as fn(&$type) -> Vec<Length>)(net),)* }
+                match self {
+                    $(Network::$network(net) => ($lengths as fn(&$type) -> Vec<Length>)(net),)*
+                    Network::Program(net) => program_lengths(net),
+                }
             }
 
             fn run(&self, inputs: Inputs) -> Result<Outputs> {
-                match self { $(Network::$network(net) => ($run as fn(&$type, Inputs) -> Result<Outputs>)(net, inputs),)* }
+                match self {
+                    $(Network::$network(net) => ($run as fn(&$type, Inputs) -> Result<Outputs>)(net, inputs),)*
+                    Network::Program(net) => run_program(net, inputs),
+                }
             }
         }
     };
@@ -145,7 +155,47 @@ fn features(net: &Sequential) -> Vec<Length> {
     }
 }
 
+/// The lengths of a program's first input, without the batch.
+fn program_lengths(program: &Program) -> Vec<Length> {
+    let lengths = program.inputs().first().map(|input| input.lengths.as_slice()).unwrap_or_default();
+    let length = |length: &graph::Length| match length {
+        graph::Length::Exactly(length) => Exactly(*length),
+        _ => AtLeast(1),
+    };
+    lengths.iter().skip(1).map(length).collect()
+}
+
+/// A program's first output for its only input.
+fn run_program(program: &Program, inputs: Inputs) -> Result<Outputs> {
+    let [input] = program.inputs() else {
+        let names: Vec<String> = program.inputs().iter().map(ToString::to_string).collect();
+        let reason = format!("it takes {} inputs ({}), and one is given", names.len(), names.join("; "));
+        return Err(ModelError::Program { reason });
+    };
+    let array = inputs.into_array().cast(input.dtype)?;
+    let first = program.forward(&[array])?.into_iter().next();
+    let first = first.ok_or_else(|| ModelError::Program { reason: "it has no output".to_owned() })?;
+    Outputs::from_array(first)
+}
+
 impl Network {
+    /// Opens a program of `torch.export` (`.pt2`) with its weights: see [`Program::open`].
+    ///
+    /// # Errors
+    /// As [`Program::open`].
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
+        Program::open(path, device).map(Network::Program)
+    }
+
+    /// What it draws from as it computes, where it draws: the generator of a program, for dropout.
+    #[must_use]
+    pub fn generator(&self) -> Option<&Arc<Mutex<Generator>>> {
+        match self {
+            Network::Program(program) => Some(program.generator()),
+            _ => None,
+        }
+    }
+
     /// The names of all networks.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NETWORKS.iter().map(|entry| entry.name)
@@ -244,7 +294,8 @@ impl Network {
                 Exactly(n) => found == n,
                 AtLeast(n) => found >= n,
             });
-        if !fits {
+        // A program says itself what it takes, and what it was exported with.
+        if !fits && !matches!(self, Network::Program(_)) {
             let length = |length: &Length| match length {
                 Exactly(n) => n.to_string(),
                 AtLeast(1) => "any".to_owned(),

@@ -11,6 +11,7 @@ mod inspect;
 mod json;
 mod plan;
 mod precision;
+mod predict;
 mod rescue;
 mod resume;
 mod scan;
@@ -49,6 +50,8 @@ enum Verb {
     Plan(resume::Resume),
     /// Go on with a training run
     Resume(resume::Resume),
+    /// Compute a network's outputs for its inputs: a program of torch.export, or a checkpoint's network
+    Predict(predict::Predict),
     /// List what can compute here
     Devices(devices::Devices),
 }
@@ -70,6 +73,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Convert(verb) => verb.run(),
         Verb::Plan(verb) => verb.plan(),
         Verb::Resume(verb) => verb.run(),
+        Verb::Predict(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
     });
     match answer {

@@ -226,7 +226,7 @@ fn go(
         };
         taken += 1;
         let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
-        run.step_closure(|network| task.loss(network, &batch))?;
+        drawing(run, |run| run.step_closure(|network| task.loss(network, &batch)))?;
         let ended = run.epochs() > epoch;
         // Of several batches a step is made of, only the last one makes it.
         if run.steps() > before {
@@ -242,6 +242,19 @@ fn go(
         }
     }
     Ok(())
+}
+
+/// Does it while the network draws from the run's generator: dropout drops what PyTorch's drops.
+pub(super) fn drawing<T>(run: &mut Run<Network>, act: impl FnOnce(&mut Run<Network>) -> T) -> T {
+    let Some(shared) = run.model().generator().cloned() else { return act(run) };
+    let swap = |run: &mut Run<Network>| {
+        let mut own = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::swap(run.generator_mut(), &mut own);
+    };
+    swap(run);
+    let done = act(run);
+    swap(run);
+    done
 }
 
 /// `NAME-resumed.pt` in the current folder; of a folder `NAME-resumed`.

@@ -14,7 +14,8 @@ use super::task::Loss;
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Settings {
-    /// The network, such as digits, lenet or mlp; of a file of several models, PART=NAME, once for each that is trained
+    /// The network, such as digits, lenet or mlp, or a program of torch.export (NET.pt2); of a file of several models,
+    /// PART=NAME, once for each that is trained
     #[arg(long, value_name = "[PART=]NAME")]
     #[serde(deserialize_with = "one_or_several")]
     pub(super) model: Vec<String>,
@@ -22,6 +23,9 @@ pub(super) struct Settings {
     #[arg(long, value_name = "K=V")]
     #[serde(deserialize_with = "pairs")]
     pub(super) config: Vec<String>,
+    /// Train a program that was exported in evaluation: dropout and batch norm are turned on where the program has them
+    #[arg(long)]
+    pub(super) from_eval: bool,
     /// Batches made elsewhere: `inputs` and `targets` with a leading axis of steps
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
@@ -199,7 +203,7 @@ impl Settings {
         // The network's settings are a table: a flag replaces the one of its name.
         self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
         fill!(self from file:
-            model, config, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            model, config, from_eval, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
@@ -224,6 +228,14 @@ impl Settings {
             && folder.join(&*order).is_file()
         {
             *order = folder.join(&*order).display().to_string();
+        }
+        for model in &mut settings.model {
+            // A program is a file: its path starts here, too.
+            let (part, name) = model.split_once('=').map_or((None, &**model), |(part, name)| (Some(part), name));
+            if super::predict::is_program(Path::new(name)) {
+                let path = folder.join(name).display().to_string();
+                *model = part.map_or_else(|| path.clone(), |part| format!("{part}={path}"));
+            }
         }
         for file in [&mut settings.batches, &mut settings.data, &mut settings.log, &mut settings.expect] {
             *file = file.take().map(|file| folder.join(file));

@@ -15,7 +15,7 @@ use super::flags::in_flags;
 use super::plan::show_several;
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
-use super::resume::{Batches, Course, Resume};
+use super::resume::{Batches, Course, Resume, drawing};
 use super::schedule::{Scheduling, Source};
 use super::task::Task;
 use super::{answer, precision};
@@ -187,8 +187,10 @@ fn go(
         let (epoch, mut line) = (runs[0].epochs(), LogLine { step: 0, loss: 0.0, lr: Vec::new() });
         for run in runs.iter_mut() {
             line.lr.extend(run.lr()?);
-            let loss = task.loss(run.model(), &batch)?;
-            run.step(loss)?;
+            drawing(run, |run| {
+                let loss = task.loss(run.model(), &batch)?;
+                run.step(loss)
+            })?;
             line.loss += run.loss()?.unwrap_or(f64::NAN);
         }
         line.step = u64::try_from(runs[0].steps())?;

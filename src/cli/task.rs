@@ -1,7 +1,8 @@
 //! What a network is trained to do: its loss on a batch, and its accuracy on samples held back.
 
 use burn::module::Module as _;
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use rekindle::models::functional::Array;
 use rekindle::models::{Inputs, Network, Outputs};
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
@@ -23,6 +24,8 @@ pub(super) enum Loss {
     BceWithLogits,
     /// Log-probabilities against classes
     Nll,
+    /// What a program of torch.export computes itself: its first output, of inputs and targets
+    Graph,
 }
 
 /// A loss, and the device to compute it on.
@@ -41,6 +44,9 @@ impl Task {
 
     /// The loss of a batch, ready for its backward pass.
     pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
+        if self.loss == Loss::Graph {
+            return graph_loss(network, batch);
+        }
         let device = self.device.clone().autodiff();
         self.of(self.forward(network, batch, &device)?, batch, &device)
     }
@@ -68,6 +74,9 @@ impl Task {
     /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
     /// does not change, makes of one batch of them, and a look at all classes.
     pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &Dataset) -> Result<(), Error> {
+        if self.loss == Loss::Graph {
+            return graph_loss(&network.valid(), batch).map(drop);
+        }
         let outputs = self.forward(&network.valid(), batch, &self.device)?;
         if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (self.loss, outputs.shape().get(1)) {
             samples.check_classes(classes)?;
@@ -102,7 +111,10 @@ impl Task {
         let mut sum = 0.0;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
             let batch = samples.batch(places)?;
-            let loss = self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?;
+            let loss = match self.loss {
+                Loss::Graph => graph_loss(&network, &batch)?,
+                _ => self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?,
+            };
             let loss = loss.try_into_scalar::<f64>();
             let loss = loss.map_err(|error| Error::invalid(format!("the loss cannot be read: {error:?}")))?;
             #[allow(clippy::cast_precision_loss)] // counts of samples
@@ -113,6 +125,12 @@ impl Task {
     }
 
     fn forward(&self, network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
+        if let Network::Program(program) = network {
+            let outputs = array_of(batch.input_data()).map(|array| program.forward(&[array]))?;
+            let first = outputs.and_then(|outputs| outputs.into_iter().next().map(Outputs::from_array).transpose());
+            let first = first.map_err(|error| Error::invalid(error.to_string()))?;
+            return first.ok_or_else(|| Error::invalid("the program has no output"));
+        }
         let inputs = match batch.input_shape().len() {
             2 => Inputs::D2(batch.inputs_in(device, self.dtype)?),
             3 => Inputs::D3(batch.inputs_in(device, self.dtype)?),
@@ -127,6 +145,35 @@ impl Task {
         };
         network.forward(inputs).map_err(|error| Error::invalid(error.to_string()))
     }
+}
+
+/// A part of a batch as a program takes it.
+fn array_of(data: &TensorData) -> Result<Array, Error> {
+    let array = Array::from_data(data.clone(), data.shape().as_slice(), &Device::flex());
+    array.map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// The loss that a program computes of inputs and targets.
+fn graph_loss(network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
+    let Network::Program(program) = network else {
+        return Err(Error::invalid("--loss graph is for a program of torch.export (--model NET.pt2)"));
+    };
+    let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
+    let given = match program.inputs().len() {
+        1 => vec![array_of(batch.input_data())?],
+        2 => vec![array_of(batch.input_data())?, array_of(batch.target_data())?],
+        count => {
+            let reason = format!("the program takes {count} inputs, and batches have inputs and targets");
+            return Err(Error::invalid(reason));
+        }
+    };
+    let first = program.forward(&given).map_err(wrong)?.into_iter().next();
+    let loss = first.ok_or_else(|| Error::invalid("the program has no output"))?;
+    if loss.numel() != 1 {
+        let reason = format!("the program's first output has the shape {:?}, and is no loss", loss.shape());
+        return Err(Error::invalid(reason));
+    }
+    loss.reshaped(&[1]).and_then(Array::into_float).map_err(wrong)
 }
 
 /// The shape of one input, for messages.

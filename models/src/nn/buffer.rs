@@ -7,7 +7,7 @@ use std::convert::identity;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Bool, Device, Int, Tensor};
 
 /// A tensor that belongs to a layer's state but is not trained.
 ///
@@ -95,6 +95,7 @@ macro_rules! buffers {
 buffers! {
     Tensor<D>: visit_float map_float detached;
     Tensor<D, Int>: visit_int map_int identity;
+    Tensor<D, Bool>: visit_bool map_bool identity;
 }
 
 /// A mapper may hand back a tensor with a graph behind it; a buffer has none.

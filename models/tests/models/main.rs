@@ -2,6 +2,9 @@
 
 mod batch_norm;
 mod init;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod parity;
+mod programs;
 mod registry;
 mod support;

@@ -14,6 +14,7 @@ use super::Resume;
 use crate::cli::answer::{Anything, usage};
 use crate::cli::input::say_notes;
 use crate::cli::precision;
+use crate::cli::predict::is_program;
 use crate::cli::settings::Settings;
 
 /// A network, and which part of the checkpoint it is, where there are several.
@@ -30,7 +31,9 @@ pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
         [] => {
             let names = Network::names().collect::<Vec<_>>().join(", ");
             let name = resume.checkpoint.display();
-            Err(usage(format!("{name}: which network is it? name one with --model: {names}")))
+            Err(usage(format!(
+                "{name}: which network is it? name one with --model: {names}, or a program of torch.export (.pt2)"
+            )))
         }
         [_, _, ..] if models.iter().any(|(part, _)| part.is_none()) => {
             Err(usage("--model: of several networks each is named with its part of the checkpoint, such as G=mlp"))
@@ -72,7 +75,24 @@ fn network(resume: &Resume, device: &burn::tensor::Device, (part, name): &Model)
             config.set(key, value);
         }
     }
-    Ok(Network::build(name, &config, device)?)
+    let path = Path::new(name);
+    if !is_program(path) {
+        return Ok(Network::build(name, &config, device)?);
+    }
+    if let Some((key, _)) = config.iter().next() {
+        return Err(usage(format!("--config {key}: a program has no settings; {name} says itself what it is")));
+    }
+    let network = Network::open(path, device)?;
+    if let (Network::Program(program), false) = (&network, resume.settings.from_eval)
+        && !program.lacks_for_training().is_empty()
+    {
+        let lacks = program.lacks_for_training().join(", ");
+        return Err(usage(format!(
+            "{name}: it was exported in evaluation ({lacks}); --from-eval trains it all the same, with what it has turned on, \
+             or export it after model.train()"
+        )));
+    }
+    Ok(network)
 }
 
 /// How often the schedulers are stepped, as far as it was told.

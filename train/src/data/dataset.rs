@@ -329,6 +329,18 @@ impl Batch {
         self.inputs.shape().as_slice()
     }
 
+    /// The inputs as they are: `[batch, ...]`.
+    #[must_use]
+    pub fn input_data(&self) -> &TensorData {
+        &self.inputs
+    }
+
+    /// The targets as they are: `[batch, ...]`.
+    #[must_use]
+    pub fn target_data(&self) -> &TensorData {
+        &self.targets
+    }
+
     /// The inputs as numbers: `[batch, ...]`.
     ///
     /// # Errors

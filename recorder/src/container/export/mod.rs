@@ -8,7 +8,9 @@
 //! **Writing.** A program cannot be written, so weights go into a copy of an existing archive: [`replace`].
 
 mod config;
+mod document;
 mod program;
 
+pub use document::{ExportedProgram, programs};
 pub(super) use program::{is_archive, read};
 pub use program::{replace, write};

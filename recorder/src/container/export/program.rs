@@ -93,7 +93,7 @@ pub fn replace(archive: &Path, state_dict: &StateDict, path: &Path, options: &Sa
 
 /// An archive as it was read.
 #[derive(Default)]
-struct Export {
+pub(super) struct Export {
     programs: Vec<Program>,
     /// The storages that are records themselves; `None` in the oldest layout.
     storages: Option<Storages>,
@@ -120,8 +120,16 @@ struct Nested {
     weights: Vec<(Arc<str>, Tensor)>,
 }
 
+/// A program's name, its weights and its constants.
+type Named = (Arc<str>, Vec<(Arc<str>, Value)>, Vec<(Arc<str>, Value)>);
+
 impl Export {
-    fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
+    /// Its programs.
+    pub(super) fn into_programs(self) -> impl Iterator<Item = Named> {
+        self.programs.into_iter().map(|program| (program.name, program.weights, program.constants))
+    }
+
+    pub(super) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptions) -> Result<Self> {
         let mut reading = Reading { archive, file, options, several: false, export: Export::default() };
         if archive.find("serialized_exported_program.json").is_some() {
             let weights = reading.file_of(OLD[0], true)?;

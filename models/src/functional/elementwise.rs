@@ -1,0 +1,639 @@
+//! Element by element: arithmetic, comparisons, logic and functions of one variable, with PyTorch's broadcasting, types and
+//! gradients at the kinks.
+
+use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
+use burn::backend::{BoolDType, Dispatch, DispatchTensor, Scalar};
+use burn::tensor::DType;
+
+use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused};
+use super::number::{Number, Operand, result_type};
+use crate::Result;
+
+/// The shape that both have together: dimensions are compared from the last on, those of length 1 are repeated.
+///
+/// # Errors
+/// When a dimension of the two differs and is 1 in neither.
+pub fn broadcast_shape(one: &[usize], other: &[usize]) -> Result<Vec<usize>> {
+    let rank = one.len().max(other.len());
+    let length = |shape: &[usize], dim: usize| (dim + shape.len()).checked_sub(rank).map_or(1, |at| shape[at]);
+    let both = |dim| match (length(one, dim), length(other, dim)) {
+        (a, b) if a == b || b == 1 => Ok(a),
+        (1, b) => Ok(b),
+        _ => Err(refused("broadcasting", format!("tensors of {one:?} and {other:?} do not go together"))),
+    };
+    (0..rank).map(both).collect()
+}
+
+/// What is done with two tensors of one type and number of dimensions, by the kind of their elements.
+struct Binary {
+    float: fn(DispatchTensor, DispatchTensor) -> DispatchTensor,
+    int: fn(DispatchTensor, DispatchTensor) -> DispatchTensor,
+    /// `None` where PyTorch refuses it.
+    bool: Option<fn(DispatchTensor, DispatchTensor) -> DispatchTensor>,
+}
+
+macro_rules! binary {
+    ($float:ident, $int:ident, $bool:expr) => {
+        Binary { float: Dispatch::$float, int: Dispatch::$int, bool: $bool }
+    };
+}
+
+macro_rules! comparison {
+    ($float:ident, $int:ident, |$a:ident, $b:ident| $bool:expr) => {
+        Binary {
+            float: |a, b| Dispatch::$float(a, b, BoolDType::Native),
+            int: |a, b| Dispatch::$int(a, b, BoolDType::Native),
+            bool: Some(|$a, $b| $bool),
+        }
+    };
+}
+
+const ADD: Binary = binary!(float_add, int_add, Some(Dispatch::bool_or));
+const SUB: Binary = binary!(float_sub, int_sub, None);
+const MUL: Binary = binary!(float_mul, int_mul, Some(Dispatch::bool_and));
+const DIV: Binary = binary!(float_div, int_div, None);
+const REMAINDER: Binary = binary!(float_remainder, int_remainder, None);
+const POW: Binary = binary!(float_powf, int_powi, None);
+const EQ: Binary = comparison!(float_equal, int_equal, |a, b| Dispatch::bool_equal(a, b));
+const NE: Binary = comparison!(float_not_equal, int_not_equal, |a, b| Dispatch::bool_not_equal(a, b));
+const LT: Binary = comparison!(float_lower, int_lower, |a, b| Dispatch::bool_and(Dispatch::bool_not(a), b));
+const LE: Binary = comparison!(float_lower_equal, int_lower_equal, |a, b| Dispatch::bool_or(Dispatch::bool_not(a), b));
+
+/// Brings both to one type and as many dimensions, and does it.
+fn apply(op: &'static str, binary: &Binary, a: Operand<'_>, b: Operand<'_>, dtype: DType) -> Result<Array> {
+    let device = match (a, b) {
+        (Operand::Array(array), _) | (_, Operand::Array(array)) => array.device(),
+        _ => return Err(refused(op, "one of the two must be a tensor")),
+    };
+    let array = |operand: Operand<'_>| match operand {
+        Operand::Array(array) => array.cast(dtype),
+        Operand::Number(number) => Ok(Array::scalar(number, dtype, &device)),
+    };
+    let (a, b) = (array(a)?, array(b)?);
+    let shape = broadcast_shape(a.shape(), b.shape())?;
+    if shape.contains(&0) {
+        return Ok(Array::full(&shape, Number::Int(0), dtype, &device));
+    }
+    let (a, b) = (a.lifted(shape.len())?, b.lifted(shape.len())?);
+    let run = match kind_of(dtype) {
+        Kind::Float => binary.float,
+        Kind::Int => binary.int,
+        Kind::Bool => binary.bool.ok_or_else(|| refused(op, "it is not for truth values"))?,
+    };
+    Ok(Array::new(run(a.prim(), b.prim()), &shape))
+}
+
+/// As [`apply`], in the type that both have together.
+fn promoting(op: &'static str, binary: &Binary, a: Operand<'_>, b: Operand<'_>) -> Result<Array> {
+    apply(op, binary, a, b, result_type(&[a, b]))
+}
+
+/// A comparison: its result is a truth value whatever is compared.
+fn compared(op: &'static str, binary: &Binary, a: Operand<'_>, b: Operand<'_>) -> Result<Array> {
+    let out = promoting(op, binary, a, b)?;
+    // An empty result has the type of the operands.
+    out.cast(BOOL)
+}
+
+impl Array {
+    /// With as many dimensions, those of length 1 in front.
+    pub(super) fn lifted(&self, rank: usize) -> Result<Self> {
+        let mut shape = vec![1; rank.saturating_sub(self.rank())];
+        shape.extend(self.shape());
+        self.reshaped(&shape)
+    }
+
+    /// `torch.add(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn add<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        match (self.kind(), other.into()) {
+            (Kind::Float, Operand::Number(n)) => {
+                Ok(Array::new(Dispatch::float_add_scalar(self.prim(), n.scalar()), self.shape()))
+            }
+            (_, other) => promoting("add", &ADD, self.into(), other),
+        }
+    }
+
+    /// `torch.sub(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or both are truth values.
+    pub fn sub<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        match (self.kind(), other.into()) {
+            (Kind::Float, Operand::Number(n)) => {
+                Ok(Array::new(Dispatch::float_sub_scalar(self.prim(), n.scalar()), self.shape()))
+            }
+            (_, other) => promoting("sub", &SUB, self.into(), other),
+        }
+    }
+
+    /// `torch.rsub(self, other)`: the other less this one.
+    ///
+    /// # Errors
+    /// As [`sub`](Self::sub).
+    pub fn rsub<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        promoting("rsub", &SUB, other.into(), self.into())
+    }
+
+    /// `torch.mul(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn mul<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        match (self.kind(), other.into()) {
+            (Kind::Float, Operand::Number(n)) => {
+                Ok(Array::new(Dispatch::float_mul_scalar(self.prim(), n.scalar()), self.shape()))
+            }
+            (_, other) => promoting("mul", &MUL, self.into(), other),
+        }
+    }
+
+    /// `torch.div(self, other)`: of whole numbers, too, a floating-point number.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn div<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        let other = other.into();
+        match other {
+            Operand::Number(n) if self.kind() == Kind::Float => {
+                Ok(Array::new(Dispatch::float_div_scalar(self.prim(), n.scalar()), self.shape()))
+            }
+            _ => apply("div", &DIV, self.into(), other, float_type(&[self.into(), other])),
+        }
+    }
+
+    /// `number / self`.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn divides(&self, number: impl Into<Number>) -> Result<Self> {
+        let number = Operand::Number(number.into());
+        apply("div", &DIV, number, self.into(), float_type(&[self.into(), number]))
+    }
+
+    /// `torch.div(self, other, rounding_mode="floor")`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn floor_divide<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        let other = other.into();
+        let dtype = result_type(&[self.into(), other]);
+        if kind_of(dtype) == Kind::Float {
+            return apply("floor_divide", &DIV, self.into(), other, dtype)?.unary(Unary::Floor);
+        }
+        let dtype = if kind_of(dtype) == Kind::Bool { DType::I64 } else { dtype };
+        // Whole numbers: what is left after the remainder, which has the divisor's sign, divides without rest.
+        let rest = apply("floor_divide", &REMAINDER, self.into(), other, dtype)?;
+        let whole = apply("floor_divide", &SUB, self.into(), (&rest).into(), dtype)?;
+        apply("floor_divide", &DIV, (&whole).into(), other, dtype)
+    }
+
+    /// `torch.div(self, other, rounding_mode="trunc")`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn trunc_divide<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        let other = other.into();
+        let dtype = result_type(&[self.into(), other]);
+        let quotient = apply("div", &DIV, self.into(), other, dtype)?;
+        if kind_of(dtype) == Kind::Float { quotient.unary(Unary::Trunc) } else { Ok(quotient) }
+    }
+
+    /// `torch.remainder(self, other)`: it has the sign of the divisor.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn remainder<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        promoting("remainder", &REMAINDER, self.into(), other.into())
+    }
+
+    /// `torch.fmod(self, other)`: it has the sign of the dividend.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn fmod<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        let other = other.into();
+        let quotient = self.trunc_divide(other)?;
+        let product = promoting("fmod", &MUL, (&quotient).into(), other)?;
+        self.sub(&product)
+    }
+
+    /// `torch.pow(self, exponent)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or a whole number is raised to a negative one.
+    pub fn pow<'a>(&'a self, exponent: impl Into<Operand<'a>>) -> Result<Self> {
+        let exponent = exponent.into();
+        let dtype = result_type(&[self.into(), exponent]);
+        let Operand::Number(number) = exponent else {
+            return apply("pow", &POW, self.into(), exponent, dtype);
+        };
+        let x = self.cast(dtype)?;
+        if kind_of(dtype) != Kind::Float {
+            let Some(power) = u32::try_from(number.int()).ok() else {
+                return Err(refused("pow", "whole numbers cannot be raised to negative whole numbers"));
+            };
+            let scalar = Scalar::Int(i64::from(power));
+            return match power {
+                0 => Ok(Array::full(self.shape(), Number::Int(1), dtype, &self.device())),
+                _ => Ok(Array::new(Dispatch::int_powi_scalar(x.prim(), scalar), self.shape())),
+            };
+        }
+        match number.float() {
+            // x^0 is 1 even of NaN, and its gradient is 0.
+            0.0 => Ok(Array::full(self.shape(), Number::Int(1), dtype, &self.device())),
+            1.0 => Ok(x),
+            2.0 => x.mul(&x),
+            3.0 => x.mul(&x)?.mul(&x),
+            0.5 => x.unary(Unary::Sqrt),
+            -0.5 => x.unary(Unary::Rsqrt),
+            -1.0 => x.unary(Unary::Reciprocal),
+            -2.0 => x.mul(&x)?.unary(Unary::Reciprocal),
+            power => Ok(Array::new(Dispatch::float_powf_scalar(x.prim(), Scalar::Float(power)), self.shape())),
+        }
+    }
+
+    /// `number ** self`.
+    ///
+    /// # Errors
+    /// As [`pow`](Self::pow).
+    pub fn power_of(&self, base: Number) -> Result<Self> {
+        let base = Operand::Number(base);
+        apply("pow", &POW, base, self.into(), result_type(&[self.into(), base]))
+    }
+
+    /// `torch.eq(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together. (So with all comparisons.)
+    pub fn eq<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("eq", &EQ, self.into(), other.into())
+    }
+
+    /// `torch.ne(self, other)`.
+    ///
+    /// # Errors
+    /// As [`eq`](Self::eq).
+    pub fn ne<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("ne", &NE, self.into(), other.into())
+    }
+
+    /// `torch.lt(self, other)`.
+    ///
+    /// # Errors
+    /// As [`eq`](Self::eq).
+    pub fn lt<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("lt", &LT, self.into(), other.into())
+    }
+
+    /// `torch.le(self, other)`.
+    ///
+    /// # Errors
+    /// As [`eq`](Self::eq).
+    pub fn le<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("le", &LE, self.into(), other.into())
+    }
+
+    /// `torch.gt(self, other)`.
+    ///
+    /// # Errors
+    /// As [`eq`](Self::eq).
+    pub fn gt<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("gt", &LT, other.into(), self.into())
+    }
+
+    /// `torch.ge(self, other)`.
+    ///
+    /// # Errors
+    /// As [`eq`](Self::eq).
+    pub fn ge<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        compared("ge", &LE, other.into(), self.into())
+    }
+
+    /// `torch.logical_and(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn logical_and(&self, other: &Array) -> Result<Self> {
+        self.cast(BOOL)?.mul(&other.cast(BOOL)?)
+    }
+
+    /// `torch.logical_or(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn logical_or(&self, other: &Array) -> Result<Self> {
+        self.cast(BOOL)?.add(&other.cast(BOOL)?)
+    }
+
+    /// `torch.logical_xor(self, other)`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn logical_xor(&self, other: &Array) -> Result<Self> {
+        self.cast(BOOL)?.ne(&other.cast(BOOL)?)
+    }
+
+    /// `torch.logical_not(self)`.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn logical_not(&self) -> Result<Self> {
+        let x = self.cast(BOOL)?;
+        Ok(Array::new(Dispatch::bool_not(x.prim()), self.shape()))
+    }
+
+    /// `self & other`, `self | other`, `self ^ other`: of truth values or of bits.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or one is a floating-point number.
+    pub fn bitwise<'a>(&'a self, bits: Bits, other: impl Into<Operand<'a>>) -> Result<Self> {
+        let other = other.into();
+        if kind_of(result_type(&[self.into(), other])) == Kind::Float {
+            return Err(refused("bitwise", "it is not for floating-point numbers"));
+        }
+        let float: fn(DispatchTensor, DispatchTensor) -> DispatchTensor = Dispatch::float_add; // never reached
+        let binary = match bits {
+            Bits::And => Binary { float, int: Dispatch::bitwise_and, bool: Some(Dispatch::bool_and) },
+            Bits::Or => Binary { float, int: Dispatch::bitwise_or, bool: Some(Dispatch::bool_or) },
+            Bits::Xor => Binary { float, int: Dispatch::bitwise_xor, bool: Some(Dispatch::bool_not_equal) },
+            Bits::Left => Binary { float, int: Dispatch::bitwise_left_shift, bool: None },
+            Bits::Right => Binary { float, int: Dispatch::bitwise_right_shift, bool: None },
+        };
+        promoting("bitwise", &binary, self.into(), other)
+    }
+
+    /// `~self`.
+    ///
+    /// # Errors
+    /// When it has floating-point numbers.
+    pub fn bitwise_not(&self) -> Result<Self> {
+        match self.kind() {
+            Kind::Bool => self.logical_not(),
+            Kind::Int => Ok(Array::new(Dispatch::bitwise_not(self.prim()), self.shape())),
+            Kind::Float => Err(refused("bitwise_not", "it is not for floating-point numbers")),
+        }
+    }
+
+    /// `torch.maximum(self, other)`: where both are equal, the gradient is shared.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn maximum<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        self.extreme(other.into(), true)
+    }
+
+    /// `torch.minimum(self, other)`: where both are equal, the gradient is shared.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn minimum<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
+        self.extreme(other.into(), false)
+    }
+
+    fn extreme(&self, other: Operand<'_>, largest: bool) -> Result<Self> {
+        let dtype = result_type(&[self.into(), other]);
+        let a = self.cast(dtype)?;
+        let b = match other {
+            Operand::Array(array) => array.cast(dtype)?,
+            Operand::Number(number) => Array::scalar(number, dtype, &self.device()),
+        };
+        if a.kind() == Kind::Bool {
+            return if largest { a.add(&b) } else { a.mul(&b) };
+        }
+        let (first, second) = if largest { (a.gt(&b)?, a.lt(&b)?) } else { (a.lt(&b)?, a.gt(&b)?) };
+        let tie = if a.kind() == Kind::Float { a.mul(0.5)?.add(&b.mul(0.5)?)? } else { a.clone() };
+        select(&first, &a, &select(&second, &b, &tie)?)
+    }
+
+    /// `torch.clamp(self, min, max)` with numbers: the gradient is 0 at a bound, too.
+    ///
+    /// # Errors
+    /// When neither bound is given.
+    pub fn clamp(&self, min: Option<Number>, max: Option<Number>) -> Result<Self> {
+        let bounds = [min, max].into_iter().flatten();
+        let operands: Vec<Operand<'_>> = std::iter::once(self.into()).chain(bounds.map(Operand::Number)).collect();
+        if operands.len() == 1 {
+            return Err(refused("clamp", "it needs a bound"));
+        }
+        let mut x = self.cast(result_type(&operands))?;
+        if let Some(min) = min {
+            x = x.le(Operand::Number(min)).and_then(|low| x.fill_where(&low, min))?;
+        }
+        if let Some(max) = max {
+            x = x.ge(Operand::Number(max)).and_then(|high| x.fill_where(&high, max))?;
+        }
+        Ok(x)
+    }
+
+    /// With this number where the mask is true: `masked_fill`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn fill_where(&self, mask: &Array, value: Number) -> Result<Self> {
+        let shape = broadcast_shape(self.shape(), mask.shape())?;
+        let (x, mask) = (self.expanded(&shape)?, mask.cast(BOOL)?.expanded(&shape)?);
+        if x.numel() == 0 {
+            return Ok(x);
+        }
+        let value = match x.kind() {
+            Kind::Float => Scalar::Float(value.float()),
+            Kind::Int => Scalar::Int(value.int()),
+            Kind::Bool => Scalar::Bool(value.is_true()),
+        };
+        let inner = of_kind!(x, float_mask_fill, int_mask_fill, bool_mask_fill, (x.prim(), mask.prim(), value));
+        Ok(Array::new(inner, &shape))
+    }
+
+    /// A function of one variable. Of whole numbers it is computed in float32, unless it gives whole numbers back.
+    ///
+    /// # Errors
+    /// When it is not for such elements.
+    pub fn unary(&self, function: Unary) -> Result<Self> {
+        if self.numel() == 0 {
+            let whole = self.kind() != Kind::Float && !function.keeps_whole();
+            return if whole { self.cast(DType::F32) } else { Ok(self.clone()) };
+        }
+        if self.kind() != Kind::Float {
+            if function.keeps_whole() {
+                return self.whole(function);
+            }
+            return self.cast(DType::F32)?.unary(function);
+        }
+        let x = self.prim();
+        let inner = match function {
+            Unary::Neg => Dispatch::float_neg(x),
+            Unary::Abs => Dispatch::float_abs(x),
+            Unary::Sign => Dispatch::float_sign(x),
+            Unary::Exp => Dispatch::float_exp(x),
+            Unary::Expm1 => return self.expm1(),
+            Unary::Exp2 => Dispatch::float_exp(Dispatch::float_mul_scalar(x, Scalar::Float(std::f64::consts::LN_2))),
+            Unary::Log => Dispatch::float_log(x),
+            Unary::Log2 => Dispatch::float_div_scalar(Dispatch::float_log(x), Scalar::Float(std::f64::consts::LN_2)),
+            Unary::Log10 => Dispatch::float_div_scalar(Dispatch::float_log(x), Scalar::Float(std::f64::consts::LN_10)),
+            Unary::Log1p => Dispatch::float_log1p(x),
+            Unary::Sqrt => Dispatch::float_sqrt(x),
+            Unary::Rsqrt => Dispatch::float_recip(Dispatch::float_sqrt(x)),
+            Unary::Reciprocal => Dispatch::float_recip(x),
+            Unary::Square => return self.mul(self),
+            Unary::Sin => Dispatch::float_sin(x),
+            Unary::Cos => Dispatch::float_cos(x),
+            Unary::Tan => Dispatch::float_tan(x),
+            Unary::Sinh => Dispatch::float_sinh(x),
+            Unary::Cosh => Dispatch::float_cosh(x),
+            Unary::Tanh => Dispatch::float_tanh(x),
+            Unary::Asin => Dispatch::float_asin(x),
+            Unary::Acos => Dispatch::float_acos(x),
+            Unary::Atan => Dispatch::float_atan(x),
+            Unary::Asinh => Dispatch::float_asinh(x),
+            Unary::Acosh => Dispatch::float_acosh(x),
+            Unary::Atanh => Dispatch::float_atanh(x),
+            Unary::Erf => Dispatch::float_erf(x),
+            Unary::Erfc => return self.unary(Unary::Erf)?.rsub(1.0),
+            Unary::Floor => Dispatch::float_floor(x),
+            Unary::Ceil => Dispatch::float_ceil(x),
+            Unary::Round => Dispatch::float_round(x),
+            Unary::Trunc => Dispatch::float_trunc(x),
+            Unary::Frac => return self.sub(&self.unary(Unary::Trunc)?),
+        };
+        Ok(Array::new(inner, self.shape()))
+    }
+
+    /// A function that gives whole numbers for whole numbers.
+    fn whole(&self, function: Unary) -> Result<Self> {
+        if self.kind() == Kind::Bool {
+            return match function {
+                Unary::Neg => Err(refused("neg", "it is not for truth values; use logical_not")),
+                Unary::Square => self.cast(DType::I64),
+                _ => Ok(self.clone()),
+            };
+        }
+        let x = self.prim();
+        let inner = match function {
+            Unary::Neg => Dispatch::int_neg(x),
+            Unary::Abs => Dispatch::int_abs(x),
+            Unary::Sign => Dispatch::int_sign(x),
+            Unary::Square => return self.mul(self),
+            _ => x,
+        };
+        Ok(Array::new(inner, self.shape()))
+    }
+
+    /// `exp(x) - 1`, exact near 0: `tanh(x/2) (exp(x) + 1)`.
+    fn expm1(&self) -> Result<Self> {
+        let half = self.mul(0.5)?.unary(Unary::Tanh)?;
+        let near = half.mul(&self.unary(Unary::Exp)?.add(1.0)?)?;
+        let far = self.unary(Unary::Exp)?.sub(1.0)?;
+        select(&self.unary(Unary::Abs)?.lt(0.5)?, &near, &far)
+    }
+
+    /// Where it is not a number.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, which they do.
+    pub fn isnan(&self) -> Result<Self> {
+        self.ne(self)
+    }
+
+    /// Where it is infinite.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn isinf(&self) -> Result<Self> {
+        match self.kind() {
+            Kind::Float => self.unary(Unary::Abs)?.eq(f64::INFINITY),
+            _ => Ok(Array::full(self.shape(), Number::Bool(false), BOOL, &self.device())),
+        }
+    }
+}
+
+/// Operations on bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bits {
+    /// `&`.
+    And,
+    /// `|`.
+    Or,
+    /// `^`.
+    Xor,
+    /// `<<`.
+    Left,
+    /// `>>`.
+    Right,
+}
+
+/// Functions of one variable, as `torch` names them.
+#[allow(missing_docs)] // their names are torch's
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unary {
+    Neg,
+    Abs,
+    Sign,
+    Exp,
+    Expm1,
+    Exp2,
+    Log,
+    Log2,
+    Log10,
+    Log1p,
+    Sqrt,
+    Rsqrt,
+    Reciprocal,
+    Square,
+    Sin,
+    Cos,
+    Tan,
+    Sinh,
+    Cosh,
+    Tanh,
+    Asin,
+    Acos,
+    Atan,
+    Asinh,
+    Acosh,
+    Atanh,
+    Erf,
+    Erfc,
+    Floor,
+    Ceil,
+    Round,
+    Trunc,
+    Frac,
+}
+
+impl Unary {
+    /// Whether whole numbers stay whole.
+    fn keeps_whole(self) -> bool {
+        use Unary::{Abs, Ceil, Floor, Neg, Round, Sign, Square, Trunc};
+        matches!(self, Neg | Abs | Sign | Square | Floor | Ceil | Round | Trunc)
+    }
+}
+
+/// The type of a division: floating-point, float32 for whole numbers.
+fn float_type(operands: &[Operand<'_>]) -> DType {
+    let dtype = result_type(operands);
+    if kind_of(dtype) == Kind::Float { dtype } else { DType::F32 }
+}
+
+/// `torch.where(condition, one, other)`.
+///
+/// # Errors
+/// When the shapes do not go together.
+pub fn select<'a>(condition: &Array, one: impl Into<Operand<'a>>, other: impl Into<Operand<'a>>) -> Result<Array> {
+    let (one, other) = (one.into(), other.into());
+    let dtype = result_type(&[one, other]);
+    let device = condition.device();
+    let array = |operand: Operand<'_>| match operand {
+        Operand::Array(array) => array.cast(dtype),
+        Operand::Number(number) => Ok(Array::scalar(number, dtype, &device)),
+    };
+    let (one, other) = (array(one)?, array(other)?);
+    let shape = broadcast_shape(&broadcast_shape(one.shape(), other.shape())?, condition.shape())?;
+    let (one, other) = (one.expanded(&shape)?, other.expanded(&shape)?);
+    if shape.contains(&0) {
+        return Ok(other);
+    }
+    Ok(other.masked(&condition.cast(BOOL)?.expanded(&shape)?, &one))
+}

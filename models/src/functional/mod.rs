@@ -1,0 +1,36 @@
+//! `torch.nn.functional` and the operators behind it, with PyTorch's semantics and numbers, forward and backward.
+//!
+//! Everything works on [`Array`]s, tensors whose rank and element type are known at run time: types are promoted as
+//! PyTorch promotes them, shapes are broadcast, dimensions may be counted from the end, gradients are PyTorch's at the kinks.
+//! What Burn computes as PyTorch does is Burn's; the rest is composed of it here.
+
+mod activation;
+mod array;
+mod attention;
+mod conv;
+mod elementwise;
+mod index;
+mod loss;
+mod matmul;
+mod norm;
+mod number;
+mod pool;
+mod random;
+mod reduce;
+mod resize;
+mod rnn;
+mod shape;
+
+pub(crate) use array::refused;
+pub use array::{Array, BOOL, Kind, dtype_name, kind_of};
+pub use attention::Attention;
+pub use conv::Convolution;
+pub use elementwise::{Bits, Unary, broadcast_shape, select};
+pub use index::Update;
+pub use loss::{Classes, Reduction, xlogy};
+pub use norm::Running;
+pub use number::{Number, Operand, promoted, result_type};
+pub use pool::Windows;
+pub use resize::{Interpolation, Outside, Resized};
+pub use rnn::{Cell, Recurrent};
+pub use shape::Padding;

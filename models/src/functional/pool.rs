@@ -1,0 +1,287 @@
+//! Pooling: the largest or the mean of each window, with fixed windows or a fixed number of them.
+
+use burn::backend::Dispatch;
+use burn::backend::IntDType;
+use burn::backend::ops::ModuleOps;
+use burn::tensor::DType;
+
+use super::array::{Array, refused};
+use super::conv::each;
+use super::index::signed;
+use super::number::Number;
+use super::shape::Padding;
+use crate::Result;
+
+/// How windows go over the input. Each list has one number for each dimension, or one for all.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    /// Their size.
+    pub kernel: Vec<usize>,
+    /// How far apart they are; empty: as far as they are long.
+    pub stride: Vec<usize>,
+    /// What is added on both sides. Default 0.
+    pub padding: Vec<usize>,
+    /// How far apart a window's elements are. Default 1.
+    pub dilation: Vec<usize>,
+    /// Whether a window may reach beyond the end. Default false.
+    pub ceil: bool,
+    /// Of means: whether what was added counts. Default true.
+    pub count_padding: bool,
+    /// Of means: what sums are divided by. Default: the size of the window.
+    pub divisor: Option<i64>,
+}
+
+impl Windows {
+    /// Windows of this size, one after the other.
+    #[must_use]
+    pub fn new(kernel: impl Into<Vec<usize>>) -> Self {
+        Windows {
+            kernel: kernel.into(),
+            stride: Vec::new(),
+            padding: vec![0],
+            dilation: vec![1],
+            ceil: false,
+            count_padding: true,
+            divisor: None,
+        }
+    }
+
+    fn stride(&self) -> &[usize] {
+        if self.stride.is_empty() { &self.kernel } else { &self.stride }
+    }
+}
+
+/// One dimension of windows.
+#[derive(Clone, Copy)]
+struct Axis {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+}
+
+impl Axis {
+    /// How many windows there are over `length`: a last one that begins in what was added on the right is none.
+    fn count(self, length: usize, ceil: bool) -> usize {
+        let reach = self.dilation * (self.kernel - 1) + 1;
+        let Some(free) = (length + 2 * self.padding).checked_sub(reach) else { return 0 };
+        let windows = (if ceil { free.div_ceil(self.stride) } else { free / self.stride }) + 1;
+        if ceil && (windows - 1) * self.stride >= length + self.padding { windows - 1 } else { windows }
+    }
+}
+
+impl Array {
+    fn batched<T>(
+        &self,
+        spatial: usize,
+        pooled: impl Fn(&Array) -> Result<T>,
+        back: impl Fn(T) -> Result<T>,
+    ) -> Result<T> {
+        if self.rank() == spatial + 1 {
+            return back(pooled(&self.unsqueeze(0)?)?);
+        }
+        if self.rank() != spatial + 2 {
+            let reason =
+                format!("an input of {:?} has not {spatial} dimensions beside batch and channels", self.shape());
+            return Err(refused("pooling", reason));
+        }
+        pooled(self)
+    }
+
+    fn axes<const N: usize>(&self, how: &Windows) -> Result<[Axis; N]> {
+        let (kernel, stride) = (each::<N>("kernel_size", &how.kernel)?, each::<N>("stride", how.stride())?);
+        let (padding, dilation) = (each::<N>("padding", &how.padding)?, each::<N>("dilation", &how.dilation)?);
+        let axes: [Axis; N] = std::array::from_fn(|at| Axis {
+            kernel: kernel[at],
+            stride: stride[at],
+            padding: padding[at],
+            dilation: dilation[at],
+        });
+        for (axis, &length) in axes.iter().zip(self.shape().iter().skip(2)) {
+            if axis.kernel == 0 || axis.stride == 0 || axis.dilation == 0 || axis.padding * 2 > axis.kernel {
+                return Err(refused(
+                    "pooling",
+                    "windows have a size, a stride, and padding of at most half their size",
+                ));
+            }
+            if axis.count(length, how.ceil) == 0 {
+                return Err(refused("pooling", format!("there is no window of {} over {length}", axis.kernel)));
+            }
+        }
+        Ok(axes)
+    }
+
+    /// `max_pool1d`, `max_pool2d` or `max_pool3d`: the largest of each window and, where asked for, their indices in the plane.
+    ///
+    /// # Errors
+    /// When there is no window.
+    pub fn max_pool(&self, spatial: usize, how: &Windows) -> Result<(Self, Option<Self>)> {
+        let back = |(values, indices): (Array, Option<Array>)| {
+            let indices = indices.map(|indices| indices.squeeze(Some(&[0]))).transpose()?;
+            Ok((values.squeeze(Some(&[0]))?, indices))
+        };
+        self.batched(spatial, |x| x.max_pooled(spatial, how), back)
+    }
+
+    fn max_pooled(&self, spatial: usize, how: &Windows) -> Result<(Self, Option<Self>)> {
+        let x = self;
+        match spatial {
+            1 => {
+                let [a] = x.axes::<1>(how)?;
+                let plane = x.unsqueeze(2)?;
+                let how = Windows {
+                    kernel: vec![1, a.kernel],
+                    stride: vec![1, a.stride],
+                    padding: vec![0, a.padding],
+                    dilation: vec![1, a.dilation],
+                    ..how.clone()
+                };
+                let (values, indices) = plane.max_pooled(2, &how)?;
+                let indices = indices.map(|indices| indices.squeeze(Some(&[2]))).transpose()?;
+                Ok((values.squeeze(Some(&[2]))?, indices))
+            }
+            2 => {
+                let axes = x.axes::<2>(how)?;
+                let pair = |field: fn(Axis) -> usize| axes.map(field);
+                let found = Dispatch::max_pool2d_with_indices(
+                    x.prim(),
+                    pair(|axis| axis.kernel),
+                    pair(|axis| axis.stride),
+                    pair(|axis| axis.padding),
+                    pair(|axis| axis.dilation),
+                    how.ceil,
+                    IntDType::I64,
+                );
+                Ok((Array::of(found.output), Some(Array::of(found.indices).cast(DType::I64)?)))
+            }
+            _ => {
+                // The largest over height and width, then over the depth.
+                let [over_depth, over_height, over_width] = x.axes::<3>(how)?;
+                let &[n, c, depth, height, width] = x.shape() else {
+                    return Err(refused("max_pool3d", "five dimensions"));
+                };
+                let two = |a: Axis, b: Axis| Windows {
+                    kernel: vec![a.kernel, b.kernel],
+                    stride: vec![a.stride, b.stride],
+                    padding: vec![a.padding, b.padding],
+                    dilation: vec![a.dilation, b.dilation],
+                    ..how.clone()
+                };
+                let (flat, _) =
+                    x.reshaped(&[n, c * depth, height, width])?.max_pooled(2, &two(over_height, over_width))?;
+                let (height, width) = (flat.shape()[2], flat.shape()[3]);
+                let deep = flat.reshaped(&[n, c, depth, height * width])?;
+                let one = Axis { kernel: 1, stride: 1, padding: 0, dilation: 1 };
+                let (pooled, _) = deep.max_pooled(2, &two(over_depth, one))?;
+                let depth = pooled.shape()[2];
+                Ok((pooled.reshaped(&[n, c, depth, height, width])?, None))
+            }
+        }
+    }
+
+    /// `avg_pool1d`, `avg_pool2d` or `avg_pool3d`.
+    ///
+    /// # Errors
+    /// When there is no window.
+    pub fn avg_pool(&self, spatial: usize, how: &Windows) -> Result<Self> {
+        let pooled = |x: &Array| match spatial {
+            1 => x.avg_pooled::<1>(how),
+            2 => x.avg_pooled::<2>(how),
+            _ => x.avg_pooled::<3>(how),
+        };
+        self.batched(spatial, pooled, |x| x.squeeze(Some(&[0])))
+    }
+
+    /// Sums along one dimension after the other, over what each window's elements count.
+    fn avg_pooled<const N: usize>(&self, how: &Windows) -> Result<Self> {
+        let axes = self.axes::<N>(how)?;
+        if N == 2 && how.divisor.is_none() {
+            let pair = |field: fn(Axis) -> usize| [field(axes[0]), field(axes[1])];
+            let pooled = Dispatch::avg_pool2d(
+                self.prim(),
+                pair(|axis| axis.kernel),
+                pair(|axis| axis.stride),
+                pair(|axis| axis.padding),
+                how.count_padding,
+                how.ceil,
+            );
+            return Ok(Array::of(pooled));
+        }
+        let mut sums = self.clone();
+        let mut divisor = Array::scalar(Number::Float(1.0), self.dtype(), &self.device());
+        for (at, axis) in axes.into_iter().enumerate() {
+            let (dim, length) = (at + 2, self.shape()[at + 2]);
+            let windows = axis.count(length, how.ceil);
+            // So far right that the last window ends there.
+            let right = ((windows - 1) * axis.stride + axis.kernel).saturating_sub(length + axis.padding);
+            let mut pad = vec![0; 2 * (self.rank() - dim)];
+            let last = pad.len() - 2;
+            (pad[last], pad[last + 1]) = (signed(axis.padding), signed(right));
+            let padded = sums.pad(&pad, Padding::Constant(Number::Int(0)))?;
+            sums = padded.unfold(signed(dim), axis.kernel, axis.stride)?.sum(&[-1], false)?.slice(
+                signed(dim),
+                None,
+                Some(signed(windows)),
+                1,
+            )?;
+            let counted: Vec<f64> = (0..windows)
+                .map(|window| {
+                    let start = window * axis.stride;
+                    let (from, to) = if how.count_padding {
+                        (start, (start + axis.kernel).min(length + 2 * axis.padding))
+                    } else {
+                        (start.max(axis.padding), (start + axis.kernel).min(length + axis.padding))
+                    };
+                    #[allow(clippy::cast_precision_loss)] // the size of a window
+                    let size = to.saturating_sub(from) as f64;
+                    size
+                })
+                .collect();
+            let mut shape = vec![1; self.rank()];
+            shape[dim] = windows;
+            divisor = divisor.mul(&Array::from_floats(&counted, &shape, self.dtype(), &self.device())?)?;
+        }
+        match how.divisor {
+            Some(given) => sums.div(super::Operand::Number(Number::Int(given))),
+            None => sums.div(&divisor),
+        }
+    }
+
+    /// `adaptive_avg_pool1d`, `2d` or `3d`: means of as many windows as are wanted.
+    ///
+    /// # Errors
+    /// When the input has too few dimensions.
+    pub fn adaptive_avg_pool(&self, sizes: &[usize]) -> Result<Self> {
+        let pooled = |x: &Array| {
+            Ok(Array::of(match *sizes {
+                [a] => Dispatch::adaptive_avg_pool1d(x.prim(), a),
+                [a, b] => Dispatch::adaptive_avg_pool2d(x.prim(), [a, b]),
+                [a, b, c] => Dispatch::adaptive_avg_pool3d(x.prim(), [a, b, c]),
+                _ => return Err(refused("adaptive_avg_pool", "it has one to three dimensions")),
+            }))
+        };
+        self.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
+    }
+
+    /// `adaptive_max_pool1d`, `2d` or `3d`: the largest of each of as many windows as are wanted.
+    ///
+    /// # Errors
+    /// When the input has too few dimensions.
+    pub fn adaptive_max_pool(&self, sizes: &[usize]) -> Result<Self> {
+        let pooled = |x: &Array| {
+            let mut x = x.clone();
+            for (at, &size) in sizes.iter().enumerate() {
+                let dim = signed(at + 2);
+                let length = x.shape()[at + 2];
+                let part = |index: usize| {
+                    let (start, end) = (index * length / size, ((index + 1) * length).div_ceil(size));
+                    let window = x.slice(dim, Some(signed(start)), Some(signed(end)), 1)?;
+                    Ok(window.extreme_of(dim, true, true)?.0)
+                };
+                x = Array::cat(&(0..size).map(part).collect::<Result<Vec<_>>>()?, dim)?;
+            }
+            Ok(x)
+        };
+        self.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
+    }
+}

@@ -1,0 +1,282 @@
+//! Images of other sizes: `interpolate` in its modes, pixel shuffles, and sampling by a grid.
+//!
+//! Along each dimension an output is a weighted sum of a few inputs: their places and weights are computed here, the sums are
+//! `index_select`s, so that gradients are right on every device.
+
+use super::array::{Array, refused};
+use super::elementwise::Unary;
+use super::index::signed;
+use super::number::Number;
+use crate::Result;
+
+/// How values between pixels are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpolation {
+    /// The nearest pixel: `floor(i * scale)`.
+    Nearest,
+    /// The nearest pixel by its centre.
+    NearestExact,
+    /// Between two neighbours along each dimension: linear, bilinear, trilinear.
+    Linear,
+    /// Between four neighbours along each dimension, with -0.75.
+    Cubic,
+}
+
+/// The size of one dimension and how it comes about.
+#[derive(Clone, Copy, Debug)]
+pub struct Resized {
+    /// How many outputs.
+    pub size: usize,
+    /// The factor, where it was given: it then says the distance between outputs, not the sizes.
+    pub scale: Option<f64>,
+}
+
+impl Array {
+    /// `torch.nn.functional.interpolate` over the dimensions after batch and channels.
+    ///
+    /// # Errors
+    /// When the input has other dimensions.
+    pub fn interpolate(&self, to: &[Resized], how: Interpolation, align_corners: bool) -> Result<Self> {
+        if self.rank() != to.len() + 2 {
+            return Err(refused(
+                "interpolate",
+                format!("{:?} has not {} dimensions of pixels", self.shape(), to.len()),
+            ));
+        }
+        let mut x = self.clone();
+        for (at, &resized) in to.iter().enumerate() {
+            x = x.resized(at + 2, resized, how, align_corners)?;
+        }
+        Ok(x)
+    }
+
+    /// One dimension of it.
+    fn resized(&self, dim: usize, to: Resized, how: Interpolation, align_corners: bool) -> Result<Self> {
+        let length = self.shape()[dim];
+        if length == 0 || to.size == 0 {
+            return Err(refused("interpolate", "there must be pixels"));
+        }
+        let taps = taps(length, to, how, align_corners);
+        let width = taps.first().map_or(0, Vec::len);
+        let mut sum: Option<Array> = None;
+        for tap in 0..width {
+            let places: Vec<i64> = taps.iter().map(|row| signed(row[tap].0)).collect();
+            let picked = self.index_select(signed(dim), &Array::from_ints(&places, &[to.size], &self.device())?)?;
+            if width == 1 {
+                return Ok(picked);
+            }
+            let mut shape = vec![1; self.rank()];
+            shape[dim] = to.size;
+            let weights: Vec<f64> = taps.iter().map(|row| row[tap].1).collect();
+            let part = picked.mul(&Array::from_floats(&weights, &shape, self.dtype(), &self.device())?)?;
+            sum = Some(sum.map_or(Ok(part.clone()), |sum| sum.add(&part))?);
+        }
+        sum.ok_or_else(|| refused("interpolate", "there must be pixels"))
+    }
+
+    /// `pixel_shuffle(self, factor)`: `[.., c r r, h, w]` to `[.., c, h r, w r]`.
+    ///
+    /// # Errors
+    /// When the channels are no multiple.
+    pub fn pixel_shuffle(&self, factor: usize) -> Result<Self> {
+        let [front @ .., channels, height, width] = self.shape() else {
+            return Err(refused("pixel_shuffle", "three dimensions"));
+        };
+        let (height, width, batch) = (*height, *width, front.iter().product::<usize>());
+        if factor == 0 || channels % (factor * factor) != 0 {
+            return Err(refused("pixel_shuffle", format!("{channels} channels are no multiple of {factor} squared")));
+        }
+        let out = channels / (factor * factor);
+        let parts = self.reshaped(&[batch, out, factor, factor, height, width])?.permuted(&[0, 1, 4, 2, 5, 3]);
+        let mut shape = front.to_vec();
+        shape.extend([out, height * factor, width * factor]);
+        parts.reshaped(&shape)
+    }
+
+    /// `pixel_unshuffle(self, factor)`: the contrary.
+    ///
+    /// # Errors
+    /// When height or width is no multiple.
+    pub fn pixel_unshuffle(&self, factor: usize) -> Result<Self> {
+        let [front @ .., channels, height, width] = self.shape() else {
+            return Err(refused("pixel_unshuffle", "three dimensions"));
+        };
+        let (channels, batch) = (*channels, front.iter().product::<usize>());
+        if factor == 0 || height % factor != 0 || width % factor != 0 {
+            return Err(refused("pixel_unshuffle", format!("{height} by {width} are no multiples of {factor}")));
+        }
+        let (height, width) = (height / factor, width / factor);
+        let parts = self.reshaped(&[batch, channels, height, factor, width, factor])?.permuted(&[0, 1, 3, 5, 2, 4]);
+        let mut shape = front.to_vec();
+        shape.extend([channels * factor * factor, height, width]);
+        parts.reshaped(&shape)
+    }
+
+    /// `torch.nn.functional.affine_grid(theta, [n, c, h, w], align_corners)`: where each pixel of the output comes from.
+    ///
+    /// # Errors
+    /// When it is not of images of two dimensions.
+    pub fn affine_grid(theta: &Array, size: &[usize], align_corners: bool) -> Result<Self> {
+        let &[n, _, height, width] = size else {
+            return Err(refused("affine_grid", "images of two dimensions are supported"));
+        };
+        let line = |length: usize| {
+            #[allow(clippy::cast_precision_loss)] // a number of pixels
+            let shrunk = if align_corners { 1.0 } else { (length as f64 - 1.0) / length as f64 };
+            let line = if length == 1 {
+                vec![0.0]
+            } else {
+                Array::linspace(-1.0, 1.0, length, theta.dtype(), &theta.device())?.floats()?
+            };
+            Array::from_floats(&line, &[length], theta.dtype(), &theta.device())?.mul(shrunk)
+        };
+        let full = [height, width];
+        let (x, y) = (line(width)?.expanded(&full)?, line(height)?.unsqueeze(1)?.expanded(&full)?);
+        let one = Array::full(&full, Number::Int(1), theta.dtype(), &theta.device());
+        let base = Array::stack(&[x, y, one], -1)?.reshaped(&[1, height * width, 3])?;
+        base.matmul(&theta.transpose(1, 2)?)?.reshaped(&[n, height, width, 2])
+    }
+
+    /// `torch.nn.functional.grid_sample(self, grid, ...)` of images `[n, c, h, w]` by `[n, y, x, 2]`: linear or nearest, with
+    /// zeros, the border or reflection outside.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or the mode is another.
+    #[allow(clippy::many_single_char_names)] // the field's letters
+    pub fn grid_sample(&self, grid: &Array, how: Interpolation, outside: Outside, align_corners: bool) -> Result<Self> {
+        let (&[n, c, h, w], &[_, rows, columns, 2]) = (self.shape(), grid.shape()) else {
+            return Err(refused("grid_sample", "it needs images [n, c, h, w] and a grid [n, y, x, 2]"));
+        };
+        let place = |dim: i64, length: usize| -> Result<Array> {
+            #[allow(clippy::cast_precision_loss)] // a number of pixels
+            let length = length as f64;
+            let at = grid.select(-1, dim)?;
+            let at = if align_corners {
+                at.add(1.0)?.mul((length - 1.0) / 2.0)?
+            } else {
+                at.add(1.0)?.mul(length)?.sub(1.0)?.mul(0.5)?
+            };
+            outside.applied(at, length, align_corners)
+        };
+        let (x, y) = (place(0, w)?, place(1, h)?);
+        let flat = self.reshaped(&[n, c, h * w])?;
+        let pixel = |px: &Array, py: &Array| -> Result<Array> {
+            let (px, py) = (px.detach(), py.detach());
+            let inside =
+                |at: &Array, length: usize| at.ge(0.0)?.logical_and(&at.lt(Number::Int(signed(length)).float())?);
+            let there = inside(&px, w)?.logical_and(&inside(&py, h)?)?;
+            let whole = |at: &Array, length: usize| {
+                at.clamp(Some(Number::Int(0)), Some(Number::Int(signed(length) - 1)))?.cast(burn::tensor::DType::I64)
+            };
+            let places = whole(&py, h)?.mul(signed(w))?.add(&whole(&px, w)?)?;
+            let index = places.reshaped(&[n, 1, rows * columns])?.expanded(&[n, c, rows * columns])?;
+            let found = flat.gather(2, &index)?.reshaped(&[n, c, rows, columns])?;
+            found.fill_where(&there.logical_not()?.unsqueeze(1)?, Number::Float(0.0))
+        };
+        match how {
+            Interpolation::Nearest => pixel(&x.unary(Unary::Round)?, &y.unary(Unary::Round)?),
+            Interpolation::Linear => {
+                let (left, top) = (x.detach().unary(Unary::Floor)?, y.detach().unary(Unary::Floor)?);
+                let (right, bottom) = (left.add(1.0)?, top.add(1.0)?);
+                let corners = [
+                    (&left, &right, &top, &bottom),
+                    (&right, &left, &top, &bottom),
+                    (&left, &right, &bottom, &top),
+                    (&right, &left, &bottom, &top),
+                ];
+                let mut sum: Option<Array> = None;
+                for (px, other_x, py, other_y) in corners {
+                    // The farther the opposite corner, the more this one counts.
+                    let signed_part = |at: &Array, other: &Array, own: &Array| at.sub(other)?.mul(&own.sub(other)?);
+                    let weight = signed_part(&x, other_x, px)?.mul(&signed_part(&y, other_y, py)?)?.unsqueeze(1)?;
+                    let part = pixel(px, py)?.mul(&weight)?;
+                    sum = Some(sum.map_or(Ok(part.clone()), |sum| sum.add(&part))?);
+                }
+                sum.ok_or_else(|| refused("grid_sample", "there are no corners"))
+            }
+            other => {
+                Err(refused("grid_sample", format!("the mode {other:?} is not supported; nearest and linear are")))
+            }
+        }
+    }
+}
+
+/// What lies outside of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// Zeros.
+    Zeros,
+    /// The pixel at the border.
+    Border,
+    /// The image, mirrored.
+    Reflection,
+}
+
+impl Outside {
+    fn applied(self, at: Array, length: f64, align_corners: bool) -> Result<Array> {
+        let within = |at: Array| at.clamp(Some(Number::Float(0.0)), Some(Number::Float(length - 1.0)));
+        match self {
+            Outside::Zeros => Ok(at),
+            Outside::Border => within(at),
+            Outside::Reflection => {
+                let (low, span) = if align_corners { (0.0, length - 1.0) } else { (-0.5, length) };
+                if span == 0.0 {
+                    return Ok(at.zeros_like());
+                }
+                let moved = at.sub(low)?.unary(Unary::Abs)?;
+                let turns = moved.detach().div(span)?.unary(Unary::Floor)?;
+                let rest = moved.sub(&turns.mul(span)?)?;
+                let odd = turns.remainder(2.0)?.eq(1.0)?;
+                within(super::elementwise::select(&odd, &rest.rsub(span)?, &rest)?.add(low)?)
+            }
+        }
+    }
+}
+
+/// For each output along a dimension, the inputs that make it and their weights.
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)] // places of pixels
+fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool) -> Vec<Vec<(usize, f64)>> {
+    let (input, output) = (length as f64, to.size as f64);
+    // PyTorch computes places in float32.
+    let distance = match to.scale {
+        Some(scale) if scale > 0.0 => (1.0 / scale) as f32,
+        _ => (input / output) as f32,
+    };
+    let aligned = if to.size > 1 { ((input - 1.0) / (output - 1.0)) as f32 } else { 0.0 };
+    let last = length - 1;
+    let clamped = |place: i64| place.clamp(0, last as i64) as usize;
+    let row = |index: usize| {
+        let centre = if align_corners { aligned * index as f32 } else { distance * (index as f32 + 0.5) - 0.5 };
+        match how {
+            Interpolation::Nearest => vec![(clamped((index as f32 * distance).floor() as i64), 1.0)],
+            Interpolation::NearestExact => vec![(clamped(((index as f32 + 0.5) * distance).floor() as i64), 1.0)],
+            Interpolation::Linear => {
+                let centre = centre.max(0.0);
+                let low = (centre.floor() as usize).min(last);
+                let part = f64::from((centre - low as f32).clamp(0.0, 1.0));
+                vec![(low, f64::from(1.0 - part as f32)), ((low + 1).min(last), part)]
+            }
+            Interpolation::Cubic => {
+                let low = centre.floor();
+                let part = f64::from(centre - low);
+                let near = |x: f64| ((CUBIC + 2.0) * x - (CUBIC + 3.0)) * x * x + 1.0;
+                let far = |x: f64| ((CUBIC * x - 5.0 * CUBIC) * x + 8.0 * CUBIC) * x - 4.0 * CUBIC;
+                let weights = [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)];
+                weights
+                    .iter()
+                    .enumerate()
+                    .map(|(tap, &weight)| (clamped(low as i64 - 1 + tap as i64), weight))
+                    .collect()
+            }
+        }
+    };
+    (0..to.size).map(row).collect()
+}
+
+/// PyTorch's coefficient of the cubic convolution.
+const CUBIC: f64 = -0.75;

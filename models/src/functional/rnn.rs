@@ -1,0 +1,197 @@
+//! Recurrent layers: LSTM, GRU and the plain ones, stacked and in both directions.
+
+use rekindle_random::Generator;
+
+use super::array::{Array, refused};
+use super::elementwise::Unary;
+use super::index::signed;
+use crate::Result;
+
+/// What a step of a recurrent layer computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Gates i, f, g, o; a state beside the output.
+    Lstm,
+    /// Gates r, z, n with `n = tanh(W x + b + r (U h + c))`.
+    Gru,
+    /// `tanh(W x + b + U h + c)`.
+    Tanh,
+    /// `relu(W x + b + U h + c)`.
+    Relu,
+}
+
+/// How layers are stacked.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is one of PyTorch's
+pub struct Recurrent {
+    /// What a step computes.
+    pub cell: Cell,
+    /// Whether there are biases.
+    pub biases: bool,
+    /// How many layers.
+    pub layers: usize,
+    /// What is dropped between layers, in training.
+    pub dropout: f64,
+    /// Whether dropout drops.
+    pub train: bool,
+    /// Whether each layer also goes backwards.
+    pub bidirectional: bool,
+    /// Whether the input is `[batch, length, ...]`, not `[length, batch, ...]`.
+    pub batch_first: bool,
+}
+
+/// The weights of one layer in one direction.
+struct Weights<'a> {
+    input: &'a Array,
+    hidden: &'a Array,
+    input_bias: Option<&'a Array>,
+    hidden_bias: Option<&'a Array>,
+    projection: Option<&'a Array>,
+}
+
+impl Recurrent {
+    /// Runs the layers over a sequence: the outputs, and the last states (one, or two of an LSTM), each
+    /// `[layers * directions, batch, width]`. Weights come per layer and direction: input, hidden, then biases, then a
+    /// projection where `states` show that there is one.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or the number of weights is another.
+    pub fn run(
+        &self,
+        input: &Array,
+        states: &[Array],
+        weights: &[Array],
+        generator: &mut Generator,
+    ) -> Result<(Array, Vec<Array>)> {
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let slots = self.layers * directions;
+        let each = weights.len() / slots.max(1);
+        let plain = if self.biases { 4 } else { 2 };
+        let projected = each == plain + 1;
+        if slots == 0 || each * slots != weights.len() || !(each == plain || projected) {
+            return Err(refused(
+                "a recurrent layer",
+                format!("{} weights do not make up {slots} layers", weights.len()),
+            ));
+        }
+        let unbatched = input.rank() == 2;
+        let batched = |x: &Array, dim: i64| if unbatched { x.unsqueeze(dim) } else { Ok(x.clone()) };
+        let mut x = batched(input, i64::from(!self.batch_first))?;
+        let states: Vec<Array> = states.iter().map(|state| batched(state, 1)).collect::<Result<_>>()?;
+        if self.batch_first {
+            x = x.transpose(0, 1)?;
+        }
+        if x.rank() != 3 || states.is_empty() || states.iter().any(|state| state.shape().first() != Some(&slots)) {
+            return Err(refused(
+                "a recurrent layer",
+                format!("an input of {:?} does not fit its states", input.shape()),
+            ));
+        }
+        let mut last: Vec<Vec<Array>> = vec![Vec::new(); states.len()];
+        for layer in 0..self.layers {
+            if layer > 0 && self.train && self.dropout > 0.0 {
+                x = x.dropout(self.dropout, generator)?;
+            }
+            let mut outputs = Vec::new();
+            for direction in 0..directions {
+                let slot = layer * directions + direction;
+                let rows = &weights[slot * each..(slot + 1) * each];
+                let weights = Weights {
+                    input: &rows[0],
+                    hidden: &rows[1],
+                    input_bias: self.biases.then(|| &rows[2]),
+                    hidden_bias: self.biases.then(|| &rows[3]),
+                    projection: projected.then(|| &rows[each - 1]),
+                };
+                let begin = states.iter().map(|state| state.select(0, signed(slot))).collect::<Result<Vec<_>>>()?;
+                let (output, end) = self.pass(&x, begin, &weights, direction == 1)?;
+                outputs.push(output);
+                end.into_iter().zip(&mut last).for_each(|(state, last)| last.push(state));
+            }
+            x = Array::cat(&outputs, -1)?;
+        }
+        if self.batch_first {
+            x = x.transpose(0, 1)?;
+        }
+        let single = |x: Array, dim: i64| if unbatched { x.squeeze(Some(&[dim])) } else { Ok(x) };
+        let x = single(x, i64::from(!self.batch_first))?;
+        let last = last.iter().map(|states| single(Array::stack(states, 0)?, 1)).collect::<Result<_>>()?;
+        Ok((x, last))
+    }
+
+    /// One layer in one direction.
+    fn pass(
+        &self,
+        x: &Array,
+        mut state: Vec<Array>,
+        weights: &Weights<'_>,
+        backwards: bool,
+    ) -> Result<(Array, Vec<Array>)> {
+        // The inputs of all steps at once.
+        let inputs = x.linear(weights.input, weights.input_bias)?.unbind(0)?;
+        let mut outputs = Vec::with_capacity(inputs.len());
+        let order: Vec<&Array> = if backwards { inputs.iter().rev().collect() } else { inputs.iter().collect() };
+        for input in order {
+            state = self.cell.step(input, &state, weights)?;
+            outputs.push(state[0].clone());
+        }
+        if backwards {
+            outputs.reverse();
+        }
+        Ok((Array::stack(&outputs, 0)?, state))
+    }
+}
+
+impl Cell {
+    /// One step of a cell of its own (`torch.lstm_cell`, `gru_cell`, ...): the new states.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn single(
+        self,
+        x: &Array,
+        state: &[Array],
+        weights: [&Array; 2],
+        biases: [Option<&Array>; 2],
+    ) -> Result<Vec<Array>> {
+        let [input, hidden] = weights;
+        let [input_bias, hidden_bias] = biases;
+        let weights = Weights { input, hidden, input_bias, hidden_bias, projection: None };
+        self.step(&x.linear(input, input_bias)?, state, &weights)
+    }
+
+    fn step(self, input: &Array, state: &[Array], weights: &Weights<'_>) -> Result<Vec<Array>> {
+        let Some(before) = state.first() else { return Err(refused("a recurrent layer", "it needs a state")) };
+        let hidden = before.linear(weights.hidden, weights.hidden_bias)?;
+        match self {
+            Cell::Tanh => Ok(vec![input.add(&hidden)?.unary(Unary::Tanh)?]),
+            Cell::Relu => Ok(vec![input.add(&hidden)?.relu()?]),
+            Cell::Gru => {
+                let [(r, hr), (z, hz), (n, hn)] =
+                    [0, 1, 2].map(|gate| (gate_of(input, 3, gate), gate_of(&hidden, 3, gate)));
+                let r = r?.add(&hr?)?.sigmoid()?;
+                let z = z?.add(&hz?)?.sigmoid()?;
+                let n = n?.add(&r.mul(&hn?)?)?.unary(Unary::Tanh)?;
+                Ok(vec![before.sub(&n)?.mul(&z)?.add(&n)?])
+            }
+            Cell::Lstm => {
+                let Some(memory) = state.get(1) else { return Err(refused("an LSTM", "it needs two states")) };
+                let gates = input.add(&hidden)?;
+                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gate_of(&gates, 4, gate));
+                let (i, f, o) = (i?.sigmoid()?, f?.sigmoid()?, o?.sigmoid()?);
+                let memory = f.mul(memory)?.add(&i.mul(&g?.unary(Unary::Tanh)?)?)?;
+                let mut output = o.mul(&memory.unary(Unary::Tanh)?)?;
+                if let Some(projection) = weights.projection {
+                    output = output.linear(projection, None)?;
+                }
+                Ok(vec![output, memory])
+            }
+        }
+    }
+}
+
+/// One of the parts of the last dimension.
+fn gate_of(gates: &Array, parts: usize, index: usize) -> Result<Array> {
+    let width = gates.shape().last().copied().unwrap_or(0) / parts;
+    gates.narrow(-1, signed(index * width), signed(width))
+}

@@ -1,0 +1,24 @@
+//! Networks that PyTorch wrote down: the programs of `torch.export.save` (`.pt2`), read, checked, run forward and backward.
+//!
+//! A [`Program`] is opened once: every operation must be known, every name defined, and what writes in place is made functional.
+//! Then it is a Burn module like any other: its state dict has PyTorch's names, optimizers and averages take it, and it runs on
+//! every device.
+//!
+//! Supported are the programs as they are exported (`torch.export.export`) and after `run_decompositions()`; control flow other
+//! than `torch.no_grad()`, autocast regions, custom operators and complex numbers are refused by name when a program is opened.
+
+mod flow;
+mod inputs;
+mod item;
+mod leaf;
+mod modes;
+mod ops;
+mod plan;
+mod program;
+mod read;
+mod run;
+mod schema;
+
+pub use inputs::{Input, Length};
+pub use ops::names as operations;
+pub use program::Program;

@@ -1,0 +1,98 @@
+//! The operations that `run_decompositions()` leaves in the place of the others: functional, with all their outputs.
+
+use super::{Call, Out, ops};
+use crate::Result;
+use crate::functional::{Array, BOOL, Number, Reduction, Running};
+use crate::graph::item::Item;
+
+/// Of half-precision numbers the softmax is computed in float32 where it is asked for.
+fn softmax(c: &Call<'_>, log: bool) -> Result<Array> {
+    let x = c.given.tensor("self")?;
+    let x = if c.given.flag("half_to_float", false)? { x.cast(burn::tensor::DType::F32)? } else { x.clone() };
+    let dim = c.given.int("dim", -1)?;
+    if log { x.log_softmax(dim) } else { x.softmax(dim) }
+}
+
+/// Normalised by the batch: the output, the batch's mean and deviation, and the running statistics where they come out.
+fn by_batch(c: &mut Call<'_>, functional: bool) -> Result<Out> {
+    let g = &c.given;
+    let x = g.tensor("input")?;
+    let (weight, bias) = (g.maybe_tensor("weight")?, g.maybe_tensor("bias")?);
+    let (momentum, eps) = (g.float("momentum", 0.1)?, g.float("eps", 1e-5)?);
+    let running = match (g.maybe_tensor("running_mean")?, g.maybe_tensor("running_var")?) {
+        (Some(mean), Some(var)) => Some(Running { mean: mean.clone(), var: var.clone() }),
+        _ => None,
+    };
+    let none = Array::full(&[0], Number::Int(0), x.dtype(), &x.device());
+    let (out, updated) = match &running {
+        Some(running) if !c.train => (x.batch_norm(running, weight, bias, eps)?, Some(running.clone())),
+        _ => x.batch_norm_train(weight, bias, running.as_ref(), momentum, eps)?,
+    };
+    let mut all = vec![out, none.clone(), none];
+    if let Some(Running { mean, var }) = updated {
+        if functional {
+            all.extend([mean, var]);
+        } else {
+            c.write("running_mean", mean);
+            c.write("running_var", var);
+        }
+    }
+    Ok(all.into())
+}
+
+fn by_running(c: &Call<'_>) -> Result<Out> {
+    let g = &c.given;
+    let x = g.tensor("input")?;
+    let running = Running { mean: g.tensor("running_mean")?.clone(), var: g.tensor("running_var")?.clone() };
+    let out = x.batch_norm(&running, g.maybe_tensor("weight")?, g.maybe_tensor("bias")?, g.float("eps", 1e-5)?)?;
+    let none = Array::full(&[0], Number::Int(0), x.dtype(), &x.device());
+    Ok(vec![out, none.clone(), none].into())
+}
+
+ops! {
+    "aten._softmax.default" (self, dim, half_to_float) |c| softmax(c, false)?;
+    "aten._safe_softmax.default" (self, dim, dtype) |c| {
+        let x = super::arithmetic::typed(&c.given)?;
+        let dim = c.given.int("dim", -1)?;
+        // A row that is -inf throughout gives zeros.
+        let empty = x.detach().eq(f64::NEG_INFINITY)?.all(&[dim], true)?;
+        x.fill_where(&empty, Number::Float(0.0))?.softmax(dim)?.fill_where(&empty, Number::Float(0.0))?
+    };
+    "aten._log_softmax.default" (self, dim, half_to_float) |c| softmax(c, true)?;
+    "aten.native_layer_norm.default" (input, normalized_shape, weight, bias, eps) |c| {
+        let (x, dims) = (c.given.tensor("input")?, c.given.ints("normalized_shape")?.len());
+        let eps = c.given.float("eps", 1e-5)?;
+        let out = x.layer_norm(dims, c.given.maybe_tensor("weight")?, c.given.maybe_tensor("bias")?, eps)?;
+        Out::Items(vec![Item::Array(out), Item::None, Item::None])
+    };
+    "aten.native_group_norm.default" (input, weight, bias, N, C, HxW, group, eps) |c| {
+        let out = c.given.tensor("input")?.group_norm(c.given.size("group", 1)?, c.given.maybe_tensor("weight")?, c.given.maybe_tensor("bias")?, c.given.float("eps", 1e-5)?)?;
+        Out::Items(vec![Item::Array(out), Item::None, Item::None])
+    };
+    "aten._native_batch_norm_legit_no_training.default" (input, weight, bias, running_mean, running_var, momentum, eps) |c| by_running(c)?;
+    "aten._native_batch_norm_legit_functional.default" (input, weight, bias, running_mean, running_var, training, momentum, eps) |c| by_batch(c, true)?;
+    "aten._native_batch_norm_legit.default" (input, weight, bias, running_mean, running_var, training, momentum, eps) |c| by_batch(c, false)?;
+    "aten._native_batch_norm_legit.no_stats" (input, weight, bias, training, momentum, eps) |c| by_batch(c, false)?;
+    "aten.native_batch_norm.default" (input, weight, bias, running_mean, running_var, training, momentum, eps) |c| by_batch(c, false)?;
+    "aten.native_dropout.default" (input, p, train) |c| {
+        let (x, p) = (c.given.tensor("input")?, c.given.float("p", 0.5)?);
+        let ones = Array::full(x.shape(), Number::Int(1), x.dtype(), &x.device());
+        let mask = if c.train { ones.dropout_as_laid(p, c.order, c.generator)? } else { ones };
+        (x.mul(&mask)?, mask.cast(BOOL)?)
+    };
+    "aten.nll_loss_forward.default" (self, target, weight, reduction, ignore_index) |c| {
+        let how = crate::functional::Classes {
+            weight: c.given.maybe_tensor("weight")?,
+            reduction: Reduction::from_number(c.given.int("reduction", 1)?)?,
+            ignore_index: c.given.int("ignore_index", -100)?,
+            label_smoothing: 0.0,
+        };
+        Out::Items(vec![Item::Array(c.given.tensor("self")?.nll_loss(c.given.tensor("target")?, &how)?), Item::None])
+    };
+    "aten.alias_copy.default" (self) |c| c.given.tensor("self")?.clone();
+    "aten.view_copy.default" (self, size) |c| c.given.tensor("self")?.reshape(&c.given.ints("size")?)?;
+    "aten.expand_copy.default" (self, size, implicit) |c| c.given.tensor("self")?.expand(&c.given.ints("size")?)?;
+    "aten.permute_copy.default" (self, dims) |c| c.given.tensor("self")?.permute(&c.given.ints("dims")?)?;
+    "aten.split_with_sizes_copy.default" (self, split_sizes, dim) |c| c.given.tensor("self")?.split_with_sizes(&c.given.ints("split_sizes")?, c.given.int("dim", 0)?)?;
+    "aten._cdist_forward.default" (x1, x2, p, compute_mode) |c| c.given.tensor("x1")?.cdist(c.given.tensor("x2")?, c.given.float("p", 2.0)?)?;
+}

@@ -1,0 +1,355 @@
+//! `Program`: an exported network as a Burn module, with its parameters and buffers under PyTorch's names.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::{Content, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, TensorData};
+use rekindle_burn::SCALAR;
+use rekindle_random::Generator;
+use rekindle_recorder::checkpoint::OpenOptions;
+use rekindle_recorder::container::export::{ExportedProgram, programs};
+
+use super::inputs::{Input, Symbols};
+use super::item::{Item, Slot, Values};
+use super::leaf::Leaf;
+use super::plan::Plan;
+use super::read::Reading;
+use super::run::Running;
+use super::schema::Document;
+use crate::functional::{Array, Number, dtype_name};
+use crate::{ModelError, Result};
+
+/// A network that `torch.export.save` wrote: it runs, trains, and has PyTorch's state dict.
+///
+/// On an autodiff device it trains, else (`valid()`) it is in evaluation: dropout and batch norm follow, whatever the program
+/// was exported in. Clones share buffers and the generator that dropout draws from.
+///
+/// ```no_run
+/// use burn::tensor::{DType, Device};
+/// use rekindle_models::functional::Array;
+/// use rekindle_models::graph::Program;
+///
+/// let device = Device::flex();
+/// let program = Program::open("net.pt2", &device)?;
+/// let x = Array::from_floats(&[0.5; 64], &[1, 1, 8, 8], DType::F32, &device)?;
+/// let outputs = program.forward(&[x])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Program {
+    pub(super) ready: Arc<Ready>,
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) training: Param<Flag>,
+    pub(super) generator: Arc<Mutex<Generator>>,
+}
+
+/// What does not change: the plan, and what is what.
+pub(super) struct Ready {
+    pub(super) name: String,
+    pub(super) torch_version: String,
+    pub(super) plan: Plan,
+    pub(super) leaves: Vec<LeafInfo>,
+    pub(super) constants: Vec<(Slot, TensorData, Vec<usize>)>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) outputs: Vec<Output>,
+    pub(super) symbols: Symbols,
+    /// Buffers that get a value after the run, and which.
+    pub(super) kept: Vec<(usize, Slot)>,
+    /// What an archive that was exported in evaluation lacks for training.
+    pub(super) lacks: Vec<String>,
+}
+
+/// A parameter or a buffer.
+pub(super) struct LeafInfo {
+    pub(super) name: String,
+    pub(super) scalar: bool,
+    pub(super) slot: Option<Slot>,
+    /// The leaf whose value is used in its place: the first of those that are one tensor.
+    pub(super) first: usize,
+}
+
+/// An output, by its name.
+pub(super) struct Output {
+    pub(super) name: String,
+    pub(super) value: OutputValue,
+}
+
+pub(super) enum OutputValue {
+    Slot(Slot),
+    Number(Number),
+    None,
+}
+
+impl Program {
+    /// Opens the archive's program (the one called `model` where there are several), with its weights, on the device.
+    ///
+    /// # Errors
+    /// When the archive cannot be read, or the program has what is not supported: all of it is named, with the layer and the
+    /// line of Python that it came from.
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
+        let path = path.as_ref();
+        let all = programs(path, &OpenOptions::default())?;
+        let single = all.len() == 1;
+        let names: Vec<String> = all.iter().map(|program| program.name.to_string()).collect();
+        let Some(program) = all.into_iter().find(|program| single || &*program.name == "model") else {
+            let reason = format!(
+                "{}: the archive holds the programs {}, and none is called 'model'",
+                path.display(),
+                names.join(", ")
+            );
+            return Err(rekindle_recorder::Error::invalid(reason));
+        };
+        Program::from_exported(&program, device)
+            .map_err(|error| rekindle_recorder::Error::invalid(format!("{}: {error}", path.display())))
+    }
+
+    /// Makes a program of an archive ready.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_exported(program: &ExportedProgram, device: &Device) -> Result<Self> {
+        let document: Document = serde_json::from_slice(&program.document)
+            .map_err(|error| invalid(format!("its document cannot be read: {error}")))?;
+        let version = &document.schema_version;
+        if version.major != 8 {
+            let reason =
+                format!("it was written in version {}.{} of the format; 8 is supported", version.major, version.minor);
+            return Err(invalid(reason));
+        }
+        Reading { program, document: &document, device }.ready()
+    }
+
+    /// The program's name in its archive.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.ready.name
+    }
+
+    /// The PyTorch that exported it.
+    #[must_use]
+    pub fn torch_version(&self) -> &str {
+        &self.ready.torch_version
+    }
+
+    /// The inputs, in order.
+    #[must_use]
+    pub fn inputs(&self) -> &[Input] {
+        &self.ready.inputs
+    }
+
+    /// The names of the outputs, in order.
+    pub fn outputs(&self) -> impl Iterator<Item = &str> {
+        self.ready.outputs.iter().map(|output| output.name.as_str())
+    }
+
+    /// What a program that was exported in evaluation cannot do in training as the network in PyTorch does; empty where it
+    /// was exported in training.
+    #[must_use]
+    pub fn lacks_for_training(&self) -> &[String] {
+        &self.ready.lacks
+    }
+
+    /// How many operations it has.
+    #[must_use]
+    pub fn operations(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        self.ready.plan.nodes.iter().for_each(|node| *counts.entry(node.op.name).or_insert(0) += 1);
+        counts
+    }
+
+    /// Each operation with the layer and the line that it came from, in order.
+    pub fn nodes(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.ready.plan.nodes.iter().map(|node| (node.op.name, node.place.to_string()))
+    }
+
+    /// Draws from this generator from now on: dropout, and whatever else the program draws. Clones of the program share it.
+    #[must_use]
+    pub fn with_generator(self, generator: Arc<Mutex<Generator>>) -> Self {
+        Program { generator, ..self }
+    }
+
+    /// The generator that it draws from.
+    #[must_use]
+    pub fn generator(&self) -> &Arc<Mutex<Generator>> {
+        &self.generator
+    }
+
+    /// Whether it trains: on an autodiff device, unless it was frozen.
+    #[must_use]
+    pub fn is_training(&self) -> bool {
+        let autodiff = self.device().is_autodiff();
+        autodiff && self.training.is_enabled()
+    }
+
+    /// Where its parameters are.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.devices().into_iter().next().unwrap_or_default()
+    }
+
+    /// Runs the program on its inputs, in order, and gives its outputs, in order.
+    ///
+    /// # Errors
+    /// When there are other inputs than [`inputs`](Self::inputs) says, or an operation cannot be done.
+    pub fn forward(&self, inputs: &[Array]) -> Result<Vec<Array>> {
+        Ok(self.forward_named(inputs)?.into_iter().map(|(_, array)| array).collect())
+    }
+
+    /// As [`forward`](Self::forward), with the outputs' names. An output that is `None` is left out.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_named(&self, inputs: &[Array]) -> Result<Vec<(String, Array)>> {
+        let ready = &*self.ready;
+        let device = self.device();
+        let mut values = Values::new(ready.plan.names.len());
+        ready.symbols.bind(&ready.inputs, inputs)?;
+        for (input, array) in ready.inputs.iter().zip(inputs) {
+            let array = array.to_device(&device).cast(input.dtype)?;
+            let item = if input.is_number { Item::Number(array.item()?) } else { Item::Array(array) };
+            values.set(input.slot, item);
+        }
+        for info in &ready.leaves {
+            if let Some(slot) = info.slot {
+                values.set(slot, Item::Array(self.leaves[info.first].array(info.scalar)?));
+            }
+        }
+        for (slot, data, shape) in &ready.constants {
+            values.set(*slot, Item::Array(Array::from_data(data.clone(), shape, &device)?));
+        }
+        let train = self.is_training();
+        let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
+        Running { plan: &ready.plan, train, device: &device, generator: &mut generator }.run(&mut values)?;
+        drop(generator);
+        if train {
+            for (leaf, slot) in &ready.kept {
+                let array = values.array(*slot)?.clone();
+                let array = if ready.leaves[*leaf].scalar { array.reshaped(&[1])? } else { array };
+                self.leaves[*leaf].set(array)?;
+            }
+        }
+        let mut outputs = Vec::with_capacity(ready.outputs.len());
+        for output in &ready.outputs {
+            let array = match &output.value {
+                OutputValue::None => continue,
+                OutputValue::Number(number) => Array::scalar(*number, number.dtype(), &device),
+                OutputValue::Slot(slot) => match values.get(*slot) {
+                    Some(Item::Array(array)) => array.clone(),
+                    Some(Item::Number(number)) => Array::scalar(*number, number.dtype(), &device),
+                    _ => continue,
+                },
+            };
+            outputs.push((output.name.clone(), array));
+        }
+        Ok(outputs)
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("Program");
+        shown.field("name", &self.ready.name);
+        for (info, leaf) in self.ready.leaves.iter().zip(&self.leaves) {
+            shown.field(&info.name, leaf);
+        }
+        shown.field("training", &self.training).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn invalid(reason: impl Into<String>) -> ModelError {
+    ModelError::Program { reason: reason.into() }
+}
+
+impl Module for Program {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        for (info, leaf) in self.ready.leaves.iter().zip(&self.leaves) {
+            for (part, container) in steps(info) {
+                visitor.enter_module(part, container);
+            }
+            leaf.visit(visitor);
+            for (part, container) in steps(info).into_iter().rev() {
+                visitor.exit_module(part, container);
+            }
+        }
+        visitor.enter_module("training", "Struct:Program");
+        self.training.visit(visitor);
+        visitor.exit_module("training", "Struct:Program");
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let mapped = self.ready.leaves.iter().zip(self.leaves).map(|(info, leaf)| {
+            for (part, container) in steps(info) {
+                mapper.enter_module(part, container);
+            }
+            let leaf = leaf.map(mapper);
+            for (part, container) in steps(info).into_iter().rev() {
+                mapper.exit_module(part, container);
+            }
+            leaf
+        });
+        let leaves = mapped.collect();
+        mapper.enter_module("training", "Struct:Program");
+        let training = Module::map(self.training, mapper);
+        mapper.exit_module("training", "Struct:Program");
+        Program { leaves, training, ..self }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.with_leaves(|leaf| leaf.moved(device))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.with_leaves(|leaf| leaf.fork(device))
+    }
+
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        // Parameters first: a buffer has no tape.
+        let (parameters, buffers): (Vec<&Leaf>, Vec<&Leaf>) = self.leaves.iter().partition(|leaf| leaf.is_parameter());
+        parameters.into_iter().chain(buffers).fold(devices, |devices, leaf| leaf.collect_devices(devices))
+    }
+
+    fn materialize(self) -> Self {
+        self.with_leaves(Leaf::materialize)
+    }
+
+    fn valid(&self) -> Self {
+        let training = self.training.valid();
+        Program { leaves: self.leaves.iter().map(Leaf::valid).collect(), training, ..self.clone() }
+    }
+
+    fn train(self) -> Self {
+        let training = self.training.clone().train();
+        Program { training, ..self.with_leaves(Leaf::train) }
+    }
+}
+
+impl Program {
+    fn with_leaves(self, change: impl Fn(Leaf) -> Leaf) -> Self {
+        let leaves = self.leaves.into_iter().map(change).collect();
+        Program { leaves, ..self }
+    }
+}
+
+/// The modules on the way to a weight, with what Burn calls their containers.
+fn steps(info: &LeafInfo) -> Vec<(&str, &'static str)> {
+    let mut steps: Vec<(&str, &'static str)> = info.name.split('.').map(|part| (part, "Struct:Program")).collect();
+    if let (true, Some(last)) = (info.scalar, steps.last_mut()) {
+        last.1 = SCALAR;
+    }
+    steps
+}
+
+impl ModuleDisplayDefault for Program {
+    fn content(&self, content: Content) -> Option<Content> {
+        let described = |(info, leaf): (&LeafInfo, &Leaf)| {
+            let array = leaf.array(info.scalar).ok()?;
+            Some(format!("{}: {} {:?}", info.name, dtype_name(array.dtype()), array.shape()))
+        };
+        let lines: Vec<String> = self.ready.leaves.iter().zip(&self.leaves).filter_map(described).collect();
+        content.add_formatted(&lines.join("\n")).optional()
+    }
+}
+
+impl ModuleDisplay for Program {}

@@ -1,0 +1,140 @@
+//! Running a program: its steps in order, each value forgotten after its last use.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use burn::tensor::Device;
+use rekindle_random::Generator;
+
+use super::flow::Step;
+use super::item::{Given, Item, Slot, Values};
+use super::ops::views::written_back;
+use super::ops::{Call, Out, View};
+use super::plan::{Node, Plan};
+use crate::functional::{Array, Number, refused};
+use crate::{ModelError, Result};
+
+/// What a run is told.
+pub(super) struct Running<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) train: bool,
+    pub(super) device: &'a Device,
+    pub(super) generator: &'a mut Generator,
+}
+
+impl Running<'_> {
+    /// Runs all steps over the values that are there at first.
+    pub(super) fn run(&mut self, values: &mut Values) -> Result<()> {
+        for step in &self.plan.steps {
+            match *step {
+                Step::Run(index) => self.node(index, values)?,
+                Step::Again(index) => {
+                    let node = &self.plan.nodes[index];
+                    let out = self.computed(node, values)?.0;
+                    store(node, out, values)?;
+                }
+                Step::WriteBack { node, part, whole, new } => {
+                    let node = &self.plan.nodes[node];
+                    let given = Given { args: &node.args, values };
+                    let mut generator = Generator::new(0u64); // views draw nothing
+                    let call = Call {
+                        given,
+                        train: self.train,
+                        device: self.device,
+                        generator: &mut generator,
+                        order: &node.order,
+                        writes: Vec::new(),
+                    };
+                    let undo = match node.op.view {
+                        View::Always(undo) | View::WhenUnchanged(undo) => undo,
+                        View::No | View::InEvaluation => super::ops::Undo::Same,
+                    };
+                    let back = written_back(undo, &call, values.array(whole)?, values.array(new)?, part);
+                    let back = back.map_err(|error| at(error, node))?;
+                    values.set(whole, Item::Array(back));
+                }
+                Step::Copy { from, to } => {
+                    if let Some(item) = values.get(from).cloned() {
+                        values.set(to, item);
+                    }
+                }
+                Step::Forget(slot) => values.forget(slot),
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, index: usize, values: &mut Values) -> Result<()> {
+        let node = &self.plan.nodes[index];
+        if node.counts && !self.train {
+            // The counter stays as it is.
+            if let (Some(slot), Some(&output)) = (node.writes, node.outputs.first()) {
+                let item = values.array(slot)?.clone();
+                values.set(output, Item::Array(item));
+            }
+            return Ok(());
+        }
+        let (mut out, writes) = self.computed(node, values)?;
+        if let Some(slot) = node.writes {
+            out = in_place(out, values.array(slot)?).map_err(|error| at(error, node))?;
+        }
+        for (slot, array) in writes {
+            values.set(slot, Item::Array(array));
+        }
+        if let (Some(counter), true) = (node.counter, self.train) {
+            let count = values.array(counter)?.add(Number::Int(1))?;
+            values.set(counter, Item::Array(count));
+        }
+        store(node, out, values)
+    }
+
+    /// What a node gives. The backend panics at what it cannot do: that is an error of the node.
+    fn computed(&mut self, node: &Node, values: &Values) -> Result<(Out, Vec<(Slot, Array)>)> {
+        let given = Given { args: &node.args, values };
+        let mut call = Call {
+            given,
+            train: self.train,
+            device: self.device,
+            generator: &mut *self.generator,
+            order: &node.order,
+            writes: Vec::new(),
+        };
+        let run = catch_unwind(AssertUnwindSafe(|| (node.op.run)(&mut call)));
+        let out = run.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
+            Err(refused(node.op.name, format!("the device cannot do it: {text}")))
+        });
+        Ok((out.map_err(|error| at(error, node))?, call.writes))
+    }
+}
+
+/// A result in the shape and type of what it is written to.
+fn in_place(out: Out, target: &Array) -> Result<Out> {
+    match out {
+        Out::One(array) => Ok(Out::One(array.cast(target.dtype())?.expanded(target.shape())?)),
+        other => Ok(other),
+    }
+}
+
+fn store(node: &Node, out: Out, values: &mut Values) -> Result<()> {
+    let items: Vec<Item> = match out {
+        Out::One(array) => vec![Item::Array(array)],
+        Out::Many(arrays) => arrays.into_iter().map(Item::Array).collect(),
+        Out::Items(items) => items,
+        Out::Number(number) => vec![Item::Number(number)],
+        Out::Nothing => return Ok(()),
+    };
+    if items.len() < node.outputs.len() {
+        let reason = format!("it gives {} values, and the program wants {}", items.len(), node.outputs.len());
+        return Err(at(refused(node.op.name, reason), node));
+    }
+    for (slot, item) in node.outputs.iter().zip(items) {
+        values.set(*slot, item);
+    }
+    Ok(())
+}
+
+/// The error, with where it happened.
+fn at(error: ModelError, node: &Node) -> ModelError {
+    ModelError::Node { operation: node.op.name.to_owned(), place: node.place.to_string(), reason: Box::new(error) }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rekindle::recorder::run::RunState;
-use rekindle::{Checkpoint, Tensor};
+use rekindle::{Checkpoint, Dict, Tensor, Value};
 use rekindle_testing::fixtures;
 
 use crate::command;
@@ -157,7 +157,14 @@ fn what_a_folder_lacks_or_has_too_much_is_said_or_kept() {
     let deepspeed = |path: &Path| {
         fs::remove_file(path.join("optimizer.pt")).unwrap();
         fs::create_dir(path.join("global_step7")).unwrap();
-        fs::write(path.join("global_step7/mp_rank_00_model_states.pt"), "x").unwrap();
+        let weight = Tensor::from_vec(&[8, 5], vec![0.0_f32; 40]).unwrap();
+        let module: Dict = [("0.weight", Value::from(weight))].into_iter().collect();
+        let states: Dict = [("module", Value::from(module))].into_iter().collect();
+        for (key, number) in [("dp_world_size", 1_i64), ("mp_world_size", 1)] {
+            states.insert(key, number);
+        }
+        states.insert("ds_version", "0.14");
+        Checkpoint::from(states).save(path.join("global_step7/mp_rank_00_model_states.pt")).unwrap();
     };
     refused("hf-cosine", &deepspeed, 2, &["DeepSpeed's, in the folder global_step7"]);
     let cut = |path: &Path| {

@@ -37,6 +37,11 @@ fn a_weight_that_shards_dropped_because_it_is_tied_is_tied_again() {
     let tied = ["'lm_head.weight' is in no shard", "tied to 'model.embed_tokens.weight'", "`tie_word_embeddings`"];
     assert_notes("hf_tied", &strict, &[&tied]);
     assert_notes("hf_default", &strict, &[&["'lm_head.weight'", "tied to 'transformer.wte.weight'", "a gpt2"]]);
+    assert_notes(
+        "hf_embedding",
+        &strict,
+        &[&["'model.embed_tokens.weight' is in no shard", "tied to 'lm_head.weight'"]],
+    );
     assert_notes("hf_metadata", &strict, &[]);
     let checkpoint = Checkpoint::open(path("hf_tied")).unwrap();
     let storage = |name: &str| checkpoint.state_dict("").unwrap().get(name).unwrap().storage().unwrap().clone();

@@ -57,7 +57,7 @@ fn holds_metadata(folder: &Path, name: &str) -> bool {
 /// checkpoints of their own: name one of the files.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`] when a file is missing or too short, [`ErrorKind::Damaged`] when the metadata contradict themselves
+/// [`ErrorKind::Missing`] when a file is missing, [`ErrorKind::Truncated`] when one is too short, [`ErrorKind::Damaged`] when the metadata contradict themselves
 /// or the chunks of a tensor overlap or leave a gap, [`ErrorKind::Unsupported`] for classes that are not PyTorch's and for items
 /// that passed through an extension. An error names the file, the item and its offset.
 pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
@@ -247,7 +247,7 @@ fn open_file(folder: &Path, name: &str, location: &Location) -> Result<FileBytes
     let path = folder.join(file);
     if !path.exists() {
         let reason = format!("the file {file}, which holds '{name}' from byte {} on, is missing", location.offset);
-        return Err(Error::truncated(reason));
+        return Err(Error::missing(reason).advise("copy or download it again"));
     }
     FileBytes::open(&path)
 }

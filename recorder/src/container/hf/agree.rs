@@ -215,9 +215,13 @@ impl Config {
             .map(|(name, _)| &**name)
             .collect();
         let shared = embeddings.iter().find(|name| module(name) == "shared");
-        match (shared, &embeddings[..]) {
-            (Some(shared), _) if is_output(name) || is_embedding(name) => Some((*shared).to_owned()),
-            (None, [only]) if is_output(name) => Some((*only).to_owned()),
+        // Of two that are tied, writers may keep the output.
+        let outputs: Vec<&str> =
+            entries.iter().filter(|(name, value)| is_output(name) && matrix(value)).map(|(name, _)| &**name).collect();
+        match (shared, &embeddings[..], &outputs[..]) {
+            (Some(shared), ..) if is_output(name) || is_embedding(name) => Some((*shared).to_owned()),
+            (None, [only], _) if is_output(name) => Some((*only).to_owned()),
+            (None, [], [only]) if is_embedding(name) => Some((*only).to_owned()),
             _ => None,
         }
     }
@@ -240,8 +244,10 @@ fn is_embedding(name: &str) -> bool {
 
 /// Whether it is the weight of the layer that gives words their scores.
 fn is_output(name: &str) -> bool {
+    const LAYERS: [&str; 8] =
+        ["head", "decoder", "output", "out", "embed_out", "proj_out", "vocab_projector", "generator"];
+    // What is in one of many layers is no such layer.
+    let numbered = name.split('.').any(|part| part.parse::<usize>().is_ok());
     let module = module(name);
-    name.ends_with(".weight")
-        && (module.contains("head")
-            || matches!(module, "decoder" | "output" | "embed_out" | "proj_out" | "vocab_projector"))
+    name.ends_with(".weight") && !numbered && (module.ends_with("lm_head") || LAYERS.contains(&module))
 }

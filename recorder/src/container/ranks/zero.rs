@@ -36,7 +36,7 @@ const PARTITIONS: [&str; 8] = [
 /// The model's file with full weights and moments, and what is to be said of it.
 pub(super) fn merge(parts: &Parts) -> Result<(Value, Vec<String>)> {
     let model = parts.models.first().and_then(Value::as_dict);
-    let Some(model) = model else { return Err(Error::missing("the file mp_rank_00_model_states.pt is missing")) };
+    let Some(model) = model else { return Err(no_model()) };
     let optimizers: Vec<Dict> = parts
         .optimizers
         .iter()
@@ -73,6 +73,10 @@ pub(super) fn merge(parts: &Parts) -> Result<(Value, Vec<String>)> {
         root.insert("optimizer", optimizer);
     }
     Ok((root.into(), notes))
+}
+
+fn no_model() -> Error {
+    Error::missing("the file mp_rank_00_model_states.pt is missing").advise("copy it here, too")
 }
 
 fn experts_are_split(model: &Dict) -> bool {

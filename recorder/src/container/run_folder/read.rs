@@ -158,10 +158,18 @@ impl Reader<'_> {
             self.add(opened.globals);
             opened.value
         } else if deepspeed::detect(path, &text_names(path)?) {
-            let opened = deepspeed::read(path, self.options, self.open).in_file(path)?;
-            self.add(opened.globals);
-            self.notes.extend(opened.notes.into_iter().map(|note| format!("{name}: {note}")));
-            opened.value
+            match deepspeed::read(path, self.options, self.open) {
+                Ok(opened) => {
+                    self.add(opened.globals);
+                    self.notes.extend(opened.notes.into_iter().map(|note| format!("{name}: {note}")));
+                    opened.value
+                }
+                // What is not needed to go on is kept as it is.
+                Err(error) => {
+                    self.notes.push(format!("{name}: not merged, and kept as the bytes of its files: {error}"));
+                    plain
+                }
+            }
         } else {
             plain
         };

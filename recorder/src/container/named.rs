@@ -334,11 +334,15 @@ pub(super) fn memory_order(shape: &[usize], stride: &[usize]) -> Option<Vec<usiz
 /// everything else in one line.
 pub(crate) fn lost_of_module(root: &Value, is_kept: &dyn Fn(&str) -> bool, container: &str) -> Result<Vec<String>> {
     let (mut tensors, mut values) = (Vec::new(), Vec::new());
+    let state_dict = StateDict::from_value(root)?;
+    let written: HashSet<_> = state_dict.iter().map(|(_, tensor)| tensor.view()).collect();
     walk::walk(root, &Limits::default(), &mut |path, value| {
         // What hangs on a tensor is said where the tensor is written.
         let tensor = path.split(['@', '(']).next().unwrap_or_default();
         match value {
             _ if is_kept(path) || is_kept(tensor) => {}
+            // A recurrent layer lists its parameters once more.
+            Value::Tensor(tensor) if written.contains(&tensor.view()) => {}
             Value::Tensor(_) => tensors.push(path.to_owned()),
             _ => values.push(path.to_owned()),
         }

@@ -125,8 +125,8 @@ impl Resume {
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
-        let (batch, all) = batches.first().in_file(&source)?;
-        task.check(run.model(), &batch, all).in_file(&source)?;
+        let (first, all) = batches.first().in_file(&source)?;
+        first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(&source)?;
         let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(settings.allow_objects);
         run.try_save(&save, &options)?;
         let teller = plan.as_ref().map(|plan| scheduling.teller(&run, plan, &task, batches.held_back()));

@@ -131,10 +131,10 @@ pub(super) fn run(
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));
     }
-    let (batch, all) = batches.first().in_file(source)?;
+    let (first, all) = batches.first().in_file(source)?;
     let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(settings.allow_objects);
     for run in &runs {
-        task.check(run.model(), &batch, all).in_file(source)?;
+        first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(source)?;
         run.try_save(&save, &options)?;
     }
     rekindle::train::run::checkpoint_of(&parts(&runs))?;

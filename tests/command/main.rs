@@ -9,6 +9,7 @@ mod frameworks;
 mod names;
 mod optimizers;
 mod plan;
+mod programs;
 mod questions;
 mod reading;
 mod refusals;

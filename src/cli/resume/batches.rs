@@ -71,14 +71,21 @@ impl Batches {
         Ok((Batches::Data { train, held_back, batch_size, drop_last: settings.drop_last }, data.clone()))
     }
 
-    /// A batch of the first samples, and all samples that are trained on.
-    pub(in crate::cli) fn first(&self) -> Result<(Batch, &Dataset), Error> {
-        let first = match self {
-            Batches::Fixed(fixed) if !fixed.is_empty() => Some((fixed.batch(0)?, fixed.dataset())),
-            Batches::Data { train, .. } if !train.is_empty() => Some((train.batch(&[0])?, train)),
-            _ => None,
+    /// A batch of each size that will come, of the first samples; and all samples that are trained on.
+    pub(in crate::cli) fn first(&self) -> Result<(Vec<Batch>, &Dataset), Error> {
+        let (batches, all) = match self {
+            Batches::Fixed(fixed) if !fixed.is_empty() => (vec![fixed.batch(0)?], fixed.dataset()),
+            Batches::Data { train, batch_size, drop_last, .. } if !train.is_empty() => {
+                let (full, rest) = ((*batch_size).min(train.len()), train.len() % *batch_size);
+                let last = (rest > 0 && rest != full && !drop_last).then_some(rest);
+                let of = |size: usize| train.batch(&(0..size).collect::<Vec<_>>());
+                (std::iter::once(full).chain(last).map(of).collect::<Result<_, _>>()?, train)
+            }
+            _ => return Err(Error::invalid("there are no samples to train on")),
         };
-        let first = first.filter(|(batch, _)| batch.input_shape().first() != Some(&0));
-        first.ok_or_else(|| Error::invalid("there are no samples to train on"))
+        if batches.iter().any(|batch| batch.input_shape().first() == Some(&0)) {
+            return Err(Error::invalid("there are no samples to train on"));
+        }
+        Ok((batches, all))
     }
 }

@@ -25,7 +25,7 @@ pub fn seeded<M: Module>(module: M, seed: i64) -> M {
     module.map(&mut Draw(Generator::new(seed)))
 }
 
-/// The gradient of every parameter, by PyTorch's names and in PyTorch's shapes.
+/// The gradient of every parameter that has one, by PyTorch's names and in PyTorch's shapes.
 pub fn gradients<M: Module>(model: &M, gradients: &Gradients) -> Vec<(String, TorchTensor)> {
     struct Collect<'a> {
         gradients: &'a Gradients,
@@ -42,8 +42,9 @@ pub fn gradients<M: Module>(model: &M, gradients: &Gradients) -> Vec<(String, To
     model.visit(&mut collect);
     let named = model.named_parameters().unwrap();
     let join = |parameter: &NamedParameter| {
-        let pieces: Vec<_> = parameter.pieces.iter().map(|piece| collect.found[&piece.id].clone()).collect();
-        (parameter.name.clone(), parameter.join(&pieces).unwrap())
+        let pieces = parameter.pieces.iter().map(|piece| collect.found.get(&piece.id).cloned());
+        let pieces: Vec<_> = pieces.collect::<Option<_>>()?;
+        Some((parameter.name.clone(), parameter.join(&pieces).unwrap()))
     };
-    named.iter().map(join).collect()
+    named.iter().filter_map(join).collect()
 }

@@ -75,7 +75,7 @@ fn predict_gives_the_outputs_by_their_names() {
 fn predict_takes_a_checkpoints_weights_and_so_many_samples_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("x.safetensors");
-    let pixels: Vec<f32> = (0..7 * 64).map(|i| (i % 17) as f32 / 16.0).collect();
+    let pixels: Vec<f32> = (0..7 * 64u16).map(|i| f32::from(i % 17) / 16.0).collect();
     let mut inputs = rekindle::StateDict::new();
     inputs.insert("inputs", rekindle::Tensor::from_vec(&[7, 1, 8, 8], pixels).unwrap());
     Checkpoint::from(inputs).save(&input).unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use burn::module::Module;
 use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Question, RunState};
-use rekindle_recorder::{DType, Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict};
+use rekindle_recorder::{DType, Error, ErrorKind, LoadOptions, LoadReport, Result, StateDict, Tensor};
 
 use crate::attributes::invalid;
 use crate::run::average::{Average, Saved};
@@ -134,7 +134,13 @@ impl Places<'_> {
         let there: HashSet<&str> = mapped.iter().filter_map(|(_, own)| own.as_deref()).collect();
         if self.own.iter().all(|named| there.contains(named.name.as_str())) {
             let lacks = |own: &Option<String>| own.as_ref().is_none_or(|own| !self.names.contains(own));
-            return Ok(mapped.into_iter().filter(|(_, own)| lacks(own)).map(|(theirs, _)| theirs).collect());
+            let view = |theirs: &str| self.weights.get(theirs).map(Tensor::view);
+            let known: HashSet<_> =
+                mapped.iter().filter(|(_, own)| !lacks(own)).filter_map(|(theirs, _)| view(theirs)).collect();
+            // Another name of a tensor that the model has is no entry of its own: they are tied.
+            let tied = |theirs: &str| view(theirs).is_some_and(|view| known.contains(&view));
+            let entries = mapped.iter().filter(|(theirs, own)| lacks(own) && !tied(theirs));
+            return Ok(entries.map(|(theirs, _)| theirs.clone()).collect());
         }
         if !unmapped || !self.prefix.is_empty() || !self.own.iter().all(|named| !there.contains(named.name.as_str())) {
             return Ok(Vec::new());

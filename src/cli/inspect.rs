@@ -11,6 +11,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{Answer, Lines, print, print_json};
 use super::input::Opening;
 use super::json;
+use super::program::Shown;
 
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +29,9 @@ pub(super) struct Inspect {
     /// Print the names of the tensors, a line each, and nothing else
     #[arg(long)]
     keys: bool,
+    /// Of a program of torch.export (.pt2), list the operations, each with its layer and the line of Python
+    #[arg(long)]
+    graph: bool,
     #[command(flatten)]
     opening: Opening,
 }
@@ -36,15 +40,19 @@ impl Inspect {
     pub(super) fn run(&self) -> Answer {
         let checkpoint = self.opening.open(&self.path)?;
         let inspection = Inspection::of(&checkpoint, self.hash)?;
+        let program = Shown::of(&self.path, &checkpoint, self.graph);
         match (self.json, self.keys) {
-            (true, _) => print_json(&self.document(&inspection))?,
+            (true, _) => print_json(&self.document(&inspection, program.map(|program| program.json())))?,
             (false, true) => print(&keys(&inspection))?,
-            (false, false) => print(&self.text(&inspection))?,
+            (false, false) => {
+                let program = program.map(|program| program.text()).unwrap_or_default();
+                print(&format!("{}{program}", self.text(&inspection)))?;
+            }
         }
         Ok(true)
     }
 
-    fn document<'a>(&self, inspection: &'a Inspection) -> Document<'a> {
+    fn document<'a>(&self, inspection: &'a Inspection, program: Option<Json>) -> Document<'a> {
         Document {
             path: self.path.display().to_string(),
             container: inspection.container,
@@ -53,6 +61,7 @@ impl Inspect {
             tensors: inspection.tensors.iter().map(tensor).collect(),
             unknown: inspection.unknown.iter().map(unknown).collect(),
             values: json::Ordered(inspection.values.iter().map(|(path, value)| (&**path, json::leaf(value))).collect()),
+            program,
         }
     }
 
@@ -99,6 +108,9 @@ struct Document<'a> {
     tensors: Vec<Json>,
     unknown: Vec<Json>,
     values: json::Ordered<'a>,
+    /// Of an archive of torch.export.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<Json>,
 }
 
 fn keys(inspection: &Inspection) -> String {

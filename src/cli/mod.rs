@@ -12,6 +12,7 @@ mod json;
 mod plan;
 mod precision;
 mod predict;
+mod program;
 mod rescue;
 mod resume;
 mod scan;

@@ -9,10 +9,10 @@ use rekindle::models::functional::Array;
 use rekindle::models::graph::Program;
 use rekindle::models::{Config, Inputs, Network};
 use rekindle::recorder::checkpoint::SaveOptions;
-use rekindle::recorder::{Error, ResultExt as _, StateDict};
-use serde_json::json;
+use rekindle::recorder::{Error, ResultExt as _, StateDict, printable_name};
+use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, Anything, print, usage};
+use super::answer::{Answer, Anything, Lines, print, print_json, usage};
 use super::input::say_notes;
 
 /// The arguments of `rekindle predict`.
@@ -81,12 +81,16 @@ impl Predict {
         }
         Checkpoint::from(state_dict).save_with(&self.out, &SaveOptions::default().overwrite(self.overwrite))?;
         if self.json {
-            let outputs: Vec<_> =
-                said.iter().map(|(name, dtype, shape)| json!({"name": name, "dtype": dtype, "shape": shape})).collect();
-            print(&format!("{:#}\n", json!({"out": self.out.display().to_string(), "outputs": outputs})))?;
+            let output = |(name, dtype, shape): &(String, &str, Vec<usize>)| json!({"name": name, "dtype": dtype, "shape": shape});
+            let outputs: Vec<Json> = said.iter().map(output).collect();
+            print_json(&json!({"out": self.out.display().to_string(), "outputs": outputs}))?;
         } else {
-            let line = |(name, dtype, shape): &(String, &str, Vec<usize>)| format!("{name}  {dtype}  {shape:?}\n");
-            print(&format!("{}{}\n", said.iter().map(line).collect::<String>(), self.out.display()))?;
+            let mut lines = Lines::default();
+            for (name, dtype, shape) in &said {
+                lines.add(format_args!("{}  {dtype}  {shape:?}", printable_name(name)));
+            }
+            lines.add(self.out.display());
+            print(&lines.text())?;
         }
         Ok(true)
     }

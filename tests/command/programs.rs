@@ -126,3 +126,18 @@ fn what_a_program_cannot_is_said_before_the_first_step() {
     assert!(said.contains("dimension 0 of the input 'x'") && said.contains("not 1"), "{said}");
     assert!(resume(&example("rekindle.pt2"), &[]).contains("rekindle.pt2"));
 }
+
+#[test]
+fn inspect_shows_what_a_program_takes_gives_and_does() {
+    let net = example("net.pt2");
+    let output = rekindle([Path::new("inspect"), &net]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\n  takes x float32[s77, 1, 8, 8]\n  gives output_0\n"), "{text}");
+    assert!(text.contains("  aten.batch_norm.default\n") && text.contains("stem.1.running_mean"), "{text}");
+    let output = rekindle([Path::new("inspect"), &net, Path::new("--graph")]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("  aten.batch_norm.default  stem.1 (BatchNorm2d), batchnorm.py:"), "{text}");
+    let output = rekindle([Path::new("inspect"), &net, Path::new("--json")]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["program"]["operations"]["aten.batch_norm.default"], 1);
+}

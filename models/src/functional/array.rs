@@ -428,6 +428,9 @@ impl Array {
     /// One after the other along a dimension; all of one type and one number of dimensions.
     pub(super) fn joined(arrays: &[Array], dim: usize) -> Result<Self> {
         let Some(first) = arrays.first() else { return Err(refused("cat", "it needs a tensor")) };
+        if first.rank() == 0 {
+            return Err(refused("cat", "tensors without dimensions cannot be joined; stack them"));
+        }
         let mut shape = first.shape.clone();
         for array in &arrays[1..] {
             let fits = array.rank() == first.rank()

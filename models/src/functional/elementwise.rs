@@ -462,7 +462,8 @@ impl Array {
             }
             return self.cast(DType::F32)?.unary(function);
         }
-        let x = self.prim();
+        // A step has no gradient.
+        let x = if function.is_step() { self.detach().prim() } else { self.prim() };
         let inner = match function {
             Unary::Neg => Dispatch::float_neg(x),
             Unary::Abs => Dispatch::float_abs(x),
@@ -604,6 +605,11 @@ pub enum Unary {
 }
 
 impl Unary {
+    /// Whether it is constant between its steps.
+    fn is_step(self) -> bool {
+        matches!(self, Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc)
+    }
+
     /// Whether whole numbers stay whole.
     fn keeps_whole(self) -> bool {
         use Unary::{Abs, Ceil, Floor, Neg, Round, Sign, Square, Trunc};

@@ -37,7 +37,12 @@ fn times(one: Number, other: Number) -> Number {
 }
 
 fn divided(g: &Given<'_>) -> Result<Array> {
-    let (x, other) = (g.tensor("self")?, g.operand("other")?);
+    let other = g.operand("other")?;
+    if let (Operand::Number(number), Operand::Array(other), None) = (g.operand("self")?, other, g.text("rounding_mode"))
+    {
+        return other.divides(number);
+    }
+    let x = g.tensor("self")?;
     match g.text("rounding_mode") {
         None => x.div(other),
         Some("floor") => x.floor_divide(other),
@@ -93,7 +98,11 @@ macro_rules! unary {
 ops! {
     "aten.add.Tensor" (self, other, alpha) |c| {
         let other = scaled(&c.given, "other")?;
-        c.given.tensor("self")?.add(other.operand())?
+        match (c.given.operand("self")?, other.operand()) {
+            (Operand::Array(x), other) => x.add(other)?,
+            (number, Operand::Array(other)) => other.add(number)?,
+            _ => return Err(refused("add", "one of the two must be a tensor")),
+        }
     };
     "aten.add.Scalar" (self, other, alpha) |c| {
         let other = scaled(&c.given, "other")?;
@@ -101,7 +110,11 @@ ops! {
     };
     "aten.sub.Tensor" (self, other, alpha) |c| {
         let other = scaled(&c.given, "other")?;
-        c.given.tensor("self")?.sub(other.operand())?
+        match (c.given.operand("self")?, other.operand()) {
+            (Operand::Array(x), other) => x.sub(other)?,
+            (number, Operand::Array(other)) => other.rsub(number)?,
+            _ => return Err(refused("sub", "one of the two must be a tensor")),
+        }
     };
     "aten.sub.Scalar" (self, other, alpha) |c| {
         let other = scaled(&c.given, "other")?;
@@ -117,7 +130,11 @@ ops! {
         let alpha = c.given.maybe_number("alpha")?.unwrap_or(Number::Int(1));
         if alpha.float() == 1.0 { x.rsub(c.given.operand("other")?)? } else { x.mul(Operand::Number(alpha))?.rsub(c.given.operand("other")?)? }
     };
-    "aten.mul.Tensor" (self, other) |c| c.given.tensor("self")?.mul(c.given.operand("other")?)?;
+    "aten.mul.Tensor" (self, other) |c| match (c.given.operand("self")?, c.given.operand("other")?) {
+        (Operand::Array(x), other) => x.mul(other)?,
+        (number, Operand::Array(other)) => other.mul(number)?,
+        _ => return Err(refused("mul", "one of the two must be a tensor")),
+    };
     "aten.mul.Scalar" (self, other) |c| c.given.tensor("self")?.mul(c.given.operand("other")?)?;
     "aten.div.Tensor" (self, other) |c| divided(&c.given)?;
     "aten.div.Scalar" (self, other) |c| divided(&c.given)?;
@@ -136,6 +153,49 @@ ops! {
     "aten.square.default" (self) |c| unary!(c, Square);
     "aten.addcmul.default" (self, tensor1, tensor2, value) |c| added(&c.given, |a, b| a.mul(b))?;
     "aten.addcdiv.default" (self, tensor1, tensor2, value) |c| added(&c.given, |a, b| a.div(b))?;
+    "aten.addr.default" (self, vec1, vec2, beta, alpha) |c| {
+        let product = c.given.tensor("vec1")?.unsqueeze(1)?.mul(c.given.tensor("vec2")?)?;
+        let (beta, alpha) = (c.given.maybe_number("beta")?, c.given.maybe_number("alpha")?);
+        let product = alpha.map_or(Ok(product.clone()), |alpha| product.mul(Operand::Number(alpha)))?;
+        match beta {
+            Some(beta) if beta.float() == 0.0 => product,
+            Some(beta) => c.given.tensor("self")?.mul(Operand::Number(beta))?.add(&product)?,
+            None => c.given.tensor("self")?.add(&product)?,
+        }
+    };
+    "aten.fmax.default" (self, other) |c| without_nan(c.given.tensor("self")?, c.given.tensor("other")?, true)?;
+    "aten.fmin.default" (self, other) |c| without_nan(c.given.tensor("self")?, c.given.tensor("other")?, false)?;
+    "aten.nan_to_num.default" (self, nan, posinf, neginf) |c| {
+        let x = c.given.tensor("self")?;
+        let info = x.dtype().finfo();
+        let (max, min) = (info.map_or(f64::MAX, |info| info.max), info.map_or(f64::MIN, |info| info.min));
+        let number = |name: &str, default: f64| Ok::<_, crate::ModelError>(Number::Float(c.given.float(name, default)?));
+        let (high, low) = (x.eq(f64::INFINITY)?, x.eq(f64::NEG_INFINITY)?);
+        x.fill_where(&x.isnan()?, number("nan", 0.0)?)?
+            .fill_where(&high, number("posinf", max)?)?
+            .fill_where(&low, number("neginf", min)?)?
+    };
+    "aten.logit.default" (self, eps) |c| {
+        let x = c.given.tensor("self")?;
+        let x = match c.given.maybe_float("eps")? {
+            Some(eps) => x.clamp(Some(Number::Float(eps)), Some(Number::Float(1.0 - eps)))?,
+            None => x.clone(),
+        };
+        x.div(&x.rsub(1.0)?)?.unary(Unary::Log)?
+    };
+    "aten.deg2rad.default" (self) |c| c.given.tensor("self")?.mul(std::f64::consts::PI / 180.0)?;
+    "aten.rad2deg.default" (self) |c| c.given.tensor("self")?.mul(180.0 / std::f64::consts::PI)?;
+    "aten.logaddexp.default" (self, other) |c| {
+        let (a, b) = (c.given.tensor("self")?, c.given.tensor("other")?);
+        let gap = a.sub(b)?.unary(Unary::Abs)?.unary(Unary::Neg)?.unary(Unary::Exp)?.unary(Unary::Log1p)?;
+        a.maximum(b)?.add(&gap)?
+    };
+    "aten.hypot.default" (self, other) |c| {
+        let (a, b) = (c.given.tensor("self")?, c.given.tensor("other")?);
+        a.mul(a)?.add(&b.mul(b)?)?.unary(Unary::Sqrt)?
+    };
+    "aten.float_power.Tensor_Scalar" (self, exponent) |c| c.given.tensor("self")?.cast(burn::tensor::DType::F64)?.pow(c.given.operand("exponent")?)?;
+    "aten.special_expit.default" (self) |c| c.given.tensor("self")?.sigmoid()?;
     "aten.lerp.Scalar" (self, end, weight) |c| {
         let x = c.given.tensor("self")?;
         x.add(&c.given.tensor("end")?.sub(x)?.mul(c.given.operand("weight")?)?)?
@@ -310,6 +370,12 @@ ops! {
     "aten._assert_async.default" (self) |_c| Out::Nothing;
     "aten.sym_constrain_range.default" (size, min, max) |_c| Out::Nothing;
     "aten.sym_constrain_range_for_size.default" (size, min, max) |_c| Out::Nothing;
+}
+
+/// The larger or the smaller, and the other where one is not a number.
+fn without_nan(a: &Array, b: &Array, largest: bool) -> Result<Array> {
+    let one = if largest { a.maximum(b)? } else { a.minimum(b)? };
+    select(&b.isnan()?, a, &select(&a.isnan()?, b, &one)?)
 }
 
 fn floor_div(a: i64, b: i64) -> Option<i64> {

@@ -235,6 +235,15 @@ ops! {
     "aten.mm.default" (self, mat2) |c| c.given.tensor("self")?.matmul(c.given.tensor("mat2")?)?;
     "aten.bmm.default" (self, mat2) |c| c.given.tensor("self")?.matmul(c.given.tensor("mat2")?)?;
     "aten.mv.default" (self, vec) |c| c.given.tensor("self")?.matmul(c.given.tensor("vec")?)?;
+    "aten.vdot.default" (self, other) |c| c.given.tensor("self")?.matmul(c.given.tensor("other")?)?;
+    "aten.inner.default" (self, other) |c| {
+        let (a, b) = (c.given.tensor("self")?, c.given.tensor("other")?);
+        if a.rank() == 0 || b.rank() == 0 { a.mul(b)? } else { products_of_rows(a, b)? }
+    };
+    "aten.pairwise_distance.default" (x1, x2, p, eps, keepdim) |c| {
+        let difference = c.given.tensor("x1")?.sub(c.given.tensor("x2")?)?.add(c.given.float("eps", 1e-6)?)?;
+        difference.vector_norm(c.given.float("p", 2.0)?, &[-1], c.given.flag("keepdim", false)?)?
+    };
     "aten.dot.default" (self, tensor) |c| c.given.tensor("self")?.matmul(c.given.tensor("tensor")?)?;
     "aten.addmm.default" (self, mat1, mat2, beta, alpha) |c| product_added(&c.given, "mat1", "mat2")?;
     "aten.baddbmm.default" (self, batch1, batch2, beta, alpha) |c| product_added(&c.given, "batch1", "batch2")?;
@@ -260,6 +269,7 @@ ops! {
     "aten.max_pool3d.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest(&c.given, 3)?;
     "aten.max_pool1d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest_with_indices(&c.given, 1)?;
     "aten.max_pool2d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest_with_indices(&c.given, 2)?;
+    "aten.max_pool3d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| Out::Items(vec![Item::Array(largest(&c.given, 3)?), Item::None]);
     "aten.avg_pool1d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad) |c| c.given.tensor("self")?.avg_pool(1, &windows(&c.given)?)?;
     "aten.avg_pool2d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override) |c| c.given.tensor("self")?.avg_pool(2, &windows(&c.given)?)?;
     "aten.avg_pool3d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override) |c| c.given.tensor("self")?.avg_pool(3, &windows(&c.given)?)?;
@@ -321,13 +331,37 @@ ops! {
     "aten.upsample_nearest2d.default" (self, output_size, scales_h, scales_w) |c| resized(&c.given, Interpolation::Nearest)?;
     "aten.upsample_bilinear2d.default" (self, output_size, align_corners, scales_h, scales_w) |c| resized(&c.given, Interpolation::Linear)?;
     "aten.upsample_bicubic2d.default" (self, output_size, align_corners, scales_h, scales_w) |c| resized(&c.given, Interpolation::Cubic)?;
-    "aten.grid_sampler.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| {
-        let how = match c.given.int("interpolation_mode", 0)? { 0 => Interpolation::Linear, 1 => Interpolation::Nearest, _ => Interpolation::Cubic };
-        let outside = match c.given.int("padding_mode", 0)? { 0 => Outside::Zeros, 1 => Outside::Border, _ => Outside::Reflection };
-        c.given.tensor("input")?.grid_sample(c.given.tensor("grid")?, how, outside, c.given.flag("align_corners", false)?)?
-    };
+    "aten.grid_sampler.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
+    "aten.grid_sampler_2d.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
     "aten.affine_grid_generator.default" (theta, size, align_corners) |c| Array::affine_grid(c.given.tensor("theta")?, &c.given.sizes("size", &[])?, c.given.flag("align_corners", false)?)?;
     "aten.zero_pad2d.default" (self, padding) |c| c.given.tensor("self")?.pad(&c.given.ints("padding")?, Padding::Constant(Number::Int(0)))?;
+}
+
+/// An image by a grid.
+fn sampled(g: &Given<'_>) -> Result<Array> {
+    let how = match g.int("interpolation_mode", 0)? {
+        0 => Interpolation::Linear,
+        1 => Interpolation::Nearest,
+        _ => Interpolation::Cubic,
+    };
+    let outside = match g.int("padding_mode", 0)? {
+        0 => Outside::Zeros,
+        1 => Outside::Border,
+        _ => Outside::Reflection,
+    };
+    g.tensor("input")?.grid_sample(g.tensor("grid")?, how, outside, g.flag("align_corners", false)?)
+}
+
+/// The products of all rows of one with all rows of the other (`torch.inner`).
+fn products_of_rows(a: &Array, b: &Array) -> Result<Array> {
+    let width = a.shape().last().copied().unwrap_or(1);
+    if b.shape().last() != Some(&width) {
+        return Err(refused("inner", format!("{:?} and {:?} do not go together", a.shape(), b.shape())));
+    }
+    let rows = |x: &Array| x.reshaped(&[x.numel() / width.max(1), width]);
+    let mut shape = a.shape()[..a.rank() - 1].to_vec();
+    shape.extend(&b.shape()[..b.rank() - 1]);
+    rows(a)?.matmul(&rows(b)?.transpose(0, 1)?)?.reshaped(&shape)
 }
 
 fn pooled_first(c: &Call<'_>) -> Result<Out> {

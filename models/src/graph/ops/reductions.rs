@@ -28,6 +28,14 @@ fn index_of(c: &Call<'_>, largest: bool) -> Result<Array> {
     c.given.tensor("self")?.arg_extreme(c.given.maybe_int("dim")?, keep(&c.given)?, largest)
 }
 
+/// The value at a place of the order along a dimension, and its index.
+fn ranked(x: &Array, place: usize, dim: i64, keepdim: bool) -> Result<(Array, Array)> {
+    let (values, indices) = x.sort(dim, false)?;
+    let place = i64::try_from(place).unwrap_or(i64::MAX);
+    let at = |x: &Array| if keepdim { x.narrow(dim, place, 1) } else { x.select(dim, place) };
+    if x.rank() == 0 { Ok((values, indices)) } else { Ok((at(&values)?, at(&indices)?)) }
+}
+
 ops! {
     "aten.sum.default" (self, dtype) |c| typed(&c.given)?.sum(&[], false)?;
     "aten.sum.dim_IntList" (self, dim, keepdim, dtype) |c| typed(&c.given)?.sum(&c.given.ints("dim")?, keep(&c.given)?)?;
@@ -57,6 +65,31 @@ ops! {
     "aten.min.dim" (self, dim, keepdim) |c| extremes(c, false)?;
     "aten.argmax.default" (self, dim, keepdim) |c| index_of(c, true)?;
     "aten.argmin.default" (self, dim, keepdim) |c| index_of(c, false)?;
+    "aten.aminmax.default" (self, dim, keepdim) |c| {
+        let dims: Vec<i64> = c.given.maybe_int("dim")?.into_iter().collect();
+        let (x, keepdim) = (c.given.tensor("self")?, keep(&c.given)?);
+        (x.amin(&dims, keepdim)?, x.amax(&dims, keepdim)?)
+    };
+    "aten.dist.default" (self, other, p) |c| c.given.tensor("self")?.sub(c.given.tensor("other")?)?.vector_norm(c.given.float("p", 2.0)?, &[], false)?;
+    "aten.median.dim" (self, dim, keepdim) |c| {
+        let dim = c.given.int("dim", -1)?;
+        let x = c.given.tensor("self")?;
+        let length = x.shape().get(x.dim(dim)?).copied().unwrap_or(1);
+        ranked(x, length.saturating_sub(1) / 2, dim, keep(&c.given)?)?
+    };
+    "aten.kthvalue.default" (self, k, dim, keepdim) |c| {
+        let place = c.given.size("k", 1)?.saturating_sub(1);
+        ranked(c.given.tensor("self")?, place, c.given.int("dim", -1)?, keep(&c.given)?)?
+    };
+    "aten.trace.default" (self) |c| c.given.tensor("self")?.diagonal(0, 0, 1)?.sum(&[], false)?;
+    "aten.std_mean.correction" (self, dim, correction, keepdim) |c| {
+        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
+        (x.std(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
+    };
+    "aten.std_mean.dim" (self, dim, unbiased, keepdim) |c| {
+        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
+        (x.std(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
+    };
     "aten.any.default" (self) |c| c.given.tensor("self")?.any(&[], false)?;
     "aten.any.dim" (self, dim, keepdim) |c| c.given.tensor("self")?.any(&c.given.ints("dim")?, keep(&c.given)?)?;
     "aten.any.dims" (self, dim, keepdim) |c| c.given.tensor("self")?.any(&c.given.ints("dim")?, keep(&c.given)?)?;

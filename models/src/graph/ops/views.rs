@@ -185,6 +185,40 @@ ops! {
         let dim = i64::from(all.first().is_some_and(|first| first.rank() > 1));
         Array::cat(&all, dim)?
     };
+    "aten.dstack.default" (tensors) |c| {
+        let deep = |array: &Array| match *array.shape() {
+            [] | [_] => array.reshaped(&[1, array.numel(), 1]),
+            [rows, columns] => array.reshaped(&[rows, columns, 1]),
+            _ => Ok(array.clone()),
+        };
+        Array::cat(&c.given.tensors("tensors")?.iter().map(deep).collect::<Result<Vec<_>>>()?, 2)?
+    };
+    "aten.vstack.default" (tensors) |c| {
+        let rows = |array: &Array| if array.rank() < 2 { array.reshaped(&[1, array.numel()]) } else { Ok(array.clone()) };
+        Array::cat(&c.given.tensors("tensors")?.iter().map(rows).collect::<Result<Vec<_>>>()?, 0)?
+    };
+    "aten.column_stack.default" (tensors) |c| {
+        let columns = |array: &Array| if array.rank() < 2 { array.reshaped(&[array.numel(), 1]) } else { Ok(array.clone()) };
+        Array::cat(&c.given.tensors("tensors")?.iter().map(columns).collect::<Result<Vec<_>>>()?, 1)?
+    };
+    "aten.diag.default" (self, diagonal) |c| {
+        let (x, offset) = (c.given.tensor("self")?, c.given.int("diagonal", 0)?);
+        if x.rank() == 1 { diagonal_matrix(x, offset)? } else { x.diagonal(offset, 0, 1)? }
+    };
+    "aten.fliplr.default" (self) |c| c.given.tensor("self")?.flip(&[1])?;
+    "aten.flipud.default" (self) |c| c.given.tensor("self")?.flip(&[0])?;
+    "aten.take.default" (self, index) |c| {
+        let (x, index) = (c.given.tensor("self")?, c.given.tensor("index")?);
+        x.reshaped(&[x.numel()])?.index(&[Some(index.clone())])?
+    };
+    "aten.index_fill.int_Scalar" (self, dim, index, value) |c| {
+        let (x, index) = (c.given.tensor("self")?, c.given.tensor("index")?);
+        let at = x.dim(c.given.int("dim", 0)?)?;
+        let mut shape = x.shape().to_vec();
+        shape[at] = index.numel();
+        let source = Array::full(&shape, c.given.number("value")?, x.dtype(), &x.device());
+        x.index_update(c.given.int("dim", 0)?, index, &source, Update::Assign)?
+    };
     "aten.flip.default" (self, dims) |c| c.given.tensor("self")?.flip(&c.given.ints("dims")?)?;
     "aten.roll.default" (self, shifts, dims) |c| c.given.tensor("self")?.roll(&c.given.ints("shifts")?, &c.given.ints("dims")?)?;
     "aten.tril.default" (self, diagonal) |c| c.given.tensor("self")?.triangle(c.given.int("diagonal", 0)?, true)?;
@@ -240,6 +274,15 @@ ops! {
     };
     "aten.meshgrid.indexing" (tensors, indexing) |c| mesh(&c.given)?;
     "aten.meshgrid.default" (tensors) |c| mesh(&c.given)?;
+}
+
+/// A vector on the diagonal of a matrix of zeros.
+fn diagonal_matrix(x: &Array, offset: i64) -> Result<Array> {
+    let (before, after) = (offset.min(0).saturating_neg(), offset.max(0));
+    let length = i64::try_from(x.numel()).unwrap_or(i64::MAX);
+    let ones = Array::full(&[x.numel(), x.numel()], Number::Int(1), x.dtype(), &x.device());
+    let square = ones.triangle(0, true)?.triangle(0, false)?.mul(&x.reshape(&[length, 1])?)?;
+    square.pad(&[after, before, before, after], Padding::Constant(Number::Int(0)))
 }
 
 /// A grid of all combinations.

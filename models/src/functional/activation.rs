@@ -4,8 +4,9 @@ use burn::backend::Dispatch;
 use burn::backend::ops::ActivationOps;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::{Unary, select};
+use super::elementwise::select;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 impl Array {

@@ -1,9 +1,10 @@
 //! `scaled_dot_product_attention`.
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::{Unary, select};
+use super::elementwise::select;
 use super::index::signed;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 /// What [`Array::attention`] is told beside queries, keys and values.

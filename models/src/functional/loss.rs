@@ -3,9 +3,10 @@
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::{Unary, select};
+use super::elementwise::select;
 use super::index::signed;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 /// What becomes of the losses of all elements.

@@ -5,9 +5,9 @@ use burn::backend::ops::ModuleOps;
 use burn::tensor::DType;
 
 use super::array::{Array, refused};
-use super::elementwise::Unary;
 use super::index::signed;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 /// The statistics that a batch norm keeps.

@@ -5,8 +5,9 @@ use burn::backend::{Dispatch, IntDType};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::{Unary, select};
+use super::elementwise::select;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 impl Array {

@@ -4,9 +4,9 @@
 //! `index_select`s, so that gradients are right on every device.
 
 use super::array::{Array, refused};
-use super::elementwise::Unary;
 use super::index::signed;
 use super::number::Number;
+use super::unary::Unary;
 use crate::Result;
 
 /// How values between pixels are found.

@@ -3,8 +3,8 @@
 use rekindle_random::Generator;
 
 use super::array::{Array, refused};
-use super::elementwise::Unary;
 use super::index::signed;
+use super::unary::Unary;
 use crate::Result;
 
 /// What a step of a recurrent layer computes.

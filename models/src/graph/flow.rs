@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::item::{Arg, Num, Slot};
-use super::ops::{Undo, View};
+use super::ops::row::{Undo, View};
 use super::plan::Node;
 use super::schema::{Size, TensorMeta};
 use crate::functional::Number;

@@ -6,7 +6,8 @@ use burn::tensor::{BoolStore, DType};
 
 use super::flow::{Flow, Step, forgetting};
 use super::item::{Arg, Num, Slot};
-use super::ops::{self, Op};
+use super::ops;
+use super::ops::row::Op;
 use super::schema::{Argument, Graph, Node as RawNode, OptionalTensor, Symbolic, TensorMeta};
 use crate::functional::Number;
 use crate::{ModelError, Result};

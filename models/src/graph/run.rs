@@ -7,8 +7,8 @@ use rekindle_random::Generator;
 
 use super::flow::Step;
 use super::item::{Given, Item, Slot, Values};
+use super::ops::row::{Call, Out, View};
 use super::ops::views::written_back;
-use super::ops::{Call, Out, View};
 use super::plan::{Node, Plan};
 use crate::functional::{Array, Number, refused};
 use crate::{ModelError, Result};
@@ -46,7 +46,7 @@ impl Running<'_> {
                     };
                     let undo = match node.op.view {
                         View::Always(undo) | View::WhenUnchanged(undo) => undo,
-                        View::No | View::InEvaluation => super::ops::Undo::Same,
+                        View::No | View::InEvaluation => super::ops::row::Undo::Same,
                     };
                     let back = written_back(undo, &call, values.array(whole)?, values.array(new)?, part);
                     let back = back.map_err(|error| at(error, node))?;

@@ -1,6 +1,6 @@
 //! Element by element: arithmetic, comparisons, logic, functions of one variable, activations.
 
-use super::{Call, Out, ops};
+use super::row::{Call, Out, ops};
 use crate::Result;
 use crate::functional::{Array, Bits, Number, Operand, Unary, refused, select, xlogy};
 use crate::graph::item::Given;

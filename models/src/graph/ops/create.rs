@@ -2,7 +2,7 @@
 
 use burn::tensor::DType;
 
-use super::{Call, ops};
+use super::row::{Call, ops};
 use crate::Result;
 use crate::functional::{Array, Number};
 

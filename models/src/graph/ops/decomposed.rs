@@ -1,6 +1,6 @@
 //! The operations that `run_decompositions()` leaves in the place of the others: functional, with all their outputs.
 
-use super::{Call, Out, ops};
+use super::row::{Call, Out, ops};
 use crate::Result;
 use crate::functional::{Array, BOOL, Number, Reduction, Running};
 use crate::graph::item::Item;

@@ -1,6 +1,6 @@
 //! Layers: products, convolutions, pools, normalisations, attention, embeddings, recurrent ones, dropout, other sizes.
 
-use super::{Call, Out, View, ops};
+use super::row::{Call, Out, View, ops};
 use crate::Result;
 use crate::functional::{
     Array, Attention, Cell, Convolution, Interpolation, Number, Outside, Padding, Recurrent, Resized, Running, Windows,

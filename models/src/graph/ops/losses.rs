@@ -1,6 +1,6 @@
 //! Losses.
 
-use super::ops;
+use super::row::ops;
 use crate::Result;
 use crate::functional::{Classes, Reduction};
 use crate::graph::item::Given;

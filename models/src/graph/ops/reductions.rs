@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 
 use super::arithmetic::typed;
-use super::{Call, ops};
+use super::row::{Call, ops};
 use crate::Result;
 use crate::functional::{Array, refused};
 use crate::graph::item::Given;

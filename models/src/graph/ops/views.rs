@@ -1,7 +1,7 @@
 //! The same elements otherwise: views and copies, joining and parting, indexing.
 
 use super::arithmetic::typed;
-use super::{Call, Undo, View, ops};
+use super::row::{Call, Undo, View, ops};
 use crate::Result;
 use crate::functional::{Array, Kind, Number, Padding, Update, refused};
 use crate::graph::item::Given;

@@ -208,3 +208,12 @@ fn any_error_prints_its_sentence_and_converts_with_a_question_mark() {
         assert!(!format!("{inner:?}").contains("Error("), "{inner:?}");
     }
 }
+
+#[test]
+fn a_run_whose_parameters_are_all_frozen_says_so() {
+    let folder = folder();
+    let output = resume(folder.path(), &with(&[("--freeze", "*")]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("the loss depends on no parameter that is trained"), "{said}");
+}

@@ -51,9 +51,10 @@ impl<M: Module> Run<M> {
     /// [`step`](Self::step). For the mean over several batches divide each loss by their number.
     ///
     /// # Errors
-    /// The first time, when the run could not be saved at its end.
+    /// The first time, when the run could not be saved at its end; and when the loss depends on nothing that is trained.
     pub fn backward(&mut self, loss: Tensor<1>) -> Result<()> {
         self.try_end()?;
+        differentiable(&loss)?;
         let scaled = match &mut self.scaler {
             Some(scaler) => scaler.scale(loss.clone()),
             None => loss.clone(),
@@ -171,6 +172,7 @@ impl<M: Module> Run<M> {
         let mut before = None;
         let (model, done) = self.optimizer.try_step_closure(model, |model| {
             let loss = closure(model)?;
+            differentiable(&loss)?;
             let mut grads = loss.backward();
             before.get_or_insert_with(|| loss.clone().inner());
             if let Some(clip) = clip {
@@ -226,4 +228,12 @@ impl<M: Module> Run<M> {
         }
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer))
     }
+}
+
+/// Whether a backward pass leads anywhere. (PyTorch: "element 0 of tensors does not require grad".)
+fn differentiable(loss: &Tensor<1>) -> Result<()> {
+    if loss.is_tracked() {
+        return Ok(());
+    }
+    Err(invalid("the loss depends on no parameter that is trained: all are frozen, or it was computed apart from them"))
 }

@@ -132,9 +132,10 @@ impl Array {
         if elements != shape.iter().product::<usize>() {
             return Err(ModelError::Elements { elements, shape: shape.to_vec() });
         }
-        let data = TensorData::from_bytes(data.bytes().clone(), padded(shape), data.dtype());
+        let dtype = data.dtype();
+        let data = TensorData::from_bytes(data.into_bytes(), padded(shape), dtype);
         let device = plain(device);
-        let inner = match kind_of(data.dtype()) {
+        let inner = match kind_of(dtype) {
             Kind::Float => Dispatch::float_from_data(data, &device),
             Kind::Int => Dispatch::int_from_data(data, &device),
             Kind::Bool => Dispatch::bool_from_data(data, &device),

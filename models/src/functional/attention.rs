@@ -86,15 +86,6 @@ impl Array {
         difference.vector_norm(p, &[-1], false)
     }
 
-    /// `self / max(norm, eps)` along a dimension.
-    ///
-    /// # Errors
-    /// When there is no such dimension.
-    pub fn normalised(&self, p: f64, dim: i64, eps: f64) -> Result<Self> {
-        let norm = self.vector_norm(p, &[dim], true)?.clamp(Some(Number::Float(eps)), None)?;
-        self.div(&norm)
-    }
-
     /// `-self`.
     ///
     /// # Errors

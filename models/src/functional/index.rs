@@ -337,6 +337,6 @@ pub(super) fn strides(shape: &[usize]) -> Vec<usize> {
     strides
 }
 
-pub(super) fn signed(length: usize) -> i64 {
+pub(crate) fn signed(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }

@@ -212,9 +212,7 @@ impl Einsum {
         out.extend(sizes(&columns));
         out.extend(vec![1; inner.len()]);
         let order: Vec<usize> = [&*batch, &*rows, &*columns, &*inner].concat();
-        let mut back = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(at, &dim)| back[dim] = at);
-        Ok(product.reshaped(&out)?.permuted(&back))
+        Ok(product.reshaped(&out)?.permuted(&super::index::inverse(&order)))
     }
 
     /// Without the labels that the output lacks.

@@ -28,6 +28,7 @@ pub use attention::Attention;
 pub use conv::Convolution;
 pub use elementwise::{Bits, broadcast_shape, select};
 pub use index::Update;
+pub(crate) use index::{inverse, signed};
 pub use loss::{Classes, Reduction, xlogy};
 pub use norm::Running;
 pub use number::{Number, Operand, promoted, result_type};

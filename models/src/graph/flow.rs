@@ -148,7 +148,7 @@ impl<'a> Flow<'a> {
             match made {
                 None => self.steps.push(Step::Copy { from: at, to: whole }),
                 Some((node, part)) => {
-                    if undo_of(self.nodes[node].op.view) == Some(Undo::Refused) {
+                    if self.nodes[node].op.view.undo() == Some(Undo::Refused) {
                         let place = &self.nodes[index].place;
                         return Err(ModelError::Program {
                             reason: format!(
@@ -193,14 +193,6 @@ impl<'a> Flow<'a> {
             }
         }
         family.into_iter().collect()
-    }
-}
-
-fn undo_of(view: View) -> Option<Undo> {
-    match view {
-        View::No => None,
-        View::Always(undo) | View::WhenUnchanged(undo) => Some(undo),
-        View::InEvaluation => Some(Undo::Same),
     }
 }
 

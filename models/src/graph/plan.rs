@@ -19,7 +19,7 @@ pub(super) struct Node {
     pub(super) outputs: Vec<Slot>,
     /// The value that it writes to.
     pub(super) writes: Option<Slot>,
-    /// Whether its result is cast to the type of what it writes to.
+    /// The layer and the line of Python.
     pub(super) place: Place,
     /// It counts the batches of a batch norm: only in training.
     pub(super) counts: bool,
@@ -218,16 +218,13 @@ impl<'a> Reading<'a> {
     fn higher_order(&mut self, node: &'a RawNode, graph: &'a Graph, scope: &mut Scope, place: Place) {
         let name = node.target.rsplit('.').next().unwrap_or_default();
         let mut given = node.inputs.iter().map(|input| &input.arg);
-        let (Some(Argument::AsBool(enabled)), Some(Argument::AsGraph(inner))) = (given.next(), given.next()) else {
+        let (Some(Argument::AsBool(enabled)), Some(Argument::AsGraph(inner)), "wrap_with_set_grad_enabled") =
+            (given.next(), given.next(), name)
+        else {
             self.refused.push(format!("the control flow '{name}' is not supported ({place})"));
             self.outputs(node, graph, scope);
             return;
         };
-        if name != "wrap_with_set_grad_enabled" {
-            self.refused.push(format!("the control flow '{name}' is not supported ({place})"));
-            self.outputs(node, graph, scope);
-            return;
-        }
         let mut within = Scope { slots: HashMap::new(), detached: !enabled };
         for (input, argument) in inner.graph.inputs.iter().filter_map(name_of).zip(given) {
             match name_of(argument).and_then(|name| scope.slots.get(name)) {

@@ -51,7 +51,7 @@ pub(super) struct Ready {
     pub(super) torch_version: String,
     pub(super) plan: Plan,
     pub(super) leaves: Vec<LeafInfo>,
-    pub(super) constants: Vec<(Slot, TensorData, Vec<usize>)>,
+    pub(super) constants: Constants,
     pub(super) inputs: Vec<Input>,
     pub(super) outputs: Vec<Output>,
     pub(super) symbols: Symbols,
@@ -59,6 +59,31 @@ pub(super) struct Ready {
     pub(super) kept: Vec<(usize, Slot)>,
     /// What an archive that was exported in evaluation lacks for training.
     pub(super) lacks: Vec<String>,
+}
+
+/// The constants of a program, which are made once for each device.
+pub(super) struct Constants {
+    all: Vec<(Slot, TensorData, Vec<usize>)>,
+    made: Mutex<Vec<(Device, Vec<Array>)>>,
+}
+
+impl Constants {
+    pub(super) fn new(all: Vec<(Slot, TensorData, Vec<usize>)>) -> Self {
+        Constants { all, made: Mutex::new(Vec::new()) }
+    }
+
+    /// Hands out each constant on the device.
+    fn on(&self, device: &Device, mut give: impl FnMut(Slot, &Array)) -> Result<()> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if made.iter().all(|(known, _)| known != device) {
+            let arrays = self.all.iter().map(|(_, data, shape)| Array::from_data(data.clone(), shape, device));
+            made.push((device.clone(), arrays.collect::<Result<_>>()?));
+        }
+        let arrays = made.iter().find(|(known, _)| known == device).map(|(_, arrays)| arrays.as_slice());
+        let slots = self.all.iter().map(|(slot, ..)| *slot);
+        slots.zip(arrays.unwrap_or_default()).for_each(|(slot, array)| give(slot, array));
+        Ok(())
+    }
 }
 
 /// A parameter or a buffer.
@@ -216,9 +241,7 @@ impl Program {
                 values.set(slot, Item::Array(self.leaves[info.first].array(info.scalar)?));
             }
         }
-        for (slot, data, shape) in &ready.constants {
-            values.set(*slot, Item::Array(Array::from_data(data.clone(), shape, &device)?));
-        }
+        ready.constants.on(&device, |slot, array| values.set(slot, Item::Array(array.clone())))?;
         let train = self.is_training();
         let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
         Running { plan: &ready.plan, train, device: &device, generator: &mut generator }.run(&mut values)?;

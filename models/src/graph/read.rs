@@ -15,7 +15,7 @@ use super::item::Slot;
 use super::leaf::Leaf;
 use super::modes;
 use super::plan::{Plan, dtype_of};
-use super::program::{LeafInfo, Output, OutputValue, Program, Ready, invalid};
+use super::program::{Constants, LeafInfo, Output, OutputValue, Program, Ready, invalid};
 use super::schema::{Argument, Document, InputSpec, OutputSpec, Size, Symbolic, TreeSpec};
 use crate::Result;
 use crate::functional::Number;
@@ -69,7 +69,7 @@ impl Reading<'_> {
             lacks: modes::lacks(&plan),
             plan,
             leaves: infos,
-            constants,
+            constants: Constants::new(constants),
             inputs,
             outputs,
             kept,

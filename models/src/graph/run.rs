@@ -7,7 +7,7 @@ use rekindle_random::Generator;
 
 use super::flow::Step;
 use super::item::{Given, Item, Slot, Values};
-use super::ops::row::{Call, Out, View};
+use super::ops::row::{Call, Out, Undo};
 use super::ops::views::written_back;
 use super::plan::{Node, Plan};
 use crate::functional::{Array, Number, refused};
@@ -35,20 +35,8 @@ impl Running<'_> {
                 Step::WriteBack { node, part, whole, new } => {
                     let node = &self.plan.nodes[node];
                     let given = Given { args: &node.args, values };
-                    let mut generator = Generator::new(0u64); // views draw nothing
-                    let call = Call {
-                        given,
-                        train: self.train,
-                        device: self.device,
-                        generator: &mut generator,
-                        order: &node.order,
-                        writes: Vec::new(),
-                    };
-                    let undo = match node.op.view {
-                        View::Always(undo) | View::WhenUnchanged(undo) => undo,
-                        View::No | View::InEvaluation => super::ops::row::Undo::Same,
-                    };
-                    let back = written_back(undo, &call, values.array(whole)?, values.array(new)?, part);
+                    let undo = node.op.view.undo().unwrap_or(Undo::Same);
+                    let back = written_back(undo, &given, values.array(whole)?, values.array(new)?, part);
                     let back = back.map_err(|error| at(error, node))?;
                     values.set(whole, Item::Array(back));
                 }

@@ -36,6 +36,36 @@ fn times(one: Number, other: Number) -> Number {
     }
 }
 
+fn sum_of(g: &Given<'_>) -> Result<Array> {
+    let other = scaled(g, "other")?;
+    match (g.operand("self")?, other.operand()) {
+        (Operand::Array(x), other) => x.add(other),
+        (number, Operand::Array(other)) => other.add(number),
+        _ => Err(refused("add", "one of the two must be a tensor")),
+    }
+}
+
+fn difference_of(g: &Given<'_>) -> Result<Array> {
+    let other = scaled(g, "other")?;
+    match (g.operand("self")?, other.operand()) {
+        (Operand::Array(x), other) => x.sub(other),
+        (number, Operand::Array(other)) => other.rsub(number),
+        _ => Err(refused("sub", "one of the two must be a tensor")),
+    }
+}
+
+/// `other - alpha * self`.
+fn reversed_difference(g: &Given<'_>) -> Result<Array> {
+    let Scaled::Product(x) = scaled(g, "self")? else { return g.tensor("self")?.rsub(g.operand("other")?) };
+    x.rsub(g.operand("other")?)
+}
+
+/// `self + weight * (end - self)`.
+fn between(g: &Given<'_>) -> Result<Array> {
+    let x = g.tensor("self")?;
+    x.add(&g.tensor("end")?.sub(x)?.mul(g.operand("weight")?)?)
+}
+
 fn divided(g: &Given<'_>) -> Result<Array> {
     let other = g.operand("other")?;
     if let (Operand::Number(number), Operand::Array(other), None) = (g.operand("self")?, other, g.text("rounding_mode"))
@@ -96,40 +126,12 @@ macro_rules! unary {
 }
 
 ops! {
-    "aten.add.Tensor" (self, other, alpha) |c| {
-        let other = scaled(&c.given, "other")?;
-        match (c.given.operand("self")?, other.operand()) {
-            (Operand::Array(x), other) => x.add(other)?,
-            (number, Operand::Array(other)) => other.add(number)?,
-            _ => return Err(refused("add", "one of the two must be a tensor")),
-        }
-    };
-    "aten.add.Scalar" (self, other, alpha) |c| {
-        let other = scaled(&c.given, "other")?;
-        c.given.tensor("self")?.add(other.operand())?
-    };
-    "aten.sub.Tensor" (self, other, alpha) |c| {
-        let other = scaled(&c.given, "other")?;
-        match (c.given.operand("self")?, other.operand()) {
-            (Operand::Array(x), other) => x.sub(other)?,
-            (number, Operand::Array(other)) => other.rsub(number)?,
-            _ => return Err(refused("sub", "one of the two must be a tensor")),
-        }
-    };
-    "aten.sub.Scalar" (self, other, alpha) |c| {
-        let other = scaled(&c.given, "other")?;
-        c.given.tensor("self")?.sub(other.operand())?
-    };
-    "aten.rsub.Scalar" (self, other, alpha) |c| {
-        let x = c.given.tensor("self")?;
-        let alpha = c.given.maybe_number("alpha")?.unwrap_or(Number::Int(1));
-        if alpha.float() == 1.0 { x.rsub(c.given.operand("other")?)? } else { x.mul(Operand::Number(alpha))?.rsub(c.given.operand("other")?)? }
-    };
-    "aten.rsub.Tensor" (self, other, alpha) |c| {
-        let x = c.given.tensor("self")?;
-        let alpha = c.given.maybe_number("alpha")?.unwrap_or(Number::Int(1));
-        if alpha.float() == 1.0 { x.rsub(c.given.operand("other")?)? } else { x.mul(Operand::Number(alpha))?.rsub(c.given.operand("other")?)? }
-    };
+    "aten.add.Tensor" (self, other, alpha) |c| sum_of(&c.given)?;
+    "aten.add.Scalar" (self, other, alpha) |c| sum_of(&c.given)?;
+    "aten.sub.Tensor" (self, other, alpha) |c| difference_of(&c.given)?;
+    "aten.sub.Scalar" (self, other, alpha) |c| difference_of(&c.given)?;
+    "aten.rsub.Scalar" (self, other, alpha) |c| reversed_difference(&c.given)?;
+    "aten.rsub.Tensor" (self, other, alpha) |c| reversed_difference(&c.given)?;
     "aten.mul.Tensor" (self, other) |c| match (c.given.operand("self")?, c.given.operand("other")?) {
         (Operand::Array(x), other) => x.mul(other)?,
         (number, Operand::Array(other)) => other.mul(number)?,
@@ -153,16 +155,6 @@ ops! {
     "aten.square.default" (self) |c| unary!(c, Square);
     "aten.addcmul.default" (self, tensor1, tensor2, value) |c| added(&c.given, |a, b| a.mul(b))?;
     "aten.addcdiv.default" (self, tensor1, tensor2, value) |c| added(&c.given, |a, b| a.div(b))?;
-    "aten.addr.default" (self, vec1, vec2, beta, alpha) |c| {
-        let product = c.given.tensor("vec1")?.unsqueeze(1)?.mul(c.given.tensor("vec2")?)?;
-        let (beta, alpha) = (c.given.maybe_number("beta")?, c.given.maybe_number("alpha")?);
-        let product = alpha.map_or(Ok(product.clone()), |alpha| product.mul(Operand::Number(alpha)))?;
-        match beta {
-            Some(beta) if beta.float() == 0.0 => product,
-            Some(beta) => c.given.tensor("self")?.mul(Operand::Number(beta))?.add(&product)?,
-            None => c.given.tensor("self")?.add(&product)?,
-        }
-    };
     "aten.fmax.default" (self, other) |c| without_nan(c.given.tensor("self")?, c.given.tensor("other")?, true)?;
     "aten.fmin.default" (self, other) |c| without_nan(c.given.tensor("self")?, c.given.tensor("other")?, false)?;
     "aten.nan_to_num.default" (self, nan, posinf, neginf) |c| {
@@ -196,14 +188,8 @@ ops! {
     };
     "aten.float_power.Tensor_Scalar" (self, exponent) |c| c.given.tensor("self")?.cast(burn::tensor::DType::F64)?.pow(c.given.operand("exponent")?)?;
     "aten.special_expit.default" (self) |c| c.given.tensor("self")?.sigmoid()?;
-    "aten.lerp.Scalar" (self, end, weight) |c| {
-        let x = c.given.tensor("self")?;
-        x.add(&c.given.tensor("end")?.sub(x)?.mul(c.given.operand("weight")?)?)?
-    };
-    "aten.lerp.Tensor" (self, end, weight) |c| {
-        let x = c.given.tensor("self")?;
-        x.add(&c.given.tensor("end")?.sub(x)?.mul(c.given.operand("weight")?)?)?
-    };
+    "aten.lerp.Scalar" (self, end, weight) |c| between(&c.given)?;
+    "aten.lerp.Tensor" (self, end, weight) |c| between(&c.given)?;
     "aten.maximum.default" (self, other) |c| c.given.tensor("self")?.maximum(c.given.operand("other")?)?;
     "aten.minimum.default" (self, other) |c| c.given.tensor("self")?.minimum(c.given.operand("other")?)?;
     "aten.max.other" (self, other) |c| c.given.tensor("self")?.maximum(c.given.operand("other")?)?;

@@ -39,6 +39,14 @@ fn drawn(
     draw(&shape, dtype, c.device, c.generator)
 }
 
+/// Ones on the diagonal; square where one length is said.
+fn identity(c: &Call<'_>) -> Result<Array> {
+    let rows = c.given.size("n", 0)?;
+    let shape = [rows, c.given.size("m", rows)?];
+    let ones = Array::full(&shape, ONE, c.given.dtype("dtype").unwrap_or(DType::F32), c.device);
+    ones.triangle(0, true)?.triangle(0, false)
+}
+
 const ZERO: Number = Number::Int(0);
 const ONE: Number = Number::Int(1);
 
@@ -76,16 +84,8 @@ ops! {
         let (start, end) = (c.given.float("start", 0.0)?, c.given.float("end", 1.0)?);
         Array::linspace(start, end, c.given.size("steps", 100)?, c.given.dtype("dtype").unwrap_or(DType::F32), c.device)?
     };
-    "aten.eye.default" (n, dtype, layout, device, pin_memory) |c| {
-        let n = c.given.size("n", 0)?;
-        let ones = Array::full(&[n, n], ONE, c.given.dtype("dtype").unwrap_or(DType::F32), c.device);
-        ones.triangle(0, true)?.triangle(0, false)?
-    };
-    "aten.eye.m" (n, m, dtype, layout, device, pin_memory) |c| {
-        let shape = [c.given.size("n", 0)?, c.given.size("m", 0)?];
-        let ones = Array::full(&shape, ONE, c.given.dtype("dtype").unwrap_or(DType::F32), c.device);
-        ones.triangle(0, true)?.triangle(0, false)?
-    };
+    "aten.eye.default" (n, dtype, layout, device, pin_memory) |c| identity(c)?;
+    "aten.eye.m" (n, m, dtype, layout, device, pin_memory) |c| identity(c)?;
     "aten.rand.default" (size, dtype, layout, device, pin_memory) |c| drawn(c, Array::rand)?;
     "aten.randn.default" (size, dtype, layout, device, pin_memory) |c| drawn(c, Array::randn)?;
     "aten.rand_like.default" (self, dtype, layout, device, pin_memory, memory_format) |c| drawn(c, Array::rand)?;

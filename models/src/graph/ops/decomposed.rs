@@ -2,7 +2,7 @@
 
 use super::row::{Call, Out, ops};
 use crate::Result;
-use crate::functional::{Array, BOOL, Number, Reduction, Running};
+use crate::functional::{Array, BOOL, Number, Running};
 use crate::graph::item::Item;
 
 /// Of half-precision numbers the softmax is computed in float32 where it is asked for.
@@ -15,27 +15,20 @@ fn softmax(c: &Call<'_>, log: bool) -> Result<Array> {
 
 /// Normalised by the batch: the output, the batch's mean and deviation, and the running statistics where they come out.
 fn by_batch(c: &mut Call<'_>, functional: bool) -> Result<Out> {
-    let g = &c.given;
-    let x = g.tensor("input")?;
-    let (weight, bias) = (g.maybe_tensor("weight")?, g.maybe_tensor("bias")?);
-    let (momentum, eps) = (g.float("momentum", 0.1)?, g.float("eps", 1e-5)?);
-    let running = match (g.maybe_tensor("running_mean")?, g.maybe_tensor("running_var")?) {
-        (Some(mean), Some(var)) => Some(Running { mean: mean.clone(), var: var.clone() }),
-        _ => None,
-    };
-    let none = Array::full(&[0], Number::Int(0), x.dtype(), &x.device());
-    let (out, updated) = match &running {
-        Some(running) if !c.train => (x.batch_norm(running, weight, bias, eps)?, Some(running.clone())),
-        _ => x.batch_norm_train(weight, bias, running.as_ref(), momentum, eps)?,
-    };
+    let (out, updated) = super::layers::normalised(c)?;
+    let none = Array::full(&[0], Number::Int(0), out.dtype(), &out.device());
     let mut all = vec![out, none.clone(), none];
-    if let Some(Running { mean, var }) = updated {
-        if functional {
-            all.extend([mean, var]);
-        } else {
+    match updated {
+        // In evaluation they come out as they went in.
+        updated if functional => {
+            let running = updated.or(super::layers::running(&c.given)?);
+            all.extend(running.into_iter().flat_map(|Running { mean, var }| [mean, var]));
+        }
+        Some(Running { mean, var }) => {
             c.write("running_mean", mean);
             c.write("running_var", var);
         }
+        None => {}
     }
     Ok(all.into())
 }
@@ -81,12 +74,7 @@ ops! {
         (x.mul(&mask)?, mask.cast(BOOL)?)
     };
     "aten.nll_loss_forward.default" (self, target, weight, reduction, ignore_index) |c| {
-        let how = crate::functional::Classes {
-            weight: c.given.maybe_tensor("weight")?,
-            reduction: Reduction::from_number(c.given.int("reduction", 1)?)?,
-            ignore_index: c.given.int("ignore_index", -100)?,
-            label_smoothing: 0.0,
-        };
+        let how = super::losses::classes(&c.given)?;
         Out::Items(vec![Item::Array(c.given.tensor("self")?.nll_loss(c.given.tensor("target")?, &how)?), Item::None])
     };
     "aten.alias_copy.default" (self) |c| c.given.tensor("self")?.clone();

@@ -1,5 +1,7 @@
 //! Layers: products, convolutions, pools, normalisations, attention, embeddings, recurrent ones, dropout, other sizes.
 
+use rekindle_random::Generator;
+
 use super::row::{Call, Out, View, ops};
 use crate::Result;
 use crate::functional::{
@@ -82,19 +84,28 @@ fn largest_with_indices(g: &Given<'_>, spatial: usize) -> Result<Vec<Array>> {
     }
 }
 
-fn batch_norm(c: &mut Call<'_>) -> Result<Array> {
+/// The running statistics that a layer is given, where it has them.
+pub(super) fn running(g: &Given<'_>) -> Result<Option<Running>> {
+    let both = (g.maybe_tensor("running_mean")?, g.maybe_tensor("running_var")?);
+    Ok(match both {
+        (Some(mean), Some(var)) => Some(Running { mean: mean.clone(), var: var.clone() }),
+        _ => None,
+    })
+}
+
+/// A batch norm, and the running statistics that it leaves in training. Without any it normalises by the batch in evaluation, too.
+pub(super) fn normalised(c: &Call<'_>) -> Result<(Array, Option<Running>)> {
     let g = &c.given;
     let (x, weight, bias) = (g.tensor("input")?, g.maybe_tensor("weight")?, g.maybe_tensor("bias")?);
     let (momentum, eps) = (g.float("momentum", 0.1)?, g.float("eps", 1e-5)?);
-    let running = match (g.maybe_tensor("running_mean")?, g.maybe_tensor("running_var")?) {
-        (Some(mean), Some(var)) => Some(Running { mean: mean.clone(), var: var.clone() }),
-        _ => None,
-    };
-    if let (false, Some(running)) = (c.train, &running) {
-        return x.batch_norm(running, weight, bias, eps);
+    match &running(g)? {
+        Some(running) if !c.train => Ok((x.batch_norm(running, weight, bias, eps)?, None)),
+        running => x.batch_norm_train(weight, bias, running.as_ref(), momentum, eps),
     }
-    // Without running statistics it normalises by the batch in evaluation, too.
-    let (out, updated) = x.batch_norm_train(weight, bias, running.as_ref(), momentum, eps)?;
+}
+
+fn batch_norm(c: &mut Call<'_>) -> Result<Array> {
+    let (out, updated) = normalised(c)?;
     if let Some(Running { mean, var }) = updated {
         c.write("running_mean", mean);
         c.write("running_var", var);
@@ -106,15 +117,13 @@ fn instance_norm(c: &mut Call<'_>) -> Result<Array> {
     let g = &c.given;
     let (x, weight, bias) = (g.tensor("input")?, g.maybe_tensor("weight")?, g.maybe_tensor("bias")?);
     let (momentum, eps) = (g.float("momentum", 0.1)?, g.float("eps", 1e-5)?);
-    let (Some(mean), Some(var)) = (g.maybe_tensor("running_mean")?, g.maybe_tensor("running_var")?) else {
-        return x.instance_norm(weight, bias, eps);
-    };
+    let Some(before) = running(g)? else { return x.instance_norm(weight, bias, eps) };
     if !c.train {
-        return x.batch_norm(&Running { mean: mean.clone(), var: var.clone() }, weight, bias, eps);
+        return x.batch_norm(&before, weight, bias, eps);
     }
     let batch = x.instance_statistics()?;
     let blend = |old: &Array, new: &Array| new.mul(momentum)?.add(&old.detach().mul(1.0 - momentum)?);
-    let (new_mean, new_var) = (blend(mean, &batch.mean)?, blend(var, &batch.var)?);
+    let (new_mean, new_var) = (blend(&before.mean, &batch.mean)?, blend(&before.var, &batch.var)?);
     let out = x.instance_norm(weight, bias, eps)?;
     c.write("running_mean", new_mean);
     c.write("running_var", new_var);
@@ -124,6 +133,12 @@ fn instance_norm(c: &mut Call<'_>) -> Result<Array> {
 fn dropped(c: &mut Call<'_>) -> Result<Array> {
     let x = c.given.tensor("input")?;
     if c.train { x.dropout_as_laid(c.given.float("p", 0.5)?, c.order, c.generator) } else { Ok(x.clone()) }
+}
+
+/// A dropout that does nothing in evaluation.
+fn in_training(c: &mut Call<'_>, drop: fn(&Array, f64, &mut Generator) -> Result<Array>) -> Result<Array> {
+    let (x, p) = (c.given.tensor("input")?, c.given.float("p", 0.5)?);
+    if c.train { drop(x, p, c.generator) } else { Ok(x.clone()) }
 }
 
 fn attention(c: &mut Call<'_>) -> Result<Array> {
@@ -248,6 +263,11 @@ ops! {
     "aten.addmm.default" (self, mat1, mat2, beta, alpha) |c| product_added(&c.given, "mat1", "mat2")?;
     "aten.baddbmm.default" (self, batch1, batch2, beta, alpha) |c| product_added(&c.given, "batch1", "batch2")?;
     "aten.addmv.default" (self, mat, vec, beta, alpha) |c| product_added(&c.given, "mat", "vec")?;
+    "aten.addr.default" (self, vec1, vec2, beta, alpha) |c| {
+        let (beta, alpha) = beta_alpha(&c.given)?;
+        let (column, row) = (c.given.tensor("vec1")?.unsqueeze(1)?, c.given.tensor("vec2")?.unsqueeze(0)?);
+        c.given.tensor("self")?.add_product(&column, &row, beta, alpha)?
+    };
     "aten.outer.default" (self, vec2) |c| c.given.tensor("self")?.unsqueeze(1)?.mul(c.given.tensor("vec2")?)?;
     "aten.einsum.default" (equation, tensors, path) |c| Array::einsum(c.given.text("equation").unwrap_or_default(), &c.given.tensors("tensors")?)?;
     "aten.bilinear.default" (input1, input2, weight, bias) |c| {
@@ -300,18 +320,9 @@ ops! {
     "aten.cosine_similarity.default" (x1, x2, dim, eps) |c| c.given.tensor("x1")?.cosine_similarity(c.given.tensor("x2")?, c.given.int("dim", 1)?, c.given.float("eps", 1e-8)?)?;
     "aten.cdist.default" (x1, x2, p, compute_mode) |c| c.given.tensor("x1")?.cdist(c.given.tensor("x2")?, c.given.float("p", 2.0)?)?;
     "aten.dropout.default" (input, p, train) [View::InEvaluation] |c| dropped(c)?;
-    "aten.feature_dropout.default" (input, p, train) [View::InEvaluation] |c| {
-        let (x, p) = (c.given.tensor("input")?, c.given.float("p", 0.5)?);
-        if c.train { x.feature_dropout(p, c.generator)? } else { x.clone() }
-    };
-    "aten.alpha_dropout.default" (input, p, train) [View::InEvaluation] |c| {
-        let (x, p) = (c.given.tensor("input")?, c.given.float("p", 0.5)?);
-        if c.train { x.alpha_dropout(p, false, c.generator)? } else { x.clone() }
-    };
-    "aten.feature_alpha_dropout.default" (input, p, train) [View::InEvaluation] |c| {
-        let (x, p) = (c.given.tensor("input")?, c.given.float("p", 0.5)?);
-        if c.train { x.alpha_dropout(p, true, c.generator)? } else { x.clone() }
-    };
+    "aten.feature_dropout.default" (input, p, train) [View::InEvaluation] |c| in_training(c, Array::feature_dropout)?;
+    "aten.alpha_dropout.default" (input, p, train) [View::InEvaluation] |c| in_training(c, |x, p, generator| x.alpha_dropout(p, false, generator))?;
+    "aten.feature_alpha_dropout.default" (input, p, train) [View::InEvaluation] |c| in_training(c, |x, p, generator| x.alpha_dropout(p, true, generator))?;
     "aten.lstm.input" (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) |c| recurrent(c, Cell::Lstm)?;
     "aten.gru.input" (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) |c| recurrent(c, Cell::Gru)?;
     "aten.rnn_tanh.input" (input, hx, params, has_biases, num_layers, dropout, train, bidirectional, batch_first) |c| recurrent(c, Cell::Tanh)?;

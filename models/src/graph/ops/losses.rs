@@ -9,7 +9,7 @@ fn reduction(g: &Given<'_>) -> Result<Reduction> {
     Reduction::from_number(g.int("reduction", 1)?)
 }
 
-fn classes<'a>(g: &Given<'a>) -> Result<Classes<'a>> {
+pub(super) fn classes<'a>(g: &Given<'a>) -> Result<Classes<'a>> {
     Ok(Classes {
         weight: g.maybe_tensor("weight")?,
         reduction: reduction(g)?,

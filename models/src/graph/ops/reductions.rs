@@ -28,6 +28,12 @@ fn index_of(c: &Call<'_>, largest: bool) -> Result<Array> {
     c.given.tensor("self")?.arg_extreme(c.given.maybe_int("dim")?, keep(&c.given)?, largest)
 }
 
+/// A spread and the mean.
+fn beside_mean(c: &Call<'_>, spread: fn(&Array, &[i64], f64, bool) -> Result<Array>) -> Result<(Array, Array)> {
+    let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
+    Ok((spread(x, &dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?))
+}
+
 /// The value at a place of the order along a dimension, and its index.
 fn ranked(x: &Array, place: usize, dim: i64, keepdim: bool) -> Result<(Array, Array)> {
     let (values, indices) = x.sort(dim, false)?;
@@ -49,14 +55,8 @@ ops! {
     "aten.std.default" (self, unbiased) |c| c.given.tensor("self")?.std(&[], correction(&c.given)?, false)?;
     "aten.std.dim" (self, dim, unbiased, keepdim) |c| c.given.tensor("self")?.std(&c.given.ints("dim")?, correction(&c.given)?, keep(&c.given)?)?;
     "aten.std.correction" (self, dim, correction, keepdim) |c| c.given.tensor("self")?.std(&c.given.ints("dim")?, correction(&c.given)?, keep(&c.given)?)?;
-    "aten.var_mean.correction" (self, dim, correction, keepdim) |c| {
-        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
-        (x.var(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
-    };
-    "aten.var_mean.dim" (self, dim, unbiased, keepdim) |c| {
-        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
-        (x.var(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
-    };
+    "aten.var_mean.correction" (self, dim, correction, keepdim) |c| beside_mean(c, Array::var)?;
+    "aten.var_mean.dim" (self, dim, unbiased, keepdim) |c| beside_mean(c, Array::var)?;
     "aten.amax.default" (self, dim, keepdim) |c| c.given.tensor("self")?.amax(&c.given.ints("dim")?, keep(&c.given)?)?;
     "aten.amin.default" (self, dim, keepdim) |c| c.given.tensor("self")?.amin(&c.given.ints("dim")?, keep(&c.given)?)?;
     "aten.max.default" (self) |c| c.given.tensor("self")?.amax(&[], false)?;
@@ -82,14 +82,8 @@ ops! {
         ranked(c.given.tensor("self")?, place, c.given.int("dim", -1)?, keep(&c.given)?)?
     };
     "aten.trace.default" (self) |c| c.given.tensor("self")?.diagonal(0, 0, 1)?.sum(&[], false)?;
-    "aten.std_mean.correction" (self, dim, correction, keepdim) |c| {
-        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
-        (x.std(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
-    };
-    "aten.std_mean.dim" (self, dim, unbiased, keepdim) |c| {
-        let (x, dims, keepdim) = (c.given.tensor("self")?, c.given.ints("dim")?, keep(&c.given)?);
-        (x.std(&dims, correction(&c.given)?, keepdim)?, x.mean(&dims, keepdim)?)
-    };
+    "aten.std_mean.correction" (self, dim, correction, keepdim) |c| beside_mean(c, Array::std)?;
+    "aten.std_mean.dim" (self, dim, unbiased, keepdim) |c| beside_mean(c, Array::std)?;
     "aten.any.default" (self) |c| c.given.tensor("self")?.any(&[], false)?;
     "aten.any.dim" (self, dim, keepdim) |c| c.given.tensor("self")?.any(&c.given.ints("dim")?, keep(&c.given)?)?;
     "aten.any.dims" (self, dim, keepdim) |c| c.given.tensor("self")?.any(&c.given.ints("dim")?, keep(&c.given)?)?;

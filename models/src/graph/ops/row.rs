@@ -76,6 +76,17 @@ pub(in crate::graph) enum View {
     InEvaluation,
 }
 
+impl View {
+    /// How what is written to the result comes to the argument; `None` where it never does.
+    pub(in crate::graph) fn undo(self) -> Option<Undo> {
+        match self {
+            View::No => None,
+            View::Always(undo) | View::WhenUnchanged(undo) => Some(undo),
+            View::InEvaluation => Some(Undo::Same),
+        }
+    }
+}
+
 /// How what is written to a view comes to what it is a view of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::graph) enum Undo {

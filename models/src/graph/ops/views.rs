@@ -1,9 +1,9 @@
 //! The same elements otherwise: views and copies, joining and parting, indexing.
 
 use super::arithmetic::typed;
-use super::row::{Call, Undo, View, ops};
+use super::row::{Undo, View, ops};
 use crate::Result;
-use crate::functional::{Array, Kind, Number, Padding, Update, refused};
+use crate::functional::{Array, Kind, Number, Padding, Update, inverse, refused, signed};
 use crate::graph::item::Given;
 
 /// The places that a `dim` argument names: one, several, or none.
@@ -77,7 +77,6 @@ fn columns(g: &Given<'_>) -> Result<Array> {
     let (padding, stride) = (pair("padding", 0)?, pair("stride", 1)?);
     let single = x.rank() == 3;
     let x = if single { x.unsqueeze(0)? } else { x.clone() };
-    let signed = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
     let [top, left] = padding.map(signed);
     let x = x.pad(&[left, left, top, top], Padding::Constant(Number::Int(0)))?;
     let mut windows = x;
@@ -302,12 +301,11 @@ fn mesh(g: &Given<'_>) -> Result<Vec<Array>> {
 /// What is written to a view, in the tensor that it is a view of.
 pub(in crate::graph) fn written_back(
     undo: Undo,
-    c: &Call<'_>,
+    g: &Given<'_>,
     whole: &Array,
     new: &Array,
     part: usize,
 ) -> Result<Array> {
-    let g = &c.given;
     let int = |name: &str, default: i64| g.int(name, default);
     match undo {
         Undo::Same => Ok(new.clone()),
@@ -325,12 +323,8 @@ pub(in crate::graph) fn written_back(
         }
         Undo::Move => new.movedim(&g.ints("destination")?, &g.ints("source")?),
         Undo::Permute => {
-            let dims = g.ints("dims")?;
-            let mut back = vec![0; dims.len()];
-            for (at, &dim) in dims.iter().enumerate() {
-                back[whole.dim(dim)?] = i64::try_from(at).unwrap_or(0);
-            }
-            new.permute(&back)
+            let order = g.ints("dims")?.into_iter().map(|dim| whole.dim(dim)).collect::<Result<Vec<_>>>()?;
+            new.permute(&inverse(&order).into_iter().map(signed).collect::<Vec<_>>())
         }
         Undo::Slice => {
             whole.slice_scatter(new, int("dim", 0)?, g.maybe_int("start")?, g.maybe_int("end")?, int("step", 1)?)
@@ -347,7 +341,6 @@ pub(in crate::graph) fn written_back(
             // The parts before this one have their own lengths.
             let (length, own) = (whole.shape()[at], new.shape()[at]);
             let start = parts_before(g, length, part)?;
-            let signed = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
             whole.slice_scatter(new, dim, Some(signed(start)), Some(signed(start + own)), 1)
         }
         Undo::Refused => Err(refused("a program", "it writes to a view of a kind that is not supported")),

@@ -127,6 +127,15 @@ pub(super) fn tell(lines: &str) {
     eprintln!("{}", printable_lines(lines));
 }
 
+/// Refuses to replace a file that is there, before any work.
+pub(super) fn new_file(path: &Path, overwrite: bool) -> Anything<()> {
+    if path.exists() && !overwrite {
+        let sentence = format!("{}: the file exists already; pass --overwrite to replace it", path.display());
+        return Err(usage(sentence));
+    }
+    Ok(())
+}
+
 /// One sentence for a mistake in the arguments that the parser cannot see.
 pub(super) fn usage(sentence: impl Into<String>) -> Box<dyn std::error::Error> {
     sentence.into().into()

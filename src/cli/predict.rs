@@ -12,8 +12,9 @@ use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::{Error, ResultExt as _, StateDict, printable_name};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, Anything, Lines, print, print_json, usage};
+use super::answer::{Answer, Anything, Lines, new_file, print, print_json, usage};
 use super::input::say_notes;
+use super::settings::key_and_value;
 
 /// The arguments of `rekindle predict`.
 #[derive(Debug, clap::Args)]
@@ -60,10 +61,7 @@ enum Predictor {
 
 impl Predict {
     pub(super) fn run(&self) -> Answer {
-        if self.out.exists() && !self.overwrite {
-            let sentence = format!("{}: the file exists already; pass --overwrite to replace it", self.out.display());
-            return Err(usage(sentence));
-        }
+        new_file(&self.out, self.overwrite)?;
         let device = rekindle::device(self.device.as_deref().unwrap_or("cpu"))?;
         let network = self.network(&device)?;
         let inputs = Checkpoint::open(&self.input)?;
@@ -126,9 +124,7 @@ impl Predict {
         };
         let mut config = Config::new();
         for pair in &self.config {
-            let Some((key, value)) = pair.split_once('=') else {
-                return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
-            };
+            let (key, value) = key_and_value(pair)?;
             config.set(key, value);
         }
         let mut network = Network::build(name, &config, device)?;

@@ -18,7 +18,7 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::Run;
 
-use super::answer::{Answer, Anything, note, print, tell, usage};
+use super::answer::{Answer, Anything, new_file, note, print, tell, usage};
 use super::flags::in_flags;
 use super::plan::show;
 use super::precision;
@@ -87,10 +87,7 @@ impl Resume {
         let settings = &self.settings;
         let save = settings.save.clone().unwrap_or_else(|| resumed_name(&self.checkpoint));
         for path in [Some(&save), settings.log.as_ref()].into_iter().flatten() {
-            if path.exists() && !self.overwrite {
-                let sentence = format!("{}: the file exists already; pass --overwrite to replace it", path.display());
-                return Err(usage(sentence));
-            }
+            new_file(path, self.overwrite)?;
         }
         let mut expected = settings.expect.as_ref().map(read_log).transpose()?.unwrap_or_default();
 

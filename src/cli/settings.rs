@@ -244,6 +244,12 @@ impl Settings {
     }
 }
 
+/// A setting of a network, `K=V`.
+pub(super) fn key_and_value(pair: &str) -> Anything<(&str, &str)> {
+    let wrong = || usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10"));
+    pair.split_once('=').ok_or_else(wrong)
+}
+
 /// A setting that may come from a second place.
 trait Fill {
     /// Takes the other, where this is not set.

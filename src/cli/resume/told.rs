@@ -15,7 +15,7 @@ use crate::cli::answer::{Anything, usage};
 use crate::cli::input::say_notes;
 use crate::cli::precision;
 use crate::cli::predict::is_program;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{Settings, key_and_value};
 
 /// A network, and which part of the checkpoint it is, where there are several.
 pub(in crate::cli) type Model = (Option<String>, String);
@@ -68,9 +68,7 @@ fn network(resume: &Resume, device: &burn::tensor::Device, (part, name): &Model)
     };
     let mut config = Config::new();
     for pair in &resume.settings.config {
-        let Some((key, value)) = pair.split_once('=') else {
-            return Err(usage(format!("--config {pair}: K=V is expected, such as sizes=20,32,16,10")));
-        };
+        let (key, value) = key_and_value(pair)?;
         if let Some(key) = own(key) {
             config.set(key, value);
         }

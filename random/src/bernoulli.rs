@@ -3,7 +3,7 @@
 use crate::error::ParameterError;
 use crate::generator::Generator;
 use crate::real::Real;
-use crate::real::sealed::Sealed;
+use crate::real::sealed::Compute;
 
 /// `values.bernoulli_(p)`: fills with ones of probability `p` and zeros.
 ///
@@ -27,15 +27,20 @@ pub fn bernoulli_<T: From<bool>>(generator: &mut Generator, values: &mut [T], p:
     Ok(())
 }
 
-/// `torch.bernoulli(probabilities)`: the same shape and type, each a one with its own probability, or else a zero.
+/// `torch.bernoulli(probabilities)`: each a one with its own probability, or else a zero. `Tensor.bernoulli_(probabilities)`,
+/// too, whose tensor may have any type: ones and zeros are of the type asked for, and the draws do not depend on it.
 ///
-/// Each compares a value of [`rand`](crate::rand) of the probabilities' type: 32 bits for an `f32`, 64 for an `f64`.
+/// Each compares a value of [`rand`](crate::rand) with its probability: 32 bits an element, 64 where the probabilities are
+/// `f64`.
 ///
 /// # Errors
 /// If a probability is not in 0 to 1. Nothing is drawn then.
-pub fn bernoulli<T: Real>(generator: &mut Generator, probabilities: &[T]) -> Result<Vec<T>, ParameterError> {
+pub fn bernoulli<T: Real, U: From<bool>>(
+    generator: &mut Generator,
+    probabilities: &[T],
+) -> Result<Vec<U>, ParameterError> {
     probabilities.iter().try_for_each(|p| check((*p).into()))?;
-    Ok(probabilities.iter().map(|p| if T::draw(generator) < *p { T::ONE } else { T::ZERO }).collect())
+    Ok(probabilities.iter().map(|p| U::from(T::Wide::draw(generator) < p.widen())).collect())
 }
 
 fn check(p: f64) -> Result<(), ParameterError> {

@@ -1,6 +1,7 @@
-//! The state of `PyTorch`'s CUDA generator: read, kept, written. Its numbers are drawn on the GPU, and not here.
+//! The state of `PyTorch`'s CUDA generator: read, kept, written, and advanced as its operations advance it.
 
 use crate::error::StateError;
+use crate::generator::Seed;
 
 /// Bytes before the seed in the states that `PyTorch` wrote up to 1.13.
 const LEGACY_PADDING: usize = 800;
@@ -42,6 +43,22 @@ impl CudaGeneratorState {
         if state.offset.is_multiple_of(4) { Ok(state) } else { Err(StateError::CudaOffset { found: state.offset }) }
     }
 
+    /// `torch.cuda.manual_seed(seed)`: at the beginning of a seed's sequence.
+    #[must_use]
+    pub fn new(seed: impl Into<Seed>) -> Self {
+        Self { seed: seed.into().value(), offset: 0 }
+    }
+
+    /// Goes on by what an operation asks for, which `PyTorch` rounds up to a multiple of 4, and gives back the offset that the
+    /// operation itself draws from: `philox_cuda_state` of ATen/cuda/CUDAGeneratorImpl.cpp.
+    ///
+    /// What an elementwise operation asks for is [`CudaDevice::increment`]; `torch.bernoulli(probabilities)` asks for 10.
+    pub fn advance(&mut self, increment: u64) -> u64 {
+        let before = self.offset;
+        self.offset = before.wrapping_add(increment.div_ceil(4).wrapping_mul(4));
+        before
+    }
+
     /// The 16 bytes that `torch.cuda.set_rng_state` takes in `PyTorch` 2.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; 16] {
@@ -57,5 +74,49 @@ impl CudaGeneratorState {
         let mut bytes = [0xff; LEGACY_PADDING + 16];
         bytes[LEGACY_PADDING..].copy_from_slice(&self.to_bytes());
         bytes
+    }
+}
+
+/// Of a GPU what `PyTorch` shares the elements of a tensor out by. What is drawn depends on it: a run goes on with the numbers
+/// of the GPU that it began on if these are that GPU's.
+///
+/// ```
+/// use rekindle_random::{CudaDevice, CudaGeneratorState};
+///
+/// // torch.cuda.get_device_properties(0) of an H100 SXM
+/// let device = CudaDevice { multi_processor_count: 132, max_threads_per_multi_processor: 2048 };
+/// let mut state = CudaGeneratorState::new(42);
+/// state.advance(device.increment(100, 4));
+/// assert_eq!(state.offset, 4);
+/// state.advance(device.increment(2_000_000, 4));
+/// assert_eq!(state.offset, 12);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CudaDevice {
+    /// Streaming multiprocessors.
+    pub multi_processor_count: u32,
+    /// Threads that one of them keeps at a time.
+    pub max_threads_per_multi_processor: u32,
+}
+
+/// Threads of a block.
+const BLOCK_SIZE: u64 = 256;
+
+impl CudaDevice {
+    /// Threads that an operation on so many elements starts: one an element while there is room, in blocks of 256.
+    #[must_use]
+    pub fn threads(self, elements: u64) -> u64 {
+        let blocks_at_most =
+            u64::from(self.multi_processor_count) * (u64::from(self.max_threads_per_multi_processor) / BLOCK_SIZE);
+        BLOCK_SIZE * elements.div_ceil(BLOCK_SIZE).min(blocks_at_most.max(1))
+    }
+
+    /// What one operation adds to the offset: `calc_execution_policy` of ATen/native/cuda/DistributionTemplates.h. Each thread
+    /// draws four numbers of 32 bits at a time, which make `unroll` elements: 4, or 2 for `f64`, `i64` and integers of 2^28
+    /// values and more. `dropout` of `f32` takes 4, too. No element asks for nothing.
+    #[must_use]
+    pub fn increment(self, elements: u64, unroll: u64) -> u64 {
+        let Some(last) = elements.checked_sub(1) else { return 0 };
+        (last / (self.threads(elements) * unroll.max(1)) + 1) * 4
     }
 }

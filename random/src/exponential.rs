@@ -3,7 +3,7 @@
 use crate::error::ParameterError;
 use crate::generator::Generator;
 use crate::real::Real;
-use crate::real::sealed::Sealed;
+use crate::real::sealed::Compute;
 
 /// `values.exponential_(lambda)`: fills with numbers whose density is lambda * e^(-lambda x).
 ///

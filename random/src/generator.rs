@@ -11,6 +11,13 @@ pub const DEFAULT_SEED: u64 = 67_280_421_310_721;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Seed(u64);
 
+impl Seed {
+    /// As an unsigned integer.
+    pub(crate) fn value(self) -> u64 {
+        self.0
+    }
+}
+
 impl From<u64> for Seed {
     fn from(seed: u64) -> Self {
         Self(seed)
@@ -80,6 +87,22 @@ impl Generator {
     #[must_use]
     pub fn initial_seed(&self) -> u64 {
         self.seed
+    }
+
+    /// `with torch.random.fork_rng():`: draws inside are made from here on, and afterwards the generator is where it was.
+    ///
+    /// ```
+    /// use rekindle_random::{Generator, rand};
+    ///
+    /// let mut generator = Generator::new(0);
+    /// let inside = generator.fork_rng(|generator| rand::<f32>(generator, 3));
+    /// assert_eq!(rand::<f32>(&mut generator, 3), inside);
+    /// ```
+    pub fn fork_rng<R>(&mut self, draw: impl FnOnce(&mut Self) -> R) -> R {
+        let before = self.clone();
+        let drawn = draw(self);
+        *self = before;
+        drawn
     }
 
     /// The next 32 bits.

@@ -73,8 +73,25 @@ impl Mt19937 {
         bits ^ (bits >> 18)
     }
 
+    /// Goes on by so many draws, which `left` has.
+    pub(crate) fn pass(&mut self, draws: u32) {
+        self.left -= draws;
+        self.next += draws;
+    }
+
+    /// Goes on by the draw that renewed the words, and so many after it.
+    pub(crate) fn pass_first(&mut self, after: u32) {
+        self.pass(after);
+        self.next += 1;
+    }
+
+    /// Other words, none of which is drawn yet.
+    pub(crate) fn replace(&mut self, words: &[u32; WORDS]) {
+        *self = Self { words: *words, left: 624, next: 0 };
+    }
+
     /// Replaces all words by the next 624 of the recurrence.
-    fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let words = &mut self.words;
         for index in 0..WORDS - SHIFT {
             words[index] = words[index + SHIFT] ^ twist(words[index], words[index + 1]);

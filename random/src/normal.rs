@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 use crate::error::ParameterError;
 use crate::generator::Generator;
 use crate::real::Real;
-use crate::real::sealed::Sealed;
+use crate::real::sealed::{Compute, Sealed};
 
 /// Elements that are transformed together.
 const BLOCK: usize = 16;
@@ -30,7 +30,9 @@ pub fn randn<T: Real>(generator: &mut Generator, n: usize) -> Vec<T> {
 /// `values.normal_(mean, std)` for a contiguous tensor.
 ///
 /// Fewer than 16 elements take 128 bits a pair. 16 and more take one draw of [`rand`](crate::rand) an element, and if 16 does
-/// not divide their number, 16 draws more for the last 16 elements, which are computed twice.
+/// not divide their number, 16 draws more for the last 16 elements, which are computed twice. With 16 bits, `f32` blocks are
+/// rounded, and what 16 does not divide is drawn once. The formulas: `normal_fill` of ATen/native/cpu/DistributionTemplates.h
+/// and `normal_distribution` of ATen/core/DistributionsHelper.h.
 ///
 /// # Errors
 /// If `std` is negative or not a number. Nothing is drawn then.
@@ -60,6 +62,64 @@ pub fn normal_strided_<T: Real>(
     Ok(())
 }
 
+/// `torch.normal(means, std)`: each normal with its own mean. One rounding to `T` after each step: the draws, the sum.
+///
+/// # Errors
+/// If `std` is negative or not a number. Nothing is drawn then.
+pub fn normal_with_means<T: Real>(generator: &mut Generator, means: &[T], std: f64) -> Result<Vec<T>, ParameterError> {
+    let mut values = vec![T::ZERO; means.len()];
+    normal_(generator, &mut values, 0.0, std)?;
+    add(&mut values, means.iter().copied());
+    Ok(values)
+}
+
+/// `torch.normal(mean, stds)`: each normal with its own standard deviation. Rounded to `T` after drawing, multiplying and adding.
+///
+/// # Errors
+/// If a standard deviation is negative or not a number. Nothing is drawn then.
+pub fn normal_with_stds<T: Real>(generator: &mut Generator, mean: f64, stds: &[T]) -> Result<Vec<T>, ParameterError> {
+    let mut values = scaled(generator, stds)?;
+    add(&mut values, std::iter::repeat(T::from_f64(mean)));
+    Ok(values)
+}
+
+/// `torch.normal(means, stds)` of two tensors of one shape: as [`normal_with_stds`]. The longer one's further elements count
+/// for nothing.
+///
+/// ```
+/// use rekindle_random::{Generator, normal_with};
+///
+/// let drawn = normal_with(&mut Generator::new(0), &[100.0_f32, 0.0], &[1.0, 0.001])?;
+/// assert_eq!(drawn, [101.54099, -0.00029342892]);
+/// # Ok::<(), rekindle_random::ParameterError>(())
+/// ```
+///
+/// # Errors
+/// If a standard deviation is negative or not a number. Nothing is drawn then.
+pub fn normal_with<T: Real>(generator: &mut Generator, means: &[T], stds: &[T]) -> Result<Vec<T>, ParameterError> {
+    let len = means.len().min(stds.len());
+    let mut values = scaled(generator, &stds[..len])?;
+    add(&mut values, means.iter().copied());
+    Ok(values)
+}
+
+/// Normal values around 0, each with its standard deviation.
+fn scaled<T: Real>(generator: &mut Generator, stds: &[T]) -> Result<Vec<T>, ParameterError> {
+    stds.iter().try_for_each(|std| check((*std).into()))?;
+    let mut values = randn::<T>(generator, stds.len());
+    for (value, std) in values.iter_mut().zip(stds) {
+        *value = T::from_f64((*value).into() * (*std).into());
+    }
+    Ok(values)
+}
+
+/// Adds to each value, rounding once.
+fn add<T: Real>(values: &mut [T], means: impl Iterator<Item = T>) {
+    for (value, mean) in values.iter_mut().zip(means) {
+        *value = T::from_f64((*value).into() + mean.into());
+    }
+}
+
 fn check(std: f64) -> Result<(), ParameterError> {
     if std >= 0.0 { Ok(()) } else { Err(ParameterError::StandardDeviation { std }) }
 }
@@ -68,25 +128,35 @@ fn fill<T: Real>(generator: &mut Generator, values: &mut [T], mean: f64, std: f6
     if values.len() < BLOCK {
         return fill_one_by_one(generator, values, mean, std);
     }
-    values.fill_with(|| T::draw(generator));
+    let mut block = [T::Wide::ZERO; BLOCK];
+    let mut transform = |generator: &mut Generator, place: &mut [T; BLOCK]| {
+        block.fill_with(|| T::Wide::draw(generator));
+        T::Wide::normal_16(&mut block, mean, std);
+        for (value, normal) in place.iter_mut().zip(block) {
+            *value = T::narrow(normal);
+        }
+    };
     let (blocks, rest) = values.as_chunks_mut::<BLOCK>();
-    for block in blocks {
-        T::normal_16(block, mean, std);
+    for place in blocks {
+        transform(generator, place);
     }
-    if !rest.is_empty()
-        && let Some(last) = values.last_chunk_mut::<BLOCK>()
-    {
-        last.fill_with(|| T::draw(generator));
-        T::normal_16(last, mean, std);
+    if !rest.is_empty() {
+        // Types that are computed in are filled first, to the end, and transformed then: these draws are of no use.
+        for _ in 0..if T::IS_WIDE { rest.len() } else { 0 } {
+            T::Wide::draw(generator);
+        }
+        if let Some(last) = values.last_chunk_mut::<BLOCK>() {
+            transform(generator, last);
+        }
     }
 }
 
 fn fill_one_by_one<T: Real>(generator: &mut Generator, values: &mut [T], mean: f64, std: f64) {
-    values.fill_with(|| T::from_f64(draw(generator).mul_add(std, mean)));
+    values.fill_with(|| T::from_f64(normal_one_by_one(generator).mul_add(std, mean)));
 }
 
 /// One value of mean 0 and standard deviation 1: the one kept from last time, or the first of a new pair.
-fn draw(generator: &mut Generator) -> f64 {
+pub(crate) fn normal_one_by_one(generator: &mut Generator) -> f64 {
     if let Some(cached) = generator.cached_normal.take() {
         return cached;
     }

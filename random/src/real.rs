@@ -1,30 +1,57 @@
-//! The two floating-point types that are drawn, and what each does in its own way.
+//! The floating-point types that are drawn, and what each does in its own way.
 
 use std::f64::consts::PI;
 
 use crate::cephes;
 use crate::generator::Generator;
+use crate::half::{BFloat16, Half};
 
-/// A floating-point type that the distributions fill: `f32` (`torch.float32`) or `f64` (`torch.float64`).
+/// A floating-point type that the distributions fill: `f32`, `f64`, [`Half`] (`torch.float16`) or [`BFloat16`].
 ///
 /// Implemented here and nowhere else.
 pub trait Real: Copy + PartialEq + PartialOrd + Into<f64> + sealed::Sealed {}
 
 impl Real for f32 {}
 impl Real for f64 {}
+impl Real for Half {}
+impl Real for BFloat16 {}
 
 pub(crate) mod sealed {
-    use super::Generator;
+    use super::{Generator, Real};
 
     /// What the distributions need of a type. The trait cannot be named outside this crate, so nobody can implement `Real`.
     pub trait Sealed: Sized {
+        /// What is computed in: `PyTorch`'s `opmath_type`.
+        type Wide: Compute;
         /// The largest finite value.
         const LARGEST: f64;
+        /// Bits of precision: integers up to 2 to this power have values of their own.
+        const DIGITS: u32;
+        /// Whether it is a type that is computed in.
+        const IS_WIDE: bool;
         const ZERO: Self;
         const ONE: Self;
 
+        /// Nearest value of this type, by way of the type that is computed in.
+        #[inline]
+        fn from_f64(value: f64) -> Self {
+            Self::narrow(Self::Wide::nearest(value))
+        }
+
         /// Nearest value of this type.
-        fn from_f64(value: f64) -> Self;
+        fn narrow(value: Self::Wide) -> Self;
+
+        /// The same value.
+        fn widen(self) -> Self::Wide;
+    }
+
+    /// What is done in a type that is computed in.
+    pub trait Compute: Real + Sealed<Wide = Self> {
+        /// The least positive normal value.
+        const LEAST: f64;
+
+        /// Nearest value of this type.
+        fn nearest(value: f64) -> Self;
 
         /// Uniform in [0, 1): as many of the generator's lowest bits as the type's precision, as a fraction.
         fn draw(generator: &mut Generator) -> Self;
@@ -32,18 +59,48 @@ pub(crate) mod sealed {
         /// `value * (to - from) + from`, rounded as the AVX2 build of `PyTorch` rounds it.
         fn scale(value: Self, from: Self, to: Self) -> Self;
 
+        /// `value * factor + summand`, rounded once.
+        fn multiply_add(value: Self, factor: Self, summand: Self) -> Self;
+
+        /// The C library's `log1p` for this type.
+        fn log1p(value: Self) -> Self;
+
         /// Turns 16 uniform values into 16 normal ones, in place.
         fn normal_16(block: &mut [Self; 16], mean: f64, std: f64);
     }
 }
 
+/// A type that is computed in: `f32` or `f64`. Implemented here and nowhere else.
+pub trait Wide: Real + sealed::Compute {}
+
+impl Wide for f32 {}
+impl Wide for f64 {}
+
 impl sealed::Sealed for f32 {
+    type Wide = Self;
     const LARGEST: f64 = f32::MAX as f64;
+    const DIGITS: u32 = f32::MANTISSA_DIGITS;
+    const IS_WIDE: bool = true;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
+    #[inline]
+    fn narrow(value: Self) -> Self {
+        value
+    }
+
+    #[inline]
+    fn widen(self) -> Self {
+        self
+    }
+}
+
+impl sealed::Compute for f32 {
+    const LEAST: f64 = f32::MIN_POSITIVE as f64;
+
+    #[inline]
     #[expect(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
-    fn from_f64(value: f64) -> Self {
+    fn nearest(value: f64) -> Self {
         value as Self
     }
 
@@ -59,17 +116,43 @@ impl sealed::Sealed for f32 {
         value.mul_add(to - from, from)
     }
 
+    fn multiply_add(value: Self, factor: Self, summand: Self) -> Self {
+        value.mul_add(factor, summand)
+    }
+
+    fn log1p(value: Self) -> Self {
+        value.ln_1p()
+    }
+
     fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
-        cephes::normal_16(block, Self::from_f64(mean), Self::from_f64(std));
+        cephes::normal_16(block, Self::nearest(mean), Self::nearest(std));
     }
 }
 
 impl sealed::Sealed for f64 {
+    type Wide = Self;
     const LARGEST: f64 = f64::MAX;
+    const DIGITS: u32 = f64::MANTISSA_DIGITS;
+    const IS_WIDE: bool = true;
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
 
-    fn from_f64(value: f64) -> Self {
+    #[inline]
+    fn narrow(value: Self) -> Self {
+        value
+    }
+
+    #[inline]
+    fn widen(self) -> Self {
+        self
+    }
+}
+
+impl sealed::Compute for f64 {
+    const LEAST: f64 = f64::MIN_POSITIVE;
+
+    #[inline]
+    fn nearest(value: f64) -> Self {
         value
     }
 
@@ -85,6 +168,14 @@ impl sealed::Sealed for f64 {
         value.mul_add(to - from, from)
     }
 
+    fn multiply_add(value: Self, factor: Self, summand: Self) -> Self {
+        value.mul_add(factor, summand)
+    }
+
+    fn log1p(value: Self) -> Self {
+        value.ln_1p()
+    }
+
     /// With the C library's functions: elements j and j + 8 are a pair.
     fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
         let (first, second) = block.split_at_mut(8);
@@ -96,3 +187,30 @@ impl sealed::Sealed for f64 {
         }
     }
 }
+
+/// The types of 16 bits are drawn and computed in `f32`.
+macro_rules! sixteen_bits {
+    ($name:ident, $largest:expr, $digits:expr, $one:expr) => {
+        impl sealed::Sealed for $name {
+            type Wide = f32;
+            const LARGEST: f64 = $largest;
+            const DIGITS: u32 = $digits;
+            const IS_WIDE: bool = false;
+            const ZERO: Self = Self::from_bits(0);
+            const ONE: Self = Self::from_bits($one);
+
+            #[inline]
+            fn narrow(value: f32) -> Self {
+                Self::from_f32(value)
+            }
+
+            #[inline]
+            fn widen(self) -> f32 {
+                self.to_f32()
+            }
+        }
+    };
+}
+
+sixteen_bits!(Half, 65504.0, 11, 0x3c00);
+sixteen_bits!(BFloat16, f32::from_bits(0x7f7f_0000) as f64, 8, 0x3f80);

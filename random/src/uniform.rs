@@ -3,10 +3,12 @@
 use crate::error::ParameterError;
 use crate::generator::Generator;
 use crate::real::Real;
+use crate::real::sealed::Compute;
 
 /// `torch.rand(n)`: shape `[n]`, uniform in [0, 1).
 ///
-/// An `f32` is 24 of 32 drawn bits times 2^-24, an `f64` is 53 of 64 drawn bits times 2^-53.
+/// An `f32` is 24 of 32 drawn bits times 2^-24, an `f64` is 53 of 64 drawn bits times 2^-53. Types of 16 bits are an `f32`
+/// rounded, or 0 where that would be 1.
 ///
 /// ```
 /// use rekindle_random::{Generator, rand};
@@ -14,14 +16,19 @@ use crate::real::Real;
 /// assert_eq!(rand::<f32>(&mut Generator::new(0), 3), [0.49625659, 0.7682218, 0.08847743]);
 /// ```
 pub fn rand<T: Real>(generator: &mut Generator, n: usize) -> Vec<T> {
-    (0..n).map(|_| T::draw(generator)).collect()
+    let mut draw = || {
+        let drawn = T::narrow(T::Wide::draw(generator));
+        if !T::IS_WIDE && drawn == T::ONE { T::ZERO } else { drawn }
+    };
+    (0..n).map(|_| draw()).collect()
 }
 
 /// `values.uniform_(from, to)`: fills with numbers uniform in [`from`, `to`).
 ///
 /// Each is x * (to - from) + from for a x of [`rand`], the difference rounded to `T` and the multiplication and addition
 /// rounded once, as `PyTorch`'s kernels for AVX2 and AVX-512 do; its kernels for older processors round twice and differ
-/// in the last bit of about every other value. A result that rounding lifted to `to` becomes `from`.
+/// in the last bit of about every other value. Types of 16 bits are computed in `f32`. A result that rounding lifted to `to`
+/// becomes `from`. The formula: `uniform_kernel` of ATen/native/cpu/DistributionTemplates.h.
 ///
 /// # Errors
 /// If `from > to`, if a bound is not finite in `T`, or if `to - from` is not. Nothing is drawn then.
@@ -35,9 +42,10 @@ pub fn uniform_<T: Real>(
     if !(finite.contains(&from) && finite.contains(&to) && from <= to && to - from <= T::LARGEST) {
         return Err(ParameterError::Uniform { from, to });
     }
-    let (from, to) = (T::from_f64(from), T::from_f64(to));
+    let (low, high) = (T::Wide::nearest(from), T::Wide::nearest(to));
+    let (from, to) = (T::narrow(low), T::narrow(high));
     for value in values {
-        let drawn = T::scale(T::draw(generator), from, to);
+        let drawn = T::narrow(T::Wide::scale(T::Wide::draw(generator), low, high));
         *value = if drawn == to { from } else { drawn };
     }
     Ok(())

@@ -123,7 +123,7 @@ impl Array {
             bernoulli(generator, &self.floats()?)?
         } else {
             let probabilities: Vec<f32> = self.data()?.iter::<f32>().collect();
-            bernoulli(generator, &probabilities)?.into_iter().map(f64::from).collect()
+            bernoulli(generator, &probabilities)?
         };
         Array::from_floats(&ones, self.shape(), self.dtype(), &self.device())
     }

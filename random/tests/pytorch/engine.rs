@@ -80,3 +80,29 @@ fn sixteen_normals_leave_the_cached_value_alone() {
     randn::<f32>(&mut generator, 17);
     assert_eq!(generator.state()[CACHED], cached);
 }
+
+#[test]
+fn skipping_leaves_the_state_that_drawing_does() {
+    for before in [0, 1, 5, 622, 623, 624, 625] {
+        for skipped in [0, 1, 2, 600, 618, 619, 622, 623, 624, 625, 1247, 1248, 1249, 100_000] {
+            let mut drawn = Generator::new(9);
+            (0..before).for_each(|_| _ = drawn.next_u32());
+            let mut skips = drawn.clone();
+            (0..skipped).for_each(|_| _ = drawn.next_u32());
+            skips.skip(skipped);
+            assert!(skips.state() == drawn.state(), "{skipped} after {before}");
+        }
+    }
+}
+
+#[test]
+fn far_skips_arrive_where_near_ones_do() {
+    let mut near = Generator::new(-4);
+    randn::<f32>(&mut near, 3);
+    let mut far = near.clone();
+    for _ in 0..10 {
+        near.skip(1_700_001);
+    }
+    far.skip(17_000_010);
+    assert_eq!(far, near);
+}

@@ -1,6 +1,8 @@
 //! Every draw and every state against `PyTorch`'s own, recorded by `tests/fixtures/sections/random.py`.
 
 mod cuda;
+mod cuda_draws;
+mod distributions;
 mod engine;
 mod parameters;
 

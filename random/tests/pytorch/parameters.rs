@@ -1,7 +1,9 @@
 //! Parameters at the ends of their ranges, and those beyond, which are refused before anything is drawn.
 
 use rekindle_random::{
-    Generator, ParameterError, bernoulli, bernoulli_, exponential_, normal_, normal_strided_, randint, uniform_,
+    CudaDevice, CudaGeneratorState, Generator, Half, ParameterError, bernoulli, bernoulli_, binomial, cauchy_,
+    exponential_, geometric_, log_normal_, multinomial, normal_, normal_strided_, normal_with, normal_with_stds,
+    poisson, randint, random_, random_from_, random_from_to_, standard_gamma, trunc_normal_, uniform_,
 };
 
 #[test]
@@ -9,7 +11,7 @@ fn a_probability_outside_0_to_1_is_refused_before_anything_is_drawn() {
     let mut generator = Generator::new(0);
     for p in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
         assert!(bernoulli_(&mut generator, &mut [false], p).is_err(), "{p}");
-        assert!(bernoulli(&mut generator, &[0.5, p]).is_err(), "{p}");
+        assert!(bernoulli::<f64, bool>(&mut generator, &[0.5, p]).is_err(), "{p}");
     }
     assert_eq!(generator, Generator::new(0));
 }
@@ -81,4 +83,79 @@ fn a_standard_deviation_below_0_is_refused_before_anything_is_drawn() {
         assert!(normal_strided_::<f32>(&mut generator, &mut [], 0.0, std).is_err());
     }
     assert_eq!(generator, Generator::new(0));
+}
+
+#[test]
+fn unusable_parameters_of_the_other_distributions_are_refused_before_anything_is_drawn() {
+    let generator = &mut Generator::new(0);
+    for number in [-1.0, f64::NAN] {
+        assert!(cauchy_(generator, &mut [0.0_f64], 0.0, number).is_err());
+        assert!(log_normal_(generator, &mut [0.0_f64], 0.0, number).is_err());
+        assert!(geometric_(generator, &mut [0_i64], number).is_err());
+        assert!(poisson(generator, &[1.0, number]).is_err());
+        assert!(standard_gamma(generator, &[1.0, number]).is_err());
+        assert!(normal_with(generator, &[0.0; 2], &[1.0, number]).is_err());
+        assert!(normal_with_stds(generator, 0.0, &[1.0, number]).is_err());
+        assert!(trunc_normal_(generator, &mut [0.0_f32], 0.0, number, -2.0, 2.0).is_err());
+    }
+    for edge in [0.0, 1.0] {
+        assert!(geometric_(generator, &mut [0.0_f32], edge).is_err());
+    }
+    assert!(cauchy_(generator, &mut [0.0_f32], 0.0, 0.0).is_err());
+    assert!(log_normal_(generator, &mut [0.0_f32], 0.0, 0.0).is_err());
+    assert!(binomial(generator, &[f64::NAN], &[0.5]).is_err());
+    assert!(binomial(generator, &[1.0], &[f64::NAN]).is_err());
+    assert!(trunc_normal_(generator, &mut [0.0_f32], 0.0, 1.0, 2.0, -2.0).is_err());
+    assert!(trunc_normal_(generator, &mut [0.0_f32], 0.0, 1.0, 2.0, f64::INFINITY).is_err());
+    assert_eq!(*generator, Generator::new(0));
+}
+
+#[test]
+fn types_that_pytorch_does_not_fill_are_refused_by_name() {
+    let generator = &mut Generator::new(0);
+    assert_eq!(
+        random_(generator, &mut [0_u16]).unwrap_err().to_string(),
+        "random_ does not fill a torch.uint16 tensor in PyTorch"
+    );
+    assert!(geometric_(generator, &mut [false], 0.5).is_err());
+    assert!(random_from_(generator, &mut [0_i32], i64::MIN).is_err());
+    assert!(random_from_(generator, &mut [0_u64], 0).is_err());
+    assert!(random_from_(generator, &mut [Half::default()], 2048).is_err());
+    assert_eq!(
+        random_from_to_(generator, &mut [0_u8], 0, 257).unwrap_err().to_string(),
+        "a torch.uint8 tensor cannot hold the integers from 0 to 256"
+    );
+    assert!(random_from_to_(generator, &mut [Half::default()], 0, 65506).is_err());
+    // Neither bound is a float16, and the next ones have passed each other.
+    assert!(random_from_to_(generator, &mut [Half::default()], 4097, 4098).is_err());
+    assert_eq!(*generator, Generator::new(0));
+}
+
+#[test]
+fn weights_that_cannot_be_drawn_by_are_refused() {
+    let generator = &mut Generator::new(0);
+    for replacement in [false, true] {
+        for weights in [&[1.0, -1.0][..], &[f64::NAN, 1.0], &[f64::INFINITY, 1.0], &[0.0, 0.0], &[]] {
+            for samples in [1, 2] {
+                assert!(multinomial(generator, weights, samples, replacement).is_err(), "{weights:?}");
+            }
+        }
+        assert!(multinomial(generator, &[1.0], 0, replacement).is_err());
+    }
+    let more = multinomial(generator, &[1.0_f32; 3], 4, false).unwrap_err();
+    assert!(more.to_string().contains("4 samples from 3 weights"), "{more}");
+    assert!(multinomial(generator, &vec![1.0_f32; (1 << 24) + 1], 1, true).is_err());
+    assert_eq!(*generator, Generator::new(0));
+}
+
+#[test]
+fn a_gpu_refuses_what_the_cpu_does() {
+    let device = CudaDevice { multi_processor_count: 1, max_threads_per_multi_processor: 1024 };
+    let mut state = CudaGeneratorState::new(3);
+    assert!(state.uniform_(device, &mut [0.0_f32], 1.0, 0.0).is_err());
+    assert!(state.bernoulli_(device, &mut [0.0_f32], 1.5).is_err());
+    assert!(state.random_(device, &mut [0_u32]).is_err());
+    assert!(state.random_from_to_(device, &mut [0_u8], 5, 5).is_err());
+    assert!(state.uniform_::<f32>(device, &mut [], 0.0, 1.0).is_ok());
+    assert_eq!(state, CudaGeneratorState::new(3));
 }

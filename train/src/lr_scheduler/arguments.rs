@@ -45,7 +45,7 @@ const ALSO: &[(&str, &[&str])] = &[
 /// Names as Python spells them, where Rust's setters differ.
 const SPELLED: &[(&str, &str)] = &[("t_max", "T_max"), ("t_0", "T_0"), ("t_mult", "T_mult"), ("scale", "mode")];
 
-fn spelled(name: &str) -> &str {
+pub(super) fn spelled(name: &str) -> &str {
     SPELLED.iter().find(|(ours, _)| *ours == name).map_or(name, |(_, theirs)| theirs)
 }
 

@@ -112,7 +112,7 @@ impl<F: Formula> Rule for Base<F> {
     }
 
     fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        F::stepped_by()
+        F::STEPPED_BY
     }
 
     fn kept(&self) -> Option<&'static [&'static str]> {

@@ -1,11 +1,8 @@
 //! `torch.optim.lr_scheduler.ChainedScheduler`: several schedulers stepped one after the other.
 
-use rekindle_recorder::Result;
-
-use super::schedule::{Entries, Options, Schedule};
-use super::scheduler::{Class, LRScheduler, Rule, check_groups, rates};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
+use super::schedule::Schedule;
+use super::scheduler::Class;
 
 /// `ChainedScheduler(schedulers)`: steps each of its schedulers in turn, so that those that multiply the learning rate
 /// multiply each other's. They are constructed in this order, as PyTorch's are before they are handed over.
@@ -20,6 +17,8 @@ impl ChainedScheduler {
         ChainedScheduler { schedulers: schedulers.into() }
     }
 }
+
+impl Fields for ChainedScheduler {}
 
 impl Options for ChainedScheduler {
     fn attributes(&self, groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {

@@ -1,13 +1,6 @@
 //! `torch.optim.lr_scheduler.ConstantLR`: a part of the learning rate for some epochs, then all of it.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now, divide};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `ConstantLR(optimizer, factor, total_iters)`: times `factor` until epoch `total_iters`.
@@ -21,12 +14,8 @@ options! {
 }
 
 impl Options for ConstantLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let factor = self.factor;
-        if !(0.0..=1.0).contains(&factor) {
-            return Err(invalid(format!("ConstantLR's factor must be from 0 to 1, and is {factor}")));
-        }
-        Ok(vec![("factor", factor.into()), ("total_iters", self.total_iters.into())])
+    fn check(&self) -> Result<()> {
+        from_0_to_1("ConstantLR's factor", self.factor)
     }
 }
 

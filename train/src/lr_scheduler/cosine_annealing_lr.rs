@@ -1,16 +1,7 @@
 //! `torch.optim.lr_scheduler.CosineAnnealingLR`: the learning rate follows half a cosine wave down, and up again if it is
 //! stepped on. PyTorch computes each rate from the one before, so this does too: the closed form differs in the last bits.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now, divide, real};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `CosineAnnealingLR(optimizer, T_max, eta_min)`: down to `eta_min` in `t_max` epochs.
@@ -27,11 +18,7 @@ options! {
     eta_min: f64 = 0.0,
 }
 
-impl Options for CosineAnnealingLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![("T_max", self.t_max.into()), ("eta_min", self.eta_min.into())])
-    }
-}
+impl Options for CosineAnnealingLR {}
 
 /// With a `t_max` that need not be whole in a state dict.
 pub(super) struct CosineAnnealing {

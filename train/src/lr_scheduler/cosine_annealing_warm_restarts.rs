@@ -1,16 +1,7 @@
 //! `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts`: half a cosine wave down, and down again from the top, each time as
 //! long as before or longer.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::{Error, Result, Value};
-
-use super::formula::{Computed, Formula, Given, Now, divide, real};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `CosineAnnealingWarmRestarts(optimizer, T_0, T_mult, eta_min)`: down to `eta_min` in `t_0` epochs, then from the top in

@@ -1,17 +1,7 @@
 //! `cosine_annealing_warmup.CosineAnnealingWarmupRestarts` (katsura): up in a straight line, down along half a cosine wave, and
 //! again, each time longer and less high.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::Result;
-
-use super::base::blame;
-use super::formula::{Computed, divide, power, real};
-use super::options::options;
-use super::schedule::{Entries, Options};
-use super::scheduler::{LRScheduler, Rule, check_groups};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `CosineAnnealingWarmupRestarts(optimizer, first_cycle_steps, cycle_mult, max_lr, min_lr, warmup_steps, gamma)`.

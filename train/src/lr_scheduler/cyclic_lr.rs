@@ -1,15 +1,8 @@
 //! `torch.optim.lr_scheduler.CyclicLR`: the learning rate goes up and down between two bounds, and the momentum the other way.
 
-use rekindle_recorder::{Result, Value};
-
 use super::arguments::Argument;
-use super::formula::{Computed, Formula, Given, Now, divide, power, real};
 use super::momentum::{put_momenta, uses_beta1};
-use super::number::Number;
-use super::options::{Function, PerGroup, options, values};
-use super::schedule::{Entries, Options};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `CyclicLR(optimizer, base_lr, max_lr, ...)`: from `base_lr` to `max_lr` and back, over and over.
@@ -54,6 +47,13 @@ pub enum CyclicScale {
     Cycle(Function),
     /// `scale_fn=..., scale_mode="iterations"`: a factor by the number of steps.
     Iterations(Function),
+}
+
+impl From<CyclicScale> for Value {
+    /// `mode`.
+    fn from(scale: CyclicScale) -> Self {
+        scale.modes().0.into()
+    }
 }
 
 impl Argument for CyclicScale {

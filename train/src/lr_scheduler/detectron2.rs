@@ -1,18 +1,8 @@
 //! `detectron2.solver`: `WarmupMultiStepLR`, which maskrcnn-benchmark has as well, `WarmupCosineLR`, and `LRMultiplier`, which
 //! goes by one of fvcore's schedulers.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Failure, Formula, Given, Now, divide, power, real};
-use super::number::Number;
-use super::options::{Function, options};
 use super::param_scheduler::ParamScheduler;
-use super::schedule::{Entries, Options};
-use super::scheduler::SteppedBy;
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `WarmupMultiStepLR(optimizer, milestones, gamma, warmup_factor, warmup_iters, warmup_method)`: a warm-up, and times
@@ -106,37 +96,18 @@ impl SolverWarmup {
 }
 
 impl Options for WarmupMultiStepLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        if !self.milestones.is_sorted() {
-            return Err(invalid("WarmupMultiStepLR's milestones must ascend"));
-        }
-        Ok(vec![
-            ("milestones", self.milestones.clone().into()),
-            ("gamma", self.gamma.into()),
-            ("warmup_factor", self.warmup_factor.into()),
-            ("warmup_iters", self.warmup_iters.into()),
-            ("warmup_method", (&*self.warmup_method).into()),
-        ])
+    fn check(&self) -> Result<()> {
+        if self.milestones.is_sorted() { Ok(()) } else { Err(invalid("WarmupMultiStepLR's milestones must ascend")) }
     }
 }
 
-impl Options for WarmupCosineLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![
-            ("max_iters", self.max_iters.into()),
-            ("warmup_factor", self.warmup_factor.into()),
-            ("warmup_iters", self.warmup_iters.into()),
-            ("warmup_method", (&*self.warmup_method).into()),
-        ])
-    }
-}
+impl Options for WarmupCosineLR {}
+
+impl Fields for LRMultiplier {}
 
 impl Options for LRMultiplier {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        if self.max_iter == 0 {
-            return Err(invalid("LRMultiplier's max_iter must not be 0"));
-        }
-        Ok(Vec::new())
+    fn check(&self) -> Result<()> {
+        if self.max_iter == 0 { Err(invalid("LRMultiplier's max_iter must not be 0")) } else { Ok(()) }
     }
 
     fn functions(&self, _groups: usize) -> Result<Vec<Function>> {
@@ -196,9 +167,7 @@ impl Formula for WarmupMultiStep {
         Ok(now.base()? * self.warmup.factor(now.epoch)? * decayed)
     }
 
-    fn stepped_by() -> Option<SteppedBy> {
-        Some(SteppedBy::Step)
-    }
+    const STEPPED_BY: Option<SteppedBy> = Some(SteppedBy::Step);
 }
 
 pub(super) struct WarmupCosine {
@@ -217,9 +186,7 @@ impl Formula for WarmupCosine {
         Ok(now.base()? * self.warmup.factor(now.epoch)? * 0.5 * (1.0 + part.cos()))
     }
 
-    fn stepped_by() -> Option<SteppedBy> {
-        Some(SteppedBy::Step)
-    }
+    const STEPPED_BY: Option<SteppedBy> = Some(SteppedBy::Step);
 }
 
 /// With the function that fvcore's scheduler is.
@@ -244,9 +211,7 @@ impl Formula for Multiplier {
         Ok(now.base()? * factor)
     }
 
-    fn stepped_by() -> Option<SteppedBy> {
-        Some(SteppedBy::Step)
-    }
+    const STEPPED_BY: Option<SteppedBy> = Some(SteppedBy::Step);
 
     fn complete(attributes: &mut Attributes) {
         let steps = attributes.int("last_epoch").unwrap_or_default().saturating_add(1);

@@ -1,12 +1,6 @@
 //! `torch.optim.lr_scheduler.ExponentialLR`: the learning rate shrinks by a factor every epoch.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `ExponentialLR(optimizer, gamma)`: times `gamma` every epoch.
@@ -20,11 +14,7 @@ options! {
     );
 }
 
-impl Options for ExponentialLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![("gamma", self.gamma.into())])
-    }
-}
+impl Options for ExponentialLR {}
 
 impl Formula for ExponentialLR {
     fn read(given: &Given) -> Computed<Self> {

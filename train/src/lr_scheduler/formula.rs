@@ -42,9 +42,7 @@ pub(crate) trait Formula: Sized + 'static {
     fn complete(_attributes: &mut Attributes) {}
 
     /// What it is stepped by, where that is known.
-    fn stepped_by() -> Option<SteppedBy> {
-        None
-    }
+    const STEPPED_BY: Option<SteppedBy> = None;
 
     /// The only attributes that its state dict has, where those are not all.
     const KEPT: Option<&'static [&'static str]> = None;
@@ -119,6 +117,15 @@ impl From<Error> for Failure {
 #[allow(clippy::cast_precision_loss)]
 pub(super) fn real(number: i64) -> f64 {
     number as f64
+}
+
+/// The `int` that an epoch is, for a schedule that has rates at whole ones only.
+pub(super) fn whole(epoch: f64, schedule: &str) -> Result<i64> {
+    if epoch.fract() != 0.0 || !(0.0..1e15).contains(&epoch) {
+        return Err(invalid(format!("{schedule} cannot be stepped to {epoch}")));
+    }
+    #[allow(clippy::cast_possible_truncation)]
+    Ok(epoch as i64)
 }
 
 /// Python's `/`, which refuses to divide by zero.

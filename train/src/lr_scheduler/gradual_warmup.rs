@@ -1,14 +1,7 @@
 //! `warmup_scheduler.GradualWarmupScheduler` (pytorch-gradual-warmup-lr), without a scheduler that comes after the warm-up: its
 //! state dict holds that as a Python object with the optimizer inside, which cannot be gone on with.
 
-use rekindle_recorder::{Error, Result, Value};
-
-use super::formula::{Computed, Failure, Formula, Given, Now, divide, real};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `GradualWarmupScheduler(optimizer, multiplier, total_epoch)`: up to `multiplier` of the learning rate in `total_epoch`
@@ -26,16 +19,15 @@ options! {
 }
 
 impl Options for GradualWarmupScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+    fn check(&self) -> Result<()> {
         if self.multiplier < 1.0 {
             return Err(invalid("GradualWarmupScheduler's multiplier must be at least 1"));
         }
-        Ok(vec![
-            ("multiplier", self.multiplier.into()),
-            ("total_epoch", self.total_epoch.into()),
-            ("after_scheduler", Value::None),
-            ("finished", false.into()),
-        ])
+        Ok(())
+    }
+
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(with(self.entries(), [("after_scheduler", Value::None), ("finished", false.into())]))
     }
 }
 

@@ -1,13 +1,8 @@
 //! `torch.optim.lr_scheduler.LambdaLR`: the initial learning rate times a function of the epoch; and `MultiplicativeLR`: the
 //! current one times such a function.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now};
-use super::number::Number;
-use super::options::{EachGroup, Function, wrong_count};
-use super::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::options::EachGroup;
+use super::prelude::*;
 
 /// `LambdaLR(optimizer, lr_lambda)`: the initial learning rate times `lr_lambda(epoch)`.
 ///
@@ -47,11 +42,9 @@ macro_rules! lambda {
             }
         }
 
-        impl Options for $options {
-            fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-                Ok(Vec::new())
-            }
+        impl Fields for $options {}
 
+        impl Options for $options {
             fn functions(&self, groups: usize) -> Result<Vec<Function>> {
                 self.lr_lambda.of("lr_lambda", groups)
             }

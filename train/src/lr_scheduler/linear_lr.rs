@@ -1,13 +1,6 @@
 //! `torch.optim.lr_scheduler.LinearLR`: the learning rate goes from one part of itself to another in equal steps.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now, divide, real};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `LinearLR(optimizer, start_factor, end_factor, total_iters)`: from `start_factor` to `end_factor` of the learning rate
@@ -24,21 +17,12 @@ options! {
 }
 
 impl Options for LinearLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let LinearLR { start_factor, end_factor, total_iters } = *self;
-        if !(start_factor > 0.0 && start_factor <= 1.0) {
-            return Err(invalid(format!(
-                "LinearLR's start_factor must be above 0 and at most 1, and is {start_factor}"
-            )));
+    fn check(&self) -> Result<()> {
+        let start = self.start_factor;
+        if !(start > 0.0 && start <= 1.0) {
+            return Err(invalid(format!("LinearLR's start_factor must be above 0 and at most 1, and is {start}")));
         }
-        if !(0.0..=1.0).contains(&end_factor) {
-            return Err(invalid(format!("LinearLR's end_factor must be from 0 to 1, and is {end_factor}")));
-        }
-        Ok(vec![
-            ("start_factor", start_factor.into()),
-            ("end_factor", end_factor.into()),
-            ("total_iters", total_iters.into()),
-        ])
+        from_0_to_1("LinearLR's end_factor", self.end_factor)
     }
 }
 

@@ -51,6 +51,7 @@ mod parse;
 mod parts;
 mod polynomial_lr;
 mod position;
+mod prelude;
 mod recognition;
 mod reduce_lr_on_plateau;
 mod restore;

@@ -2,14 +2,8 @@
 
 use indexmap::IndexMap;
 use rekindle_recorder::value::{Global, Object, ObjectData};
-use rekindle_recorder::{Dict, Result, Value};
 
-use super::formula::{Computed, Formula, Given, Now, power, real};
-use super::number::Number;
-use super::options::{PLACE, options};
-use super::schedule::{Entries, Options};
-use crate::attributes::{Attributes, wrong_type};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `MultiStepLR(optimizer, milestones, gamma)`: times `gamma` at each of the milestones.
@@ -28,7 +22,7 @@ options! {
 
 impl Options for MultiStepLR {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![("milestones", counter(&self.milestones)), ("gamma", self.gamma.into())])
+        Ok(with(self.entries(), [("milestones", counter(&self.milestones))]))
     }
 }
 

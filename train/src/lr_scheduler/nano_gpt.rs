@@ -1,15 +1,6 @@
 //! nanoGPT's `get_lr(it)`: a learning rate that the training loop sets itself before each step, and keeps in no file.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::{Result, Value};
-
-use super::formula::real;
-use super::options::{PLACE, options};
-use super::schedule::{Entries, Options};
-use super::scheduler::{LRScheduler, Rule, SteppedBy};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// nanoGPT's schedule: up in a straight line, then half a cosine wave down to `min_lr`, then that. It goes on with
@@ -81,18 +72,7 @@ impl NanoGpt {
     }
 }
 
-impl Options for NanoGpt {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![
-            ("warmup_iters", self.warmup_iters.into()),
-            ("lr_decay_iters", self.lr_decay_iters.into()),
-            ("learning_rate", self.learning_rate.into()),
-            ("min_lr", self.min_lr.into()),
-            ("decay_lr", self.decay_lr.into()),
-            ("from_zero", self.from_zero.into()),
-        ])
-    }
-}
+impl Options for NanoGpt {}
 
 pub(super) struct Loop;
 
@@ -129,11 +109,7 @@ impl Rule for Loop {
     }
 
     fn step_to(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], epoch: f64) -> Result<()> {
-        if epoch.fract() != 0.0 || !(0.0..1e15).contains(&epoch) {
-            return Err(invalid(format!("nanoGPT's schedule cannot be stepped to {epoch}")));
-        }
-        #[allow(clippy::cast_possible_truncation)]
-        Loop::to(scheduler, groups, epoch as i64)
+        Loop::to(scheduler, groups, whole(epoch, "nanoGPT's schedule")?)
     }
 
     fn position(&self, scheduler: &LRScheduler) -> Option<i64> {

@@ -1,16 +1,9 @@
 //! `torch.optim.lr_scheduler.OneCycleLR`: the learning rate goes up to a bound and down to almost nothing, once, and the
 //! momentum the other way.
 
-use rekindle_recorder::{Dict, Result, Value};
-
 use super::anneal::{AnnealStrategy, modernise};
-use super::formula::{Computed, Formula, Given, Now, divide, real};
 use super::momentum::{put_momenta, uses_beta1};
-use super::number::Number;
-use super::options::{PLACE, PerGroup, Word, options};
-use super::schedule::{Entries, Options};
-use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `OneCycleLR(optimizer, max_lr, total_steps, ...)`: from `max_lr / div_factor` up to `max_lr`, then down to the first
@@ -80,15 +73,15 @@ fn phase(end_step: Value, [start_lr, end_lr, start_momentum, end_momentum]: [&'s
 }
 
 impl Options for OneCycleLR {
+    fn check(&self) -> Result<()> {
+        if self.total_steps <= 0 {
+            return Err(invalid(format!("OneCycleLR's total_steps must be at least 1, and is {}", self.total_steps)));
+        }
+        from_0_to_1("OneCycleLR's pct_start", self.pct_start)
+    }
+
     fn attributes(&self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<Entries> {
         let fresh = last_epoch == -1;
-        let (total_steps, pct_start) = (self.total_steps, self.pct_start);
-        if total_steps <= 0 {
-            return Err(invalid(format!("OneCycleLR's total_steps must be at least 1, and is {total_steps}")));
-        }
-        if !(0.0..=1.0).contains(&pct_start) {
-            return Err(invalid(format!("OneCycleLR's pct_start must be from 0 to 1, and is {pct_start}")));
-        }
         let max_lrs = self.max_lr.of("max_lr", groups.len())?;
         if self.div_factor == 0.0 || self.final_div_factor == 0.0 {
             return Err(invalid("OneCycleLR's div_factor and final_div_factor must not be 0"));
@@ -102,7 +95,7 @@ impl Options for OneCycleLR {
             }
         }
         let mut attributes: Entries = vec![
-            ("total_steps", total_steps.into()),
+            ("total_steps", self.total_steps.into()),
             ("_schedule_phases", self.phases()),
             ("_anneal_func_type", self.anneal_strategy.name().into()),
             ("cycle_momentum", self.cycle_momentum.into()),

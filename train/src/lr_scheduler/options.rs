@@ -26,7 +26,10 @@ macro_rules! options {
 
         $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
     ) => {
-        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$doc])* $given: $type, )* $( $(#[$more])* $option: $kind, )*] }
+        $crate::lr_scheduler::options::options! {
+            @all $(#[$about])* $name [$( $(#[$doc])* $given: $type, )*]
+            [$( $(#[$more])* $option [$($($arg)*)?] $kind = $default, )*]
+        }
 
         impl $name {
             $(#[$new])*
@@ -34,8 +37,49 @@ macro_rules! options {
             pub fn new($($given: $crate::lr_scheduler::options::options!(@argument [$($from)?] $type)),*) -> Self {
                 $name { $($given: $given.into(),)* $($option: $default,)* }
             }
+        }
+    };
+    (
+        $(#[$about:meta])*
+        pub struct $name:ident;
 
-            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
+        $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
+    ) => {
+        $crate::lr_scheduler::options::options! {
+            @all $(#[$about])* $name [] [$( $(#[$more])* $option [$($($arg)*)?] $kind = $default, )*]
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($option: $default,)* }
+            }
+        }
+    };
+    (
+        @all $(#[$about:meta])* $name:ident [$( $(#[$doc:meta])* $given:ident: $type:ty, )*]
+        [$( $(#[$more:meta])* $option:ident [$($arg:tt)*] $kind:ty = $default:expr, )*]
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct $name {
+            $( $(#[$doc])* pub $given: $type, )*
+            $( $(#[$more])* pub $option: $kind, )*
+        }
+
+        impl $name {
+            $( rekindle_recorder::settings! { @setter $(#[$more])* $option [$($arg)*] $kind } )*
+        }
+
+        impl $crate::lr_scheduler::schedule::Fields for $name {
+            fn entries(&self) -> $crate::lr_scheduler::schedule::Entries {
+                use $crate::lr_scheduler::arguments::spelled;
+                let $name { $($given,)* $($option,)* } = Clone::clone(self);
+                vec![
+                    $( (spelled(stringify!($given)), $given.into()), )*
+                    $( (spelled(stringify!($option)), $option.into()), )*
+                ]
+            }
         }
 
         impl $crate::lr_scheduler::arguments::FromArguments for $name {
@@ -48,57 +92,8 @@ macro_rules! options {
             }
         }
     };
-    (
-        $(#[$about:meta])*
-        pub struct $name:ident;
-
-        $( $(#[$more:meta])* $option:ident $(($($arg:tt)*))?: $kind:ty = $default:expr, )*
-    ) => {
-        $crate::lr_scheduler::options::options! { @struct $(#[$about])* $name [$( $(#[$more])* $option: $kind, )*] }
-
-        impl Default for $name {
-            fn default() -> Self {
-                $name { $($option: $default,)* }
-            }
-        }
-
-        impl $name {
-            $( $crate::lr_scheduler::options::options! { @setter $(#[$more])* $option [$($($arg)*)?] $kind } )*
-        }
-
-        impl $crate::lr_scheduler::arguments::FromArguments for $name {
-            fn from_arguments(
-                arguments: &mut $crate::lr_scheduler::arguments::Arguments,
-            ) -> rekindle_recorder::Result<Self> {
-                $( let $option = arguments.optional(stringify!($option), || $default)?; )*
-                Ok($name { $($option,)* })
-            }
-        }
-    };
-    (@struct $(#[$about:meta])* $name:ident [$( $(#[$doc:meta])* $field:ident: $type:ty, )*]) => {
-        $(#[$about])*
-        #[derive(Clone, Debug)]
-        #[non_exhaustive]
-        pub struct $name {
-            $( $(#[$doc])* pub $field: $type, )*
-        }
-    };
     (@argument [] $type:ty) => { $type };
     (@argument [$from:ty] $type:ty) => { $from };
-    (@setter $(#[$doc:meta])* $option:ident [] $type:ty) => {
-        $(#[$doc])*
-        #[must_use]
-        pub fn $option(self, $option: $type) -> Self {
-            Self { $option, ..self }
-        }
-    };
-    (@setter $(#[$doc:meta])* $option:ident [$arg:ty $(=> $wrap:path)?] $type:ty) => {
-        $(#[$doc])*
-        #[must_use]
-        pub fn $option(self, $option: $arg) -> Self {
-            Self { $option: $($wrap)?($option.into()), ..self }
-        }
-    };
 }
 pub(super) use options;
 
@@ -263,9 +258,15 @@ pub(super) trait Word: Copy + PartialEq + 'static {
     }
 }
 
-/// Reads a word of `NAME(...)`, for types that are one.
+/// Reads a word of `NAME(...)`, and gives it back, for types that are one.
 macro_rules! word_argument {
     ($($type:ident: $expected:literal;)*) => { $(
+        impl From<$type> for rekindle_recorder::Value {
+            fn from(word: $type) -> Self {
+                word.name().into()
+            }
+        }
+
         impl $crate::lr_scheduler::arguments::Argument for $type {
             const EXPECTED: &'static str = $expected;
 
@@ -277,6 +278,15 @@ macro_rules! word_argument {
     )* };
 }
 pub(super) use word_argument;
+
+impl From<PerGroup> for Value {
+    fn from(numbers: PerGroup) -> Self {
+        match numbers.0 {
+            EachGroup::Same(number) => number.into(),
+            EachGroup::Each(each) => values(each),
+        }
+    }
+}
 
 impl Argument for PerGroup {
     const EXPECTED: &'static str = "a number, or a list of one for each group";

@@ -1,12 +1,6 @@
 //! `torch.optim.lr_scheduler.PolynomialLR`: the learning rate falls to 0 along a power of the epochs that are left.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now, divide, power, real};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `PolynomialLR(optimizer, total_iters, power)`: to 0 in `total_iters` epochs.
@@ -19,11 +13,7 @@ options! {
     power: f64 = 1.0,
 }
 
-impl Options for PolynomialLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![("total_iters", self.total_iters.into()), ("power", self.power.into())])
-    }
-}
+impl Options for PolynomialLR {}
 
 impl PolynomialLR {
     /// The part that is left at an epoch.

@@ -8,17 +8,32 @@ use rekindle_recorder::{Result, Value};
 use super::formula::real;
 use super::options::{Function, PLACE};
 use super::scheduler::{Class, LRScheduler};
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, invalid};
 use crate::optim::{Optimizer, ParamGroup};
 
 /// Attributes of a scheduler, in order.
 pub(crate) type Entries = Vec<(&'static str, Value)>;
 
+/// What a schedule can be set by, as `options!` lists it: none, where it is made of functions or of other schedules.
+pub(crate) trait Fields {
+    /// The options by the names that Python has for them.
+    fn entries(&self) -> Entries {
+        Vec::new()
+    }
+}
+
 /// A scheduler's options, and what its constructor does with them.
-pub(crate) trait Options: Send + Sync + fmt::Debug {
-    /// The attributes that PyTorch's constructor sets before it calls that of the base class, in order; and what it puts
-    /// into the groups, if the `last_epoch` is -1: else it goes on from there.
-    fn attributes(&self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<Entries>;
+pub(crate) trait Options: Fields + Send + Sync + fmt::Debug {
+    /// Refuses what PyTorch's constructor refuses.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The attributes that PyTorch's constructor sets before it calls that of the base class, in order, which most often are
+    /// the options; and what it puts into the groups, if the `last_epoch` is -1: else it goes on from there.
+    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
+        Ok(self.entries())
+    }
 
     /// What it sets afterwards.
     fn finish(&self, _attributes: &mut Attributes, _groups: usize) -> Result<()> {
@@ -36,6 +51,25 @@ pub(crate) trait Options: Send + Sync + fmt::Debug {
     }
 }
 
+/// Attributes with these put in, each in its place if there is one of its name, else at the end.
+pub(super) fn with(mut entries: Entries, others: impl IntoIterator<Item = (&'static str, Value)>) -> Entries {
+    for (name, value) in others {
+        match entries.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => entries.push((name, value)),
+        }
+    }
+    entries
+}
+
+/// Refuses a number that is no part of another.
+pub(super) fn from_0_to_1(what: &str, number: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&number) {
+        return Ok(());
+    }
+    Err(invalid(format!("{what} must be from 0 to 1, and is {number}")))
+}
+
 /// How a scheduler is set: made from the options of one, such as [`CosineAnnealingLR`](super::CosineAnnealingLR).
 #[derive(Clone, Debug)]
 pub struct Schedule {
@@ -48,6 +82,7 @@ impl Schedule {
         let children = self.options.children().iter().map(|child| child.construct(groups, last_epoch));
         let children = children.collect::<Result<_>>()?;
         let mut attributes = Attributes::new(PLACE);
+        self.options.check()?;
         for (name, value) in self.options.attributes(groups, last_epoch)? {
             attributes.set(name, value);
         }

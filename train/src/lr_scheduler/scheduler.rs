@@ -232,6 +232,12 @@ impl LRScheduler {
         Err(invalid(format!("{} cannot be made from a last_epoch; go on from its state dict", self.class.name)))
     }
 
+    /// What it is stepped by, where a flag says whether it counts epochs.
+    pub(super) fn stepped_by_flag(&self, name: &str) -> Option<SteppedBy> {
+        let epochs = self.attributes.flag(name).ok()?;
+        Some(if epochs { SteppedBy::Epoch } else { SteppedBy::Step })
+    }
+
     /// An error about a scheduler that counts whole steps only.
     pub(super) fn no_epochs(&self) -> Error {
         invalid(format!("{} cannot be stepped to an epoch; step it without one", self.class.name))

@@ -1,12 +1,8 @@
 //! `torch.optim.lr_scheduler.SequentialLR`: schedulers that take turns, each until a milestone.
 
-use rekindle_recorder::{Error, Result};
-
 use super::chained_scheduler::{check_children, refuse_by_metric};
-use super::schedule::{Entries, Options, Schedule};
-use super::scheduler::{LRScheduler, Rule};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
+use super::schedule::Schedule;
 
 /// `SequentialLR(optimizer, schedulers, milestones)`: the first scheduler until the first milestone, then the second, and so
 /// on. The schedulers are constructed in this order, as PyTorch's are before they are handed over.
@@ -29,6 +25,8 @@ impl SequentialLR {
         SequentialLR { schedulers: schedulers.into(), milestones: milestones.into() }
     }
 }
+
+impl Fields for SequentialLR {}
 
 impl Options for SequentialLR {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {

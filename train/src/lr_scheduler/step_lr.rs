@@ -1,13 +1,6 @@
 //! `torch.optim.lr_scheduler.StepLR`: the learning rate shrinks by a factor every so many epochs.
 
-use rekindle_recorder::Result;
-
-use super::formula::{Computed, Formula, Given, Now};
-use super::number::Number;
-use super::options::options;
-use super::schedule::{Entries, Options};
-use crate::attributes::invalid;
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `StepLR(optimizer, step_size, gamma)`: times `gamma` every `step_size` epochs.
@@ -24,11 +17,7 @@ options! {
     gamma: f64 = 0.1,
 }
 
-impl Options for StepLR {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok(vec![("step_size", self.step_size.into()), ("gamma", self.gamma.into())])
-    }
-}
+impl Options for StepLR {}
 
 impl Formula for StepLR {
     fn read(given: &Given) -> Computed<Self> {

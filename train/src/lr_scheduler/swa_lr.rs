@@ -1,14 +1,7 @@
 //! `torch.optim.swa_utils.SWALR`: the learning rate goes to a fixed one, for the averaging that follows.
 
-use rekindle_recorder::Result;
-
 use super::anneal::{AnnealStrategy, modernise};
-use super::formula::{Computed, Formula, Given, Now, real};
-use super::number::Number;
-use super::options::{PerGroup, Word, options};
-use super::schedule::{Entries, Options};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::prelude::*;
 
 options! {
     /// `SWALR(optimizer, swa_lr, anneal_epochs, anneal_strategy)`: to `swa_lr` in `anneal_epochs` epochs from wherever the

@@ -1,15 +1,8 @@
 //! mmengine's schedulers that go down to a lowest value: `CosineAnnealingParamScheduler`, `CosineRestartParamScheduler` and
 //! `PolyParamScheduler`.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::{Result, Value};
-
 use super::base::{Here, INF, Values, common, mmengine_options};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::{Computed, divide, power, real};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 mmengine_options! {
     /// `CosineAnnealingParamScheduler(optimizer, param_name, T_max, eta_min, eta_min_ratio, ...)`: half a cosine wave down.
@@ -62,18 +55,13 @@ enum Lowest {
     Ratio(f64),
 }
 
-/// A number that may be left out.
-fn or_none(number: Option<f64>) -> Value {
-    number.map_or(Value::None, Value::Float)
-}
-
 impl Lowest {
     /// Their attributes: one of the two is `None`.
     fn attributes(eta_min: Option<f64>, ratio: Option<f64>) -> Result<(Value, Value)> {
         match (eta_min, ratio) {
             (Some(_), Some(_)) => Err(invalid("either eta_min or eta_min_ratio is given, not both")),
             (None, None) => Ok((Value::Float(0.0), Value::None)),
-            (eta_min, ratio) => Ok((or_none(eta_min), or_none(ratio))),
+            (eta_min, ratio) => Ok((eta_min.into(), ratio.into())),
         }
     }
 
@@ -103,8 +91,7 @@ impl Options for CosineAnnealingParamScheduler {
         let (eta_min, ratio) = Lowest::attributes(self.eta_min, self.eta_min_ratio)?;
         let whole = self.end.saturating_sub(self.begin);
         let t_max = self.t_max.filter(|t_max| *t_max != 0).unwrap_or(whole);
-        let own = [("T_max", t_max.into()), ("eta_min", eta_min), ("eta_min_ratio", ratio)];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(with(self.entries(), [("T_max", t_max.into()), ("eta_min", eta_min), ("eta_min_ratio", ratio)]))
     }
 }
 
@@ -149,7 +136,7 @@ impl Options for CosineRestartParamScheduler {
             ("restart_weights", self.restart_weights.clone().into()),
             ("cumulative_periods", sums.collect::<Vec<_>>().into()),
         ];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(own.into_iter().chain(common(self)).collect())
     }
 }
 
@@ -187,7 +174,7 @@ impl Options for PolyParamScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         let total = self.end.min(INF).saturating_sub(self.begin).saturating_sub(1);
         let own = [("eta_min", self.eta_min.into()), ("power", self.power.into()), ("total_iters", total.into())];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(own.into_iter().chain(common(self)).collect())
     }
 }
 

@@ -2,16 +2,8 @@
 
 use std::marker::PhantomData;
 
-use rekindle_recorder::{Result, Value};
-
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::base::blame;
-use crate::lr_scheduler::formula::Computed;
 use crate::lr_scheduler::momentum::{set_momentum, uses_beta1};
-use crate::lr_scheduler::number::Number;
-use crate::lr_scheduler::options::PLACE;
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule, SteppedBy, check_groups};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 /// mmengine's `INF`.
 pub(super) const INF: i64 = 1_000_000_000;
@@ -35,17 +27,9 @@ macro_rules! mmengine_options {
 pub(super) use mmengine_options;
 
 /// The attributes of the options that all have, for `Options::attributes`.
-macro_rules! common {
-    ($options:expr) => {
-        [
-            ("param_name", rekindle_recorder::Value::from(&*$options.param_name)),
-            ("begin", $options.begin.into()),
-            ("end", $options.end.into()),
-            ("by_epoch", $options.by_epoch.into()),
-        ]
-    };
+pub(super) fn common(options: &impl Fields) -> impl Iterator<Item = (&'static str, Value)> {
+    options.entries().into_iter().filter(|(name, _)| ["param_name", "begin", "end", "by_epoch"].contains(name))
 }
-pub(super) use common;
 
 /// What one of mmengine's schedulers computes.
 pub(crate) trait Values: Sized + 'static {
@@ -183,10 +167,6 @@ impl<F: Values> Rule for Mmengine<F> {
     }
 
     fn stepped_by(&self, scheduler: &LRScheduler) -> Option<SteppedBy> {
-        match scheduler.attributes.flag("by_epoch") {
-            Ok(true) => Some(SteppedBy::Epoch),
-            Ok(false) => Some(SteppedBy::Step),
-            Err(_) => None,
-        }
+        scheduler.stepped_by_flag("by_epoch")
     }
 }

@@ -1,14 +1,9 @@
 //! mmengine's schedulers that multiply the value that is there: `StepParamScheduler`, `MultiStepParamScheduler`,
 //! `ExponentialParamScheduler`, `ConstantParamScheduler` and `LinearParamScheduler`.
 
-use rekindle_recorder::{Result, Value};
-
 use super::base::{Here, Values, common, mmengine_options};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::{Computed, divide, power, real};
 use crate::lr_scheduler::multi_step_lr::{count, counter};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 mmengine_options! {
     /// `StepParamScheduler(optimizer, param_name, step_size, gamma, ...)`: times `gamma` every `step_size` steps.
@@ -73,12 +68,7 @@ mmengine_options! {
     end_factor: f64 = 1.0,
 }
 
-impl Options for StepParamScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let own = [("step_size", self.step_size.into()), ("gamma", self.gamma.into())];
-        Ok(own.into_iter().chain(common!(self)).collect())
-    }
-}
+impl Options for StepParamScheduler {}
 
 impl Values for StepParamScheduler {
     fn read(attributes: &Attributes) -> Computed<Self> {
@@ -96,8 +86,7 @@ impl Values for StepParamScheduler {
 
 impl Options for MultiStepParamScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let own = [("milestones", counter(&self.milestones)), ("gamma", self.gamma.into())];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(with(self.entries(), [("milestones", counter(&self.milestones))]))
     }
 }
 
@@ -124,11 +113,7 @@ impl Values for MmMultiStep {
     }
 }
 
-impl Options for ExponentialParamScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        Ok([("gamma", self.gamma.into())].into_iter().chain(common!(self)).collect())
-    }
-}
+impl Options for ExponentialParamScheduler {}
 
 impl Values for ExponentialParamScheduler {
     fn read(attributes: &Attributes) -> Computed<Self> {
@@ -146,15 +131,13 @@ fn total_iters(begin: i64, end: i64) -> Value {
 }
 
 impl Options for ConstantParamScheduler {
+    fn check(&self) -> Result<()> {
+        from_0_to_1("ConstantParamScheduler's factor", self.factor)
+    }
+
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        if !(0.0..=1.0).contains(&self.factor) {
-            return Err(invalid(format!(
-                "ConstantParamScheduler's factor must be from 0 to 1, and is {}",
-                self.factor
-            )));
-        }
         let own = [("factor", self.factor.into()), ("total_iters", total_iters(self.begin, self.end))];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(own.into_iter().chain(common(self)).collect())
     }
 }
 
@@ -180,18 +163,18 @@ impl Values for MmConstant {
 }
 
 impl Options for LinearParamScheduler {
+    fn check(&self) -> Result<()> {
+        from_0_to_1("LinearParamScheduler's start_factor", self.start_factor)?;
+        from_0_to_1("LinearParamScheduler's end_factor", self.end_factor)
+    }
+
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        for (name, factor) in [("start_factor", self.start_factor), ("end_factor", self.end_factor)] {
-            if !(0.0..=1.0).contains(&factor) {
-                return Err(invalid(format!("LinearParamScheduler's {name} must be from 0 to 1, and is {factor}")));
-            }
-        }
         let own = [
             ("start_factor", self.start_factor.into()),
             ("end_factor", self.end_factor.into()),
             ("total_iters", total_iters(self.begin, self.end)),
         ];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(own.into_iter().chain(common(self)).collect())
     }
 }
 

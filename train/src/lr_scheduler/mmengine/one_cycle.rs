@@ -1,14 +1,11 @@
 //! mmengine's `OneCycleParamScheduler`: up to a bound and down to almost nothing, once.
 
 use rekindle_recorder::value::{Global, Object, ObjectData};
-use rekindle_recorder::{Dict, Result, Value};
 
 use super::base::{Here, Values, common, mmengine_options};
-use crate::attributes::{Attributes, invalid, number};
+use crate::attributes::number;
 use crate::lr_scheduler::anneal::AnnealStrategy;
-use crate::lr_scheduler::formula::{Computed, divide, real};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 mmengine_options! {
     /// `OneCycleParamScheduler(optimizer, param_name, eta_max, total_steps, ...)`: from `eta_max / div_factor` up to `eta_max`,
@@ -73,7 +70,7 @@ impl Options for OneCycleParamScheduler {
             ("anneal_func", function(self.anneal_strategy)),
             ("_schedule_phases", Value::list(phases)),
         ];
-        Ok(own.into_iter().chain(common!(self)).collect())
+        Ok(own.into_iter().chain(common(self)).collect())
     }
 }
 

@@ -4,14 +4,8 @@
 use std::marker::PhantomData;
 
 use rekindle_random::{Generator, rand, randn};
-use rekindle_recorder::{Result, Value};
 
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::base::blame;
-use crate::lr_scheduler::formula::{Computed, divide, real};
-use crate::lr_scheduler::options::PLACE;
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule, SteppedBy};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 /// Options of one of timm's schedulers: its own, then those that all have.
 macro_rules! timm_options {
@@ -33,38 +27,11 @@ macro_rules! timm_options {
 }
 pub(super) use timm_options;
 
-/// The attributes of the options that all have, for `Options::attributes`.
-macro_rules! common {
-    ($options:expr) => {
-        [
-            ("t_in_epochs", rekindle_recorder::Value::from($options.t_in_epochs)),
-            ("noise_range_t", $crate::lr_scheduler::timm::base::range($options.noise_range_t.as_deref())),
-            ("noise_pct", $options.noise_pct.into()),
-            ("noise_std", $options.noise_std.into()),
-            ("noise_seed", $options.noise_seed.into()),
-        ]
-    };
-}
-pub(super) use common;
-
-/// The attributes of the warm-up, for `Options::attributes`.
-macro_rules! warmup {
-    ($options:expr) => {
-        [
-            ("warmup_t", rekindle_recorder::Value::from($options.warmup_t)),
-            ("warmup_lr_init", $options.warmup_lr_init.into()),
-            ("warmup_prefix", $options.warmup_prefix.into()),
-        ]
-    };
-}
-pub(super) use warmup;
-
 /// `noise_range_t` as timm takes it: one number, or a pair.
-pub(super) fn range(range: Option<&[i64]>) -> Value {
-    match range {
-        None => Value::None,
-        Some([from]) => Value::Int(*from),
-        Some(pair) => Value::list(pair.iter().map(|t| Value::Int(*t))),
+pub(super) fn range(range: Value) -> Value {
+    match range.items().as_deref() {
+        Some([from]) => from.clone(),
+        _ => range,
     }
 }
 
@@ -202,6 +169,7 @@ impl<F: Rates> Rule for Timm<F> {
                 "_initial_param_group_field" => "initial_lr".into(),
                 "base_values" => bases.clone().into(),
                 "noise_type" => "normal".into(),
+                "noise_range_t" => range(own.get(name).cloned().unwrap_or(Value::None)),
                 _ => own.get(name).cloned().unwrap_or(Value::None),
             };
             attributes.set(name, value);
@@ -229,7 +197,7 @@ impl<F: Rates> Rule for Timm<F> {
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         let attributes = &scheduler.attributes;
         let bases = attributes.floats("base_values")?;
-        crate::lr_scheduler::scheduler::check_groups(bases.len(), groups)?;
+        check_groups(bases.len(), groups)?;
         if attributes.text("param_group_field")? != "lr" {
             return Err(invalid(format!("{} moves something else than the learning rate", scheduler.class.name)));
         }
@@ -248,11 +216,8 @@ impl<F: Rates> Rule for Timm<F> {
     }
 
     fn step_to(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], epoch: f64) -> Result<()> {
-        if epoch.fract() != 0.0 || !(0.0..1e15).contains(&epoch) {
-            return Err(invalid(format!("{} cannot be stepped to {epoch}", scheduler.class.name)));
-        }
-        #[allow(clippy::cast_possible_truncation)]
-        Self::to(scheduler, groups, epoch as i64)
+        let t = whole(epoch, scheduler.class.name)?;
+        Self::to(scheduler, groups, t)
     }
 
     fn begin_turn(&self, _scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
@@ -272,10 +237,6 @@ impl<F: Rates> Rule for Timm<F> {
     }
 
     fn stepped_by(&self, scheduler: &LRScheduler) -> Option<SteppedBy> {
-        match scheduler.attributes.flag("t_in_epochs") {
-            Ok(true) => Some(SteppedBy::Epoch),
-            Ok(false) => Some(SteppedBy::Step),
-            Err(_) => None,
-        }
+        scheduler.stepped_by_flag("t_in_epochs")
     }
 }

@@ -1,15 +1,8 @@
 //! `timm.scheduler.CosineLRScheduler`: along half a cosine wave to `lr_min`, over again with `cycle_limit`.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::Result;
-
-use super::base::{Rates, common, warmup};
-use super::cycles::{Cycles, cycle_options, cycles};
-use crate::attributes::Attributes;
-use crate::lr_scheduler::formula::{Computed, divide, power};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::base::Rates;
+use super::cycles::{Cycles, cycle_options};
+use crate::lr_scheduler::prelude::*;
 
 cycle_options! {
     /// `CosineLRScheduler(optimizer, t_initial, ...)`: along half a cosine wave to `lr_min`, over again with `cycle_limit`.
@@ -22,12 +15,7 @@ cycle_options! {
     ]
 }
 
-impl Options for CosineLRScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let k_decay = ("k_decay", self.k_decay.into());
-        Ok(common!(self).into_iter().chain(cycles!(self)).chain(warmup!(self)).chain([k_decay]).collect())
-    }
-}
+impl Options for CosineLRScheduler {}
 
 pub(in crate::lr_scheduler) struct Cosine {
     cycles: Cycles,

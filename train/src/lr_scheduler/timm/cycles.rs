@@ -1,7 +1,6 @@
 //! The cycles of timm's cosine, polynomial and tanh schedules: where in which an epoch or update is.
 
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::{Computed, divide, power, real};
+use crate::lr_scheduler::prelude::*;
 
 /// `t_initial`, `lr_min`, `cycle_mul`, `cycle_decay` and `cycle_limit`.
 #[derive(Clone, Copy, Debug)]
@@ -99,17 +98,3 @@ macro_rules! cycle_options {
     };
 }
 pub(super) use cycle_options;
-
-/// The attributes of the cycles.
-macro_rules! cycles {
-    ($options:expr) => {
-        [
-            ("t_initial", rekindle_recorder::Value::from($options.t_initial)),
-            ("lr_min", $options.lr_min.into()),
-            ("cycle_mul", $options.cycle_mul.into()),
-            ("cycle_decay", $options.cycle_decay.into()),
-            ("cycle_limit", $options.cycle_limit.into()),
-        ]
-    };
-}
-pub(super) use cycles;

@@ -1,12 +1,7 @@
 //! `timm.scheduler.MultiStepLRScheduler`: times `decay_rate` at each of the epochs or updates `decay_t`.
 
-use rekindle_recorder::{Result, Value};
-
-use super::base::{Rates, common, timm_options, warmup};
-use crate::attributes::Attributes;
-use crate::lr_scheduler::formula::{Computed, power, real};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::base::{Rates, timm_options};
+use crate::lr_scheduler::prelude::*;
 
 timm_options! {
     /// `MultiStepLRScheduler(optimizer, decay_t, decay_rate, ...)`: times `decay_rate` at each of the epochs or updates `decay_t`.
@@ -29,12 +24,7 @@ timm_options! {
     warmup_prefix: bool = true,
 }
 
-impl Options for MultiStepLRScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let own = [("decay_t", self.decay_t.clone().into()), ("decay_rate", self.decay_rate.into())];
-        Ok(common!(self).into_iter().chain(own).chain(warmup!(self)).collect())
-    }
-}
+impl Options for MultiStepLRScheduler {}
 
 pub(in crate::lr_scheduler) struct MultiStepT {
     decay_t: Vec<f64>,

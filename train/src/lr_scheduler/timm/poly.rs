@@ -1,13 +1,8 @@
 //! `timm.scheduler.PolyLRScheduler`: along a power of what is left of the cycle to `lr_min`, over again with `cycle_limit`.
 
-use rekindle_recorder::Result;
-
-use super::base::{Rates, common, warmup};
-use super::cycles::{Cycles, cycle_options, cycles};
-use crate::attributes::Attributes;
-use crate::lr_scheduler::formula::{Computed, divide, power};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::base::Rates;
+use super::cycles::{Cycles, cycle_options};
+use crate::lr_scheduler::prelude::*;
 
 cycle_options! {
     /// `PolyLRScheduler(optimizer, t_initial, ...)`: along a power of what is left of the cycle to `lr_min`, over again with `cycle_limit`.
@@ -23,20 +18,7 @@ cycle_options! {
     ]
 }
 
-impl Options for PolyLRScheduler {
-    fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let k_decay = ("k_decay", self.k_decay.into());
-        let [t_initial, cycles @ ..] = cycles!(self);
-        let power = ("power", self.power.into());
-        Ok(common!(self)
-            .into_iter()
-            .chain([t_initial, power])
-            .chain(cycles)
-            .chain(warmup!(self))
-            .chain([k_decay])
-            .collect())
-    }
-}
+impl Options for PolyLRScheduler {}
 
 pub(in crate::lr_scheduler) struct Poly {
     cycles: Cycles,

@@ -1,13 +1,8 @@
 //! `timm.scheduler.StepLRScheduler`: times `decay_rate` every `decay_t` epochs or updates.
 
-use rekindle_recorder::{Result, Value};
-
-use super::base::{Rates, common, timm_options, warmup};
-use crate::attributes::Attributes;
+use super::base::{Rates, timm_options};
 use crate::lr_scheduler::arguments::Argument;
-use crate::lr_scheduler::formula::{Computed, divide, power, real};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use crate::lr_scheduler::prelude::*;
 
 timm_options! {
     /// `StepLRScheduler(optimizer, decay_t, decay_rate, ...)`: times `decay_rate` every `decay_t` epochs or updates.
@@ -33,9 +28,8 @@ timm_options! {
 impl Options for StepLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
         // As Python would have it: a whole number is an `int`.
-        let decay_t = <i64 as Argument>::read(&self.decay_t.into()).map_or(self.decay_t.into(), Value::Int);
-        let own = [("decay_t", decay_t), ("decay_rate", self.decay_rate.into())];
-        Ok(common!(self).into_iter().chain(own).chain(warmup!(self)).collect())
+        let whole = i64::read(&self.decay_t.into());
+        Ok(with(self.entries(), whole.map(|whole| ("decay_t", whole.into()))))
     }
 }
 

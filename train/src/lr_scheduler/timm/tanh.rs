@@ -1,13 +1,8 @@
 //! `timm.scheduler.TanhLRScheduler`: along a hyperbolic tangent to `lr_min`, over again with `cycle_limit`.
 
-use rekindle_recorder::Result;
-
-use super::base::{Rates, common, warmup};
-use super::cycles::{Cycles, cycle_options, cycles};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::{Computed, divide};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::base::Rates;
+use super::cycles::{Cycles, cycle_options};
+use crate::lr_scheduler::prelude::*;
 
 cycle_options! {
     /// `TanhLRScheduler(optimizer, t_initial, ...)`: along a hyperbolic tangent to `lr_min`, over again with `cycle_limit`.
@@ -24,8 +19,9 @@ cycle_options! {
 
 impl Options for TanhLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let tangent = [("lb", self.lb.into()), ("ub", self.ub.into())];
-        Ok(common!(self).into_iter().chain(tangent).chain(cycles!(self)).chain(warmup!(self)).collect())
+        // The tangent comes before the cycles.
+        let tangent: Entries = vec![("lb", self.lb.into()), ("ub", self.ub.into())];
+        Ok(with(tangent, self.entries()))
     }
 }
 

@@ -1,14 +1,7 @@
 //! `timm.scheduler.WSDLRScheduler`: warm-up, stable, decay.
 
-use std::f64::consts::PI;
-
-use rekindle_recorder::Result;
-
-use super::base::{Rates, common, timm_options};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::{Computed, divide, power, real};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::optim::ParamGroup;
+use super::base::{Rates, timm_options};
+use crate::lr_scheduler::prelude::*;
 
 timm_options! {
     /// `WSDLRScheduler(optimizer, t_initial, decay_t, ...)`: the warm-up, then as `stable_fn` says, and in the last `decay_t`
@@ -46,24 +39,8 @@ timm_options! {
 
 impl Options for WSDLRScheduler {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {
-        let timescale = match self.stable_timescale {
-            None if self.stable_fn != "constant" => self.warmup_t.into(),
-            given => given.map_or(rekindle_recorder::Value::None, Into::into),
-        };
-        let own = [
-            ("t_initial", self.t_initial.into()),
-            ("decay_t", self.decay_t.into()),
-            ("lr_min", self.lr_min.into()),
-            ("stable_fn", (&*self.stable_fn).into()),
-            ("stable_timescale", timescale),
-            ("stable_power", self.stable_power.into()),
-            ("decay_fn", (&*self.decay_fn).into()),
-            ("decay_power", self.decay_power.into()),
-            ("decay_ratio", self.decay_ratio.into()),
-            ("warmup_t", self.warmup_t.into()),
-            ("warmup_lr_init", self.warmup_lr_init.into()),
-        ];
-        Ok(common!(self).into_iter().chain(own).collect())
+        let counts = self.stable_timescale.is_none() && self.stable_fn != "constant";
+        Ok(with(self.entries(), counts.then(|| ("stable_timescale", self.warmup_t.into()))))
     }
 }
 

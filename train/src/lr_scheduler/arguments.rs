@@ -23,12 +23,6 @@ pub(crate) trait Argument: Sized {
     fn read(value: &Value) -> Option<Self>;
 }
 
-/// Options that can be made from a call.
-pub(crate) trait FromArguments: Sized {
-    /// Takes its arguments; which are left over is seen by [`Arguments::finish`].
-    fn from_arguments(arguments: &mut Arguments) -> Result<Self>;
-}
-
 /// Names that an argument has besides its own.
 const ALSO: &[(&str, &[&str])] = &[
     ("scale", &["mode"]),
@@ -42,6 +36,9 @@ const ALSO: &[(&str, &[&str])] = &[
     ("learning_rate", &["lr"]),
 ];
 
+/// An argument that two others stand for, whose product it is: in which call, and which.
+const PRODUCTS: [(&str, &str, [&str; 2]); 1] = [("OneCycleLR", "total_steps", ["epochs", "steps_per_epoch"])];
+
 /// Names as Python spells them, where Rust's setters differ.
 const SPELLED: &[(&str, &str)] = &[("t_max", "T_max"), ("t_0", "T_0"), ("t_mult", "T_mult"), ("scale", "mode")];
 
@@ -51,7 +48,13 @@ pub(super) fn spelled(name: &str) -> &str {
 
 impl Arguments {
     pub(super) fn new(call: impl Into<String>, given: Vec<(Option<String>, Value)>) -> Self {
-        Arguments { call: call.into(), given, known: Vec::new() }
+        let mut arguments = Arguments { call: call.into(), given, known: Vec::new() };
+        for (call, name, factors) in PRODUCTS {
+            if call == arguments.call {
+                arguments.product(name, factors);
+            }
+        }
+        arguments
     }
 
     /// The argument of this name, in any case, or at this place among those that were asked for.
@@ -68,7 +71,7 @@ impl Arguments {
     }
 
     /// Puts the product of two whole numbers in the place of an argument that they stand for.
-    pub(super) fn product(&mut self, name: &str, factors: [&str; 2]) {
+    fn product(&mut self, name: &str, factors: [&str; 2]) {
         let given = |factor: &str| {
             let same = |given: &(Option<String>, Value)| given.0.as_deref() == Some(factor);
             self.given.iter().find(|given| same(given)).and_then(|(_, value)| i64::read(value))

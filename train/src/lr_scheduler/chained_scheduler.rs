@@ -1,5 +1,6 @@
 //! `torch.optim.lr_scheduler.ChainedScheduler`: several schedulers stepped one after the other.
 
+use super::arguments::Arguments;
 use super::prelude::*;
 use super::schedule::Schedule;
 use super::scheduler::Class;
@@ -19,6 +20,17 @@ impl ChainedScheduler {
 }
 
 impl Fields for ChainedScheduler {}
+
+impl InWords for ChainedScheduler {
+    const MAKE: Option<Make> = Some(|given| Ok(ChainedScheduler::new(schedules(given)?).into()));
+}
+
+/// A list of calls, which stand as their texts until here.
+pub(super) fn schedules(given: &mut Arguments) -> Result<Vec<Schedule>> {
+    let items = given.take("schedulers").and_then(|list| list.items());
+    let items = items.ok_or_else(|| invalid("schedulers must be a list, such as [LinearLR(), StepLR(30)]"))?;
+    items.iter().map(|item| item.as_str().unwrap_or_default().parse()).collect()
+}
 
 impl Options for ChainedScheduler {
     fn attributes(&self, groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {

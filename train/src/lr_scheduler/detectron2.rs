@@ -105,6 +105,8 @@ impl Options for WarmupCosineLR {}
 
 impl Fields for LRMultiplier {}
 
+impl InWords for LRMultiplier {}
+
 impl Options for LRMultiplier {
     fn check(&self) -> Result<()> {
         if self.max_iter == 0 { Err(invalid("LRMultiplier's max_iter must not be 0")) } else { Ok(()) }

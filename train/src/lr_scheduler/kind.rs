@@ -5,35 +5,35 @@ use std::sync::Arc;
 use rekindle_recorder::{Error, Result};
 
 use super::base::base;
-use super::chained_scheduler::{Chained, ChainedScheduler};
-use super::constant_lr::ConstantLR;
-use super::cosine_annealing_lr::{CosineAnnealing, CosineAnnealingLR};
-use super::cosine_annealing_warm_restarts::{CosineAnnealingWarmRestarts, WarmRestarts};
-use super::cosine_annealing_warmup::{CosineAnnealingWarmupRestarts, Restarts};
-use super::cyclic_lr::{Cyclic, CyclicLR};
-use super::detectron2::{LRMultiplier, Multiplier, WarmupCosine, WarmupCosineLR, WarmupMultiStep, WarmupMultiStepLR};
-use super::exponential_lr::ExponentialLR;
-use super::gradual_warmup::GradualWarmupScheduler;
-use super::lambda_lr::{Lambda, LambdaLR, MultiplicativeLR};
-use super::linear_lr::LinearLR;
+use super::chained_scheduler::Chained;
+use super::cosine_annealing_lr::CosineAnnealing;
+use super::cosine_annealing_warm_restarts::WarmRestarts;
+use super::cosine_annealing_warmup::Restarts;
+use super::cyclic_lr::Cyclic;
+use super::detectron2::{Multiplier, WarmupCosine, WarmupMultiStep};
+use super::lambda_lr::Lambda;
 use super::mmengine::{
     ConstantParamScheduler, CosineAnnealingParamScheduler, CosineRestart, CosineRestartParamScheduler,
     ExponentialParamScheduler, LinearParamScheduler, MmConstant, MmCosine, MmLinear, MmMultiStep,
     MultiStepParamScheduler, OneCycleParam, OneCycleParamScheduler, PolyParamScheduler, StepParamScheduler, mmengine,
 };
-use super::multi_step_lr::{MultiStep, MultiStepLR};
-use super::nano_gpt::{Loop, NanoGpt};
-use super::one_cycle_lr::{OneCycle, OneCycleLR};
-use super::polynomial_lr::PolynomialLR;
-use super::reduce_lr_on_plateau::{Plateau, ReduceLROnPlateau};
-use super::schedule::Schedule;
+use super::multi_step_lr::MultiStep;
+use super::nano_gpt::Loop;
+use super::one_cycle_lr::OneCycle;
+use super::reduce_lr_on_plateau::Plateau;
+use super::schedule::{InWords, Schedule};
 use super::scheduler::{Class, LRScheduler, Tail};
-use super::sequential_lr::{Sequential, SequentialLR};
-use super::step_lr::StepLR;
-use super::swa_lr::{SWALR, Swa};
+use super::sequential_lr::Sequential;
+use super::swa_lr::Swa;
 use super::timm::{
     Cosine, CosineLRScheduler, KEYS as TIMM, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step,
     StepLRScheduler, Tanh, TanhLRScheduler, WSDLRScheduler, Wsd, timm,
+};
+use super::{
+    ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CosineAnnealingWarmupRestarts,
+    CyclicLR, ExponentialLR, GradualWarmupScheduler, LRMultiplier, LambdaLR, LinearLR, MultiStepLR, MultiplicativeLR,
+    NanoGpt, OneCycleLR, PolynomialLR, ReduceLROnPlateau, SWALR, SequentialLR, StepLR, WarmupCosineLR,
+    WarmupMultiStepLR,
 };
 
 macro_rules! kinds {
@@ -59,6 +59,7 @@ macro_rules! kinds {
             name: stringify!($kind),
             package: $package,
             rule: $rule,
+            make: <$kind as InWords>::MAKE,
             tell: &$tell,
             own: &$own,
             shared: $shared,

@@ -44,6 +44,8 @@ macro_rules! lambda {
 
         impl Fields for $options {}
 
+        impl InWords for $options {}
+
         impl Options for $options {
             fn functions(&self, groups: usize) -> Result<Vec<Function>> {
                 self.lr_lambda.of("lr_lambda", groups)

@@ -82,14 +82,12 @@ macro_rules! options {
             }
         }
 
-        impl $crate::lr_scheduler::arguments::FromArguments for $name {
-            fn from_arguments(
-                arguments: &mut $crate::lr_scheduler::arguments::Arguments,
-            ) -> rekindle_recorder::Result<Self> {
+        impl $crate::lr_scheduler::schedule::InWords for $name {
+            const MAKE: Option<$crate::lr_scheduler::schedule::Make> = Some(|arguments| {
                 $( let $given = arguments.required(stringify!($given))?; )*
                 $( let $option = arguments.optional(stringify!($option), || $default)?; )*
-                Ok($name { $($given,)* $($option,)* })
-            }
+                Ok($name { $($given,)* $($option,)* }.into())
+            });
         }
     };
     (@argument [] $type:ty) => { $type };

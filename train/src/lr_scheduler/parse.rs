@@ -4,80 +4,15 @@ use std::str::FromStr;
 
 use rekindle_recorder::{Error, Result};
 
-use super::arguments::{Arguments, FromArguments};
-use super::chained_scheduler::ChainedScheduler;
-use super::constant_lr::ConstantLR;
-use super::cosine_annealing_lr::CosineAnnealingLR;
-use super::cosine_annealing_warm_restarts::CosineAnnealingWarmRestarts;
-use super::cosine_annealing_warmup::CosineAnnealingWarmupRestarts;
-use super::cyclic_lr::CyclicLR;
-use super::detectron2::{SolverWarmup, WarmupCosineLR, WarmupMultiStepLR};
-use super::exponential_lr::ExponentialLR;
-use super::gradual_warmup::GradualWarmupScheduler;
-use super::linear_lr::LinearLR;
-use super::mmengine;
-use super::multi_step_lr::MultiStepLR;
-use super::nano_gpt::NanoGpt;
-use super::one_cycle_lr::OneCycleLR;
-use super::polynomial_lr::PolynomialLR;
-use super::reduce_lr_on_plateau::ReduceLROnPlateau;
-use super::schedule::Schedule;
-use super::sequential_lr::SequentialLR;
-use super::step_lr::StepLR;
-use super::swa_lr::SWALR;
-use super::{timm, transformers, yolo};
-use crate::attributes::invalid;
+use super::arguments::Arguments;
+use super::detectron2::SolverWarmup;
+use super::kind::CLASSES;
+use super::schedule::{Make, Schedule};
+use super::{transformers, yolo};
 use crate::call::Call;
 
-/// What a name makes of its arguments.
-type Make = fn(&mut Arguments) -> Result<Schedule>;
-
-fn options<T: FromArguments + Into<Schedule>>(arguments: &mut Arguments) -> Result<Schedule> {
-    T::from_arguments(arguments).map(Into::into)
-}
-
-/// The schedulers by the names of their classes, then the formulas of others' `LambdaLR`s and loops.
-const NAMES: &[(&str, Make)] = &[
-    ("StepLR", options::<StepLR>),
-    ("MultiStepLR", options::<MultiStepLR>),
-    ("ConstantLR", options::<ConstantLR>),
-    ("LinearLR", options::<LinearLR>),
-    ("ExponentialLR", options::<ExponentialLR>),
-    ("PolynomialLR", options::<PolynomialLR>),
-    ("CosineAnnealingLR", options::<CosineAnnealingLR>),
-    ("CosineAnnealingWarmRestarts", options::<CosineAnnealingWarmRestarts>),
-    ("CyclicLR", options::<CyclicLR>),
-    ("OneCycleLR", |given| {
-        given.product("total_steps", ["epochs", "steps_per_epoch"]);
-        options::<OneCycleLR>(given)
-    }),
-    ("ReduceLROnPlateau", options::<ReduceLROnPlateau>),
-    ("SequentialLR", |given| {
-        let schedulers = schedules(given)?;
-        Ok(SequentialLR::new(schedulers, given.required::<Vec<i64>>("milestones")?).into())
-    }),
-    ("ChainedScheduler", |given| Ok(ChainedScheduler::new(schedules(given)?).into())),
-    ("SWALR", options::<SWALR>),
-    ("CosineLRScheduler", options::<timm::CosineLRScheduler>),
-    ("StepLRScheduler", options::<timm::StepLRScheduler>),
-    ("MultiStepLRScheduler", options::<timm::MultiStepLRScheduler>),
-    ("PolyLRScheduler", options::<timm::PolyLRScheduler>),
-    ("TanhLRScheduler", options::<timm::TanhLRScheduler>),
-    ("WSDLRScheduler", options::<timm::WSDLRScheduler>),
-    ("StepParamScheduler", options::<mmengine::StepParamScheduler>),
-    ("MultiStepParamScheduler", options::<mmengine::MultiStepParamScheduler>),
-    ("ExponentialParamScheduler", options::<mmengine::ExponentialParamScheduler>),
-    ("ConstantParamScheduler", options::<mmengine::ConstantParamScheduler>),
-    ("LinearParamScheduler", options::<mmengine::LinearParamScheduler>),
-    ("CosineAnnealingParamScheduler", options::<mmengine::CosineAnnealingParamScheduler>),
-    ("CosineRestartParamScheduler", options::<mmengine::CosineRestartParamScheduler>),
-    ("PolyParamScheduler", options::<mmengine::PolyParamScheduler>),
-    ("OneCycleParamScheduler", options::<mmengine::OneCycleParamScheduler>),
-    ("WarmupMultiStepLR", options::<WarmupMultiStepLR>),
-    ("WarmupCosineLR", options::<WarmupCosineLR>),
-    ("CosineAnnealingWarmupRestarts", options::<CosineAnnealingWarmupRestarts>),
-    ("GradualWarmupScheduler", options::<GradualWarmupScheduler>),
-    ("nanogpt", options::<NanoGpt>),
+/// The formulas of others' `LambdaLR`s and loops, beside the schedulers by the names of their classes.
+const FORMULAS: &[(&str, Make)] = &[
     ("detectron2.multi_step", |given| {
         let (steps, max_iter) = (given.required("steps")?, given.required("max_iter")?);
         let gamma = given.optional("gamma", || 0.1)?;
@@ -154,18 +89,17 @@ fn warmup_and_total(given: &mut Arguments) -> Result<(i64, i64)> {
     Ok((given.required("num_warmup_steps")?, given.required("num_training_steps")?))
 }
 
-/// A list of calls, which stand as their texts until here.
-fn schedules(given: &mut Arguments) -> Result<Vec<Schedule>> {
-    let items = given.take("schedulers").and_then(|list| list.items());
-    let items = items.ok_or_else(|| invalid("schedulers must be a list, such as [LinearLR(), StepLR(30)]"))?;
-    items.iter().map(|item| item.as_str().unwrap_or_default().parse()).collect()
+/// Every name, with what it makes of its arguments.
+fn names() -> impl Iterator<Item = (&'static str, Make)> {
+    let classes = CLASSES.iter().filter_map(|class| Some((class.word(), class.make?)));
+    classes.chain(FORMULAS.iter().copied())
 }
 
 impl Schedule {
     /// The names that a schedule can be made from by [`FromStr`]: those of the schedulers' classes, and of formulas such as
     /// `transformers.cosine`, `yolov5.linear` and `nanogpt`.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMES.iter().map(|(name, _)| *name)
+        names().map(|(name, _)| name)
     }
 }
 
@@ -185,11 +119,11 @@ impl FromStr for Schedule {
     /// ```
     fn from_str(text: &str) -> Result<Self> {
         let Call { name, given } = Call::read(text)?;
-        let Some((name, make)) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
+        let Some((name, make)) = names().find(|(known, _)| known.eq_ignore_ascii_case(name)) else {
             let advice = format!("there are {}", Schedule::names().collect::<Vec<_>>().join(", "));
             return Err(Error::unsupported(format!("the schedule '{name}'")).advise(advice));
         };
-        let mut arguments = Arguments::new(*name, given);
+        let mut arguments = Arguments::new(name, given);
         let schedule = make(&mut arguments)?;
         arguments.finish()?;
         Ok(schedule)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rekindle_recorder::{Result, Value};
 
+use super::arguments::Arguments;
 use super::formula::real;
 use super::options::{Function, PLACE};
 use super::scheduler::{Class, LRScheduler};
@@ -20,6 +21,14 @@ pub(crate) trait Fields {
     fn entries(&self) -> Entries {
         Vec::new()
     }
+}
+
+/// Makes a schedule of arguments in words; which are left over is seen by [`Arguments::finish`].
+pub(crate) type Make = fn(&mut Arguments) -> Result<Schedule>;
+
+/// How options are said in words: not at all, where they are functions.
+pub(crate) trait InWords {
+    const MAKE: Option<Make> = None;
 }
 
 /// A scheduler's options, and what its constructor does with them.

@@ -5,6 +5,7 @@ use std::fmt;
 use rekindle_recorder::{Error, Result, Value};
 
 use super::options::Function;
+use super::schedule::Make;
 use crate::attributes::{Attributes, invalid};
 use crate::optim::{Optimizer, ParamGroup};
 
@@ -36,6 +37,8 @@ pub(crate) struct Class {
     /// Where Python imports it from.
     pub(super) package: &'static str,
     pub(super) rule: &'static dyn Rule,
+    /// How its options are made of words.
+    pub(super) make: Option<Make>,
     /// Keys that its state dict always has.
     pub(super) tell: &'static [&'static str],
     /// Keys that it had in some release.
@@ -44,6 +47,13 @@ pub(crate) struct Class {
     pub(super) shared: &'static [&'static str],
     /// The key that PyTorch's `state_dict()` puts last, for what it takes out of the attributes first.
     pub(super) tail: Option<Tail>,
+}
+
+impl Class {
+    /// What it is called in words: nanoGPT's loop is no class of Python's.
+    pub(super) fn word(&self) -> &'static str {
+        if self.package == "nanoGPT" { "nanogpt" } else { self.name }
+    }
 }
 
 impl fmt::Debug for Class {

@@ -1,6 +1,6 @@
 //! `torch.optim.lr_scheduler.SequentialLR`: schedulers that take turns, each until a milestone.
 
-use super::chained_scheduler::{check_children, refuse_by_metric};
+use super::chained_scheduler::{check_children, refuse_by_metric, schedules};
 use super::prelude::*;
 use super::schedule::Schedule;
 
@@ -27,6 +27,13 @@ impl SequentialLR {
 }
 
 impl Fields for SequentialLR {}
+
+impl InWords for SequentialLR {
+    const MAKE: Option<Make> = Some(|given| {
+        let schedulers = schedules(given)?;
+        Ok(SequentialLR::new(schedulers, given.required::<Vec<i64>>("milestones")?).into())
+    });
+}
 
 impl Options for SequentialLR {
     fn attributes(&self, _groups: &mut [ParamGroup], _last_epoch: i64) -> Result<Entries> {

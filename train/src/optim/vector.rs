@@ -90,92 +90,27 @@ pub(crate) fn state_of<X, const K: usize>(state: Vec<X>) -> Result<[X; K]> {
     state.try_into().map_err(|_| invalid("a parameter's state does not have the tensors of its optimizer"))
 }
 
-/// Each primitive, element by element.
-impl<T: Real> Number for Vec<T> {
-    fn add(mut self, other: Self, alpha: f64) -> Self {
-        pairs(&mut self, &other, |x, y| Number::add(x, y, alpha));
-        self
-    }
+/// Each primitive, element by element: alone, with another's of the same place, or with two others'.
+macro_rules! elementwise {
+    ($($over:ident { $($name:ident($($other:ident),*; $($scalar:ident),*))* })*) => {
+        impl<T: Real> Number for Vec<T> { $($(
+            fn $name(mut self, $($other: Self,)* $($scalar: f64),*) -> Self {
+                $over(&mut self, $(&$other,)* |x, $($other),*| Number::$name(x, $($other,)* $($scalar),*));
+                self
+            }
+        )*)* }
+    };
+}
 
-    fn add_scalar(mut self, scalar: f64) -> Self {
-        each(&mut self, |x| Number::add_scalar(x, scalar));
-        self
+elementwise! {
+    each {
+        add_scalar(; scalar) mul(; scalar) div(; scalar) neg(;) abs(;) reciprocal(;) sqrt(;) clamp(; min, max)
+        by_sign(; negative, zero, positive)
     }
-
-    fn mul(mut self, scalar: f64) -> Self {
-        each(&mut self, |x| Number::mul(x, scalar));
-        self
+    pairs {
+        add(other; alpha) mul_by(other;) div_by(other;) maximum(other;) zero_where(condition; scalar) lerp(end; weight)
     }
-
-    fn div(mut self, scalar: f64) -> Self {
-        each(&mut self, |x| Number::div(x, scalar));
-        self
-    }
-
-    fn mul_by(mut self, other: Self) -> Self {
-        pairs(&mut self, &other, |x, y| x * y);
-        self
-    }
-
-    fn div_by(mut self, other: Self) -> Self {
-        pairs(&mut self, &other, |x, y| x / y);
-        self
-    }
-
-    fn neg(mut self) -> Self {
-        each(&mut self, |x| -x);
-        self
-    }
-
-    fn abs(mut self) -> Self {
-        each(&mut self, Real::magnitude);
-        self
-    }
-
-    fn reciprocal(mut self) -> Self {
-        each(&mut self, Number::reciprocal);
-        self
-    }
-
-    fn sqrt(mut self) -> Self {
-        each(&mut self, Real::root);
-        self
-    }
-
-    fn maximum(mut self, other: Self) -> Self {
-        pairs(&mut self, &other, Number::maximum);
-        self
-    }
-
-    fn clamp(mut self, min: f64, max: f64) -> Self {
-        each(&mut self, |x| Number::clamp(x, min, max));
-        self
-    }
-
-    fn by_sign(mut self, negative: f64, zero: f64, positive: f64) -> Self {
-        each(&mut self, |x| x.by_sign(negative, zero, positive));
-        self
-    }
-
-    fn zero_where(mut self, condition: Self, scalar: f64) -> Self {
-        pairs(&mut self, &condition, |x, y| x.zero_where(y, scalar));
-        self
-    }
-
-    fn lerp(mut self, end: Self, weight: f64) -> Self {
-        pairs(&mut self, &end, |x, y| Number::lerp(x, y, weight));
-        self
-    }
-
-    fn addcmul(mut self, x: Self, y: Self, value: f64) -> Self {
-        triples(&mut self, &x, &y, |element, x, y| element.addcmul(x, y, value));
-        self
-    }
-
-    fn addcdiv(mut self, x: Self, y: Self, value: f64) -> Self {
-        triples(&mut self, &x, &y, |element, x, y| element.addcdiv(x, y, value));
-        self
-    }
+    triples { addcmul(x, y; value) addcdiv(x, y; value) }
 }
 
 /// Changes each element with two others' of the same place.

@@ -30,10 +30,9 @@ use rekindle_recorder::{Dict, Result, Value};
 use crate::attributes::{Attributes, invalid, wrong_type};
 use crate::gradients::{Reduced, for_each};
 use crate::optim::Optimizer;
-use crate::options::options;
 use crate::parameters::in_host_memory;
 
-options! {
+rekindle_recorder::settings! {
     /// How a [`GradScaler`] is made: PyTorch's arguments.
     ///
     /// ```
@@ -43,17 +42,17 @@ options! {
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```
     #[derive(Clone, Copy, Debug, PartialEq)]
-    GradScalerOptions {
+    pub struct GradScalerOptions {
         /// The first scale. Default 65536.
-        init_scale: f64 = 65536.0;
+        init_scale: f64 = 65536.0,
         /// What the scale grows by, above 1. Default 2.
-        growth_factor: f64 = 2.0;
+        growth_factor: f64 = 2.0,
         /// What it is multiplied by after a step that was skipped, below 1. Default 0.5.
-        backoff_factor: f64 = 0.5;
+        backoff_factor: f64 = 0.5,
         /// After how many steps in a row that were not skipped it grows. Default 2000.
-        growth_interval: i64 = 2000;
+        growth_interval: i64 = 2000,
         /// Whether it does anything. Default true.
-        enabled: bool = true;
+        enabled: bool = true,
     }
 }
 

@@ -27,7 +27,6 @@ pub mod loss;
 pub mod lr_scheduler;
 mod number;
 pub mod optim;
-mod options;
 mod parameters;
 pub mod run;
 

@@ -12,7 +12,6 @@ use rekindle_recorder::Result;
 
 use self::half::is_half;
 use crate::attributes::invalid;
-use crate::options::options;
 use crate::parameters::in_host_memory;
 
 /// `F.cross_entropy(logits, targets)`: how far the softmax of `logits` is from the classes in `targets`.
@@ -84,7 +83,7 @@ fn check_same<const D: usize>(outputs: &Tensor<D>, targets: &Tensor<D>) -> Resul
     Err(invalid(format!("targets have shape {targets:?}, the network's outputs {outputs:?}")))
 }
 
-options! {
+rekindle_recorder::settings! {
     /// The options of `F.cross_entropy`.
     ///
     /// ```
@@ -93,11 +92,11 @@ options! {
     /// let loss = CrossEntropy::default().ignore_index(0).label_smoothing(0.1);
     /// ```
     #[derive(Clone, Copy, Debug, PartialEq)]
-    CrossEntropy {
+    pub struct CrossEntropy {
         /// A target that does not count. Default -100.
-        ignore_index: i64 = -100;
+        ignore_index: i64 = -100,
         /// How much of each target goes to all classes alike, from 0 to 1. Default 0.
-        label_smoothing: f64 = 0.0;
+        label_smoothing: f64 = 0.0,
     }
 }
 

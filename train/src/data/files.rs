@@ -10,9 +10,8 @@ use flate2::bufread::MultiGzDecoder;
 use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
 
 use super::dataset::{Array, Batch, Dataset};
-use crate::options::options;
 
-options! {
+rekindle_recorder::settings! {
     /// How the numbers of a file become inputs.
     ///
     /// ```
@@ -21,11 +20,11 @@ options! {
     /// let images = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
     /// ```
     #[derive(Clone, Debug, PartialEq)]
-    ReadOptions {
+    pub struct ReadOptions {
         /// The shape of one sample, such as `[1, 8, 8]`. Default: a table's columns as they are, a tensor's own shape.
-        input_shape: Option<Vec<usize>> = None, |shape: impl Into<Vec<usize>>| Some(shape.into());
+        input_shape(impl Into<Vec<usize>> => Some): Option<Vec<usize>> = None,
         /// What inputs are divided by, in single precision. Default: nothing.
-        divide_by: Option<f32> = None, |divisor: f32| Some(divisor);
+        divide_by(f32 => Some): Option<f32> = None,
     }
 }
 

@@ -4,7 +4,6 @@ use rekindle_random::{Generator, ParameterError, randint, random_int64, randperm
 use rekindle_recorder::Result;
 
 use crate::attributes::invalid;
-use crate::options::options;
 
 /// How many numbers `RandomSampler(replacement=True)` draws at a time.
 const BLOCK: usize = 32;
@@ -44,14 +43,14 @@ impl Sampler for SequentialSampler {
     }
 }
 
-options! {
+rekindle_recorder::settings! {
     /// `RandomSampler`: shuffled, or drawn with replacement.
     #[derive(Clone, Copy, Debug)]
-    RandomSampler {
+    pub struct RandomSampler {
         /// Draw each place independently of the others. Default false: every sample once before any comes twice.
-        replacement: bool = false;
+        replacement: bool = false,
         /// How many places an epoch has. Default: as many as there are samples.
-        num_samples: Option<usize> = None, |places: usize| Some(places);
+        num_samples(usize => Some): Option<usize> = None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! `options!`: the options of an optimizer, said once. One list in PyTorch's order gives what the crate's own `options!` does,
+//! `options!`: the options of an optimizer, said once. One list in PyTorch's order gives what `settings!` does,
 //! and the entries of a group.
 
 use rekindle_recorder::Value;
@@ -17,10 +17,10 @@ macro_rules! options {
             )*
         }
     ) => {
-        $crate::options::options! {
+        rekindle_recorder::settings! {
             $(#[$doc])*
             #[derive(Clone, Copy, Debug, PartialEq)]
-            $name { $($(#[$field_doc])* $field: $type = $default;)* }
+            pub struct $name { $($(#[$field_doc])* $field: $type = $default,)* }
         }
 
         impl $name {

@@ -10,7 +10,6 @@ use crate::call::value_of;
 use crate::ema::Averaging;
 use crate::lr_scheduler::{Schedule, SchedulerKind};
 use crate::optim::{Hyperparameters, OptimizerKind, Select};
-use crate::options::options;
 
 /// How often the scheduler is stepped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub enum Unexpected {
     Drop,
 }
 
-options! {
+rekindle_recorder::settings! {
     /// What [`Run::resume_with`](super::Run::resume_with) has to be told where a checkpoint leaves it open.
     ///
     /// ```
@@ -55,111 +54,111 @@ options! {
     ///     .load(LoadOptions::strict().strip_prefix("module."));
     /// ```
     #[derive(Debug)]
-    ResumeOptions {
+    pub struct ResumeOptions {
         /// Which part of a run of several models goes on: what the keys of its parts have in common, such as `G` of `netG` and
         /// `optimizerG`, or the model's key. The others are kept as they are. Default: the only one, or asked for.
-        part: Option<String> = None, |part: impl Into<Option<String>>| part.into();
+        part(impl Into<Option<String>>): Option<String> = None,
         /// Where in the checkpoint the model's optimizer is, such as `optimizers[0]`, where there are several. Default: told by
         /// their keys, shapes or order.
-        optimizer_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        optimizer_at(impl Into<Option<String>>): Option<String> = None,
         /// Where in the checkpoint the optimizer's scheduler is, where there are several.
-        scheduler_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        scheduler_at(impl Into<Option<String>>): Option<String> = None,
         /// Where in the checkpoint the average of the weights is that goes on, where there are several.
-        average_at: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        average_at(impl Into<Option<String>>): Option<String> = None,
         /// Which optimizer it was. Default: told by the keys of its state.
-        optimizer: Option<OptimizerKind> = None, |optimizer: impl Into<Option<OptimizerKind>>| optimizer.into();
+        optimizer(impl Into<Option<OptimizerKind>>): Option<OptimizerKind> = None,
         /// Which scheduler it was. Default: told by the keys of its state.
-        scheduler: Option<SchedulerKind> = None, |scheduler: impl Into<Option<SchedulerKind>>| scheduler.into();
+        scheduler(impl Into<Option<SchedulerKind>>): Option<SchedulerKind> = None,
         /// A new optimizer in the place of the checkpoint's: the weights are kept, the moments are left out, and its groups are
         /// as they are said. Default: the checkpoint's goes on.
-        new_optimizer: Option<Hyperparameters> = None, |new: impl Into<Hyperparameters>| Some(new.into());
+        new_optimizer(impl Into<Hyperparameters> => Some): Option<Hyperparameters> = None,
         /// Whether a new run begins with the checkpoint's weights, and nothing else of it: at epoch 0 and step 0, with a
         /// [`new_optimizer`](ResumeOptions::new_optimizer). It is saved in the layout of PyTorch's tutorial, under the model's own
         /// names. Default false.
-        weights_only: bool = false;
+        weights_only: bool = false,
         /// Learning rates in the place of the optimizer's: one for all groups, or one for each. A scheduler that goes on sets
         /// them itself, so that it has to be said what becomes of it. Default: as the checkpoint has them.
-        lr: Vec<f64> = Vec::new(), |rates: impl IntoIterator<Item = f64>| rates.into_iter().collect();
+        lr(impl IntoIterator<Item = f64>; Vec::from_iter): Vec<f64> = Vec::new(),
         /// Other entries of groups that are changed: which group's, which, and to what, as [`set`](ResumeOptions::set) says
         /// them.
-        changes: Vec<(String, String, Value)> = Vec::new();
+        changes: Vec<(String, String, Value)> = Vec::new(),
         /// The schedule that the scheduler was made with, where it has functions that no file holds, such as those of
         /// [`transformers`](crate::lr_scheduler::transformers): it goes on at its position. Where the checkpoint has no
         /// scheduler, or one of another kind, a new one begins, at its first step.
-        schedule: Option<Schedule> = None, |schedule: impl Into<Schedule>| Some(schedule.into());
+        schedule(impl Into<Schedule> => Some): Option<Schedule> = None,
         /// Whether the [`schedule`](ResumeOptions::schedule) begins anew even where the checkpoint has a scheduler of its kind.
         /// Default false.
-        new_schedule: bool = false;
+        new_schedule: bool = false,
         /// Which parameters belong to each of the optimizer's groups, in the checkpoint's order, as
         /// [`OptimizerBuilder::group`](crate::optim::OptimizerBuilder::group) selects them. Default: told by their names or
         /// shapes.
-        groups: Vec<Select> = Vec::new();
+        groups: Vec<Select> = Vec::new(),
         /// Whether parameters that are in none of the groups are left out, rather than an error: frozen parts of a model, which
         /// its optimizer was never given. Default false.
-        rest_frozen: bool = false;
+        rest_frozen: bool = false,
         /// In which order the optimizer has its parameters, where it is not the model's: by names or patterns, as [`Select`] has
         /// them; those that one pattern fits are in the model's order. It names all of the optimizer's parameters. Default: told
         /// by their names, or the model's order.
-        order: Vec<String> = Vec::new(), |names: impl IntoIterator<Item = String>| names.into_iter().collect();
+        order(impl IntoIterator<Item = String>; Vec::from_iter): Vec<String> = Vec::new(),
         /// How the keys of the model's state dict are mapped to the model's, and back where the run is saved: what is left out
         /// stays in the checkpoint as it is. Default: strict.
-        load: Option<LoadOptions> = None, |load: LoadOptions| Some(load);
+        load(LoadOptions => Some): Option<LoadOptions> = None,
         /// What is before the model's names in the checkpoint, where the model is a member of what was saved: `net.` for a
         /// `LightningModule`'s `self.net`. What is beside it stays as it is. Default: told by names and shapes in the layouts that
         /// have members.
-        member: Option<String> = None, |member: impl Into<Option<String>>| member.into();
+        member(impl Into<Option<String>>): Option<String> = None,
         /// What becomes of entries of the checkpoint's model that the model lacks, where it has all of the model's. Default: asked for;
         /// in the layouts that have members they stay as they are.
-        unexpected: Option<Unexpected> = None, |unexpected: impl Into<Option<Unexpected>>| unexpected.into();
+        unexpected(impl Into<Option<Unexpected>>): Option<Unexpected> = None,
         /// Whether the checkpoint's scheduler is left as it is, and the learning rates, too. Default false.
-        no_scheduler: bool = false;
+        no_scheduler: bool = false,
         /// How often the scheduler is stepped; of several, each of them. Default: told by the file, or asked for.
-        schedule_per: Vec<SchedulePer> = Vec::new(), |per: impl Into<Option<SchedulePer>>| per.into().into_iter().collect();
+        schedule_per(impl Into<Option<SchedulePer>>; each): Vec<SchedulePer> = Vec::new(),
         /// How far the scheduler has come, where its state does not say it, such as timm's: the epoch or update that it was
         /// stepped to last. Default: told by the learning rates in the file.
-        schedule_at: Option<i64> = None, |at: impl Into<Option<i64>>| at.into();
+        schedule_at(impl Into<Option<i64>>): Option<i64> = None,
         /// What the 2-norm of all gradients together is clipped to before each step, above 0: `clip_grad_norm_`. Default: as the
         /// checkpoint says; they are not clipped where it says nothing.
-        clip_norm: Option<f64> = None, |norm: impl Into<Option<f64>>| norm.into();
+        clip_norm(impl Into<Option<f64>>): Option<f64> = None,
         /// Whether gradients are not clipped, even where the checkpoint says that they were. Default false.
-        no_clip: bool = false;
+        no_clip: bool = false,
         /// What each element of the gradients is clipped to before each step, above 0: `clip_grad_value_`. Default: they are
         /// not clipped.
-        clip_value: Option<f64> = None, |value: impl Into<Option<f64>>| value.into();
+        clip_value(impl Into<Option<f64>>): Option<f64> = None,
         /// How many batches a step takes the mean of: see [`Run::accumulate`](super::Run::accumulate). Default 1; asked
         /// for where the checkpoint says that a step took several.
-        accumulate: Option<u64> = None, |batches: impl Into<Option<u64>>| batches.into();
+        accumulate(impl Into<Option<u64>>): Option<u64> = None,
         /// Parameters that are not trained: they get no update, and no state.
-        frozen: Vec<Select> = Vec::new();
+        frozen: Vec<Select> = Vec::new(),
         /// Parameters that are trained from now on, whatever the checkpoint has for them.
-        trained: Vec<Select> = Vec::new();
+        trained: Vec<Select> = Vec::new(),
         /// Where in the checkpoint the state of PyTorch's CPU generator is, such as `extra.torch_state`. Default: it is found
         /// by its shape.
-        rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        rng(impl Into<Option<String>>): Option<String> = None,
         /// Where in the checkpoint the state of the loader's own generator is, that of `DataLoader(generator=...)`: the loader
         /// draws from it, and its state is written back there. Default: the loader draws from the run's generator; what looks
         /// like a loader's is asked about.
-        loader_rng: Option<String> = None, |place: impl Into<Option<String>>| place.into();
+        loader_rng(impl Into<Option<String>>): Option<String> = None,
         /// Whether the loader draws from the run's generator, whatever looks like a state of its own. Default false.
-        no_loader_rng: bool = false;
+        no_loader_rng: bool = false,
         /// Whether a checkpoint without a generator's state gets one. Default false: it stays without.
-        add_rng: bool = false;
+        add_rng: bool = false,
         /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.
-        seed: Option<u64> = None, |seed: impl Into<Option<u64>>| seed.into();
+        seed(impl Into<Option<u64>>): Option<u64> = None,
         /// How often the average of the weights is updated. Default: told by its count, or asked for.
-        average_per: Option<SchedulePer> = None, |per: impl Into<Option<SchedulePer>>| per.into();
+        average_per(impl Into<Option<SchedulePer>>): Option<SchedulePer> = None,
         /// Whether the checkpoint's average stays as it is, though its file says how it goes on. Default false.
-        keep_average: bool = false;
+        keep_average: bool = false,
         /// How the average of the weights goes on, which few files say: `torch_ema`'s and diffusers' do, and a mean
         /// (`swa_model`). Default: an average that the checkpoint has stays as
         /// it is, and [`Run::notes`](super::Run::notes) says so. Where it has none, one begins.
-        average: Option<Averaging> = None, |average: impl Into<Option<Averaging>>| average.into();
+        average(impl Into<Option<Averaging>>): Option<Averaging> = None,
         /// How the model's layers lie in PyTorch, where some are the user's own. It is used for the weights, the optimizer's
         /// state and the average, both ways. Default: burn-nn's layers.
-        rows: Option<Arc<LayerRows>> = None, |rows: impl Into<Arc<LayerRows>>| Some(rows.into());
+        rows(impl Into<Arc<LayerRows>> => Some): Option<Arc<LayerRows>> = None,
         /// Whether the run is to be saved with objects in it that plain `torch.load` refuses to open. Default false: a
         /// checkpoint that holds one is refused before the first step.
-        allow_objects: bool = false;
+        allow_objects: bool = false,
     }
 }
 
@@ -221,6 +220,11 @@ impl ResumeOptions {
         self.trained.push(select.into());
         self
     }
+}
+
+/// How often it is said of a scheduler, if at all.
+fn each(per: impl Into<Option<SchedulePer>>) -> Vec<SchedulePer> {
+    per.into().into_iter().collect()
 }
 
 impl SchedulePer {

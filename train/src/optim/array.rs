@@ -55,6 +55,25 @@ pub(crate) trait Real:
     fn root(self) -> Self;
 }
 
+/// What an expression gives for the element type, here called `T`, of parameters of this type.
+macro_rules! with_real {
+    ($dtype:expr, $T:ident => $given:expr) => {{
+        macro_rules! of {
+            ($real:ty) => {{
+                type $T = $real;
+                $given
+            }};
+        }
+        match $dtype {
+            rekindle_recorder::DType::Float64 => of!(f64),
+            rekindle_recorder::DType::Float16 => of!(burn::tensor::f16),
+            rekindle_recorder::DType::BFloat16 => of!(burn::tensor::bf16),
+            _ => of!(f32),
+        }
+    }};
+}
+pub(crate) use with_real;
+
 macro_rules! real {
     ($ty:ident) => {
         impl Real for $ty {
@@ -193,12 +212,7 @@ impl<T: Real> Array for Vec<T> {
 
 impl Array for Tensor<1> {
     fn epsilon(&self) -> f64 {
-        match self.dtype() {
-            BurnDType::F64 => <f64 as Real>::EPSILON,
-            BurnDType::F16 => <f16 as Real>::EPSILON,
-            BurnDType::BF16 => <bf16 as Real>::EPSILON,
-            _ => <f32 as Real>::EPSILON,
-        }
+        with_real!(in_torch(self.dtype()), T => <T as Real>::EPSILON)
     }
 
     fn neg(self) -> Self {
@@ -281,15 +295,19 @@ pub(crate) fn rounded(dtype: DType, number: f64) -> f64 {
     }
 }
 
-/// A number as Burn's elements of this type have it.
-pub(crate) fn rounded_to(dtype: BurnDType, number: f64) -> f64 {
-    let dtype = match dtype {
+/// PyTorch's type for a type that Burn trains parameters in.
+pub(crate) fn in_torch(dtype: BurnDType) -> DType {
+    match dtype {
         BurnDType::F64 => DType::Float64,
         BurnDType::F16 => DType::Float16,
         BurnDType::BF16 => DType::BFloat16,
         _ => DType::Float32,
-    };
-    rounded(dtype, number)
+    }
+}
+
+/// A number as Burn's elements of this type have it.
+pub(crate) fn rounded_to(dtype: BurnDType, number: f64) -> f64 {
+    rounded(in_torch(dtype), number)
 }
 
 /// `values.abs().sum()`, not rounded.

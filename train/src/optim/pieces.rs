@@ -2,12 +2,12 @@
 //! PyTorch's order, for updates that need a parameter's rows and columns, or its norm, or all parameters at once.
 
 use burn::module::ParamId;
-use burn::tensor::{DType as BurnDType, Tensor, bf16, f16};
+use burn::tensor::{DType as BurnDType, Tensor};
 use indexmap::IndexMap;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Result};
 
-use super::array::{Array as _, Real, dot, rounded_to};
+use super::array::{Array as _, dot, in_torch, rounded_to, with_real};
 use crate::attributes::invalid;
 use crate::parameters::{Back, Taken, in_host_memory, unreadable};
 
@@ -68,12 +68,10 @@ impl Pieces {
         for grad in self.0.iter().filter_map(|piece| piece.grad.as_ref()) {
             squares += if in_host_memory(&grad.device()) {
                 let data = grad.clone().try_into_data().map_err(unreadable)?;
-                match grad.dtype() {
-                    BurnDType::F64 => squares_of(data.as_slice::<f64>().map_err(unreadable)?),
-                    BurnDType::F16 => squares_of(data.as_slice::<f16>().map_err(unreadable)?),
-                    BurnDType::BF16 => squares_of(data.as_slice::<bf16>().map_err(unreadable)?),
-                    _ => squares_of(data.as_slice::<f32>().map_err(unreadable)?),
-                }
+                with_real!(in_torch(grad.dtype()), T => {
+                    let elements = data.as_slice::<T>().map_err(unreadable)?;
+                    dot(elements, elements)
+                })
             } else {
                 grad.norm()?.powi(2)
             };
@@ -126,11 +124,6 @@ impl Pieces {
     pub(super) fn into_values(self) -> impl Iterator<Item = (ParamId, (Tensor<1>, Back))> {
         self.0.into_iter().filter_map(|piece| Some((piece.id, (piece.param?, piece.back))))
     }
-}
-
-/// Their sum, not rounded.
-fn squares_of<T: Real>(values: &[T]) -> f64 {
-    dot(values, values)
 }
 
 impl Piece {

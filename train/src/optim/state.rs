@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
-use super::array::{Real, rounded};
+use super::array::{Real, rounded, with_real};
 use super::rule::{Rule, STEP_DTYPE, View};
 use crate::attributes::{Attributes, invalid, wrong_type};
 
@@ -186,12 +186,7 @@ impl ParamState {
     /// Makes a tensor that holds one number everywhere, of this shape and in PyTorch's order, unless it is there.
     pub(crate) fn whole_of(&mut self, name: &str, shape: Vec<usize>, number: f64) {
         let (len, dtype) = (shape.iter().product(), self.dtype);
-        let filled = || match dtype {
-            DType::Float64 => Buffer::full::<f64>(len, number),
-            DType::Float16 => Buffer::full::<f16>(len, number),
-            DType::BFloat16 => Buffer::full::<bf16>(len, number),
-            _ => Buffer::full::<f32>(len, number),
-        };
+        let filled = || with_real!(dtype, T => T::hold(vec![T::of(number); len]));
         self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(filled(), shape));
     }
 
@@ -434,33 +429,15 @@ fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
 }
 
 impl Buffer {
-    /// As many elements that are all this number.
-    fn full<T: Held>(len: usize, number: f64) -> Self {
-        T::hold(vec![T::of(number); len])
-    }
-
     fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
-        fn held<T: Held>(data: TensorData) -> Result<Buffer> {
-            data.convert::<T>().try_into_vec().map(T::hold).map_err(unreadable)
-        }
-        match dtype {
-            DType::Float64 => held::<f64>(data),
-            DType::Float16 => held::<f16>(data),
-            DType::BFloat16 => held::<bf16>(data),
-            _ => held::<f32>(data),
-        }
+        with_real!(dtype, T => data.convert::<T>().try_into_vec().map(T::hold).map_err(unreadable))
     }
 
     /// The elements, in a Burn parameter's shape.
     fn to_data(&self, shape: &[usize], dtype: DType) -> Result<TensorData> {
         let shape = shape.to_vec();
         Ok(match self {
-            Buffer::Filled(number) => match dtype {
-                DType::Float64 => TensorData::full(shape, *number),
-                DType::Float16 => TensorData::full(shape, f16::of(*number)),
-                DType::BFloat16 => TensorData::full(shape, bf16::of(*number)),
-                _ => TensorData::full(shape, f32::of(*number)),
-            },
+            Buffer::Filled(number) => with_real!(dtype, T => TensorData::full(shape, T::of(*number))),
             Buffer::F32(values) => TensorData::new(values.clone(), shape),
             Buffer::F64(values) => TensorData::new(values.clone(), shape),
             Buffer::F16(values) => TensorData::new(values.clone(), shape),

@@ -5,12 +5,12 @@
 use std::borrow::BorrowMut;
 
 use burn::module::Module;
-use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData, bf16, f16};
+use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData};
 use rayon::prelude::*;
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::{DType, Result};
+use rekindle_recorder::Result;
 
-use super::array::Real as _;
+use super::array::{Real as _, with_real};
 use super::elementwise::{Elements, PART, Slices, Update};
 use super::group::ParamGroup;
 use super::optimizer::{Optimizer, Parameter, list};
@@ -192,11 +192,7 @@ impl Job<'_> {
 
     /// Whether it has elements that are computed otherwise because of their place in PyTorch's order.
     fn has_rest(&self) -> bool {
-        let vector = match self.named.dtype {
-            DType::Float16 => f16::VECTOR,
-            DType::BFloat16 => bf16::VECTOR,
-            _ => 1,
-        };
+        let vector = with_real!(self.named.dtype, T => T::VECTOR);
         !self.pieces.elements().is_multiple_of(vector) && self.named.shape.len() > 1
     }
 

@@ -18,31 +18,32 @@ pub enum Elements {
     I64(Vec<i64>),
 }
 
-impl From<Vec<f32>> for Elements {
-    fn from(elements: Vec<f32>) -> Self {
-        Elements::F32(elements)
-    }
+macro_rules! from_vec {
+    ($($variant:ident($ty:ty))*) => { $(
+        impl From<Vec<$ty>> for Elements {
+            fn from(elements: Vec<$ty>) -> Self {
+                Elements::$variant(elements)
+            }
+        }
+    )* };
 }
 
-impl From<Vec<f64>> for Elements {
-    fn from(elements: Vec<f64>) -> Self {
-        Elements::F64(elements)
-    }
-}
+from_vec! { F32(f32) F64(f64) I64(i64) }
 
-impl From<Vec<i64>> for Elements {
-    fn from(elements: Vec<i64>) -> Self {
-        Elements::I64(elements)
-    }
+/// What an expression gives for the elements, of whichever type they are.
+macro_rules! of_each_type {
+    ($elements:expr, $all:ident => $given:expr) => {
+        match $elements {
+            Elements::F32($all) => $given,
+            Elements::F64($all) => $given,
+            Elements::I64($all) => $given,
+        }
+    };
 }
 
 impl Elements {
     fn len(&self) -> usize {
-        match self {
-            Elements::F32(elements) => elements.len(),
-            Elements::F64(elements) => elements.len(),
-            Elements::I64(elements) => elements.len(),
-        }
+        of_each_type!(self, all => all.len())
     }
 }
 
@@ -143,20 +144,10 @@ impl Array {
         let width: usize = self.sample_shape.iter().product();
         let rest = self.samples.checked_sub(at)?;
         let part = |samples, elements| Array { samples, sample_shape: self.sample_shape.clone(), elements };
-        let (first, last) = match &self.elements {
-            Elements::F32(elements) => {
-                let (first, last) = elements.split_at_checked(at * width)?;
-                (Elements::F32(first.to_vec()), Elements::F32(last.to_vec()))
-            }
-            Elements::F64(elements) => {
-                let (first, last) = elements.split_at_checked(at * width)?;
-                (Elements::F64(first.to_vec()), Elements::F64(last.to_vec()))
-            }
-            Elements::I64(elements) => {
-                let (first, last) = elements.split_at_checked(at * width)?;
-                (Elements::I64(first.to_vec()), Elements::I64(last.to_vec()))
-            }
-        };
+        let (first, last) = of_each_type!(&self.elements, all => {
+            let (first, last) = all.split_at_checked(at * width)?;
+            (Elements::from(first.to_vec()), Elements::from(last.to_vec()))
+        });
         Some((part(at, first), part(rest, last)))
     }
 
@@ -188,11 +179,8 @@ impl Array {
     fn pick(&self, places: &[usize]) -> Result<TensorData> {
         let width = self.sample_shape.iter().product();
         let shape: Vec<usize> = std::iter::once(places.len()).chain(self.sample_shape.iter().copied()).collect();
-        let picked = match &self.elements {
-            Elements::F32(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
-            Elements::F64(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
-            Elements::I64(elements) => gather(elements, places, width).map(|picked| TensorData::new(picked, shape)),
-        };
+        let picked =
+            of_each_type!(&self.elements, all => gather(all, places, width).map(|all| TensorData::new(all, shape)));
         picked.ok_or_else(|| invalid(format!("a sampler went beyond the {} samples of the data set", self.samples)))
     }
 }

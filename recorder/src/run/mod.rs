@@ -63,7 +63,9 @@ use spellings::Role;
 /// assert_eq!((next.get::<i64>("epoch")?, next.get::<i64>("seed")?), (5, 1));
 /// # Ok::<(), rekindle_recorder::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+///
+/// By default it is an empty run, to be filled and made a checkpoint with [`RunState::to_checkpoint`].
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RunState {
     /// Where the parts are in the checkpoint.
@@ -113,37 +115,6 @@ pub struct RunState {
     pub loss: Option<Value>,
     /// How the run was made, as far as the checkpoint says it beside the parts.
     pub told: Told,
-}
-
-impl Default for RunState {
-    /// An empty run, to be filled and made a checkpoint with [`RunState::to_checkpoint`].
-    fn default() -> Self {
-        RunState {
-            layout: Layout::Tutorial,
-            part: None,
-            model: StateDict::new(),
-            model_key: String::new(),
-            other_models: Vec::new(),
-            optimizers: Vec::new(),
-            schedulers: Vec::new(),
-            scaler: None,
-            ema: None,
-            ema_place: None,
-            other_averages: Vec::new(),
-            updates: None,
-            rng: None,
-            rng_place: None,
-            loader_rng: None,
-            loader_rng_place: None,
-            epoch: None,
-            step: None,
-            step_in_epoch: None,
-            steps_per_epoch: None,
-            clip_norm: None,
-            loss: None,
-            told: Told::default(),
-        }
-    }
 }
 
 impl RunState {
@@ -230,9 +201,7 @@ impl RunState {
     /// # Errors
     /// When there is no state of PyTorch's CPU generator; the error lists the places that have one.
     pub fn take_generator(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
-        let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
-        self.rng = path.value(checkpoint.root()).as_ref().and_then(generators::tensor);
-        self.rng_place = Some(path.to_string());
+        (self.rng, self.rng_place) = generator_in(checkpoint, place)?;
         Ok(())
     }
 
@@ -241,9 +210,7 @@ impl RunState {
     /// # Errors
     /// As [`take_generator`](Self::take_generator).
     pub fn take_loader_generator(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
-        let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
-        self.loader_rng = path.value(checkpoint.root()).as_ref().and_then(generators::tensor);
-        self.loader_rng_place = Some(path.to_string());
+        (self.loader_rng, self.loader_rng_place) = generator_in(checkpoint, place)?;
         Ok(())
     }
 
@@ -286,11 +253,6 @@ impl RunState {
         }
         let RunState { epoch, step, step_in_epoch, steps_per_epoch, .. } = *self;
         layout.settle(root, &before, &Progress { epoch, step, step_in_epoch, steps_per_epoch })
-    }
-
-    /// The keys of all models, the first one's first.
-    pub fn model_names(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.model_key).chain(self.other_models.iter().map(|(key, _)| key)).map(String::as_str)
     }
 
     fn of_role(&self, role: Role, layout: &Layout) -> Vec<Part<'_>> {
@@ -403,6 +365,12 @@ fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
             if places.is_empty() { "there is none".to_owned() } else { format!("there are {}", places.join(", ")) };
         Error::missing_key(place).advise(format!("a state of PyTorch's generator is looked for there; {advice}"))
     })
+}
+
+/// The generator's state at a place, and the place as it is spelled.
+fn generator_in(checkpoint: &Checkpoint, place: &str) -> Result<(Option<Tensor>, Option<String>)> {
+    let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
+    Ok((path.value(checkpoint.root()).as_ref().and_then(generators::tensor), Some(path.to_string())))
 }
 
 /// A part of a run, to be written.

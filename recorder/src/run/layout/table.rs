@@ -19,11 +19,12 @@ use crate::walk::{list_names, repr};
 use crate::{Error, Result, Value};
 
 /// How a training program lays out its checkpoints. `Display` gives the name, such as `tutorial`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layout {
     /// A dict of state dicts and numbers, as PyTorch's tutorials save it: `model_state_dict`, `optimizer_state_dict`, `epoch`,
     /// `loss`, in any of the spellings that are common; also several models (`modelA_state_dict`, ...).
+    #[default]
     Tutorial,
     /// nanoGPT's `ckpt.pt`: `model`, `optimizer`, `model_args`, `iter_num`, `best_val_loss`, `config`.
     NanoGpt,
@@ -239,12 +240,6 @@ impl Layout {
     #[must_use]
     pub fn keeps_scheduler(&self) -> bool {
         self.row().is_none_or(|row| row.scheduler)
-    }
-
-    /// Whether the number of finished epochs is known, not only what the file says of it.
-    #[must_use]
-    pub fn counts_epochs(&self) -> bool {
-        !matches!(self, Layout::Tutorial | Layout::Bare | Layout::WholeModule | Layout::Unknown { .. })
     }
 
     /// What the program may do in each step that is in no file, for people; empty where nothing is known.

@@ -43,15 +43,17 @@ const fn never(_: &Value) -> bool {
     false
 }
 
+/// What most rows have.
+const ROW: Spelling = Spelling { role: Role::Position, keys: &[], stems: &[], fits: never, must: never };
+
 /// The table.
 pub(super) const SPELLINGS: [Spelling; 10] = [
     Spelling {
         role: Role::Epoch,
         keys: &["epoch", "current_epoch", "last_epoch"],
-        stems: &[],
         // -1 is before the first.
         fits: |value| whole(value).is_some_and(|epoch| epoch >= -1),
-        must: never,
+        ..ROW
     },
     Spelling {
         role: Role::Model,
@@ -102,9 +104,9 @@ pub(super) const SPELLINGS: [Spelling; 10] = [
     Spelling {
         role: Role::Scaler,
         keys: &["scaler_state_dict", "scaler", "grad_scaler", "grad_scaler_state_dict", "amp_scaler"],
-        stems: &[],
         fits: |value| value.as_dict().is_some_and(crate::Dict::is_empty) || looks_like_scaler(value),
         must: looks_like_scaler,
+        ..ROW
     },
     Spelling {
         role: Role::Ema,
@@ -122,17 +124,10 @@ pub(super) const SPELLINGS: [Spelling; 10] = [
             "swa_model_state_dict",
             "shadow_params",
         ],
-        stems: &[],
         fits: |value| is_average(value) || has_tensors(value),
-        must: never,
+        ..ROW
     },
-    Spelling {
-        role: Role::Loss,
-        keys: &["loss", "train_loss"],
-        stems: &[],
-        fits: |value| number(value).is_some(),
-        must: never,
-    },
+    Spelling { role: Role::Loss, keys: &["loss", "train_loss"], fits: |value| number(value).is_some(), ..ROW },
     Spelling {
         role: Role::Step,
         keys: &[
@@ -158,23 +153,20 @@ pub(super) const SPELLINGS: [Spelling; 10] = [
             "batches_done",
             "steps_done",
         ],
-        stems: &[],
         fits: |value| whole(value).is_some_and(|step| step >= 0),
-        must: never,
+        ..ROW
     },
     Spelling {
         role: Role::Rng,
         keys: &["rng_state", "torch_rng_state", "rng", "cpu_rng_state", "torch_rng", "random_state", "rng_states"],
-        stems: &[],
         fits: generators::is_state,
-        must: never,
+        ..ROW
     },
     Spelling {
         role: Role::Updates,
         keys: &["updates", "ema_updates"],
-        stems: &[],
         fits: |value| whole(value).is_some_and(|updates| updates >= 0),
-        must: never,
+        ..ROW
     },
 ];
 

@@ -349,25 +349,24 @@ pub(crate) fn lost_of_module(root: &Value, is_kept: &dyn Fn(&str) -> bool, conta
         Ok(())
     })?;
     let mut notes = Vec::new();
-    let names = |paths: &[String]| listed(&paths.iter().map(String::as_str).collect::<Vec<_>>());
     if !tensors.is_empty() {
         let count = if tensors.len() == 1 { "a tensor".to_owned() } else { format!("{} tensors", tensors.len()) };
         notes.push(format!(
             "{}: {count} of the module, left out: state_dict() does not have such ({container})",
-            names(&tensors)
+            listed(&tensors)
         ));
     }
     if !values.is_empty() {
         let count =
             if values.len() == 1 { "1 other value".to_owned() } else { format!("{} other values", values.len()) };
-        notes.push(format!("{count} of the module, left out: {} ({container})", names(&values)));
+        notes.push(format!("{count} of the module, left out: {} ({container})", listed(&values)));
     }
     Ok(notes)
 }
 
 /// `'a', 'b' and 3 more`.
-pub(crate) fn listed(names: &[&str]) -> String {
-    shortened(&names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>())
+pub(crate) fn listed(names: &[impl AsRef<str>]) -> String {
+    shortened(&names.iter().map(|name| format!("'{}'", name.as_ref())).collect::<Vec<_>>())
 }
 
 /// The first few of them, and how many more there are.

@@ -253,16 +253,14 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
         ));
     }
     if !arrays.is_empty() {
-        let names: Vec<&str> = arrays.iter().map(String::as_str).collect();
-        notes.push(format!("{}: NumPy arrays, written as tensors", named::listed(&names)));
+        notes.push(format!("{}: NumPy arrays, written as tensors", named::listed(&arrays)));
     }
     for unknown in walk::unknown_tensors(root, &Limits::default())? {
         let UnknownTensor { name, function } = unknown;
         notes.push(format!("'{name}': left out, a tensor in a form that is not known ({function})"));
     }
     if !left_out.is_empty() {
-        let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
-        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&names), kept.words()));
+        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&left_out), kept.words()));
     }
     flat.write().state = root.as_dict().and_then(Dict::state);
     Ok((checkpoint.with_root(flat.into()), notes))
@@ -302,8 +300,7 @@ fn with_hanging(checkpoint: Checkpoint, state_dict: &StateDict, format: Format) 
     let names: Vec<&str> = hanging.iter().map(|(path, _)| path.as_str()).collect();
     notes.push(format!("{}: attributes of tensors, written under these names", named::listed(&names)));
     if !left_out.is_empty() {
-        let names: Vec<&str> = left_out.iter().map(String::as_str).collect();
-        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&names), kept.words()));
+        notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&left_out), kept.words()));
     }
     for (path, value) in hanging {
         if flat.insert(&*path, value).is_some() {

@@ -107,12 +107,7 @@ impl Flat {
             (&self.classes, "had a class of their own and become plain dicts"),
         ];
         let named = table.into_iter().filter(|(paths, _)| !paths.is_empty());
-        named
-            .map(|(paths, what)| {
-                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-                format!("{}: {what} ({container})", named::listed(&paths))
-            })
-            .collect()
+        named.map(|(paths, what)| format!("{}: {what} ({container})", named::listed(paths))).collect()
     }
 }
 

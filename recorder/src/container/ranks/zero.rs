@@ -208,15 +208,14 @@ impl Zero {
         }
         ordered.extend(found);
         ordered.write().state = module.state();
-        let listed = |names: &[String]| named::listed(&names.iter().map(String::as_str).collect::<Vec<_>>());
         if !halves.is_empty() {
             notes.push(format!(
                 "{}: in no rank's part; as `module` has them, in the precision that it was saved in",
-                listed(&halves)
+                named::listed(&halves)
             ));
         }
         if !lost.is_empty() {
-            notes.push(format!("{}: in no file; left out", listed(&lost)));
+            notes.push(format!("{}: in no file; left out", named::listed(&lost)));
         }
         Ok(ordered.into())
     }

@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::Value;
 use crate::container::run_folder::origin::Origin;
-use crate::value::Global;
+use crate::{FileBytes, Global, OpenOptions, Result, Value};
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,5 +56,17 @@ impl Opened {
     /// What was read in a format, without a word to add.
     pub(crate) fn new(format: Format, value: Value, globals: Vec<Global>, bytes: u64) -> Self {
         Opened { format, value, globals, bytes, notes: Vec::new(), end: None, saves: 1, folder: None }
+    }
+}
+
+/// Reads a file of any format.
+pub(crate) type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
+
+/// Adds the names that are not among the known ones yet.
+pub(crate) fn add_new(known: &mut Vec<Global>, more: Vec<Global>) {
+    for global in more {
+        if !known.contains(&global) {
+            known.push(global);
+        }
     }
 }

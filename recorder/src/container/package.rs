@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::container::zip::{Archive, Storages};
-use crate::{Dict, FileBytes, Format, Global, Key, OpenOptions, Opened, Value};
+use crate::format::add_new;
+use crate::{Dict, FileBytes, Format, Key, OpenOptions, Opened, Value};
 
 impl Format {
     /// What `torch.package` writes.
@@ -28,10 +29,10 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
     let (pickles, files): (Vec<&str>, Vec<&str>) =
         archive.names().filter(|name| !name.ends_with('/') && !is_storage(name)).partition(|name| is_pickle(name));
     let root = Dict::ordered();
-    let mut globals: Vec<Global> = Vec::new();
+    let mut globals = Vec::new();
     for name in pickles {
         let unpickled = storages.unpickle(name, record_of)?;
-        globals.extend(unpickled.globals.into_iter().filter(|global| !globals.contains(global)).collect::<Vec<_>>());
+        add_new(&mut globals, unpickled.globals);
         root.write().entries.insert(Key(name.into()), unpickled.value);
     }
     root.write().state = Some(Dict::from_iter([("files", Value::list(files.into_iter().map(Value::from)))]).into());

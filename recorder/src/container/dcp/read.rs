@@ -13,6 +13,7 @@ use crate::container::dcp::metadata::{Entry, Location, METADATA, Metadata, Tenso
 use crate::container::dcp::nested::Nest;
 use crate::container::zip::Storages;
 use crate::container::{content, named};
+use crate::format::add_new;
 use crate::pickle::{self, KeepIds};
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
 use crate::{Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, Tensor, Value, io};
@@ -161,8 +162,7 @@ impl Reader {
     fn unpickle(&mut self, item: &Item) -> Result<Value> {
         let (unpickled, storages) = item.unpickle(&self.options)?;
         spend(&mut self.options.limits, &unpickled);
-        let new: Vec<Global> = unpickled.globals.into_iter().filter(|global| !self.globals.contains(global)).collect();
-        self.globals.extend(new);
+        add_new(&mut self.globals, unpickled.globals);
         if !storages.records().is_empty() {
             self.storages.push(storages);
         }

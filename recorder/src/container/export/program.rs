@@ -12,6 +12,7 @@ use crate::ErrorKind;
 use crate::container::export::config::Config;
 use crate::container::template::{self, Template};
 use crate::container::zip::{Archive, Storages};
+use crate::format::add_new;
 use crate::pickle::{self, KeepIds};
 use crate::{
     Dict, Error, FileBytes, Format, Global, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict, Tensor,
@@ -303,11 +304,7 @@ impl Reading<'_> {
             Ok((pickle::read(&payload, name, &self.options.limits, &mut KeepIds)?, None))
         };
         let (unpickled, archive) = inner().map_err(|error| error.inside(format_args!("record {name}")))?;
-        for global in unpickled.globals {
-            if !self.export.globals.contains(&global) {
-                self.export.globals.push(global);
-            }
-        }
+        add_new(&mut self.export.globals, unpickled.globals);
         Ok(nested.insert(Nested { value: unpickled.value, archive, weights: Vec::new() }))
     }
 }

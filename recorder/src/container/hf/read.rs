@@ -9,6 +9,7 @@ use crate::container::hf::agree::{self, Config};
 use crate::container::hf::index::{INDEX, Index, MODELS};
 use crate::container::named::Metadata;
 use crate::container::safetensors;
+use crate::format::{Read, add_new};
 use crate::walk::list_names;
 use crate::{
     Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, ResultExt as _, StateDict, Value, io,
@@ -18,9 +19,6 @@ impl Format {
     /// Shards with an index, as Hugging Face publishes large models.
     pub const HF: Format = Format::named("hf");
 }
-
-/// Reads a file of any format.
-type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
 
 /// Whether a folder that has a file of this name is a model of Hugging Face's.
 #[must_use]
@@ -107,8 +105,7 @@ pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) ->
         for (key, text) in &shard.metadata {
             metadata.entry(key.clone()).or_insert_with(|| text.clone());
         }
-        let new = std::mem::take(&mut shard.globals);
-        globals.extend(new.into_iter().filter(|global| !globals.contains(global)).collect::<Vec<_>>());
+        add_new(&mut globals, std::mem::take(&mut shard.globals));
         bytes = bytes.saturating_add(shard.bytes);
         shards.insert(name, Some(shard));
     }

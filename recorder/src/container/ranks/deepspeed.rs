@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use regex::Regex;
 
 use super::zero::{self, Parts};
+use crate::format::{Read, add_new};
 use crate::walk::list_names;
 use crate::{Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, Value, io};
 
@@ -12,9 +13,6 @@ impl Format {
     /// A folder of `DeepSpeed`'s `save_checkpoint`, a file for each rank.
     pub const DEEPSPEED: Format = Format::named("deepspeed");
 }
-
-/// Reads a file of any format.
-type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
 
 /// What a file of a folder is: of the model or of the optimizer, of which rank of the data and of which of the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,8 +135,7 @@ impl Reader<'_> {
         let file = FileBytes::open(&path)?;
         let opened = (self.open)(&file, self.options).in_file(&path)?;
         self.bytes = self.bytes.saturating_add(opened.bytes);
-        let new: Vec<Global> = opened.globals.into_iter().filter(|global| !self.globals.contains(global)).collect();
-        self.globals.extend(new);
+        add_new(&mut self.globals, opened.globals);
         Ok(opened.value)
     }
 }

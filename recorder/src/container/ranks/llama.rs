@@ -7,17 +7,15 @@ use globset::Glob;
 use indexmap::IndexMap;
 
 use super::joined;
+use crate::format::{Read, add_new};
 use crate::{
-    Dict, Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, StateDict, Tensor, Value, io,
+    Dict, Error, FileBytes, Format, OpenOptions, Opened, Result, ResultExt as _, StateDict, Tensor, Value, io,
 };
 
 impl Format {
     /// A folder of Llama's `consolidated.00.pth`, `consolidated.01.pth`, ...
     pub const LLAMA: Format = Format::named("llama");
 }
-
-/// Reads a file of any format.
-type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
 
 /// How the parts of a tensor are put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +68,13 @@ pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<O
             return Err(Error::missing(what).advise("copy or download it again"));
         }
     }
-    let (mut globals, mut bytes): (Vec<Global>, u64) = (Vec::new(), 0);
+    let (mut globals, mut bytes) = (Vec::new(), 0_u64);
     let mut parts: Vec<(StateDict, Value)> = Vec::new();
     for (_, name) in &shards {
         let path = folder.join(name);
         let opened = FileBytes::open(&path).and_then(|file| open(&file, options)).in_file(&path)?;
         bytes = bytes.saturating_add(opened.bytes);
-        globals.extend(opened.globals.into_iter().filter(|global| !globals.contains(global)).collect::<Vec<_>>());
+        add_new(&mut globals, opened.globals);
         parts.push((StateDict::from_value(&opened.value).in_file(&path)?, opened.value));
     }
     let [(first, root), others @ ..] = &parts[..] else { return Err(Error::missing("there is no shard")) };

@@ -3,27 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::json::{self, Style};
 use super::names::{TRAINER_STATE, is_part, is_state};
 use super::origin::{File, Kind, Origin};
 use crate::container::ranks::deepspeed;
-use crate::container::{dcp, hf};
+use crate::container::{dcp, hf, named};
+use crate::format::{Read, add_new};
 use crate::pickle::{Verdict, verdict};
-use crate::value::tensor::TensorParts;
-use crate::{
-    DType, Dict, Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, Source, Storage,
-    Tensor, Value, io,
-};
+use crate::{DType, Dict, Error, FileBytes, Format, Global, OpenOptions, Opened, Result, ResultExt as _, Value, io};
 
 impl Format {
     /// A folder with a file for each part of a run, as transformers' Trainer and accelerate leave them.
     pub const RUN_FOLDER: Format = Format::named("run-folder");
 }
-
-/// Reads a file of any format.
-type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
 
 /// A text of JSON that is longer is kept as its bytes, such as a tokenizer's; but for what says where the run is.
 const LONGEST_JSON: usize = 1 << 20;
@@ -122,23 +114,15 @@ impl Reader<'_> {
         }
         let opened = (self.open)(file, self.options)?;
         let objects = opened.globals.iter().any(|global| verdict(global) != Verdict::Torch);
-        self.add(opened.globals);
+        add_new(&mut self.globals, opened.globals);
         Ok((Kind::Checkpoint(opened.format, objects), opened.value))
-    }
-
-    fn add(&mut self, globals: Vec<Global>) {
-        for global in globals {
-            if !self.globals.contains(&global) {
-                self.globals.push(global);
-            }
-        }
     }
 
     /// An index, and the shards that it names.
     fn index(&mut self, path: &Path, name: String, file: FileBytes) -> Result<Found> {
         let opened = hf::read_index(&file, self.options, self.open).in_file(path)?;
         self.notes.extend(opened.notes);
-        self.add(opened.globals);
+        add_new(&mut self.globals, opened.globals);
         let shards: Vec<String> = hf::shards(&file, &self.options.limits)?.into_iter().collect();
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut bytes = vec![(name.clone(), file)];
@@ -155,12 +139,12 @@ impl Reader<'_> {
         let plain = self.files_in(path, &name, 0, &mut bytes, &mut folders)?;
         let value = if dcp::detect_folder(path, &text_names(path)?) {
             let opened = dcp::read(path, self.options).in_file(path)?;
-            self.add(opened.globals);
+            add_new(&mut self.globals, opened.globals);
             opened.value
         } else if deepspeed::detect(path, &text_names(path)?) {
             match deepspeed::read(path, self.options, self.open) {
                 Ok(opened) => {
-                    self.add(opened.globals);
+                    add_new(&mut self.globals, opened.globals);
                     self.notes.extend(opened.notes.into_iter().map(|note| format!("{name}: {note}")));
                     opened.value
                 }
@@ -207,23 +191,6 @@ impl Reader<'_> {
 /// A file's bytes as a tensor.
 fn bytes(file: &FileBytes) -> Result<Value> {
     let name = file.path().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let storage = Storage::from_source(DType::UInt8, "cpu", Whole(file.bytes(), name.unwrap_or_default()));
-    Tensor::new(TensorParts::strided(DType::UInt8, vec![file.len()], storage, 0, vec![1])).map(Value::from)
-}
-
-/// A file that lies in memory, or is mapped.
-struct Whole(Bytes, String);
-
-impl Source for Whole {
-    fn len(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read(&self) -> Result<Bytes> {
-        Ok(self.0.clone())
-    }
-
-    fn name(&self) -> Option<&str> {
-        Some(&self.1)
-    }
+    let slice = named::Slice::new(&name.unwrap_or_default(), file.bytes());
+    named::tensor(DType::UInt8, vec![file.len()], slice).map(Value::from)
 }

@@ -10,6 +10,7 @@ use crate::container::torchscript::classes::Classes;
 use crate::container::torchscript::legacy;
 use crate::container::torchscript::modules::{Model, Plain};
 use crate::container::zip::{Archive, Storages};
+use crate::format::add_new;
 use crate::{
     Dict, Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, SaveOptions, SaveReport, StateDict,
     Tensor, Value,
@@ -97,8 +98,7 @@ impl Script {
         let data = storages.unpickle("data.pkl", |key| format!("data/{key}"))?;
         let constants = storages.unpickle("constants.pkl", |key| format!("constants/{key}"))?;
         let mut globals = data.globals;
-        let more: Vec<Global> = constants.globals.into_iter().filter(|global| !globals.contains(global)).collect();
-        globals.extend(more);
+        add_new(&mut globals, constants.globals);
         let Value::Object(root) = &data.value else {
             // No model, but data that C++ saved in the same way.
             return Ok(Script { storages, value: data.value, weights: Vec::new(), constants: 0, globals });

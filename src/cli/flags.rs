@@ -1,66 +1,35 @@
 //! Which option of the library is which flag of the command. The library's sentences name options; what the command prints
 //! names flags.
 
-/// An option, and its flag.
+use clap::CommandFactory as _;
+
+use super::Cli;
+
+/// The types whose options are the flags of the same names, where the command has such.
+const OPTIONS: &[&str] = &["OpenOptions", "SaveOptions", "Conversion", "LoadOptions", "ReadOptions", "ResumeOptions"];
+
+/// An option that is otherwise called, and its flag.
 const FLAGS: &[(&str, &str)] = &[
     ("OpenOptions::verify", "--no-verify"),
-    ("OpenOptions::lenient", "--lenient"),
     ("OpenOptions::axes", "--axis"),
-    ("OpenOptions::nth", "--nth"),
-    ("SaveOptions::overwrite", "--overwrite"),
-    ("SaveOptions::allow_objects", "--allow-objects"),
-    ("SaveOptions::weights_only", "--weights-only"),
     ("SaveOptions::container", "--to"),
     ("SaveOptions::format", "--to"),
-    ("SaveOptions::template", "--template"),
-    ("SaveOptions::max_shard_size", "--max-shard-size"),
-    ("Conversion::key", "--key"),
-    ("Conversion::dtype", "--dtype"),
     ("Conversion::location", "--map-location"),
-    ("LoadOptions::strip_prefix", "--strip-prefix"),
-    ("LoadOptions::rename", "--rename"),
-    ("LoadOptions::include", "--include"),
-    ("LoadOptions::exclude", "--exclude"),
-    ("ReadOptions::input_shape", "--input-shape"),
-    ("ReadOptions::divide_by", "--divide-by"),
-    ("ResumeOptions::optimizer", "--optimizer"),
     ("ResumeOptions::new_optimizer", "--optimizer"),
-    ("ResumeOptions::lr", "--lr"),
-    ("ResumeOptions::set", "--set"),
     ("ResumeOptions::new_schedule", "--new-scheduler"),
     ("ResumeOptions::rest_frozen", "--rest frozen"),
     ("OptimizerBuilder::rest_frozen", "--rest frozen"),
-    ("ResumeOptions::order", "--order"),
-    ("ResumeOptions::weights_only", "--weights-only"),
-    ("ResumeOptions::loader_rng", "--loader-rng"),
     ("ResumeOptions::no_loader_rng", "--loader-rng none"),
-    ("ResumeOptions::add_rng", "--add-rng"),
-    ("ResumeOptions::clip_norm", "--clip-norm"),
     ("ResumeOptions::no_clip", "--clip-norm none"),
-    ("ResumeOptions::clip_value", "--clip-value"),
-    ("ResumeOptions::accumulate", "--accumulate"),
-    ("ResumeOptions::scheduler", "--scheduler"),
     ("ResumeOptions::schedule", "--scheduler"),
-    ("ResumeOptions::group", "--group"),
-    ("ResumeOptions::seed", "--seed"),
     ("ResumeOptions::no_scheduler", "--scheduler none"),
-    ("ResumeOptions::schedule_per", "--schedule-per"),
-    ("ResumeOptions::schedule_at", "--schedule-at"),
     ("Run::steps_per_epoch", "--steps-per-epoch"),
     ("Run::step_scheduler", "--metric"),
-    ("ResumeOptions::freeze", "--freeze"),
-    ("ResumeOptions::unfreeze", "--unfreeze"),
-    ("ResumeOptions::rng", "--rng"),
-    ("ResumeOptions::member", "--member"),
-    ("ResumeOptions::unexpected", "--unexpected"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),
     ("ResumeOptions::keep_average", "--ema none"),
     ("ResumeOptions::part", "--model {}=NAME"),
-    ("ResumeOptions::optimizer_at", "--optimizer-at"),
-    ("ResumeOptions::scheduler_at", "--scheduler-at"),
-    ("ResumeOptions::allow_objects", "--allow-objects"),
     ("OptimizerBuilder::group", "--group"),
 ];
 
@@ -87,20 +56,27 @@ pub(super) fn in_flags(sentence: &str) -> String {
 
 fn flag(option: &str) -> Option<String> {
     let (name, value) = option.strip_suffix(')').and_then(|call| call.split_once('(')).unwrap_or((option, ""));
-    let (_, flag) = FLAGS.iter().find(|(known, _)| *known == name)?;
+    let known = FLAGS.iter().find(|(known, _)| *known == name).map(|(_, flag)| (*flag).to_owned());
+    let flag = known.or_else(|| of_the_same_name(name))?;
     let value = value.rsplit("::").next().unwrap_or_default().trim_matches('"');
     if flag.contains("{}") {
         return Some(flag.replace("{}", if value.is_empty() { "PART" } else { value }));
     }
-    Some(if matches!(value, "" | "true" | "false" | "..") { (*flag).to_owned() } else { format!("{flag} {value}") })
+    Some(if matches!(value, "" | "true" | "false" | "..") { flag } else { format!("{flag} {value}") })
+}
+
+/// The flag that an option of the library has by its own name.
+fn of_the_same_name(option: &str) -> Option<String> {
+    let (_, name) = option.split_once("::").filter(|(of, _)| OPTIONS.contains(of))?;
+    let name = name.replace('_', "-");
+    let command = Cli::command();
+    let has = command.get_subcommands().any(|verb| verb.get_arguments().any(|flag| flag.get_long() == Some(&name)));
+    has.then(|| format!("--{name}"))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
-    use crate::cli::Cli;
 
     #[test]
     fn options_become_flags_and_the_rest_stays() {
@@ -112,6 +88,10 @@ mod tests {
             ("`ResumeOptions::part(\"G\")`, or `ResumeOptions::part`", "--model G=NAME, or --model PART=NAME"),
             ("`ResumeOptions::freeze(\"{0.*,2.bias}\")`", "--freeze {0.*,2.bias}"),
             ("a ` alone, `ResumeOptions::seed`", "a ` alone, --seed"),
+            (
+                "`SaveOptions::max_shard_size(\"1GB\")`, `ResumeOptions::load`",
+                "--max-shard-size 1GB, `ResumeOptions::load`",
+            ),
             ("`ResumeOptions::seed`: no end `", "--seed: no end `"),
         ] {
             assert_eq!(in_flags(said), expected);

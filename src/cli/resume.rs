@@ -10,13 +10,14 @@ pub(super) mod told;
 
 use std::path::{Path, PathBuf};
 
+use rekindle::Checkpoint;
 use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::data::DataLoader;
 use rekindle::train::log::{LogLine, read_log};
-use rekindle::train::run::Run;
+use rekindle::train::run::{Plan, ResumeOptions, Run};
 
 use super::answer::{Answer, Anything, new_file, note, print, tell, usage};
 use super::flags::in_flags;
@@ -55,9 +56,7 @@ impl Resume {
     /// What resuming would do: yes where nothing is open.
     pub(super) fn plan(mut self) -> Answer {
         self.settings.complete(&self.checkpoint)?;
-        let held_back = self.settings.held_back.unwrap_or(0) > 0;
-        let source = if self.settings.batches.is_some() { Source::Fixed } else { Source::Data { held_back } };
-        let mut scheduling = self.scheduling(source)?;
+        let mut scheduling = self.scheduling(self.source())?;
         let (device, models) = (self.device()?.autodiff(), told::models(&self)?);
         if models.len() > 1 {
             return several::plan(&self, &device, &models);
@@ -65,17 +64,17 @@ impl Resume {
         let (checkpoint, network, options) = told::run(&self, &device, &models[0])?;
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
-        match Run::plan(&checkpoint, &network, options) {
-            Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
-                print(&format!("open: {}\n", in_flags(&error.to_string())))?;
-                Ok(false)
-            }
-            plan => {
-                let mut plan = plan?;
-                plan.questions.extend(scheduling.open(&plan));
-                scheduling.explain(&mut plan);
-                show(&plan, self.json)
-            }
+        let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
+        plan.questions.extend(scheduling.open(&plan));
+        scheduling.explain(&mut plan);
+        show(&plan, self.json)
+    }
+
+    /// Where the batches come from, as far as the settings tell.
+    pub(super) fn source(&self) -> Source {
+        match self.settings.batches {
+            Some(_) => Source::Fixed,
+            None => Source::Data { held_back: self.settings.held_back.unwrap_or(0) > 0 },
         }
     }
 
@@ -200,6 +199,17 @@ impl Resume {
             (Batches::Fixed(_), Some(steps)) => run.steps_per_epoch(steps),
             (Batches::Fixed(_), None) => run,
         })
+    }
+}
+
+/// The plan of a run; `None` where it cannot be made before something is told, which is printed.
+pub(super) fn planned(checkpoint: &Checkpoint, network: &Network, options: ResumeOptions) -> Anything<Option<Plan>> {
+    match Run::plan(checkpoint, network, options) {
+        Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
+            print(&format!("open: {}\n", in_flags(&error.to_string())))?;
+            Ok(None)
+        }
+        plan => Ok(Some(plan?)),
     }
 }
 

@@ -10,41 +10,28 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
 
-use super::answer::{Answer, note, print, tell, usage};
+use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
 use super::plan::show_several;
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
-use super::resume::{Batches, Course, Resume, drawing};
-use super::schedule::{Scheduling, Source};
+use super::resume::{Batches, Course, Resume, drawing, planned};
+use super::schedule::Scheduling;
 use super::task::Task;
 use super::{answer, precision};
 
 /// What resuming would do with each part.
 pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
     takes(resume)?;
-    let source = if resume.settings.batches.is_some() {
-        Source::Fixed
-    } else {
-        Source::Data { held_back: resume.settings.held_back.unwrap_or(0) > 0 }
-    };
-    let mut scheduling = resume.scheduling(source)?;
+    let mut scheduling = resume.scheduling(resume.source())?;
     let mut plans = Vec::new();
     for model in models {
         let (checkpoint, network, options) = told::run(resume, device, model)?;
-        match Run::plan(&checkpoint, &network, options) {
-            Err(error) if matches!(error.kind(), rekindle::recorder::ErrorKind::Open(_)) => {
-                print(&format!("open: {}\n", in_flags(&error.to_string())))?;
-                return Ok(false);
-            }
-            plan => {
-                let mut plan = plan?;
-                let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
-                scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
-                plan.questions.extend(open(&plan, &scheduling));
-                plans.push(plan);
-            }
-        }
+        let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
+        let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
+        scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
+        plan.questions.extend(open(&plan, &scheduling));
+        plans.push(plan);
     }
     show_several(&plans, resume.json)
 }

@@ -39,7 +39,7 @@ const TABLE: &[Row] = &[
     Row("types", Any, "SimpleNamespace MappingProxyType", PYTHON),
     Row("array", Any, "array _array_reconstructor", PYTHON),
     Row("re", Any, "_compile", "a regular expression"),
-    Row("random", Any, "Random", "a generator of random numbers"),
+    Row("random", Any, "Random", RANDOM),
     Row("logging", Any, "getLogger", "a logger by its name"),
     Row("numpy", Any, NUMPY, NUMBERS),
     Row("numpy.core.multiarray", Any, "_reconstruct scalar", NUMBERS),
@@ -47,29 +47,19 @@ const TABLE: &[Row] = &[
     Row("numpy.core.numeric", Any, "_frombuffer", NUMBERS),
     Row("numpy._core.numeric", Any, "_frombuffer", NUMBERS),
     Row("numpy.ma.core", Any, "MaskedArray _mareconstruct", NUMBERS),
-    Row(
-        "numpy.random._pickle",
-        Any,
-        "__randomstate_ctor __generator_ctor __bit_generator_ctor",
-        "a generator of random numbers",
-    ),
-    Row("numpy.random.mtrand", Any, "RandomState", "a generator of random numbers"),
-    Row("numpy.random._generator", Any, "Generator", "a generator of random numbers"),
-    Row("numpy.random._mt19937", Any, "MT19937", "a generator of random numbers"),
-    Row("numpy.random._pcg64", Any, "PCG64 PCG64DXSM", "a generator of random numbers"),
-    Row("numpy.random._philox", Any, "Philox", "a generator of random numbers"),
-    Row("numpy.random._sfc64", Any, "SFC64", "a generator of random numbers"),
-    Row("numpy.random.bit_generator", AsData, "SeedSequence SeedlessSequence", "a generator of random numbers"),
-    Row("torch.sparse", Any, "BoolTensor", "a tensor"),
-    Row("torch._C", Any, "Generator", "a generator of random numbers"),
-    Row("torch._tensor", Any, "_rebuild_from_type", "a tensor"),
-    Row(
-        "torch._utils",
-        Any,
-        "_rebuild_nested_tensor _rebuild_xla_tensor _rebuild_device_tensor_from_numpy",
-        "a tensor",
-    ),
-    Row("torch.nested._internal.nested_tensor", Any, "_rebuild_njt", "a tensor"),
+    Row("numpy.random._pickle", Any, "__randomstate_ctor __generator_ctor __bit_generator_ctor", RANDOM),
+    Row("numpy.random.mtrand", Any, "RandomState", RANDOM),
+    Row("numpy.random._generator", Any, "Generator", RANDOM),
+    Row("numpy.random._mt19937", Any, "MT19937", RANDOM),
+    Row("numpy.random._pcg64", Any, "PCG64 PCG64DXSM", RANDOM),
+    Row("numpy.random._philox", Any, "Philox", RANDOM),
+    Row("numpy.random._sfc64", Any, "SFC64", RANDOM),
+    Row("numpy.random.bit_generator", AsData, "SeedSequence SeedlessSequence", RANDOM),
+    Row("torch.sparse", Any, "BoolTensor", TENSOR),
+    Row("torch._C", Any, "Generator", RANDOM),
+    Row("torch._tensor", Any, "_rebuild_from_type", TENSOR),
+    Row("torch._utils", Any, "_rebuild_nested_tensor _rebuild_xla_tensor _rebuild_device_tensor_from_numpy", TENSOR),
+    Row("torch.nested._internal.nested_tensor", Any, "_rebuild_njt", TENSOR),
     Row(
         "torch.jit._pickle",
         Any,
@@ -131,6 +121,8 @@ const TABLE: &[Row] = &[
 
 const PYTHON: &str = "a value of Python's own";
 const NUMBERS: &str = "an array or a number of NumPy's";
+const RANDOM: &str = "a generator of random numbers";
+const TENSOR: &str = "a tensor";
 const MEMBERS: &str = "a member of an enumeration";
 const PART: &str = "a tensor in parts, and what says so";
 const LIBRARY: &str = "known as data: attributes and nothing else";

@@ -4,12 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use burn::tensor::{bf16, f16};
 use rekindle_recorder::{DType, Element, Error, Result, Tensor};
 
 use super::decay::Decay;
 use crate::attributes::invalid;
-use crate::optim::Number;
+use crate::optim::{Number, Real, with_real};
 
 /// How an average takes in a new value: the `multi_avg_fn` or `avg_fn` of PyTorch's `AveragedModel`.
 #[derive(Clone, Default)]
@@ -69,18 +68,9 @@ impl Averaging {
     pub(super) fn blend(&self, name: &str, average: &Tensor, value: &Tensor, n_averaged: i64) -> Result<Tensor> {
         let shape = average.shape();
         match average.dtype() {
-            DType::Float32 => {
-                Tensor::from_vec(shape, self.floats::<f32>(average.to_vec()?, elements(value)?, n_averaged))
-            }
-            DType::Float64 => {
-                Tensor::from_vec(shape, self.floats::<f64>(average.to_vec()?, elements(value)?, n_averaged))
-            }
-            DType::Float16 => {
-                Tensor::from_vec(shape, self.floats::<f16>(average.to_vec()?, elements(value)?, n_averaged))
-            }
-            DType::BFloat16 => {
-                Tensor::from_vec(shape, self.floats::<bf16>(average.to_vec()?, elements(value)?, n_averaged))
-            }
+            dtype if dtype.is_floating_point() => with_real!(dtype, T => {
+                Tensor::from_vec(shape, self.floats::<T>(average.to_vec()?, elements(value)?, n_averaged))
+            }),
             DType::Int64 => Tensor::from_vec(shape, self.ints(average.to_vec()?, value.to_vec()?, n_averaged)),
             dtype => {
                 let what = format!("averaging '{name}', a tensor of {dtype},");
@@ -124,7 +114,7 @@ impl Averaging {
             }
             Averaging::AvgFn(function) => {
                 each.for_each(|(average, value)| {
-                    *average = T::of(function((*average).into(), value.into(), n_averaged));
+                    *average = T::of(function(average.double(), value.double(), n_averaged));
                 });
             }
         }
@@ -151,7 +141,7 @@ impl Averaging {
 }
 
 /// The elements of a tensor in an average's type.
-fn elements<T: Float + Element>(value: &Tensor) -> Result<Vec<T>> {
+fn elements<T: Float>(value: &Tensor) -> Result<Vec<T>> {
     if value.dtype() == T::DTYPE {
         return value.to_vec();
     }
@@ -202,33 +192,20 @@ fn double(number: i64) -> f64 {
     number as f64
 }
 
-/// An element type that averages have.
-trait Float: Number + Copy + Into<f64> {
+/// An element type that averages have: what optimizers compute with, without the operators of the same names.
+trait Float: Number + Element {
     /// A number rounded to this type.
     fn of(number: f64) -> Self;
+    /// The number.
+    fn double(self) -> f64;
 }
 
-impl Float for f32 {
-    #[allow(clippy::cast_possible_truncation)]
+impl<T: Real> Float for T {
     fn of(number: f64) -> Self {
-        number as f32
+        Real::of(number)
     }
-}
 
-impl Float for f64 {
-    fn of(number: f64) -> Self {
-        number
-    }
-}
-
-impl Float for f16 {
-    fn of(number: f64) -> Self {
-        f16::from_f64(number)
-    }
-}
-
-impl Float for bf16 {
-    fn of(number: f64) -> Self {
-        bf16::from_f64(number)
+    fn double(self) -> f64 {
+        Real::double(self)
     }
 }

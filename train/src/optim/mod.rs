@@ -81,7 +81,7 @@ macro_rules! exports {
 
 registry::registry!(exports);
 
-pub(crate) use array::{Real, rounded};
+pub(crate) use array::{Real, rounded, with_real};
 pub(crate) use bitsandbytes::TOLD as TOLD_OF_BITSANDBYTES;
 pub(crate) use number::Number;
 pub(crate) use state_dict::shared_out;

@@ -54,14 +54,6 @@ rekindle_recorder::settings! {
     }
 }
 
-impl RandomSampler {
-    /// Places drawn independently of each other.
-    #[must_use]
-    pub fn with_replacement() -> Self {
-        RandomSampler::default().replacement(true)
-    }
-}
-
 impl Sampler for RandomSampler {
     fn len(&self, samples: usize) -> usize {
         self.num_samples.unwrap_or(samples)

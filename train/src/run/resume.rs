@@ -41,6 +41,7 @@ use crate::optim::OptimizerKind;
 use anew::Anew;
 use around::Around;
 use generator::Drawn;
+use optimizer::Optimized;
 use shared::shares;
 use trainer::{Of, Trainer};
 use weights::Weights;
@@ -117,15 +118,14 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     }
     let first =
         if trainers.is_empty() { Trainer::make(&of, &mut options, &mut questions)? } else { trainers.remove(0) };
-    let Trainer { mut optimizer, told, groups, steps, changes, mut scheduling } = first;
+    let Trainer { optimized: Optimized { mut optimizer, told, groups, steps, changes, .. }, mut scheduling } = first;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let mut model = optimizer.train(model)?;
     let scheduler_places = shares.iter().flat_map(|share| share.schedulers.clone()).collect();
     let (mut further, mut more, mut steps) = (Vec::new(), Vec::new(), steps);
     let mut changed_there = Vec::new();
-    for (Trainer { mut optimizer, told, groups, steps: counted, changes, scheduling: own }, share) in
-        trainers.into_iter().zip(shares.iter().skip(1))
-    {
+    for (Trainer { optimized, scheduling: own }, share) in trainers.into_iter().zip(shares.iter().skip(1)) {
+        let Optimized { mut optimizer, told, groups, steps: counted, changes, .. } = optimized;
         model = optimizer.train(model)?;
         steps = steps.max(counted);
         changed_there.extend(changes.said);

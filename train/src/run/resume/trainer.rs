@@ -7,23 +7,14 @@ use rekindle_burn::LayerRows;
 use rekindle_recorder::run::{Question, RunState};
 use rekindle_recorder::{Checkpoint, Result, Value};
 
-use super::changes::Changes;
 use super::optimizer::Optimized;
 use super::scheduler::{Making, Scheduling};
-use crate::optim::Optimizer;
 use crate::run::freeze::Trained;
 use crate::run::options::ResumeOptions;
-use crate::run::plan::GroupPlan;
 
 /// An optimizer that goes on or begins, and its schedulers.
 pub(super) struct Trainer {
-    pub(super) optimizer: Optimizer,
-    /// What told which it is.
-    pub(super) told: &'static str,
-    pub(super) groups: Vec<GroupPlan>,
-    /// How many steps the checkpoint's has made.
-    pub(super) steps: Option<i64>,
-    pub(super) changes: Changes,
+    pub(super) optimized: Optimized,
     pub(super) scheduling: Scheduling,
 }
 
@@ -49,15 +40,15 @@ impl Trainer {
         options: &mut ResumeOptions,
         questions: &mut Vec<Question>,
     ) -> Result<Trainer> {
-        let Optimized { mut optimizer, told, mut groups, steps, changes, before } =
-            Optimized::make(of.saved, of.model, options, of.rows, of.share, questions)?;
-        questions.extend(of.trained.open(before.as_ref().unwrap_or(&optimizer)));
+        let mut optimized = Optimized::make(of.saved, of.model, options, of.rows, of.share, questions)?;
+        let Optimized { optimizer, groups, steps, changes, before, .. } = &mut optimized;
+        questions.extend(of.trained.open(before.as_ref().unwrap_or(optimizer)));
         let making = Making {
             state: of.state,
             checkpoint: of.checkpoint,
-            step: of.state.step.or(steps),
-            optimizer: &mut optimizer,
-            changes: &changes,
+            step: of.state.step.or(*steps),
+            optimizer,
+            changes,
             options,
             questions,
         };
@@ -68,6 +59,6 @@ impl Trainer {
                 plan.lr = group.lr()?;
             }
         }
-        Ok(Trainer { optimizer, told, groups, steps, changes, scheduling })
+        Ok(Trainer { optimized, scheduling })
     }
 }

@@ -76,15 +76,6 @@ impl fmt::Display for StateError {
     }
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for StateError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-impl std::error::Error for StateError {}
-
 /// Why a distribution cannot be drawn from. `PyTorch` refuses the same parameters. Nothing has been drawn or written then.
 #[derive(Clone, Copy, PartialEq)]
 #[non_exhaustive]
@@ -244,11 +235,17 @@ impl fmt::Display for ParameterError {
     }
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for ParameterError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
+macro_rules! errors {
+    ($($error:ident)*) => { $(
+        /// The sentence: what `main` prints of an error that it returns.
+        impl fmt::Debug for $error {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, formatter)
+            }
+        }
+
+        impl std::error::Error for $error {}
+    )* };
 }
 
-impl std::error::Error for ParameterError {}
+errors! { StateError ParameterError }

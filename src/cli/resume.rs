@@ -117,7 +117,7 @@ impl Resume {
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
-        let task = Task::new(device, settings.loss.unwrap_or_default(), precision::dtype_of(run.model()));
+        let task = Task::new(device, settings.loss.clone().unwrap_or_default(), precision::dtype_of(run.model()));
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }

@@ -26,10 +26,10 @@ pub(super) struct Settings {
     /// Train a program that was exported in evaluation: dropout and batch norm are turned on where the program has them
     #[arg(long)]
     pub(super) from_eval: bool,
-    /// Batches made elsewhere: `inputs` and `targets` with a leading axis of steps
+    /// Batches made elsewhere: `inputs` and `targets`, or arrays called as a program's inputs, with a leading axis of steps
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
-    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`
+    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`, or of arrays called as a program's inputs
     #[arg(long, value_name = "FILE")]
     pub(super) data: Option<PathBuf>,
     /// The shape of one input, such as 1,8,8
@@ -53,8 +53,9 @@ pub(super) struct Settings {
     /// How many epochs to take, those of the checkpoint not counted in
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) epochs: Option<u64>,
-    /// The loss (default: `cross_entropy`)
-    #[arg(long, value_enum, value_name = "NAME")]
+    /// The loss: `cross_entropy`, `mse`, `bce_with_logits` or `nll` of the first output (default: `cross_entropy`); of a program that
+    /// computes it itself `graph`, the output called `loss` or the first, or `output:N`, the N-th from 0 or of that name
+    #[arg(long, value_name = "NAME")]
     pub(super) loss: Option<Loss>,
     /// NAME: the optimizer that the checkpoint leaves open; `NAME(lr=1e-4)`: a new one in its place, which begins without moments
     #[arg(long, value_name = "NAME[(K=V,..)]")]

@@ -114,7 +114,7 @@ pub(super) fn run(
 
     // What could fail later is tried before any work.
     let dtype = precision::dtype_of(runs[0].model());
-    let task = &Task::new(device.clone(), settings.loss.unwrap_or_default(), dtype);
+    let task = &Task::new(device.clone(), settings.loss.clone().unwrap_or_default(), dtype);
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));
     }

@@ -2,7 +2,8 @@
 
 use burn::module::Module as _;
 use burn::tensor::{Device, FloatDType, Tensor, TensorData};
-use rekindle::models::functional::Array;
+use rekindle::models::functional::{Array, Kind};
+use rekindle::models::graph::Program;
 use rekindle::models::{Inputs, Network, Outputs};
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
@@ -11,21 +12,58 @@ use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
 use super::answer::{Anything, usage};
 
 /// The losses of `--loss`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
-#[value(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
 pub(super) enum Loss {
-    /// Logits against classes
+    /// Logits against classes.
     #[default]
     CrossEntropy,
-    /// Numbers against numbers
+    /// Numbers against numbers.
     Mse,
-    /// Logits against numbers from 0 to 1
+    /// Logits against numbers from 0 to 1.
     BceWithLogits,
-    /// Log-probabilities against classes
+    /// Log-probabilities against classes.
     Nll,
-    /// What a program of torch.export computes itself: its first output, of inputs and targets
+    /// What a program of torch.export computes itself: the output called `loss`, else the first.
     Graph,
+    /// The output of a program that has this name, or is the so many-th, from 0.
+    Output(String),
+}
+
+impl std::str::FromStr for Loss {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "cross_entropy" => Loss::CrossEntropy,
+            "mse" => Loss::Mse,
+            "bce_with_logits" => Loss::BceWithLogits,
+            "nll" => Loss::Nll,
+            "graph" => Loss::Graph,
+            _ => match text.strip_prefix("output:").filter(|output| !output.is_empty()) {
+                Some(output) => Loss::Output(output.to_owned()),
+                None => return Err(format!("the losses are {LOSSES}, and not '{text}'")),
+            },
+        })
+    }
+}
+
+/// The losses, for messages.
+const LOSSES: &str = "cross_entropy, mse, bce_with_logits, nll, and of a program graph and output:N";
+
+impl TryFrom<String> for Loss {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl Loss {
+    /// Whether a program computes it.
+    fn is_in_program(&self) -> bool {
+        matches!(self, Loss::Graph | Loss::Output(_))
+    }
 }
 
 /// A loss, and the device to compute it on.
@@ -44,15 +82,18 @@ impl Task {
 
     /// The loss of a batch, ready for its backward pass.
     pub(super) fn loss(&self, network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
-        if self.loss == Loss::Graph {
-            return graph_loss(network, batch);
+        if self.loss.is_in_program() {
+            return self.loss_of_program(network, batch);
         }
         let device = self.device.clone().autodiff();
         self.of(self.forward(network, batch, &device)?, batch, &device)
     }
 
     fn of(&self, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
-        match (self.loss, outputs) {
+        if batch.get("targets").or_else(|| batch.get("labels")).is_none() {
+            return Err(Error::invalid("there is no tensor `targets` for the loss to compare with"));
+        }
+        match (&self.loss, outputs) {
             (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(device)?),
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
             (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(device)?),
@@ -74,11 +115,11 @@ impl Task {
     /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
     /// does not change, makes of one batch of them, and a look at all classes.
     pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &Dataset) -> Result<(), Error> {
-        if self.loss == Loss::Graph {
-            return graph_loss(&network.valid(), batch).map(drop);
+        if self.loss.is_in_program() {
+            return self.loss_of_program(&network.valid(), batch).map(drop);
         }
         let outputs = self.forward(&network.valid(), batch, &self.device)?;
-        if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (self.loss, outputs.shape().get(1)) {
+        if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (&self.loss, outputs.shape().get(1)) {
             samples.check_classes(classes)?;
         }
         self.of(outputs, batch, &self.device).map(drop)
@@ -111,9 +152,10 @@ impl Task {
         let mut sum = 0.0;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
             let batch = samples.batch(places)?;
-            let loss = match self.loss {
-                Loss::Graph => graph_loss(&network, &batch)?,
-                _ => self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?,
+            let loss = if self.loss.is_in_program() {
+                self.loss_of_program(&network, &batch)?
+            } else {
+                self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?
             };
             let loss = loss.try_into_scalar::<f64>();
             let loss = loss.map_err(|error| Error::invalid(format!("the loss cannot be read: {error:?}")))?;
@@ -126,10 +168,13 @@ impl Task {
 
     fn forward(&self, network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
         if let Network::Program(program) = network {
-            let outputs = array_of(batch.input_data()).map(|array| program.forward(&[array]))?;
+            let outputs = program.forward(&given(program, batch, &["inputs"], &["targets", "labels"])?);
             let first = outputs.and_then(|outputs| outputs.into_iter().next().map(Outputs::from_array).transpose());
             let first = first.map_err(|error| Error::invalid(error.to_string()))?;
             return first.ok_or_else(|| Error::invalid("the program has no output"));
+        }
+        if batch.get("inputs").is_none() {
+            return Err(Error::invalid("there is no tensor `inputs` for the network"));
         }
         let inputs = match batch.input_shape().len() {
             2 => Inputs::D2(batch.inputs_in(device, self.dtype)?),
@@ -153,27 +198,68 @@ fn array_of(data: &TensorData) -> Result<Array, Error> {
     array.map_err(|error| Error::invalid(error.to_string()))
 }
 
-/// The loss that a program computes of inputs and targets.
-fn graph_loss(network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
-    let Network::Program(program) = network else {
-        return Err(Error::invalid("--loss graph is for a program of torch.export (--model NET.pt2)"));
-    };
-    let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
-    let given = match program.inputs().len() {
-        1 => vec![array_of(batch.input_data())?],
-        2 => vec![array_of(batch.input_data())?, array_of(batch.target_data())?],
-        count => {
-            let reason = format!("the program takes {count} inputs, and batches have inputs and targets");
+/// What a program is given of a batch: to each input what is called as it is; to inputs without such, in order, what these
+/// names have. A part that no input takes is wrong, but for those that are spared.
+fn given(program: &Program, batch: &Batch, unnamed: &[&str], spared: &[&str]) -> Result<Vec<Array>, Error> {
+    let names: Vec<&str> = program.inputs().iter().map(|input| input.name.as_str()).collect();
+    let there = || batch.parts().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let mut rest =
+        unnamed.iter().filter(|name| !names.contains(name)).filter_map(|name| Some((*name, batch.get(name)?)));
+    let mut taken = Vec::with_capacity(names.len());
+    let mut given = Vec::with_capacity(names.len());
+    for input in program.inputs() {
+        let own = batch.get(&input.name).map(|data| (input.name.as_str(), data));
+        let Some((name, data)) = own.or_else(|| rest.next()) else {
+            let reason =
+                format!("the program's input '{}' is not among the arrays of the batches: {}", input.name, there());
             return Err(Error::invalid(reason));
-        }
-    };
-    let first = program.forward(&given).map_err(wrong)?.into_iter().next();
-    let loss = first.ok_or_else(|| Error::invalid("the program has no output"))?;
-    if loss.numel() != 1 {
-        let reason = format!("the program's first output has the shape {:?}, and is no loss", loss.shape());
-        return Err(Error::invalid(reason));
+        };
+        taken.push(name);
+        let array = array_of(data)?;
+        // Data sets keep truth as 0 and 1.
+        let truth = input.dtype.is_bool() && array.kind() == Kind::Int;
+        given.push(if truth {
+            array.cast(input.dtype).map_err(|error| Error::invalid(error.to_string()))?
+        } else {
+            array
+        });
     }
-    loss.reshaped(&[1]).and_then(Array::into_float).map_err(wrong)
+    match batch.parts().find(|(name, _)| !taken.contains(name) && !spared.contains(name)) {
+        Some((name, _)) => {
+            let reason = format!("the program has no input for the batches' '{name}'; it takes {}", names.join(", "));
+            Err(Error::invalid(reason))
+        }
+        None => Ok(given),
+    }
+}
+
+impl Task {
+    /// The loss that a program computes itself.
+    fn loss_of_program(&self, network: &Network, batch: &Batch) -> Result<Tensor<1>, Error> {
+        let Network::Program(program) = network else {
+            return Err(Error::invalid(
+                "--loss graph and output:N are for a program of torch.export (--model NET.pt2)",
+            ));
+        };
+        let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
+        let outputs = program.forward_named(&given(program, batch, &["inputs", "targets"], &[])?).map_err(wrong)?;
+        let called = |name: &str| outputs.iter().position(|(known, _)| known == name);
+        let place = match &self.loss {
+            Loss::Output(output) => called(output).or_else(|| output.parse().ok()),
+            _ => called("loss").or(Some(0)),
+        };
+        let Some((name, loss)) = place.and_then(|place| outputs.get(place)) else {
+            let names: Vec<&str> = outputs.iter().map(|(name, _)| name.as_str()).collect();
+            return Err(Error::invalid(format!("the program's outputs are {}; none is that loss", names.join(", "))));
+        };
+        if loss.numel() != 1 {
+            return Err(Error::invalid(format!(
+                "the program's '{name}' has the shape {:?}, and is no loss",
+                loss.shape()
+            )));
+        }
+        loss.reshaped(&[1]).and_then(Array::into_float).map_err(wrong)
+    }
 }
 
 /// The shape of one input, for messages.

@@ -128,6 +128,45 @@ fn what_a_program_cannot_is_said_before_the_first_step() {
 }
 
 #[test]
+fn a_batch_is_given_by_the_names_of_the_programs_inputs() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensor = |shape: &[usize]| {
+        let numbers = (0..u16::try_from(shape.iter().product::<usize>()).unwrap()).map(|i| f32::from(i % 17) / 16.0);
+        rekindle::Tensor::from_vec(shape, numbers.collect::<Vec<_>>()).unwrap()
+    };
+    let classes = || rekindle::Tensor::from_vec(&[2, 3], vec![1_i64, 5, 0, 2, 7, 9]).unwrap();
+    let resume = |arrays: Vec<(&str, rekindle::Tensor)>, more: &[&str]| {
+        let mut batches = rekindle::StateDict::new();
+        arrays.into_iter().for_each(|(name, tensor)| drop(batches.insert(name, tensor)));
+        Checkpoint::from(batches).save(folder.path().join("batches.pt")).unwrap();
+        let mut arguments = vec!["--batches", "batches.pt", "--steps", "2", "--log", "log.jsonl", "--overwrite"];
+        arguments.extend(more);
+        resume(&example("run.pt"), &arguments, folder.path())
+    };
+    let losses = || lines(&folder.path().join("log.jsonl"));
+    let images = || tensor(&[2, 3, 1, 8, 8]);
+    assert!(resume(vec![("inputs", images()), ("targets", classes())], &[]).status.success());
+    let unnamed = losses();
+    assert_eq!(unnamed.len(), 2);
+    assert!(resume(vec![("labels", classes()), ("x", images())], &[]).status.success());
+    assert_eq!(losses(), unnamed);
+
+    let refused = |arrays, more: &[&str]| String::from_utf8(resume(arrays, more).stderr).unwrap();
+    let said = refused(vec![("x", images()), ("targets", classes()), ("mask", tensor(&[2, 3]))], &[]);
+    assert!(said.contains("the program has no input for the batches' 'mask'; it takes x"), "{said}");
+    let said = refused(vec![("y", images()), ("targets", classes())], &[]);
+    assert!(said.contains("the program's input 'x' is not among the arrays of the batches: 'y', 'targets'"), "{said}");
+    let said = refused(vec![("x", images())], &[]);
+    assert!(said.contains("there is no tensor `targets`"), "{said}");
+    let said = refused(vec![("x", images())], &["--loss", "output:loss"]);
+    assert!(said.contains("the program's outputs are output_0; none is that loss"), "{said}");
+    let said = refused(vec![("x", images())], &["--loss", "graph"]);
+    assert!(said.contains("the program's 'output_0' has the shape [3, 10], and is no loss"), "{said}");
+    let said = refused(vec![("x", images())], &["--loss", "hinge"]);
+    assert!(said.contains("the losses are cross_entropy, mse"), "{said}");
+}
+
+#[test]
 fn inspect_shows_what_a_program_takes_gives_and_does() {
     let net = example("net.pt2");
     let output = rekindle([Path::new("inspect"), &net]);

@@ -222,6 +222,28 @@ impl Program {
         Ok(self.forward_named(inputs)?.into_iter().map(|(_, array)| array).collect())
     }
 
+    /// As [`forward_named`](Self::forward_named), with inputs by their names, in any order.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when an input is missing or there is none of a name.
+    pub fn forward_by_name<'a>(
+        &self,
+        given: impl IntoIterator<Item = (&'a str, Array)>,
+    ) -> Result<Vec<(String, Array)>> {
+        let inputs = &self.ready.inputs;
+        let names = || inputs.iter().map(|input| input.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut places: Vec<Option<Array>> = vec![None; inputs.len()];
+        for (name, array) in given {
+            let place = inputs.iter().position(|input| input.name == name);
+            let place = place.ok_or_else(|| invalid(format!("it has no input '{name}'; it takes {}", names())))?;
+            places[place] = Some(array);
+        }
+        let ordered = inputs.iter().zip(places).map(|(input, array)| {
+            array.ok_or_else(|| invalid(format!("its input '{}' is missing; it takes {}", input.name, names())))
+        });
+        self.forward_named(&ordered.collect::<Result<Vec<_>>>()?)
+    }
+
     /// As [`forward`](Self::forward), with the outputs' names. An output that is `None` is left out.
     ///
     /// # Errors

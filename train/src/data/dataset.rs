@@ -193,11 +193,14 @@ fn gather<T: Copy>(elements: &[T], places: &[usize], width: usize) -> Option<Vec
     Some(picked)
 }
 
-/// Inputs and targets, sample by sample: `TensorDataset(inputs, targets)`.
+/// Samples of several arrays of one length: `TensorDataset(inputs, targets)`, or arrays by the names that a network has for
+/// them (`input_ids`, `attention_mask`, `labels`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dataset {
-    inputs: Array,
-    targets: Array,
+    /// At least one.
+    arrays: Vec<(String, Array)>,
+    inputs: usize,
+    targets: usize,
 }
 
 impl Dataset {
@@ -209,31 +212,64 @@ impl Dataset {
         if inputs.len() != targets.len() {
             return Err(invalid(format!("there are {} inputs and {} targets", inputs.len(), targets.len())));
         }
-        Ok(Dataset { inputs, targets })
+        Self::named([("inputs", inputs), ("targets", targets)])
+    }
+
+    /// Arrays by their names. The inputs are what is called `inputs`, else the first; the targets what is called `targets` or
+    /// `labels`, else the last.
+    ///
+    /// # Errors
+    /// When there are none, or not as many samples of one as of the others.
+    ///
+    /// ```
+    /// use rekindle_train::data::{Array, Dataset};
+    ///
+    /// let tokens = Array::new(2, &[3], vec![5_i64, 7, 2, 8, 1, 2])?;
+    /// let data = Dataset::named([("input_ids", tokens.clone()), ("labels", tokens)])?;
+    /// assert_eq!(data.batch(&[1])?.get("labels").unwrap().shape().as_slice(), [1, 3]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn named<N: Into<String>>(arrays: impl IntoIterator<Item = (N, Array)>) -> Result<Self> {
+        let arrays: Vec<(String, Array)> = arrays.into_iter().map(|(name, array)| (name.into(), array)).collect();
+        let Some((first, count)) = arrays.first().map(|(name, array)| (name.clone(), array.len())) else {
+            return Err(invalid("a data set needs at least one array"));
+        };
+        if let Some((name, array)) = arrays.iter().find(|(_, array)| array.len() != count) {
+            return Err(invalid(format!("there are {count} {first} and {} {name}", array.len())));
+        }
+        let find = |name: &str| arrays.iter().position(|(known, _)| known == name);
+        let inputs = find("inputs").unwrap_or(0);
+        let targets = find("targets").or_else(|| find("labels")).unwrap_or(arrays.len() - 1);
+        Ok(Dataset { arrays, inputs, targets })
     }
 
     /// How many samples there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.inputs.len()
+        self.inputs().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.inputs.is_empty()
+        self.inputs().is_empty()
     }
 
     /// The inputs.
     #[must_use]
     pub fn inputs(&self) -> &Array {
-        &self.inputs
+        &self.arrays[self.inputs].1
     }
 
     /// The targets.
     #[must_use]
     pub fn targets(&self) -> &Array {
-        &self.targets
+        &self.arrays[self.targets].1
+    }
+
+    /// All arrays by their names, in order.
+    pub fn arrays(&self) -> impl Iterator<Item = (&str, &Array)> {
+        self.arrays.iter().map(|(name, array)| (name.as_str(), array))
     }
 
     /// Makes sure that all targets that are integers are classes, from 0 to `classes - 1`, or -100, which does not count.
@@ -241,12 +277,12 @@ impl Dataset {
     /// # Errors
     /// When one is not: which, and of which sample.
     pub fn check_classes(&self, classes: usize) -> Result<()> {
-        let Elements::I64(targets) = &self.targets.elements else { return Ok(()) };
+        let Elements::I64(targets) = &self.targets().elements else { return Ok(()) };
         let ignored = CrossEntropy::default().ignore_index;
         let Some(place) = targets.iter().position(|&target| target != ignored && !is_class(target, classes)) else {
             return Ok(());
         };
-        let width = self.targets.sample_shape.iter().product::<usize>().max(1);
+        let width = self.targets().sample_shape.iter().product::<usize>().max(1);
         let (sample, target) = (place / width, targets.get(place).copied().unwrap_or_default());
         Err(invalid(format!("sample {sample}, counted from 0: {}", out_of_bounds(target, classes))))
     }
@@ -256,11 +292,16 @@ impl Dataset {
     /// # Errors
     /// When there are fewer samples.
     pub fn split_at(&self, at: usize) -> Result<(Dataset, Dataset)> {
-        let parts = self.inputs.split_at(at).zip(self.targets.split_at(at));
-        let Some(((inputs, held_inputs), (targets, held_targets))) = parts else {
-            return Err(invalid(format!("the data set has {} samples and cannot be divided after {at}", self.len())));
-        };
-        Ok((Dataset { inputs, targets }, Dataset { inputs: held_inputs, targets: held_targets }))
+        let (mut first, mut last) = (Vec::new(), Vec::new());
+        for (name, array) in &self.arrays {
+            let Some((one, other)) = array.split_at(at) else {
+                let count = self.len();
+                return Err(invalid(format!("the data set has {count} samples and cannot be divided after {at}")));
+            };
+            first.push((name.clone(), one));
+            last.push((name.clone(), other));
+        }
+        Ok((Dataset { arrays: first, ..*self }, Dataset { arrays: last, ..*self }))
     }
 
     /// The batch of these samples, in this order.
@@ -268,7 +309,9 @@ impl Dataset {
     /// # Errors
     /// When a place is beyond the last sample.
     pub fn batch(&self, places: &[usize]) -> Result<Batch> {
-        Ok(Batch { places: places.to_vec(), inputs: self.inputs.pick(places)?, targets: self.targets.pick(places)? })
+        let part = |(name, array): &(String, Array)| Ok((name.clone(), array.pick(places)?));
+        let parts = self.arrays.iter().map(part).collect::<Result<_>>()?;
+        Ok(Batch { places: places.to_vec(), parts, inputs: self.inputs, targets: self.targets })
     }
 }
 
@@ -276,8 +319,10 @@ impl Dataset {
 #[derive(Clone, Debug)]
 pub struct Batch {
     places: Vec<usize>,
-    inputs: TensorData,
-    targets: TensorData,
+    /// At least one.
+    parts: Vec<(String, TensorData)>,
+    inputs: usize,
+    targets: usize,
 }
 
 impl Batch {
@@ -301,32 +346,43 @@ impl Batch {
 
     /// The one sample of this batch as a batch of its own, whose first axis counts what was the sample's first axis.
     pub(super) fn without_leading_axis(self) -> Result<Batch> {
-        let squeeze = |data: TensorData| match data.shape().as_slice() {
+        let squeeze = |(name, data): (String, TensorData)| match data.shape().as_slice() {
             [1, rest @ ..] if !rest.is_empty() => {
                 let (shape, dtype) = (rest.to_vec(), data.dtype());
-                Ok(TensorData::from_bytes(data.into_bytes(), shape, dtype))
+                Ok((name, TensorData::from_bytes(data.into_bytes(), shape, dtype)))
             }
             shape => Err(invalid(format!("a batch of shape {shape:?} where one batch a step is expected"))),
         };
-        Ok(Batch { inputs: squeeze(self.inputs)?, targets: squeeze(self.targets)?, places: self.places })
+        Ok(Batch { parts: self.parts.into_iter().map(squeeze).collect::<Result<_>>()?, ..self })
     }
 
     /// The shape of the inputs, the batch's axis first.
     #[must_use]
     pub fn input_shape(&self) -> &[usize] {
-        self.inputs.shape().as_slice()
+        self.input_data().shape().as_slice()
     }
 
     /// The inputs as they are: `[batch, ...]`.
     #[must_use]
     pub fn input_data(&self) -> &TensorData {
-        &self.inputs
+        &self.parts[self.inputs].1
     }
 
     /// The targets as they are: `[batch, ...]`.
     #[must_use]
     pub fn target_data(&self) -> &TensorData {
-        &self.targets
+        &self.parts[self.targets].1
+    }
+
+    /// All parts as they are, by the names of their arrays, in order.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &TensorData)> {
+        self.parts.iter().map(|(name, data)| (name.as_str(), data))
+    }
+
+    /// The part of this name as it is: `[batch, ...]`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&TensorData> {
+        self.parts().find(|(known, _)| *known == name).map(|(_, data)| data)
     }
 
     /// The inputs as numbers: `[batch, ...]`.
@@ -342,7 +398,7 @@ impl Batch {
     /// # Errors
     /// As [`inputs`](Self::inputs).
     pub fn inputs_in<const D: usize>(&self, device: &Device, dtype: FloatDType) -> Result<Tensor<D>> {
-        numbers(&self.inputs, "inputs", device, dtype)
+        numbers(self.input_data(), "inputs", device, dtype)
     }
 
     /// The inputs as integers, such as tokens: `[batch, ...]`.
@@ -350,7 +406,7 @@ impl Batch {
     /// # Errors
     /// When they have another number of dimensions, or are no integers.
     pub fn input_ids<const D: usize>(&self, device: &Device) -> Result<Tensor<D, Int>> {
-        fits::<i64>(&self.inputs, D, "inputs").map(|data| Tensor::from_data(data, device))
+        fits::<i64>(self.input_data(), D, "inputs").map(|data| Tensor::from_data(data, device))
     }
 
     /// The targets as classes: `[batch, ...]`.
@@ -358,7 +414,7 @@ impl Batch {
     /// # Errors
     /// When they have another number of dimensions, or are no integers.
     pub fn classes<const D: usize>(&self, device: &Device) -> Result<Tensor<D, Int>> {
-        fits::<i64>(&self.targets, D, "targets").map(|data| Tensor::from_data(data, device))
+        fits::<i64>(self.target_data(), D, "targets").map(|data| Tensor::from_data(data, device))
     }
 
     /// The targets as numbers: `[batch, ...]`.
@@ -374,7 +430,7 @@ impl Batch {
     /// # Errors
     /// As [`values`](Self::values).
     pub fn values_in<const D: usize>(&self, device: &Device, dtype: FloatDType) -> Result<Tensor<D>> {
-        numbers(&self.targets, "targets", device, dtype)
+        numbers(self.target_data(), "targets", device, dtype)
     }
 }
 

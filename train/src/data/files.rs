@@ -1,5 +1,5 @@
 //! Data sets in files: a table of comma-separated numbers with the label last (`.csv`, `.csv.gz`), or a checkpoint that holds
-//! `inputs` and `targets`.
+//! `inputs` and `targets`, or arrays by the names that a network has for them.
 
 use std::fmt;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
-use rekindle_recorder::{Checkpoint, Error, ResultExt as _, Tensor};
+use rekindle_recorder::{Checkpoint, Dict, Error, ResultExt as _};
 
 use super::dataset::{Array, Batch, Dataset};
 
@@ -62,8 +62,8 @@ impl fmt::Debug for DataError {
     }
 }
 
-/// Reads a data set: a table where the file begins as text or gzip does, else a checkpoint with tensors `inputs` and
-/// `targets`, whose first axis counts the samples.
+/// Reads a data set: a table where the file begins as text or gzip does, else a checkpoint with tensors whose first axis counts
+/// the samples: `inputs` and `targets`, or by the names that a network has for them. The options are for `inputs`.
 ///
 /// A table holds one sample a line, numbers between commas, without a header; the last column is the class.
 ///
@@ -72,25 +72,27 @@ impl fmt::Debug for DataError {
 /// does not fit.
 pub fn read_dataset(path: impl AsRef<Path>, options: &ReadOptions) -> Result<Dataset, DataError> {
     let path = path.as_ref();
-    let (inputs, targets) = if is_table(path)? { read_table(path, options)? } else { read_tensors(path, options)? };
-    Ok(Dataset::new(inputs, targets).in_file(path)?)
+    if is_table(path)? {
+        let (inputs, targets) = read_table(path, options)?;
+        return Ok(Dataset::new(inputs, targets).in_file(path)?);
+    }
+    read_tensors(path, options)
 }
 
-/// Batches that were made elsewhere: `inputs` and `targets` with a leading axis of steps.
+/// Batches that were made elsewhere: `inputs` and `targets`, or arrays by the names that a network has for them, with a leading
+/// axis of steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FixedBatches {
     steps: Dataset,
 }
 
 impl FixedBatches {
-    /// Reads a checkpoint with tensors `inputs` and `targets`.
+    /// Reads a checkpoint's tensors.
     ///
     /// # Errors
-    /// When it cannot be read, or the two count unlike numbers of steps.
+    /// When it cannot be read, or they count unlike numbers of steps.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, DataError> {
-        let path = path.as_ref();
-        let (inputs, targets) = read_tensors(path, &ReadOptions::default())?;
-        Ok(FixedBatches { steps: Dataset::new(inputs, targets).in_file(path)? })
+        Ok(FixedBatches { steps: read_tensors(path.as_ref(), &ReadOptions::default())? })
     }
 
     /// How many steps there are batches for.
@@ -111,7 +113,7 @@ impl FixedBatches {
         &self.steps
     }
 
-    /// The batch of step `i`, from 0: exactly `inputs[i]` and `targets[i]`.
+    /// The batch of step `i`, from 0: exactly `inputs[i]` and `targets[i]`, and so of others.
     ///
     /// # Errors
     /// When there is none.
@@ -186,12 +188,35 @@ fn scaled(inputs: Array, options: &ReadOptions) -> Result<Array, Error> {
     }
 }
 
-fn read_tensors(path: &Path, options: &ReadOptions) -> Result<(Array, Array), DataError> {
+/// `inputs` and `targets`, and what else counts as many samples; where they are not both there, all tensors that have a first axis.
+fn read_tensors(path: &Path, options: &ReadOptions) -> Result<Dataset, DataError> {
     let checkpoint = Checkpoint::open(path)?;
-    let array = |key: &str| Array::from_tensor(&checkpoint.get::<Tensor>(key)?);
     let read = || -> Result<_, Error> {
-        let inputs = array("inputs")?.reshaped(options.input_shape.as_deref())?;
-        Ok((scaled(inputs, options)?, array("targets")?))
+        let mut arrays = Vec::new();
+        for (key, value) in checkpoint.root().as_dict().map(Dict::entries).unwrap_or_default() {
+            let (Some(name), Some(tensor)) = (key.as_str(), value.as_tensor()) else { continue };
+            if tensor.shape().is_empty() {
+                continue;
+            }
+            let array = Array::from_tensor(tensor).map_err(|error| Error::invalid(format!("'{name}': {error}")))?;
+            let array = match name {
+                "inputs" => scaled(array.reshaped(options.input_shape.as_deref())?, options)?,
+                _ => array,
+            };
+            arrays.push((name.to_owned(), array));
+        }
+        let count = |name: &str| arrays.iter().find(|(known, _)| known == name).map(|(_, array)| array.len());
+        if let (Some(inputs), Some(targets)) = (count("inputs"), count("targets"))
+            && inputs == targets
+        {
+            arrays.retain(|(_, array)| array.len() == inputs);
+        }
+        if arrays.is_empty() {
+            return Err(Error::invalid(
+                "it holds no tensors `inputs` and `targets`, nor others with an axis of samples",
+            ));
+        }
+        Dataset::named(arrays)
     };
     Ok(read().in_file(path)?)
 }

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use rekindle_train::data::{ReadOptions, read_dataset};
+use rekindle_recorder::{Checkpoint, Dict, Tensor};
+use rekindle_train::data::{FixedBatches, ReadOptions, read_dataset};
 
 fn table(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -46,4 +47,38 @@ fn a_broken_table_names_the_line() {
         let error = read_dataset(&path, &ReadOptions::default()).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("data.csv"), "{error}");
     }
+}
+
+#[test]
+fn arrays_by_the_names_of_a_networks_inputs_are_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.pt");
+    let tensor = |shape: &[usize], from: i64| {
+        let count = i64::try_from(shape.iter().product::<usize>()).unwrap();
+        Tensor::from_vec(shape, (from..from + count).collect::<Vec<_>>()).unwrap()
+    };
+    let save = |arrays: Vec<(&str, Tensor)>| {
+        let root =
+            Dict::from_iter(arrays.into_iter().map(|(name, tensor)| (name, rekindle_recorder::Value::from(tensor))));
+        Checkpoint::from(root).save(&path).unwrap();
+    };
+    save(vec![("input_ids", tensor(&[3, 2, 4], 0)), ("labels", tensor(&[3, 2], 100)), ("mask", tensor(&[3, 2, 4], 7))]);
+    let batches = FixedBatches::read(&path).unwrap();
+    let batch = batches.batch(1).unwrap();
+    let names: Vec<&str> = batch.parts().map(|(name, _)| name).collect();
+    assert_eq!((batches.len(), names), (3, vec!["input_ids", "labels", "mask"]));
+    let labels = batch.get("labels").unwrap();
+    assert_eq!((labels.shape().as_slice(), labels.as_slice::<i64>().unwrap()), (&[2][..], &[102, 103][..]));
+    // What a loss compares with, and what comes first.
+    assert_eq!((batch.target_data().shape().as_slice(), batch.input_shape()), (&[2][..], &[2, 4][..]));
+    // As a data set they are samples.
+    let data = read_dataset(&path, &ReadOptions::default()).unwrap();
+    assert_eq!(data.batch(&[2, 0]).unwrap().get("mask").unwrap().shape().as_slice(), [2, 2, 4]);
+
+    save(vec![("input_ids", tensor(&[3, 2], 0)), ("labels", tensor(&[2, 2], 0))]);
+    let error = FixedBatches::read(&path).unwrap_err().to_string();
+    assert!(error.ends_with("there are 3 input_ids and 2 labels"), "{error}");
+    // Beside inputs and targets lies what is no part of the data.
+    save(vec![("inputs", tensor(&[3, 2], 0)), ("mean", tensor(&[1], 0)), ("targets", tensor(&[3], 0))]);
+    assert_eq!(read_dataset(&path, &ReadOptions::default()).unwrap().arrays().count(), 2);
 }

@@ -1,0 +1,50 @@
+//! Ten networks that PyTorch exports on the spot, and trained for five steps, are trained by the command for 20 more beside PyTorch,
+//! and PyTorch goes on from what it wrote. `REKINDLE_TORCH` names a Python that has torch, torchvision and transformers; without it
+//! the test says that it was skipped.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use rekindle_testing::{Torch, fixtures, scratch};
+
+#[test]
+fn ten_networks_go_on_with_pytorchs_losses_and_back() {
+    let Some(torch) = Torch::find() else { return };
+    let folder = scratch();
+    // A line a network: its name, its loss, and how far PyTorch is from itself.
+    let printed = torch.run("ten_networks.py", ["make".as_ref(), folder.path()]);
+    let mut limits = BTreeMap::new();
+    for line in printed.lines() {
+        let [name, loss, noise] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let noise: f64 = noise.parse().unwrap();
+        let file = |end: &str| format!("{name}{end}");
+        let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+            .args(["resume", &file(".pt"), "--model", &file(".pt2"), "--batches", &file("-batches.safetensors")])
+            .args(["--steps", "20", "--loss", loss, "--save", &file("-resumed.pt"), "--log", &file("-log.jsonl")])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        let losses = |end: &str| -> Vec<f64> {
+            fixtures::lines(&folder.path().join(file(end))).iter().map(|line| line["loss"].as_f64().unwrap()).collect()
+        };
+        let (ours, theirs) = (losses("-log.jsonl"), losses("-expect.jsonl"));
+        assert_eq!((ours.len(), theirs.len()), (20, 20), "{name}");
+        let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max);
+        println!("{name:20} losses {apart:.1e} apart, PyTorch's own {noise:.1e}");
+        let limit = noise.max(1e-6);
+        assert!(apart <= limit, "{name}: {apart}, and PyTorch differs from itself by {noise}");
+        limits.insert(name.to_owned(), limit);
+    }
+    assert_eq!(limits.len(), 10);
+    let printed = torch.run("ten_networks.py", ["go".as_ref(), folder.path()]);
+    for line in printed.lines() {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap();
+        let apart: Vec<f64> = words.map(|word| word.parse().unwrap()).collect();
+        println!("{name:20} PyTorch goes on: {apart:?} apart");
+        let limit = limits.remove(name).unwrap();
+        assert!(apart.len() == 2 && apart.iter().all(|&apart| apart <= limit), "{line}");
+    }
+    assert!(limits.is_empty(), "{limits:?}");
+}

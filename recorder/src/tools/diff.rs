@@ -1,14 +1,18 @@
 //! Comparing two checkpoints: which tensors and values differ, and by how much. Containers may differ; what counts is what
 //! is in them.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::fmt;
 
-use crate::pickle::{self, Dialect, PickleOptions};
+use indexmap::IndexMap;
+
+use crate::container::keeps::Values;
+use crate::container::table;
 use crate::tools::inspect::class;
+use crate::value::Array;
 use crate::value::tensor::TensorData;
-use crate::value::{Array, array};
-use crate::{Checkpoint, Limits, Result, ResultExt as _, Tensor, Value, walk};
+use crate::walk::{self, Identities, Identity, Place};
+use crate::{Checkpoint, Limits, Result, ResultExt as _, Tensor, Value};
 
 /// How far numbers may be apart: they are equal when `|a - b| <= absolute + relative * |b|`, as in `torch.allclose`.
 /// NaN equals NaN.
@@ -80,39 +84,113 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares all tensors and values of two checkpoints by their paths; in the first's order, then what only the second has.
+/// Compares all tensors and values of two checkpoints; in the first's order, then what only the second has.
+///
+/// Places are the same where the keys that lead to them are, with their types: `1` is not `"1"`, and `"a.b"` is not `b` in `a`. Where
+/// one of the two is of a format that keeps nothing but names, as safetensors does, places are the same that have one spelling. A list
+/// is not a tuple, and an object not a dict of what are its attributes; the order of a dict's keys counts for nothing.
 ///
 /// # Errors
 /// When either has more values than the limits allow, or a tensor cannot be read.
 pub fn compare(a: &Checkpoint, b: &Checkpoint, tolerance: Tolerance) -> Result<Vec<(String, Difference)>> {
-    let mut there: HashMap<String, Value> = HashMap::new();
-    let mut order = Vec::new();
-    walk::walk(b.root(), &Limits::default(), &mut |path, value| {
-        there.insert(path.to_owned(), value.clone());
-        order.push(path.to_owned());
+    let names_alone = |one: &Checkpoint| one.format().is_some_and(|format| table::keeps(format).values != Values::All);
+    let by_name = names_alone(a) || names_alone(b);
+    let mut there: IndexMap<Identity, Found> = IndexMap::new();
+    each(b, by_name, &mut |identity, place, value, path, spelled_out| {
+        let found = there.entry(identity).or_insert_with(|| Found::new(path, spelled_out));
+        match place {
+            Place::Leaf => found.leaf = Some(value.clone()),
+            Place::Container => found.container = Some((sort(value), value.describe())),
+        }
         Ok(())
-    })
-    .in_file_if(b.path())?;
+    })?;
+    let paths_there: HashSet<String> = there.values().map(|found| found.path.clone()).collect();
+    let mut paths_here = HashSet::new();
     let mut differences = Vec::new();
-    walk::walk(a.root(), &Limits::default(), &mut |path, value| {
-        let difference = match there.remove(path) {
-            None => Some(Difference::OnlyInA),
-            Some(other) => difference(value, &other, tolerance)?,
-        };
-        differences.extend(difference.map(|difference| (path.to_owned(), difference)));
+    each(a, by_name, &mut |identity, place, value, path, spelled_out| {
+        paths_here.insert(path.to_owned());
+        let name = |other: &HashSet<String>| if other.contains(path) { spelled_out() } else { path.to_owned() };
+        match (there.get_mut(&identity), place) {
+            (Some(found), place) => {
+                differences.extend(found.against(place, value, tolerance)?.map(|it| (path.to_owned(), it)))
+            }
+            (None, Place::Leaf) => differences.push((name(&paths_there), Difference::OnlyInA)),
+            // What is in it is told for itself.
+            (None, Place::Container) => {}
+        }
         Ok(())
-    })
-    .in_file_if(a.path())?;
-    let rest = order.into_iter().filter(|path| there.contains_key(path));
-    differences.extend(rest.map(|path| (path, Difference::OnlyInB)));
+    })?;
+    for found in there.into_values().filter(|found| found.leaf.is_some() && !found.met) {
+        let name = if paths_here.contains(&found.path) { found.spelled_out } else { found.path };
+        differences.push((name, Difference::OnlyInB));
+    }
     Ok(differences)
+}
+
+/// Every place of a checkpoint with its identity, its path, and its path spelled out; `by_name` leaves containers out, and a place is
+/// what it is called.
+fn each(
+    checkpoint: &Checkpoint,
+    by_name: bool,
+    visit: &mut dyn FnMut(Identity, Place, &Value, &str, &dyn Fn() -> String) -> Result<()>,
+) -> Result<()> {
+    let mut identities = Identities::default();
+    let walked = walk::ways(checkpoint.root(), &Limits::default(), &mut |way, place, value| {
+        let identity = if by_name { walk::of_value(&way.path.into()) } else { identities.at(way) };
+        if by_name && place == Place::Container {
+            return Ok(());
+        }
+        visit(identity, place, value, way.path, &|| walk::spelled_out(way))
+    });
+    walked.in_file_if(checkpoint.path())
+}
+
+/// What the second checkpoint has at a place.
+struct Found {
+    path: String,
+    spelled_out: String,
+    leaf: Option<Value>,
+    /// Of which sort it is, and what it is called, where it is gone into.
+    container: Option<(String, String)>,
+    /// Whether the first has something there.
+    met: bool,
+}
+
+impl Found {
+    fn new(path: &str, spelled_out: &dyn Fn() -> String) -> Self {
+        Found { path: path.to_owned(), spelled_out: spelled_out(), leaf: None, container: None, met: false }
+    }
+
+    /// How it differs from what the first has there.
+    fn against(&mut self, place: Place, value: &Value, tolerance: Tolerance) -> Result<Option<Difference>> {
+        let before = std::mem::replace(&mut self.met, true);
+        let (other, called) = match (place, &self.leaf, &self.container) {
+            (Place::Leaf, Some(leaf), _) => return difference(value, leaf, tolerance),
+            // A tensor on which something hangs was compared as the leaf that it is, too.
+            (Place::Container, Some(_), _) if before => return Ok(None),
+            (_, _, Some((sort, called))) => (sort.clone(), called.clone()),
+            (_, Some(leaf), None) => (sort(leaf), leaf.describe()),
+            (_, None, None) => return Ok(None),
+        };
+        // One may be empty: what is in the other is told for itself.
+        Ok((other != sort(value)).then(|| Difference::Kind { a: value.describe(), b: called }))
+    }
+}
+
+/// Of which sort a container is: what is in two of one sort can be compared.
+fn sort(value: &Value) -> String {
+    match value {
+        // One class, as far as Python compares them.
+        Value::Dict(_) => "a dict".to_owned(),
+        value => value.describe(),
+    }
 }
 
 fn difference(a: &Value, b: &Value, tolerance: Tolerance) -> Result<Option<Difference>> {
     if let (Some(left), Some(right)) = (Array::of(a), Array::of(b)) {
         return match (left.to_tensor(), right.to_tensor()) {
             (Ok(left), Ok(right)) => tensors(&left, &right, tolerance),
-            _ if left.same_bytes(&right) || same_pickles(a, b) => Ok(None),
+            _ if left.same_bytes(&right) || walk::of_value(a) == walk::of_value(b) => Ok(None),
             _ if left.describe() == right.describe() => Ok(Some(Difference::Bytes)),
             _ => Ok(Some(Difference::Kind { a: left.describe(), b: right.describe() })),
         };
@@ -127,12 +205,6 @@ fn difference(a: &Value, b: &Value, tolerance: Tolerance) -> Result<Option<Diffe
     }
 }
 
-/// Whether both are written alike.
-fn same_pickles(a: &Value, b: &Value) -> bool {
-    let options = PickleOptions { dialect: Dialect::Zip, allow_objects: true };
-    matches!((pickle::write(a, &options), pickle::write(b, &options)), (Ok(a), Ok(b)) if a.bytes == b.bytes)
-}
-
 fn leaves_equal(a: &Value, b: &Value, tolerance: Tolerance) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => tolerance.allows(*a, *b),
@@ -143,12 +215,8 @@ fn leaves_equal(a: &Value, b: &Value, tolerance: Tolerance) -> bool {
         (Value::Storage(a), Value::Storage(b)) => {
             a.same(b) || matches!((a.bytes(), b.bytes()), (Ok(a), Ok(b)) if a == b)
         }
-        // NumPy's scalars and types that Python has none for.
-        (Value::Object(_), Value::Object(_)) if walk::repr(a) == walk::repr(b) => {
-            array::describe(a).is_none() || same_pickles(a, b)
-        }
-        // The rest as Python prints them: scalars whole, sets by their items; objects that are leaves have no content.
-        _ => std::mem::discriminant(a) == std::mem::discriminant(b) && walk::repr(a) == walk::repr(b),
+        // The rest by what they are: scalars whole, sets by their items, which have no order.
+        _ => walk::of_value(a) == walk::of_value(b),
     }
 }
 

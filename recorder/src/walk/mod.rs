@@ -10,17 +10,22 @@
 //! tensors, `nan` twice) the second is `[nan]#2`. Quoting a key that need not be quoted, or leaving it out where it is clear what
 //! is meant, leads to the same place.
 
+mod contents;
 mod forms;
+mod identity;
+mod label;
 mod path;
 mod places;
 mod repr;
 mod spelling;
 
+pub(crate) use contents::{attributes, entries, is_module_state};
 pub use forms::UnknownTensor;
 pub(crate) use forms::{maker, unknown_tensors};
+pub(crate) use identity::{Identities, Identity, of_value, spelled_out};
 pub(crate) use path::list_names;
 pub use path::{contains, get, set};
 pub use places::walk;
-pub(crate) use places::{Place, attributes, each, entries, hanging, is_module_state, tensors};
+pub(crate) use places::{Place, each, hanging, tensors, ways};
 pub use repr::repr;
 pub(crate) use spelling::write_entry;

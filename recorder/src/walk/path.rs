@@ -6,49 +6,12 @@ use std::collections::HashSet;
 use crate::ErrorKind;
 use crate::printable::from_printable;
 use crate::state_dict::report::nearest;
-use crate::value::{List, Object};
-use crate::walk::places::{Children, Holders, Label, attributes, attributes_in, contents, is_empty};
+use crate::walk::contents::{Slot, attributes, attributes_in, contents, is_empty};
+use crate::walk::label::Label;
+use crate::walk::places::{Children, Holders};
 use crate::walk::repr::{quoted, repr};
 use crate::walk::spelling::Speller;
 use crate::{Dict, Error, Result, Value};
-
-/// Where in its container a value is kept, so that another can be put there.
-pub(super) enum Slot {
-    Root,
-    Entry(Dict, usize),
-    Item(List, usize),
-    ObjectEntry(Object, usize),
-    ObjectItem(Object, usize),
-    /// In a tuple, or among what an object was made of.
-    Fixed,
-}
-
-impl Slot {
-    fn put(self, path: &str, value: Value) -> Result<()> {
-        // What was there is dropped after the lock is released: it may hold the container itself.
-        let old = match self {
-            Slot::Entry(dict, index) => {
-                dict.write().entries.get_index_mut(index).map(|(_, old)| std::mem::replace(old, value))
-            }
-            Slot::Item(list, index) => list.write().get_mut(index).map(|old| std::mem::replace(old, value)),
-            Slot::ObjectEntry(object, index) => {
-                object.write().entries.get_mut(index).map(|(_, old)| std::mem::replace(old, value))
-            }
-            Slot::ObjectItem(object, index) => {
-                object.write().items.get_mut(index).map(|old| std::mem::replace(old, value))
-            }
-            Slot::Root => return Err(Error::invalid("the root cannot be replaced; make a new one")),
-            Slot::Fixed => {
-                let reason = format!(
-                    "'{path}' is in a tuple or an object's arguments, which cannot be changed; set the whole of it"
-                );
-                return Err(Error::invalid(reason));
-            }
-        };
-        drop(old);
-        Ok(())
-    }
-}
 
 /// How a path is read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,11 +25,10 @@ enum Reading {
 /// The value at a path, with the place where it is kept.
 fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
     // A terminal shows control characters escaped.
-    find_as_written(root, path).or_else(|| find_as_written(root, &from_printable(path)?))
-}
-
-fn find_as_written(root: &Value, path: &str) -> Option<(Value, Slot)> {
-    find_as(root, path, Reading::Spelled).or_else(|| find_as(root, path, Reading::Lenient))
+    let unescaped = from_printable(path);
+    [Reading::Spelled, Reading::Lenient]
+        .into_iter()
+        .find_map(|reading| find_as(root, path, reading).or_else(|| find_as(root, unescaped.as_deref()?, reading)))
 }
 
 fn find_as(root: &Value, path: &str, reading: Reading) -> Option<(Value, Slot)> {

@@ -1,10 +1,13 @@
 //! How one part of a path is spelled, so that every place has a spelling of its own: a string key that would read like another
 //! way is quoted, and where two keys look alike the second is `#2`.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::walk::places::{Label, attributes, attributes_in, contents, is_module_state, is_registry};
+use crate::printable::printable_name;
+use crate::walk::contents::{attributes, attributes_in, contents, is_module_state, is_registry};
+use crate::walk::label::Label;
 use crate::walk::repr::quoted;
 use crate::{Dict, Value};
 
@@ -124,7 +127,10 @@ impl Speller {
     fn may_be_quoted(&mut self, key: &str, value: &Value, again: bool) -> bool {
         // What is behind the key may go on as what is behind another.
         let open = has_contents(value);
-        if key.is_empty() || self.first && key.starts_with(BEGINS) && self.meets_at_root(key, open, again) {
+        if key.is_empty() || self.is_shown_as_another(key) {
+            return true;
+        }
+        if self.first && key.starts_with(BEGINS) && self.meets_at_root(key, open, again) {
             return true;
         }
         for (n, (at, begin)) in key.match_indices(BEGINS).enumerate() {
@@ -138,6 +144,14 @@ impl Speller {
             }
         }
         false
+    }
+
+    /// Whether a terminal, which escapes control characters, would show it as another key is written.
+    fn is_shown_as_another(&mut self, key: &str) -> bool {
+        match printable_name(key) {
+            Cow::Owned(shown) if shown != key => !self.siblings(&shown).is_empty(),
+            _ => false,
+        }
     }
 
     /// What is in the container under a string key.

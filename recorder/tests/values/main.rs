@@ -5,6 +5,7 @@ mod checkpoint;
 mod common;
 mod convert;
 mod dict_keys;
+mod diff;
 mod files;
 mod forms;
 mod graphs;

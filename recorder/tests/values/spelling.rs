@@ -126,6 +126,19 @@ fn a_place_is_found_quoted_or_not_and_as_a_terminal_shows_it() {
 }
 
 #[test]
+fn a_line_break_and_what_a_terminal_shows_for_it_are_two_keys() {
+    let keys = ["a\nb", r"a\nb", "\u{1b}", r"\x1b"];
+    let root = dict([("x", Dict::from_iter(keys.iter().zip(0..).map(|(key, n)| (*key, Value::Int(n)))))]);
+    let shown: Vec<String> = paths(&root).iter().map(|path| printable_name(path).into_owned()).collect();
+    for (n, path) in shown.iter().enumerate() {
+        assert_eq!(walk::get(&root, path).unwrap().as_i64(), i64::try_from(n).ok(), "{path}");
+        assert_eq!(shown.iter().filter(|other| *other == path).count(), 1, "{path}");
+    }
+    // Alone, a key stays as it is.
+    assert_eq!(paths(&dict([("a\nb", 1)])), ["a\nb"]);
+}
+
+#[test]
 fn a_refused_object_is_named_as_everywhere() {
     let object = || Value::from(ObjectData::call(Global::new("mine", "A"), vec![]));
     let root = dict([("a.b", object()), ("a", dict([("b", 1)]))]);

@@ -3,6 +3,10 @@
 use crate::container::zip;
 use crate::{Error, FileBytes};
 
+pub(crate) use crate::pickle::begins::{
+    as_binary_pickle as is_binary_pickle, as_pickle as begins_as_pickle, as_whole_pickle as is_pickle,
+};
+
 /// A tar header's checksum is the sum of its bytes, the checksum itself taken as spaces (POSIX pax, "ustar Interchange").
 pub(crate) fn is_tar(file: &FileBytes) -> bool {
     let Some(header) = file.first_chunk::<512>() else { return false };
@@ -13,24 +17,6 @@ pub(crate) fn is_tar(file: &FileBytes) -> bool {
 }
 
 const GZIP: &[u8] = b"\x1f\x8b";
-
-/// A pickle of protocol 2 or later begins with its number.
-pub(crate) fn is_binary_pickle(bytes: &[u8]) -> bool {
-    matches!(bytes, [0x80, 2..=5, ..])
-}
-
-/// Protocols 0 and 1 have no signature: any file may be one that begins with an opcode that makes something, and ends with
-/// STOP. The reader then decides.
-pub(crate) fn is_pickle(bytes: &[u8]) -> bool {
-    is_binary_pickle(bytes) || begins_as_pickle(bytes) && bytes.trim_ascii_end().last() == Some(&b'.')
-}
-
-/// Whether the first byte is an opcode that makes something, or the second gives a protocol.
-pub(crate) fn begins_as_pickle(bytes: &[u8]) -> bool {
-    /// MARK, the empty containers, numbers, strings, names and persistent ids.
-    const FIRST: &[u8] = b"()]}cILFSVNKJMXTUGPl\x88\x89\x8a\x8c";
-    is_binary_pickle(bytes) || bytes.first().is_some_and(|first| FIRST.contains(first))
-}
 
 /// Whether it is an archive or a compressed file that nothing here looks into.
 pub(crate) fn is_packed(file: &FileBytes) -> bool {

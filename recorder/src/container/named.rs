@@ -399,7 +399,9 @@ fn check_strided(name: &str, tensor: &Tensor, container: &str) -> Result<()> {
         TensorData::Strided { .. } => return Ok(()),
         TensorData::Meta { .. } => ("a tensor on the device meta, which has no elements", "leave it out"),
         TensorData::Sparse { .. } => ("a sparse tensor", "make it dense first (to_dense())"),
-        TensorData::Nested { .. } => ("a nested tensor", "pad it or write its parts one by one"),
+        TensorData::Nested { .. } | TensorData::Jagged { .. } => {
+            ("a nested tensor", "pad it or write its parts one by one")
+        }
         TensorData::Wrapper { .. } if tensor.local_parts().is_empty() => (
             "a tensor of a class that keeps its elements in its attributes",
             "write those, or what `dequantize()` gives",

@@ -2,6 +2,7 @@
 //! [`write()`] turns a value into protocol 2, as PyTorch does, [`names`] lists what a pickle names,
 //! whole or broken, and [`verdict`] says what Python would make of a name.
 
+pub(crate) mod begins;
 mod calls;
 mod memo;
 mod names;
@@ -12,7 +13,7 @@ mod text;
 mod text_id;
 mod write;
 
-pub use names::{Names, Use, Verdict, names, verdict, verdict_of_use};
+pub use names::{Inner, InnerBytes, Names, Use, Verdict, names, verdict, verdict_of_use};
 pub use persistent::{Dialect, KeepIds, PersistentLoad, StorageId, storage_from_id};
 pub use read::{Unpickled, read};
 pub use write::{PickleOptions, Pickled, write};

@@ -248,6 +248,23 @@ fn tensors(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Differ
             tensors(values, other_values, tolerance)
         }
         (
+            TensorData::Jagged { values, offsets, lengths, ragged_dim, .. },
+            TensorData::Jagged {
+                values: other_values,
+                offsets: other_offsets,
+                lengths: other_lengths,
+                ragged_dim: other_dim,
+                ..
+            },
+        ) if ragged_dim == other_dim && lengths.is_some() == other_lengths.is_some() => {
+            for (a, b) in [offsets].into_iter().chain(lengths).zip([other_offsets].into_iter().chain(other_lengths)) {
+                if let Some(found) = tensors(a, b, Tolerance::default())? {
+                    return Ok(Some(found));
+                }
+            }
+            tensors(values, other_values, tolerance)
+        }
+        (
             TensorData::Nested { buffer, sizes, .. },
             TensorData::Nested { buffer: other_buffer, sizes: other_sizes, .. },
         ) => match tensors(sizes, other_sizes, Tolerance::default())? {

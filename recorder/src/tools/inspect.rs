@@ -162,6 +162,11 @@ fn sha256(tensor: &Tensor) -> Result<Option<String>> {
                 hasher.update(part.to_le_bytes()?);
             }
         }
+        TensorData::Jagged { values, offsets, lengths, .. } => {
+            for part in [offsets].into_iter().chain(lengths).chain([values]) {
+                hasher.update(part.to_le_bytes()?);
+            }
+        }
         TensorData::Nested { buffer, sizes, .. } => {
             hasher.update(sizes.to_le_bytes()?);
             hasher.update(buffer.to_le_bytes()?);

@@ -128,28 +128,37 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
     }
     for nth in 2..=saves {
         let another = open(path, &options.clone().nth(nth), report)?;
-        let mut tensors =
-            another.map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
-        tensors.iter_mut().for_each(|(name, _)| *name = format!("save {nth}: {name}"));
+        let Some(another) = another else { continue };
+        let mut tensors = walk::tensors(&another.value, &options.limits)?;
+        let save = format!("save {nth}: ");
+        tensors.iter_mut().for_each(|(name, _)| name.insert_str(0, &save));
         check_tensors(path, &tensors, finite, report);
+        if finite {
+            check_arrays(&another, &save, options, report)?;
+        }
     }
     let tensors =
         opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
     records::check(path, options, &first_views(&tensors), report)?;
     check_tensors(path, &tensors, finite, report);
     match opened {
-        Some(opened) if finite => check_arrays(&opened, options, report),
+        Some(opened) if finite => check_arrays(&opened, "", options, report),
         _ => Ok(()),
     }
 }
 
 /// Counts what is not finite in NumPy arrays, which lie in the pickle: they can be read.
-fn check_arrays(opened: &Opened, options: &OpenOptions, report: &mut VerifyReport) -> Result<()> {
+fn check_arrays(opened: &Opened, save: &str, options: &OpenOptions, report: &mut VerifyReport) -> Result<()> {
     walk::walk(&opened.value, &options.limits, &mut |name, value| {
         let Some(tensor) = Array::of(value).and_then(|array| array.to_tensor().ok()) else { return Ok(()) };
         let finite::Counts { nan, inf } = finite::count(&tensor)?;
         if nan > 0 || inf > 0 {
-            report.not_finite.push(NotFinite { name: name.to_owned(), nan, inf, elements: tensor.numel() as u64 });
+            report.not_finite.push(NotFinite {
+                name: format!("{save}{name}"),
+                nan,
+                inf,
+                elements: tensor.numel() as u64,
+            });
         }
         Ok(())
     })

@@ -336,7 +336,7 @@ pub struct TensorParts {
     pub class_by: Option<Global>,
 }
 
-/// A call that makes a tensor of elements on the CPU and puts it on a device whose storages no file holds.
+/// A call around a tensor: one that puts it on a device whose storages no file holds, or makes a parameter of it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum MadeBy {
@@ -344,6 +344,15 @@ pub enum MadeBy {
     Device {
         /// The device, such as `xla:0`.
         device: Arc<str>,
+    },
+    /// `torch._utils._rebuild_parameter` around a tensor of another class, which stays what it is and becomes a parameter.
+    Parameter {
+        /// Whether the tensor itself asked for a gradient.
+        inner_requires_grad: bool,
+        /// The hooks of the parameter.
+        hooks: Option<Value>,
+        /// The attributes of the parameter, where it has some.
+        state: Option<Value>,
     },
     /// A library's own function that takes what `_rebuild_tensor_v2` takes, and more:
     /// `torch_npu.utils.storage._rebuild_npu_tensor`.
@@ -358,11 +367,12 @@ pub enum MadeBy {
 }
 
 impl MadeBy {
-    /// The device on which the tensor is.
+    /// The device on which the tensor is; `None` where it is that of its storage.
     #[must_use]
-    pub fn device(&self) -> &str {
+    pub fn device(&self) -> Option<&str> {
         match self {
-            MadeBy::Device { device } | MadeBy::Function { device, .. } => device,
+            MadeBy::Device { device } | MadeBy::Function { device, .. } => Some(device),
+            MadeBy::Parameter { .. } => None,
         }
     }
 }
@@ -406,6 +416,19 @@ pub enum TensorData {
         strides: Tensor,
         /// The first element of each, `[count]`.
         offsets: Tensor,
+    },
+    /// Tensors of unlike lengths along one dimension, one behind the other (the layout `torch.jagged`).
+    Jagged {
+        /// All elements, the ragged dimension in one.
+        values: Tensor,
+        /// Where each begins along it, and where the last ends: `[count + 1]`.
+        offsets: Tensor,
+        /// How long each is, where they do not lie without gaps: `[count]`.
+        lengths: Option<Tensor>,
+        /// Which dimension is the ragged one.
+        ragged_dim: i64,
+        /// What PyTorch keeps beside them: the shortest and the longest length.
+        cache: Value,
     },
     /// A subclass that has no elements of its own, made by `_rebuild_wrapper_subclass` (`DTensor`, `ShardedTensor`, torchao's):
     /// what it stands for is in the attributes of its class.

@@ -115,6 +115,9 @@ dtypes! {
         QUInt2x4 "quint2x4" 1 1 Some("QUInt2x4Storage");
     }
     others {
+        /// Two exponent bits, one of mantissa: safetensors' `F4`, where its last dimension is odd and PyTorch's pairs do not fit. Two in
+        /// a byte; shapes count elements.
+        Float4E2M1Fn "float4_e2m1fn" 1;
         /// Two exponent bits, three of mantissa: safetensors' `F6_E2M3`. Four in three bytes; shapes count elements.
         Float6E2M3Fn "float6_e2m3fn" 3;
         /// Three exponent bits, two of mantissa: safetensors' `F6_E3M2`. Four in three bytes; shapes count elements.
@@ -135,12 +138,12 @@ impl DType {
         self.row().size
     }
 
-    /// How many consecutive elements of a shape share one stored element: 2 for `quint4x2`, 4 for `quint2x4` and the 6-bit floats,
+    /// How many consecutive elements of a shape share one stored element: 2 for `quint4x2` and single 4-bit floats, 4 for `quint2x4` and the 6-bit floats,
     /// else 1.
     #[must_use]
     pub const fn packed(self) -> usize {
         match self {
-            DType::QUInt4x2 => 2,
+            DType::QUInt4x2 | DType::Float4E2M1Fn => 2,
             DType::QUInt2x4 | DType::Float6E2M3Fn | DType::Float6E3M2Fn => 4,
             _ => 1,
         }

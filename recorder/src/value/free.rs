@@ -86,8 +86,10 @@ impl Contents for TensorParts {
             TensorClass::Parameter { state } => found.extend(state),
             TensorClass::Other { state, .. } => found.push(state),
         }
-        if let Some(MadeBy::Function { more, .. }) = self.made_by.take() {
-            found.extend(more);
+        match self.made_by.take() {
+            Some(MadeBy::Function { more, .. }) => found.extend(more),
+            Some(MadeBy::Parameter { hooks, state, .. }) => found.extend(hooks.into_iter().chain(state)),
+            Some(MadeBy::Device { .. }) | None => {}
         }
         let mut tensors = Vec::new();
         match &mut self.data {
@@ -96,6 +98,10 @@ impl Contents for TensorParts {
                 TensorData::Sparse { indices, values, .. } => tensors.extend(indices.into_iter().chain([values])),
                 TensorData::Nested { buffer, sizes, strides, offsets } => {
                     tensors.extend([buffer, sizes, strides, offsets]);
+                }
+                TensorData::Jagged { values, offsets, lengths, cache, .. } => {
+                    tensors.extend([values, offsets].into_iter().chain(lengths));
+                    found.push(cache);
                 }
                 TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => {}
             },

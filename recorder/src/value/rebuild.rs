@@ -188,6 +188,7 @@ impl Rebuild<'_> {
         match (&parts.data, &self.change) {
             (TensorData::Sparse { values, .. }, _) => parts.dtype = values.dtype(),
             (TensorData::Nested { buffer, .. }, _) => parts.dtype = buffer.dtype(),
+            (TensorData::Jagged { values, .. }, _) => parts.dtype = values.dtype(),
             (TensorData::Wrapper { .. } | TensorData::Meta { .. }, Change::Cast(to)) if cast => parts.dtype = *to,
             _ => {}
         }
@@ -201,9 +202,9 @@ impl Rebuild<'_> {
         if let TensorData::Wrapper { device, .. } = &mut parts.data {
             *device = location(device)?.into();
         }
-        let Some(made_by) = &parts.made_by else { return Ok(()) };
-        let to = location(made_by.device())?;
-        if to != made_by.device() {
+        let Some(from) = parts.made_by.as_ref().and_then(MadeBy::device) else { return Ok(()) };
+        let to = location(from)?;
+        if to != from {
             let beside = match &parts.data {
                 TensorData::Strided { storage, .. } => storage.location() == to,
                 data => data.tensors().iter().all(|part| part.device() == to),

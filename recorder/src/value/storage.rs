@@ -188,7 +188,7 @@ impl Storage {
     /// As [`Storage::bytes`], and what `sink` gives.
     pub fn stream(&self, sink: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         match &self.0.bytes {
-            Place::Lazy { source, read } if source.copies() && read.get().is_none() => {
+            Place::Lazy { source, .. } if self.copies() => {
                 let mut length = 0;
                 source.stream(&mut |bytes| {
                     length += bytes.len() as u64;
@@ -202,6 +202,11 @@ impl Storage {
             }
             _ => sink(&self.bytes()?),
         }
+    }
+
+    /// Whether reading it makes a new copy of it in memory, as of a compressed record.
+    pub(crate) fn copies(&self) -> bool {
+        matches!(&self.0.bytes, Place::Lazy { source, read } if source.copies() && read.get().is_none())
     }
 
     /// Whether both handles are the same storage.

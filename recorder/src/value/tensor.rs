@@ -185,13 +185,14 @@ impl Tensor {
     #[must_use]
     pub fn is_parameter(&self) -> bool {
         matches!(self.0.class, TensorClass::Parameter { .. })
+            || matches!(self.0.made_by, Some(MadeBy::Parameter { .. }))
     }
 
     /// The device tag in the file: that of its storage or of the call that makes it, or `meta`.
     #[must_use]
     pub fn device(&self) -> &str {
-        if let Some(made_by) = &self.0.made_by {
-            return made_by.device();
+        if let Some(device) = self.0.made_by.as_ref().and_then(MadeBy::device) {
+            return device;
         }
         match &self.0.data {
             TensorData::Wrapper { device, .. } => device,
@@ -199,6 +200,7 @@ impl Tensor {
             TensorData::Meta { .. } => "meta",
             TensorData::Sparse { values, .. } => values.device(),
             TensorData::Nested { buffer, .. } => buffer.device(),
+            TensorData::Jagged { values, .. } => values.device(),
         }
     }
 
@@ -244,7 +246,7 @@ impl Tensor {
     /// own stays what it is: they are in its attributes.
     #[must_use]
     pub fn detach(&self) -> Tensor {
-        if matches!(self.0.data, TensorData::Wrapper { .. }) {
+        if matches!(self.0.data, TensorData::Wrapper { .. } | TensorData::Jagged { .. }) {
             if !self.0.requires_grad {
                 return self.clone();
             }
@@ -258,6 +260,7 @@ impl Tensor {
             class: TensorClass::Tensor,
             backward_hooks: None,
             class_by: None,
+            made_by: self.0.made_by.clone().filter(|made_by| made_by.device().is_some()),
             ..(*self.0).clone()
         };
         Tensor(Arc::new(parts))
@@ -291,6 +294,7 @@ impl fmt::Debug for Tensor {
             TensorData::Meta { .. } => "meta",
             TensorData::Sparse { layout, .. } => layout.name(),
             TensorData::Nested { .. } => "nested",
+            TensorData::Jagged { .. } => "torch.jagged",
             TensorData::Wrapper { .. } => match &self.0.class {
                 TensorClass::Other { class, .. } => return write!(f, "Tensor({dtype} {shape:?}, {class})"),
                 _ => "a wrapper",

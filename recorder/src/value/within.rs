@@ -42,11 +42,16 @@ impl TensorParts {
 
     /// The values within it: the attributes of its class, hooks, and what else it is made of.
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        let more = match &self.made_by {
-            Some(MadeBy::Function { more, .. }) => more.as_slice(),
-            _ => &[],
+        let (more, hooks, state) = match &self.made_by {
+            Some(MadeBy::Function { more, .. }) => (more.as_slice(), None, None),
+            Some(MadeBy::Parameter { hooks, state, .. }) => (&[][..], hooks.as_ref(), state.as_ref()),
+            _ => (&[][..], None, None),
         };
-        self.attributes().into_iter().chain(&self.backward_hooks).chain(more)
+        let cache = match &self.data {
+            TensorData::Jagged { cache, .. } => Some(cache),
+            _ => None,
+        };
+        self.attributes().into_iter().chain(&self.backward_hooks).chain(more).chain(hooks).chain(state).chain(cache)
     }
 
     /// The attributes of its class: a dict, a pair of a dict and the slots, or what its `__setstate__` takes.
@@ -70,11 +75,17 @@ impl TensorParts {
             TensorClass::Parameter { state } => state.as_mut(),
             TensorClass::Other { state, .. } => Some(state),
         };
-        let more = match &mut self.made_by {
-            Some(MadeBy::Function { more, .. }) => more.as_mut_slice(),
-            _ => &mut [],
+        let (more, hooks, around) = match &mut self.made_by {
+            Some(MadeBy::Function { more, .. }) => (more.as_mut_slice(), None, None),
+            Some(MadeBy::Parameter { hooks, state, .. }) => (&mut [][..], hooks.as_mut(), state.as_mut()),
+            _ => (&mut [][..], None, None),
         };
-        for value in state.into_iter().chain(&mut self.backward_hooks).chain(more) {
+        let cache = match &mut self.data {
+            TensorData::Jagged { cache, .. } => Some(cache),
+            _ => None,
+        };
+        let of_class = state.into_iter().chain(&mut self.backward_hooks);
+        for value in of_class.chain(more).chain(hooks).chain(around).chain(cache) {
             *value = replace(value)?;
         }
         Ok(())
@@ -85,6 +96,9 @@ impl TensorParts {
             TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => Vec::new(),
             TensorData::Sparse { indices, values, .. } => indices.iter_mut().chain([values]).collect(),
             TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
+            TensorData::Jagged { values, offsets, lengths, .. } => {
+                [values, offsets].into_iter().chain(lengths.as_mut()).collect()
+            }
         };
         if let Some(Quantizer::PerChannel { scales, zero_points, .. }) = &mut self.quantizer {
             tensors.extend([scales, zero_points]);
@@ -100,6 +114,9 @@ impl TensorData {
             TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => Vec::new(),
             TensorData::Sparse { indices, values, .. } => indices.iter().chain([values]).collect(),
             TensorData::Nested { buffer, sizes, strides, offsets } => vec![buffer, sizes, strides, offsets],
+            TensorData::Jagged { values, offsets, lengths, .. } => {
+                [values, offsets].into_iter().chain(lengths).collect()
+            }
         }
     }
 }

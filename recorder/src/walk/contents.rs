@@ -1,6 +1,6 @@
 //! What an object or a tensor holds, each with the part of a path that leads to it and where it is kept.
 
-use crate::value::tensor::{Quantizer, SparseLayout, TensorData};
+use crate::value::tensor::{MadeBy, Quantizer, SparseLayout, TensorData, TensorParts};
 use crate::value::{Array, Construction, Global, List, Object, ObjectData, array};
 use crate::walk::label::Label;
 use crate::walk::repr::repr;
@@ -78,6 +78,14 @@ pub(super) fn on_tensor(tensor: &Tensor) -> Vec<(Label, Value, Slot)> {
             None => all.push((Label::State(0), state.clone(), Slot::Fixed)),
         },
     }
+    if let Some(MadeBy::Parameter { hooks, state, .. }) = &parts.made_by {
+        match state.as_ref().map(|state| (attributes(state), state)) {
+            None => {}
+            Some((Some(dicts), _)) => dicts.iter().for_each(|dict| attributes_in(dict, &mut all)),
+            Some((None, state)) => all.push((Label::State(1), state.clone(), Slot::Fixed)),
+        }
+        all.extend(hooks.clone().map(|hooks| (Label::Attribute("_backward_hooks".into()), hooks, Slot::Fixed)));
+    }
     if let Some(hooks) = &parts.backward_hooks {
         all.push((Label::Attribute("_backward_hooks".into()), hooks.clone(), Slot::Fixed));
     }
@@ -95,10 +103,19 @@ pub(super) fn on_tensor(tensor: &Tensor) -> Vec<(Label, Value, Slot)> {
             named("axis", Value::Int(*axis));
         }
     }
+    if let TensorData::Jagged { cache, .. } = &parts.data
+        && !is_attribute(parts, "_metadata_cache")
+        && !is_empty(cache)
+    {
+        named("cache", cache.clone());
+    }
     let names: &[&str] = match &parts.data {
         TensorData::Sparse { layout: SparseLayout::Coo, .. } => &["indices", "values"],
         TensorData::Sparse { .. } => &["compressed_indices", "plain_indices", "values"],
         TensorData::Nested { .. } => &["buffer", "sizes", "strides", "offsets"],
+        // As a rule they are among its attributes.
+        TensorData::Jagged { .. } if is_attribute(parts, "_values") => &[],
+        TensorData::Jagged { .. } => &["values", "offsets", "lengths"],
         TensorData::Strided { .. } | TensorData::Meta { .. } | TensorData::Wrapper { .. } => &[],
     };
     for (name, part) in names.iter().zip(parts.data.tensors()) {
@@ -107,6 +124,10 @@ pub(super) fn on_tensor(tensor: &Tensor) -> Vec<(Label, Value, Slot)> {
         }
     }
     all
+}
+
+fn is_attribute(parts: &TensorParts, name: &str) -> bool {
+    parts.attributes().and_then(attributes).into_iter().flatten().any(|dict| dict.get(name).is_some())
 }
 
 /// What an object holds: its entries and items, its attributes, and what it was made of.

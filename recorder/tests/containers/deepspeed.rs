@@ -22,6 +22,7 @@ fn weights_are_those_of_zero_to_fp32() {
     for run in RUNS {
         let checkpoint = Checkpoint::open(path(run)).unwrap();
         assert_eq!(checkpoint.format().unwrap().name(), "deepspeed");
+        assert_eq!(checkpoint.layout().name(), "deepspeed");
         let weights = checkpoint.state_dict("module").unwrap();
         for (name, expected) in truth[run]["weights"].as_object().unwrap() {
             let found = weights.get(name).unwrap();

@@ -12,6 +12,7 @@ mod graphs;
 mod handles;
 mod hanging;
 mod inspect_large;
+mod jagged;
 mod layout;
 mod load_options;
 mod lost;

@@ -280,6 +280,108 @@ fn what_nobody_here_knows_is_not_known_to_be_safe() {
     }
 }
 
+/// `torch.storage._load_from_bytes(bytes)`, in protocol 4.
+fn loading(bytes: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(bytes.len()).unwrap().to_le_bytes();
+    [b"\x80\x04ctorch.storage\n_load_from_bytes\nB", &length[..], bytes, b"\x85R."].concat()
+}
+
+#[test]
+fn bytes_in_a_pickle_are_scanned_too() {
+    let fixture = |name: &str| std::fs::read(rekindle_testing::fixtures::path(name)).unwrap();
+    let good = fixture("legacy/tutorial.pt");
+    // What `pickle.dump` makes of tensors is as safe as the bytes of their storages are.
+    for protocol in 0..6 {
+        let report = scanned(&fixture(&format!("legacy/plain{protocol}.pkl")));
+        assert!(report.is_safe(), "{protocol}: {report:?}");
+    }
+    assert!(scanned(&loading(&good)).is_safe());
+    let twice = loading(&loading(EVIL2));
+    for (what, bytes) in [
+        ("loaded", loading(EVIL2)),
+        ("loaded, behind a stream", loading(&[&*good, EVIL2].concat())),
+        ("loaded by what is loaded", twice),
+        ("loaded, in an archive", loading(&archive(&[("data.pkl", EVIL2)]))),
+        ("kept", [b"\x80\x03C", &[u8::try_from(EVIL2.len()).unwrap()][..], EVIL2, b"."].concat()),
+        (
+            "written as text",
+            [
+                b"\x80\x02c_codecs\nencode\nX",
+                &[u8::try_from(EVIL.len()).unwrap(), 0, 0, 0][..],
+                EVIL,
+                b"X\x06\0\0\0latin1\x86R.",
+            ]
+            .concat(),
+        ),
+    ] {
+        let report = scanned(&bytes);
+        assert!(report.is_dangerous(), "{what}");
+        assert!(place_of_evil(&report)[0].contains("(bytes at "), "{what}: {report:?}");
+    }
+    // What is no file at all cannot be looked through.
+    let report = scanned(&loading(b"\xff\xff\xff\xff"));
+    assert!(!report.is_safe() && report.problems.len() == 1, "{report:?}");
+    // Bytes that are not there, or that the pickle itself may change, are not known.
+    for bytes in [
+        &b"\x80\x04ctorch.storage\n_load_from_bytes\n."[..],
+        b"\x80\x04ctorch.storage\n_load_from_bytes\ncmine\nf\n)R\x85R.",
+        b"\x80\x05ctorch.storage\n_load_from_bytes\n\x96\x02\0\0\0\0\0\0\0N.\x85R.",
+        b"\x80\x02ctorch.storage\n_load_from_bytes\nc_codecs\nencode\nX\x02\0\0\0N.X\x05\0\0\0rot13\x86R\x85R.",
+    ] {
+        assert!(scanned(bytes).is_dangerous(), "{}", bytes.escape_ascii());
+    }
+    // Bytes that only look like a file say nothing.
+    let text = scanned(b"\x80\x03C\x08PK\x03\x04junkC\x07I am I..0.");
+    assert!(text.is_safe(), "{text:?}");
+}
+
+#[test]
+fn classes_of_libraries_that_are_data_are_known_where_they_are_not_called() {
+    use rekindle_recorder::pickle::{Verdict, verdict};
+    use rekindle_recorder::value::Global;
+    let of = |module: &str, name: &str| verdict(&Global::new(module, name));
+    for (module, name) in [
+        ("transformers.models.bert.configuration_bert", "BertConfig"),
+        ("transformers.models.qwen2_vl.configuration_qwen2_vl", "Qwen2VLVisionConfig"),
+        ("mmengine.config.config", "ConfigDict"),
+        ("addict.addict", "Dict"),
+        ("easydict", "EasyDict"),
+        ("yacs.config", "CfgNode"),
+        ("torchvision.models.resnet", "ResNet"),
+        ("ultralytics.nn.tasks", "DetectionModel"),
+        ("torchao.dtypes.affine_quantized_tensor", "AffineQuantizedTensor"),
+        ("torchao.quantization.quant_primitives", "ZeroPointDomain"),
+        ("megatron.core.transformer.enums", "AttnBackend"),
+        ("megatron.core.transformer.enums", "AttnBackend.flash"),
+        ("fastai.torch_core", "TensorImage"),
+        ("torch_npu.utils.storage", "_rebuild_npu_tensor"),
+        ("torch.torch_version", "TorchVersion"),
+        ("numpy.ma", "MaskedArray"),
+    ] {
+        let expected = if name.ends_with(".flash") { Verdict::Unknown } else { Verdict::Inert };
+        assert_eq!(of(module, name), expected, "{module}.{name}");
+    }
+    for (module, name) in [
+        ("transformers.models.bert.configuration_bert", "logging"),
+        ("transformers.models.bert.configuration_bert", "os.Config"),
+        ("transformers.models.bert.modeling_bert", "BertConfig"),
+        ("transformers.models.bert.x.configuration_bert", "BertConfig"),
+        ("mmengine.config.lazy", "LazyObject"),
+        ("mmengine.config.config", "Config.fromfile"),
+        ("torchvision.models.feature_extraction", "DualGraphModule"),
+        ("torchvision.models.resnet", "load_state_dict_from_url"),
+        ("numpy.core", "_ufunc_reconstruct"),
+        ("ultralytics.nn.tasks", "torch_safe_load"),
+    ] {
+        assert!(of(module, name) >= Verdict::Unknown, "{module}.{name}");
+    }
+    // One that is data alone, called.
+    assert!(!scanned(b"\x80\x02ctorchvision.models.resnet\nResNet\n)R.").is_safe());
+    assert!(scanned(b"\x80\x02ctorchvision.models.resnet\nResNet\n)\x81}b.").is_safe());
+    // fastai's functions call the class that they are given.
+    assert!(!scanned(b"\x80\x02cfastai.torch_core\n_fa_rebuild_tensor\ncmine\nf\nK\x01\x86R.").is_safe());
+}
+
 #[test]
 fn what_follows_the_storages_of_a_stream_is_scanned() {
     let stream = std::fs::read(rekindle_testing::fixtures::path("legacy/tutorial.pt")).unwrap();

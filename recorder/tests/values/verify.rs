@@ -5,7 +5,7 @@ use std::path::Path;
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle_recorder::container::Format;
 use rekindle_recorder::container::zip::{Archive, ArchiveWriter};
-use rekindle_recorder::tensor::TensorParts;
+use rekindle_recorder::tensor::{TensorData, TensorParts};
 use rekindle_recorder::verify::{VerifyReport, verify};
 use rekindle_recorder::{Checkpoint, DType, Element as _, ErrorKind, Limits, StateDict, Storage, Tensor};
 use rekindle_testing::fixtures;
@@ -306,6 +306,9 @@ fn nan_is_found_in_deflated_records_piece_by_piece() {
         .flat_map(f64::to_le_bytes)
         .collect();
     let complex = Tensor::from_le_bytes(DType::Complex128, &[100_000], complex).unwrap();
+    let parts = complex.parts().clone();
+    let TensorData::Strided { storage, .. } = parts.data else { panic!("it is strided") };
+    let odd = Tensor::new(TensorParts::strided(DType::Complex128, vec![50_000], storage, 1, vec![2])).unwrap();
     let tensors = StateDict::from_iter([
         ("whole", whole.clone()),
         ("inner", part(&[100_000], 32_768, &[1])),
@@ -314,7 +317,12 @@ fn nan_is_found_in_deflated_records_piece_by_piece() {
         ("none", part(&[0], 5, &[1])),
         ("one", part(&[], 1, &[])),
         ("expanded", part(&[4, 1], 32_767, &[0, 1])),
+        ("columns", part(&[1000, 100], 1, &[300, 3])),
+        ("overlaps", part(&[999, 400], 0, &[300, 1])),
+        ("every third", part(&[100_001], 0, &[3])),
+        ("no rows", part(&[0, 100], 1, &[300, 3])),
         ("complex", complex),
+        ("every other", odd),
     ]);
     deflated(&path, tensors.clone());
     let stored = folder.path().join("stored.pt");
@@ -330,7 +338,11 @@ fn nan_is_found_in_deflated_records_piece_by_piece() {
         ("gaps", 2, 0),
         ("one", 1, 0),
         ("expanded", 4, 0),
+        ("columns", 3, 0),
+        ("overlaps", 7, 0),
+        ("every third", 2, 0),
         ("complex", 0, 1),
+        ("every other", 0, 1),
     ];
     assert_eq!(counts, expected);
 }

@@ -7,9 +7,10 @@ use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNE
 use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
 use crate::container::keeps::{Keeps, Values};
-use crate::container::named::{Item, METADATA, Named, Target, refused};
+use crate::container::named::{self, Item, METADATA, Named, Target, refused};
 use crate::io::Ready;
 use crate::io::commit::Counted;
+use crate::state_dict::module;
 use crate::{Dict, Error, Result, SaveOptions, SaveReport, StateDict, Value};
 
 /// Every name has bytes of its own.
@@ -114,6 +115,7 @@ impl Plan {
             scalars.extend(scalar.map(|scalar| (name.to_owned(), scalar)));
             keep
         });
+        let whole = root;
         let root = state_dict.to_value();
         if let Some(dict) = root.as_dict() {
             let others = attributes.as_ref().and_then(Value::as_dict).map(without_hints);
@@ -127,6 +129,11 @@ impl Plan {
             plan.metadata.texts.push((key, text.as_ref().to_owned()));
         }
         plan.notes = named.notes;
+        if module::is_module(whole) {
+            let tensors = named.tensors.iter().map(|item| &*item.name);
+            let kept: HashSet<&str> = tensors.chain(plan.metadata.scalars.iter().map(|(name, _)| &**name)).collect();
+            plan.notes.extend(named::lost_of_module(whole, &|name| kept.contains(name), TARGET.name)?);
+        }
         if named.tensors.len() > MAX_TENSORS {
             let what = format!("a burnpack file of {} tensors (Burn reads {MAX_TENSORS})", named.tensors.len());
             return Err(Error::unsupported(what));

@@ -28,8 +28,7 @@ pub fn detect(file: &FileBytes) -> bool {
 ///
 /// # Errors
 /// Where the safetensors crate refuses the file: [`ErrorKind::Truncated`] when bytes are missing, [`ErrorKind::Damaged`] when
-/// the header contradicts itself or the file. [`ErrorKind::Unsupported`] for pairs of 4-bit floats that PyTorch cannot pack,
-/// [`ErrorKind::Limit`] when the header names too much.
+/// the header contradicts itself or the file. [`ErrorKind::Limit`] when the header names too much.
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
     let value = ties::restore(tensors, metadata)?;
@@ -48,17 +47,13 @@ pub(crate) fn read_tensors(file: &FileBytes, options: &OpenOptions) -> Result<(I
 }
 
 fn tensor(file: &FileBytes, name: &str, info: &Info, data: u64) -> Result<Tensor> {
-    let dtype = info.kind.dtype;
+    let mut dtype = info.kind.dtype;
     let mut shape = info.shape.clone();
     if dtype == DType::Float4E2M1FnX2 {
         match shape.last_mut() {
             Some(last) if *last % 2 == 0 => *last /= 2,
-            _ => {
-                let what = format!(
-                    "tensor '{name}', F4 {shape:?}: PyTorch packs pairs of 4-bit floats, and its last dimension"
-                );
-                return Err(Error::unsupported(format!("{what} is odd, which")));
-            }
+            // PyTorch, which packs pairs along the last dimension, has no tensor for it.
+            _ => dtype = DType::Float4E2M1Fn,
         }
     }
     let bytes = file

@@ -95,7 +95,9 @@ impl<'a> Placed<'a> {
     fn new(item: &'a Item) -> Result<Self> {
         let tensor = &item.tensor;
         let dtype = tensor.dtype();
-        let Some((rank, kind)) = TYPES.iter().enumerate().find(|(_, kind)| kind.dtype == dtype) else {
+        // 4-bit floats by themselves and in pairs are one type there.
+        let kept = if dtype == DType::Float4E2M1Fn { DType::Float4E2M1FnX2 } else { dtype };
+        let Some((rank, kind)) = TYPES.iter().enumerate().find(|(_, kind)| kind.dtype == kept) else {
             let kind = format!("a tensor of {dtype}");
             let advice = "cast it to a type that safetensors has, or write another format";
             return Err(refused(&item.name, &kind, "safetensors", advice));

@@ -9,6 +9,9 @@ use crate::{Result, Value};
 /// The function in `torch._tensor` that gives a tensor a class and attributes.
 pub(crate) const FROM_TYPE: &str = "_rebuild_from_type_v2";
 
+/// The function that makes nested tensors of the layout `torch.jagged`.
+pub(crate) const JAGGED: (&str, &str) = ("torch.nested._internal.nested_tensor", "_rebuild_njt");
+
 /// What it was called before, there, in `torch.tensor` and in fastai.
 const FROM_TYPE_OLD: &str = "_rebuild_from_type";
 
@@ -46,6 +49,9 @@ fn data(function: &Global, args: &[Value], making: &mut Making<'_>) -> Result<Op
     if function.is("torch._utils", "_rebuild_wrapper_subclass") {
         return wrapper(args, making);
     }
+    if function.is(JAGGED.0, JAGGED.1) {
+        return jagged(args);
+    }
     let mut rows = torch::CALLS.iter().chain(devices::CALLS);
     match rows.find(|row| row.0 == "torch._utils" && function.is(row.0, row.1)) {
         Some((_, _, make)) => make(args, making),
@@ -67,6 +73,35 @@ fn with_class(made: Option<Value>, class: &Global, state: &Value, by: Option<&Gl
     }
     let class = TensorClass::Other { class: class.clone(), state: state.clone() };
     torch::finish(TensorParts { class, class_by: by.cloned(), ..tensor.parts().clone() })
+}
+
+/// `({'values': .., 'offsets': .., 'lengths': .., '_ragged_idx': .., '_metadata_cache': .., 'requires_grad': ..},)`. The shape is that of
+/// the outer dimension: how many tensors there are.
+fn jagged(args: &[Value]) -> Result<Option<Value>> {
+    let [Value::Dict(arguments)] = args else { return Ok(None) };
+    let of = |name: &str| arguments.get(name);
+    let (
+        Some(Value::Tensor(values)),
+        Some(Value::Tensor(offsets)),
+        Some(Value::Int(ragged_dim)),
+        Some(Value::Bool(requires_grad)),
+    ) = (of("values"), of("offsets"), of("_ragged_idx"), of("requires_grad"))
+    else {
+        return Ok(None);
+    };
+    let lengths = match of("lengths") {
+        Some(Value::Tensor(lengths)) => Some(lengths),
+        Some(Value::None) => None,
+        _ => return Ok(None),
+    };
+    let (Some(cache @ (Value::Dict(_) | Value::None)), 6, [ends]) =
+        (of("_metadata_cache"), arguments.len(), offsets.shape())
+    else {
+        return Ok(None);
+    };
+    let (dtype, shape) = (values.dtype(), ends.checked_sub(1).into_iter().collect());
+    let data = TensorData::Jagged { values, offsets: offsets.clone(), lengths, ragged_dim, cache };
+    torch::finish(TensorParts { requires_grad, ..TensorParts::plain(dtype, shape, data) })
 }
 
 /// `(class, dtype, size, stride, storage_offset, layout, device, requires_grad)`.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::pickle::calls::making::{Make, Making};
 use crate::value::Device;
-use crate::value::tensor::{Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
+use crate::value::tensor::{MadeBy, Quantizer, SparseLayout, TensorClass, TensorData, TensorParts};
 use crate::{DType, ErrorKind, Result, Storage, Tensor, Value};
 
 /// By module and name.
@@ -204,6 +204,11 @@ pub(crate) fn as_parameter(
 ) -> Result<Option<Value>> {
     let (Value::Tensor(data), &Value::Bool(requires_grad)) = (data, requires_grad) else { return Ok(None) };
     let parts = data.parts();
+    if matches!(parts.class, TensorClass::Other { .. }) && parts.made_by.is_none() {
+        // It keeps its class, and is a parameter beside.
+        let made_by = MadeBy::Parameter { inner_requires_grad: parts.requires_grad, hooks: hooks(hooked), state };
+        return finish(TensorParts { requires_grad, made_by: Some(made_by), ..parts.clone() });
+    }
     // Only a plain tensor's parts are all carried over.
     if parts.requires_grad || parts.backward_hooks.is_some() || !matches!(parts.class, TensorClass::Tensor) {
         return Ok(None);

@@ -3,6 +3,7 @@
 //! the reason.
 
 use crate::pickle::names::known::known;
+use crate::pickle::names::words::is_word;
 
 /// Why to unpickle this name in Python would be dangerous; `None` where it would not. The name is Python 3's, or as it stood.
 pub(crate) fn danger(module: &str, name: &str) -> Option<&'static str> {
@@ -50,10 +51,6 @@ pub(crate) fn danger(module: &str, name: &str) -> Option<&'static str> {
 /// Whether a dotted name is `outer` or leads on from it.
 fn is_within(name: &str, outer: &str) -> bool {
     name.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-pub(super) fn is_word(words: &str, name: &str) -> bool {
-    words.split_whitespace().any(|word| word == name)
 }
 
 /// Whether it is of the form `a.b.c`. What is not was made to deceive.
@@ -170,6 +167,9 @@ const DANGEROUS_NAMES: &[(&str, &str)] = &[
         "numpy",
         "load save savez savez_compressed savetxt loadtxt genfromtxt fromfile fromregex memmap DataSource vectorize frompyfunc apply_along_axis fromfunction",
     ),
+    // It imports a module and gives an attribute of it.
+    ("numpy.core", "_ufunc_reconstruct"),
+    ("numpy._core", "_ufunc_reconstruct"),
     ("pandas", "eval read_pickle read_csv read_json read_html read_excel read_sql read_hdf io"),
 ];
 

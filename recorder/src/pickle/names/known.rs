@@ -1,7 +1,8 @@
 //! Names that plain `torch.load` refuses and that are known to be harmless data: a table of words, one space between. What is not
 //! here is not known, and no program that merely reads a file should have Python find out.
 
-use crate::pickle::names::dangerous::is_word;
+use crate::pickle::names::libraries;
+use crate::pickle::names::words::is_word;
 
 /// What Python may do with a name of the table without harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(crate) enum Harmless {
 }
 use Harmless::{Any, AsData, Enum};
 
-struct Row(&'static str, Harmless, &'static str, &'static str);
+pub(super) struct Row(pub(super) &'static str, pub(super) Harmless, pub(super) &'static str, pub(super) &'static str);
 
 const TABLE: &[Row] = &[
     Row("builtins", Any, BUILTINS, "makes a value of its arguments"),
@@ -47,6 +48,13 @@ const TABLE: &[Row] = &[
     Row("numpy.core.numeric", Any, "_frombuffer", NUMBERS),
     Row("numpy._core.numeric", Any, "_frombuffer", NUMBERS),
     Row("numpy.ma.core", Any, "MaskedArray _mareconstruct", NUMBERS),
+    Row("numpy.core", Any, "_DType_reconstruct", NUMBERS),
+    Row("numpy._core", Any, "_DType_reconstruct", NUMBERS),
+    Row("numpy.ma", Any, "MaskedArray", NUMBERS),
+    Row("numpy", AsData, "recarray record poly1d", NUMBERS),
+    Row("numpy.rec", AsData, "recarray record", NUMBERS),
+    Row("numpy.core.records", AsData, "recarray record", NUMBERS),
+    Row("numpy._core.records", AsData, "recarray record", NUMBERS),
     Row("numpy.random._pickle", Any, "__randomstate_ctor __generator_ctor __bit_generator_ctor", RANDOM),
     Row("numpy.random.mtrand", Any, "RandomState", RANDOM),
     Row("numpy.random._generator", Any, "Generator", RANDOM),
@@ -54,6 +62,7 @@ const TABLE: &[Row] = &[
     Row("numpy.random._pcg64", Any, "PCG64 PCG64DXSM", RANDOM),
     Row("numpy.random._philox", Any, "Philox", RANDOM),
     Row("numpy.random._sfc64", Any, "SFC64", RANDOM),
+    Row("numpy.random.bit_generator", Any, "__pyx_unpickle_SeedSequence", RANDOM),
     Row("numpy.random.bit_generator", AsData, "SeedSequence SeedlessSequence", RANDOM),
     Row("torch.sparse", Any, "BoolTensor", TENSOR),
     Row("torch._C", Any, "Generator", RANDOM),
@@ -66,7 +75,19 @@ const TABLE: &[Row] = &[
         "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag",
         "gives back what it is given",
     ),
-    Row("torch.nn.parameter", AsData, "Buffer UninitializedParameter UninitializedBuffer", "a parameter"),
+    Row("torch.nested._internal.nested_tensor", AsData, "NestedTensor", TENSOR),
+    Row("torch.masked.maskedtensor.core", AsData, "MaskedTensor", TENSOR),
+    Row("torch.nn.parameter", Any, "Buffer UninitializedParameter UninitializedBuffer", "a parameter"),
+    Row("torch.nn.parallel.data_parallel", AsData, "DataParallel", "PyTorch's own layer"),
+    Row("torch.torch_version", Any, "TorchVersion", "PyTorch's version, a text"),
+    Row("torch.amp.grad_scaler", AsData, "GradScaler", SCALER),
+    Row("torch.cuda.amp.grad_scaler", AsData, "GradScaler", SCALER),
+    Row("torch.amp.grad_scaler", Any, "_refresh_per_optimizer_state", SCALER),
+    Row("torch.cuda.amp.grad_scaler", Any, "_refresh_per_optimizer_state", SCALER),
+    Row("torch.amp.grad_scaler", Enum, "OptState", MEMBERS),
+    Row("torch.cuda.amp.grad_scaler", Enum, "OptState", MEMBERS),
+    Row("torch.utils.data.dataset", AsData, "ConcatDataset Subset TensorDataset", "PyTorch's own data set"),
+    Row("torch.utils.data.sampler", AsData, SAMPLERS, "PyTorch's own sampler"),
     Row("torch.nn.functional", Any, FUNCTIONS, "computes a tensor"),
     Row("torch.nn.backends.thnn", Any, "_get_thnn_function_backend", "what old layers named, and nothing uses"),
     Row("torch.optim.lr_scheduler", AsData, SCHEDULERS, "PyTorch's own scheduler"),
@@ -86,46 +107,24 @@ const TABLE: &[Row] = &[
     Row("torch.distributed.tensor", AsData, "DTensor", PART),
     Row("torch.distributed.tensor._dtensor_spec", AsData, "DTensorSpec ShardOrderEntry TensorMeta", PART),
     Row("torch.distributed.tensor.placement_types", AsData, "Partial Replicate Shard", PART),
-    Row("accelerate.state", AsData, "PartialState AcceleratorState GradientState", LIBRARY),
-    Row("accelerate.utils.dataclasses", Enum, "DistributedType PrecisionType RNGType LoggerType", MEMBERS),
-    Row("transformers.training_args", AsData, "TrainingArguments", LIBRARY),
-    Row("transformers.training_args_seq2seq", AsData, "Seq2SeqTrainingArguments", LIBRARY),
-    Row("transformers.training_args", Enum, "OptimizerNames ParallelMode", MEMBERS),
-    Row("transformers.trainer_pt_utils", AsData, "AcceleratorConfig", LIBRARY),
-    Row("transformers.trainer_utils", Enum, TRAINER, MEMBERS),
-    Row("mmengine.logging.history_buffer", AsData, "HistoryBuffer", LIBRARY),
     Row(
-        "mmengine.logging.history_buffer",
-        Any,
-        "HistoryBuffer.current HistoryBuffer.mean HistoryBuffer.max HistoryBuffer.min",
-        "a statistic of mmengine's, as a name",
-    ),
-    Row("lightning.fabric.utilities.data", AsData, "AttributeDict", LIBRARY),
-    Row("lightning_fabric.utilities.data", AsData, "AttributeDict", LIBRARY),
-    Row("pytorch_lightning.utilities.parsing", AsData, "AttributeDict", LIBRARY),
-    Row("deepspeed.runtime.zero.config", Enum, "ZeroStageEnum", MEMBERS),
-    Row("deepspeed.runtime.fp16.loss_scaler", AsData, "LossScaler DynamicLossScaler", LIBRARY),
-    Row("deepspeed.utils.tensor_fragment", AsData, "fragment_address", LIBRARY),
-    Row("bitsandbytes.functional", AsData, "QuantState", LIBRARY),
-    Row("omegaconf.dictconfig", AsData, "DictConfig", LIBRARY),
-    Row("omegaconf.listconfig", AsData, "ListConfig", LIBRARY),
-    Row("omegaconf.base", AsData, "ContainerMetadata Metadata", LIBRARY),
-    Row(
-        "omegaconf.nodes",
+        "typing",
         AsData,
-        "AnyNode BooleanNode BytesNode EnumNode FloatNode IntegerNode PathNode StringNode",
-        LIBRARY,
+        "Any Callable Dict List Optional Sequence Set Tuple Type Union",
+        "says of which type something is",
     ),
-    Row("typing", Any, "Any", "says of which type something is"),
+    Row("ipaddress", Any, "IPv4Address IPv4Network IPv6Address IPv6Network", PYTHON),
+    Row("time", Any, "struct_time", PYTHON),
+    Row("dataclasses", AsData, "_MISSING_TYPE _HAS_DEFAULT_FACTORY_CLASS", PYTHON),
 ];
 
 const PYTHON: &str = "a value of Python's own";
 const NUMBERS: &str = "an array or a number of NumPy's";
 const RANDOM: &str = "a generator of random numbers";
-const TENSOR: &str = "a tensor";
-const MEMBERS: &str = "a member of an enumeration";
-const PART: &str = "a tensor in parts, and what says so";
-const LIBRARY: &str = "known as data: attributes and nothing else";
+pub(super) const TENSOR: &str = "a tensor";
+pub(super) const MEMBERS: &str = "a member of an enumeration";
+pub(super) const PART: &str = "a tensor in parts, and what says so";
+pub(super) const LIBRARY: &str = "known as data: attributes and nothing else";
 
 /// Built-in names that only make a value of their arguments.
 const BUILTINS: &str = "
@@ -144,15 +143,16 @@ const FUNCTIONS: &str = "
     relu relu_ relu6 elu selu celu gelu silu mish leaky_relu prelu rrelu glu tanh sigmoid hardsigmoid hardswish hardtanh
     softplus softsign softmax log_softmax softmin logsigmoid tanhshrink softshrink hardshrink threshold
 ";
+const SCALER: &str = "PyTorch's own scaler of gradients";
+const SAMPLERS: &str = "
+    BatchSampler RandomSampler Sampler SequentialSampler SubsetRandomSampler WeightedRandomSampler
+";
 const SCHEDULERS: &str = "
     ChainedScheduler ConstantLR CosineAnnealingLR CosineAnnealingWarmRestarts CyclicLR ExponentialLR LRScheduler LambdaLR LinearLR
     MultiStepLR MultiplicativeLR OneCycleLR PolynomialLR ReduceLROnPlateau SequentialLR StepLR _LRScheduler
 ";
 const DCP: &str = "
     BytesStorageMetadata ChunkStorageMetadata Metadata MetadataIndex StorageMeta TensorProperties TensorStorageMetadata
-";
-const TRAINER: &str = "
-    HubStrategy IntervalStrategy SaveStrategy SchedulerType EvaluationStrategy FSDPOption ShardedDDPOption ExplicitEnum
 ";
 
 /// PyTorch's own layers, in whichever module of `torch.nn.modules` they are.
@@ -181,10 +181,17 @@ const OPTIMIZERS: &str = "
     ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam Optimizer RAdam RMSprop Rprop SGD SparseAdam
 ";
 
+fn rows() -> impl Iterator<Item = &'static Row> {
+    TABLE.iter().chain(libraries::TABLE)
+}
+
 /// What is known of a name, and why it is harmless. The name is Python 3's, or as it stood.
 pub(super) fn known(module: &str, name: &str) -> Option<(Harmless, &'static str)> {
-    if let Some(Row(_, harmless, _, why)) = TABLE.iter().find(|row| row.0 == module && is_word(row.2, name)) {
+    if let Some(Row(_, harmless, _, why)) = rows().find(|row| row.0 == module && is_word(row.2, name)) {
         return Some((*harmless, *why));
+    }
+    if libraries::is_configuration(module, name) {
+        return Some((AsData, LIBRARY));
     }
     if module.starts_with("torch.nn.modules.") && is_word(LAYERS, name) {
         return Some((AsData, "PyTorch's own layer"));
@@ -205,6 +212,6 @@ pub(super) fn known(module: &str, name: &str) -> Option<(Harmless, &'static str)
     let is_member = !member.starts_with('_')
         && member.chars().any(|c| c.is_ascii_uppercase())
         && !member.chars().any(|c| c.is_ascii_lowercase());
-    let members = TABLE.iter().any(|row| row.1 == Enum && row.0 == module && is_word(row.2, class));
+    let members = rows().any(|row| row.1 == Enum && row.0 == module && is_word(row.2, class));
     (is_member && members).then_some((Enum, MEMBERS))
 }

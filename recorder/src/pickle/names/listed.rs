@@ -5,7 +5,13 @@
 //! all else but that it is there. So the cost is a few bytes an opcode, whatever the opcodes would make, and no argument can
 //! stop the reading: where Python would give up, the reason is noted, and the next opcode follows.
 
+mod inner;
+
+use std::collections::HashSet;
+
 use indexmap::{Equivalent, IndexMap};
+
+pub use inner::{Inner, InnerBytes};
 
 use crate::pickle::memo::Memo;
 use crate::pickle::names::verdict::python3_name;
@@ -26,6 +32,8 @@ pub struct Names {
     pub end: usize,
     /// Why it cannot be read, where it cannot: the first reason.
     pub problem: Option<Error>,
+    /// The bytes in it that may be unpickled in turn: the literals that stand in it, and whether a name in it loads them.
+    pub inner: Vec<Inner>,
     /// Why the names are not all that Python might call, where they are not: a name is made while the pickle is loaded, is
     /// none that a program would have, or the opcodes lie so that Python's own readers disagree on them.
     pub deception: Option<Error>,
@@ -40,6 +48,8 @@ pub struct Use {
     /// It is `getattr`, and each time takes an attribute of a class or function by a text that stands in the file: another name,
     /// which is listed, too.
     pub names_alone: bool,
+    /// It is `torch.storage._load_from_bytes`, and each time loads bytes that stand in the file ([`Names::inner`]).
+    pub loads_literals: bool,
 }
 
 /// Lists what the pickle at the start of `bytes` names. Where it cannot be read to its end, what follows the break is
@@ -62,6 +72,8 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
         globals: IndexMap::new(),
         pairs: Vec::new(),
         firsts: Vec::new(),
+        inner: IndexMap::new(),
+        encoded: HashSet::new(),
         held: 0,
         problem: None,
         deception: None,
@@ -71,9 +83,10 @@ pub fn names(bytes: &[u8], place: &str, limits: &Limits) -> Names {
     } else {
         while reader.step().is_some() {}
     }
+    let inner = reader.inner();
     let Reader { globals, pos: end, problem, deception, .. } = reader;
     let (globals, uses) = globals.into_iter().map(|(global, seen)| (global, Use::from(seen))).unzip();
-    Names { globals, uses, end, problem, deception }
+    Names { globals, uses, end, problem, inner, deception }
 }
 
 /// Longer texts are no names: a module, a class and the way through it.
@@ -96,6 +109,12 @@ impl Equivalent<Global> for Name<'_> {
 enum Cell {
     /// The string of the opcode at this byte.
     Text(u32),
+    /// The bytes of the opcode at this byte, or those that its text stands for.
+    Bytes(u32),
+    /// A text, and that its letters are bytes: the place of the text.
+    Texts(u32),
+    /// A tuple of nothing but these bytes.
+    Given(u32),
     /// The name of this number.
     Name(u32),
     /// A name and a text, such as `getattr` takes: their number.
@@ -121,12 +140,18 @@ struct Seen {
     times: u32,
     /// How often it then took an attribute by a text.
     looked_up: u32,
+    /// How often it loaded bytes that stand in the file.
+    loaded: u32,
     called: bool,
 }
 
 impl From<Seen> for Use {
     fn from(seen: Seen) -> Use {
-        Use { called: seen.called, names_alone: seen.looked_up > 0 && seen.looked_up == seen.times }
+        Use {
+            called: seen.called,
+            names_alone: seen.looked_up > 0 && seen.looked_up == seen.times,
+            loads_literals: seen.loaded > 0 && seen.loaded == seen.times,
+        }
     }
 }
 
@@ -149,6 +174,10 @@ struct Reader<'a> {
     pairs: Vec<(u32, u32)>,
     /// The names that tuples begin with: of each the first two items, where they are names.
     firsts: Vec<[Option<u32>; 2]>,
+    /// Where bytes stand that may be unpickled, and whether a name loads them.
+    inner: IndexMap<u32, bool>,
+    /// The texts that were looked at as bytes.
+    encoded: HashSet<u32>,
     /// Bytes held by names and by the memo.
     held: u64,
     problem: Option<Error>,
@@ -219,8 +248,14 @@ impl<'a> Reader<'a> {
 
     fn follow(&mut self, opcode: u8, bytes: &'a [u8]) -> Push {
         let cell = match opcode {
+            op::BINBYTES | op::SHORT_BINBYTES | op::BINBYTES8 | op::BYTEARRAY8 => self.literal(opcode, bytes),
             _ if op::makes(opcode) == Some(Makes::Plain) => Cell::Plain,
-            _ if op::makes(opcode) == Some(Makes::Text) => self.text(),
+            _ if op::makes(opcode) == Some(Makes::Text) => {
+                if matches!(opcode, op::BINSTRING | op::SHORT_BINSTRING) {
+                    self.literal(opcode, bytes);
+                }
+                self.text()
+            }
             op::TUPLE1 => self.tuple(1),
             op::TUPLE2 => self.tuple(2),
             op::TUPLE3 => self.tuple(3),
@@ -375,6 +410,8 @@ impl<'a> Reader<'a> {
                 self.pairs.push((name, text));
                 u32::try_from(self.pairs.len() - 1).map_or(Cell::Plain, Cell::Pair)
             }
+            (2, Some(&[Cell::Text(first), Cell::Text(codec)])) if self.is_latin1(codec) => Cell::Texts(first),
+            (1, _) if let Some(&Cell::Bytes(at)) = self.stack.last() => Cell::Given(at),
             _ => {
                 let items =
                     self.stack.len().checked_sub(count).and_then(|from| self.stack.get(from..)).unwrap_or_default();
@@ -410,6 +447,9 @@ impl<'a> Reader<'a> {
                 seen.looked_up += 1;
             }
             return self.global(&module, &name);
+        }
+        if let Some(bytes) = self.of_bytes(callee, arguments) {
+            return bytes;
         }
         // Some call what they are given.
         if let Cell::Names(place) = arguments
@@ -453,7 +493,9 @@ impl<'a> Reader<'a> {
                 (Some(_), Some(_)) => self.problem("a name is no Unicode text"),
                 _ => self.deception("a name in it is longer than any name"),
             },
-            [Cell::Plain | Cell::Pair(_) | Cell::Names(_), _] | [_, Cell::Plain | Cell::Pair(_) | Cell::Names(_)] => {
+            [first, second]
+                if [first, second].iter().any(|cell| !matches!(cell, Cell::Text(_) | Cell::Name(_) | Cell::Made)) =>
+            {
                 self.problem("STACK_GLOBAL needs two strings");
             }
             _ => self.deception("a name in it is made while it is loaded, so that it cannot be told"),
@@ -463,6 +505,11 @@ impl<'a> Reader<'a> {
 
     /// The string that the opcode at this byte makes, as the reader of values makes it; `None` where it is too long.
     fn text_at(&self, at: u32) -> Option<Value> {
+        // Escapes take up to ten bytes a character.
+        self.text_within(at, 10 * LONGEST)
+    }
+
+    fn text_within(&self, at: u32, most: usize) -> Option<Value> {
         let at = at as usize;
         let opcode = *self.bytes.get(at)?;
         let (_, argument) = op::describe(opcode)?;
@@ -472,13 +519,12 @@ impl<'a> Reader<'a> {
                 let length = usize::try_from(little_endian(rest.get(..width)?)).ok()?;
                 rest.get(width..)?.get(..length)?
             }
-            // Escapes take up to ten bytes a character.
             _ => {
-                let line = rest.get(..10 * LONGEST).unwrap_or(rest);
+                let line = rest.get(..most).unwrap_or(rest);
                 &line[..line.iter().position(|&byte| byte == b'\n')?]
             }
         };
-        if text.len() > 10 * LONGEST {
+        if text.len() > most {
             return None;
         }
         match opcode {
@@ -531,6 +577,9 @@ impl<'a> Reader<'a> {
 const CALLERS: &[(&str, &str, usize)] = &[
     ("torch._tensor", "_rebuild_from_type_v2", 0),
     ("torch._tensor", "_rebuild_from_type", 0),
+    ("fastai.torch_core", "_fa_rebuild_tensor", 0),
+    ("fastai.torch_core", "_fa_rebuild_qtensor", 0),
+    ("fastai.torch_core", "_rebuild_from_type", 0),
     ("copy_reg", "_reconstructor", 1),
     ("copyreg", "_reconstructor", 1),
     ("__builtin__", "iter", 0),

@@ -1,10 +1,11 @@
 //! Names: which of them plain `torch.load` takes, which would run code or reach beyond the file if Python called them, and
 //! how Python 2's are spelled today. Names are only ever compared; nothing here is looked up or called.
 
-use crate::pickle::names::dangerous::{danger, is_word};
+use crate::pickle::names::dangerous::danger;
 use crate::pickle::names::dtypes;
 use crate::pickle::names::known::{Harmless, known};
 use crate::pickle::names::listed::Use;
+use crate::pickle::names::words::is_word;
 use crate::value::Global;
 
 /// What Python would make of a name in a pickle.
@@ -97,6 +98,9 @@ pub fn verdict_of_use(global: &Global, used: Use) -> (Verdict, &'static str) {
             Verdict::Inert,
             "gives an attribute of a class by a name that stands in the file; that name has its own verdict",
         );
+    }
+    if used.loads_literals && global.is("torch.storage", "_load_from_bytes") {
+        return (Verdict::Inert, "loads a storage from bytes that stand in the file, which were looked through, too");
     }
     let (module, name) = python3_name(&global.module, &global.name);
     if let Some(why) = danger(module, name) {

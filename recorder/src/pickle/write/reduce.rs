@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+pub(super) use crate::pickle::calls::subclass::JAGGED;
 use crate::pickle::calls::subclass::{FROM_TYPE, is_class_first};
 use crate::pickle::persistent::Dialect;
 use crate::pickle::write::output::Output;
@@ -43,18 +44,14 @@ pub(crate) fn call(tensor: &Tensor, output: &Output, dialect: Dialect) -> Result
         TensorClass::Tensor => on_device(parts, parts.requires_grad, output, dialect),
         TensorClass::Parameter { state } => {
             let data = on_device(parts, false, output, dialect)?;
-            let mut args = vec![Arg::Call(data), bool(parts.requires_grad), hooks(parts)];
-            let function = match state {
-                None => "_rebuild_parameter",
-                Some(state) => {
-                    args.push(Arg::Value(state.clone()));
-                    "_rebuild_parameter_with_state"
-                }
-            };
-            Ok(Call::new(function, args))
+            Ok(parameter(data, parts.requires_grad, hooks(parts), state.as_ref()))
         }
         TensorClass::Other { class, state } => {
-            let data = on_device(parts, parts.requires_grad, output, dialect)?;
+            let requires_grad = match &parts.made_by {
+                Some(MadeBy::Parameter { inner_requires_grad, .. }) => *inner_requires_grad,
+                _ => parts.requires_grad,
+            };
+            let data = on_device(parts, requires_grad, output, dialect)?;
             let class = Arg::Value(class.clone().into());
             let function = parts.class_by.clone().unwrap_or_else(|| Global::new("torch._tensor", FROM_TYPE));
             let args = if is_class_first(&function) {
@@ -62,15 +59,28 @@ pub(crate) fn call(tensor: &Tensor, output: &Output, dialect: Dialect) -> Result
             } else {
                 vec![Arg::Value(data.function.into()), class, Arg::Tuple(data.args), Arg::Value(state.clone())]
             };
-            Ok(Call { function, args })
+            Ok(around(parts, Call { function, args }))
         }
     }
+}
+
+/// The parameter that is made of a tensor of another class.
+fn around(parts: &TensorParts, tensor: Call) -> Call {
+    let Some(MadeBy::Parameter { hooks, state, .. }) = &parts.made_by else { return tensor };
+    let hooks = hooks.clone().map_or(Arg::NoHooks, Arg::Value);
+    parameter(tensor, parts.requires_grad, hooks, state.as_ref())
+}
+
+fn parameter(data: Call, requires_grad: bool, hooks: Arg, state: Option<&Value>) -> Call {
+    let mut args = vec![Arg::Call(data), bool(requires_grad), hooks];
+    args.extend(state.cloned().map(Arg::Value));
+    Call::new(if state.is_some() { "_rebuild_parameter_with_state" } else { "_rebuild_parameter" }, args)
 }
 
 /// The tensor without its Python class, on its device.
 fn on_device(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dialect) -> Result<Call, String> {
     match &parts.made_by {
-        None => plain(parts, requires_grad, output, dialect),
+        None | Some(MadeBy::Parameter { .. }) => plain(parts, requires_grad, output, dialect),
         Some(MadeBy::Device { device }) => {
             let cpu = Arg::Call(plain(parts, false, output, dialect)?);
             let (dtype, device) = (Arg::Value(parts.dtype.into()), Arg::Value(Value::Str(Arc::clone(device))));
@@ -144,6 +154,19 @@ fn plain(parts: &TensorParts, requires_grad: bool, output: &Output, dialect: Dia
         TensorData::Nested { buffer, sizes, strides, offsets } => {
             let args = [buffer, sizes, strides, offsets].map(|part| Arg::Value(part.clone().into()));
             Ok(Call::new("_rebuild_nested_tensor", args.into()))
+        }
+        TensorData::Jagged { values, offsets, lengths, ragged_dim, cache } => {
+            let arguments: crate::Dict = [
+                ("values", Value::from(values.clone())),
+                ("offsets", offsets.clone().into()),
+                ("lengths", lengths.clone().into()),
+                ("_ragged_idx", Value::Int(*ragged_dim)),
+                ("_metadata_cache", cache.clone()),
+                ("requires_grad", Value::Bool(requires_grad)),
+            ]
+            .into_iter()
+            .collect();
+            Ok(Call { function: Global::new(JAGGED.0, JAGGED.1), args: vec![Arg::Value(arguments.into())] })
         }
         TensorData::Wrapper { stride, offset, layout, device } => {
             let TensorClass::Other { class, .. } = &parts.class else {

@@ -22,6 +22,44 @@ pub(super) const RUNNING_ITER: &[&str] = &["message_hub", "runtime_info", "iter"
 /// Where detectron2's trainers count.
 pub(super) const TRAINERS: [&[&str]; 2] = [&["trainer", "iteration"], &["trainer", "_trainer", "iteration"]];
 
+/// What DeepSpeed's engine saves beside what the script has it save.
+const DEEPSPEED: [&str; 19] = [
+    "module",
+    "buffer_names",
+    "optimizer",
+    "zero_optimizer",
+    "param_shapes",
+    "frozen_param_shapes",
+    "frozen_param_fragments",
+    "shared_params",
+    "lr_scheduler",
+    "data_sampler",
+    "random_ltd",
+    "sparse_tensor_module_names",
+    "skipped_steps",
+    "global_steps",
+    "global_samples",
+    "dp_world_size",
+    "mp_world_size",
+    "ds_config",
+    "ds_version",
+];
+
+/// DeepSpeed's: told by its version, or by nothing but keys of its own around the `module`.
+pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
+    let dict = root.as_dict()?;
+    let is_model = has_tensors(&dict.get("module")?) && !module::is_module(&dict.get("module")?);
+    let alone = || dict.entries().iter().all(|(key, _)| key.as_str().is_some_and(|key| DEEPSPEED.contains(&key)));
+    if !is_model || dict.get("ds_version").is_none() && !alone() {
+        return None;
+    }
+    let mut paths = parts(root)?;
+    if !paths.has(Some(Role::Model)) {
+        paths.push(Role::Model, way(&["module"]));
+    }
+    Some(paths)
+}
+
 /// The norm that nanoGPT clips gradients to.
 pub(super) fn nanogpt_clip(root: &Value) -> Option<f64> {
     at(root, &["config", "grad_clip"])?.as_f64().filter(|&norm| norm != 0.0)

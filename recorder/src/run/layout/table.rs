@@ -57,6 +57,8 @@ pub enum Layout {
     /// torchtitan's checkpoints, as `torch.distributed.checkpoint` saves them: `model`, `optimizer`, `lr_scheduler`, `train_state`,
     /// `dataloader`; and others whose optimizer is flattened by the names of its parameters.
     TorchTitan,
+    /// DeepSpeed's engine, its ranks merged or one file of them: `module`, `ds_version`, `global_steps`.
+    DeepSpeed,
     /// None of these.
     Unknown {
         /// The keys at the root, or what there is instead of a dict.
@@ -103,7 +105,7 @@ const ROW: Row = Row {
     told: |_| Told::default(),
 };
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 17] = [
     Row {
         layout: Layout::HfTrainer,
         name: "hf-trainer",
@@ -121,6 +123,13 @@ const ROWS: [Row; 16] = [
         find: torchtitan,
         absent: "the configuration, with training.max_norm and the schedule of lr_scheduler",
         told: torchtitan_told,
+        ..ROW
+    },
+    Row {
+        layout: Layout::DeepSpeed,
+        name: "deepspeed",
+        find: frameworks::deepspeed,
+        absent: "the script's own schedule, where the configuration has none",
         ..ROW
     },
     Row { layout: Layout::WholeModule, name: "whole-module", find: whole_module, open: false, ..ROW },

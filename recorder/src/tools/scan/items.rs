@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::container::dcp;
-use crate::tools::scan::walk::{Scanner, join};
+use crate::tools::scan::content::{Scanner, join};
 use crate::{Error, FileBytes, io};
 
 /// What a file of items is called.

@@ -43,6 +43,7 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
         TensorData::Strided { storage, offset, stride } => (storage, *offset, stride),
         TensorData::Sparse { values, .. } => return count(values),
         TensorData::Nested { buffer, .. } => return count(buffer),
+        TensorData::Jagged { values, .. } => return count(values),
         // What a wrapper holds is walked to by itself.
         TensorData::Meta { .. } | TensorData::Wrapper { .. } => return Ok(Counts::default()),
     };
@@ -71,33 +72,53 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
     if let Some(elements) = view.single_run() {
         // `Tensor::new` checked that the view lies inside the storage.
         let range = (offset * size) as u64..((offset + elements) * size) as u64;
-        whole_elements(storage, range, size, &mut add)?;
+        pieces(storage, &mut std::iter::once(range), size, &mut add)?;
+    } else if storage.copies() && view.ascends() {
+        let mut runs = view.runs(offset).map(|(first, run)| (first * size) as u64..((first + run) * size) as u64);
+        pieces(storage, &mut runs, size, &mut add)?;
     } else {
         let bytes = storage.bytes()?;
-        view.runs(offset, &mut |first, run| add(bytes.get(first * size..(first + run) * size).unwrap_or_default()));
+        for (first, run) in view.runs(offset) {
+            add(bytes.get(first * size..(first + run) * size).unwrap_or_default());
+        }
     }
     Ok(counts)
 }
 
-/// Hands a range of a storage's bytes on, whole elements at a time, without all of it in memory where it is compressed.
-fn whole_elements(storage: &Storage, range: Range<u64>, size: usize, add: &mut dyn FnMut(&[u8])) -> Result<()> {
+/// Hands ranges of a storage's bytes on, each behind the one before it, whole elements at a time, without all of it in memory where it
+/// is compressed.
+fn pieces(
+    storage: &Storage,
+    ranges: &mut dyn Iterator<Item = Range<u64>>,
+    size: usize,
+    add: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
+    let mut ranges = ranges.filter(|range| !range.is_empty());
     let (mut at, mut begun) = (0_u64, Vec::new());
+    let mut range = ranges.next();
     storage.stream(&mut |bytes| {
-        let inside = |end: u64| usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(bytes.len());
-        let mut rest = &bytes[inside(range.start)..inside(range.end)];
-        at += bytes.len() as u64;
-        if !begun.is_empty() {
-            let missing = rest.split_off(..(size - begun.len()).min(rest.len())).unwrap_or_default();
-            begun.extend_from_slice(missing);
-            if begun.len() < size {
-                return Ok(());
+        let end = at + bytes.len() as u64;
+        let place = |byte: u64| usize::try_from(byte - at).unwrap_or(bytes.len()).min(bytes.len());
+        while let Some(wanted) = range.clone().filter(|wanted| wanted.start < end) {
+            let mut rest = &bytes[place(wanted.start.max(at))..place(wanted.end.min(end))];
+            if !begun.is_empty() {
+                let missing = rest.split_off(..(size - begun.len()).min(rest.len())).unwrap_or_default();
+                begun.extend_from_slice(missing);
+                if begun.len() < size {
+                    break;
+                }
+                add(&begun);
+                begun.clear();
             }
-            add(&begun);
-            begun.clear();
+            let (whole, left) = rest.split_at(rest.len() - rest.len() % size);
+            add(whole);
+            begun.extend_from_slice(left);
+            if wanted.end > end {
+                break;
+            }
+            range = ranges.next();
         }
-        let (whole, left) = rest.split_at(rest.len() - rest.len() % size);
-        add(whole);
-        begun.extend_from_slice(left);
+        at = end;
         Ok(())
     })
 }
@@ -170,30 +191,56 @@ impl View {
         }
     }
 
-    /// Calls `visit` with the first element and the length of every run of neighbours.
-    fn runs(&self, offset: usize, visit: &mut dyn FnMut(usize, usize)) {
-        if self.numel == 0 || self.copies == 0 {
-            return;
+    /// Whether each run lies behind the one before it.
+    fn ascends(&self) -> bool {
+        // What the dimensions inside one reach, against its step.
+        let mut reach = 1_usize;
+        for &(length, step) in self.dims.iter().rev() {
+            if step < reach {
+                return false;
+            }
+            reach = reach.saturating_add((length - 1).saturating_mul(step));
         }
+        true
+    }
+
+    /// The first element and the length of every run of neighbours.
+    fn runs(&self, offset: usize) -> Runs<'_> {
         let (outer, run) = match self.dims.split_last() {
             Some((&(run, 1), outer)) => (outer, run),
             _ => (&self.dims[..], 1),
         };
-        let mut place = vec![0_usize; outer.len()];
-        let mut first = offset;
-        loop {
-            visit(first, run);
-            let mut dims = outer.iter().zip(&mut place).rev();
-            loop {
-                let Some((&(length, step), at)) = dims.next() else { return };
-                *at += 1;
-                first += step;
-                if *at < length {
-                    break;
-                }
-                first -= step * length;
-                *at = 0;
+        let first = (self.numel > 0 && self.copies > 0).then_some(offset);
+        Runs { outer, run, place: vec![0; outer.len()], first }
+    }
+}
+
+/// The runs of a view, the last dimension first.
+struct Runs<'a> {
+    outer: &'a [(usize, usize)],
+    run: usize,
+    place: Vec<usize>,
+    /// Where the next begins.
+    first: Option<usize>,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = (usize, usize);
+
+    fn next(&mut self) -> Option<(usize, usize)> {
+        let first = self.first?;
+        let mut next = first;
+        self.first = None;
+        for (&(length, step), at) in self.outer.iter().zip(&mut self.place).rev() {
+            *at += 1;
+            next += step;
+            if *at < length {
+                self.first = Some(next);
+                break;
             }
+            next -= step * length;
+            *at = 0;
         }
+        Some((first, self.run))
     }
 }

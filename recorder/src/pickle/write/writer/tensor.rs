@@ -34,9 +34,12 @@ impl Writer {
             let error = Error::unsupported(format!("a tensor of {}, which PyTorch lacks,", parts.dtype));
             return Err(self.here(error.advise("write it to safetensors, which has the type, or leave it out")));
         }
-        if let Some(made_by) = &parts.made_by {
+        if let Some(device) = parts.made_by.as_ref().and_then(MadeBy::device) {
             // It is copied to its device before its elements are read.
-            self.needs_zip(&format!("a tensor on the device {}", made_by.device()))?;
+            self.needs_zip(&format!("a tensor on the device {device}"))?;
+        }
+        if matches!(parts.data, TensorData::Jagged { .. }) {
+            self.needs_permission(|| format!("a nested tensor of the layout torch.jagged ({})", reduce::JAGGED.1))?;
         }
         let function = match &parts.made_by {
             Some(MadeBy::Function { function, .. }) => Some(function),

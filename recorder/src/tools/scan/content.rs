@@ -1,19 +1,17 @@
-//! The way through files, archives and streams to the pickles in them.
+//! The way through bytes, archives and streams to the pickles in them.
 
 use std::io::Read;
-use std::path::Path;
 
 use bytes::Bytes;
 use flate2::bufread::{GzDecoder, ZlibDecoder};
 
-use crate::container::{content, hf, legacy, numpy, table, tar, zip};
-use crate::pickle::{self, Names, Use, Verdict, verdict_of_use};
-use crate::tools::scan::items::{self, Items};
-use crate::tools::scan::{Found, UNPACKED};
-use crate::{Error, ErrorKind, FileBytes, Global, IoResultExt as _, Limits, Result, io};
+use crate::container::{content, legacy, numpy, table, tar, zip};
+use crate::pickle::{self, Inner, InnerBytes, Names, Use, Verdict, verdict_of_use};
+use crate::tools::scan::found::{Found, UNPACKED};
+use crate::{Error, ErrorKind, FileBytes, Global, Limits, Result};
 
-/// Archives in archives are followed this far, and folders in folders.
-const DEEPEST: usize = 8;
+/// Archives in archives are followed this far, bytes in pickles, and folders in folders.
+pub(super) const DEEPEST: usize = 8;
 /// The memory for what is known of one pickle: the stack, the memo, the names.
 const MEMORY: u64 = 64 << 20;
 /// How much of a record tells whether it may be a pickle or hold some.
@@ -21,33 +19,10 @@ const HEAD: u64 = 512;
 /// Records and files with these extensions are meant to be loaded: where they cannot be scanned, that is a problem.
 const EXTENSIONS: &[&str] = &["pkl", "pickle", "pt", "pth", "ckpt", "joblib", "distcp"];
 
-/// Scans a file or folder.
-pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()> {
-    let pickle_limits = Limits { value_bytes: limits.value_bytes.min(MEMORY), ..limits.clone() };
-    let mut scanner = Scanner { limits, pickle_limits, found, unpacked: 0, followed: 0 };
-    if path.is_dir() {
-        return scanner.folder(path, "", 0);
-    }
-    let file = FileBytes::open(path)?;
-    if hf::detect(&file) {
-        return scanner.shards(&file, path);
-    }
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    if name.ends_with(items::EXTENSION)
-        && scanner.items(&file, &name, "", &Items::of(path.parent().unwrap_or(Path::new("")), limits))
-    {
-        return Ok(());
-    }
-    if scanner.content(&file, "", true, 0) {
-        return Ok(());
-    }
-    Err(content::describe(&file))
-}
-
 pub(super) struct Scanner<'a> {
-    limits: &'a Limits,
+    pub(super) limits: &'a Limits,
     /// Those for one pickle.
-    pickle_limits: Limits,
+    pub(super) pickle_limits: Limits,
     pub(super) found: &'a mut Found,
     /// Bytes that were unpacked so far.
     unpacked: u64,
@@ -55,52 +30,14 @@ pub(super) struct Scanner<'a> {
     followed: u64,
 }
 
+impl<'a> Scanner<'a> {
+    pub(super) fn new(limits: &'a Limits, found: &'a mut Found) -> Self {
+        let pickle_limits = Limits { value_bytes: limits.value_bytes.min(MEMORY), ..limits.clone() };
+        Scanner { limits, pickle_limits, found, unpacked: 0, followed: 0 }
+    }
+}
+
 impl Scanner<'_> {
-    fn folder(&mut self, path: &Path, place: &str, depth: usize) -> Result<()> {
-        let items = Items::of(path, &self.pickle_limits);
-        for name in io::list(path)? {
-            let (path, place) = (path.join(&name), join(place, &name.to_string_lossy()));
-            // A link to a folder may lead round in a circle; one to a file is how the Hugging Face cache keeps files.
-            let is_link = path.symlink_metadata().doing("cannot list the folder")?.is_symlink();
-            match path.metadata() {
-                Ok(kind) if kind.is_dir() && is_link => {}
-                Ok(kind) if kind.is_dir() && depth >= DEEPEST => self.too_deep(&place),
-                Ok(kind) if kind.is_dir() => self.folder(&path, &place, depth + 1)?,
-                Ok(kind) if kind.is_file() => match FileBytes::open(&path) {
-                    Ok(file) if self.items(&file, &name.to_string_lossy(), &place, &items) => {}
-                    Ok(file) => self.file_in_folder(&file, &place),
-                    Err(error) => self.found.problem(&place, error),
-                },
-                Ok(_) => {}
-                Err(source) => {
-                    let refused = ErrorKind::Io { doing: "cannot open the file", source };
-                    self.found.problem(&place, Error::new(refused).in_file(&path));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Scans the files that an index of shards names.
-    fn shards(&mut self, index: &FileBytes, path: &Path) -> Result<()> {
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let shards = hf::shards(index, self.limits)?;
-        for name in shards {
-            match FileBytes::open(&folder.join(&name)) {
-                Ok(file) => self.file_in_folder(&file, &name),
-                Err(error) => self.found.problem(&name, error),
-            }
-        }
-        Ok(())
-    }
-
-    fn file_in_folder(&mut self, file: &FileBytes, place: &str) {
-        let asked = has_extension(place) || content::is_binary_pickle(file);
-        if !self.content(file, place, asked, 0) && (asked || content::is_packed(file)) {
-            self.found.problem(place, content::describe(file));
-        }
-    }
-
     /// Scans some bytes, whatever they are. False where they are nothing that is known. `asked` says that they are meant to be a
     /// checkpoint.
     pub(super) fn content(&mut self, file: &FileBytes, place: &str, asked: bool, depth: usize) -> bool {
@@ -121,12 +58,12 @@ impl Scanner<'_> {
             known = true;
         }
         if numpy::detect(file) {
-            self.array(file, place);
+            self.array(file, place, depth);
             known = true;
         }
         known |= table::has_no_pickles(file);
         let stream = legacy::detect(file);
-        let found = self.pickles(file, place, asked && !known, stream);
+        let found = self.pickles(file, place, asked && !known, stream, depth);
         if stream {
             self.behind(file, place, depth);
         }
@@ -150,7 +87,7 @@ impl Scanner<'_> {
 
     /// Scans the pickles that the bytes begin with, one after the other. `stream` says that they are those of a stream, after which
     /// come the bytes of its storages.
-    fn pickles(&mut self, file: &FileBytes, place: &str, asked: bool, stream: bool) -> bool {
+    fn pickles(&mut self, file: &FileBytes, place: &str, asked: bool, stream: bool, depth: usize) -> bool {
         let most = if stream { legacy::PICKLES } else { self.limits.records };
         let longest = usize::try_from(self.limits.pickle_bytes).unwrap_or(usize::MAX);
         let (mut at, mut count) = (0, 0);
@@ -158,11 +95,12 @@ impl Scanner<'_> {
             let trusted = asked && (count == 0 && content::is_pickle(rest) || stream);
             let place = if at == 0 { place.to_owned() } else { format!("{place} (byte {at})").trim_start().to_owned() };
             let here = if place.is_empty() { "the pickle" } else { &place };
-            let names = pickle::names(rest.get(..longest).unwrap_or(rest), here, &self.pickle_limits);
-            let (end, whole) = (names.end, names.problem.is_none());
+            let mut names = pickle::names(rest.get(..longest).unwrap_or(rest), here, &self.pickle_limits);
+            let (end, whole, inner) = (names.end, names.problem.is_none(), std::mem::take(&mut names.inner));
             if !self.take(names, here, trusted) {
                 break;
             }
+            self.inside(inner, file, at, here, depth);
             count += 1;
             let after = file.get(at + end..).unwrap_or_default();
             at += end + (after.len() - after.trim_ascii_start().len());
@@ -171,6 +109,27 @@ impl Scanner<'_> {
             }
         }
         count > 0
+    }
+
+    /// Scans the bytes that a pickle carries, which begins at byte `from` of the file. What nothing in the pickle loads counts where
+    /// something in it is named.
+    fn inside(&mut self, inner: Vec<Inner>, file: &FileBytes, from: usize, place: &str, depth: usize) {
+        for Inner { at, bytes, loaded, .. } in inner {
+            let bytes = match bytes {
+                InnerBytes::There(range) => file.slice((from + range.start) as u64..(from + range.end) as u64),
+                InnerBytes::Decoded(bytes) => Some(Bytes::from(bytes)),
+            };
+            let Some(bytes) = bytes else { continue };
+            let (place, bytes) = (format!("{place} (bytes at {at})"), file.within(bytes));
+            let before = self.found.problems.len();
+            let known = self.content(&bytes, &place, loaded, depth + 1);
+            if loaded && !known && !bytes.is_empty() {
+                self.found.problem(&place, content::describe(&bytes));
+            } else if !loaded {
+                let new = self.found.problems.split_off(before.min(self.found.problems.len()));
+                self.found.problems.extend(new.into_iter().filter(|problem| problem.deceives));
+            }
+        }
     }
 
     /// Notes what a pickle names, if it is one. What only looks a little like one, and breaks off, counts where a name in it is
@@ -275,12 +234,15 @@ impl Scanner<'_> {
             let payload = FileBytes::from_vec(&record.name, Vec::new()).within(record.payload);
             let place = join(place, record.name.split_once('/').map_or(&*record.name, |(_, name)| name));
             if numpy::detect(&payload) {
-                self.array(&payload, &place);
+                self.array(&payload, &place, depth);
             } else if !zip::detect(&payload) && depth <= DEEPEST {
                 let within = payload.get(..self.limits.pickle_bytes.try_into().unwrap_or(usize::MAX));
-                let names = pickle::names(within.unwrap_or(&payload), &place, &self.pickle_limits);
+                let mut names = pickle::names(within.unwrap_or(&payload), &place, &self.pickle_limits);
                 self.followed += names.end as u64;
-                self.take(names, &place, false);
+                let inner = std::mem::take(&mut names.inner);
+                if self.take(names, &place, false) {
+                    self.inside(inner, &payload, 0, &place, depth);
+                }
             }
             self.followed += HEAD;
             if self.followed > most {
@@ -326,7 +288,7 @@ impl Scanner<'_> {
                 self.found.pickles += 1;
                 self.found.names(stream.globals.into_iter().map(|name| (name, Use::default())), &place);
                 if let Some(rest) = stream.rest {
-                    self.pickles(&file.within(rest), &place, true, false);
+                    self.pickles(&file.within(rest), &place, true, false, depth);
                 }
                 continue;
             }
@@ -338,20 +300,23 @@ impl Scanner<'_> {
     }
 
     /// Scans an array: one of Python objects is a pickle behind its header.
-    fn array(&mut self, file: &FileBytes, place: &str) {
+    fn array(&mut self, file: &FileBytes, place: &str, depth: usize) {
         match numpy::data_start(file, self.limits) {
             Ok(start) => {
                 let (header, data) = (file.get(..start).unwrap_or_default(), file.get(start..).unwrap_or_default());
                 let objects = header.windows(2).any(|letters| letters == b"O'");
                 let place = if place.is_empty() { "the array" } else { place };
-                let names = pickle::names(data, place, &self.pickle_limits);
-                self.take(names, place, objects);
+                let mut names = pickle::names(data, place, &self.pickle_limits);
+                let inner = std::mem::take(&mut names.inner);
+                if self.take(names, place, objects) {
+                    self.inside(inner, file, start, place, depth);
+                }
             }
             Err(error) => self.found.problem(place, error),
         }
     }
 
-    fn too_deep(&mut self, place: &str) {
+    pub(super) fn too_deep(&mut self, place: &str) {
         self.found.problem(place, Error::limit("archives or folders within each other", DEEPEST as u64));
     }
 }
@@ -371,7 +336,7 @@ fn may_hold_pickles(head: &Bytes) -> bool {
         || head.starts_with(&[0x1f, 0x8b, 8])
 }
 
-fn has_extension(name: &str) -> bool {
+pub(super) fn has_extension(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     EXTENSIONS.iter().any(|known| extension.eq_ignore_ascii_case(known))
 }

@@ -112,7 +112,7 @@ pub fn compare(a: &Checkpoint, b: &Checkpoint, tolerance: Tolerance) -> Result<V
         let name = |other: &HashSet<String>| if other.contains(path) { spelled_out() } else { path.to_owned() };
         match (there.get_mut(&identity), place) {
             (Some(found), place) => {
-                differences.extend(found.against(place, value, tolerance)?.map(|it| (path.to_owned(), it)))
+                differences.extend(found.against(place, value, tolerance)?.map(|it| (path.to_owned(), it)));
             }
             (None, Place::Leaf) => differences.push((name(&paths_there), Difference::OnlyInA)),
             // What is in it is told for itself.

@@ -186,9 +186,8 @@ impl Rebuild<'_> {
         self.named_dtype = outside;
         replaced?;
         match (&parts.data, &self.change) {
-            (TensorData::Sparse { values, .. }, _) => parts.dtype = values.dtype(),
+            (TensorData::Sparse { values, .. } | TensorData::Jagged { values, .. }, _) => parts.dtype = values.dtype(),
             (TensorData::Nested { buffer, .. }, _) => parts.dtype = buffer.dtype(),
-            (TensorData::Jagged { values, .. }, _) => parts.dtype = values.dtype(),
             (TensorData::Wrapper { .. } | TensorData::Meta { .. }, Change::Cast(to)) if cast => parts.dtype = *to,
             _ => {}
         }

@@ -198,9 +198,8 @@ impl Tensor {
             TensorData::Wrapper { device, .. } => device,
             TensorData::Strided { storage, .. } => storage.location(),
             TensorData::Meta { .. } => "meta",
-            TensorData::Sparse { values, .. } => values.device(),
+            TensorData::Sparse { values, .. } | TensorData::Jagged { values, .. } => values.device(),
             TensorData::Nested { buffer, .. } => buffer.device(),
-            TensorData::Jagged { values, .. } => values.device(),
         }
     }
 

@@ -360,7 +360,7 @@ fn four_bit_floats_that_make_no_pairs_are_kept_and_named_where_pytorch_lacks_the
     let odd = "{\"fc.weight\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]},\
         \"pairs\":{\"dtype\":\"F4\",\"shape\":[2,4],\"data_offsets\":[3,7]}}";
     std::fs::write(&path, file(odd.as_bytes(), 7)).unwrap();
-    let checkpoint = open(&path).unwrap();
+    let checkpoint = Checkpoint::open(&path).unwrap();
     let [single, pairs]: [Tensor; 2] = ["fc.weight", "pairs"].map(|name| checkpoint.get(name).unwrap());
     assert_eq!((single.dtype().name(), single.shape()), ("float4_e2m1fn", &[2, 3][..]));
     assert_eq!((pairs.dtype().name(), pairs.shape()), ("float4_e2m1fn_x2", &[2, 2][..]));
@@ -368,10 +368,10 @@ fn four_bit_floats_that_make_no_pairs_are_kept_and_named_where_pytorch_lacks_the
     checkpoint.save(&again).unwrap();
     let (before, after) = (std::fs::read(&path).unwrap(), std::fs::read(&again).unwrap());
     assert_eq!(before[before.len() - 7..], after[after.len() - 7..]);
-    let views = safetensors::SafeTensors::deserialize(&after).unwrap();
+    let views = ::safetensors::SafeTensors::deserialize(&after).unwrap();
     assert_eq!(views.tensor("fc.weight").unwrap().shape(), [2, 3]);
     assert_eq!(views.tensor("pairs").unwrap().shape(), [2, 4]);
-    assert!(compare(&checkpoint, &open(&again).unwrap(), Tolerance::default()).unwrap().is_empty());
+    assert!(compare(&checkpoint, &Checkpoint::open(&again).unwrap(), Tolerance::default()).unwrap().is_empty());
     let error = checkpoint.save(folder.path().join("x.pt")).unwrap_err().to_string();
     assert!(error.contains("fc.weight") && error.contains("float4_e2m1fn"), "{error}");
 }

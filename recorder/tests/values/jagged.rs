@@ -70,7 +70,7 @@ fn a_parameter_around_a_tensor_of_another_class_is_both() {
     assert!(around.get::<Tensor>("attributes").unwrap().is_parameter());
     let class = |name: &str| {
         let listed = Inspection::of(&around, false).unwrap().tensors;
-        listed.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.class).map(|class| class.to_string())
+        listed.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.class)
     };
     assert_eq!(class("bare").as_deref(), Some("home.Labelled"));
     assert_eq!(class("attributes").as_deref(), Some("torch.nested._internal.nested_tensor.NestedTensor"));

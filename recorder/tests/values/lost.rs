@@ -21,7 +21,12 @@ fn notes(name: &str, path: &Path, format: Format) -> Vec<String> {
 #[test]
 fn of_a_whole_module_each_thing_really_lost_is_one_line() {
     let folder = rekindle_testing::scratch();
-    for (file, format) in [("a.safetensors", Format::SAFETENSORS), ("hf", Format::HF), ("a.npz", Format::NUMPY)] {
+    for (file, format) in [
+        ("a.safetensors", Format::SAFETENSORS),
+        ("hf", Format::HF),
+        ("a.npz", Format::NUMPY),
+        ("a.bpk", Format::BURNPACK),
+    ] {
         let notes = notes("whole.pt", &folder.path().join(file), format);
         let all = notes.join("\n");
         assert!(notes.len() <= 5, "{all}");

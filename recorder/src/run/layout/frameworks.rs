@@ -22,7 +22,7 @@ pub(super) const RUNNING_ITER: &[&str] = &["message_hub", "runtime_info", "iter"
 /// Where detectron2's trainers count.
 pub(super) const TRAINERS: [&[&str]; 2] = [&["trainer", "iteration"], &["trainer", "_trainer", "iteration"]];
 
-/// What DeepSpeed's engine saves beside what the script has it save.
+/// What `DeepSpeed`'s engine saves beside what the script has it save.
 const DEEPSPEED: [&str; 19] = [
     "module",
     "buffer_names",
@@ -45,7 +45,7 @@ const DEEPSPEED: [&str; 19] = [
     "ds_version",
 ];
 
-/// DeepSpeed's: told by its version, or by nothing but keys of its own around the `module`.
+/// `DeepSpeed`'s: told by its version, or by nothing but keys of its own around the `module`.
 pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     let dict = root.as_dict()?;
     let is_model = has_tensors(&dict.get("module")?) && !module::is_module(&dict.get("module")?);

@@ -57,7 +57,7 @@ pub enum Layout {
     /// torchtitan's checkpoints, as `torch.distributed.checkpoint` saves them: `model`, `optimizer`, `lr_scheduler`, `train_state`,
     /// `dataloader`; and others whose optimizer is flattened by the names of its parameters.
     TorchTitan,
-    /// DeepSpeed's engine, its ranks merged or one file of them: `module`, `ds_version`, `global_steps`.
+    /// `DeepSpeed`'s engine, its ranks merged or one file of them: `module`, `ds_version`, `global_steps`.
     DeepSpeed,
     /// None of these.
     Unknown {

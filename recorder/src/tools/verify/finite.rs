@@ -41,9 +41,8 @@ fn spelling(dtype: DType) -> Option<(usize, Spelling)> {
 pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
     let (storage, offset, stride) = match &tensor.parts().data {
         TensorData::Strided { storage, offset, stride } => (storage, *offset, stride),
-        TensorData::Sparse { values, .. } => return count(values),
+        TensorData::Sparse { values, .. } | TensorData::Jagged { values, .. } => return count(values),
         TensorData::Nested { buffer, .. } => return count(buffer),
-        TensorData::Jagged { values, .. } => return count(values),
         // What a wrapper holds is walked to by itself.
         TensorData::Meta { .. } | TensorData::Wrapper { .. } => return Ok(Counts::default()),
     };

@@ -42,6 +42,10 @@ impl Array {
     /// # Errors
     /// None at present.
     pub fn hardtanh(&self, min: f64, max: f64) -> Result<Self> {
+        if self.kind() == Kind::Int {
+            let whole = |bound: f64| Some(Number::Int(Number::Float(bound).int()));
+            return self.clamp(whole(min), whole(max));
+        }
         self.clamp(Some(Number::Float(min)), Some(Number::Float(max)))
     }
 
@@ -234,6 +238,9 @@ impl Array {
         if x.rank() == 0 {
             return Ok(Array::full(&[], Number::Int(1), x.dtype(), &x.device()));
         }
+        if x.numel() == 0 {
+            return Ok(x.clone());
+        }
         Ok(Array::new(Dispatch::softmax(x.prim(), at), x.shape()))
     }
 
@@ -246,6 +253,9 @@ impl Array {
         let at = x.dim(dim)?;
         if x.rank() == 0 {
             return Ok(x.zeros_like());
+        }
+        if x.numel() == 0 {
+            return Ok(x.clone());
         }
         Ok(Array::new(Dispatch::log_softmax(x.prim(), at), x.shape()))
     }

@@ -174,7 +174,7 @@ impl Array {
         let (padded, device) = (Shape::from(padded(shape)), plain(device));
         let inner = match kind_of(dtype) {
             Kind::Float => Dispatch::float_full(padded, value.scalar(), &device, FloatDType::from(dtype)),
-            Kind::Int => Dispatch::int_full(padded, Scalar::Int(value.int()), &device, IntDType::from(dtype)),
+            Kind::Int => Dispatch::int_full(padded, Scalar::Int(value.wrapped(dtype)), &device, IntDType::from(dtype)),
             Kind::Bool if value.is_true() => Dispatch::bool_ones(padded, &device, BoolDType::Native),
             Kind::Bool => Dispatch::bool_zeros(padded, &device, BoolDType::Native),
         };

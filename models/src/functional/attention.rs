@@ -72,7 +72,9 @@ impl Array {
             let norm = x.vector_norm(2.0, &[dim], true)?;
             x.div(&select(&norm.gt(eps)?, &norm, eps)?)
         };
-        norm(self)?.mul(&norm(other)?)?.sum(&[dim], false)
+        // The norms are those of what is broadcast.
+        let shape = super::broadcast_shape(self.shape(), other.shape())?;
+        norm(&self.expanded(&shape)?)?.mul(&norm(&other.expanded(&shape)?)?)?.sum(&[dim], false)
     }
 
     /// The distances between all rows of two matrices: `cdist`.

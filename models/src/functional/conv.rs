@@ -90,6 +90,22 @@ impl Array {
             );
             return Err(refused("a convolution", reason));
         }
+        if self.kind() != super::Kind::Float {
+            let reason = format!("it is for floating-point numbers, not {}", self.dtype_name());
+            return Err(refused("a convolution", reason));
+        }
+        let leftover = how.stride.iter().any(|&stride| stride > 1);
+        if spatial == 1 && !transposed && how.groups > 1 && leftover {
+            // Burn 0.22's gradient of the weight is wrong where the stride leaves something over; that of two dimensions is right.
+            let plane = |numbers: &[usize], first: usize| [&[first], numbers].concat();
+            let how = Convolution {
+                stride: plane(&how.stride, 1),
+                padding: plane(&how.padding, 0),
+                dilation: plane(&how.dilation, 1),
+                ..how.clone()
+            };
+            return self.unsqueeze(2)?.convolved(&weight.unsqueeze(2)?, bias, &how, false)?.squeeze(Some(&[2]));
+        }
         let (x, w, b) = (self.prim(), weight.prim(), bias.map(Array::prim));
         macro_rules! run {
             ($n:literal, $conv:ident, $transpose:ident) => {{

@@ -6,6 +6,7 @@ use burn::backend::{BoolDType, Dispatch, DispatchTensor, Scalar};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused};
+use super::fold::bound_of;
 use super::number::{Number, Operand, result_type};
 use super::unary::Unary;
 use crate::Result;
@@ -158,7 +159,8 @@ impl Array {
     pub fn div<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
         let other = other.into();
         match other {
-            Operand::Number(n) if self.kind() == Kind::Float => {
+            // Burn 0.22's gradient of a division by a number has the precision of float32.
+            Operand::Number(n) if self.kind() == Kind::Float && self.dtype() != DType::F64 => {
                 Ok(Array::new(Dispatch::float_div_scalar(self.prim(), n.scalar()), self.shape()))
             }
             _ => apply("div", &DIV, self.into(), other, float_type(&[self.into(), other])),
@@ -182,13 +184,30 @@ impl Array {
         let other = other.into();
         let dtype = result_type(&[self.into(), other]);
         if kind_of(dtype) == Kind::Float {
-            return apply("floor_divide", &DIV, self.into(), other, dtype)?.unary(Unary::Floor);
+            return self.floor_divided(other, dtype);
         }
         let dtype = if kind_of(dtype) == Kind::Bool { DType::I64 } else { dtype };
         // Whole numbers: what is left after the remainder, which has the divisor's sign, divides without rest.
         let rest = apply("floor_divide", &REMAINDER, self.into(), other, dtype)?;
         let whole = apply("floor_divide", &SUB, self.into(), (&rest).into(), dtype)?;
         apply("floor_divide", &DIV, (&whole).into(), other, dtype)
+    }
+
+    /// As Python's `//` of floats: by what is left over, so that a quotient which was rounded up to a whole number is not taken
+    /// for it.
+    fn floor_divided(&self, other: Operand<'_>, dtype: DType) -> Result<Self> {
+        let a = self.detach().cast(dtype)?;
+        let b = match other {
+            Operand::Array(array) => array.detach().cast(dtype)?,
+            Operand::Number(number) => Array::scalar(number, dtype, &self.device()),
+        };
+        let rest = a.fmod(&b)?;
+        let quotient = a.sub(&rest)?.div(&b)?;
+        let below = rest.ne(0.0)?.logical_and(&b.lt(0.0)?.logical_xor(&rest.lt(0.0)?)?)?;
+        let quotient = select(&below, &quotient.sub(1.0)?, &quotient)?;
+        let floor = quotient.unary(Unary::Floor)?;
+        let floor = select(&quotient.sub(&floor)?.gt(0.5)?, &floor.add(1.0)?, &floor)?;
+        select(&b.eq(0.0)?, &a.div(&b)?, &floor)
     }
 
     /// `torch.div(self, other, rounding_mode="trunc")`.
@@ -216,9 +235,21 @@ impl Array {
     /// When the shapes do not go together.
     pub fn fmod<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
         let other = other.into();
-        let quotient = self.trunc_divide(other)?;
-        let product = promoting("fmod", &MUL, (&quotient).into(), other)?;
-        self.sub(&product)
+        let dtype = result_type(&[self.into(), other]);
+        if kind_of(dtype) != Kind::Float {
+            let quotient = self.trunc_divide(other)?;
+            let product = promoting("fmod", &MUL, (&quotient).into(), other)?;
+            return self.sub(&product);
+        }
+        let b = match other {
+            Operand::Array(array) => array.cast(dtype)?,
+            Operand::Number(number) => Array::scalar(number, dtype, &self.device()),
+        };
+        // The remainder of the sizes, which is exact, with the sign of the dividend.
+        let sign = |x: &Array| -> Result<Array> { select(&x.lt(0.0)?, -1.0, 1.0)?.cast(dtype) };
+        let a = self.cast(dtype)?;
+        let (of_a, of_b) = (sign(&a)?, sign(&b)?);
+        a.mul(&of_a)?.remainder(&b.mul(&of_b)?)?.mul(&of_a)
     }
 
     /// `torch.pow(self, exponent)`.
@@ -229,6 +260,9 @@ impl Array {
         let exponent = exponent.into();
         let dtype = result_type(&[self.into(), exponent]);
         let Operand::Number(number) = exponent else {
+            if let (Operand::Array(exponent), true) = (exponent, kind_of(dtype) != Kind::Float) {
+                return self.cast(dtype)?.whole_pow(&exponent.cast(dtype)?);
+            }
             return apply("pow", &POW, self.into(), exponent, dtype);
         };
         let x = self.cast(dtype)?;
@@ -256,13 +290,28 @@ impl Array {
         }
     }
 
+    /// A power of whole numbers: with a negative exponent it is 0, but of 1 and -1.
+    fn whole_pow(&self, exponent: &Array) -> Result<Self> {
+        let dtype = self.dtype();
+        let negative = exponent.lt(0)?;
+        let power = apply("pow", &POW, self.into(), (&exponent.fill_where(&negative, Number::Int(0))?).into(), dtype)?;
+        let odd = exponent.bitwise(Bits::And, 1)?.ne(0)?;
+        let sign = select(&odd.logical_and(&self.eq(-1)?)?, -1, 1)?;
+        let inverse = select(&self.unary(Unary::Abs)?.eq(1)?, &sign, 0)?.cast(dtype)?;
+        select(&negative, &inverse, &power)
+    }
+
     /// `number ** self`.
     ///
     /// # Errors
     /// As [`pow`](Self::pow).
     pub fn power_of(&self, base: Number) -> Result<Self> {
         let base = Operand::Number(base);
-        apply("pow", &POW, base, self.into(), result_type(&[self.into(), base]))
+        let dtype = result_type(&[self.into(), base]);
+        if let (Operand::Number(base), true) = (base, kind_of(dtype) != Kind::Float) {
+            return Array::scalar(base, dtype, &self.device()).whole_pow(&self.cast(dtype)?);
+        }
+        apply("pow", &POW, base, self.into(), dtype)
     }
 
     /// `torch.eq(self, other)`.
@@ -363,7 +412,20 @@ impl Array {
             Bits::Left => Binary { float, int: Dispatch::bitwise_left_shift, bool: None },
             Bits::Right => Binary { float, int: Dispatch::bitwise_right_shift, bool: None },
         };
-        promoting("bitwise", &binary, self.into(), other)
+        let out = promoting("bitwise", &binary, self.into(), other)?;
+        if !matches!(bits, Bits::Left | Bits::Right) {
+            return Ok(out);
+        }
+        // Beyond its bits nothing is left of a number but its sign.
+        let by = match other {
+            Operand::Array(array) => array.cast(DType::I64)?,
+            Operand::Number(number) => Array::scalar(Number::Int(number.int()), DType::I64, &self.device()),
+        };
+        let width = i64::try_from(8 * out.dtype().size()).unwrap_or(64);
+        let beyond = by.lt(0)?.logical_or(&by.ge(width)?)?;
+        let signed = bits == Bits::Right && !out.dtype().is_uint();
+        let rest = if signed { select(&self.lt(0)?, -1, 0)? } else { out.zeros_like() };
+        select(&beyond, &rest.cast(out.dtype())?, &out)
     }
 
     /// `~self`.
@@ -420,6 +482,16 @@ impl Array {
             return Err(refused("clamp", "it needs a bound"));
         }
         let mut x = self.cast(result_type(&operands))?;
+        // A bound that no such number reaches is none.
+        let beyond = |bound: &Number, highest: bool| {
+            x.kind() == Kind::Int
+                && if highest {
+                    bound.int() > bound_of(x.dtype(), true).int()
+                } else {
+                    bound.int() < bound_of(x.dtype(), false).int()
+                }
+        };
+        let (min, max) = (min.filter(|bound| !beyond(bound, false)), max.filter(|bound| !beyond(bound, true)));
         if let Some(min) = min {
             x = x.le(Operand::Number(min)).and_then(|low| x.fill_where(&low, min))?;
         }
@@ -441,7 +513,7 @@ impl Array {
         }
         let value = match x.kind() {
             Kind::Float => Scalar::Float(value.float()),
-            Kind::Int => Scalar::Int(value.int()),
+            Kind::Int => Scalar::Int(value.wrapped(x.dtype())),
             Kind::Bool => Scalar::Bool(value.is_true()),
         };
         let inner = of_kind!(x, float_mask_fill, int_mask_fill, bool_mask_fill, (x.prim(), mask.prim(), value));

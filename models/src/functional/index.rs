@@ -33,6 +33,9 @@ impl Array {
     /// When the index has other dimensions, or is longer than the tensor in one that is not gathered.
     pub fn gather(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
+        if index.numel() == 0 {
+            return Ok(Array::full(index.shape(), Number::Int(0), self.dtype(), &self.device()));
+        }
         if self.rank() == 0 || index.rank() == 0 {
             return self
                 .reshaped(&[self.numel()])?
@@ -51,9 +54,6 @@ impl Array {
                 ));
             }
             x = x.sliced(other, 0, length, 1);
-        }
-        if index.numel() == 0 {
-            return Ok(Array::full(index.shape(), Number::Int(0), self.dtype(), &self.device()));
         }
         Ok(match x.kind() {
             Kind::Float => Array::new(Dispatch::float_gather(at, x.prim(), index.prim()), index.shape()),
@@ -80,6 +80,9 @@ impl Array {
             let mut shape = x.shape().to_vec();
             shape[at] = index.numel();
             return Ok(Array::full(&shape, Number::Int(0), x.dtype(), &x.device()));
+        }
+        if self.rank() == 0 && index.numel() == 1 {
+            return x.selected(at, &index).reshaped(&[]);
         }
         Ok(x.selected(at, &index))
     }
@@ -140,7 +143,8 @@ impl Array {
         };
         if row.kind() == Kind::Bool {
             // Truth values as numbers: of one and the other, any and all are the largest and the smallest.
-            return row.cast(DType::I32)?.put_row(places, &values.cast(DType::I32)?, update)?.cast(BOOL);
+            let put = row.cast(DType::I32)?.put_row(places, &values.cast(DType::I32)?, update)?.cast(BOOL)?;
+            return put.reshaped(self.shape());
         }
         let places = places.reshaped(&[places.numel(), 1])?;
         let inner = match row.kind() {

@@ -272,10 +272,63 @@ impl Array {
         reduction.applied(scores.clamp(Some(Number::Float(0.0)), None)?)
     }
 
+    /// `multi_margin_loss(self, target, p, margin, weight)`: `[classes]` or `[batch, classes]`, and classes.
+    ///
+    /// # Errors
+    /// As [`mse_loss`](Self::mse_loss).
+    pub fn multi_margin_loss(
+        &self,
+        target: &Array,
+        p: f64,
+        margin: f64,
+        weight: Option<&Array>,
+        reduction: Reduction,
+    ) -> Result<Self> {
+        let scores = self.lifted(2)?;
+        let target = target.cast(DType::I64)?.reshaped(&[target.numel(), 1])?;
+        let classes = scores.shape()[1];
+        let own = scores.gather(1, &target)?;
+        let mut losses = scores.sub(&own)?.add(margin)?.clamp(Some(Number::Float(0.0)), None)?.pow(p)?;
+        if let Some(weight) = weight {
+            losses = losses.mul(&weight.index_select(0, &target.reshaped(&[target.numel()])?)?.unsqueeze(1)?)?;
+        }
+        let numbers: Vec<i64> = (0..classes).map(signed).collect();
+        let is_own = Array::from_ints(&numbers, &[classes], &self.device())?.eq(&target)?;
+        #[allow(clippy::cast_precision_loss)] // a number of classes
+        let losses = losses.fill_where(&is_own, Number::Float(0.0))?.sum(&[1], false)?.div(classes as f64)?;
+        reduction.applied(if self.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
+    }
+
+    /// `multilabel_margin_loss(self, target)`: the classes of each example up to the first that is -1.
+    ///
+    /// # Errors
+    /// As [`mse_loss`](Self::mse_loss).
+    pub fn multilabel_margin_loss(&self, target: &Array, reduction: Reduction) -> Result<Self> {
+        let (scores, target) = (self.lifted(2)?, target.cast(DType::I64)?.lifted(2)?);
+        if scores.shape() != target.shape() {
+            let reason = format!("targets of {:?} do not fit scores of {:?}", target.shape(), self.shape());
+            return Err(refused("multilabel_margin_loss", reason));
+        }
+        let classes = scores.shape()[1];
+        let counted = target.ge(0)?.cast(DType::I64)?.cumprod(1)?.ne(0)?;
+        let safe = target.clamp(Some(Number::Int(0)), None)?;
+        let numbers: Vec<i64> = (0..classes).map(signed).collect();
+        let numbers = Array::from_ints(&numbers, &[classes], &self.device())?;
+        // [example, target, class].
+        let named = safe.unsqueeze(-1)?.eq(&numbers)?.logical_and(&counted.unsqueeze(-1)?)?;
+        let others = named.any(&[1], true)?.logical_not()?.logical_and(&counted.unsqueeze(-1)?)?;
+        let own = scores.gather(1, &safe)?.unsqueeze(-1)?;
+        let losses = scores.unsqueeze(1)?.sub(&own)?.add(1.0)?.clamp(Some(Number::Float(0.0)), None)?;
+        #[allow(clippy::cast_precision_loss)] // a number of classes
+        let losses =
+            losses.fill_where(&others.logical_not()?, Number::Float(0.0))?.sum(&[1, 2], false)?.div(classes as f64)?;
+        reduction.applied(if self.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
+    }
+
     /// `poisson_nll_loss(self, target, log_input, full, eps)`.
     ///
     /// # Errors
-    /// As [`mse_loss`](Self::mse_loss); `full` is not supported.
+    /// As [`mse_loss`](Self::mse_loss).
     pub fn poisson_nll_loss(
         &self,
         target: &Array,
@@ -284,14 +337,19 @@ impl Array {
         eps: f64,
         reduction: Reduction,
     ) -> Result<Self> {
-        if full {
-            return Err(refused("poisson_nll_loss", "full=True is not supported"));
-        }
-        let losses = if log_input {
+        let mut losses = if log_input {
             self.unary(Unary::Exp)?.sub(&target.mul(self)?)?
         } else {
             self.sub(&target.mul(&self.add(eps)?.unary(Unary::Log)?)?)?
         };
+        if full {
+            // Stirling's approximation of the factorial, of targets above 1.
+            let few = target.le(1.0)?;
+            let safe = target.fill_where(&few, Number::Float(1.0))?;
+            let angle = safe.mul(2.0 * std::f64::consts::PI)?.unary(Unary::Log)?.mul(0.5)?;
+            let stirling = safe.mul(&safe.unary(Unary::Log)?)?.sub(&safe)?.add(&angle)?;
+            losses = losses.add(&stirling.fill_where(&few, Number::Float(0.0))?)?;
+        }
         reduction.applied(losses)
     }
 

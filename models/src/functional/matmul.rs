@@ -3,6 +3,8 @@
 use burn::backend::Dispatch;
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 
+use burn::tensor::DType;
+
 use super::array::{Array, Kind, refused};
 use super::elementwise::broadcast_shape;
 use super::number::{Number, promoted};
@@ -47,6 +49,9 @@ impl Array {
     fn product(&self, other: &Array) -> Result<Self> {
         Ok(Array::of(match self.kind() {
             Kind::Float => Dispatch::float_matmul(self.prim(), other.prim()),
+            Kind::Int if self.dtype() != DType::I64 => {
+                return self.cast(DType::I64)?.product(&other.cast(DType::I64)?)?.cast(self.dtype());
+            }
             Kind::Int => Dispatch::int_matmul(self.prim(), other.prim()),
             Kind::Bool => return Err(refused("matmul", "it is not for truth values")),
         }))
@@ -71,6 +76,7 @@ impl Array {
     /// When the shapes do not go together.
     pub fn add_product(&self, a: &Array, b: &Array, beta: Number, alpha: Number) -> Result<Self> {
         let scaled = |x: Array, factor: Number| {
+            let factor = if x.kind() == Kind::Int { Number::Int(factor.int()) } else { factor };
             if factor.float() == 1.0 { Ok(x) } else { x.mul(super::Operand::Number(factor)) }
         };
         let product = scaled(a.matmul(b)?, alpha)?;

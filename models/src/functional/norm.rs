@@ -43,6 +43,9 @@ impl Array {
         bias: Option<&Array>,
         eps: f64,
     ) -> Result<Self> {
+        if self.rank() < 2 {
+            return Err(refused("batch_norm", format!("{:?} has no channels", self.shape())));
+        }
         let scale = running.var.inverse_root(eps)?;
         let scale = weight.map_or(Ok(scale.clone()), |weight| scale.mul(weight))?;
         let shift = running.mean.mul(&scale)?.unary(Unary::Neg)?;

@@ -39,6 +39,21 @@ impl Number {
         }
     }
 
+    /// As a whole number of this type: one that it cannot hold goes round, as PyTorch's do.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // that is what it does
+    pub(super) fn wrapped(self, dtype: DType) -> i64 {
+        let number = self.int();
+        match dtype {
+            DType::I8 => i64::from(number as i8),
+            DType::I16 => i64::from(number as i16),
+            DType::I32 => i64::from(number as i32),
+            DType::U8 => i64::from(number as u8),
+            DType::U16 => i64::from(number as u16),
+            DType::U32 => i64::from(number as u32),
+            _ => number,
+        }
+    }
+
     /// Whether it is not 0.
     #[must_use]
     pub fn is_true(self) -> bool {

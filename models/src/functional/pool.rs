@@ -89,6 +89,9 @@ impl Array {
     }
 
     fn axes<const N: usize>(&self, how: &Windows) -> Result<[Axis; N]> {
+        if self.kind() != super::Kind::Float {
+            return Err(refused("pooling", format!("it is for floating-point numbers, not {}", self.dtype_name())));
+        }
         let (kernel, stride) = (each::<N>("kernel_size", &how.kernel)?, each::<N>("stride", how.stride())?);
         let (padding, dilation) = (each::<N>("padding", &how.padding)?, each::<N>("dilation", &how.dilation)?);
         let axes: [Axis; N] = std::array::from_fn(|at| Axis {
@@ -111,19 +114,34 @@ impl Array {
         Ok(axes)
     }
 
-    /// `max_pool1d`, `max_pool2d` or `max_pool3d`: the largest of each window and, where asked for, their indices in the plane.
+    /// `max_pool1d`, `max_pool2d` or `max_pool3d`: the largest of each window.
     ///
     /// # Errors
     /// When there is no window.
-    pub fn max_pool(&self, spatial: usize, how: &Windows) -> Result<(Self, Option<Self>)> {
-        let back = |(values, indices): (Array, Option<Array>)| {
-            let indices = indices.map(|indices| indices.squeeze(Some(&[0]))).transpose()?;
-            Ok((values.squeeze(Some(&[0]))?, indices))
-        };
-        self.batched(spatial, |x| x.max_pooled(spatial, how), back)
+    pub fn max_pool(&self, spatial: usize, how: &Windows) -> Result<Self> {
+        if self.kind() == super::Kind::Int {
+            return self.cast(DType::F64)?.max_pool(spatial, how)?.cast(self.dtype());
+        }
+        self.batched(spatial, |x| Ok(x.max_pooled(spatial, how, false)?.0), |x| x.squeeze(Some(&[0])))
     }
 
-    fn max_pooled(&self, spatial: usize, how: &Windows) -> Result<(Self, Option<Self>)> {
+    /// The same, and their indices in the plane (or the room) of their channel: of several equal ones the first.
+    ///
+    /// # Errors
+    /// When there is no window.
+    pub fn max_pool_with_indices(&self, spatial: usize, how: &Windows) -> Result<(Self, Self)> {
+        if self.kind() == super::Kind::Int {
+            let (values, indices) = self.cast(DType::F64)?.max_pool_with_indices(spatial, how)?;
+            return Ok((values.cast(self.dtype())?, indices));
+        }
+        let found = |(values, indices): (Array, Option<Array>)| {
+            indices.map(|indices| (values, indices)).ok_or_else(|| refused("max_pool", "there are no indices"))
+        };
+        let back = |(values, indices): (Array, Array)| Ok((values.squeeze(Some(&[0]))?, indices.squeeze(Some(&[0]))?));
+        self.batched(spatial, |x| found(x.max_pooled(spatial, how, true)?), back)
+    }
+
+    fn max_pooled(&self, spatial: usize, how: &Windows, indexed: bool) -> Result<(Self, Option<Self>)> {
         let x = self;
         match spatial {
             1 => {
@@ -136,22 +154,22 @@ impl Array {
                     dilation: vec![1, a.dilation],
                     ..how.clone()
                 };
-                let (values, indices) = plane.max_pooled(2, &how)?;
+                let (values, indices) = plane.max_pooled(2, &how, indexed)?;
                 let indices = indices.map(|indices| indices.squeeze(Some(&[2]))).transpose()?;
                 Ok((values.squeeze(Some(&[2]))?, indices))
             }
             2 => {
                 let axes = x.axes::<2>(how)?;
                 let pair = |field: fn(Axis) -> usize| axes.map(field);
-                let found = Dispatch::max_pool2d_with_indices(
-                    x.prim(),
-                    pair(|axis| axis.kernel),
-                    pair(|axis| axis.stride),
-                    pair(|axis| axis.padding),
-                    pair(|axis| axis.dilation),
-                    how.ceil,
-                    IntDType::I64,
-                );
+                let (kernel, stride) = (pair(|axis| axis.kernel), pair(|axis| axis.stride));
+                let (padding, dilation) = (pair(|axis| axis.padding), pair(|axis| axis.dilation));
+                if !indexed {
+                    let pooled = Dispatch::max_pool2d(x.prim(), kernel, stride, padding, dilation, how.ceil);
+                    return Ok((Array::of(pooled), None));
+                }
+                let (x, ceil) = (x.prim(), how.ceil);
+                let found =
+                    Dispatch::max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil, IntDType::I64);
                 Ok((Array::of(found.output), Some(Array::of(found.indices).cast(DType::I64)?)))
             }
             _ => {
@@ -167,14 +185,24 @@ impl Array {
                     dilation: vec![a.dilation, b.dilation],
                     ..how.clone()
                 };
-                let (flat, _) =
-                    x.reshaped(&[n, c * depth, height, width])?.max_pooled(2, &two(over_height, over_width))?;
-                let (height, width) = (flat.shape()[2], flat.shape()[3]);
-                let deep = flat.reshaped(&[n, c, depth, height * width])?;
+                let planes = x.reshaped(&[n, c * depth, height, width])?;
+                let (flat, within) = planes.max_pooled(2, &two(over_height, over_width), indexed)?;
+                let (rows, columns) = (flat.shape()[2], flat.shape()[3]);
+                let deep = flat.reshaped(&[n, c, depth, rows * columns])?;
                 let one = Axis { kernel: 1, stride: 1, padding: 0, dilation: 1 };
-                let (pooled, _) = deep.max_pooled(2, &two(over_depth, one))?;
-                let depth = pooled.shape()[2];
-                Ok((pooled.reshaped(&[n, c, depth, height, width])?, None))
+                let (pooled, chosen) = deep.max_pooled(2, &two(over_depth, one), indexed)?;
+                let shape = [n, c, pooled.shape()[2], rows, columns];
+                let indices = match (within, chosen) {
+                    (Some(within), Some(chosen)) => {
+                        // Which plane it is in, and where in that.
+                        let places = chosen.flatten(2, 3)?;
+                        let within = within.reshaped(&[n, c, depth * rows * columns])?.gather(2, &places)?;
+                        let plane = places.floor_divide(signed(rows * columns))?.mul(signed(height * width))?;
+                        Some(plane.add(&within)?.reshaped(&shape)?)
+                    }
+                    _ => None,
+                };
+                Ok((pooled.reshaped(&shape)?, indices))
             }
         }
     }
@@ -263,25 +291,52 @@ impl Array {
         self.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
     }
 
-    /// `adaptive_max_pool1d`, `2d` or `3d`: the largest of each of as many windows as are wanted.
+    /// `adaptive_max_pool1d`, `2d` or `3d`: the largest of each of as many windows as are wanted, and their indices in the plane (or
+    /// the room) of their channel: of several equal ones the first.
     ///
     /// # Errors
     /// When the input has too few dimensions.
-    pub fn adaptive_max_pool(&self, sizes: &[usize]) -> Result<Self> {
+    pub fn adaptive_max_pool(&self, sizes: &[usize]) -> Result<(Self, Self)> {
         let pooled = |x: &Array| {
+            let lengths = &x.shape()[2..];
+            let places: Vec<i64> = (0..lengths.iter().product()).map(signed).collect();
+            let mut indices = Array::from_ints(&places, lengths, &x.device())?.expanded(x.shape())?;
             let mut x = x.clone();
-            for (at, &size) in sizes.iter().enumerate() {
+            // The last dimension first: of equal ones the first in memory stays.
+            for (at, &size) in sizes.iter().enumerate().rev() {
                 let dim = signed(at + 2);
                 let length = x.shape()[at + 2];
-                let part = |index: usize| {
+                let (mut values, mut found) = (Vec::with_capacity(size), Vec::with_capacity(size));
+                for index in 0..size {
                     let (start, end) = (index * length / size, ((index + 1) * length).div_ceil(size));
-                    let window = x.slice(dim, Some(signed(start)), Some(signed(end)), 1)?;
-                    Ok(window.extreme_of(dim, true, true)?.0)
-                };
-                x = Array::cat(&(0..size).map(part).collect::<Result<Vec<_>>>()?, dim)?;
+                    let window = |x: &Array| x.slice(dim, Some(signed(start)), Some(signed(end)), 1);
+                    let (value, place) = window(&x)?.extreme_of(dim, true, true)?;
+                    found.push(window(&indices)?.gather(dim, &place)?);
+                    values.push(value);
+                }
+                (x, indices) = (Array::cat(&values, dim)?, Array::cat(&found, dim)?);
             }
-            Ok(x)
+            Ok((x, indices))
         };
-        self.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
+        let back = |(values, indices): (Array, Array)| Ok((values.squeeze(Some(&[0]))?, indices.squeeze(Some(&[0]))?));
+        self.batched(sizes.len(), pooled, back)
+    }
+
+    /// `max_unpool1d`, `2d` or `3d`: each element at the place that its index names, of as many as `sizes` says; the rest is 0.
+    ///
+    /// # Errors
+    /// When the indices do not fit, or name a place that there is not.
+    pub fn max_unpool(&self, indices: &Array, sizes: &[usize]) -> Result<Self> {
+        if self.shape() != indices.shape() || self.rank() < sizes.len() + 1 {
+            let reason = format!("indices of {:?} do not fit {:?}", indices.shape(), self.shape());
+            return Err(refused("max_unpool", reason));
+        }
+        let mut shape = self.shape()[..self.rank() - sizes.len()].to_vec();
+        let (rows, width) = (shape.iter().product::<usize>(), sizes.iter().product::<usize>());
+        shape.extend(sizes);
+        let length = self.numel() / rows.max(1);
+        let whole = Array::full(&[rows, width], Number::Int(0), self.dtype(), &self.device());
+        let (values, indices) = (self.reshaped(&[rows, length])?, indices.reshaped(&[rows, length])?);
+        whole.scatter(1, &indices, &values, super::Update::Assign)?.reshaped(&shape)
     }
 }

@@ -222,8 +222,13 @@ impl Array {
     /// None at present.
     #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // steps; float32 is PyTorch's type here
     pub fn linspace(start: f64, end: f64, steps: usize, dtype: DType, device: &Device) -> Result<Self> {
+        let whole = super::kind_of(dtype) == Kind::Int;
+        let (start, end) = if whole { (start.trunc(), end.trunc()) } else { (start, end) };
         let double = dtype == DType::F64;
         let number = |at: usize| {
+            if steps == 1 {
+                return start;
+            }
             if double {
                 let step = (end - start) / (steps.max(2) - 1) as f64;
                 return if at < steps / 2 { start + step * at as f64 } else { end - step * (steps - at - 1) as f64 };

@@ -82,6 +82,10 @@ impl Array {
         if self.kind() != Kind::Float {
             return Err(refused("mean", format!("it is for floating-point numbers, not {}", self.dtype_name())));
         }
+        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+            // A sum may be larger than numbers of 16 bits are.
+            return self.cast(DType::F32)?.mean(dims, keepdim)?.cast(self.dtype());
+        }
         self.sum(dims, keepdim)?.div(self.count(dims)?)
     }
 
@@ -130,7 +134,14 @@ impl Array {
         if ord == 1.0 {
             return x.sum(dims, keepdim);
         }
-        x.pow(ord)?.sum(dims, keepdim)?.pow(1.0 / ord)
+        // Where an element or the norm is 0 the gradient is 0.
+        let zero = x.eq(0.0)?;
+        let none = if ord > 0.0 { 0.0 } else { f64::INFINITY };
+        let powers = x.fill_where(&zero, Number::Float(1.0))?.pow(ord)?.fill_where(&zero, Number::Float(none))?;
+        let sum = powers.sum(dims, keepdim)?;
+        let empty = sum.eq(none)?;
+        let norm = sum.fill_where(&empty, Number::Float(1.0))?.pow(1.0 / ord)?;
+        norm.fill_where(&empty, Number::Float(0.0))
     }
 
     /// `self.prod(dim, keepdim)`, over all elements without a dimension.
@@ -171,11 +182,14 @@ impl Array {
     }
 
     fn shared_extreme(&self, dims: &[i64], keepdim: bool, largest: bool) -> Result<Self> {
-        if self.numel() == 0 {
-            return Err(refused("amax", "an empty tensor has no extremes"));
-        }
         let x = if self.kind() == Kind::Bool { self.cast(DType::U8)? } else { self.clone() };
         let named = x.dims(dims)?;
+        if named.iter().any(|&dim| x.shape()[dim] == 0) {
+            return Err(refused("amax", "an empty tensor has no extremes"));
+        }
+        if self.numel() == 0 {
+            return self.reshaped(&x.reduced_shape(&named, keepdim));
+        }
         let extreme = x.detach().along(&named, true, |x, dim| {
             Array::of(match (x.kind(), largest) {
                 (Kind::Float, true) => Dispatch::float_max_dim(x.prim(), dim),
@@ -189,12 +203,12 @@ impl Array {
             return extreme.cast(self.dtype())?.reshaped(&shape);
         }
         // The extreme itself, and a 0 through which the gradient goes to all that are equal to it.
-        let equal = x.eq(&extreme)?.cast(x.dtype())?;
-        let share = equal.sum(dims, true)?.detach();
-        let zero = x.sub(&x.detach())?.mul(&equal)?.sum(dims, true)?.div(&share)?;
-        let finite = extreme.isinf()?.logical_or(&extreme.isnan()?)?;
-        let zero = zero.fill_where(&finite, Number::Float(0.0))?;
-        extreme.add(&zero)?.reshaped(&shape)
+        let equal = x.eq(&extreme)?;
+        let share = equal.cast(x.dtype())?.sum(dims, true)?;
+        let zero =
+            x.no_change()?.fill_where(&equal.logical_not()?, Number::Float(0.0))?.sum(dims, true)?.div(&share)?;
+        let none = share.eq(0.0)?;
+        extreme.add(&zero.fill_where(&none, Number::Float(0.0))?)?.reshaped(&shape)
     }
 
     /// `torch.max(self, dim)` and `torch.min(self, dim)`: the values and the indices of the first of them.
@@ -231,8 +245,11 @@ impl Array {
         if x.rank() == 0 {
             return Array::from_ints(&[0], &[], &self.device());
         }
-        if x.numel() == 0 {
+        if x.shape()[dim] == 0 {
             return Err(refused("argmax", "an empty tensor has no extremes"));
+        }
+        if x.numel() == 0 {
+            return Ok(Array::full(&x.reduced_shape(&[dim], keepdim), Number::Int(0), DType::I64, &x.device()));
         }
         let found = match (x.kind(), largest) {
             (Kind::Float, true) => Dispatch::float_argmax(x.prim(), dim, IntDType::I64),
@@ -296,9 +313,10 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn logsumexp(&self, dims: &[i64], keepdim: bool) -> Result<Self> {
-        let max = self.detach().amax(dims, true)?;
-        let max = select(&max.isinf()?, 0.0, &max)?.cast(self.dtype())?;
-        let sum = self.sub(&max)?.unary(Unary::Exp)?.sum(dims, true)?.unary(Unary::Log)?.add(&max)?;
+        let x = self.floating()?;
+        let max = x.detach().amax(dims, true)?;
+        let max = select(&max.isinf()?, 0.0, &max)?.cast(x.dtype())?;
+        let sum = x.sub(&max)?.unary(Unary::Exp)?.sum(dims, true)?.unary(Unary::Log)?.add(&max)?;
         sum.reshaped(&self.reduced_shape(&self.dims(dims)?, keepdim))
     }
 

@@ -20,6 +20,10 @@ pub enum Interpolation {
     Linear,
     /// Between four neighbours along each dimension, with -0.75.
     Cubic,
+    /// As linear, but where it gets smaller all inputs count that an output covers (`antialias=True`).
+    LinearSmoothed,
+    /// As cubic, with -0.5, and in the same way.
+    CubicSmoothed,
 }
 
 /// The size of one dimension and how it comes about.
@@ -43,6 +47,11 @@ impl Array {
                 format!("{:?} has not {} dimensions of pixels", self.shape(), to.len()),
             ));
         }
+        let picks = matches!(how, Interpolation::Nearest | Interpolation::NearestExact);
+        if self.kind() != super::Kind::Float && !picks {
+            let reason = format!("between pixels it is for floating-point numbers, not {}", self.dtype_name());
+            return Err(refused("interpolate", reason));
+        }
         let mut x = self.clone();
         for (at, &resized) in to.iter().enumerate() {
             x = x.resized(at + 2, resized, how, align_corners)?;
@@ -56,7 +65,7 @@ impl Array {
         if length == 0 || to.size == 0 {
             return Err(refused("interpolate", "there must be pixels"));
         }
-        let taps = taps(length, to, how, align_corners);
+        let taps = taps(length, to, how, align_corners, self.dtype() == burn::tensor::DType::F64);
         let width = taps.first().map_or(0, Vec::len);
         let mut sum: Option<Array> = None;
         for tap in 0..width {
@@ -240,30 +249,35 @@ impl Outside {
     clippy::cast_sign_loss,
     clippy::cast_possible_wrap
 )] // places of pixels
-fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool) -> Vec<Vec<(usize, f64)>> {
+fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool, double: bool) -> Vec<Vec<(usize, f64)>> {
     let (input, output) = (length as f64, to.size as f64);
-    // PyTorch computes places in float32.
+    // PyTorch computes places in float32, and between pixels of float64 in float64.
+    let single = |x: f64| f64::from(x as f32);
+    let rounded = |x: f64| if double { x } else { single(x) };
     let distance = match to.scale {
-        Some(scale) if scale > 0.0 => (1.0 / scale) as f32,
-        _ => (input / output) as f32,
+        Some(scale) if scale > 0.0 => 1.0 / scale,
+        _ => input / output,
     };
-    let aligned = if to.size > 1 { ((input - 1.0) / (output - 1.0)) as f32 } else { 0.0 };
+    let aligned = if to.size > 1 { rounded((input - 1.0) / (output - 1.0)) } else { 0.0 };
+    let (nearest, distance) = (single(distance), rounded(distance));
     let last = length - 1;
     let clamped = |place: i64| place.clamp(0, last as i64) as usize;
     let row = |index: usize| {
-        let centre = if align_corners { aligned * index as f32 } else { distance * (index as f32 + 0.5) - 0.5 };
+        let index = index as f64;
+        let centre =
+            if align_corners { rounded(aligned * index) } else { rounded(rounded(distance * (index + 0.5)) - 0.5) };
         match how {
-            Interpolation::Nearest => vec![(clamped((index as f32 * distance).floor() as i64), 1.0)],
-            Interpolation::NearestExact => vec![(clamped(((index as f32 + 0.5) * distance).floor() as i64), 1.0)],
+            Interpolation::Nearest => vec![(clamped(single(index * nearest).floor() as i64), 1.0)],
+            Interpolation::NearestExact => vec![(clamped(single((index + 0.5) * nearest).floor() as i64), 1.0)],
             Interpolation::Linear => {
                 let centre = centre.max(0.0);
                 let low = (centre.floor() as usize).min(last);
-                let part = f64::from((centre - low as f32).clamp(0.0, 1.0));
-                vec![(low, f64::from(1.0 - part as f32)), ((low + 1).min(last), part)]
+                let part = (centre - low as f64).clamp(0.0, 1.0);
+                vec![(low, rounded(1.0 - part)), ((low + 1).min(last), part)]
             }
             Interpolation::Cubic => {
                 let low = centre.floor();
-                let part = f64::from(centre - low);
+                let part = centre - low;
                 let near = |x: f64| ((CUBIC + 2.0) * x - (CUBIC + 3.0)) * x * x + 1.0;
                 let far = |x: f64| ((CUBIC * x - 5.0 * CUBIC) * x + 8.0 * CUBIC) * x - 4.0 * CUBIC;
                 let weights = [far(part + 1.0), near(part), near(1.0 - part), far(2.0 - part)];
@@ -273,10 +287,49 @@ fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool) -> 
                     .map(|(tap, &weight)| (clamped(low as i64 - 1 + tap as i64), weight))
                     .collect()
             }
+            Interpolation::LinearSmoothed | Interpolation::CubicSmoothed => {
+                let distance = if align_corners { aligned } else { distance };
+                covered(length, index, distance, how, rounded)
+            }
         }
     };
-    (0..to.size).map(row).collect()
+    let mut rows: Vec<Vec<(usize, f64)>> = (0..to.size).map(row).collect();
+    let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+    rows.iter_mut().for_each(|row| row.resize(width, (0, 0.0)));
+    rows
+}
+
+/// The inputs that an output covers, with their share of it.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)] // places of pixels
+fn covered(
+    length: usize,
+    index: f64,
+    distance: f64,
+    how: Interpolation,
+    rounded: impl Fn(f64) -> f64,
+) -> Vec<(usize, f64)> {
+    let reach = if how == Interpolation::LinearSmoothed { 1.0 } else { 2.0 };
+    let (support, narrow) =
+        if distance >= 1.0 { (rounded(reach * distance), rounded(1.0 / distance)) } else { (reach, 1.0) };
+    let centre = rounded(distance * (index + 0.5));
+    let start = rounded(rounded(centre - support) + 0.5).max(0.0) as usize;
+    let end = (rounded(rounded(centre + support) + 0.5).max(0.0) as usize).min(length);
+    let filter = |x: f64| {
+        let x = x.abs();
+        match how {
+            Interpolation::LinearSmoothed => (1.0 - x).max(0.0),
+            _ if x < 1.0 => ((SMOOTH + 2.0) * x - (SMOOTH + 3.0)) * x * x + 1.0,
+            _ if x < 2.0 => ((x - 5.0) * x + 8.0) * x * SMOOTH - 4.0 * SMOOTH,
+            _ => 0.0,
+        }
+    };
+    let weights: Vec<f64> =
+        (start..end).map(|at| filter(rounded(rounded(rounded(at as f64 - centre) + 0.5) * narrow))).collect();
+    let sum: f64 = weights.iter().sum();
+    (start..end).zip(weights).map(|(at, weight)| (at, if sum == 0.0 { weight } else { weight / sum })).collect()
 }
 
 /// PyTorch's coefficient of the cubic convolution.
 const CUBIC: f64 = -0.75;
+/// The same, where all that an output covers counts.
+const SMOOTH: f64 = -0.5;

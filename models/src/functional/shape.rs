@@ -358,6 +358,16 @@ impl Array {
         Ok((0..sections).map(part).collect())
     }
 
+    /// `torch.tensor_split(self, indices, dim)`: parted before these places.
+    ///
+    /// # Errors
+    /// When there is no such dimension.
+    pub fn tensor_split_at(&self, indices: &[i64], dim: i64) -> Result<Vec<Self>> {
+        let starts = std::iter::once(None).chain(indices.iter().copied().map(Some));
+        let ends = indices.iter().copied().map(Some).chain([None]);
+        starts.zip(ends).map(|(start, end)| self.slice(dim, start, end, 1)).collect()
+    }
+
     /// `self.unbind(dim)`.
     ///
     /// # Errors
@@ -438,6 +448,9 @@ impl Array {
         let places: Vec<i64> = (0..windows * size).map(place).collect();
         let indices = Array::from_ints(&places, &[windows * size], &self.device())?;
         let rows = self.lifted(self.rank().max(1))?.index_select(dim, &indices)?;
+        if self.rank() == 0 {
+            return rows.reshaped(&[size]);
+        }
         let mut shape = rows.shape().to_vec();
         shape[at] = windows;
         shape.insert(at + 1, size);
@@ -483,45 +496,52 @@ impl Array {
         let length = self.shape()[dim];
         let size = |by: i64| usize::try_from(by.max(0)).unwrap_or(0);
         let (cut_before, cut_after) = (size(-before), size(-after));
-        if cut_before + cut_after > length {
+        if cut_before + cut_after > length + size(before) + size(after) {
             return Err(refused("pad", format!("more would be cut off than the {length} there are")));
         }
-        let x = self.sliced(dim, cut_before, length - cut_after, 1);
-        let (before, after) = (size(before), size(after));
-        if before == 0 && after == 0 {
-            return Ok(x);
+        if mode == Padding::Circular && (cut_before > 0 || cut_after > 0) && cut_before + cut_after <= length {
+            let rest = self.sliced(dim, cut_before, length - cut_after, 1);
+            return rest.padded_along(dim, before.max(0), after.max(0), mode);
         }
-        let length = x.shape()[dim];
         if let Padding::Constant(value) = mode {
+            let x = self.sliced(
+                dim,
+                cut_before.min(length),
+                length.saturating_sub(cut_after).max(cut_before.min(length)),
+                1,
+            );
+            if before <= 0 && after <= 0 {
+                return Ok(x);
+            }
             let block = |length: usize| {
                 let mut shape = x.shape().to_vec();
                 shape[dim] = length;
                 Array::full(&shape, value, x.dtype(), &x.device())
             };
-            return Array::joined(&[block(before), x.clone(), block(after)], dim);
+            return Array::joined(&[block(size(before)), x.clone(), block(size(after))], dim);
         }
-        let (first, last) = (i64::try_from(before).unwrap_or(0), i64::try_from(length).unwrap_or(0) - 1);
+        if before == 0 && after == 0 {
+            return Ok(self.clone());
+        }
         let reach = match mode {
             Padding::Reflect => length.saturating_sub(1),
             Padding::Circular => length,
             _ if length == 0 => 0,
             _ => usize::MAX,
         };
-        if before > reach || after > reach {
+        if size(before) > reach || size(after) > reach {
             return Err(refused("pad", format!("{before} and {after} are too many beside {length}")));
         }
-        let source = |at: usize| {
-            let at = i64::try_from(at).unwrap_or(i64::MAX) - first;
-            match mode {
-                Padding::Reflect if at < 0 => -at,
-                Padding::Reflect if at > last => 2 * last - at,
-                Padding::Circular => at.rem_euclid(last + 1),
-                _ => at.clamp(0, last),
-            }
+        let last = i64::try_from(length).unwrap_or(0) - 1;
+        let source = |at: i64| match mode {
+            Padding::Reflect if at < 0 => -at,
+            Padding::Reflect if at > last => 2 * last - at,
+            Padding::Circular => at.rem_euclid(last + 1),
+            _ => at.clamp(0, last),
         };
-        let places: Vec<i64> = (0..before + length + after).map(source).collect();
-        let indices = Array::from_ints(&places, &[places.len()], &x.device())?;
-        x.index_select(i64::try_from(dim).unwrap_or(0), &indices)
+        let places: Vec<i64> = (-before..=last.saturating_add(after)).map(source).collect();
+        let indices = Array::from_ints(&places, &[places.len()], &self.device())?;
+        self.index_select(i64::try_from(dim).unwrap_or(0), &indices)
     }
 }
 

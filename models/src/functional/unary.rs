@@ -6,6 +6,7 @@ use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
 use super::elementwise::select;
+use super::special::Special;
 use crate::Result;
 
 /// Functions of one variable, as `torch` names them.
@@ -67,8 +68,11 @@ impl Array {
     /// When it is not for such elements.
     pub fn unary(&self, function: Unary) -> Result<Self> {
         if self.numel() == 0 {
-            let whole = self.kind() != Kind::Float && !function.keeps_whole();
-            return if whole { self.cast(DType::F32) } else { Ok(self.clone()) };
+            return match self.kind() {
+                Kind::Float => Ok(self.clone()),
+                _ if function.keeps_whole() => self.whole(function),
+                _ => self.cast(DType::F32),
+            };
         }
         if self.kind() != Kind::Float {
             if function.keeps_whole() {
@@ -86,8 +90,8 @@ impl Array {
             Unary::Expm1 => return self.expm1(),
             Unary::Exp2 => Dispatch::float_exp(Dispatch::float_mul_scalar(x, Scalar::Float(std::f64::consts::LN_2))),
             Unary::Log => Dispatch::float_log(x),
-            Unary::Log2 => Dispatch::float_div_scalar(Dispatch::float_log(x), Scalar::Float(std::f64::consts::LN_2)),
-            Unary::Log10 => Dispatch::float_div_scalar(Dispatch::float_log(x), Scalar::Float(std::f64::consts::LN_10)),
+            Unary::Log2 => return self.unary(Unary::Log)?.div(std::f64::consts::LN_2),
+            Unary::Log10 => return self.unary(Unary::Log)?.div(std::f64::consts::LN_10),
             Unary::Log1p => Dispatch::float_log1p(x),
             Unary::Sqrt => Dispatch::float_sqrt(x),
             Unary::Rsqrt => Dispatch::float_recip(Dispatch::float_sqrt(x)),
@@ -106,7 +110,7 @@ impl Array {
             Unary::Acosh => Dispatch::float_acosh(x),
             Unary::Atanh => Dispatch::float_atanh(x),
             Unary::Erf => Dispatch::float_erf(x),
-            Unary::Erfc => return self.unary(Unary::Erf)?.rsub(1.0),
+            Unary::Erfc => return self.special(Special::Erfc),
             Unary::Floor => Dispatch::float_floor(x),
             Unary::Ceil => Dispatch::float_ceil(x),
             Unary::Round => Dispatch::float_round(x),

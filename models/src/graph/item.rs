@@ -64,6 +64,24 @@ impl Arg {
     }
 }
 
+impl Arg {
+    /// The same, of which each value has the next of these numbers, in the order of [`slots`](Self::slots).
+    pub(super) fn renumbered(&self, next: &mut impl Iterator<Item = Slot>) -> Arg {
+        let mut new = |old: Slot| next.next().unwrap_or(old);
+        let mut num = |num: &Num| match *num {
+            Num::Slot(slot) => Num::Slot(new(slot)),
+            known @ Num::Known(_) => known,
+        };
+        match self {
+            Arg::Number(number) => Arg::Number(num(number)),
+            Arg::Numbers(numbers) => Arg::Numbers(numbers.iter().map(num).collect()),
+            Arg::Tensor(slot) => Arg::Tensor(new(*slot)),
+            Arg::Tensors(slots) => Arg::Tensors(slots.iter().map(|slot| slot.map(&mut new)).collect()),
+            Arg::None | Arg::Text(_) | Arg::Type(_) | Arg::Ignored => self.clone(),
+        }
+    }
+}
+
 /// The values of a program that are there now.
 #[derive(Debug, Default)]
 pub(super) struct Values {

@@ -20,5 +20,5 @@ mod run;
 mod schema;
 
 pub use inputs::{Input, Length};
-pub use ops::names as operations;
+pub use ops::{markdown as operations_table, names as operations};
 pub use program::Program;

@@ -171,8 +171,12 @@ impl<'a> Reading<'a> {
         let outputs = self.outputs(node, graph, scope);
         let counter = self.counter(op, &args, scope);
         let order = match args.first() {
-            Some((_, Arg::Tensor(slot))) if op.draws() => {
-                self.metas.get(slot).map(|meta| order_of(meta)).unwrap_or_default()
+            Some((_, Arg::Tensor(slot))) if op.draws() || op.goes_by_memory() => {
+                let meta = self.metas.get(slot);
+                if op.goes_by_memory() && !meta.is_some_and(|meta| is_whole(meta)) {
+                    self.refused.push(format!("{}: of a part of a tensor it is not supported ({place})", op.name));
+                }
+                meta.map(|meta| order_of(meta)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -346,6 +350,24 @@ fn order_of(meta: &TensorMeta) -> Vec<usize> {
     let order: Vec<usize> =
         (0..strides.len()).map(|dim| if is_long(&dim) { next.next().unwrap_or(dim) } else { dim }).collect();
     if order.iter().copied().eq(0..order.len()) { Vec::new() } else { order }
+}
+
+/// Whether its elements lie one after the other from the start of their memory, in whatever order of dimensions.
+fn is_whole(meta: &TensorMeta) -> bool {
+    let hints =
+        |sizes: &[super::schema::Size]| sizes.iter().map(super::schema::Size::hint).collect::<Option<Vec<i64>>>();
+    let offset = meta.storage_offset.as_ref().map_or(Some(0), super::schema::Size::hint);
+    let (Some(sizes), Some(strides), Some(0)) = (hints(&meta.sizes), hints(&meta.strides), offset) else {
+        return false;
+    };
+    let mut dims: Vec<usize> = (0..sizes.len()).filter(|&dim| sizes[dim] != 1).collect();
+    dims.sort_by_key(|&dim| strides[dim]);
+    let mut expected = 1;
+    dims.into_iter().all(|dim| {
+        let fits = strides[dim] == expected;
+        expected *= sizes[dim];
+        fits
+    })
 }
 
 /// Whether it is what a batch norm counts its batches in.

@@ -86,7 +86,7 @@ impl Running<'_> {
             order: &node.order,
             writes: Vec::new(),
         };
-        let run = catch_unwind(AssertUnwindSafe(|| (node.op.run)(&mut call)));
+        let run = catch_unwind(AssertUnwindSafe(|| node.op.call(&mut call)));
         let out = run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");

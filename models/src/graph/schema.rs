@@ -176,6 +176,8 @@ pub(super) struct TensorMeta {
     pub(super) sizes: Vec<Size>,
     #[serde(default)]
     pub(super) strides: Vec<Size>,
+    #[serde(default)]
+    pub(super) storage_offset: Option<Size>,
 }
 
 /// A length: a number, or an expression of symbols with the number it had at export.

@@ -1,6 +1,8 @@
 //! A program's numbers beside PyTorch's: a folder with archives and with what PyTorch computed of them (see
 //! tests/fixtures/sections/_programs.py).
 
+pub(crate) mod table;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -98,7 +100,12 @@ fn array(case: &StateDict, name: &str) -> Option<Array> {
 /// The norm of the difference over the norm; what is equal (infinities, too, and NaN) counts nothing.
 fn relative(found: &[f64], expected: &[f64]) -> f64 {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
-    let square = |(&a, &b): (&f64, &f64)| if same(a, b) { 0.0 } else { (a - b).powi(2) };
+    let square = |(&a, &b): (&f64, &f64)| match (same(a, b), a.is_finite() && b.is_finite()) {
+        (true, _) => 0.0,
+        (_, true) => (a - b).powi(2),
+        // `max` would pass over what is not a number.
+        _ => f64::INFINITY,
+    };
     let difference = found.iter().zip(expected).map(square).sum::<f64>().sqrt();
     let norm = expected.iter().filter(|x| x.is_finite()).map(|x| x * x).sum::<f64>().sqrt();
     if norm == 0.0 { difference } else { difference / norm }

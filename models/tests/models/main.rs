@@ -4,6 +4,7 @@ mod batch_norm;
 mod init;
 #[path = "../judge/mod.rs"]
 mod judge;
+mod operations;
 mod parity;
 mod programs;
 mod registry;

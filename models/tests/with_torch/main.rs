@@ -3,6 +3,7 @@
 
 #[path = "../judge/mod.rs"]
 mod judge;
+mod operations;
 
 use rekindle_testing::{Torch, scratch};
 

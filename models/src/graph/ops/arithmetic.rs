@@ -2,7 +2,7 @@
 
 use super::row::{Call, Out, ops};
 use crate::Result;
-use crate::functional::{Array, Bits, Number, Operand, Unary, refused, select, xlogy};
+use crate::functional::{Array, Bits, Number, Operand, Unary, refused, select};
 use crate::graph::item::Given;
 
 /// `other`, times `alpha` where that is not 1.
@@ -142,7 +142,6 @@ ops! {
     "aten.div.Scalar" (self, other) |c| divided(&c.given)?;
     "aten.div.Tensor_mode" (self, other, rounding_mode) |c| divided(&c.given)?;
     "aten.div.Scalar_mode" (self, other, rounding_mode) |c| divided(&c.given)?;
-    "aten.true_divide.Tensor" (self, other) |c| divided(&c.given)?;
     "aten.floor_divide.default" (self, other) |c| c.given.tensor("self")?.floor_divide(c.given.operand("other")?)?;
     "aten.floor_divide.Scalar" (self, other) |c| c.given.tensor("self")?.floor_divide(c.given.operand("other")?)?;
     "aten.remainder.Tensor" (self, other) |c| c.given.tensor("self")?.remainder(c.given.operand("other")?)?;
@@ -159,6 +158,9 @@ ops! {
     "aten.fmin.default" (self, other) |c| without_nan(c.given.tensor("self")?, c.given.tensor("other")?, false)?;
     "aten.nan_to_num.default" (self, nan, posinf, neginf) |c| {
         let x = c.given.tensor("self")?;
+        if x.kind() != crate::functional::Kind::Float {
+            return Ok(x.clone().into());
+        }
         let info = x.dtype().finfo();
         let (max, min) = (info.map_or(f64::MAX, |info| info.max), info.map_or(f64::MIN, |info| info.min));
         let number = |name: &str, default: f64| Ok::<_, crate::ModelError>(Number::Float(c.given.float(name, default)?));
@@ -169,25 +171,23 @@ ops! {
     };
     "aten.logit.default" (self, eps) |c| {
         let x = c.given.tensor("self")?;
+        let x = if x.kind() == crate::functional::Kind::Float { x.clone() } else { x.cast(burn::tensor::DType::F32)? };
         let x = match c.given.maybe_float("eps")? {
-            Some(eps) => x.clamp(Some(Number::Float(eps)), Some(Number::Float(1.0 - eps)))?,
+            Some(eps) => {
+                let (low, high) = (x.lt(eps)?, x.gt(1.0 - eps)?);
+                x.fill_where(&high, Number::Float(1.0 - eps))?.fill_where(&low, Number::Float(eps))?
+            }
             None => x.clone(),
         };
         x.div(&x.rsub(1.0)?)?.unary(Unary::Log)?
     };
     "aten.deg2rad.default" (self) |c| c.given.tensor("self")?.mul(std::f64::consts::PI / 180.0)?;
     "aten.rad2deg.default" (self) |c| c.given.tensor("self")?.mul(180.0 / std::f64::consts::PI)?;
-    "aten.logaddexp.default" (self, other) |c| {
-        let (a, b) = (c.given.tensor("self")?, c.given.tensor("other")?);
-        let gap = a.sub(b)?.unary(Unary::Abs)?.unary(Unary::Neg)?.unary(Unary::Exp)?.unary(Unary::Log1p)?;
-        a.maximum(b)?.add(&gap)?
-    };
     "aten.hypot.default" (self, other) |c| {
         let (a, b) = (c.given.tensor("self")?, c.given.tensor("other")?);
         a.mul(a)?.add(&b.mul(b)?)?.unary(Unary::Sqrt)?
     };
     "aten.float_power.Tensor_Scalar" (self, exponent) |c| c.given.tensor("self")?.cast(burn::tensor::DType::F64)?.pow(c.given.operand("exponent")?)?;
-    "aten.special_expit.default" (self) |c| c.given.tensor("self")?.sigmoid()?;
     "aten.lerp.Scalar" (self, end, weight) |c| between(&c.given)?;
     "aten.lerp.Tensor" (self, end, weight) |c| between(&c.given)?;
     "aten.maximum.default" (self, other) |c| c.given.tensor("self")?.maximum(c.given.operand("other")?)?;
@@ -195,7 +195,6 @@ ops! {
     "aten.max.other" (self, other) |c| c.given.tensor("self")?.maximum(c.given.operand("other")?)?;
     "aten.min.other" (self, other) |c| c.given.tensor("self")?.minimum(c.given.operand("other")?)?;
     "aten.clamp.default" (self, min, max) |c| clamped(&c.given)?;
-    "aten.clip.default" (self, min, max) |c| clamped(&c.given)?;
     "aten.clamp_min.default" (self, min) |c| clamped(&c.given)?;
     "aten.clamp_max.default" (self, max) |c| clamped(&c.given)?;
     "aten.clamp.Tensor" (self, min, max) |c| clamped_by_tensors(&c.given)?;
@@ -224,13 +223,10 @@ ops! {
     "aten.bitwise_or.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Or, c.given.operand("other")?)?;
     "aten.bitwise_xor.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Xor, c.given.operand("other")?)?;
     "aten.bitwise_xor.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Xor, c.given.operand("other")?)?;
-    "aten.__and__.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::And, c.given.operand("other")?)?;
-    "aten.__and__.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::And, c.given.operand("other")?)?;
-    "aten.__or__.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Or, c.given.operand("other")?)?;
-    "aten.__or__.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Or, c.given.operand("other")?)?;
-    "aten.__xor__.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Xor, c.given.operand("other")?)?;
-    "aten.__lshift__.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Left, c.given.operand("other")?)?;
-    "aten.__rshift__.Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Right, c.given.operand("other")?)?;
+    "aten.bitwise_left_shift.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Left, c.given.operand("other")?)?;
+    "aten.bitwise_left_shift.Tensor_Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Left, c.given.operand("other")?)?;
+    "aten.bitwise_right_shift.Tensor" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Right, c.given.operand("other")?)?;
+    "aten.bitwise_right_shift.Tensor_Scalar" (self, other) |c| c.given.tensor("self")?.bitwise(Bits::Right, c.given.operand("other")?)?;
     "aten.where.self" (condition, self, other) |c| select(c.given.tensor("condition")?, c.given.operand("self")?, c.given.operand("other")?)?;
     "aten.where.ScalarOther" (condition, self, other) |c| select(c.given.tensor("condition")?, c.given.operand("self")?, c.given.operand("other")?)?;
     "aten.where.ScalarSelf" (condition, self, other) |c| select(c.given.tensor("condition")?, c.given.operand("self")?, c.given.operand("other")?)?;
@@ -246,7 +242,6 @@ ops! {
         let x = c.given.tensor("self")?;
         x.isinf()?.logical_or(&x.isnan()?)?.logical_not()?
     };
-    "aten.xlogy.Tensor" (self, other) |c| xlogy(c.given.tensor("self")?, c.given.tensor("other")?)?;
     "aten.neg.default" (self) |c| unary!(c, Neg);
     "aten.abs.default" (self) |c| unary!(c, Abs);
     "aten.sign.default" (self) |c| unary!(c, Sign);

@@ -27,6 +27,11 @@ fn counted(c: &Call<'_>) -> Result<Array> {
     Array::arange(start, c.given.number("end")?, step, c.given.dtype("dtype"), c.device)
 }
 
+fn spaced(c: &Call<'_>) -> Result<Array> {
+    let (start, end) = (c.given.float("start", 0.0)?, c.given.float("end", 1.0)?);
+    Array::linspace(start, end, c.given.size("steps", 100)?, c.given.dtype("dtype").unwrap_or(DType::F32), c.device)
+}
+
 /// The shape and the type of what is drawn.
 fn drawn(
     c: &mut Call<'_>,
@@ -80,10 +85,22 @@ ops! {
     "aten.arange.default" (end, dtype, layout, device, pin_memory) |c| counted(c)?;
     "aten.arange.start" (start, end, dtype, layout, device, pin_memory) |c| counted(c)?;
     "aten.arange.start_step" (start, end, step, dtype, layout, device, pin_memory) |c| counted(c)?;
-    "aten.linspace.default" (start, end, steps, dtype, layout, device, pin_memory) |c| {
-        let (start, end) = (c.given.float("start", 0.0)?, c.given.float("end", 1.0)?);
-        Array::linspace(start, end, c.given.size("steps", 100)?, c.given.dtype("dtype").unwrap_or(DType::F32), c.device)?
+    "aten.linspace.default" (start, end, steps, dtype, layout, device, pin_memory) |c| spaced(c)?;
+    "aten.linspace.Tensor_Tensor" (start, end, steps, dtype, layout, device, pin_memory) |c| spaced(c)?;
+    "aten.linspace.Tensor_Scalar" (start, end, steps, dtype, layout, device, pin_memory) |c| spaced(c)?;
+    "aten.linspace.Scalar_Tensor" (start, end, steps, dtype, layout, device, pin_memory) |c| spaced(c)?;
+    "aten.logspace.default" (start, end, steps, base, dtype, layout, device, pin_memory) |c| {
+        let dtype = c.given.dtype("dtype").unwrap_or(DType::F32);
+        let whole = crate::functional::kind_of(dtype) == crate::functional::Kind::Int;
+        let bound = |name: &str| Ok::<_, crate::ModelError>(if whole { c.given.float(name, 0.0)?.trunc() } else { c.given.float(name, 0.0)? });
+        let mut powers = Array::linspace(bound("start")?, bound("end")?, c.given.size("steps", 100)?, DType::F64, c.device)?;
+        if whole {
+            powers = powers.cast(DType::I64)?.cast(DType::F64)?;
+        }
+        powers.power_of(Number::Float(c.given.float("base", 10.0)?))?.cast(dtype)?
     };
+    "aten.new_empty_strided.default" (self, size, stride, dtype, layout, device, pin_memory) |c| new(c, ZERO)?;
+    "aten.empty_strided.default" (size, stride, dtype, layout, device, pin_memory) |c| filled(c, "size", ZERO, None)?;
     "aten.eye.default" (n, dtype, layout, device, pin_memory) |c| identity(c)?;
     "aten.eye.m" (n, m, dtype, layout, device, pin_memory) |c| identity(c)?;
     "aten.rand.default" (size, dtype, layout, device, pin_memory) |c| drawn(c, Array::rand)?;

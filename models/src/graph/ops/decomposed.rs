@@ -16,13 +16,13 @@ fn softmax(c: &Call<'_>, log: bool) -> Result<Array> {
 /// Normalised by the batch: the output, the batch's mean and deviation, and the running statistics where they come out.
 fn by_batch(c: &mut Call<'_>, functional: bool) -> Result<Out> {
     let (out, updated) = super::layers::normalised(c)?;
-    let none = Array::full(&[0], Number::Int(0), out.dtype(), &out.device());
-    let mut all = vec![out, none.clone(), none];
+    // What the backward pass would read is not there.
+    let mut all = vec![Item::Array(out), Item::None, Item::None];
     match updated {
         // In evaluation they come out as they went in.
         updated if functional => {
             let running = updated.or(super::layers::running(&c.given)?);
-            all.extend(running.into_iter().flat_map(|Running { mean, var }| [mean, var]));
+            all.extend(running.into_iter().flat_map(|Running { mean, var }| [Item::Array(mean), Item::Array(var)]));
         }
         Some(Running { mean, var }) => {
             c.write("running_mean", mean);
@@ -30,7 +30,7 @@ fn by_batch(c: &mut Call<'_>, functional: bool) -> Result<Out> {
         }
         None => {}
     }
-    Ok(all.into())
+    Ok(Out::Items(all))
 }
 
 fn by_running(c: &Call<'_>) -> Result<Out> {
@@ -77,10 +77,5 @@ ops! {
         let how = super::losses::classes(&c.given)?;
         Out::Items(vec![Item::Array(c.given.tensor("self")?.nll_loss(c.given.tensor("target")?, &how)?), Item::None])
     };
-    "aten.alias_copy.default" (self) |c| c.given.tensor("self")?.clone();
-    "aten.view_copy.default" (self, size) |c| c.given.tensor("self")?.reshape(&c.given.ints("size")?)?;
-    "aten.expand_copy.default" (self, size, implicit) |c| c.given.tensor("self")?.expand(&c.given.ints("size")?)?;
-    "aten.permute_copy.default" (self, dims) |c| c.given.tensor("self")?.permute(&c.given.ints("dims")?)?;
-    "aten.split_with_sizes_copy.default" (self, split_sizes, dim) |c| c.given.tensor("self")?.split_with_sizes(&c.given.ints("split_sizes")?, c.given.int("dim", 0)?)?;
     "aten._cdist_forward.default" (x1, x2, p, compute_mode) |c| c.given.tensor("x1")?.cdist(c.given.tensor("x2")?, c.given.float("p", 2.0)?)?;
 }

@@ -2,13 +2,12 @@
 
 use rekindle_random::Generator;
 
-use super::row::{Call, Out, View, ops};
+use super::row::{Call, View, ops};
 use crate::Result;
 use crate::functional::{
-    Array, Attention, Cell, Convolution, Interpolation, Number, Outside, Padding, Recurrent, Resized, Running, Windows,
-    refused,
+    Array, Attention, Cell, Convolution, Interpolation, Number, Outside, Recurrent, Resized, Running, Windows, refused,
 };
-use crate::graph::item::{Given, Item};
+use crate::graph::item::Given;
 
 fn one() -> Number {
     Number::Int(1)
@@ -74,14 +73,15 @@ fn windows(g: &Given<'_>) -> Result<Windows> {
 }
 
 fn largest(g: &Given<'_>, spatial: usize) -> Result<Array> {
-    Ok(g.tensor("self")?.max_pool(spatial, &windows(g)?)?.0)
+    g.tensor("self")?.max_pool(spatial, &windows(g)?)
 }
 
-fn largest_with_indices(g: &Given<'_>, spatial: usize) -> Result<Vec<Array>> {
-    match g.tensor("self")?.max_pool(spatial, &windows(g)?)? {
-        (values, Some(indices)) => Ok(vec![values, indices]),
-        _ => Err(refused("max_pool", "indices of this pool are not supported")),
-    }
+fn largest_with_indices(g: &Given<'_>, spatial: usize) -> Result<(Array, Array)> {
+    g.tensor("self")?.max_pool_with_indices(spatial, &windows(g)?)
+}
+
+fn largest_of_parts(g: &Given<'_>) -> Result<(Array, Array)> {
+    g.tensor("self")?.adaptive_max_pool(&g.sizes("output_size", &[])?)
 }
 
 /// The running statistics that a layer is given, where it has them.
@@ -207,7 +207,8 @@ fn resized(g: &Given<'_>, how: Interpolation) -> Result<Array> {
 fn embedding_bag(g: &Given<'_>) -> Result<Vec<Array>> {
     let (weight, indices, offsets) = (g.tensor("weight")?, g.tensor("indices")?, g.tensor("offsets")?);
     let mode = g.int("mode", 0)?;
-    let padding = g.maybe_int("padding_idx")?.filter(|padding| *padding >= 0);
+    let length = weight.shape().first().copied().map_or(0, crate::functional::signed);
+    let padding = g.maybe_int("padding_idx")?.map(|padding| if padding < 0 { padding + length } else { padding });
     let rows = weight.embedding(indices, padding)?;
     let count = indices.numel();
     let mut starts: Vec<usize> = offsets.ints()?.into_iter().map(|start| usize::try_from(start).unwrap_or(0)).collect();
@@ -289,7 +290,7 @@ ops! {
     "aten.max_pool3d.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest(&c.given, 3)?;
     "aten.max_pool1d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest_with_indices(&c.given, 1)?;
     "aten.max_pool2d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest_with_indices(&c.given, 2)?;
-    "aten.max_pool3d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| Out::Items(vec![Item::Array(largest(&c.given, 3)?), Item::None]);
+    "aten.max_pool3d_with_indices.default" (self, kernel_size, stride, padding, dilation, ceil_mode) |c| largest_with_indices(&c.given, 3)?;
     "aten.avg_pool1d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad) |c| c.given.tensor("self")?.avg_pool(1, &windows(&c.given)?)?;
     "aten.avg_pool2d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override) |c| c.given.tensor("self")?.avg_pool(2, &windows(&c.given)?)?;
     "aten.avg_pool3d.default" (self, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override) |c| c.given.tensor("self")?.avg_pool(3, &windows(&c.given)?)?;
@@ -298,9 +299,9 @@ ops! {
     "aten.adaptive_avg_pool3d.default" (self, output_size) |c| c.given.tensor("self")?.adaptive_avg_pool(&c.given.sizes("output_size", &[])?)?;
     "aten._adaptive_avg_pool2d.default" (self, output_size) |c| c.given.tensor("self")?.adaptive_avg_pool(&c.given.sizes("output_size", &[])?)?;
     "aten._adaptive_avg_pool3d.default" (self, output_size) |c| c.given.tensor("self")?.adaptive_avg_pool(&c.given.sizes("output_size", &[])?)?;
-    "aten.adaptive_max_pool1d.default" (self, output_size) |c| pooled_first(c)?;
-    "aten.adaptive_max_pool2d.default" (self, output_size) |c| pooled_first(c)?;
-    "aten.adaptive_max_pool3d.default" (self, output_size) |c| pooled_first(c)?;
+    "aten.adaptive_max_pool1d.default" (self, output_size) |c| largest_of_parts(&c.given)?;
+    "aten.adaptive_max_pool2d.default" (self, output_size) |c| largest_of_parts(&c.given)?;
+    "aten.adaptive_max_pool3d.default" (self, output_size) |c| largest_of_parts(&c.given)?;
     "aten.batch_norm.default" (input, weight, bias, running_mean, running_var, training, momentum, eps, cudnn_enabled) |c| batch_norm(c)?;
     "aten.instance_norm.default" (input, weight, bias, running_mean, running_var, use_input_stats, momentum, eps, cudnn_enabled) |c| instance_norm(c)?;
     "aten.layer_norm.default" (input, normalized_shape, weight, bias, eps, cudnn_enable) |c| c.given.tensor("input")?.layer_norm(c.given.ints("normalized_shape")?.len(), c.given.maybe_tensor("weight")?, c.given.maybe_tensor("bias")?, c.given.float("eps", 1e-5)?)?;
@@ -334,7 +335,20 @@ ops! {
     "aten.upsample_nearest1d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::Nearest)?;
     "aten.upsample_nearest2d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::Nearest)?;
     "aten.upsample_nearest3d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::Nearest)?;
+    "aten._upsample_nearest_exact1d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::NearestExact)?;
     "aten._upsample_nearest_exact2d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::NearestExact)?;
+    "aten._upsample_nearest_exact3d.vec" (input, output_size, scale_factors) |c| resized(&c.given, Interpolation::NearestExact)?;
+    "aten._upsample_bilinear2d_aa.vec" (input, output_size, align_corners, scale_factors) |c| resized(&c.given, Interpolation::LinearSmoothed)?;
+    "aten._upsample_bicubic2d_aa.vec" (input, output_size, align_corners, scale_factors) |c| resized(&c.given, Interpolation::CubicSmoothed)?;
+    "aten.upsample_nearest1d.default" (self, output_size, scales) |c| resized(&c.given, Interpolation::Nearest)?;
+    "aten.upsample_nearest3d.default" (self, output_size, scales_d, scales_h, scales_w) |c| resized(&c.given, Interpolation::Nearest)?;
+    "aten.upsample_linear1d.default" (self, output_size, align_corners, scales) |c| resized(&c.given, Interpolation::Linear)?;
+    "aten.upsample_trilinear3d.default" (self, output_size, align_corners, scales_d, scales_h, scales_w) |c| resized(&c.given, Interpolation::Linear)?;
+    "aten._upsample_nearest_exact1d.default" (self, output_size, scales) |c| resized(&c.given, Interpolation::NearestExact)?;
+    "aten._upsample_nearest_exact2d.default" (self, output_size, scales_h, scales_w) |c| resized(&c.given, Interpolation::NearestExact)?;
+    "aten._upsample_nearest_exact3d.default" (self, output_size, scales_d, scales_h, scales_w) |c| resized(&c.given, Interpolation::NearestExact)?;
+    "aten._upsample_bilinear2d_aa.default" (self, output_size, align_corners, scales_h, scales_w) |c| resized(&c.given, Interpolation::LinearSmoothed)?;
+    "aten._upsample_bicubic2d_aa.default" (self, output_size, align_corners, scales_h, scales_w) |c| resized(&c.given, Interpolation::CubicSmoothed)?;
     "aten.upsample_linear1d.vec" (input, output_size, align_corners, scale_factors) |c| resized(&c.given, Interpolation::Linear)?;
     "aten.upsample_bilinear2d.vec" (input, output_size, align_corners, scale_factors) |c| resized(&c.given, Interpolation::Linear)?;
     "aten.upsample_trilinear3d.vec" (input, output_size, align_corners, scale_factors) |c| resized(&c.given, Interpolation::Linear)?;
@@ -345,7 +359,6 @@ ops! {
     "aten.grid_sampler.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
     "aten.grid_sampler_2d.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
     "aten.affine_grid_generator.default" (theta, size, align_corners) |c| Array::affine_grid(c.given.tensor("theta")?, &c.given.sizes("size", &[])?, c.given.flag("align_corners", false)?)?;
-    "aten.zero_pad2d.default" (self, padding) |c| c.given.tensor("self")?.pad(&c.given.ints("padding")?, Padding::Constant(Number::Int(0)))?;
 }
 
 /// An image by a grid.
@@ -373,10 +386,4 @@ fn products_of_rows(a: &Array, b: &Array) -> Result<Array> {
     let mut shape = a.shape()[..a.rank() - 1].to_vec();
     shape.extend(&b.shape()[..b.rank() - 1]);
     rows(a)?.matmul(&rows(b)?.transpose(0, 1)?)?.reshaped(&shape)
-}
-
-fn pooled_first(c: &Call<'_>) -> Result<Out> {
-    let pooled = c.given.tensor("self")?.adaptive_max_pool(&c.given.sizes("output_size", &[])?)?;
-    // Nobody asked for the indices yet; a program that does is told so when it uses them.
-    Ok(Out::Items(vec![Item::Array(pooled), Item::None]))
 }

@@ -33,6 +33,8 @@ ops! {
     "aten.soft_margin_loss.default" (self, target, reduction) |c| c.given.tensor("self")?.soft_margin_loss(c.given.tensor("target")?, reduction(&c.given)?)?;
     "aten.hinge_embedding_loss.default" (self, target, margin, reduction) |c| c.given.tensor("self")?.hinge_embedding_loss(c.given.tensor("target")?, c.given.float("margin", 1.0)?, reduction(&c.given)?)?;
     "aten.margin_ranking_loss.default" (input1, input2, target, margin, reduction) |c| c.given.tensor("input1")?.margin_ranking_loss(c.given.tensor("input2")?, c.given.tensor("target")?, c.given.float("margin", 0.0)?, reduction(&c.given)?)?;
+    "aten.multi_margin_loss.default" (self, target, p, margin, weight, reduction) |c| c.given.tensor("self")?.multi_margin_loss(c.given.tensor("target")?, c.given.float("p", 1.0)?, c.given.float("margin", 1.0)?, c.given.maybe_tensor("weight")?, reduction(&c.given)?)?;
+    "aten.multilabel_margin_loss.default" (self, target, reduction) |c| c.given.tensor("self")?.multilabel_margin_loss(c.given.tensor("target")?, reduction(&c.given)?)?;
     "aten.poisson_nll_loss.default" (input, target, log_input, full, eps, reduction) |c| c.given.tensor("input")?.poisson_nll_loss(c.given.tensor("target")?, c.given.flag("log_input", true)?, c.given.flag("full", false)?, c.given.float("eps", 1e-8)?, reduction(&c.given)?)?;
     "aten.cosine_embedding_loss.default" (input1, input2, target, margin, reduction) |c| c.given.tensor("input1")?.cosine_embedding_loss(c.given.tensor("input2")?, c.given.tensor("target")?, c.given.float("margin", 0.0)?, reduction(&c.given)?)?;
     "aten.triplet_margin_loss.default" (anchor, positive, negative, margin, p, eps, swap, reduction) |c| c.given.tensor("anchor")?.triplet_margin_loss(

@@ -1,11 +1,11 @@
 //! A row of the table of operations: what an operation is called, takes, gives and does.
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use rekindle_random::Generator;
 
 use crate::Result;
-use crate::functional::{Array, Number};
-use crate::graph::item::{Given, Item, Slot};
+use crate::functional::{Array, Kind, Number, Operand, result_type};
+use crate::graph::item::{Arg, Given, Item, Slot, Values};
 
 /// What an operation gives.
 pub(in crate::graph) enum Out {
@@ -108,6 +108,8 @@ pub(in crate::graph) enum Undo {
     Parts,
     /// One of the places of a dimension.
     Places,
+    /// A diagonal.
+    Diagonal,
     /// In a way that is not supported.
     Refused,
 }
@@ -127,6 +129,158 @@ impl Op {
     pub(in crate::graph) fn draws(&self) -> bool {
         ["aten.dropout.default", "aten.native_dropout.default", "aten.bernoulli_.float"].contains(&self.name)
     }
+
+    /// Whether it goes by how the elements of its first argument lie in memory.
+    pub(in crate::graph) fn goes_by_memory(&self) -> bool {
+        self.name.starts_with("aten.as_strided")
+    }
+}
+
+/// What is several steps here and one in PyTorch, which computes it of 16-bit numbers in float32 and rounds once: so it is here. By
+/// their names without the overload, or with it.
+const WIDE: &[&str] = &[
+    "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d",
+    "_log_softmax",
+    "_softmax",
+    "_upsample_bicubic2d_aa",
+    "_upsample_bilinear2d_aa",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "addcdiv",
+    "addcmul",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cdist",
+    "celu",
+    "col2im",
+    "cross_entropy_loss",
+    "cumprod",
+    "cumsum",
+    "elu",
+    "embedding_bag",
+    "exp2",
+    "expm1",
+    "floor_divide",
+    "fmod",
+    "gelu",
+    "glu",
+    "grid_sampler",
+    "grid_sampler_2d",
+    "hardsigmoid",
+    "hardswish",
+    "hypot",
+    "lerp",
+    "linalg_matrix_norm",
+    "linalg_norm",
+    "linalg_vector_norm",
+    "log10",
+    "log2",
+    "log_sigmoid",
+    "log_softmax",
+    "logaddexp",
+    "logaddexp2",
+    "logcumsumexp",
+    "logsumexp",
+    "mish",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "mvlgamma",
+    "nanmean",
+    "nansum",
+    "nll_loss",
+    "nll_loss2d",
+    "nll_loss_forward",
+    "nll_loss_nd",
+    "norm",
+    "pdist",
+    "pow",
+    "remainder",
+    "renorm",
+    "round",
+    "rsqrt",
+    "selu",
+    "sigmoid",
+    "silu",
+    "sinc",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "special_xlog1py",
+    "std",
+    "std_mean",
+    "sum",
+    "upsample_bicubic2d",
+    "upsample_bilinear2d",
+    "upsample_linear1d",
+    "upsample_trilinear3d",
+    "var",
+    "var_mean",
+    "xlogy",
+];
+
+impl Op {
+    /// Computes it.
+    pub(in crate::graph) fn call(&self, call: &mut Call<'_>) -> Result<Out> {
+        let Some(dtype) = self.narrow_type(&call.given) else { return (self.run)(call) };
+        let (args, values) = widened(&call.given)?;
+        let mut wide = Call {
+            given: Given { args: &args, values: &values },
+            train: call.train,
+            device: call.device,
+            generator: &mut *call.generator,
+            order: call.order,
+            writes: Vec::new(),
+        };
+        let narrowed = |array: Array| if array.dtype() == DType::F32 { array.cast(dtype) } else { Ok(array) };
+        Ok(match (self.run)(&mut wide)? {
+            Out::One(array) => Out::One(narrowed(array)?),
+            Out::Many(arrays) => Out::Many(arrays.into_iter().map(narrowed).collect::<Result<_>>()?),
+            Out::Items(items) => {
+                let narrowed =
+                    |item| if let Item::Array(array) = item { narrowed(array).map(Item::Array) } else { Ok(item) };
+                Out::Items(items.into_iter().map(narrowed).collect::<Result<_>>()?)
+            }
+            other => other,
+        })
+    }
+
+    /// The 16-bit type of all that it is given, where it is computed in float32 then.
+    fn narrow_type(&self, given: &Given<'_>) -> Option<DType> {
+        let name = self.name.strip_prefix("aten.")?;
+        let base = name.split('.').next().unwrap_or(name);
+        let slots = given.args.iter().flat_map(|(_, arg)| arg.slots());
+        let floats: Vec<&Array> = slots
+            .filter_map(|slot| given.values.get(slot).and_then(Item::array))
+            .filter(|array| array.kind() == Kind::Float)
+            .collect();
+        let dtype = result_type(&floats.iter().map(|&array| Operand::Array(array)).collect::<Vec<_>>());
+        let is_narrow = matches!(dtype, DType::F16 | DType::BF16) && !floats.is_empty();
+        (is_narrow && given.dtype("dtype").is_none() && (WIDE.contains(&base) || WIDE.contains(&name))).then_some(dtype)
+    }
+}
+
+/// What is given, with 16-bit numbers as float32.
+fn widened(given: &Given<'_>) -> Result<(Vec<(&'static str, Arg)>, Values)> {
+    let slots: Vec<Slot> = given.args.iter().flat_map(|(_, arg)| arg.slots()).collect();
+    let mut values = Values::new(slots.len());
+    for (at, &slot) in slots.iter().enumerate() {
+        let item = match given.values.get(slot) {
+            Some(Item::Array(array)) if matches!(array.dtype(), DType::F16 | DType::BF16) => {
+                Item::Array(array.cast(DType::F32)?)
+            }
+            Some(item) => item.clone(),
+            None => continue,
+        };
+        values.set(at, item);
+    }
+    let mut next = 0..;
+    let args = given.args.iter().map(|(name, arg)| (*name, arg.renumbered(&mut next))).collect();
+    Ok((args, values))
 }
 
 /// Rows of operations: the name, the arguments, whether the result is a view, and how it is computed.

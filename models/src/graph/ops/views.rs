@@ -63,39 +63,6 @@ fn difference(g: &Given<'_>) -> Result<Array> {
     Ok(x)
 }
 
-/// Windows of images as columns (`im2col`).
-fn columns(g: &Given<'_>) -> Result<Array> {
-    let x = g.tensor("self")?;
-    let pair = |name: &str, default: usize| -> Result<[usize; 2]> {
-        match *g.sizes(name, &[default, default])? {
-            [one] => Ok([one; 2]),
-            [one, other] => Ok([one, other]),
-            _ => Err(refused("im2col", format!("'{name}' needs two numbers"))),
-        }
-    };
-    let (kernel, dilation) = (pair("kernel_size", 1)?, pair("dilation", 1)?);
-    let (padding, stride) = (pair("padding", 0)?, pair("stride", 1)?);
-    let single = x.rank() == 3;
-    let x = if single { x.unsqueeze(0)? } else { x.clone() };
-    let [top, left] = padding.map(signed);
-    let x = x.pad(&[left, left, top, top], Padding::Constant(Number::Int(0)))?;
-    let mut windows = x;
-    for at in 0..2 {
-        // Windows as long as the kernel reaches, of which every `dilation`-th element counts.
-        let reach = dilation[at] * (kernel[at] - 1) + 1;
-        windows = windows.unfold(signed(at + 2), reach, stride[at])?.slice(-1, None, None, signed(dilation[at]))?;
-    }
-    // [n, c, y, x, ky, kx] to [n, c ky kx, y x].
-    let shape = windows.shape().to_vec();
-    let (n, c, count) = (shape[0], shape[1], shape[2] * shape[3]);
-    let columns = windows.permute(&[0, 1, 4, 5, 2, 3])?.reshape(&[
-        signed(n),
-        signed(c * kernel[0] * kernel[1]),
-        signed(count),
-    ])?;
-    if single { columns.squeeze(Some(&[0])) } else { Ok(columns) }
-}
-
 const SAME: View = View::Always(Undo::Same);
 const UNCHANGED: View = View::WhenUnchanged(Undo::Same);
 const RESHAPED: View = View::Always(Undo::Reshape);
@@ -151,8 +118,25 @@ ops! {
     "aten.split_with_sizes.default" (self, split_sizes, dim) [PARTS] |c| c.given.tensor("self")?.split_with_sizes(&c.given.ints("split_sizes")?, c.given.int("dim", 0)?)?;
     "aten.chunk.default" (self, chunks, dim) [PARTS] |c| c.given.tensor("self")?.chunk(c.given.int("chunks", 1)?, c.given.int("dim", 0)?)?;
     "aten.tensor_split.sections" (self, sections, dim) [PARTS] |c| c.given.tensor("self")?.tensor_split(c.given.int("sections", 1)?, c.given.int("dim", 0)?)?;
+    "aten.tensor_split.indices" (self, indices, dim) [PARTS] |c| c.given.tensor("self")?.tensor_split_at(&c.given.ints("indices")?, c.given.int("dim", 0)?)?;
+    "aten.tensor_split.tensor_indices_or_sections" (self, tensor_indices_or_sections, dim) [View::Always(Undo::Refused)] |c| {
+        let (x, dim, given) = (c.given.tensor("self")?, c.given.int("dim", 0)?, c.given.tensor("tensor_indices_or_sections")?);
+        if given.rank() == 0 { x.tensor_split(given.item()?.int(), dim)? } else { x.tensor_split_at(&given.ints()?, dim)? }
+    };
+    "aten.hsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'h')?;
+    "aten.hsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'h')?;
+    "aten.vsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'v')?;
+    "aten.vsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'v')?;
+    "aten.dsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'd')?;
+    "aten.dsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'd')?;
+    "aten.atleast_1d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 1)?;
+    "aten.atleast_2d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 2)?;
+    "aten.atleast_3d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 3)?;
+    "aten.atleast_1d.Sequence" (tensors) |c| c.given.tensors("tensors")?.iter().map(|x| at_least(x, 1)).collect::<Result<Vec<_>>>()?;
+    "aten.atleast_2d.Sequence" (tensors) |c| c.given.tensors("tensors")?.iter().map(|x| at_least(x, 2)).collect::<Result<Vec<_>>>()?;
+    "aten.atleast_3d.Sequence" (tensors) |c| c.given.tensors("tensors")?.iter().map(|x| at_least(x, 3)).collect::<Result<Vec<_>>>()?;
+    "aten.swapdims.default" (self, dim0, dim1) [View::Always(Undo::Transpose)] |c| c.given.tensor("self")?.transpose(c.given.int("dim0", 0)?, c.given.int("dim1", 1)?)?;
     "aten.unbind.int" (self, dim) [View::Always(Undo::Places)] |c| c.given.tensor("self")?.unbind(c.given.int("dim", 0)?)?;
-    "aten.diagonal.default" (self, offset, dim1, dim2) [View::Always(Undo::Refused)] |c| c.given.tensor("self")?.diagonal(c.given.int("offset", 0)?, c.given.int("dim1", 0)?, c.given.int("dim2", 1)?)?;
     "aten.unfold.default" (self, dimension, size, step) [View::Always(Undo::Refused)] |c| c.given.tensor("self")?.unfold(c.given.int("dimension", 0)?, c.given.size("size", 1)?, c.given.size("step", 1)?)?;
     "aten.contiguous.default" (self, memory_format) [UNCHANGED] |c| c.given.tensor("self")?.clone();
     "aten.clone.default" (self, memory_format) |c| c.given.tensor("self")?.clone();
@@ -166,7 +150,6 @@ ops! {
     "aten.to.other" (self, other, non_blocking, copy, memory_format) [UNCHANGED] |c| c.given.tensor("self")?.cast(c.given.tensor("other")?.dtype())?;
     "aten.type_as.default" (self, other) [UNCHANGED] |c| c.given.tensor("self")?.cast(c.given.tensor("other")?.dtype())?;
     "aten._to_copy.default" (self, dtype, layout, device, pin_memory, non_blocking, memory_format) |c| converted(&c.given)?;
-    "aten.float.default" (self) [UNCHANGED] |c| c.given.tensor("self")?.cast(burn::tensor::DType::F32)?;
     "aten.repeat.default" (self, repeats) |c| c.given.tensor("self")?.repeat(&c.given.ints("repeats")?)?;
     "aten.tile.default" (self, dims) |c| {
         let x = c.given.tensor("self")?;
@@ -176,8 +159,6 @@ ops! {
     };
     "aten.repeat_interleave.self_int" (self, repeats, dim, output_size) |c| c.given.tensor("self")?.repeat_interleave(c.given.size("repeats", 1)?, c.given.maybe_int("dim")?)?;
     "aten.cat.default" (tensors, dim) |c| Array::cat(&c.given.tensors("tensors")?, c.given.int("dim", 0)?)?;
-    "aten.concat.default" (tensors, dim) |c| Array::cat(&c.given.tensors("tensors")?, c.given.int("dim", 0)?)?;
-    "aten.concatenate.default" (tensors, dim) |c| Array::cat(&c.given.tensors("tensors")?, c.given.int("dim", 0)?)?;
     "aten.stack.default" (tensors, dim) |c| Array::stack(&c.given.tensors("tensors")?, c.given.int("dim", 0)?)?;
     "aten.hstack.default" (tensors) |c| {
         let all = c.given.tensors("tensors")?;
@@ -200,23 +181,11 @@ ops! {
         let columns = |array: &Array| if array.rank() < 2 { array.reshaped(&[array.numel(), 1]) } else { Ok(array.clone()) };
         Array::cat(&c.given.tensors("tensors")?.iter().map(columns).collect::<Result<Vec<_>>>()?, 1)?
     };
-    "aten.diag.default" (self, diagonal) |c| {
-        let (x, offset) = (c.given.tensor("self")?, c.given.int("diagonal", 0)?);
-        if x.rank() == 1 { diagonal_matrix(x, offset)? } else { x.diagonal(offset, 0, 1)? }
-    };
     "aten.fliplr.default" (self) |c| c.given.tensor("self")?.flip(&[1])?;
     "aten.flipud.default" (self) |c| c.given.tensor("self")?.flip(&[0])?;
     "aten.take.default" (self, index) |c| {
         let (x, index) = (c.given.tensor("self")?, c.given.tensor("index")?);
         x.reshaped(&[x.numel()])?.index(&[Some(index.clone())])?
-    };
-    "aten.index_fill.int_Scalar" (self, dim, index, value) |c| {
-        let (x, index) = (c.given.tensor("self")?, c.given.tensor("index")?);
-        let at = x.dim(c.given.int("dim", 0)?)?;
-        let mut shape = x.shape().to_vec();
-        shape[at] = index.numel();
-        let source = Array::full(&shape, c.given.number("value")?, x.dtype(), &x.device());
-        x.index_update(c.given.int("dim", 0)?, index, &source, Update::Assign)?
     };
     "aten.flip.default" (self, dims) |c| c.given.tensor("self")?.flip(&c.given.ints("dims")?)?;
     "aten.roll.default" (self, shifts, dims) |c| c.given.tensor("self")?.roll(&c.given.ints("shifts")?, &c.given.ints("dims")?)?;
@@ -229,23 +198,15 @@ ops! {
     "aten.replication_pad1d.default" (self, padding) |c| c.given.tensor("self")?.pad(&c.given.ints("padding")?, Padding::Replicate)?;
     "aten.replication_pad2d.default" (self, padding) |c| c.given.tensor("self")?.pad(&c.given.ints("padding")?, Padding::Replicate)?;
     "aten.diff.default" (self, n, dim, prepend, append) |c| difference(&c.given)?;
-    "aten.im2col.default" (self, kernel_size, dilation, padding, stride) |c| columns(&c.given)?;
     "aten.index.Tensor" (self, indices) |c| c.given.tensor("self")?.index(&c.given.maybe_tensors("indices")?)?;
     "aten._unsafe_index.Tensor" (self, indices) |c| c.given.tensor("self")?.index(&c.given.maybe_tensors("indices")?)?;
     "aten.index_put.default" (self, indices, values, accumulate) |c| c.given.tensor("self")?.index_put(&c.given.maybe_tensors("indices")?, c.given.tensor("values")?, c.given.flag("accumulate", false)?)?;
     "aten.index_select.default" (self, dim, index) |c| c.given.tensor("self")?.index_select(c.given.int("dim", 0)?, c.given.tensor("index")?)?;
     "aten.gather.default" (self, dim, index, sparse_grad) |c| c.given.tensor("self")?.gather(c.given.int("dim", 0)?, c.given.tensor("index")?)?;
-    "aten.take_along_dim.default" (self, indices, dim) |c| c.given.tensor("self")?.gather(c.given.int("dim", 0)?, c.given.tensor("indices")?)?;
     "aten.scatter.src" (self, dim, index, src) |c| scattered(&c.given, Update::Assign)?;
     "aten.scatter.value" (self, dim, index, value) |c| scattered(&c.given, Update::Assign)?;
     "aten.scatter.reduce" (self, dim, index, src, reduce) |c| scattered(&c.given, update_of(c.given.text("reduce"))?)?;
     "aten.scatter_add.default" (self, dim, index, src) |c| scattered(&c.given, Update::Add)?;
-    "aten.scatter_reduce.two" (self, dim, index, src, reduce, include_self) |c| {
-        if !c.given.flag("include_self", true)? || c.given.text("reduce") == Some("mean") {
-            return Err(refused("scatter_reduce", "a mean, or include_self=False, is not supported"));
-        }
-        scattered(&c.given, update_of(c.given.text("reduce"))?)?
-    };
     "aten.index_add.default" (self, dim, index, source, alpha) |c| {
         let source = c.given.tensor("source")?;
         let alpha = c.given.maybe_number("alpha")?.unwrap_or(Number::Int(1));
@@ -275,13 +236,30 @@ ops! {
     "aten.meshgrid.default" (tensors) |c| mesh(&c.given)?;
 }
 
-/// A vector on the diagonal of a matrix of zeros.
-fn diagonal_matrix(x: &Array, offset: i64) -> Result<Array> {
-    let (before, after) = (offset.min(0).saturating_neg(), offset.max(0));
-    let length = i64::try_from(x.numel()).unwrap_or(i64::MAX);
-    let ones = Array::full(&[x.numel(), x.numel()], Number::Int(1), x.dtype(), &x.device());
-    let square = ones.triangle(0, true)?.triangle(0, false)?.mul(&x.reshape(&[length, 1])?)?;
-    square.pad(&[after, before, before, after], Padding::Constant(Number::Int(0)))
+/// Parts of columns (`hsplit`), of rows, or of what is deeper.
+fn split_along(g: &Given<'_>, which: char) -> Result<Vec<Array>> {
+    let x = g.tensor("self")?;
+    let dim = match which {
+        'h' if x.rank() == 1 => 0,
+        'h' => 1,
+        'v' => 0,
+        _ => 2,
+    };
+    match g.maybe_ints("indices")? {
+        Some(indices) => x.tensor_split_at(&indices, dim),
+        None => x.tensor_split(g.int("sections", 1)?, dim),
+    }
+}
+
+/// With at least so many dimensions, as NumPy adds them.
+fn at_least(x: &Array, rank: usize) -> Result<Array> {
+    match (x.shape(), rank) {
+        ([], _) => x.reshaped(&vec![1; rank]),
+        (&[length], 2) => x.reshaped(&[1, length]),
+        (&[length], 3) => x.reshaped(&[1, length, 1]),
+        (&[rows, columns], 3) => x.reshaped(&[rows, columns, 1]),
+        _ => Ok(x.clone()),
+    }
 }
 
 /// A grid of all combinations.
@@ -343,6 +321,7 @@ pub(in crate::graph) fn written_back(
             let start = parts_before(g, length, part)?;
             whole.slice_scatter(new, dim, Some(signed(start)), Some(signed(start + own)), 1)
         }
+        Undo::Diagonal => whole.diagonal_scatter(new, int("offset", 0)?, int("dim1", 0)?, int("dim2", 1)?),
         Undo::Refused => Err(refused("a program", "it writes to a view of a kind that is not supported")),
     }
 }
@@ -355,6 +334,11 @@ fn parts_before(g: &Given<'_>, length: usize, part: usize) -> Result<usize> {
                 |index: usize| sizes.get(index).or(sizes.first().filter(|_| sizes.len() == 1)).copied().unwrap_or(0);
             return Ok((0..part).map(|index| usize::try_from(size(index)).unwrap_or(0)).sum());
         }
+    }
+    if let Some(starts) = g.maybe_ints("indices")? {
+        let whole = signed(length);
+        let start = part.checked_sub(1).and_then(|before| starts.get(before)).copied().unwrap_or(0);
+        return Ok(usize::try_from(if start < 0 { start + whole } else { start.min(whole) }).unwrap_or(0));
     }
     if let Some(chunks) = g.maybe_int("chunks")? {
         return Ok(part * length.div_ceil(usize::try_from(chunks).unwrap_or(1).max(1)));

@@ -357,6 +357,8 @@ fn classes_of_libraries_that_are_data_are_known_where_they_are_not_called() {
         ("fastai.torch_core", "TensorImage"),
         ("torch_npu.utils.storage", "_rebuild_npu_tensor"),
         ("torch.torch_version", "TorchVersion"),
+        ("torch.distributed._tensor.api", "DTensor"),
+        ("_io", "BytesIO"),
         ("numpy.ma", "MaskedArray"),
     ] {
         let expected = if name.ends_with(".flash") { Verdict::Unknown } else { Verdict::Inert };
@@ -368,6 +370,7 @@ fn classes_of_libraries_that_are_data_are_known_where_they_are_not_called() {
         ("transformers.models.bert.modeling_bert", "BertConfig"),
         ("transformers.models.bert.x.configuration_bert", "BertConfig"),
         ("mmengine.config.lazy", "LazyObject"),
+        ("_io", "FileIO"),
         ("mmengine.config.config", "Config.fromfile"),
         ("torchvision.models.feature_extraction", "DualGraphModule"),
         ("torchvision.models.resnet", "load_state_dict_from_url"),

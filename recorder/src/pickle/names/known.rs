@@ -68,6 +68,7 @@ const TABLE: &[Row] = &[
     Row("torch._C", Any, "Generator", RANDOM),
     Row("torch._tensor", Any, "_rebuild_from_type", TENSOR),
     Row("torch._utils", Any, "_rebuild_nested_tensor _rebuild_xla_tensor _rebuild_device_tensor_from_numpy", TENSOR),
+    Row("torch._utils", Any, "_rebuild_sparse_csr_tensor _rebuild_mlc_tensor _rebuild_hpu_tensor", TENSOR),
     Row("torch.nested._internal.nested_tensor", Any, "_rebuild_njt", TENSOR),
     Row(
         "torch.jit._pickle",
@@ -92,6 +93,7 @@ const TABLE: &[Row] = &[
     Row("torch.nn.backends.thnn", Any, "_get_thnn_function_backend", "what old layers named, and nothing uses"),
     Row("torch.optim.lr_scheduler", AsData, SCHEDULERS, "PyTorch's own scheduler"),
     Row("torch.optim.swa_utils", AsData, "SWALR AveragedModel", "PyTorch's own average or its scheduler"),
+    Row("torch.optim.swa_utils", Any, "SWALR._cosine_anneal SWALR._linear_anneal", "a number from a number"),
     Row("torch.distributed.checkpoint.metadata", AsData, DCP, "says what a distributed checkpoint holds"),
     Row("torch.distributed.checkpoint.metadata", Enum, "_MEM_FORMAT_ENCODING", MEMBERS),
     Row("torch.distributed.checkpoint.filesystem", AsData, "_StorageInfo", "says what a distributed checkpoint holds"),
@@ -105,6 +107,15 @@ const TABLE: &[Row] = &[
     Row("torch.distributed.device_mesh", AsData, "DeviceMesh", PART),
     Row("torch.distributed.remote_device", AsData, "_remote_device", PART),
     Row("torch.distributed.tensor", AsData, "DTensor", PART),
+    // As they were called before PyTorch 2.5.
+    Row("torch.distributed._tensor.api", AsData, "DTensor", PART),
+    Row("torch.distributed._tensor.device_mesh", AsData, "DeviceMesh", PART),
+    Row(
+        "torch.distributed._tensor.placement_types",
+        AsData,
+        "DTensorSpec Partial Replicate Shard TensorMeta _Partial",
+        PART,
+    ),
     Row("torch.distributed.tensor._dtensor_spec", AsData, "DTensorSpec ShardOrderEntry TensorMeta", PART),
     Row("torch.distributed.tensor.placement_types", AsData, "Partial Replicate Shard", PART),
     Row(
@@ -113,6 +124,8 @@ const TABLE: &[Row] = &[
         "Any Callable Dict List Optional Sequence Set Tuple Type Union",
         "says of which type something is",
     ),
+    Row("io", Any, "BytesIO StringIO", "a buffer in memory"),
+    Row("_io", Any, "BytesIO StringIO", "a buffer in memory"),
     Row("ipaddress", Any, "IPv4Address IPv4Network IPv6Address IPv6Network", PYTHON),
     Row("time", Any, "struct_time", PYTHON),
     Row("dataclasses", AsData, "_MISSING_TYPE _HAS_DEFAULT_FACTORY_CLASS", PYTHON),

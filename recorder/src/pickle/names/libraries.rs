@@ -103,6 +103,7 @@ pub(super) const TABLE: &[Row] = &[
     Row("fastai.vision.core", AsData, "TensorPoint TensorBBox", TENSOR),
     Row("fastai.text.data", Any, "TensorText LMTensorText", TENSOR),
     Row("torch_npu.utils.storage", Any, "_rebuild_npu_tensor", TENSOR),
+    Row("torch_npu.npu._format", Enum, "Format", MEMBERS),
     Row("megatron.core.enums", Enum, "ModelType Fp8Recipe Fp4Recipe", MEMBERS),
     Row(
         "megatron.core.transformer.enums",

@@ -6,7 +6,7 @@ use rekindle_random::{Generator, base_seed};
 use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
 use super::dataset::{Batch, Dataset};
-use super::sampler::{RandomSampler, Sampler, SequentialSampler, Source};
+use super::sampler::{BatchSampler, RandomSampler, Sampler, SequentialSampler, Source};
 use crate::attributes::{Attributes, invalid, wrong_type};
 
 /// `torch.utils.data.DataLoader` over a data set in memory, with `num_workers=0`.
@@ -30,9 +30,7 @@ use crate::attributes::{Attributes, invalid, wrong_type};
 #[derive(Debug)]
 pub struct DataLoader {
     dataset: Arc<Dataset>,
-    batch_size: usize,
-    drop_last: bool,
-    sampler: Box<dyn Sampler>,
+    batches: BatchSampler,
     generator: Option<Generator>,
     epoch: Option<Epoch>,
 }
@@ -42,6 +40,8 @@ pub struct DataLoader {
 struct Epoch {
     /// The generator that it was drawn from, as it was before.
     start: Generator,
+    /// Its number, where the sampler goes by it.
+    number: Option<u64>,
     places: Vec<usize>,
     /// Batches that were given out.
     taken: usize,
@@ -53,17 +53,13 @@ impl DataLoader {
     /// # Errors
     /// When the batch size is 0.
     pub fn new(dataset: impl Into<Arc<Dataset>>, batch_size: usize) -> Result<Self> {
-        if batch_size == 0 {
-            return Err(invalid("a batch must have at least 1 sample"));
-        }
-        Ok(DataLoader {
-            dataset: dataset.into(),
-            batch_size,
-            drop_last: false,
-            sampler: Box::new(SequentialSampler),
-            generator: None,
-            epoch: None,
-        })
+        Ok(Self::from_batch_sampler(dataset, BatchSampler::new(SequentialSampler, batch_size, false)?))
+    }
+
+    /// `DataLoader(dataset, batch_sampler=batches)`.
+    #[must_use]
+    pub fn from_batch_sampler(dataset: impl Into<Arc<Dataset>>, batches: BatchSampler) -> Self {
+        DataLoader { dataset: dataset.into(), batches, generator: None, epoch: None }
     }
 
     /// Whether each epoch has an order of its own. Default false.
@@ -72,16 +68,19 @@ impl DataLoader {
         if shuffle { self.sampler(RandomSampler::default()) } else { self.sampler(SequentialSampler) }
     }
 
-    /// Another sampler.
+    /// Another sampler. One that was given a generator in PyTorch was given the loader's own, and one that was not draws from
+    /// the global one beside a loader without: a sampler that draws elsewhere than its loader cannot be told here.
     #[must_use]
-    pub fn sampler(self, sampler: impl Sampler + 'static) -> Self {
-        DataLoader { sampler: Box::new(sampler), ..self }
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.batches.sampler = Box::new(sampler);
+        self
     }
 
     /// Whether a last batch that is not full is left out. Default false.
     #[must_use]
-    pub fn drop_last(self, drop_last: bool) -> Self {
-        DataLoader { drop_last, ..self }
+    pub fn drop_last(mut self, drop_last: bool) -> Self {
+        self.batches.drop_last = drop_last;
+        self
     }
 
     /// `DataLoader(..., generator=generator)`: draw from this generator and not from the global one.
@@ -105,14 +104,19 @@ impl DataLoader {
     /// How many batches an epoch has: `len(loader)`.
     #[must_use]
     pub fn len(&self) -> usize {
-        let places = self.sampler.len(self.dataset.len());
-        if self.drop_last { places / self.batch_size } else { places.div_ceil(self.batch_size) }
+        self.batches.len(self.dataset.len())
     }
 
     /// Whether an epoch has no batches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// `loader.sampler.set_epoch(epoch)`: which epoch begins next, for a sampler that goes by its number
+    /// ([`DistributedSampler`](super::DistributedSampler)). One that is under way stays as it is.
+    pub fn set_epoch(&mut self, epoch: u64) {
+        self.batches.sampler.set_epoch(epoch);
     }
 
     /// How many batches of the present epoch were given out; 0 between epochs.
@@ -141,8 +145,9 @@ impl DataLoader {
         if epoch.taken >= batches {
             return Ok(None);
         }
-        let start = epoch.taken * self.batch_size;
-        let end = epoch.places.len().min(start + self.batch_size);
+        let size = self.batches.batch_size;
+        let start = epoch.taken * size;
+        let end = epoch.places.len().min(start + size);
         let batch = self.dataset.batch(epoch.places.get(start..end).unwrap_or_default())?;
         self.epoch = Some(Epoch { taken: epoch.taken + 1, ..epoch });
         Ok(Some(batch))
@@ -160,12 +165,13 @@ impl DataLoader {
             Some(own) => Source::Own(own),
             None => Source::Global(global),
         };
-        Ok(Epoch { start, places: self.sampler.places(self.dataset.len(), source)?, taken: 0 })
+        let number = self.batches.sampler.epoch();
+        Ok(Epoch { start, number, places: self.batches.sampler.places(self.dataset.len(), source)?, taken: 0 })
     }
 
     /// Where the loader is: `num_yielded`, the batches that the present epoch gave out; where there are any,
     /// `epoch_generator`, the state of the generator that the epoch was drawn from, before it was; and `generator`, the state
-    /// of the loader's own generator now, if it has one. States are `uint8` tensors as `torch.get_rng_state()` gives them.
+    /// of the loader's own generator now, if it has one; and `epoch`, the epoch's number, if the sampler goes by it. States are `uint8` tensors as `torch.get_rng_state()` gives them.
     ///
     /// The global generator is not part of it: it is in the checkpoint already.
     ///
@@ -181,6 +187,10 @@ impl DataLoader {
         }
         if let Some(own) = &self.generator {
             dict.insert("generator", tensor(own)?);
+        }
+        let number = self.epoch.as_ref().map_or_else(|| self.batches.sampler.epoch(), |epoch| epoch.number);
+        if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
+            dict.insert("epoch", number);
         }
         Ok(dict.into())
     }
@@ -198,16 +208,20 @@ impl DataLoader {
                 self.len()
             )));
         }
-        let own = read_generator(&state, "generator")?;
+        let own = read_generator("loader", &state, "generator")?;
         if own.is_some() != self.generator.is_some() {
             return Err(invalid(
                 "the loader had a generator of its own, and this one has none, or the other way round",
             ));
         }
-        let start = read_generator(&state, "epoch_generator")?;
+        let start = read_generator("loader", &state, "epoch_generator")?;
         if start.is_none() && taken > 0 {
             let key = "loader.epoch_generator".to_owned();
             return Err(Error::missing_key(key).advise("the order of the epoch cannot be drawn again"));
+        }
+        let number = state.get("epoch").is_some().then(|| state.int("epoch")).transpose()?;
+        if let Some(number) = number.and_then(|number| u64::try_from(number).ok()) {
+            self.batches.sampler.set_epoch(number);
         }
         self.epoch = None;
         if let Some(mut start) = start {
@@ -220,9 +234,10 @@ impl DataLoader {
     }
 }
 
-fn read_generator(state: &Attributes, name: &str) -> Result<Option<Generator>> {
+/// The generator whose state is at this name, if there is one.
+pub(super) fn read_generator(place: &str, state: &Attributes, name: &str) -> Result<Option<Generator>> {
     let Some(value) = state.get(name) else { return Ok(None) };
-    let key = format!("loader.{name}");
+    let key = format!("{place}.{name}");
     let tensor = value.as_tensor().ok_or_else(|| wrong_type(&key, "a tensor", value))?;
     let bytes = tensor.to_vec::<u8>()?;
     Generator::from_state(&bytes).map(Some).map_err(|error| invalid(format!("{key}: {error}")))

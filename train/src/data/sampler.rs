@@ -1,4 +1,15 @@
-//! Samplers of `torch.utils.data`: in which order an epoch visits the samples.
+//! Samplers of `torch.utils.data`: in which order an epoch visits the samples. What each draws, and from where, is what
+//! PyTorch's draws: the generator is afterwards where PyTorch's is.
+
+mod batch;
+mod distributed;
+mod subset;
+mod weighted;
+
+pub use batch::BatchSampler;
+pub use distributed::DistributedSampler;
+pub use subset::SubsetRandomSampler;
+pub use weighted::WeightedRandomSampler;
 
 use rekindle_random::{Generator, ParameterError, randint, random_int64, randperm};
 use rekindle_recorder::Result;
@@ -27,9 +38,54 @@ pub trait Sampler: std::fmt::Debug + Send {
     /// # Errors
     /// When there is nothing to draw from.
     fn places(&self, samples: usize, source: Source<'_>) -> Result<Vec<usize>>;
+
+    /// `sampler.set_epoch(epoch)`, for those whose order depends on nothing but a seed and the epoch's number. Others take no
+    /// notice.
+    fn set_epoch(&mut self, _epoch: u64) {}
+
+    /// The epoch that was set, for those that have one: part of where a loader is.
+    fn epoch(&self) -> Option<u64> {
+        None
+    }
+}
+
+impl<S: Sampler + ?Sized> Sampler for Box<S> {
+    fn len(&self, samples: usize) -> usize {
+        (**self).len(samples)
+    }
+
+    fn places(&self, samples: usize, source: Source<'_>) -> Result<Vec<usize>> {
+        (**self).places(samples, source)
+    }
+
+    fn set_epoch(&mut self, epoch: u64) {
+        (**self).set_epoch(epoch);
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        (**self).epoch()
+    }
+}
+
+impl<'a> Source<'a> {
+    /// The generator itself, for samplers that go on with it, and not with one that they seed from it.
+    fn generator(self) -> &'a mut Generator {
+        match self {
+            Source::Global(generator) | Source::Own(generator) => generator,
+        }
+    }
 }
 
 /// `SequentialSampler`: first to last. Draws nothing.
+///
+/// ```
+/// use rekindle_random::Generator;
+/// use rekindle_train::data::{Sampler, SequentialSampler, Source};
+///
+/// let mut global = Generator::new(0);
+/// assert_eq!(SequentialSampler.places(3, Source::Global(&mut global))?, [0, 1, 2]);
+/// # Ok::<(), rekindle_recorder::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SequentialSampler;
 
@@ -45,6 +101,16 @@ impl Sampler for SequentialSampler {
 
 rekindle_recorder::settings! {
     /// `RandomSampler`: shuffled, or drawn with replacement.
+    ///
+    /// ```
+    /// use rekindle_random::Generator;
+    /// use rekindle_train::data::{RandomSampler, Sampler, Source};
+    ///
+    /// let mut generator = Generator::new(42);
+    /// let sampler = RandomSampler::default();
+    /// assert_eq!(sampler.places(5, Source::Own(&mut generator))?, [2, 4, 3, 0, 1]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
     #[derive(Clone, Copy, Debug)]
     pub struct RandomSampler {
         /// Draw each place independently of the others. Default false: every sample once before any comes twice.
@@ -86,7 +152,11 @@ impl Sampler for RandomSampler {
         } else if len > 0 {
             return Err(invalid("cannot sample from an empty data set"));
         }
-        // What was drawn is from 0 to `samples`.
-        Ok(drawn.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+        Ok(places(drawn))
     }
+}
+
+/// What was drawn, which is never negative, as places.
+pub(super) fn places(drawn: Vec<i64>) -> Vec<usize> {
+    drawn.into_iter().filter_map(|place| usize::try_from(place).ok()).collect()
 }

@@ -27,9 +27,11 @@ mod run_averages;
 mod run_faults;
 mod run_parts;
 mod run_rows;
+mod samplers;
 mod schedulers;
 mod schedulers_more;
 mod state_dicts;
+mod stateful_loader;
 #[path = "../tied_gpt/mod.rs"]
 mod tied_gpt;
 mod ties;

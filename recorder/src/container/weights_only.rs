@@ -157,10 +157,17 @@ impl Strip {
 
     /// A refused tensor without what is refused of it: its class and its attributes, its hooks.
     fn tensor(&mut self, tensor: &Tensor) -> Kept {
-        let class = match &tensor.parts().class {
-            TensorClass::Parameter { .. } => TensorClass::Parameter { state: None },
-            _ => TensorClass::Tensor,
-        };
+        // A distributed tensor, where the process that wrote it held all of it.
+        if let Some(whole) = tensor.whole_local() {
+            let path = self.path();
+            self.changed.push(format!("'{path}' as the elements that it holds, without its class"));
+            return match self.value(&Value::Tensor(whole.clone())) {
+                Ok(Kept::Same) => Kept::Changed(Value::Tensor(whole)),
+                Ok(kept) => kept,
+                Err(_) => Kept::Gone,
+            };
+        }
+        let class = if tensor.is_parameter() { TensorClass::Parameter { state: None } } else { TensorClass::Tensor };
         let parts =
             TensorParts { class, class_by: None, made_by: None, backward_hooks: None, ..tensor.parts().clone() };
         let Ok(plain) = Tensor::new(parts) else { return Kept::Gone };

@@ -42,6 +42,29 @@ fn what_plain_torch_load_refuses_is_left_out_and_named() {
 }
 
 #[test]
+fn of_a_distributed_tensor_that_one_process_held_the_elements_are_written() {
+    let folder = rekindle_testing::scratch();
+    let (from, to) = (fixtures::path("tensors/dtensor.pt"), folder.path().join("out.pt"));
+    let (again, notes) = saved(&from, &to);
+    let original = Checkpoint::open(&from).unwrap();
+    let held: Vec<(String, Tensor)> = original
+        .tensors()
+        .unwrap()
+        .into_iter()
+        .filter_map(|(name, tensor)| Some((name, tensor.whole_local()?)))
+        .collect();
+    assert!(!held.is_empty());
+    for (name, whole) in held {
+        let written: Tensor = again.get(&name).unwrap();
+        assert_eq!(written.to_le_bytes().unwrap(), whole.to_le_bytes().unwrap(), "{name}");
+        assert!(
+            notes.iter().any(|note| note.contains(&format!("'{name}' as the elements that it holds"))),
+            "{notes:?}"
+        );
+    }
+}
+
+#[test]
 fn every_file_of_pytorchs_has_something_that_plain_torch_load_takes() {
     let folder = rekindle_testing::scratch();
     for name in [

@@ -104,6 +104,9 @@ const TABLE: &[Row] = &[
     Row("torch.distributed._shard.sharded_tensor.metadata", AsData, "ShardedTensorMetadata TensorProperties", PART),
     Row("torch.distributed._shard.sharded_tensor.metadata", Enum, "MEM_FORMAT_ENCODING", MEMBERS),
     Row("torch.distributed._shard.sharding_spec.chunk_sharding_spec", AsData, "ChunkShardingSpec", PART),
+    Row("torch.distributed._shard.sharding_spec.api", AsData, "DevicePlacementSpec EnumerableShardingSpec", PART),
+    Row("torch.nn.utils.weight_norm", AsData, "WeightNorm", "PyTorch's own hook of a layer"),
+    Row("torch.nn.utils.spectral_norm", AsData, SPECTRAL, "PyTorch's own hook of a layer"),
     Row("torch.distributed.device_mesh", AsData, "DeviceMesh", PART),
     Row("torch.distributed.remote_device", AsData, "_remote_device", PART),
     Row("torch.distributed.tensor", AsData, "DTensor", PART),
@@ -156,6 +159,7 @@ const FUNCTIONS: &str = "
     relu relu_ relu6 elu selu celu gelu silu mish leaky_relu prelu rrelu glu tanh sigmoid hardsigmoid hardswish hardtanh
     softplus softsign softmax log_softmax softmin logsigmoid tanhshrink softshrink hardshrink threshold
 ";
+const SPECTRAL: &str = "SpectralNorm SpectralNormLoadStateDictPreHook SpectralNormStateDictHook";
 const SCALER: &str = "PyTorch's own scaler of gradients";
 const SAMPLERS: &str = "
     BatchSampler RandomSampler Sampler SequentialSampler SubsetRandomSampler WeightedRandomSampler

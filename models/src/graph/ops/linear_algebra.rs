@@ -81,7 +81,6 @@ ops! {
     };
     "aten.linalg_cholesky.default" (self, upper) |c| c.given.tensor("self")?.cholesky(c.given.flag("upper", false)?)?;
     "aten.linalg_cholesky_ex.default" (self, upper, check_errors) |c| (c.given.tensor("self")?.cholesky(c.given.flag("upper", false)?)?, no_errors(c.given.tensor("self")?));
-    "aten.cholesky.default" (self, upper) |c| c.given.tensor("self")?.cholesky(c.given.flag("upper", false)?)?;
     "aten.linalg_matrix_power.default" (self, n) |c| c.given.tensor("self")?.matrix_power(c.given.int("n", 1)?)?;
     "aten.linalg_multi_dot.default" (tensors) |c| Array::multi_dot(&c.given.tensors("tensors")?)?;
     "aten.chain_matmul.default" (matrices) |c| Array::multi_dot(&c.given.tensors("matrices")?)?;

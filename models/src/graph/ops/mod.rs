@@ -71,6 +71,12 @@ fn renamed(name: &str, base: &str) -> String {
 /// An operation, and whether it writes its result to its first argument (`add_` for `add`).
 pub(super) fn find(target: &str) -> Option<(&'static Op, bool)> {
     let name = target.strip_prefix("torch.ops.").unwrap_or(target);
+    let renamed = names::RENAMED.iter().find(|(other, _)| name.strip_prefix("aten.") == Some(other));
+    if let Some((other, row)) = renamed {
+        let written = other.starts_with("__i")
+            || other.split('.').next().is_some_and(|base| !base.starts_with('_') && base.ends_with('_'));
+        return table().get(&*format!("aten.{row}")).map(|op| (*op, written));
+    }
     if let Some(op) = known(name) {
         return Some((op, false));
     }

@@ -8,9 +8,7 @@ use super::row::Op;
 /// Operations that are others under another name, with the same overloads and arguments.
 pub(super) const ALIASES: &[(&str, &str)] = &[
     ("__and__", "bitwise_and"),
-    ("__lshift__", "bitwise_left_shift"),
     ("__or__", "bitwise_or"),
-    ("__rshift__", "bitwise_right_shift"),
     ("__xor__", "bitwise_xor"),
     ("_unsafe_index_put", "index_put"),
     ("absolute", "abs"),
@@ -67,6 +65,24 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("unsafe_split_with_sizes", "split_with_sizes"),
 ];
 
+/// Operators whose overload has another name in the operation that they are: with a number, or written in place.
+pub(super) const RENAMED: &[(&str, &str)] = &[
+    ("__ilshift__.Scalar", "bitwise_left_shift.Tensor_Scalar"),
+    ("__ilshift__.Tensor", "bitwise_left_shift.Tensor"),
+    ("__irshift__.Scalar", "bitwise_right_shift.Tensor_Scalar"),
+    ("__irshift__.Tensor", "bitwise_right_shift.Tensor"),
+    ("__lshift__.Scalar", "bitwise_left_shift.Tensor_Scalar"),
+    ("__lshift__.Tensor", "bitwise_left_shift.Tensor"),
+    ("__rshift__.Scalar", "bitwise_right_shift.Tensor_Scalar"),
+    ("__rshift__.Tensor", "bitwise_right_shift.Tensor"),
+    ("float_power_.Scalar", "float_power.Tensor_Scalar"),
+    ("float_power_.Tensor", "float_power.Tensor_Tensor"),
+    ("floor_divide_.Tensor", "floor_divide.default"),
+    ("ldexp_.default", "ldexp.Tensor"),
+    ("pow_.Scalar", "pow.Tensor_Scalar"),
+    ("pow_.Tensor", "pow.Tensor_Tensor"),
+];
+
 /// Views that have a twin which copies (`squeeze_copy` of `squeeze`).
 pub(super) const COPIED: &[&str] = &[
     "alias",
@@ -111,7 +127,8 @@ pub(super) fn markdown(rows: &[(&str, &[&[Op]])]) -> String {
         text.push_str(" |\n");
     }
     let spelled = |names: &mut dyn Iterator<Item = String>| names.collect::<Vec<_>>().join(" ");
-    let aliases = spelled(&mut ALIASES.iter().map(|(alias, other)| format!("`{alias}` ({other})")));
+    let others = ALIASES.iter().chain(RENAMED).map(|(alias, other)| format!("`{alias}` ({other})"));
+    let aliases = spelled(&mut others.into_iter());
     let copies = spelled(&mut COPIED.iter().map(|view| format!("`{view}_copy`")));
     let _ = writeln!(text, "| others under another name | {aliases} |\n| copies of views | {copies} |");
     text

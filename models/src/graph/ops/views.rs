@@ -206,6 +206,7 @@ ops! {
     "aten.scatter.src" (self, dim, index, src) |c| scattered(&c.given, Update::Assign)?;
     "aten.scatter.value" (self, dim, index, value) |c| scattered(&c.given, Update::Assign)?;
     "aten.scatter.reduce" (self, dim, index, src, reduce) |c| scattered(&c.given, update_of(c.given.text("reduce"))?)?;
+    "aten.scatter.value_reduce" (self, dim, index, value, reduce) |c| scattered(&c.given, update_of(c.given.text("reduce"))?)?;
     "aten.scatter_add.default" (self, dim, index, src) |c| scattered(&c.given, Update::Add)?;
     "aten.index_add.default" (self, dim, index, source, alpha) |c| {
         let source = c.given.tensor("source")?;

@@ -92,6 +92,22 @@ pub enum ModelError {
         #[source]
         reason: Box<ModelError>,
     },
+    /// A picture that cannot be read or transformed.
+    #[error("{place}: {reason}")]
+    Picture {
+        /// Its file, or what else it is called.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of labels that cannot be read.
+    #[error("{file}: {reason}")]
+    Labels {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The number of elements is not that of the shape.
     #[error("{elements} elements are no tensor of the shape {shape:?}")]
     Elements {

@@ -4,6 +4,7 @@
 //! * [`zoo`]: whole networks. Fields are named and ordered as PyTorch registers them, so that a state dict fits as it is.
 //! * [`init`]: first weights as PyTorch draws them, bit for bit from the same generator.
 //! * [`Network`]: any network of the zoo, by its name.
+//! * `image` (feature `image`): pictures as torchvision prepares them. [`Labels`], [`top_k`]: what a classifier says.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -19,14 +20,20 @@
 //! ```
 
 mod batch;
+mod cast;
 mod error;
 pub mod functional;
 pub mod graph;
+#[cfg(feature = "image")]
+pub mod image;
 pub mod init;
+mod labels;
 pub mod nn;
 mod registry;
 pub mod zoo;
 
 pub use batch::{Batch, Inputs, Outputs};
+pub use cast::to_dtype;
 pub use error::{ModelError, Result};
+pub use labels::{Labels, top_k};
 pub use registry::{Config, Network};

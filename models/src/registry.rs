@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use burn::module::Module;
-use burn::tensor::Device;
+use burn::tensor::{Device, FloatDType};
 use rekindle_random::Generator;
 use rekindle_recorder::Error;
 use rekindle_recorder::checkpoint::SaveReport;
 
+use crate::functional::kind_of;
 use crate::graph::{self, Program};
 use crate::init::Init;
 use crate::nn::{Layer, Sequential};
@@ -172,7 +173,9 @@ fn run_program(program: &Program, inputs: Inputs) -> Result<Outputs> {
         let reason = format!("it takes {} inputs ({}), and one is given", names.len(), names.join("; "));
         return Err(ModelError::Program { reason });
     };
-    let array = inputs.into_array().cast(input.dtype)?;
+    let array = inputs.into_array();
+    // Within its kind the program casts it itself.
+    let array = if array.kind() == kind_of(input.dtype) { array } else { array.cast(input.dtype)? };
     let first = program.forward(&[array])?.into_iter().next();
     let first = first.ok_or_else(|| ModelError::Program { reason: "it has no output".to_owned() })?;
     Outputs::from_array(first)
@@ -185,6 +188,16 @@ impl Network {
     /// As [`Program::open`].
     pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
         Program::open(path, device).map(Network::Program)
+    }
+
+    /// The network in another floating-point type, as PyTorch's `module.to(dtype)`. It computes in it where its inputs are of it, too;
+    /// a program casts them.
+    #[must_use]
+    pub fn to_dtype(self, dtype: FloatDType) -> Self {
+        match self {
+            Network::Program(program) => Network::Program(program.to_dtype(dtype)),
+            other => crate::to_dtype(other, dtype),
+        }
     }
 
     /// What it draws from as it computes, where it draws: the generator of a program, for dropout.
@@ -237,7 +250,7 @@ impl Network {
     /// Builds the network that [`save_with_config`](Self::save_with_config) saved, with its weights.
     ///
     /// ```
-    /// # use burn::tensor::Device;
+    /// # use burn::tensor::{Device, FloatDType};
     /// use rekindle_models::{Config, Network};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

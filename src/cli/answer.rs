@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rekindle::recorder::{ErrorKind, printable, printable_lines};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -125,6 +126,17 @@ pub(super) fn note(note: &str) {
 /// Lines on standard error, as a terminal may see them.
 pub(super) fn tell(lines: &str) {
     eprintln!("{}", printable_lines(lines));
+}
+
+/// A bar for so many things, on a terminal.
+pub(super) fn bar(count: u64, things: &str) -> Anything<ProgressBar> {
+    let bar = ProgressBar::new(count);
+    if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    let template = format!("{{wide_bar}} {{pos}}/{{len}} {things}  {{elapsed}}  {{msg}}");
+    bar.set_style(ProgressStyle::with_template(&template)?);
+    Ok(bar)
 }
 
 /// Refuses to replace a file that is there, before any work.

@@ -8,14 +8,15 @@ use rekindle::recorder::value::Part;
 use rekindle::recorder::walk::UnknownTensor;
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, Lines, print, print_json};
+use super::answer::{Answer, Lines, print, print_json, usage};
 use super::input::Opening;
 use super::json;
 use super::program::Shown;
 
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle inspect run.pt --json")]
+#[command(after_help = "Examples:\n  rekindle inspect run.pt --json\n  rekindle inspect net.pt2 --graph\n  \
+    rekindle inspect net.pt2 --dot | dot -Tsvg > net.svg")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Inspect {
     /// The checkpoint; - is standard input
@@ -29,9 +30,12 @@ pub(super) struct Inspect {
     /// Print the names of the tensors, a line each, and nothing else
     #[arg(long)]
     keys: bool,
-    /// Of a program of torch.export (.pt2), list the operations, each with its layer and the line of Python
-    #[arg(long)]
+    /// Of a program of torch.export (.pt2), list the operations with what they take and give, the layer and the line of Python
+    #[arg(long, conflicts_with = "keys")]
     graph: bool,
+    /// Draw a program of torch.export (.pt2) in Graphviz's language, and print nothing else
+    #[arg(long, conflicts_with_all = ["keys", "json", "hash", "graph"])]
+    dot: bool,
     #[command(flatten)]
     opening: Opening,
 }
@@ -39,14 +43,39 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Answer {
         let checkpoint = self.opening.open(&self.path)?;
+        let program = if self.keys { None } else { Shown::of(&self.path, &checkpoint, self.graph) };
+        if self.graph || self.dot {
+            let path = self.path.display();
+            match &program {
+                None => {
+                    return Err(usage(format!(
+                        "{path}: --graph and --dot are for files of programs of torch.export (.pt2)"
+                    )));
+                }
+                Some(Err(error)) => return Err(usage(error)),
+                Some(Ok(program)) if self.dot => {
+                    print(&program.dot())?;
+                    return Ok(true);
+                }
+                Some(Ok(_)) => {}
+            }
+        }
         let inspection = Inspection::of(&checkpoint, self.hash)?;
-        let program = Shown::of(&self.path, &checkpoint, self.graph);
         match (self.json, self.keys) {
-            (true, _) => print_json(&self.document(&inspection, program.map(|program| program.json())))?,
+            (true, _) => {
+                let program = program.map(|program| match program {
+                    Ok(program) => program.json(),
+                    Err(error) => json!({ "error": error }),
+                });
+                print_json(&self.document(&inspection, program))?;
+            }
             (false, true) => print(&keys(&inspection))?,
             (false, false) => {
-                let program = program.map(|program| program.text()).unwrap_or_default();
-                print(&format!("{}{program}", self.text(&inspection)))?;
+                let program = program.map(|program| match program {
+                    Ok(program) => program.text(),
+                    Err(error) => format!("program that cannot be read: {error}\n"),
+                });
+                print(&format!("{}{}", self.text(&inspection), program.unwrap_or_default()))?;
             }
         }
         Ok(true)

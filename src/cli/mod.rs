@@ -5,6 +5,7 @@ mod answer;
 mod convert;
 mod devices;
 mod diff;
+mod dot;
 mod flags;
 mod input;
 mod inspect;
@@ -41,7 +42,8 @@ enum Verb {
     Inspect(inspect::Inspect),
     /// Say which tensors and values of two checkpoints differ, and by how much
     Diff(diff::Diff),
-    /// Say whether checkpoints are whole: checksums, sizes, views; with --finite also NaN and infinity
+    /// Say whether checkpoints are whole: checksums, sizes, views; with --finite also NaN and infinity, with --run
+    /// whether a program computes
     Verify(verify::Verify),
     /// List what the pickles in files would run in Python
     Scan(scan::Scan),

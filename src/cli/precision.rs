@@ -1,6 +1,6 @@
 //! Networks in the precision of their checkpoint: double, or half, where all its weights are.
 
-use burn::module::{Module as _, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module as _, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor as BurnTensor};
 use rekindle::bridge::ModuleStateDict as _;
 use rekindle::models::Network;
@@ -59,19 +59,7 @@ fn moments_are(optimizer: &Value, dtype: TorchDType) -> bool {
 
 /// The network in this type.
 pub(super) fn as_in(network: Network, dtype: FloatDType) -> Network {
-    if dtype == FloatDType::F32 { network } else { network.map(&mut In(dtype)) }
-}
-
-struct In(FloatDType);
-
-impl ModuleMapper for In {
-    fn map_float<const D: usize>(&mut self, param: Param<BurnTensor<D>>) -> Param<BurnTensor<D>> {
-        let (id, tensor, mapper) = param.consume();
-        let (trained, autodiff) = (tensor.is_require_grad(), tensor.is_autodiff());
-        let cast = tensor.inner().cast(self.0);
-        let cast = if autodiff { BurnTensor::from_inner(cast).set_require_grad(trained) } else { cast };
-        Param::from_mapped_value(id, cast, mapper)
-    }
+    if dtype == FloatDType::F32 { network } else { network.to_dtype(dtype) }
 }
 
 /// What a network computes in: the type of its first parameter.

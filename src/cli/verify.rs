@@ -1,5 +1,7 @@
 //! `rekindle verify`: whether a checkpoint is whole.
 
+mod samples;
+
 use std::path::{Path, PathBuf};
 
 use rekindle::recorder::checkpoint::OpenOptions;
@@ -7,13 +9,15 @@ use rekindle::recorder::printable_name;
 use rekindle::recorder::verify::{NotFinite, VerifyReport, verify};
 use serde_json::{Value as Json, json};
 
+use self::samples::Computed;
 use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
 
 /// The arguments of `rekindle verify`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle verify runs/*.pt --finite\n\n\
-    Exit status: 0 all whole (and, with --finite, free of NaN and infinity), 1 not, 2 something could not be read.")]
+#[command(after_help = "Examples:\n  rekindle verify runs/*.pt --finite\n  rekindle verify net.pt2 --run\n\n\
+    Exit status: 0 all whole (with --finite free of NaN and infinity, with --run computing the same without them twice), 1 not, \
+    2 something could not be read.")]
 pub(super) struct Verify {
     /// The checkpoints
     #[arg(required = true)]
@@ -21,6 +25,10 @@ pub(super) struct Verify {
     /// Count NaN and infinity in every tensor
     #[arg(long)]
     finite: bool,
+    /// Compute the sample inputs of programs of torch.export (.pt2) twice: NaN and infinity in the outputs, and whether both times
+    /// gave the same bits
+    #[arg(long)]
+    run: bool,
     /// Read what is there of a folder whose files contradict each other
     #[arg(long)]
     lenient: bool,
@@ -33,12 +41,24 @@ impl Verify {
     pub(super) fn run(&self) -> Answer {
         each(&self.paths, self.json, |path| {
             let report = verify(path, &OpenOptions::default().lenient(self.lenient), self.finite)?;
-            Ok(Said {
-                document: document(path, &report),
-                text: text(path, &report),
-                failures: Vec::new(),
-                answer: report.is_sound() && report.is_finite(),
-            })
+            let (mut document, mut text) = (document(path, &report), text(path, &report));
+            let (mut answer, mut failures) = (report.is_sound() && report.is_finite(), Vec::new());
+            // What is damaged is not computed with.
+            if self.run && report.is_sound() {
+                match Computed::of(path) {
+                    Ok(computed) => {
+                        document["run"] = computed.json();
+                        text += &computed.text();
+                        answer &= computed.is_good();
+                    }
+                    Err(error) => {
+                        let error = in_flags(&error.to_string());
+                        document["run"] = json!({ "error": error });
+                        failures.push(error);
+                    }
+                }
+            }
+            Ok(Said { document, text, failures, answer })
         })
     }
 }

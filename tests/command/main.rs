@@ -9,6 +9,7 @@ mod frameworks;
 mod names;
 mod optimizers;
 mod plan;
+mod predict;
 mod programs;
 mod questions;
 mod reading;

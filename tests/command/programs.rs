@@ -121,10 +121,14 @@ fn what_a_program_cannot_is_said_before_the_first_step() {
     assert!(said.contains("conv.weight"), "{said}");
     let said = resume(&example("net.pt2"), &["--config", "width=3"]);
     assert!(said.contains("a program has no settings"), "{said}");
-    // The last batch of an epoch has one sample, and the program was exported for two or more.
-    let said = resume(&example("net.pt2"), &["--batch-size", "4"]);
-    assert!(said.contains("dimension 0 of the input 'x'") && said.contains("not 1"), "{said}");
     assert!(resume(&example("rekindle.pt2"), &[]).contains("rekindle.pt2"));
+}
+
+/// What `inspect` prints of a program.
+fn inspected(net: &Path, arguments: &[&str]) -> String {
+    let output = command([Path::new("inspect"), net]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
@@ -169,14 +173,156 @@ fn a_batch_is_given_by_the_names_of_the_programs_inputs() {
 #[test]
 fn inspect_shows_what_a_program_takes_gives_and_does() {
     let net = example("net.pt2");
-    let output = rekindle([Path::new("inspect"), &net]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("\n  takes x float32[s77, 1, 8, 8]\n  gives output_0\n"), "{text}");
-    assert!(text.contains("  aten.batch_norm.default\n") && text.contains("stem.1.running_mean"), "{text}");
-    let output = rekindle([Path::new("inspect"), &net, Path::new("--graph")]);
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.contains("  aten.batch_norm.default  stem.1 (BatchNorm2d), batchnorm.py:"), "{text}");
-    let output = rekindle([Path::new("inspect"), &net, Path::new("--json")]);
+    let text = inspected(&net, &[]);
+    assert!(text.contains("\n  takes x float32[s77, 1, 8, 8]\n  gives output_0 float32[s77, 10]\n"), "{text}");
+    assert!(text.contains("\n  s77 is 2 or more\n"), "{text}");
+    // Layers as a tree, each with its own weights and operations.
+    let layer = |start: &str| {
+        text.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_else(|| panic!("{text}"))
+    };
+    assert!(layer("stem (").starts_with("    stem (Sequential)  "), "{text}");
+    assert!(layer("1 (BatchNorm2d)").contains("running_mean [8] (buffer)"), "{text}");
+    assert!(layer("1 (BatchNorm2d)").contains("aten.batch_norm.default"), "{text}");
+    let text = inspected(&net, &["--graph"]);
+    assert!(text.contains(" float32[s77, 8, 8, 8] = aten.batch_norm.default("), "{text}");
+    assert!(
+        text.contains("stem.1.running_mean") && text.contains("  in stem.1 (BatchNorm2d), batchnorm.py:"),
+        "{text}"
+    );
+}
+
+#[test]
+fn inspect_tells_programs_as_json() {
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&inspected(&program("gpt2/eval.pt2"), arguments)).unwrap()
+    };
+    let shown = json(&["--json"]);
+    let shown = &shown["program"];
+    assert_eq!(shown["inputs"][0]["name"], "input_ids");
+    assert_eq!(shown["inputs"][0]["shape"], serde_json::json!(["2", "7"]));
+    assert_eq!(
+        shown["outputs"][1],
+        serde_json::json!({"name": "logits", "dtype": "float32", "shape": ["2", "7", "40"]})
+    );
+    let layers = shown["layers"].as_array().unwrap();
+    assert_eq!((&layers[0]["path"], &layers[0]["class"]), (&"".into(), &"GPT2LMHeadModel".into()));
+    // A tied weight counts once, under the name that has it.
+    let of = |layer: &serde_json::Value, name: &str| {
+        let weights = layer["weights"].as_array().unwrap().iter();
+        weights.filter(|weight| weight["name"] == name).map(|weight| weight["tied_to"].clone()).next().unwrap()
+    };
+    let find = |path: &str| layers.iter().find(|layer| layer["path"] == path).unwrap();
+    assert_eq!(of(find("lm_head"), "weight"), "transformer.wte.weight");
+    assert_eq!(find("lm_head")["parameters"], 0);
+    let elements: u64 = layers[0]["parameters"].as_u64().unwrap();
+    let model =
+        rekindle::models::graph::Program::open(program("gpt2/eval.pt2"), &burn::tensor::Device::flex()).unwrap();
+    assert_eq!(elements, u64::try_from(burn::module::Module::num_params(&model)).unwrap());
+    assert!(shown.get("nodes").is_none());
+    let shown = json(&["--json", "--graph"]);
+    let nodes = shown["program"]["nodes"].as_array().unwrap();
+    let counted: u64 =
+        shown["program"]["operations"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).sum();
+    assert_eq!(u64::try_from(nodes.len()).unwrap(), counted);
+    assert!(nodes.iter().any(|node| node["layer"] == "transformer.h.0.attn" && node["class"] == "GPT2Attention"));
+}
+
+#[test]
+fn inspect_draws_a_program_for_graphviz() {
+    let text = inspected(&example("net.pt2"), &["--dot"]);
+    assert!(text.starts_with("digraph program {\n") && text.ends_with("}\n"), "{text}");
+    assert_eq!(text.matches('{').count(), text.matches('}').count());
+    assert!(
+        text.contains(r#"label="stem (Sequential)""#) && text.contains(r#"label="aten.batch_norm.default\nfloat32["#),
+        "{text}"
+    );
+    // Every operation is there once, and every arrow begins and ends at something that is.
+    let named: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().split_once(" [").map(|(name, _)| name))
+        .filter(|name| *name != "node")
+        .collect();
+    for arrow in text.lines().filter_map(|line| line.trim().strip_suffix(';')?.split_once(" -> ")) {
+        assert!(named.contains(&arrow.0) && named.contains(&arrow.1), "{arrow:?}");
+    }
+    let run = example("run.pt");
+    for arguments in [["--dot"], ["--graph"]] {
+        let output = command([Path::new("inspect"), &run]).args(arguments).output().unwrap();
+        assert!(refusal(&output).contains("run.pt: --graph and --dot are for files of programs"));
+    }
+}
+
+#[test]
+fn verify_computes_the_sample_inputs_of_a_program() {
+    let net = program("gpt2/eval.pt2");
+    let output = rekindle([Path::new("verify"), &net, Path::new("--run"), Path::new("--json")]);
+    assert!(output.status.success(), "{output:?}");
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(json["program"]["operations"]["aten.batch_norm.default"], 1);
+    let run = &json[0]["run"];
+    assert_eq!((&run["good"], &run["outputs"][1]["name"]), (&true.into(), &"logits".into()));
+    assert_eq!(
+        run["outputs"][0],
+        serde_json::json!(
+            {"name": "loss", "dtype": "float32", "shape": [], "nan": 0, "inf": 0, "same": true}
+        )
+    );
+    assert!(run["seconds"][1].as_f64().unwrap() > 0.0);
+
+    // Weights that are no numbers: yes is no, and the output is named.
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.pt2");
+    let mut weights = Checkpoint::open(&net).unwrap().model_state_dict().unwrap();
+    let name = "transformer.ln_f.bias";
+    let shape = weights.get(name).unwrap().shape().to_vec();
+    weights.insert(name, rekindle::Tensor::from_vec(&shape, vec![f32::NAN; shape[0]]).unwrap());
+    let options = rekindle::recorder::checkpoint::SaveOptions::default().template(&net);
+    Checkpoint::from(weights).save_with(&broken, &options).unwrap();
+    let output = rekindle([Path::new("verify"), &broken, Path::new("--run")]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("DOES NOT COMPUTE") && text.contains("logits  float32  [2, 7, 40]  560 NaN, 0 infinite, of 560"),
+        "{text}"
+    );
+
+    let run = example("run.pt");
+    let output = rekindle([Path::new("verify"), &run, Path::new("--run")]);
+    assert!(refusal(&output).contains("run.pt: the file is no archive of torch.export's (.pt2)"));
+}
+
+#[test]
+fn predict_computes_in_another_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("x.safetensors");
+    let pixels: Vec<f32> = (0..3 * 64u16).map(|i| f32::from(i % 17) / 16.0).collect();
+    let mut inputs = rekindle::StateDict::new();
+    inputs.insert("inputs", rekindle::Tensor::from_vec(&[3, 1, 8, 8], pixels).unwrap());
+    Checkpoint::from(inputs).save(&input).unwrap();
+    let digits = fixtures::root().join("examples/digits/run.pt");
+    let run = |network: &[&std::ffi::OsStr], dtype: &str, out: &str| {
+        let more = ["--input", input.to_str().unwrap(), "--out", out, "--dtype", dtype, "--overwrite"];
+        command(["predict".as_ref()].iter().chain(network)).args(more).current_dir(folder.path()).output().unwrap()
+    };
+    let (net, model, name) = (example("net.pt2"), std::ffi::OsStr::new("--model"), std::ffi::OsStr::new("digits"));
+    for network in [&[net.as_os_str()][..], &[digits.as_os_str(), model, name]] {
+        let numbers = |dtype: &str, expected: rekindle::recorder::DType| {
+            let output = run(network, dtype, "y.pt");
+            assert!(output.status.success(), "{output:?}");
+            let out = Checkpoint::open(folder.path().join("y.pt")).unwrap().value("output_0").unwrap();
+            let tensor = out.as_tensor().unwrap();
+            assert_eq!((tensor.dtype(), tensor.shape()), (expected, &[3, 10][..]));
+            let data = rekindle::bridge::tensor_to_data(tensor).unwrap();
+            data.iter::<f64>().collect::<Vec<_>>()
+        };
+        use rekindle::recorder::DType::{BFloat16, Float16, Float32, Float64};
+        let exact = numbers("f64", Float64);
+        for (dtype, expected, limit) in [("f32", Float32, 1e-5), ("float16", Float16, 1e-2), ("bf16", BFloat16, 1e-1)] {
+            for (one, other) in numbers(dtype, expected).iter().zip(&exact) {
+                assert!((one - other).abs() <= limit * other.abs().max(1.0), "{dtype}: {one}, {other}");
+            }
+        }
+    }
+    // NumPy has no bfloat16: that is said before there is anything to lose.
+    assert!(refusal(&run(&[net.as_os_str()], "bf16", "y.npz")).contains("bfloat16"));
+    assert_eq!(run(&[net.as_os_str()], "int8", "y.pt").status.code(), Some(2));
 }

@@ -100,6 +100,8 @@ impl Symbols {
                         let Range { min_val, max_val } =
                             self.ranges.get(symbol).copied().unwrap_or(Range { min_val: None, max_val: None });
                         let signed = i64::try_from(found).unwrap_or(i64::MAX);
+                        // Of a symbol that may be 2 PyTorch takes 0 and 1, too: every export says 2, as 0 and 1 are constants to it.
+                        let min_val = min_val.filter(|&min| min > 2);
                         if min_val.is_some_and(|min| signed < min) || max_val.is_some_and(|max| signed > max) {
                             let bound = |bound: Option<i64>, none: &str| {
                                 bound.map_or_else(|| none.to_owned(), |b| b.to_string())

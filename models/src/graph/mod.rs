@@ -13,12 +13,15 @@ mod item;
 mod leaf;
 mod modes;
 mod ops;
+mod outline;
 mod plan;
 mod program;
 mod read;
 mod run;
+mod samples;
 mod schema;
 
 pub use inputs::{Input, Length};
 pub use ops::{markdown as operations_table, names as operations};
-pub use program::Program;
+pub use outline::{Outline, OutlineInput, OutlineLayer, OutlineNode, OutlineValue, OutlineWeight};
+pub use program::{Program, exported};

@@ -107,7 +107,7 @@ impl Plan {
     }
 }
 
-fn name_of(argument: &Argument) -> Option<&str> {
+pub(super) fn name_of(argument: &Argument) -> Option<&str> {
     match argument {
         Argument::AsTensor(name) => Some(&name.name),
         Argument::AsSymInt(Symbolic::AsName(name))
@@ -397,19 +397,27 @@ pub(super) fn dtype_of(number: i64) -> Option<DType> {
 
 /// The layer and the line that a node's metadata tell.
 fn place_of(node: &RawNode) -> Place {
+    let layer = layers_of(node).last().map(|(path, class)| match (path, class) {
+        ("", class) => class.to_owned(),
+        (path, "") => path.to_owned(),
+        (path, class) => format!("{path} ({class})"),
+    });
+    Place { layer: layer.unwrap_or_default(), line: line_of(node) }
+}
+
+/// The layers that a node is in, the outermost first: the path of each, and its class.
+pub(super) fn layers_of(node: &RawNode) -> impl Iterator<Item = (&str, &str)> {
     let stack = node.metadata.get("nn_module_stack").map(String::as_str).unwrap_or_default();
-    let layer = stack.rsplit(';').next().map(|entry| {
+    stack.split(';').filter(|entry| !entry.is_empty()).map(|entry| {
         // `key,path,class`
         let mut parts = entry.splitn(3, ',').skip(1);
         let (path, class) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        let class = class.rsplit('.').next().unwrap_or_default();
-        match (path, class) {
-            ("", "") => String::new(),
-            ("", class) => class.to_owned(),
-            (path, "") => path.to_owned(),
-            (path, class) => format!("{path} ({class})"),
-        }
-    });
+        (path, class.rsplit('.').next().unwrap_or_default())
+    })
+}
+
+/// The last line of Python that led to a node.
+pub(super) fn line_of(node: &RawNode) -> String {
     let trace = node.metadata.get("stack_trace").map(String::as_str).unwrap_or_default();
     let line = trace.lines().rev().find_map(|line| {
         let rest = line.trim_start().strip_prefix("File \"")?;
@@ -417,5 +425,5 @@ fn place_of(node: &RawNode) -> Place {
         let number = rest.split(',').next().unwrap_or_default();
         Some(format!("{}:{number}", file.rsplit(['/', '\\']).next().unwrap_or(file)))
     });
-    Place { layer: layer.unwrap_or_default(), line: line.unwrap_or_default() }
+    line.unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Content, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, TensorData};
+use burn::tensor::{DType, Device, FloatDType, TensorData};
 use rekindle_burn::SCALAR;
 use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::OpenOptions;
@@ -17,8 +17,9 @@ use super::leaf::Leaf;
 use super::plan::Plan;
 use super::read::Reading;
 use super::run::Running;
+use super::samples::Samples;
 use super::schema::Document;
-use crate::functional::{Array, Number, dtype_name};
+use crate::functional::{Array, Kind, Number, dtype_name, kind_of};
 use crate::{ModelError, Result};
 
 /// A network that `torch.export.save` wrote: it runs, trains, and has PyTorch's state dict.
@@ -40,6 +41,8 @@ use crate::{ModelError, Result};
 #[derive(Clone)]
 pub struct Program {
     pub(super) ready: Arc<Ready>,
+    /// The floating-point type of its constants and inputs, where it is another than at export.
+    pub(super) dtype: Option<DType>,
     pub(super) leaves: Vec<Leaf>,
     pub(super) training: Param<Flag>,
     pub(super) generator: Arc<Mutex<Generator>>,
@@ -59,12 +62,13 @@ pub(super) struct Ready {
     pub(super) kept: Vec<(usize, Slot)>,
     /// What an archive that was exported in evaluation lacks for training.
     pub(super) lacks: Vec<String>,
+    pub(super) samples: Samples,
 }
 
-/// The constants of a program, which are made once for each device.
+/// The constants of a program, which are made once for each device and type.
 pub(super) struct Constants {
     all: Vec<(Slot, TensorData, Vec<usize>)>,
-    made: Mutex<Vec<(Device, Vec<Array>)>>,
+    made: Mutex<Vec<((Device, Option<DType>), Vec<Array>)>>,
 }
 
 impl Constants {
@@ -72,17 +76,29 @@ impl Constants {
         Constants { all, made: Mutex::new(Vec::new()) }
     }
 
-    /// Hands out each constant on the device.
-    fn on(&self, device: &Device, mut give: impl FnMut(Slot, &Array)) -> Result<()> {
+    /// Hands out each constant on the device, those of floating-point numbers in the type.
+    fn on(&self, device: &Device, dtype: Option<DType>, mut give: impl FnMut(Slot, &Array)) -> Result<()> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.iter().all(|(known, _)| known != device) {
-            let arrays = self.all.iter().map(|(_, data, shape)| Array::from_data(data.clone(), shape, device));
-            made.push((device.clone(), arrays.collect::<Result<_>>()?));
+        let key = (device.clone(), dtype);
+        if made.iter().all(|(known, _)| *known != key) {
+            let array = |(_, data, shape): &(Slot, TensorData, Vec<usize>)| {
+                let array = Array::from_data(data.clone(), shape, device)?;
+                cast_to(array, dtype)
+            };
+            made.push((key.clone(), self.all.iter().map(array).collect::<Result<_>>()?));
         }
-        let arrays = made.iter().find(|(known, _)| known == device).map(|(_, arrays)| arrays.as_slice());
+        let arrays = made.iter().find(|(known, _)| *known == key).map(|(_, arrays)| arrays.as_slice());
         let slots = self.all.iter().map(|(slot, ..)| *slot);
         slots.zip(arrays.unwrap_or_default()).for_each(|(slot, array)| give(slot, array));
         Ok(())
+    }
+}
+
+/// Floating-point numbers in the type, where there is one; others as they are.
+fn cast_to(array: Array, dtype: Option<DType>) -> Result<Array> {
+    match dtype {
+        Some(dtype) if array.kind() == Kind::Float => array.cast(dtype),
+        _ => Ok(array),
     }
 }
 
@@ -115,18 +131,7 @@ impl Program {
     /// line of Python that it came from.
     pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
         let path = path.as_ref();
-        let all = programs(path, &OpenOptions::default())?;
-        let single = all.len() == 1;
-        let names: Vec<String> = all.iter().map(|program| program.name.to_string()).collect();
-        let Some(program) = all.into_iter().find(|program| single || &*program.name == "model") else {
-            let reason = format!(
-                "{}: the archive holds the programs {}, and none is called 'model'",
-                path.display(),
-                names.join(", ")
-            );
-            return Err(rekindle_recorder::Error::invalid(reason));
-        };
-        Program::from_exported(&program, device)
+        Program::from_exported(&exported(path)?, device)
             .map_err(|error| rekindle_recorder::Error::invalid(format!("{}: {error}", path.display())))
     }
 
@@ -135,14 +140,7 @@ impl Program {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_exported(program: &ExportedProgram, device: &Device) -> Result<Self> {
-        let document: Document = serde_json::from_slice(&program.document)
-            .map_err(|error| invalid(format!("its document cannot be read: {error}")))?;
-        let version = &document.schema_version;
-        if version.major != 8 {
-            let reason =
-                format!("it was written in version {}.{} of the format; 8 is supported", version.major, version.minor);
-            return Err(invalid(reason));
-        }
+        let document = Document::of(program)?;
         Reading { program, document: &document, device }.ready()
     }
 
@@ -187,6 +185,13 @@ impl Program {
     /// Each operation with the layer and the line that it came from, in order.
     pub fn nodes(&self) -> impl Iterator<Item = (&'static str, String)> {
         self.ready.plan.nodes.iter().map(|node| (node.op.name, node.place.to_string()))
+    }
+
+    /// The program in another floating-point type, as PyTorch's `program.module().to(dtype)`: its parameters, buffers and constants,
+    /// and the inputs that it is given. What it casts to a type by name it casts still; integers stay.
+    #[must_use]
+    pub fn to_dtype(self, dtype: FloatDType) -> Self {
+        Program { dtype: Some(dtype.into()), ..crate::to_dtype(self, dtype) }
     }
 
     /// Draws from this generator from now on: dropout, and whatever else the program draws. Clones of the program share it.
@@ -254,7 +259,8 @@ impl Program {
         let mut values = Values::new(ready.plan.names.len());
         ready.symbols.bind(&ready.inputs, inputs)?;
         for (input, array) in ready.inputs.iter().zip(inputs) {
-            let array = array.to_device(&device).cast(input.dtype)?;
+            let dtype = self.dtype.filter(|_| kind_of(input.dtype) == Kind::Float && !input.is_number);
+            let array = array.to_device(&device).cast(dtype.unwrap_or(input.dtype))?;
             let item = if input.is_number { Item::Number(array.item()?) } else { Item::Array(array) };
             values.set(input.slot, item);
         }
@@ -263,7 +269,7 @@ impl Program {
                 values.set(slot, Item::Array(self.leaves[info.first].array(info.scalar)?));
             }
         }
-        ready.constants.on(&device, |slot, array| values.set(slot, Item::Array(array.clone())))?;
+        ready.constants.on(&device, self.dtype, |slot, array| values.set(slot, Item::Array(array.clone())))?;
         let train = self.is_training();
         let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
         Running { plan: &ready.plan, train, device: &device, generator: &mut generator }.run(&mut values)?;
@@ -290,6 +296,22 @@ impl Program {
         }
         Ok(outputs)
     }
+}
+
+/// The program of an archive, the one called `model` where there are several, as data.
+///
+/// # Errors
+/// When the archive cannot be read, or holds several programs and none of this name.
+pub fn exported(path: impl AsRef<Path>) -> rekindle_recorder::Result<ExportedProgram> {
+    let path = path.as_ref();
+    let all = programs(path, &OpenOptions::default())?;
+    let single = all.len() == 1;
+    let names: Vec<String> = all.iter().map(|program| program.name.to_string()).collect();
+    all.into_iter().find(|program| single || &*program.name == "model").ok_or_else(|| {
+        let (path, names) = (path.display(), names.join(", "));
+        let reason = format!("{path}: the archive holds the programs {names}, and none is called 'model'");
+        rekindle_recorder::Error::invalid(reason)
+    })
 }
 
 impl std::fmt::Debug for Program {

@@ -16,6 +16,7 @@ use super::leaf::Leaf;
 use super::modes;
 use super::plan::{Plan, dtype_of};
 use super::program::{Constants, LeafInfo, Output, OutputValue, Program, Ready, invalid};
+use super::samples::Samples;
 use super::schema::{Argument, Document, InputSpec, OutputSpec, Size, Symbolic, TreeSpec};
 use crate::Result;
 use crate::functional::Number;
@@ -73,13 +74,23 @@ impl Reading<'_> {
             inputs,
             outputs,
             kept,
+            samples: self.samples(),
         };
         Ok(Program {
             ready: Arc::new(ready),
+            dtype: None,
             leaves,
             training: Param::from_bool(true),
             generator: Arc::new(Mutex::new(Generator::default())),
         })
+    }
+
+    /// The inputs of the export.
+    fn samples(&self) -> Samples {
+        let specs = self.document.graph_module.signature.input_specs.iter();
+        let is_given = |spec: &InputSpec| matches!(spec, InputSpec::UserInput { arg } if is_variable(arg));
+        let variable = specs.filter(|spec| is_user(spec)).map(is_given).collect();
+        Samples { value: self.program.sample_inputs.clone(), variable }
     }
 
     /// The weights in their order in the state dict. Of those that lie on one storage in one way, the first has the parameter.

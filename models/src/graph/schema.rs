@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use rekindle_recorder::container::export::ExportedProgram;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
+
+use crate::{ModelError, Result};
 
 /// The whole document.
 #[derive(Debug, Deserialize)]
@@ -15,6 +18,20 @@ pub(super) struct Document {
     pub(super) torch_version: String,
     #[serde(default)]
     pub(super) range_constraints: BTreeMap<String, Range>,
+}
+
+impl Document {
+    /// The document of an archive's program.
+    pub(super) fn of(program: &ExportedProgram) -> Result<Self> {
+        let wrong = |reason: String| ModelError::Program { reason };
+        let document: Document = serde_json::from_slice(&program.document)
+            .map_err(|error| wrong(format!("its document cannot be read: {error}")))?;
+        let Version { major, minor } = document.schema_version;
+        if major != 8 {
+            return Err(wrong(format!("it was written in version {major}.{minor} of the format; 8 is supported")));
+        }
+        Ok(document)
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -6,7 +6,7 @@ pub(crate) mod table;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use rekindle_burn::{ModuleStateDict, tensor_to_data};
 use rekindle_models::functional::{Array, Kind};
 use rekindle_models::graph::Program;
@@ -25,17 +25,25 @@ pub(crate) struct Apart {
     pub(crate) buffers: f64,
 }
 
-/// Runs the archive of this mode in that mode, and compares it with what PyTorch computed in the latter.
+/// Runs the archive of this mode in that mode on the CPU, and compares it with what PyTorch computed in the latter.
+#[allow(dead_code, reason = "each binary of tests has its own devices")]
 pub(crate) fn compare(folder: &Path, archive: &str, mode: &str) -> Apart {
+    let device = if mode == "train" { Device::flex().autodiff() } else { Device::flex() };
+    compare_on(&device, folder, archive, mode)
+}
+
+/// As [`compare`], on a device, which tracks gradients where the mode is training.
+pub(crate) fn compare_on(device: &Device, folder: &Path, archive: &str, mode: &str) -> Apart {
     let train = mode == "train";
-    let device = if train { Device::flex().autodiff() } else { Device::flex() };
     let case = Checkpoint::open(folder.join(format!("{mode}.safetensors"))).unwrap();
     let case = StateDict::from_value(case.root()).unwrap();
-    let program = Program::open(folder.join(format!("{archive}.pt2")), &device).unwrap();
+    let program = Program::open(folder.join(format!("{archive}.pt2")), device).unwrap();
     let program = program.with_generator(Arc::new(Mutex::new(Generator::new(0u64))));
     let inputs: Vec<Array> = (0..).map_while(|i| array(&case, &format!("in.{i}"))).collect();
     let outputs = program.forward(&inputs).unwrap();
 
+    // Of many numbers, where the device has so many digits.
+    let sums = if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 };
     let mut apart = Apart::default();
     let mut loss: Option<Array> = None;
     for (i, output) in outputs.iter().enumerate() {
@@ -48,7 +56,7 @@ pub(crate) fn compare(folder: &Path, archive: &str, mode: &str) -> Apart {
             assert!(found == 0.0, "output {i}");
         }
         if let Some(weight) = array(&case, &format!("w.{i}")) {
-            let part = output.mul(&weight).unwrap().sum(&[], false).unwrap().cast(burn::tensor::DType::F64).unwrap();
+            let part = output.mul(&weight.to_device(device)).unwrap().sum(&[], false).unwrap().cast(sums).unwrap();
             loss = Some(loss.map_or(part.clone(), |loss| loss.add(&part).unwrap()));
         }
     }

@@ -1,6 +1,8 @@
 //! Networks and layers against PyTorch's own: first weights, keys, outputs, gradients and running statistics.
 
 mod batch_norm;
+#[cfg(feature = "image")]
+mod images;
 mod init;
 #[path = "../judge/mod.rs"]
 mod judge;

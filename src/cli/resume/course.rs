@@ -1,14 +1,14 @@
 //! What the command shows of a run while it goes, and at its end.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rekindle::train::log::{Apart, LogLine, mean_loss, write_line};
 use serde_json::json;
 
-use crate::cli::answer::{Answer, Anything, print, print_json, usage};
+use crate::cli::answer::{Answer, Anything, bar, print, print_json, usage};
 use crate::cli::json;
 
 /// What the command shows of a run while it goes, and at its end.
@@ -24,11 +24,7 @@ pub(in crate::cli) struct Course<'a> {
 
 impl<'a> Course<'a> {
     pub(in crate::cli) fn new(steps: u64, log: Option<&Path>, expected: &'a [LogLine], json: bool) -> Anything<Self> {
-        let bar = ProgressBar::new(steps);
-        if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
-        }
-        bar.set_style(ProgressStyle::with_template("{wide_bar} {pos}/{len} steps  {elapsed}  {msg}")?);
+        let bar = bar(steps, "steps")?;
         let log = log
             .map(|path| match File::create(path) {
                 Ok(file) => Ok((path.to_owned(), BufWriter::new(file))),

@@ -1,0 +1,187 @@
+//! The network that predicts: a program of its own, or a network of the zoo with a checkpoint's weights.
+
+use std::path::{Path, PathBuf};
+
+use burn::module::Module as _;
+use burn::tensor::{DType, Device, FloatDType};
+use rekindle::Checkpoint;
+use rekindle::bridge::{ModuleStateDict as _, tensor_to_data};
+use rekindle::models::functional::{Array, dtype_name};
+use rekindle::models::graph::{Length, Program};
+use rekindle::models::{Config, Inputs, ModelError, Network};
+use rekindle::recorder::{Error, ResultExt as _, StateDict, Value, printable_name};
+
+use crate::cli::answer::{Anything, usage};
+use crate::cli::input::say_notes;
+use crate::cli::settings::key_and_value;
+
+/// Which network it is, and with which weights.
+#[derive(Debug, clap::Args)]
+pub(super) struct Choice {
+    /// The network: a program of torch.export (.pt2), or a checkpoint whose network --model names
+    network: PathBuf,
+    /// The network of a checkpoint: a name, or a program (.pt2)
+    #[arg(long, value_name = "NAME|NET.pt2")]
+    model: Option<String>,
+    /// A setting of the network, such as sizes=20,32,16,10
+    #[arg(long, value_name = "K=V")]
+    config: Vec<String>,
+    /// A checkpoint whose weights a program takes in the place of its own
+    #[arg(long, value_name = "CHECKPOINT", conflicts_with = "model")]
+    weights: Option<PathBuf>,
+    /// The floating-point type to compute in, of weights, constants and inputs: bf16, f16, f32 or f64 (default: the network's own)
+    #[arg(long, value_name = "D", value_parser = dtype)]
+    dtype: Option<FloatDType>,
+}
+
+/// The types by their short names and PyTorch's.
+fn dtype(name: &str) -> Result<FloatDType, String> {
+    Ok(match name {
+        "bf16" | "bfloat16" => FloatDType::BF16,
+        "f16" | "float16" => FloatDType::F16,
+        "f32" | "float32" => FloatDType::F32,
+        "f64" | "float64" => FloatDType::F64,
+        _ => return Err("bf16, f16, f32 or f64 is expected".to_owned()),
+    })
+}
+
+/// A network that predicts.
+pub(super) enum Predictor {
+    Program(Box<Program>),
+    /// With the type that it computes in.
+    Network(Box<Network>, DType),
+}
+
+/// An input of a network: its name, and its lengths.
+pub(super) struct Takes {
+    pub(super) name: String,
+    pub(super) lengths: Vec<Length>,
+    pub(super) dtype: DType,
+}
+
+/// Whether a path is that of a program.
+pub(in crate::cli) fn is_program(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pt2"))
+}
+
+/// Loads a checkpoint's model into the network.
+fn load(network: &mut impl burn::module::Module, path: &Path) -> Anything<()> {
+    let checkpoint = Checkpoint::open(path)?;
+    say_notes(&checkpoint);
+    let weights = checkpoint.model_state_dict()?;
+    network.load_state_dict(&weights).in_file(path)?;
+    Ok(())
+}
+
+impl Predictor {
+    /// The network with its weights.
+    pub(super) fn open(choice: &Choice, device: &Device) -> Anything<Self> {
+        if let Some(dtype) = choice.dtype.map(DType::from).filter(|dtype| !device.supports_dtype(*dtype)) {
+            return Err(usage(format!("the device cannot compute in {}; see --dtype", dtype_name(dtype))));
+        }
+        let (program, weights) = match (is_program(&choice.network), &choice.model) {
+            (true, None) => (Some(choice.network.clone()), choice.weights.as_ref()),
+            (true, Some(_)) => {
+                return Err(usage(
+                    "--model names the network of a checkpoint; a program is its own, and --weights gives it others",
+                ));
+            }
+            (false, Some(name)) if is_program(Path::new(name)) => (Some(PathBuf::from(name)), Some(&choice.network)),
+            (false, _) => (None, None),
+        };
+        if let Some(path) = program {
+            if !choice.config.is_empty() {
+                return Err(usage("--config is for networks by name; a program has no settings"));
+            }
+            let mut program = Program::open(path, device)?;
+            if let Some(weights) = weights {
+                load(&mut program, weights)?;
+            }
+            if let Some(dtype) = choice.dtype {
+                program = program.to_dtype(dtype);
+            }
+            return Ok(Predictor::Program(Box::new(program)));
+        }
+        if choice.weights.is_some() {
+            return Err(usage("--weights are for a program (.pt2); a checkpoint has its own"));
+        }
+        let Some(name) = &choice.model else {
+            let names = Network::names().collect::<Vec<_>>().join(", ");
+            let path = choice.network.display();
+            return Err(usage(format!(
+                "{path}: which network is it? name one with --model: {names}, or a program (.pt2)"
+            )));
+        };
+        let mut config = Config::new();
+        for pair in &choice.config {
+            let (key, value) = key_and_value(pair)?;
+            config.set(key, value);
+        }
+        let mut network = Network::build(name, &config, device)?;
+        load(&mut network, &choice.network)?;
+        let dtype = choice.dtype.unwrap_or(FloatDType::F32);
+        Ok(Predictor::Network(Box::new(network.to_dtype(dtype)), dtype.into()))
+    }
+
+    /// The inputs, in order.
+    pub(super) fn takes(&self) -> Vec<Takes> {
+        match self {
+            Predictor::Program(program) => {
+                let takes = |input: &rekindle::models::graph::Input| Takes {
+                    name: input.name.clone(),
+                    lengths: input.lengths.clone(),
+                    dtype: input.dtype,
+                };
+                program.inputs().iter().map(takes).collect()
+            }
+            Predictor::Network(network, _) => {
+                let length = |length: Option<usize>| length.map_or(Length::Any, Length::Exactly);
+                let lengths = std::iter::once(Length::Any).chain(network.input_shape().into_iter().map(length));
+                vec![Takes { name: "inputs".to_owned(), lengths: lengths.collect(), dtype: DType::F32 }]
+            }
+        }
+    }
+
+    /// The arrays of a file that are the network's inputs, and the names of those that are none. A network of one input also takes
+    /// what is called `inputs`, and a file of one tensor without a name.
+    pub(super) fn inputs(&self, file: &Value) -> Result<(Vec<Array>, Vec<String>), Error> {
+        let names: Vec<String> = self.takes().into_iter().map(|takes| takes.name).collect();
+        let file = match (file, names.as_slice()) {
+            (Value::Tensor(tensor), [name]) => StateDict::from_iter([(name.clone(), tensor.clone())]),
+            _ => StateDict::from_value(file)?,
+        };
+        let mut taken = Vec::new();
+        let mut arrays = Vec::new();
+        for name in &names {
+            let other = if names.len() == 1 { "inputs" } else { name.as_str() };
+            let found = [name.as_str(), other].into_iter().find_map(|name| Some((name.to_owned(), file.get(name)?)));
+            let (found, tensor) = found.ok_or_else(|| {
+                let there: Vec<_> = file.keys().map(printable_name).collect();
+                let wanted: Vec<_> = names.iter().map(|name| printable_name(name)).collect();
+                let (name, wanted) = (printable_name(name), wanted.join(", "));
+                Error::invalid(format!(
+                    "there is no input '{name}' in the file, which has {}; the network takes {wanted}",
+                    there.join(", ")
+                ))
+            })?;
+            let array = Array::from_data(tensor_to_data(tensor)?, tensor.shape(), &Device::flex());
+            arrays.push(array.map_err(|error| Error::invalid(error.to_string()))?);
+            taken.push(found);
+        }
+        let left = file.keys().filter(|key| taken.iter().all(|taken| taken != key)).map(str::to_owned).collect();
+        Ok((arrays, left))
+    }
+
+    /// The outputs for these inputs, by name.
+    pub(super) fn predict(&self, inputs: &[Array]) -> Result<Vec<(String, Array)>, ModelError> {
+        match (self, inputs) {
+            (Predictor::Program(program), inputs) => program.forward_named(inputs),
+            (Predictor::Network(network, dtype), inputs) => {
+                let array = inputs.first().ok_or_else(|| ModelError::Elements { elements: 0, shape: Vec::new() })?;
+                let device = network.devices().into_iter().next().unwrap_or_default();
+                let inputs = Inputs::from_array(array.cast(*dtype)?.to_device(&device))?;
+                Ok(vec![("output_0".to_owned(), network.forward(inputs)?.into_array())])
+            }
+        }
+    }
+}

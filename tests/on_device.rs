@@ -1,0 +1,36 @@
+//! Programs of torch.export on the device that `REKINDLE_DEVICE` names (the CPU without it), forwards and backwards, beside
+//! PyTorch's numbers. What it prints says how far apart they are:
+//!
+//!     REKINDLE_DEVICE=wgpu cargo test --workspace --features wgpu --test on_device -- --nocapture
+//!
+//! Mesa's lavapipe, a Vulkan driver on the CPU, stands in for a GPU (`apt-get install mesa-vulkan-drivers libvulkan1`).
+
+#[path = "../models/tests/judge/mod.rs"]
+mod judge;
+
+use rekindle_testing::fixtures;
+
+/// Convolutions, recurrent layers, attention, a U-Net, language models: in evaluation and in training, with dropout and batch norm.
+const PROGRAMS: [&str; 12] =
+    ["cnn", "conv1d", "conv3d", "dcgan", "unet", "lstms", "vae", "encoder", "transformer", "gpt2", "bert", "llama"];
+
+#[test]
+fn programs_compute_what_pytorch_computes_on_the_cpu() {
+    let name = std::env::var("REKINDLE_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = rekindle::device(&name).unwrap_or_else(|error| panic!("{error}"));
+    let mut wrong = Vec::new();
+    for program in PROGRAMS {
+        let folder = fixtures::path("programs").join(program);
+        let eval = judge::compare_on(&device, &folder, "eval", "eval");
+        let train = judge::compare_on(&device.clone().autodiff(), &folder, "train", "train");
+        println!(
+            "{program:12} eval {:.1e}, train {:.1e}, gradients {:.1e}, buffers {:.1e}",
+            eval.outputs, train.outputs, train.gradients, train.buffers
+        );
+        let apart = [eval.outputs, train.outputs, train.buffers].into_iter().fold(train.gradients / 10.0, f64::max);
+        if apart > 1e-5 {
+            wrong.push(program);
+        }
+    }
+    assert!(wrong.is_empty(), "on {name}: {wrong:?}");
+}

@@ -83,7 +83,7 @@ impl Predict {
                     if course.is_new() {
                         self.try_out(&outputs)?;
                     }
-                    let text = course.take(names, outputs, parts)?;
+                    let text = course.take(&names, outputs, parts)?;
                     bar.inc(u64::try_from(names.len()).unwrap_or(u64::MAX));
                     if !self.json {
                         bar.suspend(|| print(&text))?;
@@ -103,7 +103,7 @@ impl Predict {
                         self.try_out(&outputs)?;
                     }
                     let names: Vec<String> = range.clone().map(|sample| format!("sample {sample}")).collect();
-                    let text = course.take(&names, outputs, parts.several())?;
+                    let text = course.take(&names, outputs, parts.several()).in_file(&path)?;
                     bar.inc(u64::try_from(range.len()).unwrap_or(u64::MAX));
                     if !self.json {
                         bar.suspend(|| print(&text))?;

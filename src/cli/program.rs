@@ -105,11 +105,11 @@ impl Shown {
 
     /// A layer as a line of the tree: how many parameters are in it, its own weights, its own operations.
     fn layer(&self, layer: &OutlineLayer) -> String {
-        let mut line = format!("{:width$}{}", "", called_here(layer), width = 2 + 2 * layer.depth());
-        let parameters = self.parameters_within(layer);
-        if parameters > 0 {
-            line += &format!("  {parameters} parameters");
-        }
+        let name = format!("{:width$}{}", "", called_here(layer), width = 2 + 2 * layer.depth());
+        let parameters = match self.parameters_within(layer) {
+            0 => String::new(),
+            count => format!("{count} parameters"),
+        };
         let weight = |weight: &OutlineWeight| {
             let tied = weight.tied_to.as_ref().map(|name| format!(" which is {name}")).unwrap_or_default();
             let buffer = if weight.is_parameter { "" } else { " (buffer)" };
@@ -121,10 +121,8 @@ impl Shown {
             count => format!("{count} {name}"),
         };
         let operations: Vec<String> = layer.operations.iter().map(times).collect();
-        for part in [weights, operations].iter().filter(|part| !part.is_empty()) {
-            line += &format!("  {}", part.join(", "));
-        }
-        line
+        let parts = [name, parameters, weights.join(", "), operations.join(", ")];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
     }
 
     fn parameters_within(&self, layer: &OutlineLayer) -> usize {

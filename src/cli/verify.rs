@@ -18,6 +18,7 @@ use super::flags::in_flags;
 #[command(after_help = "Examples:\n  rekindle verify runs/*.pt --finite\n  rekindle verify net.pt2 --run\n\n\
     Exit status: 0 all whole (with --finite free of NaN and infinity, with --run computing the same without them twice), 1 not, \
     2 something could not be read.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Verify {
     /// The checkpoints
     #[arg(required = true)]

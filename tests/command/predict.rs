@@ -221,15 +221,54 @@ fn samples_are_computed_in_parts_where_that_gives_the_same() {
 fn an_output_without_a_row_for_each_sample_is_not_joined() {
     let folder = scratch();
     let out = folder.path().join("y.npz");
-    let case = Checkpoint::open(fixtures::path("programs/dynamic/eval.safetensors")).unwrap();
+    let case = Checkpoint::open(fixtures::path("programs/gpt2/eval.safetensors")).unwrap();
     let mut file = StateDict::new();
-    file.insert("x", case.value("['in.0']").unwrap().as_tensor().unwrap().clone());
+    for (name, key) in [("input_ids", "['in.0']"), ("labels", "['in.1']")] {
+        let value = case.value(key).unwrap();
+        let twice = value.as_tensor().unwrap().to_le_bytes().unwrap().repeat(2);
+        file.insert(name, Tensor::from_le_bytes(rekindle::recorder::DType::Int64, &[4, 7], twice).unwrap());
+    }
     let input = folder.path().join("x.pt");
     Checkpoint::from(file).save(&input).unwrap();
-    let net = fixtures::path("programs/dynamic/eval.pt2");
-    let arguments =
-        ["predict".as_ref(), net.as_os_str(), "--input".as_ref(), input.as_os_str(), "--out".as_ref(), out.as_os_str()];
-    let output = command(arguments).args(["--batch-size", "3"]).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(of(&out, "output_0").0[0], 7);
+    let net = fixtures::path("programs/gpt2/eval.pt2");
+    let arguments = ["predict".as_ref(), net.as_os_str(), "--input".as_ref(), input.as_os_str()];
+    let output = command(arguments).args(["--batch-size", "2", "--out"]).arg(&out).output().unwrap();
+    let said = refusal(&output);
+    assert!(said.contains("x.pt: the output 'loss' of [] has not a row for each sample"), "{said}");
+}
+
+#[test]
+fn inputs_may_be_in_a_tuple_or_alone() {
+    let folder = scratch();
+    let tensor = Tensor::from_vec(&[2, 3, 24, 24], vec![0.5f32; 3456]).unwrap();
+    let (path, out) = (folder.path().join("x.pt"), folder.path().join("y.npz"));
+    let run = || {
+        let net = image("net.pt2");
+        let arguments = ["predict".as_ref(), net.as_os_str(), "--input".as_ref(), path.as_os_str()];
+        command(arguments).args(["--overwrite", "--out"]).arg(&out).output().unwrap()
+    };
+    let dict = |name: &str, value: rekindle::Value| rekindle::Value::from(rekindle::Dict::from_iter([(name, value)]));
+    let value = rekindle::Value::from(tensor);
+    let tuple = |items: &[rekindle::Value]| rekindle::Value::Tuple(items.to_vec().into());
+    for root in [value.clone(), tuple(&[value.clone()]), dict("input", value.clone())] {
+        Checkpoint::from(root)
+            .save_with(&path, &rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true))
+            .unwrap();
+        let output = run();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(of(&out, "output_0").0, [2, 5]);
+    }
+    for (root, said) in [
+        (tuple(&[value.clone(), value.clone()]), "there are 2 arrays in the file, and the network takes input"),
+        (
+            dict("extra", dict("mask", value)),
+            "there is no input 'input' in the file, which has extra.mask; the network takes input",
+        ),
+    ] {
+        Checkpoint::from(root)
+            .save_with(&path, &rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true))
+            .unwrap();
+        let refused = refusal(&run());
+        assert!(refused.contains(said), "{refused}");
+    }
 }

@@ -181,10 +181,10 @@ fn inspect_shows_what_a_program_takes_gives_and_does() {
         text.lines().find(|line| line.trim_start().starts_with(start)).unwrap_or_else(|| panic!("{text}"))
     };
     assert!(layer("stem (").starts_with("    stem (Sequential)  "), "{text}");
-    assert!(layer("1 (BatchNorm2d)").contains("running_mean [8] (buffer)"), "{text}");
+    assert!(layer("1 (BatchNorm2d)").contains("running_mean [16] (buffer)"), "{text}");
     assert!(layer("1 (BatchNorm2d)").contains("aten.batch_norm.default"), "{text}");
     let text = inspected(&net, &["--graph"]);
-    assert!(text.contains(" float32[s77, 8, 8, 8] = aten.batch_norm.default("), "{text}");
+    assert!(text.contains(" float32[s77, 16, 8, 8] = aten.batch_norm.default("), "{text}");
     assert!(
         text.contains("stem.1.running_mean") && text.contains("  in stem.1 (BatchNorm2d), batchnorm.py:"),
         "{text}"
@@ -217,7 +217,9 @@ fn inspect_tells_programs_as_json() {
     let elements: u64 = layers[0]["parameters"].as_u64().unwrap();
     let model =
         rekindle::models::graph::Program::open(program("gpt2/eval.pt2"), &burn::tensor::Device::flex()).unwrap();
-    assert_eq!(elements, u64::try_from(burn::module::Module::num_params(&model)).unwrap());
+    let parameters = rekindle::bridge::ModuleStateDict::named_parameters(&model).unwrap();
+    let counted: usize = parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
+    assert_eq!(elements, u64::try_from(counted).unwrap());
     assert!(shown.get("nodes").is_none());
     let shown = json(&["--json", "--graph"]);
     let nodes = shown["program"]["nodes"].as_array().unwrap();
@@ -271,8 +273,9 @@ fn verify_computes_the_sample_inputs_of_a_program() {
     // Weights that are no numbers: yes is no, and the output is named.
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("broken.pt2");
+    let net = example("net.pt2");
     let mut weights = Checkpoint::open(&net).unwrap().model_state_dict().unwrap();
-    let name = "transformer.ln_f.bias";
+    let name = "head.bias";
     let shape = weights.get(name).unwrap().shape().to_vec();
     weights.insert(name, rekindle::Tensor::from_vec(&shape, vec![f32::NAN; shape[0]]).unwrap());
     let options = rekindle::recorder::checkpoint::SaveOptions::default().template(&net);
@@ -281,7 +284,7 @@ fn verify_computes_the_sample_inputs_of_a_program() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.contains("DOES NOT COMPUTE") && text.contains("logits  float32  [2, 7, 40]  560 NaN, 0 infinite, of 560"),
+        text.contains("DOES NOT COMPUTE") && text.contains("  output_0  float32  [2, 10]  20 NaN, 0 infinite, of 20\n"),
         "{text}"
     );
 

@@ -407,13 +407,16 @@ fn place_of(node: &RawNode) -> Place {
 
 /// The layers that a node is in, the outermost first: the path of each, and its class.
 pub(super) fn layers_of(node: &RawNode) -> impl Iterator<Item = (&str, &str)> {
+    // What the tracer calls where there is no layer.
+    const NOWHERE: &str = "_empty_nn_module_stack_from_metadata_hook";
     let stack = node.metadata.get("nn_module_stack").map(String::as_str).unwrap_or_default();
-    stack.split(';').filter(|entry| !entry.is_empty()).map(|entry| {
+    let layers = stack.split(';').filter(|entry| !entry.is_empty()).map(|entry| {
         // `key,path,class`
         let mut parts = entry.splitn(3, ',').skip(1);
         let (path, class) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         (path, class.rsplit('.').next().unwrap_or_default())
-    })
+    });
+    layers.filter(|(path, _)| *path != NOWHERE)
 }
 
 /// The last line of Python that led to a node.

@@ -9,7 +9,7 @@ use rekindle::bridge::{ModuleStateDict as _, tensor_to_data};
 use rekindle::models::functional::{Array, dtype_name};
 use rekindle::models::graph::{Length, Program};
 use rekindle::models::{Config, Inputs, ModelError, Network};
-use rekindle::recorder::{Error, ResultExt as _, StateDict, Value, printable_name};
+use rekindle::recorder::{Error, ResultExt as _, StateDict, Tensor, Value, printable_name};
 
 use crate::cli::answer::{Anything, usage};
 use crate::cli::input::say_notes;
@@ -71,6 +71,29 @@ fn load(network: &mut impl burn::module::Module, path: &Path) -> Anything<()> {
     let weights = checkpoint.model_state_dict()?;
     network.load_state_dict(&weights).in_file(path)?;
     Ok(())
+}
+
+/// The tensors and numbers in a value, by the names and places on the way to each.
+fn collect(name: &str, value: &Value, found: &mut Vec<(String, Tensor)>) {
+    let within = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    let mut all = |items: &[Value]| {
+        items.iter().enumerate().for_each(|(index, item)| collect(&within(&index.to_string()), item, found));
+    };
+    match value {
+        Value::Tensor(tensor) => found.push((name.to_owned(), tensor.clone())),
+        Value::Int(int) => found.push((name.to_owned(), Tensor::scalar(*int))),
+        Value::Float(float) => found.push((name.to_owned(), Tensor::scalar(*float))),
+        Value::Tuple(items) => all(items),
+        Value::List(items) => all(&items.read()),
+        Value::Dict(dict) => {
+            for (key, item) in dict.entries() {
+                if let Value::Str(key) = key {
+                    collect(&within(&key), &item, found);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 impl Predictor {
@@ -142,34 +165,44 @@ impl Predictor {
         }
     }
 
-    /// The arrays of a file that are the network's inputs, and the names of those that are none. A network of one input also takes
-    /// what is called `inputs`, and a file of one tensor without a name.
+    /// The arrays of a file that are the network's inputs, and the names of those that are none. In dicts within dicts they have
+    /// the names of both (`extra.mask`); a tuple or list has them in the network's order. A network of one input also takes what
+    /// is called `inputs`, and a tensor alone.
     pub(super) fn inputs(&self, file: &Value) -> Result<(Vec<Array>, Vec<String>), Error> {
         let names: Vec<String> = self.takes().into_iter().map(|takes| takes.name).collect();
-        let file = match (file, names.as_slice()) {
-            (Value::Tensor(tensor), [name]) => StateDict::from_iter([(name.clone(), tensor.clone())]),
-            _ => StateDict::from_value(file)?,
-        };
+        let wanted = || names.iter().map(|name| printable_name(name)).collect::<Vec<_>>().join(", ");
+        let mut there: Vec<(String, Tensor)> = Vec::new();
+        collect("", file, &mut there);
+        if matches!(file, Value::Tensor(_) | Value::Tuple(_) | Value::List(_)) {
+            if there.len() != names.len() {
+                let reason =
+                    format!("there are {} arrays in the file, and the network takes {}", there.len(), wanted());
+                return Err(Error::invalid(reason));
+            }
+            there.iter_mut().zip(&names).for_each(|((found, _), name)| found.clone_from(name));
+        } else if let Ok(state_dict) = StateDict::from_value(file) {
+            there = state_dict.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
+        }
         let mut taken = Vec::new();
         let mut arrays = Vec::new();
         for name in &names {
             let other = if names.len() == 1 { "inputs" } else { name.as_str() };
-            let found = [name.as_str(), other].into_iter().find_map(|name| Some((name.to_owned(), file.get(name)?)));
-            let (found, tensor) = found.ok_or_else(|| {
-                let there: Vec<_> = file.keys().map(printable_name).collect();
-                let wanted: Vec<_> = names.iter().map(|name| printable_name(name)).collect();
-                let (name, wanted) = (printable_name(name), wanted.join(", "));
-                Error::invalid(format!(
-                    "there is no input '{name}' in the file, which has {}; the network takes {wanted}",
-                    there.join(", ")
-                ))
+            let found =
+                [name.as_str(), other].into_iter().find_map(|name| there.iter().position(|(own, _)| own == name));
+            let found = found.ok_or_else(|| {
+                let there: Vec<_> = there.iter().map(|(name, _)| printable_name(name)).collect();
+                let (name, there, wanted) = (printable_name(name), there.join(", "), wanted());
+                let reason =
+                    format!("there is no input '{name}' in the file, which has {there}; the network takes {wanted}");
+                Error::invalid(reason)
             })?;
+            let tensor = &there[found].1;
             let array = Array::from_data(tensor_to_data(tensor)?, tensor.shape(), &Device::flex());
             arrays.push(array.map_err(|error| Error::invalid(error.to_string()))?);
             taken.push(found);
         }
-        let left = file.keys().filter(|key| taken.iter().all(|taken| taken != key)).map(str::to_owned).collect();
-        Ok((arrays, left))
+        let left = there.into_iter().enumerate().filter(|(index, _)| !taken.contains(index));
+        Ok((arrays, left.map(|(_, (name, _))| name).collect()))
     }
 
     /// The outputs for these inputs, by name.

@@ -156,7 +156,7 @@ impl Batches {
     }
 
     /// The next batch, with the files' names.
-    pub(super) fn next_batch(&mut self) -> Anything<Option<(&[String], Array)>> {
+    pub(super) fn next_batch(&mut self) -> Anything<Option<(Vec<String>, Array)>> {
         let range = self.next..self.files.len().min(self.next + self.at_once);
         if range.is_empty() {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Batches {
         }
         let shape: Vec<usize> = std::iter::once(names.len()).chain(first.unwrap_or_default()).collect();
         let array = Array::from_data(TensorData::new(elements, shape.clone()), &shape, &Device::flex())?;
-        Ok(Some((names, array)))
+        Ok(Some((names.to_vec(), array)))
     }
 
     /// Each picture as numbers, on all cores.

@@ -61,14 +61,13 @@ impl Computed {
         let verdict = if self.is_good() { "computes its sample inputs" } else { "DOES NOT COMPUTE its sample inputs" };
         lines.add(format_args!("  {verdict}: {first:.1} ms, again {second:.1} ms"));
         for Output { name, dtype, shape, nan, inf, same } in &self.outputs {
-            let mut line = format!("  {}  {dtype}  {shape:?}", printable_name(name));
-            if *nan > 0 || *inf > 0 {
-                line += &format!("  {nan} NaN, {inf} infinite, of {}", shape.iter().product::<usize>());
-            }
-            if !same {
-                line += "  other bits the second time";
-            }
-            lines.add(line);
+            let all = shape.iter().product::<usize>();
+            let numbers = match (nan, inf) {
+                (0, 0) => String::new(),
+                _ => format!("  {nan} NaN, {inf} infinite, of {all}"),
+            };
+            let bits = if *same { "" } else { "  other bits the second time" };
+            lines.add(format_args!("  {}  {dtype}  {shape:?}{numbers}{bits}", printable_name(name)));
         }
         lines.text()
     }

@@ -250,7 +250,7 @@ fn inputs_may_be_in_a_tuple_or_alone() {
     let dict = |name: &str, value: rekindle::Value| rekindle::Value::from(rekindle::Dict::from_iter([(name, value)]));
     let value = rekindle::Value::from(tensor);
     let tuple = |items: &[rekindle::Value]| rekindle::Value::Tuple(items.to_vec().into());
-    for root in [value.clone(), tuple(&[value.clone()]), dict("input", value.clone())] {
+    for root in [value.clone(), tuple(std::slice::from_ref(&value)), dict("input", value.clone())] {
         Checkpoint::from(root)
             .save_with(&path, &rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true))
             .unwrap();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rekindle::Checkpoint;
+use rekindle::recorder::DType::{self, BFloat16, Float16, Float32, Float64};
 use rekindle_testing::fixtures::{self, lines};
 
 use crate::resume::resume;
@@ -308,7 +309,7 @@ fn predict_computes_in_another_type() {
     };
     let (net, model, name) = (example("net.pt2"), std::ffi::OsStr::new("--model"), std::ffi::OsStr::new("digits"));
     for network in [&[net.as_os_str()][..], &[digits.as_os_str(), model, name]] {
-        let numbers = |dtype: &str, expected: rekindle::recorder::DType| {
+        let numbers = |dtype: &str, expected: DType| {
             let output = run(network, dtype, "y.pt");
             assert!(output.status.success(), "{output:?}");
             let out = Checkpoint::open(folder.path().join("y.pt")).unwrap().value("output_0").unwrap();
@@ -317,7 +318,6 @@ fn predict_computes_in_another_type() {
             let data = rekindle::bridge::tensor_to_data(tensor).unwrap();
             data.iter::<f64>().collect::<Vec<_>>()
         };
-        use rekindle::recorder::DType::{BFloat16, Float16, Float32, Float64};
         let exact = numbers("f64", Float64);
         for (dtype, expected, limit) in [("f32", Float32, 1e-5), ("float16", Float16, 1e-2), ("bf16", BFloat16, 1e-1)] {
             for (one, other) in numbers(dtype, expected).iter().zip(&exact) {

@@ -5,6 +5,7 @@
 //!
 //! Mesa's lavapipe, a Vulkan driver on the CPU, stands in for a GPU (`apt-get install mesa-vulkan-drivers libvulkan1`).
 
+#[allow(dead_code, reason = "what is compared on the CPU alone")]
 #[path = "../models/tests/judge/mod.rs"]
 mod judge;
 

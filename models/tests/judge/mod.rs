@@ -26,7 +26,6 @@ pub(crate) struct Apart {
 }
 
 /// Runs the archive of this mode in that mode on the CPU, and compares it with what PyTorch computed in the latter.
-#[allow(dead_code, reason = "each binary of tests has its own devices")]
 pub(crate) fn compare(folder: &Path, archive: &str, mode: &str) -> Apart {
     let device = if mode == "train" { Device::flex().autodiff() } else { Device::flex() };
     compare_on(&device, folder, archive, mode)

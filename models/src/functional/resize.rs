@@ -146,68 +146,111 @@ impl Array {
         base.matmul(&theta.transpose(1, 2)?)?.reshaped(&[n, height, width, 2])
     }
 
-    /// `torch.nn.functional.grid_sample(self, grid, ...)` of images `[n, c, h, w]` by `[n, y, x, 2]`: linear or nearest, with
-    /// zeros, the border or reflection outside.
+    /// `torch.nn.functional.grid_sample(self, grid, ...)` of images `[n, c, h, w]` by `[n, y, x, 2]`, or of rooms `[n, c, d, h, w]` by
+    /// `[n, z, y, x, 3]`: linear, nearest or (images) cubic, with zeros, the border or reflection outside.
     ///
     /// # Errors
     /// When the shapes do not go together, or the mode is another.
-    #[allow(clippy::many_single_char_names)] // the field's letters
     pub fn grid_sample(&self, grid: &Array, how: Interpolation, outside: Outside, align_corners: bool) -> Result<Self> {
-        let (&[n, c, h, w], &[_, rows, columns, 2]) = (self.shape(), grid.shape()) else {
-            return Err(refused("grid_sample", "it needs images [n, c, h, w] and a grid [n, y, x, 2]"));
+        let spatial = self.rank().saturating_sub(2);
+        if !(2..=3).contains(&spatial) || grid.rank() != self.rank() || grid.shape().last() != Some(&spatial) {
+            let (x, grid) = (self.shape(), grid.shape());
+            return Err(refused("grid_sample", format!("a grid of {grid:?} does not fit images of {x:?}")));
+        }
+        // Width, height and depth: the grid names them in this order.
+        let lengths: Vec<usize> = self.shape()[2..].iter().rev().copied().collect();
+        #[allow(clippy::cast_precision_loss)] // a number of pixels
+        let float = |length: usize| length as f64;
+        let place = |at: usize| -> Result<Array> {
+            let (length, x) = (float(lengths[at]), grid.select(-1, signed(at))?);
+            if align_corners {
+                return x.add(1.0)?.mul((length - 1.0) / 2.0);
+            }
+            x.add(1.0)?.mul(length)?.sub(1.0)?.mul(0.5)
         };
-        let place = |dim: i64, length: usize| -> Result<Array> {
-            #[allow(clippy::cast_precision_loss)] // a number of pixels
-            let length = length as f64;
-            let at = grid.select(-1, dim)?;
-            let at = if align_corners {
-                at.add(1.0)?.mul((length - 1.0) / 2.0)?
-            } else {
-                at.add(1.0)?.mul(length)?.sub(1.0)?.mul(0.5)?
-            };
-            outside.applied(at, length, align_corners)
-        };
-        let (x, y) = (place(0, w)?, place(1, h)?);
-        let flat = self.reshaped(&[n, c, h * w])?;
-        let pixel = |px: &Array, py: &Array| -> Result<Array> {
-            let (px, py) = (px.detach(), py.detach());
-            let inside =
-                |at: &Array, length: usize| at.ge(0.0)?.logical_and(&at.lt(Number::Int(signed(length)).float())?);
-            let there = inside(&px, w)?.logical_and(&inside(&py, h)?)?;
-            let whole = |at: &Array, length: usize| {
-                at.clamp(Some(Number::Int(0)), Some(Number::Int(signed(length) - 1)))?.cast(burn::tensor::DType::I64)
-            };
-            let places = whole(&py, h)?.mul(signed(w))?.add(&whole(&px, w)?)?;
-            let index = places.reshaped(&[n, 1, rows * columns])?.expanded(&[n, c, rows * columns])?;
-            let found = flat.gather(2, &index)?.reshaped(&[n, c, rows, columns])?;
-            found.fill_where(&there.logical_not()?.unsqueeze(1)?, Number::Float(0.0))
-        };
+        let bounded = |x: Array, at: usize| outside.applied(x, float(lengths[at]), align_corners);
+        let places = (0..spatial).map(place).collect::<Result<Vec<_>>>()?;
+        let sampled = |at: &[Array]| self.pixels(at, &lengths);
         match how {
-            Interpolation::Nearest => pixel(&x.unary(Unary::Round)?, &y.unary(Unary::Round)?),
+            Interpolation::Nearest => {
+                let near = |(at, x): (usize, Array)| bounded(x, at)?.detach().unary(Unary::Round);
+                sampled(&places.into_iter().enumerate().map(near).collect::<Result<Vec<_>>>()?)
+            }
             Interpolation::Linear => {
-                let (left, top) = (x.detach().unary(Unary::Floor)?, y.detach().unary(Unary::Floor)?);
-                let (right, bottom) = (left.add(1.0)?, top.add(1.0)?);
-                let corners = [
-                    (&left, &right, &top, &bottom),
-                    (&right, &left, &top, &bottom),
-                    (&left, &right, &bottom, &top),
-                    (&right, &left, &bottom, &top),
-                ];
+                let places: Vec<Array> =
+                    places.into_iter().enumerate().map(|(at, x)| bounded(x, at)).collect::<Result<_>>()?;
+                let low = places.iter().map(|x| x.detach().unary(Unary::Floor)).collect::<Result<Vec<_>>>()?;
                 let mut sum: Option<Array> = None;
-                for (px, other_x, py, other_y) in corners {
-                    // The farther the opposite corner, the more this one counts.
-                    let signed_part = |at: &Array, other: &Array, own: &Array| at.sub(other)?.mul(&own.sub(other)?);
-                    let weight = signed_part(&x, other_x, px)?.mul(&signed_part(&y, other_y, py)?)?.unsqueeze(1)?;
-                    let part = pixel(px, py)?.mul(&weight)?;
+                for corner in 0..1usize << spatial {
+                    let mut weight: Option<Array> = None;
+                    let mut at = Vec::with_capacity(spatial);
+                    for (dim, (x, low)) in places.iter().zip(&low).enumerate() {
+                        // The farther the opposite side, the more this one counts.
+                        let high = low.add(1.0)?;
+                        let is_high = corner >> dim & 1 == 1;
+                        let part = if is_high { x.sub(low)? } else { high.sub(x)? };
+                        weight = Some(weight.map_or(Ok(part.clone()), |weight| weight.mul(&part))?);
+                        at.push(if is_high { high } else { low.clone() });
+                    }
+                    let found = sampled(&at)?;
+                    let part = weight.map_or(Ok(found.clone()), |weight| found.mul(&weight.unsqueeze(1)?))?;
                     sum = Some(sum.map_or(Ok(part.clone()), |sum| sum.add(&part))?);
                 }
                 sum.ok_or_else(|| refused("grid_sample", "there are no corners"))
             }
+            Interpolation::Cubic if spatial == 2 => {
+                let low = places.iter().map(|x| x.detach().unary(Unary::Floor)).collect::<Result<Vec<_>>>()?;
+                let part = |at: usize| cubic_weights(&places[at].sub(&low[at])?);
+                let (across, down) = (part(0)?, part(1)?);
+                let tap = |at: usize, tap: i64| bounded(low[at].add(Number::Int(tap - 1))?, at);
+                let mut sum: Option<Array> = None;
+                for (row, down) in (0..).zip(&down) {
+                    let mut line: Option<Array> = None;
+                    for (column, across) in (0..).zip(&across) {
+                        let found = sampled(&[tap(0, column)?, tap(1, row)?])?.mul(&across.unsqueeze(1)?)?;
+                        line = Some(line.map_or(Ok(found.clone()), |line| line.add(&found))?);
+                    }
+                    let line = line.map(|line| line.mul(&down.unsqueeze(1)?)).transpose()?;
+                    sum = sum.zip(line.clone()).map(|(sum, line)| sum.add(&line)).transpose()?.or(line);
+                }
+                sum.ok_or_else(|| refused("grid_sample", "there are no pixels"))
+            }
             other => {
-                Err(refused("grid_sample", format!("the mode {other:?} is not supported; nearest and linear are")))
+                Err(refused("grid_sample", format!("the mode {other:?} is not supported over {spatial} dimensions")))
             }
         }
     }
+
+    /// The pixels at whole places (width first), and 0 where there are none.
+    fn pixels(&self, at: &[Array], lengths: &[usize]) -> Result<Self> {
+        let mut there: Option<Array> = None;
+        let mut places: Option<Array> = None;
+        // The last dimension changes slowest.
+        for (x, &length) in at.iter().zip(lengths).rev() {
+            let x = x.detach();
+            let inside = x.ge(0.0)?.logical_and(&x.lt(Number::Int(signed(length)).float())?)?;
+            let whole = x.fill_where(&x.isnan()?, Number::Int(0))?;
+            let whole = whole.clamp(Some(Number::Int(0)), Some(Number::Int(signed(length) - 1)))?;
+            let whole = whole.cast(burn::tensor::DType::I64)?;
+            there = Some(there.map_or(Ok(inside.clone()), |there| there.logical_and(&inside))?);
+            places = Some(places.map_or(Ok(whole.clone()), |places| places.mul(signed(length))?.add(&whole))?);
+        }
+        let (Some(there), Some(places)) = (there, places) else { return Err(refused("grid_sample", "no places")) };
+        let (n, c) = (self.shape()[0], self.shape()[1]);
+        let count = places.numel() / n.max(1);
+        let index = places.reshaped(&[n, 1, count])?.expanded(&[n, c, count])?;
+        let mut shape = vec![n, c];
+        shape.extend(&places.shape()[1..]);
+        let found = self.reshaped(&[n, c, lengths.iter().product()])?.gather(2, &index)?.reshaped(&shape)?;
+        found.fill_where(&there.logical_not()?.unsqueeze(1)?, Number::Float(0.0))
+    }
+}
+
+/// The weights of four neighbours of a place that is `t` behind the second.
+fn cubic_weights(t: &Array) -> Result<[Array; 4]> {
+    let near = |x: &Array| x.mul(CUBIC + 2.0)?.sub(CUBIC + 3.0)?.mul(x)?.mul(x)?.add(1.0);
+    let far = |x: &Array| x.mul(CUBIC)?.sub(5.0 * CUBIC)?.mul(x)?.add(8.0 * CUBIC)?.mul(x)?.sub(4.0 * CUBIC);
+    Ok([far(&t.add(1.0)?)?, near(t)?, near(&t.rsub(1.0)?)?, far(&t.rsub(2.0)?)?])
 }
 
 /// What lies outside of an image.

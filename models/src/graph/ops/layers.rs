@@ -358,6 +358,7 @@ ops! {
     "aten.upsample_bicubic2d.default" (self, output_size, align_corners, scales_h, scales_w) |c| resized(&c.given, Interpolation::Cubic)?;
     "aten.grid_sampler.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
     "aten.grid_sampler_2d.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
+    "aten.grid_sampler_3d.default" (input, grid, interpolation_mode, padding_mode, align_corners) |c| sampled(&c.given)?;
     "aten.affine_grid_generator.default" (theta, size, align_corners) |c| Array::affine_grid(c.given.tensor("theta")?, &c.given.sizes("size", &[])?, c.given.flag("align_corners", false)?)?;
 }
 

@@ -171,6 +171,7 @@ const WIDE: &[&str] = &[
     "glu",
     "grid_sampler",
     "grid_sampler_2d",
+    "grid_sampler_3d",
     "hardsigmoid",
     "hardswish",
     "hypot",

@@ -14,7 +14,7 @@
 //!         .schedule_per(SchedulePer::Epoch)
 //!         .until_epoch(26);
 //!     while let Some(batch) = run.next_batch()? {
-//!         let logits = run.model().forward(batch.inputs(&device)?);
+//!         let logits = run.model().forward(batch.inputs(&device)?)?;
 //!         run.step(cross_entropy(logits, batch.classes::<1>(&device)?)?)?;
 //!     }
 //!     run.save("run-resumed.pt")?; // torch.load("run-resumed.pt") opens it

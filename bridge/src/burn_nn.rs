@@ -36,6 +36,8 @@ fn all() -> impl Iterator<Item = Row> {
     let recurrent = RECURRENT.iter().flat_map(Recurrent::rows);
     let others = [
         batch_norm(),
+        with_statistics("torch.nn.BatchNorm"),
+        with_statistics("torch.nn.InstanceNorm"),
         multi_head_attention(),
         cross_attention(),
         encoder_layer(["norm1", "norm2"]).when("norm_first", "true", encoder_layer(["norm2", "norm1"])),
@@ -118,6 +120,20 @@ fn batch_norm() -> Row {
         .dtype(DType::Int64)
         .optional()
         .constant("num_batches_tracked", Tensor::scalar(0_i64))
+}
+
+/// rekindle-models' norms that may keep statistics: spelled as PyTorch's, but for the count, which has no dimensions there.
+fn with_statistics(module: &str) -> Row {
+    let as_is = |row: Row, name: &str| row.tensor(name, Part::new(name));
+    let parameters = ["weight", "bias"].into_iter().fold(Row::new(module).version(2), as_is);
+    let running = |row: Row, name: &str| as_is(row, name).role(Role::Buffer);
+    ["running_mean", "running_var"]
+        .into_iter()
+        .fold(parameters, running)
+        .tensor("num_batches_tracked", Part::new("num_batches_tracked").with(Transform::Scalar))
+        .role(Role::Buffer)
+        .dtype(DType::Int64)
+        .optional()
 }
 
 /// Recurrent layers: Burn keeps each gate apart, PyTorch joins them.

@@ -22,18 +22,6 @@ pub type Inputs = Batch;
 /// What comes out of a network.
 pub type Outputs = Batch;
 
-/// Does the same with the tensor whatever its number of dimensions.
-macro_rules! each_rank {
-    ($batch:expr, $x:ident => $out:expr) => {
-        match $batch {
-            $crate::Batch::D2($x) => $crate::Batch::D2($out),
-            $crate::Batch::D3($x) => $crate::Batch::D3($out),
-            $crate::Batch::D4($x) => $crate::Batch::D4($out),
-        }
-    };
-}
-pub(crate) use each_rank;
-
 impl Batch {
     /// The batch of these elements, row-major, on the device.
     ///

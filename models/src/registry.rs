@@ -113,16 +113,16 @@ macro_rules! networks {
 // Its name, its settings with their defaults, how it is made, what lengths an input has, how it runs.
 networks! {
     LeNet(LeNet), "lenet", [], |_, init| LeNet::new(init), |_| image(3, Exactly(32)),
-        |net, inputs| Ok(Outputs::D2(net.forward(inputs.into_4d()?)));
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
     ConvBn(ConvBn), "convbn", [], |_, init| ConvBn::new(init), |_| image(3, AtLeast(1)),
         |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
     // A smaller image is used up before the last convolution.
     FullyConv(FullyConv), "fullyconv", [], |_, init| FullyConv::new(init), |_| image(3, AtLeast(63)),
-        |net, inputs| net.fully_conv.forward(inputs);
+        |net, inputs| net.fully_conv.forward_batch(inputs);
     Mlp(Sequential), "mlp", [("sizes", "20,32,16,10")], |settings, init| mlp(&settings.sizes("sizes")?, init), features,
-        |net, inputs| net.forward(inputs);
+        |net, inputs| net.forward_batch(inputs);
     Digits(Digits), "digits", [], |_, init| Digits::new(init), |_| image(1, Exactly(8)),
-        |net, inputs| Ok(Outputs::D2(net.forward(inputs.into_4d()?)));
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
 }
 
 type Build<T> = fn(&Settings<'_>, &mut Init<'_>) -> Result<T>;
@@ -151,7 +151,7 @@ fn image(channels: usize, side: Length) -> Vec<Length> {
 /// Of the features that the first linear layer takes.
 fn features(net: &Sequential) -> Vec<Length> {
     match net.layers.first() {
-        Some(Layer::Linear(linear)) => vec![Exactly(linear.weight.lazy_shape().dims::<2>()[0])],
+        Some(Layer::Linear(linear)) => vec![Exactly(linear.weight.lazy_shape().dims::<2>()[1])],
         _ => vec![AtLeast(1)],
     }
 }

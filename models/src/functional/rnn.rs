@@ -3,7 +3,9 @@
 use rekindle_random::Generator;
 
 use super::array::{Array, refused};
+use super::elementwise::select;
 use super::index::signed;
+use super::number::Number;
 use super::unary::Unary;
 use crate::Result;
 
@@ -63,6 +65,44 @@ impl Recurrent {
         weights: &[Array],
         generator: &mut Generator,
     ) -> Result<(Array, Vec<Array>)> {
+        self.run_until(input, None, states, weights, generator)
+    }
+
+    /// As [`run`](Self::run), over sequences of these lengths, one for each of the batch: what `pack_padded_sequence`, the layers
+    /// and `pad_packed_sequence` give. The outputs are as long as the longest, and 0 behind the end of a sequence.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and when a length is 0, or more than there is.
+    pub fn run_lengths(
+        &self,
+        input: &Array,
+        lengths: &[usize],
+        states: &[Array],
+        weights: &[Array],
+        generator: &mut Generator,
+    ) -> Result<(Array, Vec<Array>)> {
+        let batch_first = usize::from(self.batch_first);
+        let there = (input.shape().get(batch_first), input.shape().get(1 - batch_first));
+        let (Some(&batch), Some(&time)) = there else {
+            return Err(refused("a recurrent layer", "sequences of several lengths have a batch"));
+        };
+        let longest = lengths.iter().copied().max().unwrap_or(0);
+        if input.rank() != 3 || lengths.len() != batch || longest > time || lengths.contains(&0) {
+            let reason = format!("lengths of {lengths:?} are no lengths of {batch} sequences of 1 to {time}");
+            return Err(refused("a recurrent layer", reason));
+        }
+        let input = input.narrow(i64::from(self.batch_first), 0, signed(longest))?;
+        self.run_until(&input, Some(lengths), states, weights, generator)
+    }
+
+    fn run_until(
+        &self,
+        input: &Array,
+        lengths: Option<&[usize]>,
+        states: &[Array],
+        weights: &[Array],
+        generator: &mut Generator,
+    ) -> Result<(Array, Vec<Array>)> {
         let directions = if self.bidirectional { 2 } else { 1 };
         let slots = self.layers * directions;
         let each = weights.len() / slots.max(1);
@@ -87,10 +127,14 @@ impl Recurrent {
                 format!("an input of {:?} does not fit its states", input.shape()),
             ));
         }
+        let ends = lengths.map(|lengths| Ends::of(lengths, x.shape()[0], &x)).transpose()?;
         let mut last: Vec<Vec<Array>> = vec![Vec::new(); states.len()];
         for layer in 0..self.layers {
             if layer > 0 && self.train && self.dropout > 0.0 {
-                x = x.dropout(self.dropout, generator)?;
+                x = match &ends {
+                    Some(ends) => ends.dropped(&x, self.dropout, generator)?,
+                    None => x.dropout(self.dropout, generator)?,
+                };
             }
             let mut outputs = Vec::new();
             for direction in 0..directions {
@@ -104,7 +148,7 @@ impl Recurrent {
                     projection: projected.then(|| &rows[each - 1]),
                 };
                 let begin = states.iter().map(|state| state.select(0, signed(slot))).collect::<Result<Vec<_>>>()?;
-                let (output, end) = self.pass(&x, begin, &weights, direction == 1)?;
+                let (output, end) = self.pass(&x, begin, &weights, direction == 1, ends.as_ref())?;
                 outputs.push(output);
                 end.into_iter().zip(&mut last).for_each(|(state, last)| last.push(state));
             }
@@ -126,19 +170,72 @@ impl Recurrent {
         mut state: Vec<Array>,
         weights: &Weights<'_>,
         backwards: bool,
+        ends: Option<&Ends>,
     ) -> Result<(Array, Vec<Array>)> {
         // The inputs of all steps at once.
         let inputs = x.linear(weights.input, weights.input_bias)?.unbind(0)?;
         let mut outputs = Vec::with_capacity(inputs.len());
-        let order: Vec<&Array> = if backwards { inputs.iter().rev().collect() } else { inputs.iter().collect() };
-        for input in order {
-            state = self.cell.step(input, &state, weights)?;
-            outputs.push(state[0].clone());
+        let steps = inputs.iter().enumerate();
+        let order: Vec<(usize, &Array)> = if backwards { steps.rev().collect() } else { steps.collect() };
+        for (time, input) in order {
+            let next = self.cell.step(input, &state, weights)?;
+            let Some(ends) = ends else {
+                state = next;
+                outputs.push(state[0].clone());
+                continue;
+            };
+            // Behind its end a sequence keeps its state, and gives nothing.
+            let goes_on = &ends.goes_on[time];
+            let kept = next.iter().zip(&state).map(|(next, before)| select(goes_on, next, before));
+            state = kept.collect::<Result<_>>()?;
+            outputs.push(select(goes_on, &state[0], &state[0].zeros_like())?);
         }
         if backwards {
             outputs.reverse();
         }
         Ok((Array::stack(&outputs, 0)?, state))
+    }
+}
+
+/// Where sequences of several lengths end.
+struct Ends {
+    /// For each time, which of the batch go on: `[batch, 1]`.
+    goes_on: Vec<Array>,
+    /// Where each element of PyTorch's packed data stands in `[time * batch]`: time by time, the longest sequence first.
+    packed: Array,
+    /// Where each of `[time * batch]` stands in the packed data, or behind it.
+    unpacked: Array,
+}
+
+impl Ends {
+    fn of(lengths: &[usize], times: usize, like: &Array) -> Result<Self> {
+        let (device, batch) = (like.device(), lengths.len());
+        let at = |time: usize| {
+            let goes_on: Vec<bool> = lengths.iter().map(|&length| time < length).collect();
+            Array::from_bools(&goes_on, &[batch, 1], &device)
+        };
+        let mut longest_first: Vec<usize> = (0..batch).collect();
+        longest_first.sort_by_key(|&at| std::cmp::Reverse(lengths[at]));
+        let rows = (0..times).flat_map(|time| longest_first.iter().map(move |&at| (time, at)));
+        let packed: Vec<usize> =
+            rows.filter(|&(time, at)| time < lengths[at]).map(|(time, at)| time * batch + at).collect();
+        let mut unpacked = vec![packed.len(); times * batch];
+        packed.iter().enumerate().for_each(|(place, &row)| unpacked[row] = place);
+        let array = |places: &[usize]| {
+            let places: Vec<i64> = places.iter().copied().map(signed).collect();
+            Array::from_ints(&places, &[places.len()], &device)
+        };
+        let goes_on = (0..times).map(at).collect::<Result<_>>()?;
+        Ok(Ends { goes_on, packed: array(&packed)?, unpacked: array(&unpacked)? })
+    }
+
+    /// Dropout of the packed data.
+    fn dropped(&self, x: &Array, p: f64, generator: &mut Generator) -> Result<Array> {
+        let &[times, batch, width] = x.shape() else { return Ok(x.clone()) };
+        let rows = x.reshaped(&[times * batch, width])?.index_select(0, &self.packed)?;
+        let nothing = Array::full(&[1, width], Number::Int(0), x.dtype(), &x.device());
+        let dropped = Array::cat(&[rows.dropout(p, generator)?, nothing], 0)?;
+        dropped.index_select(0, &self.unpacked)?.reshaped(&[times, batch, width])
     }
 }
 

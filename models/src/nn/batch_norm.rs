@@ -3,58 +3,54 @@
 //! Differs from burn-nn's in three points: the running variance is updated from the unbiased variance of the batch, the
 //! batches are counted, and an update is there at once.
 
-use burn::module::{Flag, Module, Param};
+use burn::module::{Flag, Param};
 use burn::tensor::{Device, FloatDType, Int, Tensor, module};
 
 use super::buffer::Buffer;
 use super::half::is_half;
-use crate::error::{ModelError, Result};
+use super::module::{Forward, module, options, refused};
+use super::norm::filled;
+use crate::Result;
+use crate::functional::Array;
+use crate::init::Init;
 
-/// How a [`BatchNorm`] is made.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct BatchNormConfig {
-    /// The number of channels.
-    pub num_features: usize,
-    /// What is added to the variance. Default 1e-5.
-    pub eps: f64,
-    /// The weight of a new batch in the running statistics; `None` makes them the mean over all batches. Default 0.1.
-    pub momentum: Option<f64>,
+options! {
+    /// `torch.nn.BatchNorm1d(num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)`, and 2d, 3d.
+    BatchNormConfig(
+        /// The number of channels.
+        num_features: usize,
+    ) {
+        /// What is added to the variance. Default 1e-5.
+        eps / with_eps: f64 = 1e-5,
+        /// The weight of a new batch in the running statistics; `None` makes them the mean over all batches. Default 0.1.
+        momentum / with_momentum: Option<f64> = Some(0.1),
+        /// Whether each channel has a factor, and something that is added. Default true.
+        affine / with_affine: bool = true,
+        /// Whether running statistics are kept; without, it normalises by the batch in evaluation, too. Default true.
+        track_running_stats / with_track_running_stats: bool = true,
+    }
 }
 
 impl BatchNormConfig {
-    /// For this many channels, otherwise PyTorch's defaults.
-    #[must_use]
-    pub fn new(num_features: usize) -> Self {
-        BatchNormConfig { num_features, eps: 1e-5, momentum: Some(0.1) }
-    }
-
-    /// With another `eps`.
-    #[must_use]
-    pub fn with_eps(self, eps: f64) -> Self {
-        BatchNormConfig { eps, ..self }
-    }
-
-    /// With another momentum; `None` makes the running statistics the mean over all batches.
-    #[must_use]
-    pub fn with_momentum(self, momentum: Option<f64>) -> Self {
-        BatchNormConfig { momentum, ..self }
-    }
-
-    /// The layer on the device, as PyTorch begins it: `weight` 1, `bias` 0, mean 0, variance 1, no batch counted.
-    #[must_use]
-    pub fn init(&self, device: &Device) -> BatchNorm {
+    /// The layer as PyTorch begins it: `weight` 1, `bias` 0, mean 0, variance 1, no batch counted.
+    ///
+    /// # Errors
+    /// None in truth.
+    pub fn init(&self, init: &mut Init<'_>) -> Result<BatchNorm> {
         let shape = [self.num_features];
-        BatchNorm {
-            weight: Param::from_tensor(Tensor::ones(shape, device)),
-            bias: Param::from_tensor(Tensor::zeros(shape, device)),
-            running_mean: Buffer::new(Tensor::zeros(shape, device)),
-            running_var: Buffer::new(Tensor::ones(shape, device)),
-            num_batches_tracked: Buffer::new(Tensor::zeros([1], device)),
+        let (weight, bias) = (filled(init, self.affine, shape, 1.0)?, filled(init, self.affine, shape, 0.0)?);
+        let (device, kept) = (init.device(), self.track_running_stats);
+        Ok(BatchNorm {
+            weight,
+            bias,
+            running_mean: kept.then(|| Buffer::new(Tensor::zeros(shape, device))),
+            running_var: kept.then(|| Buffer::new(Tensor::ones(shape, device))),
+            num_batches_tracked: kept.then(|| Buffer::new(Tensor::zeros([1], device))),
             training: Param::from_bool(true),
             momentum: self.momentum,
             eps: self.eps,
-        }
+            channels: self.num_features,
+        })
     }
 }
 
@@ -62,27 +58,48 @@ impl BatchNormConfig {
 ///
 /// It trains where Burn's layers do: on an autodiff device while its flag is enabled (`freeze()` clears it). `valid()` is
 /// PyTorch's `eval()`.
-#[derive(Module, Debug)]
+#[derive(Clone, Debug)]
 pub struct BatchNorm {
     /// The factor of each channel, `[channels]`.
-    pub weight: Param<Tensor<1>>,
+    pub weight: Option<Param<Tensor<1>>>,
     /// What is added to each channel, `[channels]`.
-    pub bias: Param<Tensor<1>>,
+    pub bias: Option<Param<Tensor<1>>>,
     /// The running mean, `[channels]`.
-    pub running_mean: Buffer<Tensor<1>>,
+    pub running_mean: Option<Buffer<Tensor<1>>>,
     /// The running variance, unbiased, `[channels]`.
-    pub running_var: Buffer<Tensor<1>>,
+    pub running_var: Option<Buffer<Tensor<1>>>,
     /// How many batches it was trained on, `[1]`; in PyTorch a scalar.
-    pub num_batches_tracked: Buffer<Tensor<1, Int>>,
+    pub num_batches_tracked: Option<Buffer<Tensor<1, Int>>>,
     /// Whether it trains on an autodiff device.
     pub training: Param<Flag>,
     /// The weight of a new batch; `None` for the mean over all batches.
     pub momentum: Option<f64>,
     /// What is added to the variance.
     pub eps: f64,
+    channels: usize,
 }
 
+module!(BatchNorm {
+    weight, bias, running_mean, running_var, num_batches_tracked, training; momentum, eps, channels
+});
+
+/// `torch.nn.BatchNorm1d`: `[batch, channels]` or `[batch, channels, length]`.
+pub type BatchNorm1d = BatchNorm;
+/// `torch.nn.BatchNorm2d`: `[batch, channels, height, width]`.
+pub type BatchNorm2d = BatchNorm;
+/// `torch.nn.BatchNorm3d`: `[batch, channels, depth, height, width]`.
+pub type BatchNorm3d = BatchNorm;
+
 impl BatchNorm {
+    /// The factors and what is added; 1 and 0 where there are none.
+    fn affine(&self, device: &Device) -> [Tensor<1>; 2] {
+        let shape = [self.channels];
+        [
+            self.weight.as_ref().map_or_else(|| Tensor::ones(shape, device), Param::val),
+            self.bias.as_ref().map_or_else(|| Tensor::zeros(shape, device), Param::val),
+        ]
+    }
+
     /// Normalises `[batch, channels, ...]`; the output has the same shape.
     ///
     /// # Errors
@@ -90,42 +107,49 @@ impl BatchNorm {
     /// PyTorch refuses, too: it has no variance.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         let (device, dims) = (input.device(), input.dims());
-        let channels = self.weight.val().shape().num_elements();
-        let refused = |what: &str| ModelError::Layer {
-            layer: "BatchNorm",
-            reason: format!("it needs {what}, which a batch of {dims:?} does not have"),
+        let channels = self.channels;
+        let refused = |what: &str| {
+            super::module::refused("BatchNorm", format!("it needs {what}, which a batch of {dims:?} does not have"))
         };
         if dims.get(1) != Some(&channels) {
             return Err(refused(&format!("{channels} channels in the second dimension")));
         }
-        if !(device.is_autodiff() && self.training.is_enabled()) {
-            let (mean, var) = (self.running_mean.value(), self.running_var.value());
-            let (mean, var) = (mean.to_device(&device), var.to_device(&device));
+        let [weight, bias] = self.affine(&device);
+        let trains = device.is_autodiff() && self.training.is_enabled();
+        if let (false, Some(mean), Some(var)) = (trains, &self.running_mean, &self.running_var) {
+            let (mean, var) = (mean.value().to_device(&device), var.value().to_device(&device));
             if is_half(input.dtype()) {
                 let dtype = FloatDType::from(input.dtype());
-                let [weight, bias, mean, var] =
-                    [self.weight.val(), self.bias.val(), mean, var].map(|tensor| tensor.cast(FloatDType::F32));
+                let [weight, bias, mean, var] = [weight, bias, mean, var].map(|tensor| tensor.cast(FloatDType::F32));
                 return Ok(
                     module::batch_norm(input.cast(FloatDType::F32), weight, bias, mean, var, self.eps).cast(dtype)
                 );
             }
-            return Ok(module::batch_norm(input, self.weight.val(), self.bias.val(), mean, var, self.eps));
+            return Ok(module::batch_norm(input, weight, bias, mean, var, self.eps));
         }
         let count = dims.iter().product::<usize>() / channels.max(1);
-        if count <= 1 {
+        if count <= 1 && trains {
             return Err(refused("more than one value per channel in training"));
         }
         if is_half(input.dtype()) {
-            return Ok(self.forward_half(input, count));
+            return Ok(self.forward_half(input, [weight, bias], count, trains));
         }
-        let batch = module::batch_norm_train(input, self.weight.val(), self.bias.val(), self.eps);
-        self.track(&batch.mean.detach(), &batch.variance.detach(), count);
+        let batch = module::batch_norm_train(input, weight, bias, self.eps);
+        if trains {
+            self.track(&batch.mean.detach(), &batch.variance.detach(), count);
+        }
         Ok(batch.output)
     }
 
     /// As PyTorch trains on a batch of `float16` or `bfloat16`: mean, sum of squares and inverse deviation are of that type, and
     /// what is made with them is computed in `float32` and rounded once.
-    fn forward_half<const D: usize>(&self, input: Tensor<D>, count: usize) -> Tensor<D> {
+    fn forward_half<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        [weight, bias]: [Tensor<1>; 2],
+        count: usize,
+        trains: bool,
+    ) -> Tensor<D> {
         let dtype = FloatDType::from(input.dtype());
         let rounded = |number: Tensor<1>| number.cast(dtype).cast(FloatDType::F32);
         let x = input.cast(FloatDType::F32);
@@ -140,17 +164,24 @@ impl BatchNorm {
         let mean = with_gradient(sum(x.clone()) / count_of);
         let squares = with_gradient(sum((x.clone() - each(mean.clone())).square()));
         let inverse = with_gradient((squares.clone() / count_of + self.eps).sqrt().recip());
-        let scale = inverse * self.weight.val().cast(FloatDType::F32);
-        let shift = self.bias.val().cast(FloatDType::F32) - mean.clone() * scale.clone();
+        let scale = inverse * weight.cast(FloatDType::F32);
+        let shift = bias.cast(FloatDType::F32) - mean.clone() * scale.clone();
         let output = x * each(scale) + each(shift);
-        self.track(&mean.detach().cast(dtype), &(squares.detach() / count_of).cast(dtype), count);
+        if trains {
+            self.track(&mean.detach().cast(dtype), &(squares.detach() / count_of).cast(dtype), count);
+        }
         output.cast(dtype)
     }
 
     /// Counts the batch and takes its statistics in: `momentum * batch + (1 - momentum) * running`.
     fn track(&self, mean: &Tensor<1>, biased_var: &Tensor<1>, count: usize) {
-        let batches = self.num_batches_tracked.value().add_scalar(1);
-        self.num_batches_tracked.set(batches.clone());
+        let (Some(counter), Some(running_mean), Some(running_var)) =
+            (&self.num_batches_tracked, &self.running_mean, &self.running_var)
+        else {
+            return;
+        };
+        let batches = counter.value().add_scalar(1);
+        counter.set(batches.clone());
         #[allow(clippy::cast_precision_loss)] // beyond 2^53 values the factor is 1 in any case
         let unbiased = biased_var.clone().mul_scalar(count as f64 / (count as f64 - 1.0));
         let take = |running: &Buffer<Tensor<1>>, batch: Tensor<1>| {
@@ -164,7 +195,21 @@ impl BatchNorm {
             };
             running.set(new.detach());
         };
-        take(&self.running_mean, mean.clone());
-        take(&self.running_var, unbiased);
+        take(running_mean, mean.clone());
+        take(running_var, unbiased);
+    }
+}
+
+impl Forward for BatchNorm {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        macro_rules! of_rank {
+            ($($rank:literal),+) => {
+                match input.rank() {
+                    $($rank => Ok(Array::from_float(self.forward(input.clone().into_float::<$rank>()?)?)),)+
+                    _ => Err(refused("BatchNorm", format!("an input of {:?} has not two to five dimensions", input.shape()))),
+                }
+            };
+        }
+        of_rank!(2, 3, 4, 5)
     }
 }

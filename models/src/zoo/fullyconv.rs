@@ -1,14 +1,11 @@
 //! The backbone of a Siamese tracker: convolutions in groups, and keys with numbers in them.
 
 use burn::module::Module;
-use burn::nn::Relu;
-use burn::nn::conv::Conv2dConfig;
-use burn::nn::pool::MaxPool2dConfig;
 use burn::tensor::Tensor;
 
+use crate::Result;
 use crate::init::Init;
-use crate::nn::{Layer, Sequential};
-use crate::{Batch, Result};
+use crate::nn::{BatchNormConfig, Conv2dConfig, MaxPool2d, ReLU, Sequential};
 
 /// Five convolutions without padding: `[batch, 3, height, width]`, of at least 63 by 63 pixels, to `[batch, 32, ...]`.
 #[derive(Module, Debug)]
@@ -33,15 +30,15 @@ impl FullyConv {
         ];
         let mut layers = Vec::new();
         for (channels, kernel, stride, groups, pool) in STAGES {
-            let conv = Conv2dConfig::new(channels, [kernel; 2]).with_stride([stride; 2]).with_groups(groups);
-            layers.push(Layer::Conv2d(init.conv2d(&conv)?));
-            layers.push(Layer::BatchNorm(init.batch_norm(channels[1])));
-            layers.push(Layer::Relu(Relu::new()));
+            let conv = Conv2dConfig::new(channels[0], channels[1], kernel).with_stride(stride).with_groups(groups);
+            layers.push(conv.init(init)?.into());
+            layers.push(BatchNormConfig::new(channels[1]).init(init)?.into());
+            layers.push(ReLU::new().into());
             if let Some([kernel, stride]) = pool {
-                layers.push(Layer::MaxPool2d(MaxPool2dConfig::new([kernel; 2]).with_strides([stride; 2]).init()));
+                layers.push(MaxPool2d::new(kernel).with_stride(stride).into());
             }
         }
-        layers.push(Layer::Conv2d(init.conv2d(&Conv2dConfig::new([384, 32], [3, 3]).with_groups(2))?));
+        layers.push(Conv2dConfig::new(384, 32, 3).with_groups(2).init(init)?.into());
         Ok(FullyConv { fully_conv: Sequential::new(layers) })
     }
 
@@ -50,6 +47,6 @@ impl FullyConv {
     /// # Errors
     /// None in truth: every layer takes four dimensions.
     pub fn forward(&self, input: Tensor<4>) -> Result<Tensor<4>> {
-        self.fully_conv.forward(Batch::D4(input))?.into_4d()
+        self.fully_conv.forward(input)
     }
 }

@@ -1,15 +1,12 @@
 //! The network of PyTorch's CIFAR-10 tutorial.
 
 use burn::module::Module;
-use burn::nn::Linear;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
 use burn::tensor::Tensor;
-use burn::tensor::activation::relu;
 
 use crate::Result;
 use crate::init::Init;
-use crate::nn::{Stateless, rounded_once};
+use crate::nn::functional::relu;
+use crate::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d};
 
 /// Two convolutions and three linear layers: `[batch, 3, 32, 32]` to `[batch, 10]`.
 #[derive(Module, Debug)]
@@ -17,7 +14,7 @@ pub struct LeNet {
     /// 3 to 6 channels, kernel 5.
     pub conv1: Conv2d,
     /// Kernel and stride 2, used twice.
-    pub pool: Stateless<MaxPool2d>,
+    pub pool: MaxPool2d,
     /// 6 to 16 channels, kernel 5.
     pub conv2: Conv2d,
     /// 400 to 120.
@@ -35,22 +32,24 @@ impl LeNet {
     /// None in truth: the layers have inputs.
     pub fn new(init: &mut Init<'_>) -> Result<Self> {
         Ok(LeNet {
-            conv1: init.conv2d(&Conv2dConfig::new([3, 6], [5, 5]))?,
-            pool: MaxPool2dConfig::new([2, 2]).init().into(),
-            conv2: init.conv2d(&Conv2dConfig::new([6, 16], [5, 5]))?,
-            fc1: init.linear(400, 120)?,
-            fc2: init.linear(120, 84)?,
-            fc3: init.linear(84, 10)?,
+            conv1: Conv2dConfig::new(3, 6, 5).init(init)?,
+            pool: MaxPool2d::new(2),
+            conv2: Conv2dConfig::new(6, 16, 5).init(init)?,
+            fc1: LinearConfig::new(400, 120).init(init)?,
+            fc2: LinearConfig::new(120, 84).init(init)?,
+            fc3: LinearConfig::new(84, 10).init(init)?,
         })
     }
 
     /// `[batch, 3, 32, 32]` to the scores of ten classes, `[batch, 10]`.
-    #[must_use]
-    pub fn forward(&self, input: Tensor<4>) -> Tensor<2> {
-        let x = self.pool.forward(relu(rounded_once(&self.conv1, input, Conv2d::forward)));
-        let x = self.pool.forward(relu(rounded_once(&self.conv2, x, Conv2d::forward)));
-        let x = relu(rounded_once(&self.fc1, x.flatten(1, 3), Linear::forward));
-        let x = relu(rounded_once(&self.fc2, x, Linear::forward));
-        rounded_once(&self.fc3, x, Linear::forward)
+    ///
+    /// # Errors
+    /// When the input has another shape.
+    pub fn forward(&self, input: Tensor<4>) -> Result<Tensor<2>> {
+        let x = self.pool.forward(relu(self.conv1.forward(input)?)?)?;
+        let x = self.pool.forward(relu(self.conv2.forward(x)?)?)?;
+        let x = relu(self.fc1.forward(x.flatten(1, 3))?)?;
+        let x = relu(self.fc2.forward(x)?)?;
+        self.fc3.forward(x)
     }
 }

@@ -1,23 +1,21 @@
 //! A multilayer perceptron. As in PyTorch it is a `Sequential` and nothing around it, so its keys are `0.weight`, `2.weight`.
 
-use burn::nn::Relu;
-
 use crate::Result;
 use crate::init::Init;
-use crate::nn::{Layer, Sequential};
+use crate::nn::{LinearConfig, ReLU, Sequential};
 
 /// Linear layers from each size to the next, with `ReLU` between them: `[batch, sizes[0]]` to `[batch, sizes[last]]`.
 ///
 /// # Errors
-/// When a layer has no inputs.
+/// None in truth.
 pub fn mlp(sizes: &[usize], init: &mut Init<'_>) -> Result<Sequential> {
     let mut layers = Vec::new();
     for pair in sizes.windows(2) {
         if !layers.is_empty() {
-            layers.push(Layer::Relu(Relu::new()));
+            layers.push(ReLU::new().into());
         }
         if let &[inputs, outputs] = pair {
-            layers.push(Layer::Linear(init.linear(inputs, outputs)?));
+            layers.push(LinearConfig::new(inputs, outputs).init(init)?.into());
         }
     }
     Ok(Sequential::new(layers))

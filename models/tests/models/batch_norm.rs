@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor as BurnTensor, TensorData};
 use rekindle_burn::ModuleStateDict;
+use rekindle_models::init::Init;
 use rekindle_models::nn::{BatchNorm, BatchNormConfig};
 use rekindle_recorder::StateDict;
 use rekindle_testing::compare::apart;
@@ -25,9 +26,10 @@ fn layer(case: &Json, device: &Device) -> BatchNorm {
     let mut layer = BatchNormConfig::new(channels)
         .with_eps(case["eps"].as_f64().unwrap())
         .with_momentum(case["momentum"].as_f64())
-        .init(device);
-    layer.weight = Param::from_data(TensorData::new(formula(0, 1.0, 0.25, &[channels]), [channels]), device);
-    layer.bias = Param::from_data(TensorData::new(formula(1, 0.0, 0.25, &[channels]), [channels]), device);
+        .init(&mut Init::lazy(device))
+        .unwrap();
+    layer.weight = Some(Param::from_data(TensorData::new(formula(0, 1.0, 0.25, &[channels]), [channels]), device));
+    layer.bias = Some(Param::from_data(TensorData::new(formula(1, 0.0, 0.25, &[channels]), [channels]), device));
     layer
 }
 
@@ -54,7 +56,7 @@ fn check<const D: usize>(name: &str, case: &Json) {
             let found = input.grad(&gradients).unwrap().into_data();
             near(&format!("{name}: gradient of the input"), &doubles(&found), &case["gradients"]["input"], 1e-5);
             for (key, param) in [("weight", &layer.weight), ("bias", &layer.bias)] {
-                let found = param.grad(&gradients).unwrap().into_data();
+                let found = param.as_ref().unwrap().grad(&gradients).unwrap().into_data();
                 near(&format!("{name}: gradient of {key}"), &doubles(&found), &case["gradients"][key], 1e-5);
             }
         }
@@ -82,6 +84,10 @@ fn batch_norm_computes_what_pytorch_computes_with_the_unbiased_running_variance(
     }
 }
 
+fn made(config: &BatchNormConfig, device: &Device) -> BatchNorm {
+    config.init(&mut Init::lazy(device)).unwrap()
+}
+
 fn input(device: &Device) -> BurnTensor<2> {
     BurnTensor::from_floats([[1.0], [3.0]], device)
 }
@@ -89,9 +95,9 @@ fn input(device: &Device) -> BurnTensor<2> {
 #[test]
 fn evaluation_and_frozen_layers_leave_the_statistics_alone() {
     let device = Device::flex().autodiff();
-    let before = BatchNormConfig::new(1).init(&device);
-    let frozen = BatchNormConfig::new(1).init(&device).freeze();
-    let (evaluating, plain) = (before.valid(), BatchNormConfig::new(1).init(&Device::flex()));
+    let before = made(&BatchNormConfig::new(1), &device);
+    let frozen = made(&BatchNormConfig::new(1), &device).freeze();
+    let (evaluating, plain) = (before.valid(), made(&BatchNormConfig::new(1), &Device::flex()));
     frozen.forward(input(&device)).unwrap();
     evaluating.forward(input(&Device::flex())).unwrap();
     plain.forward(input(&Device::flex())).unwrap();
@@ -105,16 +111,16 @@ fn evaluation_and_frozen_layers_leave_the_statistics_alone() {
 #[test]
 fn loading_keeps_the_statistics_of_clones() {
     let device = Device::flex().autodiff();
-    let mut layer = BatchNormConfig::new(1).with_momentum(Some(1.0)).init(&device);
+    let mut layer = made(&BatchNormConfig::new(1).with_momentum(Some(1.0)), &device);
     let clone = layer.clone();
     layer.forward(input(&device)).unwrap();
     assert_eq!(statistics(&clone.state_dict().unwrap(), "running_mean"), [2.0], "until then they share them");
-    let fresh = BatchNormConfig::new(1).init(&device).state_dict().unwrap();
+    let fresh = made(&BatchNormConfig::new(1), &device).state_dict().unwrap();
     assert!(layer.load_state_dict(&fresh).unwrap().is_exact());
     assert_eq!(statistics(&layer.state_dict().unwrap(), "running_mean"), [0.0]);
     assert_eq!(statistics(&layer.state_dict().unwrap(), "num_batches_tracked"), [0.0]);
     assert_eq!(statistics(&clone.state_dict().unwrap(), "running_mean"), [2.0]);
-    assert!(layer.training.is_enabled() && layer.weight.is_require_grad());
+    assert!(layer.training.is_enabled() && layer.weight.as_ref().unwrap().is_require_grad());
     layer.forward(input(&device)).unwrap();
     assert_eq!(statistics(&layer.state_dict().unwrap(), "running_var"), [2.0]);
 }
@@ -122,7 +128,7 @@ fn loading_keeps_the_statistics_of_clones() {
 #[test]
 fn a_state_dict_without_the_count_keeps_the_layers_own() {
     let device = Device::flex().autodiff();
-    let mut layer = BatchNormConfig::new(1).init(&device);
+    let mut layer = made(&BatchNormConfig::new(1), &device);
     layer.forward(input(&device)).unwrap();
     let mut old = layer.state_dict().unwrap();
     old.remove("num_batches_tracked");
@@ -133,9 +139,9 @@ fn a_state_dict_without_the_count_keeps_the_layers_own() {
 #[test]
 fn burns_records_hold_the_statistics_too() {
     let device = Device::flex().autodiff();
-    let layer = BatchNormConfig::new(1).init(&device);
+    let layer = made(&BatchNormConfig::new(1), &device);
     layer.forward(input(&device)).unwrap();
-    let again = BatchNormConfig::new(1).init(&device).load_record(layer.clone().into_record());
+    let again = made(&BatchNormConfig::new(1), &device).load_record(layer.clone().into_record());
     let (found, exact) = (again.state_dict().unwrap(), layer.state_dict().unwrap());
     for (key, tensor) in exact.iter() {
         assert_eq!(found.get(key).unwrap().to_le_bytes().unwrap(), tensor.to_le_bytes().unwrap(), "{key}");
@@ -145,7 +151,7 @@ fn burns_records_hold_the_statistics_too() {
 #[test]
 fn training_on_a_single_value_is_refused_as_in_pytorch() {
     let device = Device::flex().autodiff();
-    let layer = BatchNormConfig::new(1).init(&device);
+    let layer = made(&BatchNormConfig::new(1), &device);
     let refused = layer.forward(BurnTensor::<2>::from_floats([[1.0]], &device)).unwrap_err();
     assert!(refused.to_string().contains("needs more than one value per channel"), "{refused}");
     let refused = layer.forward(BurnTensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device)).unwrap_err();

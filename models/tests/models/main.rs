@@ -7,6 +7,7 @@ mod init;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod operations;
+mod modules;
 mod parity;
 mod programs;
 mod registry;

@@ -1,9 +1,9 @@
 //! What scalers, clips and averages are tried on: one parameter of six elements, and a network that normalises.
 
 use burn::module::{Module, Param};
-use burn::nn::{LinearConfig, Relu};
 use burn::tensor::{Device, Tensor};
-use rekindle_models::nn::{BatchNormConfig, Layer, Sequential};
+use rekindle_models::init::Init;
+use rekindle_models::nn::{BatchNormConfig, LinearConfig, ReLU, Sequential};
 use rekindle_testing::seeded;
 use rekindle_testing::tagged::value;
 use rekindle_train::amp::GradScalerOptions;
@@ -40,11 +40,12 @@ pub(crate) fn scaler_options(json: &Json) -> GradScalerOptions {
 /// The network of `averages.pt`.
 pub(crate) fn averaged() -> Sequential {
     let device = Device::flex().autodiff();
+    let init = &mut Init::lazy(&device);
     let network = Sequential::new(vec![
-        Layer::Linear(LinearConfig::new(4, 6).init(&device)),
-        Layer::BatchNorm(BatchNormConfig::new(6).init(&device)),
-        Layer::Relu(Relu::new()),
-        Layer::Linear(LinearConfig::new(6, 3).init(&device)),
+        LinearConfig::new(4, 6).init(init).unwrap().into(),
+        BatchNormConfig::new(6).init(init).unwrap().into(),
+        ReLU::new().into(),
+        LinearConfig::new(6, 3).init(init).unwrap().into(),
     ]);
     seeded(network, 1)
 }

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use crate::common::optim::at;
 use crate::common::parts::averaged;
-use burn::nn::LinearConfig;
-use burn::nn::Relu;
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_burn::ModuleStateDict as _;
-use rekindle_models::Batch;
-use rekindle_models::nn::{Layer, Sequential};
+use rekindle_models::init::Init;
+use rekindle_models::nn::{LinearConfig, ReLU, Sequential};
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Value};
 use rekindle_testing::compare::ulps;
 use rekindle_testing::fixtures;
@@ -116,7 +114,7 @@ fn update_bn_gives_the_statistics_that_pytorch_gives() {
         let batch = |batch: &[f32]| Tensor::<2>::from_data(TensorData::new(batch.to_vec(), [8, 4]), &device);
         loader.chunks(32).map(batch).collect::<Vec<_>>()
     };
-    let forward = |model: &Sequential, batch: &Tensor<2>| drop(model.forward(Batch::D2(batch.clone())).unwrap());
+    let forward = |model: &Sequential, batch: &Tensor<2>| drop(model.forward::<2, 2>(batch.clone()).unwrap());
     for (kind, averaging) in [("swa", Averaging::Swa), ("ema", Averaging::Ema { decay: 0.99 })] {
         let state = part(&saved, &format!("{kind}_model_state_dict"));
         let mut average = AveragedModel::from_state_dict(&state, averaging).unwrap();
@@ -146,7 +144,7 @@ fn update_bn_gives_the_statistics_that_pytorch_gives() {
 
 #[test]
 fn update_bn_without_batches_resets_and_on_a_model_that_does_not_train_is_an_error() {
-    let forward = |model: &Sequential, batch: &Tensor<2>| drop(model.forward(Batch::D2(batch.clone())).unwrap());
+    let forward = |model: &Sequential, batch: &Tensor<2>| drop(model.forward::<2, 2>(batch.clone()).unwrap());
     let mut model = averaged();
     model.load_state_dict(&moment(&part(&open("amp_ema/averages.pt"), "model"), 3)).unwrap();
     let state = update_bn(model.clone(), [], forward).unwrap().state_dict().unwrap();
@@ -216,8 +214,9 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     }
     let mut average = AveragedModel::new(&model, Averaging::Swa).unwrap();
     let device = Device::flex().autodiff();
-    let other = Sequential::new(vec![Layer::Linear(LinearConfig::new(4, 5).init(&device))]);
-    let wider = Sequential::new(vec![Layer::Linear(LinearConfig::new(4, 6).init(&device)), Layer::Relu(Relu::new())]);
+    let init = &mut Init::lazy(&device);
+    let other = Sequential::new(vec![LinearConfig::new(4, 5).init(init).unwrap().into()]);
+    let wider = Sequential::new(vec![LinearConfig::new(4, 6).init(init).unwrap().into(), ReLU::new().into()]);
     for other in [other, wider] {
         assert!(average.update_parameters(&other).is_err());
     }

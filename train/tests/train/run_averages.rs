@@ -1,9 +1,8 @@
 //! Averages go on by the rules of the packages that keep them, told by their files or given, or stay and are said to.
 
-use burn::nn::{LinearConfig, Relu};
 use burn::tensor::{Device, Int, Tensor};
-use rekindle_models::Batch;
-use rekindle_models::nn::{Layer, Sequential};
+use rekindle_models::init::Init;
+use rekindle_models::nn::{LinearConfig, ReLU, Sequential};
 use rekindle_recorder::{Checkpoint, DType, Dict, Value, rebuild, walk};
 use rekindle_testing::{fixtures, seeded};
 use rekindle_train::Run;
@@ -16,8 +15,9 @@ fn device() -> Device {
 }
 
 fn network() -> Sequential {
-    let linear = |from, to| Layer::Linear(LinearConfig::new(from, to).init(&device()));
-    seeded(Sequential::new(vec![linear(6, 8), Layer::Relu(Relu::new()), linear(8, 3)]), 1)
+    let device = device();
+    let linear = |from, to| LinearConfig::new(from, to).init(&mut Init::lazy(&device)).unwrap().into();
+    seeded(Sequential::new(vec![linear(6, 8), ReLU::new().into(), linear(8, 3)]), 1)
 }
 
 fn open(name: &str) -> Checkpoint {
@@ -38,7 +38,7 @@ fn gone_on(checkpoint: &Checkpoint, options: ResumeOptions, name: &str) -> Run<S
         let classes: Vec<i64> = targets[4 * step..4 * (step + 1)].iter().map(|&x| x as i64).collect();
         let rows = Tensor::<1>::from_floats(&rows[..], &device()).reshape([4, 6]);
         let classes = Tensor::<1, Int>::from_ints(&classes[..], &device());
-        let Batch::D2(logits) = run.model().forward(Batch::D2(rows)).unwrap() else { panic!("rows are expected") };
+        let logits: Tensor<2> = run.model().forward(rows).unwrap();
         run.step(cross_entropy(logits, classes).unwrap()).unwrap();
         let loss = run.loss().unwrap().unwrap();
         assert!((loss - expected).abs() <= 1e-6 * expected, "{name}, step {step}: {loss} and {expected}");
@@ -235,8 +235,9 @@ fn a_step_that_the_optimizer_contradicts_is_said() {
     assert!(plan(&checkpoint).contains("position   epoch unknown, step 6\n"), "SGD counts none");
     let gan = Checkpoint::open(fixtures::path("several/gan.pt")).unwrap();
     let of_gan = |checkpoint: &Checkpoint| {
-        let linear = |from, to| Layer::Linear(LinearConfig::new(from, to).init(&device()));
-        let network = seeded(Sequential::new(vec![linear(4, 8), Layer::Relu(Relu::new()), linear(8, 6)]), 1);
+        let device = device();
+        let linear = |from, to| LinearConfig::new(from, to).init(&mut Init::lazy(&device)).unwrap().into();
+        let network = seeded(Sequential::new(vec![linear(4, 8), ReLU::new().into(), linear(8, 6)]), 1);
         let options = ResumeOptions::default().part("G".to_owned()).no_scheduler(true);
         Run::plan(checkpoint, &network, options).unwrap().to_string()
     };

@@ -1,9 +1,8 @@
 //! Runs of several models go on as PyTorch's did, part by part, and go back into one checkpoint.
 
-use burn::nn::{LinearConfig, Relu};
 use burn::tensor::{Device, Tensor};
-use rekindle_models::Batch;
-use rekindle_models::nn::{Layer, Sequential};
+use rekindle_models::init::Init;
+use rekindle_models::nn::{LinearConfig, ReLU, Sequential};
 use rekindle_recorder::run::Taken;
 use rekindle_recorder::{Checkpoint, Dict, Value, walk};
 use rekindle_testing::{fixtures, seeded};
@@ -18,13 +17,13 @@ fn device() -> Device {
 
 /// `nn.Sequential(nn.Linear, nn.ReLU, nn.Linear)`.
 fn mlp([a, b, c]: [usize; 3]) -> Sequential {
-    let linear = |from, to| Layer::Linear(LinearConfig::new(from, to).init(&device()));
-    seeded(Sequential::new(vec![linear(a, b), Layer::Relu(Relu::new()), linear(b, c)]), 1)
+    let device = device();
+    let linear = |from, to| LinearConfig::new(from, to).init(&mut Init::lazy(&device)).unwrap().into();
+    seeded(Sequential::new(vec![linear(a, b), ReLU::new().into(), linear(b, c)]), 1)
 }
 
 fn forward(run: &Run<Sequential>, inputs: Tensor<2>) -> Tensor<2> {
-    let Batch::D2(outputs) = run.model().forward(Batch::D2(inputs)).unwrap() else { panic!("rows are expected") };
-    outputs
+    run.model().forward(inputs).unwrap()
 }
 
 fn generator() -> Sequential {

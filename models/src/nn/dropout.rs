@@ -1,0 +1,123 @@
+//! `Dropout`, `Dropout1d` to `Dropout3d`, `AlphaDropout`, `FeatureAlphaDropout`.
+
+use std::sync::PoisonError;
+
+use burn::module::{Flag, Param};
+use burn::tensor::Device;
+use rekindle_random::Generator;
+
+use super::module::{Forward, keeps_rank, module};
+use crate::Result;
+use crate::functional::Array;
+use crate::init::{Init, SharedGenerator};
+
+/// What is dropped together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Elements,
+    Channels,
+    Alpha,
+    AlphaChannels,
+}
+
+/// `torch.nn.Dropout(p=0.5)` and its kin: in training each element, or each channel, becomes 0 with probability `p`, and the rest is
+/// divided by `1 - p`.
+///
+/// It trains where Burn's layers do: on an autodiff device while its flag is enabled. What is dropped is drawn from a generator that the
+/// layers of a network share: the one of [`Init::generator`] when they were made, and PyTorch's CPU drops the same units after the
+/// same seed. A run that goes on sets it: `*layer.generator().lock()? = generator`.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use rekindle_models::init::Init;
+/// use rekindle_models::nn::Dropout;
+///
+/// let device = Device::flex();
+/// let layer = Dropout::new(0.5, &Init::seeded(&device, 0));
+/// let training = Tensor::<1>::ones([4], &device.clone().autodiff());
+/// // torch.manual_seed(0); torch.nn.Dropout(0.5)(torch.ones(4))
+/// assert_eq!(layer.forward(training)?.into_data().to_vec::<f32>().unwrap(), [2.0, 0.0, 2.0, 0.0]);
+/// assert_eq!(layer.forward(Tensor::<1>::ones([1], &device))?.into_scalar::<f32>(), 1.0);
+/// # Ok::<(), rekindle_models::ModelError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    /// Whether it drops on an autodiff device.
+    pub training: Param<Flag>,
+    /// The probability to be dropped.
+    pub p: f64,
+    what: What,
+    generator: SharedGenerator,
+}
+
+module!(Dropout { training; p, what, generator });
+keeps_rank!(Dropout: "The same shape.");
+
+impl Dropout {
+    fn of(p: f64, what: What, init: &Init<'_>) -> Self {
+        Dropout { training: Param::from_bool(true), p, what, generator: init.generator().clone() }
+    }
+
+    /// `torch.nn.Dropout(p)`: single elements.
+    #[must_use]
+    pub fn new(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::Elements, init)
+    }
+
+    /// `torch.nn.Dropout1d(p)`, `Dropout2d`, `Dropout3d`: whole channels of `[batch, channels, ...]`.
+    #[must_use]
+    pub fn channels(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::Channels, init)
+    }
+
+    /// `torch.nn.AlphaDropout(p)`: single elements, keeping mean and variance of what SELU gives.
+    #[must_use]
+    pub fn alpha(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::Alpha, init)
+    }
+
+    /// `torch.nn.FeatureAlphaDropout(p)`: whole channels, as [`alpha`](Self::alpha).
+    #[must_use]
+    pub fn feature_alpha(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::AlphaChannels, init)
+    }
+
+    /// What it draws from, shared with the other layers of its network.
+    #[must_use]
+    pub fn generator(&self) -> &SharedGenerator {
+        &self.generator
+    }
+
+    /// Whether it drops on this device.
+    #[must_use]
+    pub fn drops(&self, device: &Device) -> bool {
+        device.is_autodiff() && self.training.is_enabled()
+    }
+
+    /// Of a tensor that lies in PyTorch's memory in this order of its dimensions.
+    pub(super) fn forward_laid(&self, input: &Array, order: &[usize]) -> Result<Array> {
+        if self.drops(&input.device()) {
+            return self.draw(|generator| input.dropout_as_laid(self.p, order, generator));
+        }
+        Ok(input.clone())
+    }
+
+    /// Does this with the generator.
+    pub(super) fn draw<T>(&self, act: impl FnOnce(&mut Generator) -> T) -> T {
+        act(&mut self.generator.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Forward for Dropout {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        if !self.drops(&input.device()) {
+            return Ok(input.clone());
+        }
+        self.draw(|generator| match self.what {
+            What::Elements => input.dropout(self.p, generator),
+            What::Channels => input.feature_dropout(self.p, generator),
+            What::Alpha => input.alpha_dropout(self.p, false, generator),
+            What::AlphaChannels => input.alpha_dropout(self.p, true, generator),
+        })
+    }
+}

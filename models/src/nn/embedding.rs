@@ -1,0 +1,241 @@
+//! `Embedding` and `EmbeddingBag`: rows of a matrix by their numbers.
+
+use burn::module::Param;
+use burn::tensor::{Int, Tensor};
+
+use super::module::{module, options, refused, value};
+use crate::Result;
+use crate::functional::{Array, Number, select, signed};
+use crate::init::{Init, Rule};
+
+options! {
+    /// `torch.nn.Embedding(num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0)`. Gradients are never sparse,
+    /// and not scaled by how often a row was looked up.
+    EmbeddingConfig(
+        /// How many rows there are.
+        num_embeddings: usize,
+        /// How long a row is.
+        embedding_dim: usize,
+    ) {
+        /// The row that stands for nothing: 0 at the start, and without a gradient. Default none.
+        padding_idx / with_padding_idx: Option<usize> = None,
+        /// Rows that are looked up and longer than this are made so long. Default none.
+        max_norm / with_max_norm: Option<f64> = None,
+        /// The norm that says how long a row is. Default 2.
+        norm_type / with_norm_type: f64 = 2.0,
+    }
+
+    /// `torch.nn.EmbeddingBag(num_embeddings, embedding_dim, mode='mean', include_last_offset=False, padding_idx=None)`.
+    EmbeddingBagConfig(
+        /// How many rows there are.
+        num_embeddings: usize,
+        /// How long a row is.
+        embedding_dim: usize,
+    ) {
+        /// What becomes of a bag's rows. Default their mean.
+        mode / with_mode: BagMode = BagMode::Mean,
+        /// Whether the last offset is the end of the last bag. Default false.
+        include_last_offset / with_include_last_offset: bool = false,
+        /// The row that does not count. Default none.
+        padding_idx / with_padding_idx: Option<usize> = None,
+    }
+}
+
+/// What an [`EmbeddingBag`] makes of a bag's rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BagMode {
+    /// Their sum.
+    Sum,
+    /// Their mean.
+    Mean,
+    /// The largest along each column.
+    Max,
+}
+
+/// `torch.nn.Embedding`: the row of each number.
+///
+/// PyTorch's `max_norm` shortens the rows in the weight as they are looked up. Here [`forward`](Self::forward) gives the same rows, and
+/// [`renorm_`](Self::renorm_) shortens them in the weight; a run that trains with `max_norm` calls it before each step.
+///
+/// ```
+/// use burn::tensor::{Device, Int, Tensor};
+/// use rekindle_models::init::Init;
+/// use rekindle_models::nn::EmbeddingConfig;
+///
+/// let device = Device::flex();
+/// let layer = EmbeddingConfig::new(10, 3).with_padding_idx(Some(0)).init(&mut Init::seeded(&device, 0))?;
+/// let rows: Tensor<3> = layer.forward(Tensor::<2, Int>::from_ints([[0, 4]], &device))?;
+/// assert_eq!(rows.dims(), [1, 2, 3]);
+/// # Ok::<(), rekindle_models::ModelError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// `[rows, width]`.
+    pub weight: Param<Tensor<2>>,
+    padding_idx: Option<usize>,
+    max_norm: Option<f64>,
+    norm_type: f64,
+}
+
+module!(Embedding { weight; padding_idx, max_norm, norm_type });
+
+impl EmbeddingConfig {
+    /// The layer, with weights as PyTorch draws them: normal.
+    ///
+    /// # Errors
+    /// When there is no row for `padding_idx`.
+    pub fn init(&self, init: &mut Init<'_>) -> Result<Embedding> {
+        let rows = Rule::Rows { padding: self.padding_idx };
+        Ok(Embedding {
+            weight: init.param([self.num_embeddings, self.embedding_dim], rows)?,
+            padding_idx: self.padding_idx,
+            max_norm: self.max_norm,
+            norm_type: self.norm_type,
+        })
+    }
+}
+
+impl Embedding {
+    /// `[...]` to `[..., width]`: `R` is one more than `D`.
+    ///
+    /// # Errors
+    /// When a number has no row, or `R` is another.
+    pub fn forward<const D: usize, const R: usize>(&self, index: Tensor<D, Int>) -> Result<Tensor<R>> {
+        self.forward_array(&Array::from_int(index))?.into_float()
+    }
+
+    /// As [`forward`](Self::forward), of any number of dimensions.
+    ///
+    /// # Errors
+    /// When a number has no row.
+    pub fn forward_array(&self, index: &Array) -> Result<Array> {
+        let weight = value(&self.weight);
+        let rows = weight.embedding(index, self.padding_idx.map(signed))?;
+        let Some(max) = self.max_norm else { return Ok(rows) };
+        // The gradient is that of the rows as they lie in the weight.
+        shortened(&rows.detach(), max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
+    }
+
+    /// Shortens the rows that are looked up in the weight, as PyTorch does where there is a `max_norm`.
+    ///
+    /// # Errors
+    /// When a number has no row.
+    pub fn renorm_<const D: usize>(&mut self, index: Tensor<D, Int>) -> Result<()> {
+        let Some(max) = self.max_norm else { return Ok(()) };
+        let index = Array::from_int(index);
+        let weight = value(&self.weight).detach();
+        let rows = weight.shape()[0];
+        let mut seen = vec![false; rows];
+        for number in index.ints()? {
+            let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
+            *place.ok_or_else(|| refused("Embedding", format!("there is no row {number} of {rows}")))? = true;
+        }
+        let seen = Array::from_bools(&seen, &[rows, 1], &weight.device())?;
+        let new = select(&seen, &shortened(&weight, max, self.norm_type)?, &weight)?.into_float::<2>()?;
+        self.weight = self.weight.clone().map(|old| new.detach().set_require_grad(old.is_require_grad()));
+        Ok(())
+    }
+}
+
+/// `torch.embedding_renorm_`: rows longer than this are as long as this.
+fn shortened(rows: &Array, max: f64, p: f64) -> Result<Array> {
+    let norm = rows.vector_norm(p, &[-1], true)?;
+    let factor = norm.add(1e-7)?.divides(max)?;
+    rows.mul(&select(&norm.gt(max)?, &factor, 1.0)?)
+}
+
+/// `torch.nn.EmbeddingBag`: sums, means or maxima of rows.
+#[derive(Clone, Debug)]
+pub struct EmbeddingBag {
+    /// `[rows, width]`.
+    pub weight: Param<Tensor<2>>,
+    mode: BagMode,
+    include_last_offset: bool,
+    padding_idx: Option<usize>,
+}
+
+module!(EmbeddingBag { weight; mode, include_last_offset, padding_idx });
+
+impl EmbeddingBagConfig {
+    /// The layer, with weights as PyTorch draws them: normal.
+    ///
+    /// # Errors
+    /// When there is no row for `padding_idx`.
+    pub fn init(&self, init: &mut Init<'_>) -> Result<EmbeddingBag> {
+        let rows = Rule::Rows { padding: self.padding_idx };
+        Ok(EmbeddingBag {
+            weight: init.param([self.num_embeddings, self.embedding_dim], rows)?,
+            mode: self.mode,
+            include_last_offset: self.include_last_offset,
+            padding_idx: self.padding_idx,
+        })
+    }
+}
+
+impl EmbeddingBag {
+    /// Bags of one length, `[bags, length]`, to `[bags, width]`. With weights for each row, of its shape: for sums only.
+    ///
+    /// # Errors
+    /// When a number has no row, or there are weights and no sums.
+    pub fn forward(&self, input: Tensor<2, Int>, per_sample_weights: Option<Tensor<2>>) -> Result<Tensor<2>> {
+        let [bags, length] = input.dims();
+        let starts: Vec<usize> = (0..bags).map(|bag| bag * length).collect();
+        let weights = per_sample_weights.map(|weights| Array::from_float(weights).flatten(0, -1)).transpose()?;
+        self.bags(&Array::from_int(input).flatten(0, -1)?, &starts, weights.as_ref())
+    }
+
+    /// Bags one after the other, each from its offset on, to `[bags, width]`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when the offsets do not go up from 0 to the length of the input at most.
+    pub fn forward_offsets(
+        &self,
+        input: Tensor<1, Int>,
+        offsets: Tensor<1, Int>,
+        per_sample_weights: Option<Tensor<1>>,
+    ) -> Result<Tensor<2>> {
+        let length = input.dims()[0];
+        let wrong = || refused("EmbeddingBag", format!("offsets go up from 0 to {length} at most"));
+        let offsets = Array::from_int(offsets).ints()?.into_iter().map(usize::try_from).collect::<Result<Vec<_>, _>>();
+        let mut starts = offsets.map_err(|_| wrong())?;
+        if starts.first() != Some(&0) || !starts.is_sorted() || starts.last().is_some_and(|&last| last > length) {
+            return Err(wrong());
+        }
+        if self.include_last_offset {
+            starts.pop();
+        }
+        self.bags(&Array::from_int(input), &starts, per_sample_weights.map(Array::from_float).as_ref())
+    }
+
+    fn bags(&self, index: &Array, starts: &[usize], weights: Option<&Array>) -> Result<Tensor<2>> {
+        if weights.is_some() && self.mode != BagMode::Sum {
+            return Err(refused("EmbeddingBag", "weights for each row are for sums only"));
+        }
+        let weight = value(&self.weight);
+        let rows = weight.embedding(index, self.padding_idx.map(signed))?;
+        let kept: Vec<bool> = match self.padding_idx {
+            Some(padding) => index.ints()?.into_iter().map(|number| number != signed(padding)).collect(),
+            None => vec![true; index.numel()],
+        };
+        let rows = match weights {
+            Some(weights) => rows.mul(&weights.unsqueeze(-1)?)?,
+            None => rows,
+        };
+        let ends = starts.iter().skip(1).copied().chain([index.numel()]);
+        let bag = |(&start, end): (&usize, usize)| -> Result<Array> {
+            let places: Vec<i64> = (start..end).filter(|&at| kept[at]).map(signed).collect();
+            if places.is_empty() {
+                return Ok(Array::full(&[weight.shape()[1]], Number::Int(0), weight.dtype(), &weight.device()));
+            }
+            let places = Array::from_ints(&places, &[places.len()], &weight.device())?;
+            let rows = rows.index_select(0, &places)?;
+            match self.mode {
+                BagMode::Sum => rows.sum(&[0], false),
+                BagMode::Mean => rows.mean(&[0], false),
+                BagMode::Max => Ok(rows.extreme_of(0, false, true)?.0),
+            }
+        };
+        let bags = starts.iter().zip(ends).map(bag).collect::<Result<Vec<_>>>()?;
+        Array::stack(&bags, 0)?.into_float()
+    }
+}

@@ -1,0 +1,266 @@
+//! What all layers have in common: how they are Burn modules, how their options are written, and how they compute.
+//!
+//! Burn's derive calls a struct by its own name, and the bridge knows burn-nn's layers by theirs: a `Linear` of burn-nn is
+//! PyTorch's transposed. These layers lie as PyTorch's do; so they show themselves as `torch.nn.Linear`, for which there is no row.
+
+use burn::module::Param;
+use burn::tensor::{DType, Tensor};
+
+use super::half::is_half;
+use crate::functional::Array;
+use crate::{ModelError, Result};
+
+/// A layer that makes one tensor of one: what a [`Sequential`](super::Sequential) is made of. Tensors have any number of
+/// dimensions here; each layer also has a typed `forward`.
+pub trait Forward {
+    /// What the layer makes of its input.
+    ///
+    /// # Errors
+    /// When the input does not fit the layer.
+    fn forward_array(&self, input: &Array) -> Result<Array>;
+}
+
+/// One number for each dimension, or one for all: `3` or `[3, 5]`, as PyTorch takes an int or a tuple.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes(pub Vec<usize>);
+
+impl From<usize> for Sizes {
+    fn from(size: usize) -> Self {
+        Sizes(vec![size])
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for Sizes {
+    fn from(sizes: [usize; N]) -> Self {
+        Sizes(sizes.to_vec())
+    }
+}
+
+impl From<Vec<usize>> for Sizes {
+    fn from(sizes: Vec<usize>) -> Self {
+        Sizes(sizes)
+    }
+}
+
+impl Sizes {
+    /// As many numbers as there are dimensions.
+    pub(super) fn each(&self, layer: &'static str, dimensions: usize) -> Result<Vec<usize>> {
+        match self.0.as_slice() {
+            [one] => Ok(vec![*one; dimensions]),
+            all if all.len() == dimensions => Ok(all.to_vec()),
+            all => Err(refused(layer, format!("{all:?} are not {dimensions} numbers"))),
+        }
+    }
+}
+
+/// Burn's `Module` for a struct whose first fields are modules or parameters, and whose others (behind the semicolon) are plain.
+macro_rules! module {
+    ($name:ident $(<const $n:ident: usize>)? { $($field:ident),+ ; $($plain:ident),* }) => {
+        $crate::nn::module::module!(
+            concat!("Struct:torch.nn.", stringify!($name)), $name $(<const $n: usize>)? { $($field),+ ; $($plain),* }
+        );
+    };
+    ($container:expr, $name:ident $(<const $n:ident: usize>)? { $($field:ident),+ ; $($plain:ident),* }) => {
+        impl $(<const $n: usize>)? burn::module::Module for $name $(<$n>)? {
+            fn visit<V: burn::module::ModuleVisitor>(&self, visitor: &mut V) {
+                $(
+                    visitor.enter_module(stringify!($field), $container);
+                    burn::module::Module::visit(&self.$field, visitor);
+                    visitor.exit_module(stringify!($field), $container);
+                )+
+            }
+
+            fn map<M: burn::module::ModuleMapper>(self, mapper: &mut M) -> Self {
+                $(
+                    mapper.enter_module(stringify!($field), $container);
+                    let $field = burn::module::Module::map(self.$field, mapper);
+                    mapper.exit_module(stringify!($field), $container);
+                )+
+                Self { $($field,)+ $($plain: self.$plain,)* }
+            }
+
+            fn to_device(self, device: &burn::tensor::Device) -> Self {
+                Self { $($field: burn::module::Module::to_device(self.$field, device),)+ $($plain: self.$plain,)* }
+            }
+
+            fn fork(self, device: &burn::tensor::Device) -> Self {
+                Self { $($field: burn::module::Module::fork(self.$field, device),)+ $($plain: self.$plain,)* }
+            }
+
+            fn collect_devices(&self, devices: Vec<burn::tensor::Device>) -> Vec<burn::tensor::Device> {
+                $(let devices = burn::module::Module::collect_devices(&self.$field, devices);)+
+                devices
+            }
+
+            fn materialize(self) -> Self {
+                Self { $($field: burn::module::Module::materialize(self.$field),)+ $($plain: self.$plain,)* }
+            }
+
+            fn valid(&self) -> Self {
+                Self { $($field: burn::module::Module::valid(&self.$field),)+ $($plain: self.$plain.clone(),)* }
+            }
+
+            fn train(self) -> Self {
+                Self { $($field: burn::module::Module::train(self.$field),)+ $($plain: self.$plain,)* }
+            }
+        }
+
+        impl $(<const $n: usize>)? burn::module::ModuleDisplayDefault for $name $(<$n>)? {
+            fn content(&self, content: burn::module::Content) -> Option<burn::module::Content> {
+                content
+                    .set_top_level_type(stringify!($name))
+                    $(.add(stringify!($field), &self.$field))+
+                    $(.add_debug_attribute(stringify!($plain), &self.$plain))*
+                    .optional()
+            }
+        }
+
+        impl $(<const $n: usize>)? burn::module::ModuleDisplay for $name $(<$n>)? {}
+    };
+}
+pub(crate) use module;
+
+/// Burn's `Module` for a struct without parameters. It shows itself all the same, since PyTorch's `_metadata` names such modules, too.
+macro_rules! stateless {
+    ($($name:ident $(<const $n:ident: usize>)?),+ $(,)?) => { $(
+        impl $(<const $n: usize>)? burn::module::Module for $name $(<$n>)? {
+            fn visit<V: burn::module::ModuleVisitor>(&self, visitor: &mut V) {
+                visitor.enter_module(stringify!($name), "Enum:torch.nn");
+                visitor.exit_module(stringify!($name), "Enum:torch.nn");
+            }
+
+            fn map<M: burn::module::ModuleMapper>(self, _: &mut M) -> Self {
+                self
+            }
+
+            fn to_device(self, _: &burn::tensor::Device) -> Self {
+                self
+            }
+
+            fn fork(self, _: &burn::tensor::Device) -> Self {
+                self
+            }
+
+            fn collect_devices(&self, devices: Vec<burn::tensor::Device>) -> Vec<burn::tensor::Device> {
+                devices
+            }
+
+            fn materialize(self) -> Self {
+                self
+            }
+
+            fn valid(&self) -> Self {
+                self.clone()
+            }
+
+            fn train(self) -> Self {
+                self
+            }
+        }
+
+        impl $(<const $n: usize>)? burn::module::ModuleDisplayDefault for $name $(<$n>)? {
+            fn content(&self, content: burn::module::Content) -> Option<burn::module::Content> {
+                content.add_formatted(&format!("{self:?}")).optional()
+            }
+        }
+
+        impl $(<const $n: usize>)? burn::module::ModuleDisplay for $name $(<$n>)? {}
+    )+ };
+}
+pub(crate) use stateless;
+
+/// A layer's options: what PyTorch's constructor must be given, in `new`, and the rest with its default, set by `with_...`.
+/// `impl Into<Sizes> => Sizes` takes what can be made sizes.
+macro_rules! options {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(<const $n:ident: usize>)?
+        ($($(#[$needed_doc:meta])* $needed:ident: $needed_arg:ty $(=> $needed_type:ty)?),* $(,)?)
+        {$($(#[$field_doc:meta])* $field:ident / $with:ident: $arg:ty $(=> $type:ty)? = $default:expr),* $(,)?}
+    )+) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        #[non_exhaustive]
+        pub struct $name $(<const $n: usize>)? {
+            $($(#[$needed_doc])* pub $needed: $crate::nn::module::stored!($needed_arg $(, $needed_type)?),)*
+            $($(#[$field_doc])* pub $field: $crate::nn::module::stored!($arg $(, $type)?),)*
+        }
+
+        #[allow(clippy::useless_conversion, clippy::new_without_default, clippy::struct_excessive_bools)] // as the macro has it
+        impl $(<const $n: usize>)? $name $(<$n>)? {
+            /// With PyTorch's defaults for the rest.
+            #[must_use]
+            pub fn new($($needed: $needed_arg),*) -> Self {
+                Self { $($needed: $needed.into(),)* $($field: $default,)* }
+            }
+
+            $(
+                $(#[$field_doc])*
+                #[must_use]
+                pub fn $with(self, $field: $arg) -> Self {
+                    Self { $field: $field.into(), ..self }
+                }
+            )*
+        }
+    )+ };
+}
+pub(crate) use options;
+
+/// The second type, if there is one.
+macro_rules! stored {
+    ($arg:ty) => {
+        $arg
+    };
+    ($arg:ty, $type:ty) => {
+        $type
+    };
+}
+pub(crate) use stored;
+
+/// The typed `forward` of layers that keep the number of dimensions.
+macro_rules! keeps_rank {
+    ($($name:ident $(<const $n:ident: usize>)?: $doc:literal),+ $(,)?) => { $(
+        impl $(<const $n: usize>)? $name $(<$n>)? {
+            #[doc = $doc]
+            ///
+            /// # Errors
+            /// When the input does not fit the layer.
+            pub fn forward<const D: usize>(&self, input: burn::tensor::Tensor<D>) -> $crate::Result<burn::tensor::Tensor<D>> {
+                $crate::nn::Forward::forward_array(self, &$crate::functional::Array::from_float(input))?.into_float()
+            }
+        }
+    )+ };
+}
+pub(crate) use keeps_rank;
+
+/// A parameter's tensor.
+pub(super) fn value<const D: usize>(param: &Param<Tensor<D>>) -> Array {
+    Array::from_float(param.val())
+}
+
+/// A parameter's tensor, where there is one.
+pub(super) fn maybe<const D: usize>(param: Option<&Param<Tensor<D>>>) -> Option<Array> {
+    param.map(value)
+}
+
+/// What a layer makes of an input and its parameters; of 16 bits computed in `float32` and rounded once, as PyTorch does.
+pub(super) fn rounded<const N: usize>(
+    input: &Array,
+    params: [Option<Array>; N],
+    compute: impl FnOnce(&Array, [Option<&Array>; N]) -> Result<Array>,
+) -> Result<Array> {
+    if !is_half(input.dtype()) {
+        return compute(input, params.each_ref().map(Option::as_ref));
+    }
+    let wide = |x: &Array| x.cast(DType::F32);
+    let mut widened = [const { None }; N];
+    for (new, old) in widened.iter_mut().zip(&params) {
+        *new = old.as_ref().map(wide).transpose()?;
+    }
+    compute(&wide(input)?, widened.each_ref().map(Option::as_ref))?.cast(input.dtype())
+}
+
+/// What a layer cannot be or do, and why.
+pub(super) fn refused(layer: &'static str, reason: impl Into<String>) -> ModelError {
+    crate::init::refused(layer, reason)
+}

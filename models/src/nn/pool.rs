@@ -1,0 +1,195 @@
+//! Pooling: `MaxPool`, `AvgPool`, `AdaptiveAvgPool`, `AdaptiveMaxPool`, `LPPool`, over one to three dimensions.
+
+use burn::tensor::Tensor;
+
+use super::module::{Forward, Sizes, options, refused, rounded, stateless};
+use crate::Result;
+use crate::functional::{Array, Unary, Windows};
+
+options! {
+    /// `torch.nn.MaxPool1d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)`, and 2d, 3d: the largest of each window.
+    /// `N` is two more than there are dimensions. It has no parameters, and is its own options.
+    MaxPool<const N: usize>(
+        /// The size of a window: a number, or one for each dimension.
+        kernel_size: impl Into<Sizes> => Sizes,
+    ) {
+        /// How far apart windows are. Default `None`: as far as they are long.
+        stride / with_stride: impl Into<Stride> => Stride = Stride(None),
+        /// What is added on both sides. Default 0.
+        padding / with_padding: impl Into<Sizes> => Sizes = 0.into(),
+        /// How far apart a window's elements are. Default 1.
+        dilation / with_dilation: impl Into<Sizes> => Sizes = 1.into(),
+        /// Whether a window may reach beyond the end. Default false.
+        ceil_mode / with_ceil_mode: bool = false,
+    }
+
+    /// `torch.nn.AvgPool1d(kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, divisor_override=None)`, and
+    /// 2d, 3d: the mean of each window. `N` is two more than there are dimensions.
+    AvgPool<const N: usize>(
+        /// The size of a window: a number, or one for each dimension.
+        kernel_size: impl Into<Sizes> => Sizes,
+    ) {
+        /// How far apart windows are. Default `None`: as far as they are long.
+        stride / with_stride: impl Into<Stride> => Stride = Stride(None),
+        /// What is added on both sides. Default 0.
+        padding / with_padding: impl Into<Sizes> => Sizes = 0.into(),
+        /// Whether a window may reach beyond the end. Default false.
+        ceil_mode / with_ceil_mode: bool = false,
+        /// Whether what was added counts. Default true.
+        count_include_pad / with_count_include_pad: bool = true,
+        /// What sums are divided by. Default `None`: the size of the window.
+        divisor_override / with_divisor_override: Option<i64> = None,
+    }
+
+    /// `torch.nn.LPPool1d(norm_type, kernel_size, stride=None, ceil_mode=False)`, and 2d, 3d: `(sum x^p)^(1/p)` of each window. `N` is two
+    /// more than there are dimensions.
+    LPPool<const N: usize>(
+        /// The exponent.
+        norm_type: f64,
+        /// The size of a window: a number, or one for each dimension.
+        kernel_size: impl Into<Sizes> => Sizes,
+    ) {
+        /// How far apart windows are. Default `None`: as far as they are long.
+        stride / with_stride: impl Into<Stride> => Stride = Stride(None),
+        /// Whether a window may reach beyond the end. Default false.
+        ceil_mode / with_ceil_mode: bool = false,
+    }
+
+    /// `torch.nn.AdaptiveAvgPool1d(output_size)`, and 2d, 3d: means of as many windows as are wanted. `N` is two more than there are
+    /// dimensions.
+    AdaptiveAvgPool<const N: usize>(
+        /// How many: a number, or one for each dimension.
+        output_size: impl Into<Sizes> => Sizes,
+    ) {}
+
+    /// `torch.nn.AdaptiveMaxPool1d(output_size)`, and 2d, 3d: the largest of as many windows as are wanted. `N` is two more than there
+    /// are dimensions.
+    AdaptiveMaxPool<const N: usize>(
+        /// How many: a number, or one for each dimension.
+        output_size: impl Into<Sizes> => Sizes,
+    ) {}
+}
+
+/// How far apart windows are; `None`: as far as they are long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stride(Option<Sizes>);
+
+impl<T: Into<Sizes>> From<T> for Stride {
+    fn from(sizes: T) -> Self {
+        Stride(Some(sizes.into()))
+    }
+}
+
+impl Stride {
+    fn list(&self) -> Vec<usize> {
+        self.0.as_ref().map(|sizes| sizes.0.clone()).unwrap_or_default()
+    }
+}
+
+stateless!(
+    MaxPool<const N: usize>,
+    AvgPool<const N: usize>,
+    LPPool<const N: usize>,
+    AdaptiveAvgPool<const N: usize>,
+    AdaptiveMaxPool<const N: usize>,
+);
+
+impl<const N: usize> Forward for MaxPool<N> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        Ok(self.pooled(input)?.0)
+    }
+}
+
+impl<const N: usize> MaxPool<N> {
+    fn pooled(&self, input: &Array) -> Result<(Array, Option<Array>)> {
+        let how = Windows {
+            stride: self.stride.list(),
+            padding: self.padding.0.clone(),
+            dilation: self.dilation.0.clone(),
+            ceil: self.ceil_mode,
+            ..Windows::new(self.kernel_size.0.clone())
+        };
+        input.max_pool(N - 2, &how)
+    }
+
+    /// As [`forward`](Self::forward), with the places of the largest in their planes: `return_indices=True`.
+    ///
+    /// # Errors
+    /// When there is no window, or over three dimensions.
+    pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, burn::tensor::Int>)> {
+        let (values, indices) = self.pooled(&Array::from_float(input))?;
+        let indices = indices.ok_or_else(|| refused("MaxPool3d", "its indices are not supported"))?;
+        Ok((values.into_float()?, indices.into_int()?))
+    }
+}
+
+impl<const N: usize> Forward for AvgPool<N> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        let how = Windows {
+            stride: self.stride.list(),
+            padding: self.padding.0.clone(),
+            ceil: self.ceil_mode,
+            count_padding: self.count_include_pad,
+            divisor: self.divisor_override,
+            ..Windows::new(self.kernel_size.0.clone())
+        };
+        rounded(input, [], |x, []| x.avg_pool(N - 2, &how))
+    }
+}
+
+impl<const N: usize> Forward for LPPool<N> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        let kernel = self.kernel_size.each("LPPool", N - 2)?;
+        let size: usize = kernel.iter().product();
+        let how = Windows { stride: self.stride.list(), ceil: self.ceil_mode, ..Windows::new(kernel) };
+        rounded(input, [], |x, []| {
+            let mean = x.pow(self.norm_type)?.avg_pool(N - 2, &how)?;
+            // As torch.nn.functional.lp_pool2d: a sum below 0 counts as 0.
+            #[allow(clippy::cast_precision_loss)] // the size of a window
+            let sum = mean.unary(Unary::Sign)?.mul(&mean.unary(Unary::Abs)?.relu()?)?.mul(size as f64)?;
+            sum.pow(1.0 / self.norm_type)
+        })
+    }
+}
+
+impl<const N: usize> Forward for AdaptiveAvgPool<N> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        let sizes = self.output_size.each("AdaptiveAvgPool", N - 2)?;
+        rounded(input, [], |x, []| x.adaptive_avg_pool(&sizes))
+    }
+}
+
+impl<const N: usize> Forward for AdaptiveMaxPool<N> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2)?)
+    }
+}
+
+macro_rules! pools {
+    ($($name:ident: $one:ident $two:ident $three:ident;)+) => { $(
+        #[doc = concat!("`torch.nn.", stringify!($one), "`: `[batch, channels, length]`.")]
+        pub type $one = $name<3>;
+        #[doc = concat!("`torch.nn.", stringify!($two), "`: `[batch, channels, height, width]`.")]
+        pub type $two = $name<4>;
+        #[doc = concat!("`torch.nn.", stringify!($three), "`: `[batch, channels, depth, height, width]`.")]
+        pub type $three = $name<5>;
+
+        impl<const N: usize> $name<N> {
+            /// `[batch, channels, ...]` to the same with other lengths.
+            ///
+            /// # Errors
+            /// When there is no window.
+            pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
+                self.forward_array(&Array::from_float(input))?.into_float()
+            }
+        }
+    )+ };
+}
+
+pools! {
+    MaxPool: MaxPool1d MaxPool2d MaxPool3d;
+    AvgPool: AvgPool1d AvgPool2d AvgPool3d;
+    LPPool: LPPool1d LPPool2d LPPool3d;
+    AdaptiveAvgPool: AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d;
+    AdaptiveMaxPool: AdaptiveMaxPool1d AdaptiveMaxPool2d AdaptiveMaxPool3d;
+}

@@ -1,0 +1,236 @@
+//! How a layer is compared with what PyTorch computed of it.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use burn::module::Module;
+use burn::tensor::{Bool, Device, Gradients, Int, Tensor, TensorData};
+use rekindle_burn::ModuleStateDict;
+use rekindle_models::functional::{Array, Kind};
+use rekindle_models::init::Init;
+use rekindle_random::{Generator, randint};
+use rekindle_recorder::Tensor as TorchTensor;
+use rekindle_testing::compare::apart;
+use rekindle_testing::fixtures::{self, size, sizes};
+use rekindle_testing::gradients;
+use serde_json::Value as Json;
+
+/// Norm-relative. PyTorch's own single precision is as far from its double.
+const OUTPUT: f64 = 1e-6;
+const GRADIENT: f64 = 1e-5;
+
+/// The cases of the fixture, and which of them were compared.
+pub(super) struct Checked {
+    truth: Json,
+    numbers: Vec<f64>,
+    open: BTreeSet<String>,
+    /// What was wrong: all of it is told at the end.
+    wrong: Vec<String>,
+}
+
+impl Checked {
+    pub(super) fn new() -> Self {
+        let truth = fixtures::json("nn/modules.json");
+        let bytes = std::fs::read(fixtures::path("nn/modules.bin")).unwrap();
+        let numbers = bytes.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect();
+        let open = truth.as_object().unwrap().keys().cloned().collect();
+        Checked { truth, numbers, open, wrong: Vec::new() }
+    }
+
+    pub(super) fn finish(self) {
+        assert!(self.wrong.is_empty(), "{} differ:\n{}", self.wrong.len(), self.wrong.join("\n"));
+        assert!(self.open.is_empty(), "these were not compared: {:?}", self.open);
+    }
+
+    fn numbers(&self, place: &Json) -> &[f64] {
+        let (start, length) = (size(&place[0]), size(&place[1]));
+        &self.numbers[start..start + length]
+    }
+
+    /// Compares a layer, run on the inputs of its case.
+    pub(super) fn case<M: Module>(
+        &mut self,
+        name: &str,
+        build: impl Fn(&mut Init<'_>) -> rekindle_models::Result<M>,
+        run: impl Fn(&M, &Inputs) -> rekindle_models::Result<Vec<Array>>,
+    ) {
+        assert!(self.open.remove(name), "there is no case '{name}'");
+        if let Err(wrong) = self.compared(name, &build, &run) {
+            self.wrong.push(format!("{name}: {wrong}"));
+        }
+    }
+
+    fn compared<M: Module>(
+        &self,
+        name: &str,
+        build: &impl Fn(&mut Init<'_>) -> rekindle_models::Result<M>,
+        run: &impl Fn(&M, &Inputs) -> rekindle_models::Result<Vec<Array>>,
+    ) -> Result<(), String> {
+        let truth = &self.truth[name];
+        let device = Device::flex().autodiff();
+        let shared = Arc::new(Mutex::new(Generator::new(7u64)));
+        let mut module = build(&mut Init::shared(&device, shared.clone())).map_err(|error| error.to_string())?;
+
+        let state = module.state_dict().map_err(|error| error.to_string())?;
+        let keys: Vec<Json> =
+            state.iter().map(|(key, tensor)| serde_json::json!([key, tensor.shape(), tensor.dtype().name()])).collect();
+        same("keys", &Json::from(keys), &truth["keys"])?;
+        let metadata = state.metadata().unwrap();
+        let metadata = metadata.as_dict().unwrap().entries();
+        let version = |path: &str| serde_json::json!([path, state.version(path).unwrap()]);
+        let metadata: Vec<Json> = metadata.iter().map(|(path, _)| version(path.as_str().unwrap())).collect();
+        // A module that stands in several places is told once here.
+        same("metadata", &Json::from(metadata), &truth["metadata"])?;
+        let bytes: Vec<u8> = state.iter().flat_map(|(_, tensor)| tensor.to_le_bytes().unwrap().to_vec()).collect();
+        same("first weights", &Json::from(fixtures::sha256(&bytes)), &truth["sha256"])?;
+        let next = randint(&mut shared.lock().unwrap(), 0, 1 << 31, 1).unwrap()[0];
+        same("the next random number", &Json::from(next), &truth["next"])?;
+
+        let mut moved = state.clone();
+        for (index, parameter) in module.named_parameters().unwrap().iter().enumerate() {
+            let before: Vec<f32> = state.get(&parameter.name).unwrap().to_vec().unwrap();
+            let by = rekindle_testing::filled(before.len(), u32::try_from(index).unwrap());
+            let after: Vec<f32> = before.iter().zip(by).map(|(before, by)| before + 0.25 * by).collect();
+            moved.insert(parameter.name.as_str(), TorchTensor::from_vec(&parameter.shape, after).unwrap());
+        }
+        module.load_state_dict(&moved).map_err(|error| error.to_string())?;
+
+        *shared.lock().unwrap() = Generator::new(8u64);
+        let inputs = Inputs::new(truth, &device);
+        let outputs = run(&module, &inputs).map_err(|error| error.to_string())?;
+        self.outputs("training", &outputs, &truth["train"])?;
+        if truth.get("of_inputs").is_some() {
+            let mut loss: Option<Array> = None;
+            for (index, output) in outputs.iter().enumerate().filter(|(_, output)| output.kind() == Kind::Float) {
+                let weights = rekindle_testing::filled(output.numel(), 2000 + u32::try_from(index).unwrap());
+                let weights = TensorData::new(weights, [output.numel()]);
+                let weights = Array::from_data(weights, output.shape(), &device).unwrap();
+                let part = output.mul(&weights).unwrap().sum(&[], false).unwrap();
+                loss = Some(loss.map_or(part.clone(), |loss| loss.add(&part).unwrap()));
+            }
+            let grads = loss.unwrap().into_float::<1>().unwrap().backward();
+            let found = gradients(&module, &grads);
+            for (key, place) in truth["of_parameters"].as_object().unwrap() {
+                let expected = self.numbers(place);
+                let own = found.iter().find(|(name, _)| name == key).map(|(_, tensor)| tensor.to_f64_vec().unwrap());
+                near(
+                    &format!("gradient of {key}"),
+                    &own.unwrap_or_else(|| vec![0.0; expected.len()]),
+                    expected,
+                    GRADIENT,
+                )?;
+            }
+            let tracked = inputs.tracked.borrow();
+            for (index, place) in truth["of_inputs"].as_array().unwrap().iter().enumerate() {
+                let expected = self.numbers(place);
+                let own = tracked.get(index).and_then(|of| of(&grads)).unwrap_or_else(|| vec![0.0; expected.len()]);
+                near(&format!("gradient of input {index}"), &own, expected, GRADIENT)?;
+            }
+        }
+        let after = module.state_dict().unwrap();
+        for (key, place) in truth["buffers"].as_object().unwrap() {
+            near(key, &after.get(key).unwrap().to_f64_vec().unwrap(), self.numbers(place), OUTPUT)?;
+        }
+        let plain = Device::flex();
+        let outputs = run(&module.valid(), &Inputs::new(truth, &plain)).map_err(|error| error.to_string())?;
+        self.outputs("evaluation", &outputs, &truth["eval"])
+    }
+
+    fn outputs(&self, mode: &str, found: &[Array], truth: &Json) -> Result<(), String> {
+        let truth = truth.as_array().unwrap();
+        same(&format!("outputs in {mode}"), &Json::from(found.len()), &Json::from(truth.len()))?;
+        for (index, (found, exact)) in found.iter().zip(truth).enumerate() {
+            let shape = sizes(&exact[0]);
+            // A scalar is `[1]` in a tensor of Burn's.
+            let scalar = shape.is_empty() && found.shape() == [1];
+            if found.shape() != shape && !scalar {
+                return Err(format!("output {index} in {mode} has the shape {:?}, not {shape:?}", found.shape()));
+            }
+            near(&format!("output {index} in {mode}"), &found.floats().unwrap(), self.numbers(&exact[1]), OUTPUT)?;
+        }
+        Ok(())
+    }
+}
+
+fn same(what: &str, found: &Json, exact: &Json) -> Result<(), String> {
+    if found == exact { Ok(()) } else { Err(format!("{what}: {found} instead of {exact}")) }
+}
+
+fn near(what: &str, found: &[f64], exact: &[f64], tolerance: f64) -> Result<(), String> {
+    let distance = if exact.iter().all(|x| *x == 0.0) {
+        found.iter().fold(0.0, |most: f64, x| most.max(x.abs()))
+    } else {
+        apart(found, exact)
+    };
+    if distance <= tolerance { Ok(()) } else { Err(format!("{what}: {distance:.1e} apart")) }
+}
+
+/// The inputs of a case; of floats the gradients are known afterwards, in the order in which they were taken.
+pub(super) struct Inputs<'a> {
+    rules: &'a Json,
+    pub(super) device: &'a Device,
+    tracked: RefCell<Vec<Box<dyn Fn(&Gradients) -> Option<Vec<f64>>>>>,
+}
+
+impl<'a> Inputs<'a> {
+    fn new(truth: &'a Json, device: &'a Device) -> Self {
+        Inputs { rules: &truth["inputs"], device, tracked: RefCell::new(Vec::new()) }
+    }
+
+    pub(super) fn float<const D: usize>(&self, index: usize) -> Tensor<D> {
+        let shape: [usize; D] = sizes(&self.rules[index]).try_into().unwrap();
+        let elements = rekindle_testing::filled(shape.iter().product(), 1000 + u32::try_from(index).unwrap());
+        let tensor = Tensor::<D>::from_data(TensorData::new(elements, shape), self.device);
+        if !self.device.is_autodiff() {
+            return tensor;
+        }
+        let tensor = tensor.require_grad();
+        let kept = tensor.clone();
+        let of = move |grads: &Gradients| Some(kept.grad(grads)?.into_data().iter::<f64>().collect());
+        self.tracked.borrow_mut().push(Box::new(of));
+        tensor
+    }
+
+    /// The first input, of whatever number of dimensions.
+    pub(super) fn array(&self) -> Array {
+        match self.rules[0].as_array().unwrap().len() {
+            1 => Array::from_float(self.float::<1>(0)),
+            2 => Array::from_float(self.float::<2>(0)),
+            3 => Array::from_float(self.float::<3>(0)),
+            4 => Array::from_float(self.float::<4>(0)),
+            _ => Array::from_float(self.float::<5>(0)),
+        }
+    }
+
+    pub(super) fn int<const D: usize>(&self, index: usize) -> Tensor<D, Int> {
+        let rule = &self.rules[index];
+        let (below, shape) = (rule[1].as_u64().unwrap(), sizes(&rule[2]));
+        let shape: [usize; D] = shape.try_into().unwrap();
+        let mixed = mixed(1000 + u32::try_from(index).unwrap(), shape.iter().product());
+        let elements: Vec<i64> = mixed.into_iter().map(|x| i64::try_from(u64::from(x) % below).unwrap()).collect();
+        Tensor::from_data(TensorData::new(elements, shape), &self.device.clone().inner())
+    }
+
+    pub(super) fn boolean<const D: usize>(&self, index: usize) -> Tensor<D, Bool> {
+        let rule = &self.rules[index];
+        let shape: [usize; D] = sizes(&rule[1]).try_into().unwrap();
+        let mut mask = vec![false; shape.iter().product()];
+        sizes(&rule[2]).into_iter().for_each(|place| mask[place] = true);
+        Tensor::from_data(TensorData::new(mask, shape), &self.device.clone().inner())
+    }
+}
+
+/// `mixed` of `sections/models.py`.
+fn mixed(number: u32, count: usize) -> Vec<u32> {
+    let start = number.wrapping_mul(0x9E37_79B1);
+    let mix = |at: usize| {
+        let mut x = u32::try_from(at).unwrap().wrapping_add(start);
+        x ^= x >> 16;
+        x = x.wrapping_mul(0x85EB_CA6B);
+        x ^= x >> 13;
+        x = x.wrapping_mul(0xC2B2_AE35);
+        x ^ (x >> 16)
+    };
+    (0..count).map(mix).collect()
+}

@@ -1,0 +1,114 @@
+//! The layers of `nn` against PyTorch's: keys, metadata, first weights, outputs, gradients, buffers, in training and in evaluation
+//! (`tests/fixtures/sections/_modules.py` says what each case is). One table a family; each case must be in one.
+
+mod harness;
+mod layers;
+mod sequences;
+
+use rekindle_models::init::{Fan, Init, Nonlinearity};
+
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use rekindle_random::{Generator, randint};
+use rekindle_testing::compare::apart;
+use rekindle_testing::fixtures::{self, floats, sizes};
+use serde_json::Value as Json;
+
+use harness::Checked;
+
+#[test]
+fn every_layer_is_pytorchs() {
+    let mut checked = Checked::new();
+    layers::linear_and_convolutions(&mut checked);
+    layers::norms(&mut checked);
+    layers::activations(&mut checked);
+    layers::pools(&mut checked);
+    layers::losses(&mut checked);
+    sequences::embeddings(&mut checked);
+    sequences::recurrent(&mut checked);
+    sequences::attention(&mut checked);
+    checked.finish();
+}
+
+/// A parameter that the function of this name has filled.
+fn filled<const D: usize>(init: &mut Init<'_>, case: &Json) -> Tensor<D> {
+    let shape: [usize; D] = sizes(&case["shape"]).try_into().unwrap();
+    let mut param = Param::from_tensor(Tensor::<D>::zeros(shape, init.device()));
+    let number = |key: &str, default: f64| case["arguments"][key].as_f64().unwrap_or(default);
+    let (mode, relu) = match case["arguments"]["mode"].as_str() {
+        Some("fan_out") => (Fan::Out, Nonlinearity::Relu),
+        _ => (Fan::In, Nonlinearity::LeakyRelu(0.0)),
+    };
+    let name = case["name"].as_str().unwrap();
+    match name {
+        "uniform_" => init.uniform_(&mut param, number("a", 0.0), number("b", 1.0)),
+        "normal_" => init.normal_(&mut param, number("mean", 0.0), number("std", 1.0)),
+        "trunc_normal_" => {
+            let (mean, std) = (number("mean", 0.0), number("std", 1.0));
+            init.trunc_normal_(&mut param, mean, std, number("a", -2.0), number("b", 2.0))
+        }
+        "ones_" => init.ones_(&mut param),
+        "zeros_" => init.zeros_(&mut param),
+        "constant_" => init.constant_(&mut param, number("val", 0.0)),
+        "eye_" => init.eye_(&mut param),
+        "dirac_" => init.dirac_(&mut param, fixtures::size(&case["arguments"]["groups"])),
+        "xavier_uniform_" => init.xavier_uniform_(&mut param, number("gain", 1.0)),
+        "xavier_normal_" => init.xavier_normal_(&mut param, number("gain", 1.0)),
+        "kaiming_uniform_" => init.kaiming_uniform_(&mut param, mode, relu),
+        "kaiming_normal_" => init.kaiming_normal_(&mut param, mode, relu),
+        "orthogonal_" => init.orthogonal_(&mut param, number("gain", 1.0)),
+        "sparse_" => init.sparse_(&mut param, number("sparsity", 0.0), number("std", 0.01)),
+        other => panic!("there is no {other}"),
+    }
+    .unwrap();
+    param.val()
+}
+
+#[test]
+fn every_function_of_torch_nn_init_draws_what_pytorch_draws() {
+    let device = Device::flex();
+    for case in fixtures::json("nn/functions.json").as_array().unwrap() {
+        let mut generator = Generator::new(9u64);
+        let init = &mut Init::from_generator(&device, &mut generator);
+        let data = match sizes(&case["shape"]).len() {
+            1 => filled::<1>(init, case).into_data(),
+            2 => filled::<2>(init, case).into_data(),
+            3 => filled::<3>(init, case).into_data(),
+            _ => filled::<4>(init, case).into_data(),
+        };
+        if let Some(digest) = case["sha256"].as_str() {
+            let first: Vec<f64> = data.iter::<f64>().take(3).collect();
+            assert_eq!(first, floats(&case["first"]), "{case}");
+            assert_eq!(fixtures::sha256(data.as_bytes()), digest, "{case}");
+        } else {
+            // LAPACK's sums are in another order.
+            let distance = apart(&data.iter::<f64>().collect::<Vec<_>>(), &floats(&case["elements"]));
+            assert!(distance < 1e-6, "{case}: {distance:.1e}");
+        }
+        assert_eq!(randint(&mut generator, 0, 1 << 31, 1).unwrap()[0], case["next"].as_i64().unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_an_error_and_no_panic() {
+    use rekindle_models::nn::*;
+    let device = Device::flex();
+    let init = &mut Init::seeded(&device, 0);
+    let said = |error: rekindle_models::ModelError| error.to_string();
+    assert!(said(Conv2dConfig::new(3, 4, 3).with_groups(2).init(init).unwrap_err()).contains("2 groups"));
+    assert!(said(Conv2dConfig::new(3, 4, [3, 3, 3]).init(init).unwrap_err()).contains("2 numbers"));
+    assert!(said(GroupNormConfig::new(3, 4).init(init).unwrap_err()).contains("3 groups"));
+    assert!(said(MultiheadAttentionConfig::new(7, 2).init(init).unwrap_err()).contains("2 heads"));
+    assert!(said(EmbeddingConfig::new(3, 2).with_padding_idx(Some(3)).init(init).unwrap_err()).contains("padding_idx"));
+    let linear = LinearConfig::new(3, 2).init(init).unwrap();
+    assert!(linear.forward(Tensor::<2>::ones([2, 4], &device)).is_err());
+    let lstm = LSTMConfig::new(3, 2).init_lstm(init).unwrap();
+    let x = Tensor::<3>::ones([4, 2, 3], &device);
+    assert!(said(lstm.forward_lengths(x.clone(), &[4], None).unwrap_err()).contains("lengths"));
+    let state = (Tensor::<3>::ones([1, 1, 2], &device), Tensor::<3>::ones([1, 1, 2], &device));
+    assert!(said(lstm.forward(x, Some(state)).unwrap_err()).contains("state"));
+    let two = MSELoss::new().with_reduction(functional::Reduction::None);
+    let x = Tensor::<2>::ones([2, 4], &device);
+    assert!(said(two.forward(x.clone(), x.clone()).unwrap_err()).contains("unreduced"));
+    assert!(LayerNormConfig::new([3]).init(init).unwrap().forward(x).is_err());
+}

@@ -14,7 +14,7 @@ use crate::functional::kind_of;
 use crate::graph::{self, Program};
 use crate::init::Init;
 use crate::nn::{Layer, Sequential};
-use crate::zoo::{ConvBn, Digits, FullyConv, LeNet, mlp};
+use crate::zoo::{ConvBn, Digits, FullyConv, LeNet, ResNet, ResNetConfig, Vit, VitConfig, mlp};
 use crate::{Inputs, ModelError, Outputs, Result};
 
 /// Settings of a network, `key=value`, in order.
@@ -123,6 +123,26 @@ networks! {
         |net, inputs| net.forward_batch(inputs);
     Digits(Digits), "digits", [], |_, init| Digits::new(init), |_| image(1, Exactly(8)),
         |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    ResNet18(ResNet), "resnet18", CLASSES, |settings, init| resnet(18, settings, init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    ResNet34(ResNet), "resnet34", CLASSES, |settings, init| resnet(34, settings, init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    ResNet50(ResNet), "resnet50", CLASSES, |settings, init| resnet(50, settings, init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    ResNet101(ResNet), "resnet101", CLASSES, |settings, init| resnet(101, settings, init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    ResNet152(ResNet), "resnet152", CLASSES, |settings, init| resnet(152, settings, init), |_| image(3, AtLeast(1)),
+        |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+    VitB16(Vit), "vit_b_16", CLASSES, |settings, init| {
+        Vit::new(&VitConfig { num_classes: settings.number("num_classes")?, ..VitConfig::b_16() }, init)
+    }, |_| image(3, Exactly(224)), |net, inputs| net.forward(inputs.into_4d()?).map(Outputs::D2);
+}
+
+/// The setting of networks that tell classes apart, with torchvision's default.
+const CLASSES: [(&str, &str); 1] = [("num_classes", "1000")];
+
+fn resnet(depth: usize, settings: &Settings<'_>, init: &mut Init<'_>) -> Result<ResNet> {
+    ResNet::new(&ResNetConfig::new(depth, settings.number("num_classes")?)?, init)
 }
 
 type Build<T> = fn(&Settings<'_>, &mut Init<'_>) -> Result<T>;
@@ -205,6 +225,7 @@ impl Network {
     pub fn generator(&self) -> Option<&Arc<Mutex<Generator>>> {
         match self {
             Network::Program(program) => Some(program.generator()),
+            Network::VitB16(net) => Some(net.generator()),
             _ => None,
         }
     }
@@ -331,6 +352,17 @@ impl Settings<'_> {
     fn value(&self, key: &str) -> &str {
         let default = self.entry.settings.iter().find(|(known, _)| *known == key).map_or("", |(_, value)| value);
         self.config.get(key).unwrap_or(default)
+    }
+
+    /// A number, at least 1.
+    fn number(&self, key: &str) -> Result<usize> {
+        let value = self.value(key);
+        let number = value.trim().parse().ok().filter(|&number| number > 0);
+        number.ok_or_else(|| ModelError::InvalidSetting {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            expected: "a number of 1 or more".to_owned(),
+        })
     }
 
     /// Two or more numbers with commas between them, each at least 1.

@@ -15,6 +15,7 @@
 use burn::tensor::{Bool, Int, Tensor};
 use rekindle_random::Generator;
 
+use super::{Dropout, Forward};
 use crate::Result;
 use crate::functional::{Array, Attention, Interpolation, Resized, Unary, Windows};
 pub use crate::functional::{Classes, Reduction};
@@ -146,8 +147,8 @@ impl<const D: usize> Mask<D> {
     }
 }
 
-/// `scaled_dot_product_attention(query, key, value, attn_mask, is_causal=..., scale=..., enable_gqa=...)` of
-/// `[batch, heads, length, width]`, without dropout.
+/// `scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal)` of `[batch, heads, length, width]`. What is
+/// dropped of the weights of attention, a [`Dropout`] says: in training.
 ///
 /// # Errors
 /// When the shapes do not go together.
@@ -156,11 +157,13 @@ pub fn scaled_dot_product_attention<const D: usize>(
     key: Tensor<D>,
     value: Tensor<D>,
     mask: Option<Mask<D>>,
+    dropout: Option<&Dropout>,
     causal: bool,
 ) -> Result<Tensor<D>> {
     let mask = mask.map(Mask::into_array);
     let how = Attention { mask: mask.as_ref(), causal, ..Attention::default() };
-    array(query).attention(&array(key), &array(value), &how, Ok)?.into_float()
+    let drop = |weights: Array| dropout.map_or(Ok(weights.clone()), |dropout| dropout.forward_array(&weights));
+    array(query).attention(&array(key), &array(value), &how, drop)?.into_float()
 }
 
 macro_rules! losses {

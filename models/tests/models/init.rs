@@ -8,9 +8,8 @@ use rekindle_testing::{alone, fixtures};
 
 #[test]
 fn a_network_from_a_seed_is_the_one_pytorch_makes_after_manual_seed() {
-    let truth = fixtures::json("nn/init.json");
-    for name in Network::names() {
-        let truth = &truth[name];
+    let all = fixtures::json("nn/init.json");
+    for (name, truth) in all.as_object().unwrap() {
         let mut generator = Generator::new(truth["seed"].as_u64().unwrap());
         let network = Network::build_seeded(name, &Config::new(), &Device::flex(), &mut generator).unwrap();
         let state_dict = network.state_dict().unwrap();

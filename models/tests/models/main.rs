@@ -12,3 +12,4 @@ mod parity;
 mod programs;
 mod registry;
 mod support;
+mod zoo;

@@ -10,7 +10,9 @@ fn build(name: &str, config: &Config) -> Result<Network, String> {
 
 #[test]
 fn a_network_is_found_by_its_name_and_says_it() {
-    for name in Network::names() {
+    // The largest are tried at small size elsewhere.
+    let large = ["resnet50", "resnet101", "resnet152", "vit_b_16"];
+    for name in Network::names().filter(|name| !large.contains(name)) {
         let network = build(name, &Config::new()).unwrap();
         assert_eq!(network.name(), name);
         let shape: Vec<usize> =
@@ -24,7 +26,10 @@ fn a_network_is_found_by_its_name_and_says_it() {
 #[test]
 fn unknown_names_and_settings_are_refused_with_what_there_is() {
     let error = build("lennet", &Config::new()).unwrap_err();
-    assert_eq!(error, "there is no network 'lennet'; there are lenet, convbn, fullyconv, mlp, digits");
+    assert!(
+        error.starts_with("there is no network 'lennet'; there are lenet, convbn, fullyconv, mlp, digits, "),
+        "{error}"
+    );
     let error = build("mlp", &Config::new().with("size", "3,4")).unwrap_err();
     assert_eq!(error, "the network 'mlp' has no setting 'size'; it has sizes");
     let error = build("lenet", &Config::new().with("classes", "3")).unwrap_err();

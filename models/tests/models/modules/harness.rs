@@ -56,6 +56,7 @@ impl Checked {
         run: impl Fn(&M, &Inputs) -> rekindle_models::Result<Vec<Array>>,
     ) {
         assert!(self.open.remove(name), "there is no case '{name}'");
+        // Compiled once for each type of layer.
         if let Err(wrong) = self.compared(name, &build, &run) {
             self.wrong.push(format!("{name}: {wrong}"));
         }
@@ -64,8 +65,8 @@ impl Checked {
     fn compared<M: Module>(
         &self,
         name: &str,
-        build: &impl Fn(&mut Init<'_>) -> rekindle_models::Result<M>,
-        run: &impl Fn(&M, &Inputs) -> rekindle_models::Result<Vec<Array>>,
+        build: &dyn Fn(&mut Init<'_>) -> rekindle_models::Result<M>,
+        run: &dyn Fn(&M, &Inputs) -> rekindle_models::Result<Vec<Array>>,
     ) -> Result<(), String> {
         let truth = &self.truth[name];
         let device = Device::flex().autodiff();
@@ -222,7 +223,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// `mixed` of `sections/models.py`.
-fn mixed(number: u32, count: usize) -> Vec<u32> {
+pub(crate) fn mixed(number: u32, count: usize) -> Vec<u32> {
     let start = number.wrapping_mul(0x9E37_79B1);
     let mix = |at: usize| {
         let mut x = u32::try_from(at).unwrap().wrapping_add(start);

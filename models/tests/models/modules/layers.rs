@@ -11,7 +11,13 @@ use super::harness::{Checked, Inputs};
 type Built<M> = rekindle_models::Result<M>;
 
 /// A layer of one tensor.
-fn one<M: Module + Forward>(checked: &mut Checked, name: &str, build: impl Fn(&mut Init<'_>) -> Built<M>) {
+fn one<L: Into<Layer>>(checked: &mut Checked, name: &str, build: impl Fn(&mut Init<'_>) -> Built<L>) {
+    let layer = |init: &mut Init<'_>| build(init).map(Into::into);
+    checked.case::<Layer>(name, layer, |layer, inputs| Ok(vec![layer.forward_array(&inputs.array())?]));
+}
+
+/// One that no `Sequential` takes: it normalises several dimensions.
+fn wide<L: Module + Forward>(checked: &mut Checked, name: &str, build: impl Fn(&mut Init<'_>) -> Built<L>) {
     checked.case(name, build, |layer, inputs| Ok(vec![layer.forward_array(&inputs.array())?]));
 }
 
@@ -70,11 +76,11 @@ pub(super) fn norms(c: &mut Checked) {
     });
     one(c, "batch_norm3d_untracked", |init| BatchNormConfig::new(4).with_track_running_stats(false).init(init));
     one(c, "layer_norm", |init| LayerNormConfig::new([4]).init(init));
-    one(c, "layer_norm_2d", |init| LayerNormConfig::new([3, 4]).with_eps(1e-3).init(init));
+    wide(c, "layer_norm_2d", |init| LayerNormConfig::new([3, 4]).with_eps(1e-3).init(init));
     one(c, "layer_norm_no_bias", |init| LayerNormConfig::new([4]).with_bias(false).init(init));
     one(c, "layer_norm_plain", |init| LayerNormConfig::new([4]).with_elementwise_affine(false).init(init));
     one(c, "rms_norm", |init| RMSNormConfig::new([4]).init(init));
-    one(c, "rms_norm_plain", |init| {
+    wide(c, "rms_norm_plain", |init| {
         RMSNormConfig::new([3, 4]).with_eps(Some(1e-2)).with_elementwise_affine(false).init(init)
     });
     one(c, "group_norm", |init| GroupNormConfig::new(2, 4).init(init));

@@ -15,6 +15,7 @@ use rekindle_testing::fixtures::{self, floats, sizes};
 use serde_json::Value as Json;
 
 use harness::Checked;
+pub(crate) use harness::mixed;
 
 #[test]
 fn every_layer_is_pytorchs() {

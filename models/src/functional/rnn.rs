@@ -82,7 +82,7 @@ impl Recurrent {
         generator: &mut Generator,
     ) -> Result<(Array, Vec<Array>)> {
         let batch_first = usize::from(self.batch_first);
-        let there = (input.shape().get(batch_first), input.shape().get(1 - batch_first));
+        let there = (input.shape().get(1 - batch_first), input.shape().get(batch_first));
         let (Some(&batch), Some(&time)) = there else {
             return Err(refused("a recurrent layer", "sequences of several lengths have a batch"));
         };

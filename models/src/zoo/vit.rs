@@ -114,11 +114,11 @@ impl Vit {
         }
         let places = (side / patch).pow(2) + 1;
         let mut conv_proj = Conv2dConfig::new(3, width, patch).with_stride(patch).init(init)?;
+        let mut pos_embedding = init.param([1, places, width], Rule::Constant(0.0))?;
+        init.normal_(&mut pos_embedding, 0.0, 0.02)?;
         let layers =
             (0..config.num_layers).map(|at| Ok((format!("encoder_layer_{at}"), EncoderBlock::new(config, init)?)));
         let layers = layers.collect::<Result<Vec<_>>>()?.into_iter().collect();
-        let mut pos_embedding = init.param([1, places, width], Rule::Constant(0.0))?;
-        init.normal_(&mut pos_embedding, 0.0, 0.02)?;
         let mut head = LinearConfig::new(width, config.num_classes).init(init)?;
         #[allow(clippy::cast_precision_loss)] // the elements of a patch
         let fan_in = (3 * patch * patch) as f64;

@@ -8,7 +8,8 @@ use rekindle_models::Result;
 use rekindle_models::functional::Array;
 use rekindle_models::init::Init;
 use rekindle_models::zoo::{
-    Gpt2, Gpt2Config, LstmLm, LstmLmConfig, ResNet, ResNetConfig, Vit, VitConfig, gpt2::Flavour,
+    Gpt2, Gpt2Config, Llama, LlamaConfig, LstmLm, LstmLmConfig, ResNet, ResNetConfig, Vit, VitConfig, gpt2::Flavour,
+    llama::RopeScaling,
 };
 use rekindle_recorder::Tensor as TorchTensor;
 use rekindle_testing::compare::apart;
@@ -47,7 +48,9 @@ fn exercise<M: Module>(
         let elements: Vec<f32> = units.into_iter().map(|unit| center + bound * unit).collect();
         // A name that is tied stands for all.
         moved.insert(parameter.name.as_str(), TorchTensor::from_vec(shape, elements).unwrap());
-        if parameter.name == "transformer.wte.weight" {
+        if parameter.name == "transformer.wte.weight"
+            || (parameter.name == "model.embed_tokens.weight" && truth["tied"] == true)
+        {
             moved.remove("lm_head.weight");
         } else if parameter.name == "encoder.weight" && state.contains("decoder.weight") {
             moved.remove("decoder.weight");
@@ -61,7 +64,10 @@ fn exercise<M: Module>(
     assert!(distance < 1e-5, "{name}: logits {distance:.1e} apart");
 
     // In double precision: batch norm over few values is not steady in single.
-    let network = network.map(&mut Double);
+    let mut network = network.map(&mut Double);
+    // What is tied was mapped name by name: one tensor again.
+    let state = network.state_dict().unwrap();
+    network.load_state_dict(&state).unwrap();
     let logits = run(&network, Input { truth, device: device.clone(), dtype: DType::F64 }).unwrap();
     let weights = TensorData::new(rekindle_testing::filled(logits.numel(), 2000), logits.shape().to_vec());
     let weights = Array::from_data(weights.convert_dtype(DType::F64), logits.shape(), &device).unwrap();
@@ -105,7 +111,7 @@ impl ModuleMapper for Double {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         param.map(|tensor| {
             let trained = tensor.is_require_grad();
-            tensor.detach().cast(FloatDType::F64).set_require_grad(trained)
+            tensor.cast(FloatDType::F64).detach().set_require_grad(trained)
         })
     }
 }
@@ -147,6 +153,32 @@ fn gpt2_is_hugging_faces() {
     };
     let run = |net: &Gpt2, input: Input| Ok(Array::from_float(net.forward(input.tokens())?));
     exercise("gpt2", false, |init| Gpt2::new(&small, init), run);
+}
+
+#[test]
+fn llama_is_hugging_faces() {
+    let plain = LlamaConfig {
+        vocab_size: 31,
+        hidden_size: 16,
+        intermediate_size: 20,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: 2,
+        rms_norm_eps: 1e-5,
+        rope_theta: 10000.0,
+        rope_scaling: RopeScaling::None,
+        tie_word_embeddings: true,
+    };
+    let run = |net: &Llama, input: Input| Ok(Array::from_float(net.forward(input.tokens())?));
+    exercise("llama", false, |init| Llama::new(&plain, init), run);
+    let scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_max_position_embeddings: 16.0,
+    };
+    let scaled = LlamaConfig { rope_theta: 500.0, rope_scaling: scaling, tie_word_embeddings: false, ..plain };
+    exercise("llama_scaled", false, |init| Llama::new(&scaled, init), run);
 }
 
 #[test]

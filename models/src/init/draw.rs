@@ -1,6 +1,6 @@
 //! What first weights are drawn from, element by element as `torch.nn.init` draws them.
 
-use rekindle_random::{Generator, normal_, randperm, uniform_};
+use rekindle_random::{Generator, normal_, randperm, trunc_normal_, uniform_};
 
 use super::{orthogonal, refused};
 use crate::Result;
@@ -125,12 +125,7 @@ impl Draw {
         match *self {
             Draw::Uniform { a, b } => uniform_(&mut generator, &mut none, a, b)?,
             Draw::Normal { mean, std } => normal_(&mut generator, &mut none, mean, std)?,
-            Draw::TruncNormal { std, a, b, .. } if !(std > 0.0 && a < b) => {
-                return Err(refused(
-                    "trunc_normal_",
-                    format!("a deviation of {std} and bounds of {a} and {b} give nothing"),
-                ));
-            }
+            Draw::TruncNormal { mean, std, a, b } => trunc_normal_(&mut generator, &mut none, mean, std, a, b)?,
             Draw::Eye if shape.len() != 2 => return Err(refused("eye_", "it is for matrices")),
             Draw::Rows { padding: Some(padding) } if shape.first().is_none_or(|&rows| padding >= rows) => {
                 return Err(refused("Embedding", format!("there is no row {padding} for padding_idx")));
@@ -169,7 +164,7 @@ impl Draw {
                     row.fill(0.0);
                 }
             }
-            Draw::TruncNormal { mean, std, a, b } => trunc_normal(generator, &mut values, mean, std, a, b)?,
+            Draw::TruncNormal { mean, std, a, b } => trunc_normal_(generator, &mut values, mean, std, a, b)?,
             #[allow(clippy::cast_possible_truncation)] // as PyTorch stores it
             Draw::Constant(value) => values.fill(value as f32),
             Draw::Eye => {
@@ -202,55 +197,6 @@ fn kaiming(shape: &[usize], mode: Fan, nonlinearity: Nonlinearity) -> Result<f64
     let fan = if mode == Fan::In { inputs } else { outputs };
     // PyTorch leaves a tensor without elements alone.
     if fan == 0.0 { Ok(0.0) } else { Ok(nonlinearity.gain() / fan.sqrt()) }
-}
-
-/// `nn.init.trunc_normal_` of PyTorch 2.15: what falls outside is drawn again, all of it; where that would be most, uniform
-/// numbers are taken as often as the density says.
-#[allow(clippy::cast_possible_truncation)] // PyTorch's elements are float32, and its bounds are rounded to that
-fn trunc_normal(generator: &mut Generator, values: &mut [f32], mean: f64, std: f64, a: f64, b: f64) -> Result<()> {
-    let below = |x: f64| f64::midpoint(1.0, erf(x / 2.0_f64.sqrt()));
-    let mut again = vec![0.0_f32; values.len()];
-    if below((b - mean) / std) - below((a - mean) / std) > 0.3 {
-        let within = (a as f32)..=(b as f32);
-        normal_(generator, values, mean, std)?;
-        while values.iter().any(|value| !within.contains(value)) {
-            normal_(generator, &mut again, mean, std)?;
-            let outside = values.iter_mut().zip(&again).filter(|(value, _)| !within.contains(*value));
-            outside.for_each(|(value, new)| *value = *new);
-        }
-        return Ok(());
-    }
-    let peak = -0.5 * ((a.max(mean.min(b)) - mean) / std).powi(2);
-    let density = |x: f32| {
-        let distance = (x - mean as f32) / std as f32;
-        distance * distance * -0.5 - peak as f32
-    };
-    let mut chance = vec![0.0_f32; values.len()];
-    let mut pending = vec![true; values.len()];
-    while pending.contains(&true) {
-        uniform_(generator, &mut again, a, b)?;
-        uniform_(generator, &mut chance, 0.0, 1.0)?;
-        for (at, pending) in pending.iter_mut().enumerate().filter(|(_, pending)| **pending) {
-            values[at] = again[at];
-            *pending = chance[at].ln() > density(again[at]);
-        }
-    }
-    Ok(())
-}
-
-/// The error function, of which it is asked here whether a difference is above 0.3.
-fn erf(x: f64) -> f64 {
-    if x.abs() > 5.0 {
-        return x.signum();
-    }
-    let mut term = x;
-    let mut sum = x;
-    for n in 1..120 {
-        let n = f64::from(n);
-        term *= -x * x / n;
-        sum += term / (2.0 * n + 1.0);
-    }
-    sum * std::f64::consts::FRAC_2_SQRT_PI
 }
 
 /// In each group the first inputs go to the first outputs, at the centre of the kernel.

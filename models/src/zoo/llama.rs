@@ -56,7 +56,10 @@ pub struct LlamaConfig {
 impl LlamaConfig {
     fn width(&self) -> Result<usize> {
         let [hidden, heads, kv] = [self.hidden_size, self.num_attention_heads, self.num_key_value_heads];
-        if hidden.checked_rem(heads) != Some(0) || heads.checked_rem(kv) != Some(0) || !(hidden / heads).is_multiple_of(2) {
+        if hidden.checked_rem(heads) != Some(0)
+            || heads.checked_rem(kv) != Some(0)
+            || !(hidden / heads).is_multiple_of(2)
+        {
             let reason = format!("a length of {hidden}, {heads} heads and {kv} of keys do not go together");
             return Err(refused("Llama", reason));
         }
@@ -70,7 +73,12 @@ impl LlamaConfig {
         let scaled = |frequency: f32| match self.rope_scaling {
             RopeScaling::None => frequency,
             RopeScaling::Linear(factor) => frequency / factor as f32,
-            RopeScaling::Llama3 { factor, low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: length } => {
+            RopeScaling::Llama3 {
+                factor,
+                low_freq_factor: low,
+                high_freq_factor: high,
+                original_max_position_embeddings: length,
+            } => {
                 let wave = std::f64::consts::TAU / f64::from(frequency);
                 if wave > length / low {
                     return frequency / factor as f32;

@@ -1,8 +1,8 @@
 //! Networks on Burn with PyTorch's names and numbers.
 //!
-//! * [`nn`]: layers where burn-nn's numbers differ from `torch.nn`'s, or that it lacks.
+//! * [`nn`]: `torch.nn` as Burn modules; [`nn::functional`] is `torch.nn.functional` on typed tensors.
 //! * [`zoo`]: whole networks. Fields are named and ordered as PyTorch registers them, so that a state dict fits as it is.
-//! * [`init`]: first weights as PyTorch draws them, bit for bit from the same generator.
+//! * [`init`]: `torch.nn.init`, and first weights as PyTorch draws them, bit for bit from the same generator.
 //! * [`Network`]: any network of the zoo, by its name.
 //! * `image` (feature `image`): pictures as torchvision prepares them. [`Labels`], [`top_k`]: what a classifier says.
 //!

@@ -113,3 +113,26 @@ fn what_cannot_be_is_an_error_and_no_panic() {
     assert!(said(two.forward(x.clone(), x.clone()).unwrap_err()).contains("unreduced"));
     assert!(LayerNormConfig::new([3]).init(init).unwrap().forward(x).is_err());
 }
+
+#[test]
+fn rows_longer_than_max_norm_are_shortened_where_they_are_looked_up() {
+    use burn::tensor::{Int, TensorData};
+    use rekindle_models::nn::EmbeddingConfig;
+    let device = Device::flex().autodiff();
+    let config = EmbeddingConfig::new(3, 2).with_max_norm(Some(1.0));
+    let mut layer = config.init(&mut Init::seeded(&device, 0)).unwrap();
+    let rows = TensorData::new(vec![3.0_f32, 4.0, 0.3, 0.4, 6.0, 8.0], [3, 2]);
+    layer.weight = Param::from_data(rows, &device);
+    let index = Tensor::<1, Int>::from_ints([0, 1], &device);
+    let found = |tensor: Tensor<2>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
+    let close = |found: &[f64], exact: &[f64]| found.iter().zip(exact).all(|(a, b)| (a - b).abs() < 1e-6);
+    let output: Tensor<2> = layer.forward(index.clone()).unwrap();
+    assert!(close(&found(output.clone()), &[0.6, 0.8, 0.3, 0.4]));
+    // As in PyTorch, the gradient is that of the rows themselves.
+    let gradient = layer.weight.grad(&output.sum().backward()).unwrap();
+    assert_eq!(found(gradient), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
+    layer.renorm_(index).unwrap();
+    assert!(close(&found(layer.weight.val()), &[0.6, 0.8, 0.3, 0.4, 6.0, 8.0]), "only what was looked up");
+    assert!(layer.weight.is_require_grad());
+    assert!(layer.renorm_(Tensor::<1, Int>::from_ints([3], &device)).is_err());
+}

@@ -79,7 +79,7 @@ of_one! {
     /// `dropout2d(x, p, training=True)`: whole channels.
     feature_dropout(x, p: f64, generator: &mut Generator) x.feature_dropout(p, generator);
     /// `max_pool1d`, `2d`, `3d`, by the number of dimensions.
-    max_pool(x, how: &Windows) Ok::<_, crate::ModelError>(x.max_pool(D.saturating_sub(2), how)?.0);
+    max_pool(x, how: &Windows) x.max_pool(D.saturating_sub(2), how);
     /// `avg_pool1d`, `2d`, `3d`, by the number of dimensions.
     avg_pool(x, how: &Windows) x.avg_pool(D.saturating_sub(2), how);
     /// `adaptive_avg_pool1d`, `2d`, `3d`, by the number of sizes.

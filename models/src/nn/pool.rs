@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::module::{Forward, Sizes, options, refused, rounded, stateless};
+use super::module::{Forward, Sizes, options, rounded, stateless};
 use crate::Result;
 use crate::functional::{Array, Unary, Windows};
 
@@ -96,29 +96,28 @@ stateless!(
 
 impl<const N: usize> Forward for MaxPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        Ok(self.pooled(input)?.0)
+        input.max_pool(N - 2, &self.windows())
     }
 }
 
 impl<const N: usize> MaxPool<N> {
-    fn pooled(&self, input: &Array) -> Result<(Array, Option<Array>)> {
-        let how = Windows {
+    fn windows(&self) -> Windows {
+        Windows {
             stride: self.stride.list(),
             padding: self.padding.0.clone(),
             dilation: self.dilation.0.clone(),
             ceil: self.ceil_mode,
             ..Windows::new(self.kernel_size.0.clone())
-        };
-        input.max_pool(N - 2, &how)
+        }
     }
 
-    /// As [`forward`](Self::forward), with the places of the largest in their planes: `return_indices=True`.
+    /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
+    /// `return_indices=True`.
     ///
     /// # Errors
-    /// When there is no window, or over three dimensions.
+    /// When there is no window.
     pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, burn::tensor::Int>)> {
-        let (values, indices) = self.pooled(&Array::from_float(input))?;
-        let indices = indices.ok_or_else(|| refused("MaxPool3d", "its indices are not supported"))?;
+        let (values, indices) = Array::from_float(input).max_pool_with_indices(N - 2, &self.windows())?;
         Ok((values.into_float()?, indices.into_int()?))
     }
 }
@@ -161,7 +160,7 @@ impl<const N: usize> Forward for AdaptiveAvgPool<N> {
 
 impl<const N: usize> Forward for AdaptiveMaxPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2)?)
+        Ok(input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2)?)?.0)
     }
 }
 

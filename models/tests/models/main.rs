@@ -6,8 +6,8 @@ mod images;
 mod init;
 #[path = "../judge/mod.rs"]
 mod judge;
-mod operations;
 mod modules;
+mod operations;
 mod parity;
 mod programs;
 mod registry;

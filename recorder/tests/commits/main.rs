@@ -3,6 +3,8 @@
 
 #[cfg(unix)]
 mod kill;
+#[cfg(unix)]
+mod run_folders;
 mod zip_commit;
 
 use std::sync::RwLock;

@@ -44,6 +44,46 @@ fn far(ours: &Checkpoint, theirs: &Checkpoint, key: &str) -> f64 {
     each.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
+/// One optimizer over both: each part has its share of it, and together they are the whole again.
+#[test]
+fn two_models_that_one_optimizer_trains_go_on_as_in_pytorch() {
+    let folder = tempfile::tempdir().unwrap();
+    let batches = file("shared_batches.safetensors");
+    let fixed = [Path::new("resume"), &file("shared.pt"), Path::new("--batches"), &batches].map(Path::to_path_buf);
+    let told = ["--schedule-per", "step", "--save", "out.pt", "--log", "log.jsonl"];
+    let all = fixed.into_iter().chain(BOTH.iter().chain(&told).map(PathBuf::from));
+    let output = command(all).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let (ours, theirs) =
+        (Checkpoint::open(folder.path().join("out.pt")).unwrap(), Checkpoint::open(file("shared_end.pt")).unwrap());
+    for key in ["modelA_state_dict", "modelB_state_dict"] {
+        assert!(far(&ours, &theirs, key) <= 1e-5, "{key}");
+    }
+    for parameter in 0..8 {
+        for moment in ["exp_avg", "exp_avg_sq", "step"] {
+            let path = format!("optimizer_state_dict.state[{parameter}].{moment}");
+            let values = |checkpoint: &Checkpoint| checkpoint.get::<Tensor>(&path).unwrap();
+            let (ours, theirs) = (values(&ours), values(&theirs));
+            assert_eq!(ours.shape(), theirs.shape(), "{path}");
+            let (ours, theirs) = (ours.to_f64_vec().unwrap(), theirs.to_f64_vec().unwrap());
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-6), "{path}: {ours:?}, {theirs:?}");
+        }
+    }
+    for path in ["scheduler_state_dict.last_epoch", "step", "optimizer_state_dict.param_groups[0].params[7]"] {
+        assert_eq!(ours.get::<i64>(path).unwrap(), theirs.get::<i64>(path).unwrap(), "{path}");
+    }
+    let log = std::fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
+    let log: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected: Vec<serde_json::Value> =
+        serde_json::from_str(&std::fs::read_to_string(file("shared.json")).unwrap()).unwrap();
+    assert_eq!(log.len(), expected.len());
+    for (line, theirs) in log.iter().zip(&expected) {
+        let sum = theirs["A"].as_f64().unwrap() + theirs["B"].as_f64().unwrap();
+        assert!((line["loss"].as_f64().unwrap() - sum).abs() <= 1e-6 * sum, "{line} and {theirs}");
+        assert!(line["lr"].as_array().unwrap().iter().all(|lr| *lr == theirs["lr"]), "{line} and {theirs}");
+    }
+}
+
 #[test]
 fn two_models_go_on_beside_each_other_as_in_pytorch() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@
 //! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `several.rs`: the parts of a run of several models.
+//! - `shared.rs`: one optimizer of several models.
 //! - `told.rs`: what a checkpoint says of how its run was made.
 //! - `types.rs`: the element types that a checkpoint had.
 //! - `part.rs`: a part of a run of several models.
@@ -24,6 +25,7 @@ mod part;
 mod path;
 pub(crate) mod question;
 mod several;
+mod shared;
 mod spellings;
 mod text;
 mod told;
@@ -147,7 +149,10 @@ impl RunState {
             paths.narrow(checkpoint.root(), part)?;
             read(checkpoint.root(), layout, &paths)
         };
-        let read = narrowed().in_file_if(checkpoint.path())?;
+        let mut read = narrowed().in_file_if(checkpoint.path())?;
+        if let Some(share) = &part.share {
+            read.optimizers.iter_mut().for_each(|optimizer| *optimizer = shared::share(optimizer, share));
+        }
         Ok(RunState { part: Some(part.clone()), ..read })
     }
 
@@ -173,7 +178,15 @@ impl RunState {
             if let Some(place) = &self.rng_place {
                 paths.set_generator(generator_at(checkpoint.root(), place)?);
             }
-            let root = self.written(checkpoint.root(), &layout, &paths)?;
+            let root = match self.part.as_ref().and_then(|part| part.share.as_ref()) {
+                Some(share) => {
+                    let all = paths.values(checkpoint.root(), Role::Optimizer).map(|(_, all)| by_name::to_ids(&all));
+                    let merged = all.zip(&self.optimizers).map(|(all, own)| shared::merged(&all?, own, share));
+                    let whole = RunState { optimizers: merged.collect::<Result<_>>()?, ..self.clone() };
+                    whole.written(checkpoint.root(), &layout, &paths)?
+                }
+                None => self.written(checkpoint.root(), &layout, &paths)?,
+            };
             match (&self.loader_rng, &self.loader_rng_place) {
                 (Some(state), Some(place)) => {
                     let path = generator_at(checkpoint.root(), place)?;

@@ -7,6 +7,7 @@ use crate::run::averages;
 use crate::run::layout::Paths;
 use crate::run::part::RunPart;
 use crate::run::path::{KeyPath, children, is_container};
+use crate::run::shared::shares;
 use crate::run::spellings::{Role, SPELLINGS, has_tensors, is_average, is_kept, is_optimizer};
 use crate::{StateDict, Value};
 
@@ -187,7 +188,7 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
 
     let scalers: Vec<(&KeyPath, Value)> = paths.values(root, Role::Scaler).collect();
     let scaler_of = owners(&stems, &stems_of(&scalers), &|_, _| false);
-    let place = |path: &KeyPath| path.to_string();
+    let place = place_of;
     let of = |owner: Option<usize>, owners: &[Option<usize>], all: &[(&KeyPath, Value)]| -> Vec<String> {
         let owned = owners.iter().zip(all).filter(|(found, _)| **found == owner);
         owned.map(|(_, (path, _))| place(path)).collect()
@@ -196,12 +197,37 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
     let named = |optimizer: &usize| place(optimizers[*optimizer].0);
     let open = |model: usize| left.iter().filter(|&&optimizer| fits(model, optimizer)).map(named).collect();
     let is_shared = |optimizer: usize| (0..models.len()).all(|model| !fits(model, optimizer));
-    let shared: Vec<String> = left.iter().filter(|&&optimizer| is_shared(optimizer)).map(named).collect();
+    let shared: Vec<usize> = left.iter().copied().filter(|&optimizer| is_shared(optimizer)).collect();
+    // One that trains all models which have none of their own.
+    let free: Vec<usize> = (0..models.len()).filter(|&model| trained_by(&optimizer_of, model).is_none()).collect();
+    let divided = match shared[..] {
+        [one] => {
+            let named = |&model: &usize| names_and_shapes(&models[model].1);
+            shares(&optimizers[one].1, &free.iter().map(named).collect::<Vec<_>>()).map(|shares| (one, shares))
+        }
+        _ => None,
+    };
+    let share_of = |model: usize| {
+        let (optimizer, shares) = divided.as_ref()?;
+        let place = free.iter().position(|&free| free == model)?;
+        Some((place_of(optimizers[*optimizer].0), shares.get(place)?.clone()))
+    };
+    let shared: Vec<String> = shared.iter().filter(|_| divided.is_none()).map(named).collect();
+    // A scheduler of such an optimizer is one of each of them; one that goes by a metric would be told several.
+    let unowned: Vec<usize> = (0..schedulers.len()).filter(|&scheduler| scheduler_of[scheduler].is_none()).collect();
+    let by_metric =
+        |&scheduler: &usize| schedulers[scheduler].1.as_dict().is_some_and(|dict| dict.get("num_bad_epochs").is_some());
+    let theirs = || unowned.iter().map(|&scheduler| place_of(schedulers[scheduler].0)).collect::<Vec<_>>();
+    let go_along = !unowned.iter().any(by_metric);
     let part = |(i, ((path, _), stem)): (usize, (&(&KeyPath, Value), &Stem))| RunPart {
         name: if stem.words == 1 { stem.written.clone() } else { place(path) },
         model: place(path),
-        optimizers: of(Some(i), &optimizer_of, &optimizers),
-        schedulers: of(Some(i), &scheduler_of, &schedulers),
+        optimizers: share_of(i).map_or_else(|| of(Some(i), &optimizer_of, &optimizers), |(place, _)| vec![place]),
+        share: share_of(i).map(|(_, share)| share),
+        schedulers: match share_of(i) {
+            Some(_) if go_along => theirs(),
+            _ => of(Some(i), &scheduler_of, &schedulers),
+        },
         average: average_of
             .iter()
             .zip(&averages)
@@ -210,9 +236,28 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
         scaler: of(Some(i), &scaler_of, &scalers).into_iter().chain(of(None, &scaler_of, &scalers)).next(),
         open_optimizers: open(i),
         shared_optimizers: shared.clone(),
-        open_schedulers: of(None, &scheduler_of, &schedulers),
+        open_schedulers: if share_of(i).is_some() && go_along {
+            Vec::new()
+        } else {
+            of(None, &scheduler_of, &schedulers)
+        },
     };
     models.iter().zip(&stems).enumerate().map(part).collect()
+}
+
+fn place_of(path: &KeyPath) -> String {
+    path.to_string()
+}
+
+/// The optimizer that a model has to itself.
+fn trained_by(owners: &[Option<usize>], model: usize) -> Option<usize> {
+    owners.iter().position(|owner| *owner == Some(model))
+}
+
+/// The names and shapes of a model's tensors.
+fn names_and_shapes(model: &Value) -> Vec<(String, Vec<usize>)> {
+    let model = StateDict::read(model, "", false).unwrap_or_default();
+    model.iter().map(|(name, tensor)| (name.to_owned(), tensor.shape().to_vec())).collect()
 }
 
 fn stems_of(all: &[(&KeyPath, Value)]) -> Vec<Stem> {

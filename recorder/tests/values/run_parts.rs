@@ -131,7 +131,7 @@ fn parts_in_dicts_and_lists_are_found() {
 
 #[test]
 fn what_nothing_tells_is_open_and_what_is_kept_beside_is_no_part() {
-    let both = parts(vec![("netX", model(3)), ("netY", model(4)), ("optimizer", optimizer(&[3, 4]))]);
+    let both = parts(vec![("netX", model(3)), ("netY", model(3)), ("optimizer", optimizer(&[3, 3]))]);
     assert!(both.iter().all(|part| part.optimizers.is_empty() && part.shared_optimizers == ["optimizer"]), "{both:?}");
     let either = parts(vec![("netX", model(3)), ("netY", model(3)), ("optimizer", optimizer(&[3]))]);
     assert!(
@@ -149,6 +149,46 @@ fn what_nothing_tells_is_open_and_what_is_kept_beside_is_no_part() {
     assert_eq!(one.len(), 1, "{one:?}");
     let unknown = parts(vec![("my_own", model(3)), ("optimizer", optimizer(&[3]))]);
     assert_eq!((unknown.len(), &*unknown[0].model), (1, "my_own"));
+}
+
+#[test]
+fn an_optimizer_that_trains_several_models_is_shared_out_and_put_together_again() {
+    let entries = |order: &[usize]| {
+        vec![("netX", model(3)), ("netY", model(4)), ("optimizer", optimizer(order)), ("scheduler", scheduler())]
+    };
+    for (order, [x, y]) in [(&[3, 4], [0..2, 2..4]), (&[4, 3], [2..4, 0..2])] {
+        let before = Checkpoint::from(Dict::from_iter(entries(order)));
+        let found = RunState::parts(&before).unwrap();
+        let shares: Vec<_> = found.iter().map(|part| part.share.clone().unwrap()).collect();
+        assert_eq!(shares, [x.clone(), y]);
+        assert!(
+            found.iter().all(|part| part.optimizers == ["optimizer"] && part.schedulers == ["scheduler"]),
+            "{found:?}"
+        );
+        let mut own = RunState::read_part(&before, &found[0]).unwrap();
+        let ids = |optimizer: &Value| {
+            let groups = optimizer.as_dict().unwrap().get("param_groups").unwrap().items().unwrap();
+            let ids = groups[0].as_dict().unwrap().get("params").unwrap().items().unwrap();
+            ids.iter().map(|id| id.as_i64().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&own.optimizers[0]), (x.start as i64..x.end as i64).collect::<Vec<_>>());
+        // As it comes back, with the ids that PyTorch would give.
+        let mine = optimizer(&[3]);
+        let moment = mine.as_dict().unwrap().get("state").unwrap().as_dict().unwrap().get_key(&Value::Int(1)).unwrap();
+        moment.as_dict().unwrap().insert("exp_avg", Tensor::from_vec(&[3], vec![7.0_f32; 3]).unwrap());
+        mine.as_dict().unwrap().get("param_groups").unwrap().items().unwrap()[0].as_dict().unwrap().insert("lr", 0.5);
+        own.optimizers = vec![mine];
+        let after = own.write_back(&before).unwrap();
+        let get = |place: &str| after.get::<Tensor>(place).unwrap().to_vec::<f32>().unwrap();
+        assert_eq!(get(&format!("optimizer.state[{}].exp_avg", x.start + 1)), [7.0; 3]);
+        let other = if x.start == 0 { 3 } else { 1 };
+        assert_eq!(get(&format!("optimizer.state[{other}].exp_avg")), [0.0; 4]);
+        assert_eq!(after.get::<f64>("optimizer.param_groups[0].lr").unwrap(), 0.5);
+        assert_eq!(ids(&after.value("optimizer").unwrap()), [0, 1, 2, 3]);
+        // Nothing changes where nothing has changed.
+        let same = RunState::read_part(&before, &found[1]).unwrap().write_back(&before).unwrap();
+        assert_eq!(format!("{:?}", same.root()), format!("{:?}", before.root()));
+    }
 }
 
 #[test]

@@ -213,7 +213,8 @@ fn which(parts: &[RunPart]) -> Error {
 fn shared(place: &str, parts: &[RunPart]) -> Error {
     let names: Vec<_> = parts.iter().map(|part| format!("'{}'", part.model)).collect();
     let what = format!(
-        "going on with {place}, which has more parameters than any one of {}: it trains several at once; that",
+        "going on with {place}, which has more parameters than any one of {}: it trains several at once, and nothing tells which of its \
+         parameters are whose; that",
         names.join(", ")
     );
     Error::unsupported(what).advise("go on with it in PyTorch, or give each model an optimizer of its own there")

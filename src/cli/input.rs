@@ -17,24 +17,28 @@ pub(super) fn is_stream(path: &Path) -> bool {
 pub(super) struct Opening {
     /// Read on where a checksum is wrong
     #[arg(long)]
-    no_verify: bool,
+    pub(super) no_verify: bool,
     /// Read what is there of a folder whose files contradict each other, and say what is left out
     #[arg(long)]
-    lenient: bool,
+    pub(super) lenient: bool,
     /// Join the parts of tensors of this name, which may be a glob, along an axis, or say that each part is the whole, where a
     /// folder of Llama's shards does not tell
     #[arg(long, value_name = "NAME=0|1|same")]
-    axis: Vec<String>,
+    pub(super) axis: Vec<String>,
     /// Read the Nth of several saves in one file; 1, the first, by default
     #[arg(long, value_name = "N")]
-    nth: Option<usize>,
+    pub(super) nth: Option<usize>,
 }
 
 impl Opening {
+    /// The library's options.
+    pub(super) fn options(&self) -> OpenOptions {
+        OpenOptions::default().verify(!self.no_verify).lenient(self.lenient).axes(self.axis.clone()).nth(self.nth)
+    }
+
     /// Opens a checkpoint, and says on standard error what a user should know of it; `-` is read from standard input to its end.
     pub(super) fn open(&self, path: &Path) -> Result<Checkpoint> {
-        let options =
-            OpenOptions::default().verify(!self.no_verify).lenient(self.lenient).axes(self.axis.clone()).nth(self.nth);
+        let options = self.options();
         let checkpoint = if is_stream(path) {
             Checkpoint::read_from_with(std::io::stdin().lock(), &options).in_file("standard input")?
         } else {

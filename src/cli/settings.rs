@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Deserializer};
 
 use super::answer::{Anything, usage};
+use super::input::Opening;
 use super::schedule::Metric;
 use super::task::Loss;
 
@@ -26,6 +27,19 @@ pub(super) struct Settings {
     /// Train a program that was exported in evaluation: dropout and batch norm are turned on where the program has them
     #[arg(long)]
     pub(super) from_eval: bool,
+    /// Read the checkpoint on where a checksum is wrong
+    #[arg(long)]
+    pub(super) no_verify: bool,
+    /// Read what is there of a folder whose files contradict each other, and say what is left out
+    #[arg(long)]
+    pub(super) lenient: bool,
+    /// Join the parts of tensors of this name along an axis, where a folder of shards does not tell: as in `rekindle inspect`
+    #[arg(long, value_name = "NAME=0|1|same")]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) axis: Vec<String>,
+    /// Go on from the Nth of several saves in one file; 1, the first, by default
+    #[arg(long, value_name = "N")]
+    pub(super) nth: Option<usize>,
     /// Batches made elsewhere: `inputs` and `targets`, or arrays called as a program's inputs, with a leading axis of steps
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
@@ -204,12 +218,18 @@ impl Settings {
         // The network's settings are a table: a flag replaces the one of its name.
         self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
         fill!(self from file:
-            model, config, from_eval, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
             member, unexpected, allow_objects, device, save, log, expect);
         Ok(())
+    }
+
+    /// How the checkpoint is opened.
+    pub(super) fn opening(&self) -> Opening {
+        let Settings { no_verify, lenient, nth, .. } = *self;
+        Opening { no_verify, lenient, axis: self.axis.clone(), nth }
     }
 
     /// The settings beside this checkpoint; empty where there is no `rekindle.toml`.

@@ -7,6 +7,7 @@ mod files;
 mod folders;
 mod frameworks;
 mod names;
+mod opening;
 mod optimizers;
 mod plan;
 mod predict;

@@ -48,7 +48,7 @@ pub(in crate::cli) fn run(
     device: &burn::tensor::Device,
     model: &Model,
 ) -> Anything<(Checkpoint, Network, ResumeOptions)> {
-    let checkpoint = Checkpoint::open(&resume.checkpoint)?;
+    let checkpoint = Checkpoint::open_with(&resume.checkpoint, &resume.settings.opening().options())?;
     if models(resume)?.first() == Some(model) {
         say_notes(&checkpoint);
     }

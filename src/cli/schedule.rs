@@ -96,7 +96,11 @@ impl Scheduling {
     }
 
     fn ask_metric(&self, scheduler: &SchedulerPlan) -> Question {
-        let mut question = Question::new(format!("{} goes by a metric, and no file says which", scheduler.kind));
+        let what = match &scheduler.monitor {
+            None => format!("{} goes by a metric, and no file says which", scheduler.kind),
+            Some(name) => format!("{} goes by the metric '{name}', and no file says what that is", scheduler.kind),
+        };
+        let mut question = Question::new(what);
         let metrics = match self.source {
             Source::Fixed => &[Metric::Loss][..],
             Source::Data { .. } => &[Metric::Loss, Metric::HeldBackLoss, Metric::Accuracy],

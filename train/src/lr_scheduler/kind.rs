@@ -14,8 +14,9 @@ use super::detectron2::{Multiplier, WarmupCosine, WarmupMultiStep};
 use super::lambda_lr::Lambda;
 use super::mmengine::{
     ConstantParamScheduler, CosineAnnealingParamScheduler, CosineRestart, CosineRestartParamScheduler,
-    ExponentialParamScheduler, LinearParamScheduler, MmConstant, MmCosine, MmLinear, MmMultiStep,
-    MultiStepParamScheduler, OneCycleParam, OneCycleParamScheduler, PolyParamScheduler, StepParamScheduler, mmengine,
+    ExponentialParamScheduler, LinearParamScheduler, MmConstant, MmCosine, MmLinear, MmMultiStep, MmPlateau,
+    MultiStepParamScheduler, OneCycleParam, OneCycleParamScheduler, PolyParamScheduler, ReduceOnPlateauParamScheduler,
+    StepParamScheduler, mmengine,
 };
 use super::multi_step_lr::MultiStep;
 use super::nano_gpt::Loop;
@@ -26,8 +27,8 @@ use super::scheduler::{Class, LRScheduler, Tail};
 use super::sequential_lr::Sequential;
 use super::swa_lr::Swa;
 use super::timm::{
-    Cosine, CosineLRScheduler, KEYS as TIMM, MultiStepLRScheduler, MultiStepT, Poly, PolyLRScheduler, Step,
-    StepLRScheduler, Tanh, TanhLRScheduler, WSDLRScheduler, Wsd, timm,
+    Cosine, CosineLRScheduler, KEYS as TIMM, MultiStepLRScheduler, MultiStepT, PlateauLRScheduler, Poly,
+    PolyLRScheduler, Step, StepLRScheduler, Tanh, TanhLRScheduler, TimmPlateau, WSDLRScheduler, Wsd, timm,
 };
 use super::{
     ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CosineAnnealingWarmupRestarts,
@@ -149,6 +150,10 @@ kinds! {
             "decay_t", "lr_min", "stable_timescale", "stable_power", "decay_power", "decay_ratio",
         ], None;
     }
+    "timm.scheduler" ALONE {
+        // Keeps these two, and none of the others of timm's base class.
+        PlateauLRScheduler &TimmPlateau, ["best", "last_epoch"], [], None;
+    }
     "mmengine.optim" MMENGINE {
         StepParamScheduler mmengine::<StepParamScheduler>(), ["param_name", "step_size", "gamma"], [], None;
         MultiStepParamScheduler mmengine::<MmMultiStep>(), ["param_name", "milestones", "gamma"], [], None;
@@ -163,6 +168,10 @@ kinds! {
             "div_factor", "final_div_factor", "total_steps", "anneal_func",
         ], None;
         ExponentialParamScheduler mmengine::<ExponentialParamScheduler>(), ["param_name", "gamma"], [], None;
+        ReduceOnPlateauParamScheduler &MmPlateau, ["param_name", "rule_worse", "monitor", "patience"], [
+            "factor", "min_values", "cooldown", "cooldown_counter", "best", "num_bad_epochs", "eps", "rule", "threshold",
+            "threshold_rule",
+        ], None;
     }
     "detectron2.solver" TORCH {
         WarmupMultiStepLR base::<WarmupMultiStep>(), ["milestones", "gamma", "warmup_factor", "warmup_iters", "warmup_method"],

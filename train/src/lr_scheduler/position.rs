@@ -25,7 +25,7 @@ impl LRScheduler {
     /// Whether it cannot go on before its position is said.
     #[must_use]
     pub fn needs_position(&self) -> bool {
-        self.class.rule.told_position() && self.position.is_none()
+        self.class.rule.told_position() && self.position().is_none()
     }
 
     /// How often `step()` was called, the constructor's included: `_step_count`. `None` where the class does not count.
@@ -92,6 +92,17 @@ impl LRScheduler {
                     _ => false,
                 })
         })
+    }
+
+    /// The name of the metric that it goes by, where its state has one: mmengine's `monitor`.
+    #[must_use]
+    pub fn monitor(&self) -> Option<String> {
+        self.attributes.text("monitor").ok().filter(|_| self.class.rule.by_metric())
+    }
+
+    /// Whether its state says that it counts epochs.
+    pub(crate) fn counts_epochs(&self) -> bool {
+        self.attributes.flag("by_epoch").is_ok_and(|by_epoch| by_epoch) || self.class.package == "timm.scheduler"
     }
 
     /// Whether its state belongs into a checkpoint. nanoGPT's loop, for one, keeps none.

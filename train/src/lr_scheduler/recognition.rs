@@ -50,19 +50,6 @@ struct Refused {
 
 const REFUSED: &[Refused] = &[
     Refused {
-        name: "timm.scheduler.PlateauLRScheduler",
-        tell: &["best", "last_epoch"],
-        only: true,
-        why: "it keeps neither its options nor how long the metric has not got better, so that timm itself begins anew; make a \
-              new ReduceLROnPlateau",
-    },
-    Refused {
-        name: "mmengine.optim.ReduceOnPlateauParamScheduler",
-        tell: &["rule_worse", "monitor"],
-        only: false,
-        why: "it goes by a metric among those of mmengine's evaluation; make a new ReduceLROnPlateau",
-    },
-    Refused {
         name: "transformers.optimization.GreedyLR",
         tell: &["num_good_epochs", "patience"],
         only: false,

@@ -115,6 +115,37 @@ fn is_better(attributes: &Attributes, metric: f64, best: f64) -> Result<bool> {
     })
 }
 
+/// What `step(metric)` counts, once it is known whether the metric is better than the best: whether the rates are due to shrink. Its
+/// names are those of mmengine's class, too.
+pub(super) fn is_due(attributes: &mut Attributes, metric: f64, better: bool) -> Result<bool> {
+    let mut bad = attributes.int("num_bad_epochs")?;
+    if better {
+        attributes.set("best", metric);
+        bad = 0;
+    } else {
+        bad = bad.saturating_add(1);
+    }
+    let cooldown = attributes.int("cooldown_counter")?;
+    if cooldown > 0 {
+        attributes.set("cooldown_counter", cooldown - 1);
+        bad = 0;
+    }
+    let due = bad > attributes.int("patience")?;
+    if due {
+        attributes.set("cooldown_counter", attributes.int("cooldown")?);
+        bad = 0;
+    }
+    attributes.set("num_bad_epochs", bad);
+    Ok(due)
+}
+
+/// What a number shrinks to; `None` where that is too little a change.
+pub(super) fn shrunk(old: f64, factor: f64, lowest: f64, eps: f64) -> Option<f64> {
+    let new = old * factor;
+    let new = if lowest > new { lowest } else { new };
+    (old - new > eps).then_some(new)
+}
+
 /// `_reduce_lr()`.
 fn reduce(attributes: &mut Attributes, groups: &mut [ParamGroup]) -> Result<()> {
     let mut min_lrs = attributes.floats("min_lrs")?;
@@ -125,14 +156,38 @@ fn reduce(attributes: &mut Attributes, groups: &mut [ParamGroup]) -> Result<()> 
     }
     let (factor, eps) = (attributes.float("factor")?, attributes.float("eps")?);
     for (group, min_lr) in groups.iter_mut().zip(min_lrs) {
-        let old = group.lr()?;
-        let new = old * factor;
-        let new = if min_lr > new { min_lr } else { new };
-        if old - new > eps {
+        if let Some(new) = shrunk(group.lr()?, factor, min_lr, eps) {
             group.set_lr(new);
         }
     }
     Ok(())
+}
+
+/// `step(metric)`, but for `_last_lr`.
+pub(super) fn judge(attributes: &mut Attributes, groups: &mut [ParamGroup], metric: f64) -> Result<()> {
+    attributes.set("last_epoch", attributes.int("last_epoch")?.saturating_add(1));
+    let better = is_better(attributes, metric, attributes.float("best")?)?;
+    if is_due(attributes, metric, better)? {
+        reduce(attributes, groups)?;
+    }
+    Ok(())
+}
+
+/// Refuses what [`judge`] cannot go on with.
+pub(super) fn check(attributes: &Attributes, groups: usize) -> Result<()> {
+    for name in ["factor", "eps", "best"] {
+        attributes.float(name)?;
+    }
+    for name in ["last_epoch", "patience", "cooldown", "cooldown_counter", "num_bad_epochs"] {
+        attributes.int(name)?;
+    }
+    is_better(attributes, 0.0, 0.0)?;
+    match (attributes.floats("min_lrs")?.len(), attributes.get("default_min_lr")) {
+        // A group was added.
+        (1.., Some(Value::Int(_) | Value::Float(_))) if groups > 0 => Ok(()),
+        (found, _) if found < groups => Err(wrong_count("min_lr", found, groups)),
+        (found, _) => check_groups(found, groups),
+    }
 }
 
 impl Rule for Plateau {
@@ -145,20 +200,7 @@ impl Rule for Plateau {
     }
 
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
-        let attributes = &scheduler.attributes;
-        for name in ["factor", "eps", "best"] {
-            attributes.float(name)?;
-        }
-        for name in ["last_epoch", "patience", "cooldown", "cooldown_counter", "num_bad_epochs"] {
-            attributes.int(name)?;
-        }
-        is_better(attributes, 0.0, 0.0)?;
-        match (attributes.floats("min_lrs")?.len(), attributes.get("default_min_lr")) {
-            // A group was added.
-            (1.., Some(Value::Int(_) | Value::Float(_))) if groups > 0 => Ok(()),
-            (found, _) if found < groups => Err(wrong_count("min_lr", found, groups)),
-            (found, _) => check_groups(found, groups),
-        }
+        check(&scheduler.attributes, groups)
     }
 
     fn check_loaded(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
@@ -171,27 +213,8 @@ impl Rule for Plateau {
         let Some(metric) = metric else {
             return Err(invalid("ReduceLROnPlateau goes by a metric; step it with `step_with_metric`"));
         };
-        let attributes = &mut scheduler.attributes;
-        attributes.set("last_epoch", attributes.int("last_epoch")?.saturating_add(1));
-        let mut bad = attributes.int("num_bad_epochs")?;
-        if is_better(attributes, metric, attributes.float("best")?)? {
-            attributes.set("best", metric);
-            bad = 0;
-        } else {
-            bad = bad.saturating_add(1);
-        }
-        let cooldown = attributes.int("cooldown_counter")?;
-        if cooldown > 0 {
-            attributes.set("cooldown_counter", cooldown - 1);
-            bad = 0;
-        }
-        if bad > attributes.int("patience")? {
-            reduce(attributes, groups)?;
-            attributes.set("cooldown_counter", attributes.int("cooldown")?);
-            bad = 0;
-        }
-        attributes.set("num_bad_epochs", bad);
-        attributes.set("_last_lr", rates(groups));
+        judge(&mut scheduler.attributes, groups, metric)?;
+        scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
     }
 

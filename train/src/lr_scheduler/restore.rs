@@ -49,6 +49,9 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
         attributes.set_default("_is_initial", false);
     }
     class.rule.complete(&mut attributes);
+    for (name, value) in schedule.map(|schedule| schedule.options.unsaved(groups)).transpose()?.into_iter().flatten() {
+        attributes.set_default(name, value);
+    }
     let mut functions = match schedule {
         Some(schedule) => schedule.options.functions(groups.len())?,
         None => Vec::new(),

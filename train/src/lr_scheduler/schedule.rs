@@ -49,6 +49,11 @@ pub(crate) trait Options: Fields + Send + Sync + fmt::Debug {
         Ok(())
     }
 
+    /// The attributes that its state dict never has, for a scheduler that goes on from one.
+    fn unsaved(&self, _groups: &[ParamGroup]) -> Result<Entries> {
+        Ok(Vec::new())
+    }
+
     /// The functions that it calls.
     fn functions(&self, _groups: usize) -> Result<Vec<Function>> {
         Ok(Vec::new())

@@ -104,6 +104,11 @@ pub(crate) trait Rule: Send + Sync {
         false
     }
 
+    /// Whether an epoch is counted by a step of its own, before the metric is told.
+    fn counts_before_metric(&self) -> bool {
+        false
+    }
+
     /// The rest of the constructor, once its own attributes are there.
     fn construct(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
         scheduler.only_fresh(last_epoch)
@@ -185,12 +190,26 @@ impl LRScheduler {
         self.stepped(optimizer, |next, groups| next.step_groups(groups, None))
     }
 
-    /// `scheduler.step(metric)`: as [`step`](Self::step), for `ReduceLROnPlateau`.
+    /// `scheduler.step(metric)`: as [`step`](Self::step), for `ReduceLROnPlateau` and what goes by a
+    /// metric as it does. mmengine's runner calls `step()` besides, which counts.
     ///
     /// # Errors
     /// As [`step`](Self::step), and when the scheduler goes by no metric.
     pub fn step_with_metric(&mut self, metric: f64, optimizer: &mut Optimizer) -> Result<()> {
         self.stepped(optimizer, |next, groups| next.step_groups(groups, Some(metric)))
+    }
+
+    /// Tells it the metric of what was done since it was told last, as the programs do that train with it.
+    ///
+    /// # Errors
+    /// As [`step_with_metric`](Self::step_with_metric).
+    pub(crate) fn tell(&mut self, metric: f64, optimizer: &mut Optimizer) -> Result<()> {
+        self.stepped(optimizer, |next, groups| {
+            if next.class.rule.counts_before_metric() {
+                next.step_groups(groups, None)?;
+            }
+            next.step_groups(groups, Some(metric))
+        })
     }
 
     /// `scheduler.step(epoch)`: to an epoch that need not be whole, such as `epoch + batch / batches`, for

@@ -111,6 +111,8 @@ pub struct SchedulerPlan {
     pub times: i64,
     /// What tells so.
     pub why: String,
+    /// The name of the metric that it goes by, where its state has one.
+    pub monitor: Option<String>,
     /// As what it has counted, whatever it goes by: as the steps, or as the epochs. `None` where the file does not tell.
     pub counted: Option<SchedulePer>,
     /// The learning rates of each group after each of the next five times, `next[time][group]`; empty where they cannot be told,

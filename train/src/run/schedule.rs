@@ -1,6 +1,7 @@
 //! The schedulers of a run, and when each of them is stepped.
 
-use rekindle_recorder::{Result, Value};
+use rekindle_recorder::run::Question;
+use rekindle_recorder::{Error, ErrorKind, Result, Value};
 
 use super::options::SchedulePer;
 use crate::attributes::invalid;
@@ -92,7 +93,7 @@ impl Schedulers {
             ));
         }
         let told = self.list.iter_mut().enumerate().filter(|(place, each)| *place == first || by_metric(each));
-        told.into_iter().try_for_each(|(_, each)| each.scheduler.step_with_metric(metric, optimizer))
+        told.into_iter().try_for_each(|(_, each)| each.scheduler.tell(metric, optimizer))
     }
 
     /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
@@ -113,11 +114,22 @@ impl Schedulers {
             };
             let count = count.map(|count| count.saturating_mul(*times));
             if let Some(count) = count.and_then(|count| usize::try_from(count).ok()).filter(|&count| count > 0) {
-                scheduler.check_steps(groups, count)?;
+                scheduler.check_steps(groups, count).map_err(|error| at_its_end(&error))?;
             }
         }
         Ok(())
     }
+}
+
+/// What can be done where a schedule does not go so far.
+fn at_its_end(error: &Error) -> Error {
+    let question = Question::new(error.to_string())
+        .or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are")
+        .or(
+            "ResumeOptions::schedule(NAME(..))",
+            "with `ResumeOptions::new_schedule(true)` beside it to begin a new one",
+        );
+    Error::new(ErrorKind::Open(vec![question]))
 }
 
 /// The steps of an epoch, for a scheduler that goes by epochs or parts of them.

@@ -109,36 +109,47 @@ impl<F: Values> Mmengine<F> {
     }
 }
 
-impl<F: Values> Rule for Mmengine<F> {
-    fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
-        scheduler.only_fresh(last_epoch)?;
-        let own = std::mem::replace(&mut scheduler.attributes, Attributes::new(PLACE));
-        let name = own.text("param_name")?;
-        if name == "momentum" {
-            let betas = uses_beta1(groups)?;
-            scheduler.attributes.set("use_betas", betas);
-            if betas {
-                for group in groups.iter_mut() {
-                    let first = group.pair("betas")?.0;
-                    group.set("momentum", first);
-                }
+/// What every constructor begins with, once the attributes are there; gives the name of the number that is moved.
+pub(super) fn prepared(scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<String> {
+    scheduler.only_fresh(last_epoch)?;
+    let own = std::mem::replace(&mut scheduler.attributes, Attributes::new(PLACE));
+    let name = own.text("param_name")?;
+    if name == "momentum" {
+        let betas = uses_beta1(groups)?;
+        scheduler.attributes.set("use_betas", betas);
+        if betas {
+            for group in groups.iter_mut() {
+                let first = group.pair("betas")?.0;
+                group.set("momentum", first);
             }
         }
-        for key in own.names() {
-            scheduler.attributes.set(key, own.get(key).cloned().unwrap_or(Value::None));
-        }
-        let (begin, end) = (own.int("begin")?, own.int("end")?);
-        if end <= begin {
-            return Err(invalid(format!("{}'s end must be after its begin", scheduler.class.name)));
-        }
+    }
+    for key in own.names() {
+        scheduler.attributes.set(key, own.get(key).cloned().unwrap_or(Value::None));
+    }
+    let (begin, end) = (own.int("begin")?, own.int("end")?);
+    if end <= begin {
+        return Err(invalid(format!("{}'s end must be after its begin", scheduler.class.name)));
+    }
+    Ok(name)
+}
+
+/// Puts into each group what it has at first, unless that is there; gives it.
+pub(super) fn put_initial(name: &str, groups: &mut [ParamGroup]) -> Result<Vec<f64>> {
+    let initial = format!("initial_{name}");
+    let put = |group: &mut ParamGroup| {
+        let value = group.float(name)?;
+        group.set_default(&initial, value);
+        group.float(&initial)
+    };
+    groups.iter_mut().map(put).collect()
+}
+
+impl<F: Values> Rule for Mmengine<F> {
+    fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
+        let name = prepared(scheduler, groups, last_epoch)?;
         Self::read(scheduler)?.prepare(groups, &scheduler.attributes)?;
-        let initial = format!("initial_{name}");
-        let mut bases = Vec::new();
-        for group in groups.iter_mut() {
-            let value = group.float(&name)?;
-            group.set_default(&initial, value);
-            bases.push(group.float(&initial)?);
-        }
+        let bases = put_initial(&name, groups)?;
         let attributes = &mut scheduler.attributes;
         attributes.set("base_values", bases);
         attributes.set("last_step", -1);

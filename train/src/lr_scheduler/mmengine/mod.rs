@@ -5,6 +5,7 @@ mod annealing;
 mod base;
 mod factors;
 mod one_cycle;
+mod plateau;
 
 pub use annealing::{CosineAnnealingParamScheduler, CosineRestartParamScheduler, PolyParamScheduler};
 pub(super) use annealing::{CosineRestart, MmCosine};
@@ -16,3 +17,5 @@ pub use factors::{
 pub(super) use factors::{MmConstant, MmLinear, MmMultiStep};
 pub(super) use one_cycle::OneCycleParam;
 pub use one_cycle::OneCycleParamScheduler;
+pub(super) use plateau::MmPlateau;
+pub use plateau::ReduceOnPlateauParamScheduler;

@@ -114,7 +114,7 @@ impl<F: Rates> Timm<F> {
 }
 
 /// `update_groups()`: a group that was added keeps its rate, since there is none for it.
-fn update_groups(groups: &mut [ParamGroup], rates: impl IntoIterator<Item = f64>) -> Result<()> {
+pub(super) fn update_groups(groups: &mut [ParamGroup], rates: impl IntoIterator<Item = f64>) -> Result<()> {
     for (group, rate) in groups.iter_mut().zip(rates) {
         let scaled = if group.contains("lr_scale") { rate * group.float("lr_scale")? } else { rate };
         group.set("lr", scaled);
@@ -123,7 +123,7 @@ fn update_groups(groups: &mut [ParamGroup], rates: impl IntoIterator<Item = f64>
 }
 
 /// What the rates of an epoch or update are made larger by, as a part of themselves, if they are noisy.
-fn noise(attributes: &Attributes, t: i64) -> Result<Option<f64>> {
+pub(super) fn noise(attributes: &Attributes, t: i64) -> Result<Option<f64>> {
     let noisy = match attributes.get("noise_range_t") {
         None | Some(Value::None) => false,
         Some(Value::List(_) | Value::Tuple(_)) => match attributes.floats("noise_range_t")?[..] {

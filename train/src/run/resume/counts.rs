@@ -30,6 +30,9 @@ impl Counts {
 
     /// As what it has counted: as the steps, or as the epochs.
     pub(super) fn counted(&self, scheduler: &LRScheduler) -> Option<(SchedulePer, String)> {
+        if scheduler.counts_epochs() {
+            return Some((SchedulePer::Epoch, "its state says so".to_owned()));
+        }
         let stepped = scheduler.position()?;
         let by_step = self.step.map(|step| step == stepped);
         let by_epoch = self.epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));

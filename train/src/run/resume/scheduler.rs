@@ -154,6 +154,7 @@ impl Making<'_> {
             let counted = counts.counted(&scheduler).map(|(per, _)| per);
             plans.push(SchedulerPlan {
                 kind: scheduler.kind(),
+                monitor: scheduler.monitor(),
                 last_epoch: scheduler.position(),
                 per,
                 times,
@@ -234,7 +235,8 @@ impl Making<'_> {
         questions.extend(conflict(&made, optimizer, changes, options));
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
         let (kind, last_epoch, why) = (made.kind(), Some(position), why.to_owned());
-        let plan = SchedulerPlan { kind, last_epoch, per, times: 1, why, counted: None, next };
+        let monitor = made.monitor();
+        let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted: None, next };
         let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per, times: 1 }], per);
         Ok(Scheduling { schedulers, plans: vec![plan], ..Scheduling::default() })
     }
@@ -264,6 +266,7 @@ impl Making<'_> {
             scheduler = LRScheduler::at(schedule, at, optimizer)?;
         }
         let its_kind = |per| (per, "its kind says so".to_owned());
+        let counted = scheduler.counts_epochs().then_some(SchedulePer::Epoch);
         let told = match (said, scheduler.stepped_by()) {
             (Some(per), _) => Some(as_said(&scheduler, per)?),
             (None, Some(SteppedBy::Metric)) => Some(its_kind(SchedulePer::Metric)),
@@ -285,7 +288,8 @@ impl Making<'_> {
         };
         let begins = if at == 0 { "which begins anew".to_owned() } else { format!("which goes on at step {at}") };
         let line = format!("scheduler {} -> {kind}, {begins} (`ResumeOptions::schedule`)", old.unwrap_or("none"));
-        let plan = SchedulerPlan { kind, last_epoch: scheduler.position(), per, times: 1, why, counted: None, next };
+        let (monitor, last_epoch) = (scheduler.monitor(), scheduler.position());
+        let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted, next };
         let schedulers = Schedulers::new(vec![Scheduled { scheduler, per, times: 1 }], per);
         Ok(Scheduling { schedulers, plans: vec![plan], by_told: false, said: vec![line] })
     }

@@ -8,7 +8,8 @@ use crate::run::layout::{self, Paths};
 use crate::run::part::RunPart;
 use crate::run::path::{KeyPath, children};
 use crate::run::spellings::{
-    Role, SPELLINGS, has_tensors, is_average, is_kept, is_optimizer, looks_like_scaler, looks_like_scheduler,
+    Role, SPELLINGS, Spelling, has_tensors, is_average, is_kept, is_optimizer, looks_like_scaler, looks_like_scheduler,
+    looks_like_whole,
 };
 use crate::state_dict::module;
 use crate::{Checkpoint, DType, Result, StateDict, Value};
@@ -158,6 +159,12 @@ impl Accountant<'_> {
         }
         let spelling = path.only_key().and_then(|key| SPELLINGS.iter().find(|spelling| spelling.keys.contains(&&*key)));
         match spelling.filter(|spelling| !matches!(spelling.role, Role::Rng | Role::Updates)) {
+            // A class of one's own, pickled whole.
+            Some(Spelling { role: role @ (Role::Optimizer | Role::Scheduler), .. })
+                if !self.paths.has(Some(*role)) && matches!(value, Value::Object(_)) =>
+            {
+                Taken::Open(role.name())
+            }
             Some(spelling) if !self.paths.has(Some(spelling.role)) => Taken::Odd(spelling.role.name()),
             Some(spelling) if spelling.role.is_number() && (spelling.fits)(value) => {
                 Taken::Second(spelling.role.name())
@@ -234,7 +241,7 @@ fn looks(value: &Value) -> Option<Role> {
         (Role::Ema, is_average),
         (Role::Model, |value| holds_weights(value) && children(value).len() > 1),
     ];
-    tests.iter().find(|(_, looks)| looks(value)).map(|(role, _)| *role)
+    tests.iter().find(|(_, looks)| looks(value)).map(|(role, _)| *role).or_else(|| looks_like_whole(value))
 }
 
 /// Whether tensors are in it, of which none is a generator's state, nor all are bytes.

@@ -299,11 +299,22 @@ pub(super) fn is_optimizer(value: &Value) -> bool {
     value.as_dict().is_some_and(|dict| dict.get("state").is_some() && dict.get("param_groups").is_some())
 }
 
+/// Keys that the classes of `lr_scheduler` keep.
+const OF_SCHEDULERS: [&str; 7] =
+    ["last_epoch", "_step_count", "base_lrs", "_last_lr", "_schedulers", "num_bad_epochs", "cooldown_counter"];
+
 /// Two of the keys that the classes of `lr_scheduler` keep.
 pub(super) fn looks_like_scheduler(value: &Value) -> bool {
-    let marks =
-        ["last_epoch", "_step_count", "base_lrs", "_last_lr", "_schedulers", "num_bad_epochs", "cooldown_counter"];
-    value.as_dict().is_some_and(|dict| marks.iter().filter(|mark| dict.get(mark).is_some()).count() > 1)
+    value.as_dict().is_some_and(|dict| OF_SCHEDULERS.iter().filter(|mark| dict.get(mark).is_some()).count() > 1)
+}
+
+/// Whether it is an object with the attributes of a scheduler or an optimizer: one that was pickled whole.
+pub(super) fn looks_like_whole(value: &Value) -> Option<Role> {
+    let entries = if matches!(value, Value::Object(_)) { walk::entries(value)? } else { return None };
+    let has = |key: &&&str| entries.iter().any(|(found, _)| found.as_str() == Some(key));
+    let all = |keys: &[&str]| keys.iter().filter(has).count();
+    let optimizer = || (all(&["state", "param_groups"]) == 2).then_some(Role::Optimizer);
+    if all(&OF_SCHEDULERS) > 1 { Some(Role::Scheduler) } else { optimizer() }
 }
 
 /// What a `GradScaler` keeps.

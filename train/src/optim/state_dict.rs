@@ -276,10 +276,25 @@ impl Saved {
     }
 }
 
+/// What stands before all names, where the model's parameters are a member of what the optimizer was given.
+fn common_prefix<'a>(places: &HashMap<&str, usize>, names: &'a [Vec<String>]) -> &'a str {
+    let all = names.iter().flatten();
+    let Some(first) = all.clone().next() else { return "" };
+    let ends = first.match_indices('.').map(|(dot, _)| &first[..=dot]);
+    let fits =
+        |prefix: &&str| all.clone().all(|name| name.strip_prefix(prefix).is_some_and(|name| places.contains_key(name)));
+    if all.clone().all(|name| places.contains_key(name.as_str())) {
+        ""
+    } else {
+        ends.into_iter().find(fits).unwrap_or("")
+    }
+}
+
 fn by_name(parameters: &[NamedParameter], names: &[Vec<String>]) -> Result<Vec<Vec<usize>>> {
     let places: HashMap<&str, usize> = parameters.iter().map(|named| named.name.as_str()).zip(0..).collect();
+    let prefix = common_prefix(&places, names);
     let find = |name: &String| {
-        let mut bare = name.as_str();
+        let mut bare = name.strip_prefix(prefix).unwrap_or(name);
         loop {
             if let Some(&place) = places.get(bare) {
                 return Ok(place);

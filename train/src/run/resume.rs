@@ -92,6 +92,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
 
     let around = Around::read(&options)?;
     questions.extend(told::open(&state, &options));
+    questions.extend(told::whole_schedulers(&state, &values, &options));
     let clip = around.clip_after(state.clip_norm);
     let Weights { model, trained, prefix, member, beside, names, report, average, says, said } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;

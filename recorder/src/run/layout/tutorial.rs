@@ -37,11 +37,16 @@ pub(super) fn parts(root: &Value) -> Option<Paths> {
             Role::Optimizer | Role::Scheduler | Role::Scaler => {
                 for (key, value) in &entries {
                     let path = KeyPath::key(*key);
-                    if keys.contains(key) {
+                    if keys.contains(key) && !holds_only(spelling, value) {
                         paths.push(spelling.role, path);
                     } else if is_container(value) && !is_kept(key) {
-                        shaped(spelling, value, &path, 2, &mut paths);
+                        shaped(spelling, value, &path, NEAR, &mut paths);
                     }
+                }
+                // Far down only where there is none nearer.
+                let far = !paths.has(Some(spelling.role)) && spelling.role != Role::Scaler;
+                for (key, value) in entries.iter().filter(|(key, _)| far && !is_kept(key)) {
+                    shaped(spelling, value, &KeyPath::key(*key), FAR, &mut paths);
                 }
             }
             Role::Rng => {
@@ -74,6 +79,17 @@ pub(super) fn parts(root: &Value) -> Option<Paths> {
     }
     several::more_models(root, &paths).into_iter().for_each(|path| paths.push(Role::Model, path));
     Some(paths)
+}
+
+/// How many containers down a state is looked for: among others, and where there is no other.
+const NEAR: usize = 2;
+const FAR: usize = 6;
+
+/// Whether a dict holds such states under names of their own, and nothing else: `{"main": ...}`.
+fn holds_only(spelling: &Spelling, value: &Value) -> bool {
+    let inside = if (spelling.must)(value) { Vec::new() } else { children(value) };
+    let filled = || inside.iter().filter(|(_, value)| !matches!(value, Value::None));
+    filled().next().is_some() && filled().all(|(_, value)| (spelling.must)(value))
 }
 
 /// Whether a key that is not in the table is one of several models'.

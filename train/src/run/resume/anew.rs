@@ -39,7 +39,11 @@ impl Anew {
                     Err(told::no_optimizer(&state.told))
                 }
                 (false, _) if state.optimizers.is_empty() && !optimizer => {
-                    let what = "the checkpoint holds no optimizer's state";
+                    let whole = values.iter().find(|value| value.taken == Taken::Open("optimizer"));
+                    let whole = whole.map_or_else(String::new, |Accounted { place, value, .. }| {
+                        format!(" ({place} is {value}, and not its `state_dict()`)")
+                    });
+                    let what = format!("the checkpoint holds no optimizer's state{whole}");
                     let question = Question::new(what)
                         .or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer")
                         .or("ResumeOptions::weights_only(true)", "beside it to begin a new run with the weights");

@@ -1,6 +1,6 @@
 //! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
 
-use rekindle_recorder::run::{Question, RunState, Told};
+use rekindle_recorder::run::{Accounted, Question, RunState, Taken, Told};
 use rekindle_recorder::{Dict, Error, Value};
 
 use crate::lr_scheduler::{LRScheduler, Schedule};
@@ -59,6 +59,18 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
         open.push(question.or("ResumeOptions::accumulate(1)", "where each of them is a whole step's"));
     }
     open
+}
+
+/// Asks about schedulers that were pickled whole, where there is no state dict of one: such an object holds an optimizer of its own.
+pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: &ResumeOptions) -> Option<Question> {
+    let answered = options.no_scheduler || options.schedule.is_some() || options.weights_only;
+    let whole = |value: &&Accounted| value.taken == Taken::Open("scheduler");
+    let Accounted { place, value, .. } =
+        values.iter().find(whole).filter(|_| !answered && state.schedulers.is_empty())?;
+    let what = format!("{place} is {value}, and not a scheduler's `state_dict()`, from which one goes on");
+    let question =
+        Question::new(what).or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are");
+    Some(question.or("ResumeOptions::schedule(NAME(..))", "to begin a new one"))
 }
 
 /// The error of a checkpoint without an optimizer's state.

@@ -142,15 +142,21 @@ impl Places<'_> {
             let entries = mapped.iter().filter(|(theirs, own)| lacks(own) && !tied(theirs));
             return Ok(entries.map(|(theirs, _)| theirs.clone()).collect());
         }
-        if !unmapped || !self.prefix.is_empty() || !self.own.iter().all(|named| !there.contains(named.name.as_str())) {
+        if !unmapped || !self.own.iter().all(|named| !there.contains(named.name.as_str())) {
             return Ok(Vec::new());
         }
         let question = match member(self.weights, self.own) {
             Ok(None) => return Ok(Vec::new()),
-            Ok(Some(prefix)) => Question::new(format!(
-                "the names of the model are in the file's after '{prefix}', and others are beside them"
-            ))
-            .or(format!("ResumeOptions::member(\"{prefix}\")"), "to take those, and keep the others as they are"),
+            Ok(Some(prefix)) => {
+                let alone = self.weights.keys().all(|name| name.starts_with(&prefix));
+                let (beside, keep) = if alone {
+                    ("", "")
+                } else {
+                    (", and others are beside them", ", and keep the others as they are")
+                };
+                let what = format!("the names of the model are in the file's after '{prefix}'{beside}");
+                Question::new(what).or(format!("ResumeOptions::member(\"{prefix}\")"), format!("to take those{keep}"))
+            }
             Err(question) => question,
         };
         Err(Error::new(ErrorKind::Open(vec![question])))

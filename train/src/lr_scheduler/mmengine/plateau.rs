@@ -75,7 +75,7 @@ impl Options for ReduceOnPlateauParamScheduler {
             ("threshold", self.threshold.into()),
             ("threshold_rule", (&*self.threshold_rule).into()),
         ];
-        Ok(common!(self).into_iter().chain(own).collect())
+        Ok(common(self).chain(own).collect())
     }
 }
 

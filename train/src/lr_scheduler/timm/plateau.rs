@@ -81,7 +81,7 @@ impl Options for PlateauLRScheduler {
             ("base_values", bases.into()),
             ("warmup_t", self.warmup_t.into()),
             ("warmup_lr_init", self.warmup_lr_init.into()),
-            ("noise_range_t", range(self.noise_range_t.as_deref())),
+            ("noise_range_t", range(self.noise_range_t.clone().into())),
             ("noise_type", (&*self.noise_type).into()),
             ("noise_pct", self.noise_pct.into()),
             ("noise_std", self.noise_std.into()),

@@ -12,7 +12,6 @@ use super::ops::row::{Undo, View};
 use super::plan::Node;
 use super::schema::{Size, TensorMeta};
 use crate::functional::Number;
-use crate::{ModelError, Result};
 
 /// What is done, in order.
 pub(super) enum Step {
@@ -66,7 +65,7 @@ impl<'a> Flow<'a> {
         Flow { nodes, metas, links: HashMap::new(), last_read, steps: Vec::new(), written: BTreeSet::new() }
     }
 
-    pub(super) fn run(&mut self) -> Result<()> {
+    pub(super) fn run(&mut self) -> Result<(), String> {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
             self.steps.push(Step::Run(index));
@@ -127,7 +126,7 @@ impl<'a> Flow<'a> {
     }
 
     /// Brings a new value to all other names of the same memory that are read later.
-    fn written(&mut self, index: usize, slot: Slot, output: Slot) -> Result<()> {
+    fn written(&mut self, index: usize, slot: Slot, output: Slot) -> Result<(), String> {
         let mut root = slot;
         while let Some(link) = self.links.get(&root).filter(|link| link.whole != root) {
             root = link.whole;
@@ -150,12 +149,10 @@ impl<'a> Flow<'a> {
                 Some((node, part)) => {
                     if self.nodes[node].op.view.undo() == Some(Undo::Refused) {
                         let place = &self.nodes[index].place;
-                        return Err(ModelError::Program {
-                            reason: format!(
-                                "{} writes to a view that {} made, which is not supported ({place})",
-                                self.nodes[index].op.name, self.nodes[node].op.name
-                            ),
-                        });
+                        return Err(format!(
+                            "{} writes to a view that {} made, which is not supported ({place})",
+                            self.nodes[index].op.name, self.nodes[node].op.name
+                        ));
                     }
                     self.steps.push(Step::WriteBack { node, part, whole, new: at });
                 }

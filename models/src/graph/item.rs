@@ -157,6 +157,24 @@ impl<'a> Given<'a> {
         }
     }
 
+    /// The values of a list, whatever they are.
+    pub(super) fn items(&self, name: &str) -> Result<Vec<Item>> {
+        match self.find(name) {
+            Some(Arg::Tensors(slots)) => {
+                let item = |slot: &Option<Slot>| match slot {
+                    Some(slot) => {
+                        self.values.get(*slot).cloned().ok_or_else(|| Self::wrong(name, "values that are there"))
+                    }
+                    None => Ok(Item::None),
+                };
+                slots.iter().map(item).collect()
+            }
+            Some(Arg::Numbers(nums)) => nums.iter().map(|&num| self.num(num, name).map(Item::Number)).collect(),
+            None | Some(Arg::None) => Ok(Vec::new()),
+            _ => Err(Self::wrong(name, "a list")),
+        }
+    }
+
     pub(super) fn tensors(&self, name: &str) -> Result<Vec<Array>> {
         let all = self.maybe_tensors(name)?;
         all.into_iter().map(|array| array.ok_or_else(|| Self::wrong(name, "a list of tensors"))).collect()

@@ -4,9 +4,11 @@
 //! Then it is a Burn module like any other: its state dict has PyTorch's names, optimizers and averages take it, and it runs on
 //! every device.
 //!
-//! Supported are the programs as they are exported (`torch.export.export`) and after `run_decompositions()`; control flow other
-//! than `torch.no_grad()`, autocast regions, custom operators and complex numbers are refused by name when a program is opened.
+//! Supported are the programs as they are exported (`torch.export.export`) and after `run_decompositions()`, with branches, loops and
+//! regions of `torch.no_grad()` and of the CPU's `torch.autocast`; custom operators and complex numbers are refused by name when a
+//! program is opened.
 
+mod autocast;
 mod flow;
 mod inputs;
 mod item;
@@ -14,9 +16,11 @@ mod leaf;
 mod modes;
 mod ops;
 mod outline;
+mod place;
 mod plan;
 mod program;
 mod read;
+mod regions;
 mod run;
 mod samples;
 mod schema;

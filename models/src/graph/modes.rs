@@ -16,7 +16,7 @@ fn flag(node: &Node, name: &str) -> Option<bool> {
 /// What is missing for training, in words; empty where some layer shows that the program was exported in training, or none can
 /// tell.
 pub(super) fn lacks(plan: &Plan) -> Vec<String> {
-    let count = |is: &dyn Fn(&Node) -> bool| plan.nodes.iter().filter(|node| is(node)).count();
+    let count = |is: &dyn Fn(&Node) -> bool| plan.all().into_iter().filter(|node| is(node)).count();
     let dropout = |node: &Node| node.op.name.ends_with("dropout.default") && flag(node, "train") == Some(false);
     let norm = |node: &Node| {
         (node.op.name == "aten.batch_norm.default" && flag(node, "training") == Some(false))

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rekindle_recorder::container::export::ExportedProgram;
 use rekindle_recorder::{Tensor, Value};
 
-use super::plan::{dtype_of, layers_of, line_of};
+use super::place::{layers_of, line_of};
+use super::plan::dtype_of;
 use super::schema::{
     Argument, Document, Graph, InputSpec, Node as RawNode, OptionalTensor, OutputSpec, Size, Symbolic, TensorMeta,
 };

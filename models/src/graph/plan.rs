@@ -8,6 +8,7 @@ use super::flow::{Flow, Step, forgetting};
 use super::item::{Arg, Num, Slot};
 use super::ops;
 use super::ops::row::Op;
+use super::place::Place;
 use super::schema::{Argument, Graph, Node as RawNode, OptionalTensor, Symbolic, TensorMeta};
 use crate::functional::Number;
 use crate::{ModelError, Result};
@@ -28,25 +29,39 @@ pub(super) struct Node {
     /// The order of dimensions in which its first argument lies in memory, where that is not theirs: what is drawn is drawn
     /// in the order of memory.
     pub(super) order: Vec<usize>,
+    /// Whether of 16-bit numbers it is computed in float32.
+    pub(super) wide: bool,
+    /// The graphs that it runs: branches, or the body of a loop.
+    pub(super) blocks: Vec<Block>,
 }
 
-/// Where a node came from.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Place {
-    /// The layer's path and class: `layer1.0.conv1 (Conv2d)`.
-    pub(super) layer: String,
-    /// The last line of Python that led to it.
-    pub(super) line: String,
+/// A graph that an operation runs: a branch, or the body of a loop.
+pub(super) struct Block {
+    pub(super) plan: Plan,
+    pub(super) inputs: Vec<Slot>,
+    pub(super) outputs: Vec<OutputValue>,
 }
 
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.layer.as_str(), self.line.as_str()) {
-            ("", "") => f.write_str("somewhere in the program"),
-            (layer, "") => f.write_str(layer),
-            ("", line) => f.write_str(line),
-            (layer, line) => write!(f, "{layer}, {line}"),
-        }
+/// What a graph gives for one of its outputs.
+pub(super) enum OutputValue {
+    Slot(Slot),
+    Number(Number),
+    None,
+}
+
+impl OutputValue {
+    pub(super) fn of(argument: &Argument, by_name: &HashMap<String, Slot>) -> Result<Self, String> {
+        Ok(match argument {
+            Argument::AsNone(_) => OutputValue::None,
+            Argument::AsInt(int) | Argument::AsSymInt(Symbolic::AsInt(int)) => OutputValue::Number(Number::Int(*int)),
+            Argument::AsFloat(float) => OutputValue::Number(Number::Float(float.0)),
+            Argument::AsBool(flag) => OutputValue::Number(Number::Bool(*flag)),
+            other => {
+                let name = name_of(other).ok_or("an output is neither a tensor nor a number")?;
+                let slot = by_name.get(name).copied().ok_or_else(|| format!("its output '{name}' is not there"))?;
+                OutputValue::Slot(slot)
+            }
+        })
     }
 }
 
@@ -60,50 +75,91 @@ pub(super) struct Plan {
     pub(super) written: BTreeSet<Slot>,
 }
 
-/// Makes nodes of a graph ready.
-struct Reading<'a> {
-    names: Vec<String>,
-    nodes: Vec<Node>,
-    metas: HashMap<Slot, &'a TensorMeta>,
-    /// All that is refused, so that it is said at once.
-    refused: Vec<String>,
+/// All that is refused, so that it is said at once.
+#[derive(Default)]
+pub(super) struct Report {
+    pub(super) refused: Vec<String>,
     /// How often each missing operation occurs, and where it does first.
     unknown: BTreeMap<String, (usize, String)>,
 }
 
-/// The names of a graph and its parents'.
+/// Makes nodes of a graph ready.
+pub(super) struct Reading<'a> {
+    pub(super) names: Vec<String>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) metas: HashMap<Slot, &'a TensorMeta>,
+    pub(super) report: &'a mut Report,
+}
+
+/// The names of a graph and its parents', and the region that it is in.
 #[derive(Clone, Default)]
-struct Scope {
-    slots: HashMap<String, Slot>,
+pub(super) struct Scope {
+    pub(super) slots: HashMap<String, Slot>,
     /// Whether values that come out of it lose their gradient.
-    detached: bool,
+    pub(super) detached: bool,
+    /// What autocast casts to.
+    pub(super) autocast: Option<DType>,
 }
 
 impl Plan {
     pub(super) fn new(graph: &Graph) -> Result<Self> {
-        let mut reading = Reading {
-            names: Vec::new(),
-            nodes: Vec::new(),
-            metas: HashMap::new(),
-            refused: Vec::new(),
-            unknown: BTreeMap::new(),
-        };
-        let mut scope = Scope::default();
+        let mut report = Report::default();
+        let plan = Plan::read(graph, &Scope::default(), &Place::default(), &mut report);
+        report.say()?;
+        plan.ok_or_else(|| ModelError::Program { reason: "it cannot be read".to_owned() })
+    }
+
+    /// The graph made ready; what is refused is reported.
+    pub(super) fn read(graph: &Graph, outer: &Scope, place: &Place, report: &mut Report) -> Option<Self> {
+        let before = report.count();
+        let mut reading = Reading { names: Vec::new(), nodes: Vec::new(), metas: HashMap::new(), report };
+        let mut scope = Scope { slots: HashMap::new(), detached: false, autocast: outer.autocast };
+        // An input that was fixed at export has a place, and no name.
         for input in &graph.inputs {
-            if let Some(name) = name_of(input) {
-                reading.define(&mut scope, name, graph);
-            }
+            reading.define(&mut scope, name_of(input).unwrap_or_default(), graph);
         }
-        reading.graph(graph, &mut scope, &Place::default());
+        reading.graph(graph, &mut scope, place);
         let results: Vec<Slot> =
             graph.outputs.iter().filter_map(name_of).filter_map(|name| scope.slots.get(name).copied()).collect();
-        reading.say()?;
-        let Reading { names, nodes, metas, .. } = reading;
+        let Reading { names, nodes, metas, report } = reading;
+        if report.count() > before {
+            return None;
+        }
         let mut flow = Flow::new(&nodes, &metas, names.len(), &results);
-        flow.run()?;
+        if let Err(reason) = flow.run() {
+            report.refused.push(reason);
+            return None;
+        }
         let Flow { steps, written, .. } = flow;
         let steps = forgetting(steps, &nodes, &results, &written);
-        Ok(Plan { nodes, steps, names, by_name: scope.slots, written })
+        Some(Plan { nodes, steps, names, by_name: scope.slots, written })
+    }
+
+    /// All nodes, those of branches and loops behind what runs them.
+    pub(super) fn all(&self) -> Vec<&Node> {
+        let mut all = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            all.push(node);
+            all.extend(node.blocks.iter().flat_map(|block| block.plan.all()));
+        }
+        all
+    }
+}
+
+impl Report {
+    fn count(&self) -> usize {
+        self.refused.len() + self.unknown.values().map(|(count, _)| count).sum::<usize>()
+    }
+
+    /// All that is not supported, as one error.
+    fn say(self) -> Result<()> {
+        let times = |(name, (count, place)): (&String, &(usize, String))| match count {
+            1 => format!("the operation {name} is not supported ({place})"),
+            count => format!("the operation {name} is not supported ({count} times, first {place})"),
+        };
+        let mut all: Vec<String> = self.unknown.iter().map(times).collect();
+        all.extend(self.refused);
+        if all.is_empty() { Ok(()) } else { Err(ModelError::Program { reason: all.join("; ") }) }
     }
 }
 
@@ -118,7 +174,7 @@ pub(super) fn name_of(argument: &Argument) -> Option<&str> {
 }
 
 impl<'a> Reading<'a> {
-    fn define(&mut self, scope: &mut Scope, name: &str, graph: &'a Graph) -> Slot {
+    pub(super) fn define(&mut self, scope: &mut Scope, name: &str, graph: &'a Graph) -> Slot {
         let slot = self.names.len();
         self.names.push(name.to_owned());
         if let Some(meta) = graph.tensor_values.get(name) {
@@ -128,9 +184,9 @@ impl<'a> Reading<'a> {
         slot
     }
 
-    fn graph(&mut self, graph: &'a Graph, scope: &mut Scope, outer: &Place) {
+    pub(super) fn graph(&mut self, graph: &'a Graph, scope: &mut Scope, outer: &Place) {
         for node in &graph.nodes {
-            let mut place = place_of(node);
+            let mut place = Place::of(node);
             if place.layer.is_empty() && place.line.is_empty() {
                 place = outer.clone();
             }
@@ -145,7 +201,7 @@ impl<'a> Reading<'a> {
     fn node(&mut self, node: &RawNode, graph: &'a Graph, scope: &mut Scope, place: Place) {
         let Some((op, in_place)) = ops::find(&node.target) else {
             let name = node.target.strip_prefix("torch.ops.").unwrap_or(&node.target).to_owned();
-            self.unknown.entry(name).or_insert_with(|| (0, place.to_string())).0 += 1;
+            self.report.unknown.entry(name).or_insert_with(|| (0, place.to_string())).0 += 1;
             self.outputs(node, graph, scope);
             return;
         };
@@ -158,29 +214,73 @@ impl<'a> Reading<'a> {
                 (Some(known), Ok(arg)) => args.push((*known, arg)),
                 (None, Ok(Arg::None | Arg::Ignored)) => {}
                 (None, _) => {
-                    self.refused.push(format!("{}: its argument '{}' is not known ({place})", op.name, input.name));
+                    self.report
+                        .refused
+                        .push(format!("{}: its argument '{}' is not known ({place})", op.name, input.name));
                 }
-                (_, Err(reason)) => self.refused.push(format!("{}: {reason} ({place})", op.name)),
+                (_, Err(reason)) => self.report.refused.push(format!("{}: {reason} ({place})", op.name)),
             }
         }
+        let cast = match scope.autocast {
+            Some(dtype) if !in_place => self.autocast(op.name, &mut args, dtype, &place),
+            _ => None,
+        };
         let writes = match args.first() {
             Some((_, Arg::Tensor(slot))) if in_place || op.name == "aten.bernoulli_.float" => Some(*slot),
             _ => None,
         };
         let counts = writes.is_some_and(|slot| is_counter(&self.names[slot]));
-        let outputs = self.outputs(node, graph, scope);
+        let mut outputs = self.outputs(node, graph, scope);
         let counter = self.counter(op, &args, scope);
         let order = match args.first() {
             Some((_, Arg::Tensor(slot))) if op.draws() || op.goes_by_memory() => {
                 let meta = self.metas.get(slot);
                 if op.goes_by_memory() && !meta.is_some_and(|meta| is_whole(meta)) {
-                    self.refused.push(format!("{}: of a part of a tensor it is not supported ({place})", op.name));
+                    self.report
+                        .refused
+                        .push(format!("{}: of a part of a tensor it is not supported ({place})", op.name));
                 }
                 meta.map(|meta| order_of(meta)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
-        self.nodes.push(Node { op, args, outputs, writes, place, counts, counter, order });
+        // What is computed in another type has a value of its own before it is cast.
+        let result = cast.zip(outputs.first().copied()).map(|(cast, result)| {
+            outputs[0] = self.names.len();
+            self.names.push(self.names[result].clone());
+            (cast, outputs[0], result)
+        });
+        self.nodes.push(Node {
+            op,
+            args,
+            outputs,
+            writes,
+            place: place.clone(),
+            counts,
+            counter,
+            order,
+            wide: op.is_wide(),
+            blocks: Vec::new(),
+        });
+        if let Some(((cast, to), wide, result)) = result {
+            self.made(cast, vec![("self", Arg::Tensor(wide)), to], vec![result], place);
+        }
+    }
+
+    /// A node of one of the operations that are made here.
+    pub(super) fn made(&mut self, op: &'static Op, args: Vec<(&'static str, Arg)>, outputs: Vec<Slot>, place: Place) {
+        self.nodes.push(Node {
+            op,
+            args,
+            outputs,
+            writes: None,
+            place,
+            counts: false,
+            counter: None,
+            order: Vec::new(),
+            wide: false,
+            blocks: Vec::new(),
+        });
     }
 
     /// The counter beside the running mean of a batch norm that does not train.
@@ -195,7 +295,7 @@ impl<'a> Reading<'a> {
         scope.slots.get(&format!("{name}num_batches_tracked")).copied().filter(|_| !trains)
     }
 
-    fn outputs(&mut self, node: &RawNode, graph: &'a Graph, scope: &mut Scope) -> Vec<Slot> {
+    pub(super) fn outputs(&mut self, node: &RawNode, graph: &'a Graph, scope: &mut Scope) -> Vec<Slot> {
         let mut slots = Vec::new();
         for output in &node.outputs {
             match output {
@@ -217,76 +317,10 @@ impl<'a> Reading<'a> {
         }
         slots
     }
-
-    /// `with torch.no_grad()` is run in place; other control flow is refused.
-    fn higher_order(&mut self, node: &'a RawNode, graph: &'a Graph, scope: &mut Scope, place: Place) {
-        let name = node.target.rsplit('.').next().unwrap_or_default();
-        let mut given = node.inputs.iter().map(|input| &input.arg);
-        let (Some(Argument::AsBool(enabled)), Some(Argument::AsGraph(inner)), "wrap_with_set_grad_enabled") =
-            (given.next(), given.next(), name)
-        else {
-            self.refused.push(format!("the control flow '{name}' is not supported ({place})"));
-            self.outputs(node, graph, scope);
-            return;
-        };
-        let mut within = Scope { slots: HashMap::new(), detached: !enabled };
-        for (input, argument) in inner.graph.inputs.iter().filter_map(name_of).zip(given) {
-            match name_of(argument).and_then(|name| scope.slots.get(name)) {
-                Some(slot) => drop(within.slots.insert(input.to_owned(), *slot)),
-                None => self.refused.push(format!("'{}': its input '{input}' is not there ({place})", inner.name)),
-            }
-        }
-        self.graph(&inner.graph, &mut within, &place);
-        let results: Vec<Option<Slot>> = inner
-            .graph
-            .outputs
-            .iter()
-            .map(|output| name_of(output).and_then(|name| within.slots.get(name)).copied())
-            .collect();
-        let names: Vec<&str> = node
-            .outputs
-            .iter()
-            .flat_map(|output| match output {
-                Argument::AsTensors(names) => names.iter().map(|name| name.name.as_str()).collect::<Vec<_>>(),
-                other => vec![name_of(other).unwrap_or_default()],
-            })
-            .collect();
-        for (name, result) in names.into_iter().zip(results) {
-            let Some(result) = result else { continue };
-            let (Some((detach, _)), true) = (ops::find("aten.detach.default"), within.detached) else {
-                scope.slots.insert(name.to_owned(), result);
-                continue;
-            };
-            let output = self.define(scope, name, graph);
-            let args = vec![("self", Arg::Tensor(result))];
-            let place = place.clone();
-            self.nodes.push(Node {
-                op: detach,
-                args,
-                outputs: vec![output],
-                writes: None,
-                place,
-                counts: false,
-                counter: None,
-                order: Vec::new(),
-            });
-        }
-    }
-
-    /// All that is not supported, as one error.
-    fn say(&mut self) -> Result<()> {
-        let times = |(name, (count, place)): (&String, &(usize, String))| match count {
-            1 => format!("the operation {name} is not supported ({place})"),
-            count => format!("the operation {name} is not supported ({count} times, first {place})"),
-        };
-        let mut all: Vec<String> = self.unknown.iter().map(times).collect();
-        all.append(&mut self.refused);
-        if all.is_empty() { Ok(()) } else { Err(ModelError::Program { reason: all.join("; ") }) }
-    }
 }
 
 /// What a node is given, with names as slots.
-fn arg_of(argument: &Argument, scope: &Scope) -> Result<Arg, String> {
+pub(super) fn arg_of(argument: &Argument, scope: &Scope) -> Result<Arg, String> {
     let slot = |name: &str| {
         scope.slots.get(name).copied().ok_or_else(|| format!("the value '{name}' is used before it is defined"))
     };
@@ -393,40 +427,4 @@ pub(super) fn dtype_of(number: i64) -> Option<DType> {
         35 => DType::U64,
         _ => return None,
     })
-}
-
-/// The layer and the line that a node's metadata tell.
-fn place_of(node: &RawNode) -> Place {
-    let layer = layers_of(node).last().map(|(path, class)| match (path, class) {
-        ("", class) => class.to_owned(),
-        (path, "") => path.to_owned(),
-        (path, class) => format!("{path} ({class})"),
-    });
-    Place { layer: layer.unwrap_or_default(), line: line_of(node) }
-}
-
-/// The layers that a node is in, the outermost first: the path of each, and its class.
-pub(super) fn layers_of(node: &RawNode) -> impl Iterator<Item = (&str, &str)> {
-    // What the tracer calls where there is no layer.
-    const NOWHERE: &str = "_empty_nn_module_stack_from_metadata_hook";
-    let stack = node.metadata.get("nn_module_stack").map(String::as_str).unwrap_or_default();
-    let layers = stack.split(';').filter(|entry| !entry.is_empty()).map(|entry| {
-        // `key,path,class`
-        let mut parts = entry.splitn(3, ',').skip(1);
-        let (path, class) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        (path, class.rsplit('.').next().unwrap_or_default())
-    });
-    layers.filter(|(path, _)| *path != NOWHERE)
-}
-
-/// The last line of Python that led to a node.
-pub(super) fn line_of(node: &RawNode) -> String {
-    let trace = node.metadata.get("stack_trace").map(String::as_str).unwrap_or_default();
-    let line = trace.lines().rev().find_map(|line| {
-        let rest = line.trim_start().strip_prefix("File \"")?;
-        let (file, rest) = rest.split_once("\", line ")?;
-        let number = rest.split(',').next().unwrap_or_default();
-        Some(format!("{}:{number}", file.rsplit(['/', '\\']).next().unwrap_or(file)))
-    });
-    line.unwrap_or_default()
 }

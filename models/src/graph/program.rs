@@ -14,12 +14,12 @@ use rekindle_recorder::container::export::{ExportedProgram, programs};
 use super::inputs::{Input, Symbols};
 use super::item::{Item, Slot, Values};
 use super::leaf::Leaf;
-use super::plan::Plan;
+use super::plan::{OutputValue, Plan};
 use super::read::Reading;
 use super::run::Running;
 use super::samples::Samples;
 use super::schema::Document;
-use crate::functional::{Array, Kind, Number, dtype_name, kind_of};
+use crate::functional::{Array, Kind, dtype_name, kind_of};
 use crate::{ModelError, Result};
 
 /// A network that `torch.export.save` wrote: it runs, trains, and has PyTorch's state dict.
@@ -117,12 +117,6 @@ pub(super) struct Output {
     pub(super) value: OutputValue,
 }
 
-pub(super) enum OutputValue {
-    Slot(Slot),
-    Number(Number),
-    None,
-}
-
 impl Program {
     /// Opens the archive's program (the one called `model` where there are several), with its weights, on the device.
     ///
@@ -174,17 +168,17 @@ impl Program {
         &self.ready.lacks
     }
 
-    /// How many operations it has.
+    /// How many operations it has, those of branches and loops counted once.
     #[must_use]
     pub fn operations(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        self.ready.plan.nodes.iter().for_each(|node| *counts.entry(node.op.name).or_insert(0) += 1);
+        self.ready.plan.all().iter().for_each(|node| *counts.entry(node.op.name).or_insert(0) += 1);
         counts
     }
 
     /// Each operation with the layer and the line that it came from, in order.
     pub fn nodes(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.ready.plan.nodes.iter().map(|node| (node.op.name, node.place.to_string()))
+        self.ready.plan.all().into_iter().map(|node| (node.op.name, node.place.to_string()))
     }
 
     /// The program in another floating-point type, as PyTorch's `program.module().to(dtype)`: its parameters, buffers and constants,

@@ -14,12 +14,11 @@ use super::inputs::{Input, Length, Symbols};
 use super::item::Slot;
 use super::leaf::Leaf;
 use super::modes;
-use super::plan::{Plan, dtype_of};
-use super::program::{Constants, LeafInfo, Output, OutputValue, Program, Ready, invalid};
+use super::plan::{OutputValue, Plan, dtype_of};
+use super::program::{Constants, LeafInfo, Output, Program, Ready, invalid};
 use super::samples::Samples;
 use super::schema::{Argument, Document, InputSpec, OutputSpec, Size, Symbolic, TreeSpec};
 use crate::Result;
-use crate::functional::Number;
 
 /// An archive's program on its way to a [`Program`].
 pub(super) struct Reading<'a> {
@@ -234,17 +233,7 @@ impl Reading<'_> {
         let mut outputs = Vec::new();
         for spec in &module.signature.output_specs {
             let value = match spec {
-                OutputSpec::UserOutput { arg } => match arg {
-                    Argument::AsNone(_) => OutputValue::None,
-                    Argument::AsInt(int) | Argument::AsSymInt(Symbolic::AsInt(int)) => {
-                        OutputValue::Number(Number::Int(*int))
-                    }
-                    Argument::AsFloat(float) => OutputValue::Number(Number::Float(float.0)),
-                    Argument::AsBool(flag) => OutputValue::Number(Number::Bool(*flag)),
-                    Argument::AsTensor(name) => OutputValue::Slot(output_slot(plan, &name.name)?),
-                    Argument::AsSymInt(Symbolic::AsName(name)) => OutputValue::Slot(output_slot(plan, name)?),
-                    _ => return Err(invalid("an output is neither a tensor nor a number")),
-                },
+                OutputSpec::UserOutput { arg } => OutputValue::of(arg, &plan.by_name).map_err(invalid)?,
                 OutputSpec::LossOutput { arg } => OutputValue::Slot(output_slot(plan, &arg.name)?),
                 OutputSpec::ParameterMutation { parameter_name } => {
                     return Err(invalid(format!(

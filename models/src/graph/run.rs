@@ -9,7 +9,7 @@ use super::flow::Step;
 use super::item::{Given, Item, Slot, Values};
 use super::ops::row::{Call, Out, Undo};
 use super::ops::views::written_back;
-use super::plan::{Node, Plan};
+use super::plan::{Block, Node, OutputValue, Plan};
 use crate::functional::{Array, Number, refused};
 use crate::{ModelError, Result};
 
@@ -34,11 +34,14 @@ impl Running<'_> {
                 }
                 Step::WriteBack { node, part, whole, new } => {
                     let node = &self.plan.nodes[node];
-                    let given = Given { args: &node.args, values };
                     let undo = node.op.view.undo().unwrap_or(Undo::Same);
-                    let back = written_back(undo, &given, values.array(whole)?, values.array(new)?, part);
-                    let back = back.map_err(|error| at(error, node))?;
-                    values.set(whole, Item::Array(back));
+                    let back = if undo == Undo::Index {
+                        self.by_place(node, values, whole, new, part)
+                    } else {
+                        let given = Given { args: &node.args, values };
+                        written_back(undo, &given, values.array(whole)?, values.array(new)?, part)
+                    };
+                    values.set(whole, Item::Array(back.map_err(|error| at(error, node))?));
                 }
                 Step::Copy { from, to } => {
                     if let Some(item) = values.get(from).cloned() {
@@ -49,6 +52,24 @@ impl Running<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is written to a view, in the tensor that it is a view of: the view of all places says where each element belongs.
+    fn by_place(&mut self, node: &Node, values: &mut Values, whole: Slot, new: Slot, part: usize) -> Result<Array> {
+        let (own, new) = (values.array(whole)?.clone(), values.array(new)?.clone());
+        let numel = i64::try_from(own.numel()).unwrap_or(i64::MAX);
+        let places = Array::arange(Number::Int(0), Number::Int(numel), Number::Int(1), None, &own.device())?;
+        values.set(whole, Item::Array(places.reshaped(own.shape())?));
+        let viewed = self.computed(node, values);
+        values.set(whole, Item::Array(own.clone()));
+        let places = match viewed?.0 {
+            Out::One(places) => Some(places),
+            Out::Many(all) => all.into_iter().nth(part),
+            _ => None,
+        };
+        let places = places.ok_or_else(|| refused(node.op.name, "it gives no view"))?;
+        let (index, flat) = (places.reshaped(&[places.numel()])?, new.reshaped(&[new.numel()])?);
+        own.reshaped(&[own.numel()])?.index_put(&[Some(index)], &flat, false)?.reshaped(own.shape())
     }
 
     fn node(&mut self, index: usize, values: &mut Values) -> Result<()> {
@@ -84,15 +105,48 @@ impl Running<'_> {
             device: self.device,
             generator: &mut *self.generator,
             order: &node.order,
+            blocks: &node.blocks,
             writes: Vec::new(),
         };
-        let run = catch_unwind(AssertUnwindSafe(|| node.op.call(&mut call)));
+        let run =
+            catch_unwind(AssertUnwindSafe(
+                || if node.wide { node.op.call(&mut call) } else { (node.op.run)(&mut call) },
+            ));
         let out = run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
             Err(refused(node.op.name, format!("the device cannot do it: {text}")))
         });
         Ok((out.map_err(|error| at(error, node))?, call.writes))
+    }
+}
+
+impl Block {
+    /// Runs the graph on these values, and gives its outputs.
+    pub(super) fn run(
+        &self,
+        given: Vec<Item>,
+        train: bool,
+        device: &Device,
+        generator: &mut Generator,
+    ) -> Result<Vec<Item>> {
+        let mut values = Values::new(self.plan.names.len());
+        if given.len() != self.inputs.len() {
+            let reason = format!("a graph takes {} values, and is given {}", self.inputs.len(), given.len());
+            return Err(refused("control flow", reason));
+        }
+        for (slot, item) in self.inputs.iter().zip(given) {
+            values.set(*slot, item);
+        }
+        Running { plan: &self.plan, train, device, generator }.run(&mut values)?;
+        let output = |output: &OutputValue| match output {
+            OutputValue::None => Ok(Item::None),
+            OutputValue::Number(number) => Ok(Item::Number(*number)),
+            OutputValue::Slot(slot) => {
+                values.get(*slot).cloned().ok_or_else(|| refused("control flow", "an output of a graph is not there"))
+            }
+        };
+        self.outputs.iter().map(output).collect()
     }
 }
 
@@ -106,6 +160,10 @@ fn in_place(out: Out, target: &Array) -> Result<Out> {
 
 fn store(node: &Node, out: Out, values: &mut Values) -> Result<()> {
     let items: Vec<Item> = match out {
+        Out::One(array) if node.outputs.len() == 1 => {
+            values.set(node.outputs[0], Item::Array(array));
+            return Ok(());
+        }
         Out::One(array) => vec![Item::Array(array)],
         Out::Many(arrays) => arrays.into_iter().map(Item::Array).collect(),
         Out::Items(items) => items,

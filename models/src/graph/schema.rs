@@ -195,6 +195,15 @@ pub(super) struct TensorMeta {
     pub(super) strides: Vec<Size>,
     #[serde(default)]
     pub(super) storage_offset: Option<Size>,
+    #[serde(default)]
+    pub(super) device: Option<DeviceName>,
+}
+
+/// Where a tensor was: `cpu`, `cuda`.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct DeviceName {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
 }
 
 /// A length: a number, or an expression of symbols with the number it had at export.

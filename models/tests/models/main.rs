@@ -9,6 +9,7 @@ mod judge;
 mod modules;
 mod operations;
 mod parity;
+mod program_regions;
 mod programs;
 mod registry;
 mod support;

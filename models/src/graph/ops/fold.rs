@@ -226,7 +226,7 @@ ops! {
     "aten.col2im.default" (self, output_size, kernel_size, dilation, padding, stride) |c| columns_added(&c.given)?;
     "aten.max_unpool2d.default" (self, indices, output_size) |c| unpooled(&c.given)?;
     "aten.max_unpool3d.default" (self, indices, output_size, stride, padding) |c| unpooled(&c.given)?;
-    "aten.as_strided.default" (self, size, stride, storage_offset) [View::Always(Undo::Refused)] |c| strided(c)?;
+    "aten.as_strided.default" (self, size, stride, storage_offset) [View::Always(Undo::Index)] |c| strided(c)?;
     "aten.as_strided_copy.default" (self, size, stride, storage_offset) |c| strided(c)?;
     "aten.as_strided_scatter.default" (self, src, size, stride, storage_offset) |c| strided_scattered(c)?;
     "aten.diagonal.default" (self, offset, dim1, dim2) [DIAGONAL] |c| {

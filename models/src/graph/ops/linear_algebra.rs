@@ -85,7 +85,7 @@ ops! {
     "aten.linalg_multi_dot.default" (tensors) |c| Array::multi_dot(&c.given.tensors("tensors")?)?;
     "aten.chain_matmul.default" (matrices) |c| Array::multi_dot(&c.given.tensors("matrices")?)?;
     "aten.linalg_vecdot.default" (x, y, dim) |c| c.given.tensor("x")?.mul(c.given.tensor("y")?)?.sum(&[c.given.int("dim", -1)?], false)?;
-    "aten.linalg_diagonal.default" (A, offset, dim1, dim2) [View::Always(Undo::Refused)] |c| c.given.tensor("A")?.diagonal(c.given.int("offset", 0)?, c.given.int("dim1", -2)?, c.given.int("dim2", -1)?)?;
+    "aten.linalg_diagonal.default" (A, offset, dim1, dim2) [View::Always(Undo::Index)] |c| c.given.tensor("A")?.diagonal(c.given.int("offset", 0)?, c.given.int("dim1", -2)?, c.given.int("dim2", -1)?)?;
     "aten.linalg_matrix_norm.default" (self, ord, dim, keepdim, dtype) |c| matrix_norm(&c.given, None)?;
     "aten.linalg_matrix_norm.str_ord" (self, ord, dim, keepdim, dtype) |c| matrix_norm(&c.given, None)?;
     "aten.linalg_norm.default" (self, ord, dim, keepdim, dtype) |c| any_norm(&c.given)?;

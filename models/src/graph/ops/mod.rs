@@ -2,6 +2,7 @@
 //! arguments. What a row does not know is refused when the program is opened, never passed over.
 
 mod arithmetic;
+mod control;
 mod create;
 mod decomposed;
 mod fold;
@@ -30,6 +31,7 @@ const ROWS: &[(&str, &[&[Op]])] = &[
     ("losses", &[losses::OPS]),
     ("new tensors", &[create::OPS]),
     ("what `run_decompositions()` leaves", &[decomposed::OPS]),
+    ("branches and loops", &[control::OPS]),
 ];
 
 /// Every operation by its name.
@@ -90,10 +92,17 @@ pub(super) fn find(target: &str) -> Option<(&'static Op, bool)> {
     };
     let functional =
         if overload.is_empty() { format!("{library}.{plain}") } else { format!("{library}.{plain}.{overload}") };
-    // One that changes the shape of what it is written to (`squeeze_`, `t_`) is none of these.
-    let keeps_shape =
-        |op: &&Op| !matches!(op.view, View::Always(undo) | View::WhenUnchanged(undo) if undo != Undo::Same);
-    known(&functional).filter(keeps_shape).map(|op| (op, true))
+    // Overloads that have another name in place.
+    let functional = match functional.as_str() {
+        "aten.pow.Scalar" => "aten.pow.Tensor_Scalar",
+        "aten.transpose.default" => "aten.transpose.int",
+        same => same,
+    };
+    // One that changes the shape of what it is written to (`squeeze_`, `t_`) gives another view of it, by which it is read from
+    // then on.
+    let op = known(functional)?;
+    let keeps_shape = !matches!(op.view, View::Always(undo) | View::WhenUnchanged(undo) if undo != Undo::Same);
+    Some((op, keeps_shape))
 }
 
 /// The row of this name, of the name that it is another for, or of the view that it copies.

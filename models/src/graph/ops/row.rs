@@ -4,8 +4,9 @@ use burn::tensor::{DType, Device};
 use rekindle_random::Generator;
 
 use crate::Result;
-use crate::functional::{Array, Kind, Number, Operand, result_type};
+use crate::functional::{Array, Kind, Number, Operand, refused, result_type};
 use crate::graph::item::{Arg, Given, Item, Slot, Values};
+use crate::graph::plan::Block;
 
 /// What an operation gives.
 pub(in crate::graph) enum Out {
@@ -50,11 +51,19 @@ pub(in crate::graph) struct Call<'a> {
     pub(in crate::graph) generator: &'a mut Generator,
     /// The order of dimensions in which the first argument lies in memory; none where that is their own.
     pub(in crate::graph) order: &'a [usize],
+    /// The graphs that it runs: branches, or the body of a loop.
+    pub(in crate::graph) blocks: &'a [Block],
     /// Values that become others: the running statistics of a batch norm.
     pub(in crate::graph) writes: Vec<(Slot, Array)>,
 }
 
 impl Call<'_> {
+    /// Runs one of its graphs on these values.
+    pub(in crate::graph) fn block(&mut self, index: usize, given: Vec<Item>) -> Result<Vec<Item>> {
+        let block = self.blocks.get(index).ok_or_else(|| refused("control flow", "a graph is missing"))?;
+        block.run(given, self.train, self.device, self.generator)
+    }
+
     /// The value that this argument reads becomes another.
     pub(in crate::graph) fn write(&mut self, argument: &str, array: Array) {
         if let Some(slot) = self.given.slot(argument) {
@@ -110,6 +119,8 @@ pub(in crate::graph) enum Undo {
     Places,
     /// A diagonal.
     Diagonal,
+    /// By the places of its elements, where no place is there twice.
+    Index,
     /// In a way that is not supported.
     Refused,
 }
@@ -225,9 +236,9 @@ const WIDE: &[&str] = &[
 ];
 
 impl Op {
-    /// Computes it.
+    /// Computes it; [wide](Self::is_wide) operations of 16-bit numbers in float32.
     pub(in crate::graph) fn call(&self, call: &mut Call<'_>) -> Result<Out> {
-        let Some(dtype) = self.narrow_type(&call.given) else { return (self.run)(call) };
+        let Some(dtype) = narrow_type(&call.given) else { return (self.run)(call) };
         let (args, values) = widened(&call.given)?;
         let mut wide = Call {
             given: Given { args: &args, values: &values },
@@ -235,6 +246,7 @@ impl Op {
             device: call.device,
             generator: &mut *call.generator,
             order: call.order,
+            blocks: call.blocks,
             writes: Vec::new(),
         };
         let narrowed = |array: Array| if array.dtype() == DType::F32 { array.cast(dtype) } else { Ok(array) };
@@ -250,19 +262,24 @@ impl Op {
         })
     }
 
-    /// The 16-bit type of all that it is given, where it is computed in float32 then.
-    fn narrow_type(&self, given: &Given<'_>) -> Option<DType> {
-        let name = self.name.strip_prefix("aten.")?;
+    /// Whether of 16-bit numbers it is computed in float32.
+    pub(in crate::graph) fn is_wide(&self) -> bool {
+        let name = self.name.strip_prefix("aten.").unwrap_or_default();
         let base = name.split('.').next().unwrap_or(name);
-        let slots = given.args.iter().flat_map(|(_, arg)| arg.slots());
-        let floats: Vec<&Array> = slots
-            .filter_map(|slot| given.values.get(slot).and_then(Item::array))
-            .filter(|array| array.kind() == Kind::Float)
-            .collect();
-        let dtype = result_type(&floats.iter().map(|&array| Operand::Array(array)).collect::<Vec<_>>());
-        let is_narrow = matches!(dtype, DType::F16 | DType::BF16) && !floats.is_empty();
-        (is_narrow && given.dtype("dtype").is_none() && (WIDE.contains(&base) || WIDE.contains(&name))).then_some(dtype)
+        WIDE.contains(&base) || WIDE.contains(&name)
     }
+}
+
+/// The 16-bit type of all that is given, where no other is asked for.
+fn narrow_type(given: &Given<'_>) -> Option<DType> {
+    let slots = given.args.iter().flat_map(|(_, arg)| arg.slots());
+    let floats: Vec<&Array> = slots
+        .filter_map(|slot| given.values.get(slot).and_then(Item::array))
+        .filter(|array| array.kind() == Kind::Float)
+        .collect();
+    let dtype = result_type(&floats.iter().map(|&array| Operand::Array(array)).collect::<Vec<_>>());
+    let is_narrow = matches!(dtype, DType::F16 | DType::BF16) && !floats.is_empty();
+    (is_narrow && given.dtype("dtype").is_none()).then_some(dtype)
 }
 
 /// What is given, with 16-bit numbers as float32.

@@ -119,16 +119,16 @@ ops! {
     "aten.chunk.default" (self, chunks, dim) [PARTS] |c| c.given.tensor("self")?.chunk(c.given.int("chunks", 1)?, c.given.int("dim", 0)?)?;
     "aten.tensor_split.sections" (self, sections, dim) [PARTS] |c| c.given.tensor("self")?.tensor_split(c.given.int("sections", 1)?, c.given.int("dim", 0)?)?;
     "aten.tensor_split.indices" (self, indices, dim) [PARTS] |c| c.given.tensor("self")?.tensor_split_at(&c.given.ints("indices")?, c.given.int("dim", 0)?)?;
-    "aten.tensor_split.tensor_indices_or_sections" (self, tensor_indices_or_sections, dim) [View::Always(Undo::Refused)] |c| {
+    "aten.tensor_split.tensor_indices_or_sections" (self, tensor_indices_or_sections, dim) [View::Always(Undo::Index)] |c| {
         let (x, dim, given) = (c.given.tensor("self")?, c.given.int("dim", 0)?, c.given.tensor("tensor_indices_or_sections")?);
         if given.rank() == 0 { x.tensor_split(given.item()?.int(), dim)? } else { x.tensor_split_at(&given.ints()?, dim)? }
     };
-    "aten.hsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'h')?;
-    "aten.hsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'h')?;
-    "aten.vsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'v')?;
-    "aten.vsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'v')?;
-    "aten.dsplit.int" (self, sections) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'd')?;
-    "aten.dsplit.array" (self, indices) [View::Always(Undo::Refused)] |c| split_along(&c.given, 'd')?;
+    "aten.hsplit.int" (self, sections) [View::Always(Undo::Index)] |c| split_along(&c.given, 'h')?;
+    "aten.hsplit.array" (self, indices) [View::Always(Undo::Index)] |c| split_along(&c.given, 'h')?;
+    "aten.vsplit.int" (self, sections) [View::Always(Undo::Index)] |c| split_along(&c.given, 'v')?;
+    "aten.vsplit.array" (self, indices) [View::Always(Undo::Index)] |c| split_along(&c.given, 'v')?;
+    "aten.dsplit.int" (self, sections) [View::Always(Undo::Index)] |c| split_along(&c.given, 'd')?;
+    "aten.dsplit.array" (self, indices) [View::Always(Undo::Index)] |c| split_along(&c.given, 'd')?;
     "aten.atleast_1d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 1)?;
     "aten.atleast_2d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 2)?;
     "aten.atleast_3d.default" (self) [View::Always(Undo::Reshape)] |c| at_least(c.given.tensor("self")?, 3)?;
@@ -137,7 +137,7 @@ ops! {
     "aten.atleast_3d.Sequence" (tensors) |c| c.given.tensors("tensors")?.iter().map(|x| at_least(x, 3)).collect::<Result<Vec<_>>>()?;
     "aten.swapdims.default" (self, dim0, dim1) [View::Always(Undo::Transpose)] |c| c.given.tensor("self")?.transpose(c.given.int("dim0", 0)?, c.given.int("dim1", 1)?)?;
     "aten.unbind.int" (self, dim) [View::Always(Undo::Places)] |c| c.given.tensor("self")?.unbind(c.given.int("dim", 0)?)?;
-    "aten.unfold.default" (self, dimension, size, step) [View::Always(Undo::Refused)] |c| c.given.tensor("self")?.unfold(c.given.int("dimension", 0)?, c.given.size("size", 1)?, c.given.size("step", 1)?)?;
+    "aten.unfold.default" (self, dimension, size, step) [View::Always(Undo::Index)] |c| c.given.tensor("self")?.unfold(c.given.int("dimension", 0)?, c.given.size("size", 1)?, c.given.size("step", 1)?)?;
     "aten.contiguous.default" (self, memory_format) [UNCHANGED] |c| c.given.tensor("self")?.clone();
     "aten.clone.default" (self, memory_format) |c| c.given.tensor("self")?.clone();
     "aten.lift_fresh_copy.default" (self) |c| c.given.tensor("self")?.clone();
@@ -323,7 +323,7 @@ pub(in crate::graph) fn written_back(
             whole.slice_scatter(new, dim, Some(signed(start)), Some(signed(start + own)), 1)
         }
         Undo::Diagonal => whole.diagonal_scatter(new, int("offset", 0)?, int("dim1", 0)?, int("dim2", 1)?),
-        Undo::Refused => Err(refused("a program", "it writes to a view of a kind that is not supported")),
+        Undo::Index | Undo::Refused => Err(refused("a program", "it writes to a view of a kind that is not supported")),
     }
 }
 

@@ -1,0 +1,217 @@
+//! What is more than a node when a program is read: regions (`torch.no_grad()`, `torch.autocast`), whose nodes are read among those
+//! around them, and branches and loops, whose graphs are made ready by themselves.
+
+use std::collections::HashMap;
+
+use burn::tensor::DType;
+
+use super::autocast::{self, Policy};
+use super::item::{Arg, Slot};
+use super::ops;
+use super::ops::row::Op;
+use super::place::Place;
+use super::plan::{Block, OutputValue, Plan, Reading, Scope, arg_of, dtype_of, name_of};
+use super::schema::{Argument, Graph, NamedGraph, Node as RawNode, TensorMeta};
+
+impl<'a> Reading<'a> {
+    /// Regions are read in place; branches and loops have graphs of their own.
+    pub(super) fn higher_order(&mut self, node: &'a RawNode, graph: &'a Graph, scope: &mut Scope, place: Place) {
+        let arguments: Vec<&Argument> = node.inputs.iter().map(|input| &input.arg).collect();
+        let within = Scope { slots: HashMap::new(), ..scope.clone() };
+        let name = node.target.rsplit('.').next().unwrap_or_default();
+        match (name, &*arguments) {
+            ("wrap_with_set_grad_enabled", [Argument::AsBool(enabled), Argument::AsGraph(inner), given @ ..]) => {
+                let within = Scope { detached: !enabled, ..within };
+                self.region(node, inner, given, (graph, scope, within), &place);
+            }
+            (
+                "wrap_with_autocast",
+                [Argument::AsString(device), dtype, Argument::AsBool(enabled), _, Argument::AsGraph(inner), given @ ..],
+            ) => match autocast_of(device, dtype, *enabled, scope, inner) {
+                Ok(autocast) => {
+                    let within = Scope { detached: false, autocast, ..within };
+                    self.region(node, inner, given, (graph, scope, within), &place);
+                }
+                Err(reason) => {
+                    self.report.refused.push(format!("{reason} ({place})"));
+                    self.outputs(node, graph, scope);
+                }
+            },
+            _ => match ops::find(&node.target) {
+                Some((op, _)) => self.control(op, node, graph, scope, place),
+                None => {
+                    self.report.refused.push(format!("the control flow '{name}' is not supported ({place})"));
+                    self.outputs(node, graph, scope);
+                }
+            },
+        }
+    }
+
+    /// Reads a region's nodes among those around it.
+    fn region(
+        &mut self,
+        node: &'a RawNode,
+        inner: &'a NamedGraph,
+        given: &[&Argument],
+        (graph, scope, mut within): (&'a Graph, &mut Scope, Scope),
+        place: &Place,
+    ) {
+        for (input, argument) in inner.graph.inputs.iter().zip(given) {
+            let Some(input) = name_of(input) else { continue };
+            match name_of(argument).and_then(|name| scope.slots.get(name)) {
+                Some(slot) => drop(within.slots.insert(input.to_owned(), *slot)),
+                None => {
+                    self.report.refused.push(format!("'{}': its input '{input}' is not there ({place})", inner.name));
+                }
+            }
+        }
+        self.graph(&inner.graph, &mut within, place);
+        let results: Vec<Option<Slot>> = inner
+            .graph
+            .outputs
+            .iter()
+            .map(|output| name_of(output).and_then(|name| within.slots.get(name)).copied())
+            .collect();
+        let names: Vec<&str> = node
+            .outputs
+            .iter()
+            .flat_map(|output| match output {
+                Argument::AsTensors(names) => names.iter().map(|name| name.name.as_str()).collect::<Vec<_>>(),
+                other => vec![name_of(other).unwrap_or_default()],
+            })
+            .collect();
+        for (name, result) in names.into_iter().zip(results) {
+            let Some(result) = result else { continue };
+            let (Some((detach, _)), true) = (ops::find("aten.detach.default"), within.detached) else {
+                scope.slots.insert(name.to_owned(), result);
+                continue;
+            };
+            let output = self.define(scope, name, graph);
+            self.made(detach, vec![("self", Arg::Tensor(result))], vec![output], place.clone());
+        }
+    }
+
+    /// An operation that runs graphs: they come among its arguments, which have no names.
+    fn control(&mut self, op: &'static Op, node: &'a RawNode, graph: &'a Graph, scope: &mut Scope, place: Place) {
+        let (mut args, mut blocks, mut names) = (Vec::new(), Vec::new(), op.args.iter());
+        for input in &node.inputs {
+            if let Argument::AsGraph(inner) = &input.arg {
+                blocks.extend(self.block(op, inner, scope, &place));
+                continue;
+            }
+            match (names.next(), arg_of(&input.arg, scope)) {
+                (Some(&known), Ok(arg)) if known == "pred" || matches!(arg, Arg::Tensors(_) | Arg::Numbers(_)) => {
+                    args.push((known, arg));
+                }
+                (_, Ok(_)) => {
+                    let reason = format!("{}: its arguments are those of another version ({place})", op.name);
+                    self.report.refused.push(reason);
+                }
+                (_, Err(reason)) => self.report.refused.push(format!("{}: {reason} ({place})", op.name)),
+            }
+        }
+        let outputs = self.outputs(node, graph, scope);
+        self.made(op, args, outputs, place);
+        if let Some(made) = self.nodes.last_mut() {
+            made.blocks = blocks;
+        }
+    }
+
+    /// A graph that an operation runs. It sees nothing but its inputs, and writes to none of them.
+    fn block(&mut self, op: &Op, inner: &NamedGraph, scope: &Scope, place: &Place) -> Option<Block> {
+        let plan = Plan::read(&inner.graph, scope, place, self.report)?;
+        let inputs: Vec<Slot> = (0..inner.graph.inputs.len()).collect();
+        if let Some(slot) = inputs.iter().find(|slot| plan.written.contains(slot)) {
+            let reason =
+                format!("{} writes to its input '{}', which is not supported ({place})", op.name, plan.names[*slot]);
+            self.report.refused.push(reason);
+            return None;
+        }
+        let outputs = inner.graph.outputs.iter().map(|output| OutputValue::of(output, &plan.by_name)).collect();
+        match outputs {
+            Ok(outputs) => Some(Block { plan, inputs, outputs }),
+            Err(reason) => {
+                self.report.refused.push(format!("{}: {reason} ({place})", op.name));
+                None
+            }
+        }
+    }
+
+    /// Casts the arguments of an operation in a region of autocast. Gives the cast of its result, where that is computed in
+    /// another type: matrices and convolutions of 16-bit numbers in `float32`, rounded once, as in PyTorch.
+    pub(super) fn autocast(
+        &mut self,
+        name: &str,
+        args: &mut [(&'static str, Arg)],
+        dtype: DType,
+        place: &Place,
+    ) -> Option<(&'static Op, (&'static str, Arg))> {
+        let policy = autocast::policy(name, args);
+        let casts: &[DType] = match policy {
+            Policy::Keep => return None,
+            Policy::Refused => {
+                self.report.refused.push(format!("{name} within torch.autocast is not supported ({place})"));
+                return None;
+            }
+            Policy::Lower => &[dtype, DType::F32],
+            Policy::Full | Policy::Within => &[DType::F32],
+        };
+        let mut input = None;
+        for (_, arg) in args {
+            let slots: Vec<&mut Slot> = match arg {
+                Arg::Tensor(slot) => vec![slot],
+                Arg::Tensors(slots) => slots.iter_mut().flatten().collect(),
+                _ => continue,
+            };
+            for slot in slots {
+                let floats = |meta: &&TensorMeta| {
+                    dtype_of(meta.dtype).is_none_or(|found| found.is_float() && found != DType::F64)
+                };
+                let is_weight = policy == Policy::Within && input.is_some();
+                if !self.metas.get(&*slot).is_none_or(floats) || is_weight {
+                    continue;
+                }
+                input = input.or(Some(*slot));
+                for &dtype in casts {
+                    let cast = self.names.len();
+                    self.names.push(self.names[*slot].clone());
+                    let given = vec![("self", Arg::Tensor(*slot)), ("dtype", Arg::Type(dtype))];
+                    self.made(&autocast::CAST, given, vec![cast], place.clone());
+                    *slot = cast;
+                }
+            }
+        }
+        match (policy, input) {
+            (Policy::Lower, Some(_)) => Some((&autocast::CAST, ("dtype", Arg::Type(dtype)))),
+            (Policy::Within, Some(input)) => Some((&autocast::LIKE, ("other", Arg::Tensor(input)))),
+            _ => None,
+        }
+    }
+}
+
+/// What autocast casts to within a region. It casts tensors of its own device alone, and programs run as on the CPU.
+fn autocast_of(
+    device: &str,
+    dtype: &Argument,
+    enabled: bool,
+    outer: &Scope,
+    inner: &NamedGraph,
+) -> Result<Option<DType>, String> {
+    if device != "cpu" {
+        let is_there = |meta: &TensorMeta| meta.device.as_ref().is_some_and(|found| found.kind == device);
+        if enabled && inner.graph.tensor_values.values().any(is_there) {
+            return Err(format!("torch.autocast('{device}') over tensors on {device} is not supported"));
+        }
+        return Ok(outer.autocast);
+    }
+    match dtype {
+        _ if !enabled => Ok(None),
+        Argument::AsNone(_) => Ok(Some(DType::BF16)),
+        Argument::AsScalarType(number) => match dtype_of(*number) {
+            Some(dtype @ (DType::BF16 | DType::F16)) => Ok(Some(dtype)),
+            // PyTorch warns and does not cast.
+            _ => Ok(None),
+        },
+        _ => Err("torch.autocast with an unknown type is not supported".to_owned()),
+    }
+}

@@ -36,7 +36,7 @@ enum What {
 /// let layer = Dropout::new(0.5, &Init::seeded(&device, 0));
 /// let training = Tensor::<1>::ones([4], &device.clone().autodiff());
 /// // torch.manual_seed(0); torch.nn.Dropout(0.5)(torch.ones(4))
-/// assert_eq!(layer.forward(training)?.into_data().to_vec::<f32>().unwrap(), [2.0, 0.0, 2.0, 0.0]);
+/// assert_eq!(layer.forward(training)?.into_data().to_vec::<f32>().unwrap(), [0.0, 0.0, 2.0, 0.0]);
 /// assert_eq!(layer.forward(Tensor::<1>::ones([1], &device))?.into_scalar::<f32>(), 1.0);
 /// # Ok::<(), rekindle_models::ModelError>(())
 /// ```

@@ -180,7 +180,9 @@ impl Predictor {
                 return Err(Error::invalid(reason));
             }
             there.iter_mut().zip(&names).for_each(|((found, _), name)| found.clone_from(name));
-        } else if let Ok(state_dict) = StateDict::from_value(file) {
+        } else if let Ok(state_dict) = StateDict::from_value(file)
+            && state_dict.len() >= there.len()
+        {
             there = state_dict.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
         }
         let mut taken = Vec::new();

@@ -140,10 +140,12 @@ fn an_optimizer_of_several_models_is_refused_and_another_can_be_said() {
     let error = Run::resume(checkpoint.clone(), generator()).unwrap_err().to_string();
     assert!(error.contains("2 optimizers for one model"), "{error}");
     let together = open("gan.pt");
-    let ids: Vec<i64> = (0..8).collect();
-    let group = Dict::from_iter([("lr", Value::Float(0.1)), ("params", ids.into())]);
-    let both: Value =
-        Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", vec![group].into())]).into();
+    // Nothing has state, and the groups are not one model's each: whose a parameter is cannot be told.
+    let group = |ids: std::ops::Range<i64>| {
+        Dict::from_iter([("lr", Value::Float(0.1)), ("params", ids.collect::<Vec<_>>().into())])
+    };
+    let groups = vec![group(0..3), group(3..8)];
+    let both: Value = Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", groups.into())]).into();
     together.set("optimizer", both).unwrap();
     together.root().as_dict().unwrap().remove("optimizerG");
     together.root().as_dict().unwrap().remove("optimizerD");

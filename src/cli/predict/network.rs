@@ -181,7 +181,7 @@ impl Predictor {
             }
             there.iter_mut().zip(&names).for_each(|((found, _), name)| found.clone_from(name));
         } else if let Ok(state_dict) = StateDict::from_value(file)
-            && state_dict.len() >= there.len()
+            && state_dict.iter().count() >= there.len()
         {
             there = state_dict.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
         }

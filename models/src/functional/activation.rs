@@ -4,7 +4,7 @@ use burn::backend::Dispatch;
 use burn::backend::ops::ActivationOps;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;

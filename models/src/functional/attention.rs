@@ -1,7 +1,7 @@
 //! `scaled_dot_product_attention`.
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;

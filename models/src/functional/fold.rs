@@ -4,7 +4,7 @@
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::{broadcast_shape, select};
+use super::broadcast::{broadcast_shape, select};
 use super::index::{Update, signed};
 use super::number::Number;
 use super::shape::Padding;

@@ -7,7 +7,7 @@ use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::{DType, IndexingUpdateOp};
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::{broadcast_shape, select};
+use super::broadcast::{broadcast_shape, select};
 use super::number::Number;
 use crate::Result;
 

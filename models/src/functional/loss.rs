@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;

@@ -6,7 +6,7 @@ use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::broadcast_shape;
+use super::broadcast::broadcast_shape;
 use super::number::{Number, promoted};
 use crate::Result;
 

@@ -7,6 +7,7 @@
 mod activation;
 mod array;
 mod attention;
+mod broadcast;
 mod conv;
 mod elementwise;
 mod fold;
@@ -29,8 +30,9 @@ mod unary;
 pub(crate) use array::refused;
 pub use array::{Array, BOOL, Kind, dtype_name, kind_of};
 pub use attention::Attention;
+pub use broadcast::{broadcast_shape, select};
 pub use conv::Convolution;
-pub use elementwise::{Bits, broadcast_shape, select};
+pub use elementwise::Bits;
 pub use fold::{Blocks, Reduce};
 pub use index::Update;
 pub(crate) use index::{inverse, signed};

@@ -5,7 +5,7 @@ use burn::backend::{Dispatch, IntDType};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;

@@ -279,7 +279,7 @@ impl Outside {
                 let turns = moved.detach().div(span)?.unary(Unary::Floor)?;
                 let rest = moved.sub(&turns.mul(span)?)?;
                 let odd = turns.remainder(2.0)?.eq(1.0)?;
-                within(super::elementwise::select(&odd, &rest.rsub(span)?, &rest)?.add(low)?)
+                within(super::broadcast::select(&odd, &rest.rsub(span)?, &rest)?.add(low)?)
             }
         }
     }

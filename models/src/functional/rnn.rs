@@ -3,7 +3,7 @@
 use rekindle_random::Generator;
 
 use super::array::{Array, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;

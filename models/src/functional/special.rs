@@ -10,7 +10,7 @@ use burn::backend::ops::FloatTensorOps;
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;

@@ -5,7 +5,7 @@ use burn::backend::{Dispatch, Scalar};
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::elementwise::select;
+use super::broadcast::select;
 use super::special::Special;
 use crate::Result;
 

@@ -9,23 +9,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::item::{Arg, Num, Slot};
 use super::ops::row::{Undo, View};
-use super::plan::Node;
 use super::schema::{Size, TensorMeta};
+use super::steps::{Node, Step};
 use crate::functional::Number;
-
-/// What is done, in order.
-pub(super) enum Step {
-    /// Computes a node.
-    Run(usize),
-    /// Takes the new value of a view into the tensor that it is a view of.
-    WriteBack { node: usize, part: usize, whole: Slot, new: Slot },
-    /// The value is another's, too.
-    Copy { from: Slot, to: Slot },
-    /// Computes a view anew.
-    Again(usize),
-    /// The value is not needed any more.
-    Forget(Slot),
-}
 
 /// What a value is a view of.
 #[derive(Clone, Copy)]

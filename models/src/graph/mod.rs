@@ -24,6 +24,7 @@ mod regions;
 mod run;
 mod samples;
 mod schema;
+mod steps;
 
 pub use inputs::{Input, Length};
 pub use ops::{markdown as operations_table, names as operations};

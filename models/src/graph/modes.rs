@@ -1,7 +1,7 @@
 //! What tells in which mode a program was exported, and what one that was exported in evaluation lacks for training.
 
 use super::item::{Arg, Num};
-use super::plan::{Node, Plan};
+use super::steps::{Node, Plan};
 use crate::functional::Number;
 
 /// The flag that a layer has in both modes.

@@ -1,53 +1,18 @@
 //! A program made ready to run: every name a slot, every operation found, every argument known.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::{BoolStore, DType};
 
-use super::flow::{Flow, Step, forgetting};
+use super::flow::{Flow, forgetting};
 use super::item::{Arg, Num, Slot};
 use super::ops;
 use super::ops::row::Op;
 use super::place::Place;
 use super::schema::{Argument, Graph, Node as RawNode, OptionalTensor, Symbolic, TensorMeta};
+use super::steps::{Node, OutputValue, Plan};
 use crate::functional::Number;
 use crate::{ModelError, Result};
-
-/// A node that can be run.
-pub(super) struct Node {
-    pub(super) op: &'static Op,
-    pub(super) args: Vec<(&'static str, Arg)>,
-    pub(super) outputs: Vec<Slot>,
-    /// The value that it writes to.
-    pub(super) writes: Option<Slot>,
-    /// The layer and the line of Python.
-    pub(super) place: Place,
-    /// It counts the batches of a batch norm: only in training.
-    pub(super) counts: bool,
-    /// A batch norm that was exported in evaluation: the counter of its batches.
-    pub(super) counter: Option<Slot>,
-    /// The order of dimensions in which its first argument lies in memory, where that is not theirs: what is drawn is drawn
-    /// in the order of memory.
-    pub(super) order: Vec<usize>,
-    /// Whether of 16-bit numbers it is computed in float32.
-    pub(super) wide: bool,
-    /// The graphs that it runs: branches, or the body of a loop.
-    pub(super) blocks: Vec<Block>,
-}
-
-/// A graph that an operation runs: a branch, or the body of a loop.
-pub(super) struct Block {
-    pub(super) plan: Plan,
-    pub(super) inputs: Vec<Slot>,
-    pub(super) outputs: Vec<OutputValue>,
-}
-
-/// What a graph gives for one of its outputs.
-pub(super) enum OutputValue {
-    Slot(Slot),
-    Number(Number),
-    None,
-}
 
 impl OutputValue {
     pub(super) fn of(argument: &Argument, by_name: &HashMap<String, Slot>) -> Result<Self, String> {
@@ -63,16 +28,6 @@ impl OutputValue {
             }
         })
     }
-}
-
-/// A graph made ready.
-pub(super) struct Plan {
-    pub(super) nodes: Vec<Node>,
-    pub(super) steps: Vec<Step>,
-    pub(super) names: Vec<String>,
-    pub(super) by_name: HashMap<String, Slot>,
-    /// The values that are written to: of them the buffers are kept.
-    pub(super) written: BTreeSet<Slot>,
 }
 
 /// All that is refused, so that it is said at once.

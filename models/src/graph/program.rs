@@ -14,11 +14,9 @@ use rekindle_recorder::container::export::{ExportedProgram, programs};
 use super::inputs::{Input, Symbols};
 use super::item::{Item, Slot, Values};
 use super::leaf::Leaf;
-use super::plan::{OutputValue, Plan};
-use super::read::Reading;
 use super::run::Running;
 use super::samples::Samples;
-use super::schema::Document;
+use super::steps::{OutputValue, Plan};
 use crate::functional::{Array, Kind, dtype_name, kind_of};
 use crate::{ModelError, Result};
 
@@ -118,26 +116,6 @@ pub(super) struct Output {
 }
 
 impl Program {
-    /// Opens the archive's program (the one called `model` where there are several), with its weights, on the device.
-    ///
-    /// # Errors
-    /// When the archive cannot be read, or the program has what is not supported: all of it is named, with the layer and the
-    /// line of Python that it came from.
-    pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
-        let path = path.as_ref();
-        Program::from_exported(&exported(path)?, device)
-            .map_err(|error| rekindle_recorder::Error::invalid(format!("{}: {error}", path.display())))
-    }
-
-    /// Makes a program of an archive ready.
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
-    pub fn from_exported(program: &ExportedProgram, device: &Device) -> Result<Self> {
-        let document = Document::of(program)?;
-        Reading { program, document: &document, device }.ready()
-    }
-
     /// The program's name in its archive.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,6 +1,7 @@
 //! A program out of its archive: which value is which weight, constant, input and output.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use burn::module::Param;
@@ -14,11 +15,34 @@ use super::inputs::{Input, Length, Symbols};
 use super::item::Slot;
 use super::leaf::Leaf;
 use super::modes;
-use super::plan::{OutputValue, Plan, dtype_of};
-use super::program::{Constants, LeafInfo, Output, Program, Ready, invalid};
+use super::plan::dtype_of;
+use super::program::{Constants, LeafInfo, Output, Program, Ready, exported, invalid};
 use super::samples::Samples;
 use super::schema::{Argument, Document, InputSpec, OutputSpec, Size, Symbolic, TreeSpec};
+use super::steps::{OutputValue, Plan};
 use crate::Result;
+
+impl Program {
+    /// Opens the archive's program (the one called `model` where there are several), with its weights, on the device.
+    ///
+    /// # Errors
+    /// When the archive cannot be read, or the program has what is not supported: all of it is named, with the layer and the
+    /// line of Python that it came from.
+    pub fn open(path: impl AsRef<Path>, device: &Device) -> rekindle_recorder::Result<Self> {
+        let path = path.as_ref();
+        Program::from_exported(&exported(path)?, device)
+            .map_err(|error| rekindle_recorder::Error::invalid(format!("{}: {error}", path.display())))
+    }
+
+    /// Makes a program of an archive ready.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_exported(program: &ExportedProgram, device: &Device) -> Result<Self> {
+        let document = Document::of(program)?;
+        Reading { program, document: &document, device }.ready()
+    }
+}
 
 /// An archive's program on its way to a [`Program`].
 pub(super) struct Reading<'a> {

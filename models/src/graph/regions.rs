@@ -10,8 +10,9 @@ use super::item::{Arg, Slot};
 use super::ops;
 use super::ops::row::Op;
 use super::place::Place;
-use super::plan::{Block, OutputValue, Plan, Reading, Scope, arg_of, dtype_of, name_of};
+use super::plan::{Reading, Scope, arg_of, dtype_of, name_of};
 use super::schema::{Argument, Graph, NamedGraph, Node as RawNode, TensorMeta};
+use super::steps::{Block, OutputValue, Plan};
 
 impl<'a> Reading<'a> {
     /// Regions are read in place; branches and loops have graphs of their own.

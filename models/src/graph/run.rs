@@ -5,11 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use burn::tensor::Device;
 use rekindle_random::Generator;
 
-use super::flow::Step;
 use super::item::{Given, Item, Slot, Values};
 use super::ops::row::{Call, Out, Undo};
 use super::ops::views::written_back;
-use super::plan::{Block, Node, OutputValue, Plan};
+use super::steps::{Block, Node, OutputValue, Plan, Step};
 use crate::functional::{Array, Number, refused};
 use crate::{ModelError, Result};
 

@@ -6,7 +6,7 @@ use rekindle_random::Generator;
 use crate::Result;
 use crate::functional::{Array, Kind, Number, Operand, refused, result_type};
 use crate::graph::item::{Arg, Given, Item, Slot, Values};
-use crate::graph::plan::Block;
+use crate::graph::steps::Block;
 
 /// What an operation gives.
 pub(in crate::graph) enum Out {

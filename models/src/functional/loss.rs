@@ -6,6 +6,7 @@ use super::array::{Array, Kind, refused};
 use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
+use super::special::xlogy;
 use super::unary::Unary;
 use crate::Result;
 
@@ -397,16 +398,6 @@ impl Array {
         }
         reduction.applied(near.sub(&far)?.add(margin)?.clamp(Some(Number::Float(0.0)), None)?)
     }
-}
-
-/// `torch.xlogy(x, y)`: `x log(y)`, and 0 where `x` is.
-///
-/// # Errors
-/// When the shapes do not go together.
-pub fn xlogy(x: &Array, y: &Array) -> Result<Array> {
-    let zero = x.eq(0.0)?;
-    let safe = select(&zero, 1.0, y)?;
-    x.mul(&safe.unary(Unary::Log)?)
 }
 
 /// One number a class, along dimension `at` of `rank`.

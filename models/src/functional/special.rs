@@ -152,7 +152,7 @@ impl Array {
     pub fn entr(&self) -> Result<Self> {
         let x = self.floating()?;
         let below = x.lt(0.0)?;
-        super::loss::xlogy(&x, &x)?.negated()?.fill_where(&below, Number::Float(f64::NEG_INFINITY))
+        xlogy(&x, &x)?.negated()?.fill_where(&below, Number::Float(f64::NEG_INFINITY))
     }
 
     /// `torch.atan2(self, other)`: the angle of `(other, self)`.
@@ -364,4 +364,14 @@ fn bessel(order: u32, x: f64) -> f64 {
         sum += term;
     }
     sign * sum / (2.0 * PI * size).sqrt()
+}
+
+/// `torch.xlogy(x, y)`: `x log(y)`, and 0 where `x` is.
+///
+/// # Errors
+/// When the shapes do not go together.
+pub fn xlogy(x: &Array, y: &Array) -> Result<Array> {
+    let zero = x.eq(0.0)?;
+    let safe = select(&zero, 1.0, y)?;
+    x.mul(&safe.unary(Unary::Log)?)
 }

@@ -13,6 +13,7 @@ use crate::number::Number;
 use crate::philox::philox;
 use crate::real::Real;
 use crate::real::sealed::Compute;
+use crate::uniform;
 
 /// From this many possible values on, 64 bits are drawn for an integer.
 const WIDE_RANGE: u64 = 1 << 28;
@@ -43,10 +44,7 @@ impl CudaGeneratorState {
         from: f64,
         to: f64,
     ) -> Result<(), ParameterError> {
-        let finite = -T::LARGEST..=T::LARGEST;
-        if !(finite.contains(&from) && finite.contains(&to) && from <= to && to - from <= T::LARGEST) {
-            return Err(ParameterError::Uniform { from, to });
-        }
+        uniform::check::<T>(from, to)?;
         let (from, to) = (T::from_f64(from), T::from_f64(to));
         let range = T::from_f64(to.into() - from.into()).widen();
         let scaled = |unit: T::Wide| {

@@ -38,10 +38,7 @@ pub fn uniform_<T: Real>(
     from: f64,
     to: f64,
 ) -> Result<(), ParameterError> {
-    let finite = -T::LARGEST..=T::LARGEST;
-    if !(finite.contains(&from) && finite.contains(&to) && from <= to && to - from <= T::LARGEST) {
-        return Err(ParameterError::Uniform { from, to });
-    }
+    check::<T>(from, to)?;
     let (low, high) = (T::Wide::nearest(from), T::Wide::nearest(to));
     let (from, to) = (T::narrow(low), T::narrow(high));
     for value in values {
@@ -49,4 +46,14 @@ pub fn uniform_<T: Real>(
         *value = if drawn == to { from } else { drawn };
     }
     Ok(())
+}
+
+/// Whether these can be the bounds of a uniform distribution over the numbers of a type.
+pub(crate) fn check<T: Real>(from: f64, to: f64) -> Result<(), ParameterError> {
+    let finite = -T::LARGEST..=T::LARGEST;
+    if finite.contains(&from) && finite.contains(&to) && from <= to && to - from <= T::LARGEST {
+        Ok(())
+    } else {
+        Err(ParameterError::Uniform { from, to })
+    }
 }

@@ -30,13 +30,14 @@ fn loader(case: &Json) -> DataLoader {
     }
 }
 
-fn epochs(case: &Json) -> Vec<Vec<Vec<usize>>> {
+pub(crate) fn epochs(case: &Json) -> Vec<Vec<Vec<usize>>> {
     let places = |batch: &Json| batch.as_array().unwrap().iter().map(fixtures::size).collect();
     let batches = |epoch: &Json| epoch.as_array().unwrap().iter().map(places).collect();
     case["epochs"].as_array().unwrap().iter().map(batches).collect()
 }
 
-fn epoch(loader: &mut DataLoader, global: &mut Generator) -> Vec<Vec<usize>> {
+/// The batches that are left of an epoch.
+pub(crate) fn rest(loader: &mut DataLoader, global: &mut Generator) -> Vec<Vec<usize>> {
     std::iter::from_fn(|| loader.next_batch(global).unwrap()).map(|batch| batch.places().to_vec()).collect()
 }
 
@@ -47,7 +48,7 @@ fn batches_and_draws_are_pytorch_s() {
         assert_eq!(loader.len(), fixtures::size(&case["batches"]), "{case}");
         let mut global = Generator::new(42);
         for expected in epochs(case) {
-            assert_eq!(epoch(&mut loader, &mut global), expected);
+            assert_eq!(rest(&mut loader, &mut global), expected);
         }
         assert_eq!(random_int64(&mut global), case["then_global"].as_i64().unwrap());
         let own = loader.own_generator().map(|own| random_int64(&mut own.clone()));
@@ -71,9 +72,9 @@ fn a_loader_goes_on_in_the_middle_of_an_epoch() {
             second.load_state_dict(&saved.0).unwrap();
             let mut global = Generator::from_state(&saved.1).unwrap();
             assert_eq!(second.taken(), taken);
-            assert_eq!(epoch(&mut second, &mut global), expected[0][taken..], "{case}");
+            assert_eq!(rest(&mut second, &mut global), expected[0][taken..], "{case}");
             for later in &expected[1..] {
-                assert_eq!(epoch(&mut second, &mut global), *later, "{case}");
+                assert_eq!(rest(&mut second, &mut global), *later, "{case}");
             }
         }
     }

@@ -9,6 +9,8 @@ use rekindle_train::data::{
 };
 use serde_json::Value as Json;
 
+use crate::loader::{self, rest};
+
 fn dataset(rows: usize) -> Dataset {
     let numbers = Array::new(rows, &[], (0..).take(rows).collect::<Vec<i64>>()).unwrap();
     Dataset::new(numbers.clone(), numbers).unwrap()
@@ -53,14 +55,8 @@ fn loader(case: &Json) -> DataLoader {
 }
 
 fn epochs(case: &Json) -> Vec<(u64, Vec<Vec<usize>>)> {
-    let places = |batch: &Json| batch.as_array().unwrap().iter().map(fixtures::size).collect();
-    let batches = |epoch: &Json| epoch.as_array().unwrap().iter().map(places).collect();
     let numbers = case["numbers"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap());
-    numbers.zip(case["epochs"].as_array().unwrap().iter().map(batches)).collect()
-}
-
-fn rest(loader: &mut DataLoader, global: &mut Generator) -> Vec<Vec<usize>> {
-    std::iter::from_fn(|| loader.next_batch(global).unwrap()).map(|batch| batch.places().to_vec()).collect()
+    numbers.zip(loader::epochs(case)).collect()
 }
 
 #[test]

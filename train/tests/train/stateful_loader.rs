@@ -7,6 +7,8 @@ use rekindle_testing::tagged::spell;
 use rekindle_train::data::{Array, Dataset, DistributedSampler, RandomSampler, StatefulDataLoader};
 use serde_json::Value as Json;
 
+use crate::loader::epochs;
+
 fn cases() -> Vec<Json> {
     fixtures::cases("stateful_loader/loaders.json")
 }
@@ -43,12 +45,6 @@ fn loader(case: &Json, global: &mut Generator) -> StatefulDataLoader {
         }
         other => panic!("{other}"),
     }
-}
-
-fn epochs(case: &Json) -> Vec<Vec<Vec<usize>>> {
-    let places = |batch: &Json| batch.as_array().unwrap().iter().map(fixtures::size).collect();
-    let batches = |epoch: &Json| epoch.as_array().unwrap().iter().map(places).collect();
-    case["epochs"].as_array().unwrap().iter().map(batches).collect()
 }
 
 /// Epoch, batches given out and whether the end was told, and the state there.

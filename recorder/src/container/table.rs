@@ -226,7 +226,10 @@ fn find_archive(archive: &Archive) -> Option<(&'static Row, ReadArchive)> {
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
     let opened = if path.is_dir() {
         match options.nth {
-            None | Some(1) => open_folder(path, &OpenOptions { nth: None, ..options.clone() }),
+            None | Some(1) => {
+                let options = OpenOptions { nth: None, ..options.clone() };
+                io::read_steadily(path, || open_folder(path, &options))
+            }
             Some(_) => Err(Error::invalid("it is a folder, and `OpenOptions::nth` is for the saves in one file")),
         }
     } else {

@@ -1,9 +1,10 @@
-//! What a folder holds.
+//! What a folder holds, and reading it as it was at one moment.
 
 use std::ffi::OsString;
+use std::fs::{File, Metadata};
 use std::path::{Component, Path};
 
-use crate::{IoResultExt as _, Result, ResultExt as _};
+use crate::{Error, IoResultExt as _, Result, ResultExt as _};
 
 /// The names of what is in a folder, sorted.
 pub(crate) fn list(folder: &Path) -> Result<Vec<OsString>> {
@@ -18,7 +19,84 @@ pub(crate) fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(list(folder)?.into_iter().filter_map(|name| name.into_string().ok()).collect())
 }
 
+/// How often a folder may be replaced while it is read.
+const REPLACED: usize = 100;
+
+/// What `read` makes of a folder's files, all of one folder: `read` finds them by path, one after the other, and where another
+/// folder took this one's place meanwhile, as a save does in one step, some would be of the old one and some of the new one. It
+/// is then read again.
+pub(crate) fn read_steadily<T>(folder: &Path, read: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 0..REPLACED {
+        // It is held open meanwhile, or a third folder could have its number in the file system.
+        let Ok(held) = File::open(folder) else { return read() };
+        let result = read();
+        let now = std::fs::metadata(folder);
+        if matches!((held.metadata(), now), (Ok(held), Ok(now)) if is_same(&held, &now)) {
+            return result;
+        }
+    }
+    Err(Error::unsupported(format!("a folder that is replaced {REPLACED} times while it is read")))
+}
+
+#[cfg(unix)]
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Folders change places on Linux only.
+#[cfg(not(unix))]
+fn is_same(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
 /// Whether a name, as a file gives it, leads to a file in its own folder or below it.
 pub(crate) fn is_below(name: &str) -> bool {
     Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) && !name.contains('\\')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_that_is_replaced_while_it_is_read_is_read_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("checkpoint");
+        let with = |content: &str| {
+            std::fs::create_dir(&folder).unwrap();
+            ["a", "b"].map(|name| std::fs::write(folder.join(name), content).unwrap());
+        };
+        with("old");
+        let reads = std::cell::Cell::new(0);
+        let read = |name: &str| Ok(std::fs::read_to_string(folder.join(name)).unwrap());
+        let both = read_steadily(&folder, || {
+            let first = read("a")?;
+            reads.set(reads.get() + 1);
+            if reads.get() == 1 {
+                std::fs::rename(&folder, parent.path().join("before")).unwrap();
+                with("new");
+            }
+            Ok((first, read("b")?))
+        });
+        assert_eq!(both.unwrap(), ("new".to_owned(), "new".to_owned()));
+        assert_eq!(reads.get(), 2);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_that_is_never_at_rest_is_an_error() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("checkpoint");
+        std::fs::create_dir(&folder).unwrap();
+        let read = read_steadily(&folder, || {
+            let next = parent.path().join("next");
+            std::fs::create_dir(&next).unwrap();
+            std::fs::remove_dir(&folder).unwrap();
+            std::fs::rename(next, &folder).unwrap();
+            Ok(())
+        });
+        assert!(read.unwrap_err().to_string().contains("replaced 100 times"));
+    }
 }

@@ -15,12 +15,14 @@ use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
-use rekindle::train::data::DataLoader;
+use rekindle::train::checkpoints::{Checkpoints, any_in};
+use rekindle::train::data::{Batch, DataLoader};
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
-use super::answer::{Answer, Anything, new_file, note, print, tell, usage};
+use super::answer::{Answer, Anything, note, print, sentence, tell, usage};
 use super::flags::in_flags;
+use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::plan::show;
 use super::precision;
 use super::rescue::or_rescued;
@@ -85,19 +87,19 @@ impl Resume {
         self.settings.complete(&self.checkpoint)?;
         let settings = &self.settings;
         let save = settings.save.clone().unwrap_or_else(|| resumed_name(&self.checkpoint));
-        for path in [Some(&save), settings.log.as_ref()].into_iter().flatten() {
-            new_file(path, self.overwrite)?;
-        }
+        let kept = Kept::of(settings)?;
+        let begun = kept.as_ref().is_some_and(|kept| kept.begun);
+        new_files(&save, settings.log.as_ref(), self.overwrite, begun)?;
         let mut expected = settings.expect.as_ref().map(read_log).transpose()?.unwrap_or_default();
 
         let device = self.device()?;
         let (batches, source) = Batches::read(&self)?;
         let models = told::models(&self)?;
         if models.len() > 1 {
-            return several::run(&self, &device, &models, &(batches, source), (save, expected));
+            return several::run(&self, &device, &models, &(batches, source), (save, expected, kept));
         }
         let (checkpoint, network, options) = told::run(&self, &device.clone().autodiff(), &models[0])?;
-        let run = Run::resume_with(checkpoint, network, options)?;
+        let run = Run::resume_with(checkpoint.clone(), network, options)?;
         let mut scheduling = self.scheduling(batches.source())?;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(|| run.known_steps_per_epoch());
         let plan = run.resumed_by().cloned();
@@ -126,18 +128,51 @@ impl Resume {
         let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(settings.allow_objects);
         run.try_save(&save, &options)?;
         let teller = plan.as_ref().map(|plan| scheduling.teller(&run, plan, &task, batches.held_back()));
-        let mut teller = teller.transpose()?.flatten();
-        let mut course = Course::new(steps, settings.log.as_deref(), &expected, self.json)?;
+        let teller = teller.transpose()?.flatten();
+        let held_back = batches.held_back();
+        let measure = kept.as_ref().map(|kept| kept.measure(&task, held_back, &run));
+        let mut measure = measure.transpose()?.flatten();
+        // Where the run began: what was taken since then is told by the steps.
+        let from = Began { step: run.steps(), waiting: run.waiting_batches() };
+        if let Some(kept) = &kept {
+            run = run.with_checkpoints(kept.open(&checkpoint)?)?;
+        }
+        let written = is_written(&save, self.overwrite, run.is_done(), || Ok(run.checkpoint()?))?;
+        let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
+        say(run.went_on(), run.steps());
         course.header()?;
-        let done = go(&mut run, &task, &batches, steps, teller.as_mut(), &mut course);
-        let saved = done.and_then(|()| Ok(run.save_with(&save, &options)?));
-        let report = or_rescued(saved, &save, run.steps(), |path| run.save_with(path, &options))?;
-        report.notes.iter().for_each(|said| note(said));
+        let helpers = Helpers { teller: teller.as_ref(), measure: measure.as_mut() };
+        let done = go(&mut run, &task, &batches, from, helpers, &mut course);
+        if let (Ok(()), Some(signal)) = (&done, run.signal()) {
+            run.wait()?;
+            course.clear();
+            run.checkpoints().into_iter().for_each(|checkpoints| say_stopped(checkpoints, signal, run.steps()));
+            run.finish()?;
+        }
+        let done = match (done, run.checkpoints().map(Checkpoints::last)) {
+            (Ok(()), Some(_)) => run.finish().map_err(Into::into),
+            (Err(error), Some(last)) => {
+                let kept = run.finish();
+                let what = match &kept {
+                    Ok(()) => format!("what was done until then is in {}", last.display()),
+                    Err(error) => format!("the run goes on from {} ({error})", last.display()),
+                };
+                return Err(usage(format!("{}; {what}", sentence(&*error))));
+            }
+            (done, None) => done,
+        };
+        if written {
+            done?;
+        } else {
+            let saved = done.and_then(|()| Ok(run.save_with(&save, &options)?));
+            let report = or_rescued(saved, &save, run.steps(), |path| run.save_with(path, &options))?;
+            report.notes.iter().for_each(|said| note(said));
+        }
         let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
         if let Some((taken, of)) = taken {
             tell(&format!(
@@ -213,35 +248,61 @@ pub(super) fn planned(checkpoint: &Checkpoint, network: &Network, options: Resum
     }
 }
 
-/// Takes the steps.
+/// Where a run began.
+#[derive(Clone, Copy)]
+struct Began {
+    step: i64,
+    /// How many batches waited for a step that takes several.
+    waiting: u64,
+}
+
+/// What is measured on the way.
+struct Helpers<'a, 'b> {
+    teller: Option<&'a Teller<'b>>,
+    measure: Option<&'a mut Measure<'b>>,
+}
+
+/// The next batch, once the run was measured and saved where it is time to; `None` at its end.
+fn next(
+    run: &mut Run<Network>,
+    batches: &Batches,
+    from: Began,
+    measure: Option<&mut Measure>,
+) -> Anything<Option<Batch>> {
+    if let Some(measure) = measure {
+        measure.before_save(run, run.is_done() && run.signal().is_none())?;
+    }
+    let Batches::Fixed(fixed) = batches else { return Ok(run.next_batch()?) };
+    if !run.goes_on()? {
+        return Ok(None);
+    }
+    let made = u64::try_from(run.steps().saturating_sub(from.step)).unwrap_or(0);
+    let taken = made.saturating_mul(run.batches_per_step()).saturating_add(run.waiting_batches());
+    Ok(Some(fixed.batch(usize::try_from(taken.saturating_sub(from.waiting))?)?))
+}
+
+/// Takes the steps, until the run is at its end.
 fn go(
     run: &mut Run<Network>,
     task: &Task,
     batches: &Batches,
-    steps: u64,
-    mut teller: Option<&mut Teller>,
+    from: Began,
+    mut helpers: Helpers,
     course: &mut Course,
 ) -> Anything<()> {
-    let (mut taken, mut made) = (0, 0);
-    while made < steps {
-        let batch = match batches {
-            Batches::Fixed(fixed) => fixed.batch(taken)?,
-            Batches::Data { .. } => match run.next_batch()? {
-                Some(batch) => batch,
-                None => break,
-            },
-        };
-        taken += 1;
+    while let Some(batch) = next(run, batches, from, helpers.measure.as_deref_mut())? {
         let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
         drawing(run, |run| run.step_closure(|network| task.loss(network, &batch)))?;
         let ended = run.epochs() > epoch;
         // Of several batches a step is made of, only the last one makes it.
         if run.steps() > before {
-            made += 1;
             let loss = run.loss()?.unwrap_or(f64::NAN);
             course.step(LogLine { step: u64::try_from(run.steps())?, loss, lr })?;
-            if let Some(teller) = &mut teller {
+            if let Some(teller) = helpers.teller {
                 teller.after_step(run, loss, ended)?;
+            }
+            if let Some(measure) = &helpers.measure {
+                measure.after_step(run, loss);
             }
         }
         if ended {
@@ -256,7 +317,7 @@ pub(super) fn drawing<T>(run: &mut Run<Network>, act: impl FnOnce(&mut Run<Netwo
     let Some(shared) = run.model().generator().cloned() else { return act(run) };
     let swap = |run: &mut Run<Network>| {
         let mut own = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::swap(run.generator_mut(), &mut own);
+        std::mem::swap(&mut *run.generator_mut(), &mut *own);
     };
     swap(run);
     let done = act(run);
@@ -269,7 +330,9 @@ fn resumed_name(checkpoint: &Path) -> PathBuf {
     if checkpoint.is_dir() {
         let full = checkpoint.canonicalize().unwrap_or_default();
         let name = full.file_name().unwrap_or_default().to_string_lossy();
-        return PathBuf::from(format!("{name}-resumed"));
+        // A folder of a run's checkpoints holds files.
+        let extension = if any_in(checkpoint).unwrap_or(false) { ".pt" } else { "" };
+        return PathBuf::from(format!("{name}-resumed{extension}"));
     }
     let stem = checkpoint.file_stem().unwrap_or_default().to_string_lossy();
     PathBuf::from(format!("{stem}-resumed.pt"))

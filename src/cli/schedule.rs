@@ -33,7 +33,7 @@ impl Metric {
     }
 
     /// Its name.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Metric::Loss => "loss",
             Metric::HeldBackLoss => "held-back-loss",
@@ -172,11 +172,6 @@ impl Scheduling {
             };
         };
         let per = self.metric_per(scheduler).unwrap_or_default();
-        let held_back = held_back.filter(|(samples, _)| !samples.is_empty());
-        if metric != Metric::Loss && held_back.is_none() {
-            let name = metric.name();
-            return Err(usage(format!("--metric {name} is taken on samples held back; say --data FILE --held-back N")));
-        }
         // A program that counts in hundredths has seen a best one of more than 1.
         let best = run.schedulers().find(|scheduler| scheduler.stepped_by() == Some(SteppedBy::Metric)).and_then(best);
         let scale = if metric == Metric::Accuracy && best.is_some_and(|best| best > 1.0 && best.is_finite()) {
@@ -184,7 +179,7 @@ impl Scheduling {
         } else {
             1.0
         };
-        let teller = Teller { metric, per, scale, task, held_back, losses: Vec::new() };
+        let teller = Teller { metric, per, scale, task, held_back };
         if metric != Metric::Loss {
             teller.measured(run)?;
         }
@@ -213,39 +208,51 @@ pub(super) struct Teller<'a> {
     scale: f64,
     task: &'a Task,
     held_back: Option<(&'a Dataset, usize)>,
-    /// Those since the last time that it was told.
-    losses: Vec<f64>,
 }
+
+/// What the losses are called since the metric was told last.
+const LOSSES: &str = "losses of the metric";
 
 impl Teller<'_> {
     /// Tells the metric, if it is time to: after a step with this loss, which may have ended an epoch.
     pub(super) fn after_step(
-        &mut self,
+        &self,
         run: &mut Run<Network>,
         loss: f64,
         ended: bool,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        self.losses.push(loss);
+        run.record(LOSSES, loss);
         if self.per != SchedulePer::Step && !ended {
             return Ok(());
         }
-        #[allow(clippy::cast_precision_loss)] // a count of steps
-        let metric = match self.metric {
-            Metric::Loss => self.losses.iter().sum::<f64>() / self.losses.len() as f64,
-            _ => self.measured(run)?,
-        };
-        self.losses.clear();
+        let mean = run.take_mean(LOSSES).unwrap_or(f64::NAN);
+        let metric = if self.metric == Metric::Loss { mean } else { self.measured(run)? };
         Ok(run.step_scheduler(metric)?)
     }
 
     /// The metric on the samples that are held back.
     fn measured(&self, run: &Run<Network>) -> Result<f64, Box<dyn std::error::Error>> {
-        let found = match (self.held_back, self.metric) {
-            (Some((samples, size)), Metric::Accuracy) => self.task.accuracy(run.model(), samples, size)?,
-            (Some((samples, size)), _) => self.task.mean_loss(run.model(), samples, size).map(Some)?,
-            (None, _) => None,
-        };
-        let found = found.map(|found| found * self.scale);
-        found.ok_or_else(|| usage("--metric accuracy needs classes for targets, and a loss that takes them"))
+        Ok(measured("--metric", self.metric, self.task, self.held_back, run.model())? * self.scale)
+    }
+}
+
+/// A metric of a network on the samples that are held back, which a flag asks for.
+pub(super) fn measured(
+    flag: &str,
+    metric: Metric,
+    task: &Task,
+    held_back: Option<(&Dataset, usize)>,
+    network: &Network,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let Some((samples, size)) = held_back.filter(|(samples, _)| !samples.is_empty()) else {
+        let name = metric.name();
+        return Err(usage(format!("{flag} {name} is taken on samples held back; say --data FILE --held-back N")));
+    };
+    match metric {
+        Metric::Accuracy => {
+            let found = task.accuracy(network, samples, size)?;
+            found.ok_or_else(|| usage(format!("{flag} accuracy needs classes for targets, and a loss that takes them")))
+        }
+        Metric::Loss | Metric::HeldBackLoss => Ok(task.mean_loss(network, samples, size)?),
     }
 }

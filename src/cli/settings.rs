@@ -182,6 +182,18 @@ pub(super) struct Settings {
     /// Where to compute: cpu, cuda[:N], vulkan[:N], wgpu[:N], metal (default: cpu)
     #[arg(long, value_name = "D")]
     pub(super) device: Option<String>,
+    /// Keep the run's checkpoints in this folder; the same command started again goes on from the newest that is whole
+    #[arg(long, value_name = "DIR")]
+    pub(super) run: Option<PathBuf>,
+    /// Save into the folder of --run after every N steps (default: after each epoch)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) every: Option<u64>,
+    /// How many of the newest checkpoints stay in the folder of --run (default: 3)
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) keep: Option<u64>,
+    /// Keep the checkpoint in the folder of --run, too, that is the best by this metric, as DIR/best.pt
+    #[arg(long, value_enum, value_name = "METRIC")]
+    pub(super) best: Option<Metric>,
     /// The checkpoint to write (default: NAME-resumed.pt in the current folder, of a folder NAME-resumed)
     #[arg(long, value_name = "OUT")]
     pub(super) save: Option<PathBuf>,
@@ -222,7 +234,7 @@ impl Settings {
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
-            member, unexpected, allow_objects, device, save, log, expect);
+            member, unexpected, allow_objects, device, run, every, keep, best, save, log, expect);
         Ok(())
     }
 
@@ -258,7 +270,9 @@ impl Settings {
                 *model = part.map_or_else(|| path.clone(), |part| format!("{part}={path}"));
             }
         }
-        for file in [&mut settings.batches, &mut settings.data, &mut settings.log, &mut settings.expect] {
+        let files =
+            [&mut settings.batches, &mut settings.data, &mut settings.run, &mut settings.log, &mut settings.expect];
+        for file in files {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)

@@ -12,6 +12,7 @@ use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
 
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
+use super::kept::{Keeper, Kept, is_written, say};
 use super::plan::show_several;
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
@@ -46,13 +47,13 @@ fn open(plan: &Plan, scheduling: &Scheduling) -> Vec<Question> {
     scheduling.open(plan)
 }
 
-/// Trains the parts. A line of the log has the sum of their losses, and the rates of all, in the order in which they were named.
+/// Trains the parts. The folder of `--run` is of all of them. A line of the log has the sum of their losses, and the rates of all, in the order in which they were named.
 pub(super) fn run(
     resume: &Resume,
     device: &burn::tensor::Device,
     models: &[Model],
     (batches, source): &(Batches, PathBuf),
-    (save, expected): (PathBuf, Vec<LogLine>),
+    (save, expected, kept): (PathBuf, Vec<LogLine>, Option<Kept>),
 ) -> Answer {
     takes(resume)?;
     let settings = &resume.settings;
@@ -125,15 +126,48 @@ pub(super) fn run(
         run.try_save(&save, &options)?;
     }
     rekindle::train::run::checkpoint_of(&parts(&runs))?;
-    let mut course = Course::new(steps, settings.log.as_deref(), &expected, resume.json)?;
+    let began = runs[0].steps();
+    let origin = runs[0].origin().cloned();
+    let mut keeper = match (&kept, origin) {
+        (Some(kept), Some(origin)) => Some(Keeper::open(kept, &origin, &mut runs)?),
+        _ => None,
+    };
+    let now = (began, runs[0].steps(), length.map_or(0, |length| runs[0].steps().rem_euclid(length.max(1))));
+    let at_end = runs[0].is_done();
+    let written =
+        is_written(&save, resume.overwrite, at_end, || Ok(rekindle::train::run::checkpoint_of(&parts(&runs))?))?;
+    let found = keeper.as_ref().and_then(|keeper| keeper.found.as_ref()).cloned();
+    let log = settings.log.as_deref();
+    let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?;
     for run in &runs {
         if let Some(plan) = run.resumed_by() {
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
     }
+    say(found.as_ref(), runs[0].steps());
     course.header()?;
-    let done = go(&mut runs, task, batches, steps, &mut course);
+    let done = go(&mut runs, task, batches, began, keeper.as_mut(), &mut course);
+    let done = match (done, &mut keeper) {
+        (Ok(()), Some(keeper)) => {
+            course.clear();
+            keeper.finish(&runs)
+        }
+        (Err(error), Some(keeper)) => {
+            // A step of one of them may have been made, and that of another not.
+            let last = keeper.last();
+            Err(usage(format!("{}; the runs go on from {}", answer::sentence(&*error), last.display())))
+        }
+        (done, None) => done,
+    };
+    if keeper.is_some() {
+        done?;
+        if !written {
+            let report = save_parts_with(&parts(&runs), &save, &options)?;
+            report.notes.iter().for_each(|said| note(said));
+        }
+        return course.finish(&save, None);
+    }
     let write = |path: &Path| save_parts_with(&parts(&runs), path, &options);
     let saved = done.and_then(|()| Ok(write(&save)?));
     let report = or_rescued(saved, &save, runs[0].steps(), write)?;
@@ -144,7 +178,11 @@ pub(super) fn run(
 /// Refuses what is of one model.
 fn takes(resume: &Resume) -> answer::Anything<()> {
     let settings = &resume.settings;
-    let flags = [("--accumulate", settings.accumulate.is_some()), ("--weights-only", settings.weights_only)];
+    let flags = [
+        ("--accumulate", settings.accumulate.is_some()),
+        ("--weights-only", settings.weights_only),
+        ("--best", settings.best.is_some()),
+    ];
     match flags.iter().find(|(_, said)| *said) {
         Some((flag, _)) => Err(usage(format!("{flag} is for a run of one model, and several are named"))),
         None => Ok(()),
@@ -160,12 +198,13 @@ fn go(
     runs: &mut [Run<Network>],
     task: &Task,
     batches: &Batches,
-    steps: u64,
+    began: i64,
+    mut keeper: Option<&mut Keeper>,
     course: &mut Course,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    for i in 0..steps {
+    while !runs[0].is_done() {
         let batch = match batches {
-            Batches::Fixed(fixed) => fixed.batch(usize::try_from(i)?)?,
+            Batches::Fixed(fixed) => fixed.batch(usize::try_from(runs[0].steps().saturating_sub(began))?)?,
             Batches::Data { .. } => match runs[0].next_batch()? {
                 Some(batch) => batch,
                 None => break,
@@ -182,8 +221,14 @@ fn go(
         }
         line.step = u64::try_from(runs[0].steps())?;
         course.step(line)?;
-        if runs[0].epochs() > epoch {
+        let ended = runs[0].epochs() > epoch;
+        if ended {
             course.epoch(runs[0].epochs())?;
+        }
+        if let Some(keeper) = &mut keeper
+            && keeper.after_step(runs, ended)?.is_some()
+        {
+            break;
         }
     }
     Ok(())

@@ -4,10 +4,10 @@ use std::fmt;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients, Tensor};
-use rekindle_burn::NamedParameter;
-use rekindle_recorder::{Error, Result};
+use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
+use rekindle_recorder::{Error, Result, Value};
 
-use crate::attributes::invalid;
+use crate::attributes::{invalid, wrong_type};
 use crate::parameters::{Taken, ids, put_gradients, take};
 
 /// Adds the gradients of a backward pass to those of passes before it: what `loss.backward()` does in PyTorch while nobody
@@ -73,6 +73,93 @@ impl Pending {
 
     pub(crate) fn take(&mut self) -> Option<Gradients> {
         self.0.take()
+    }
+
+    /// Whether there are any.
+    pub(crate) fn any(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Those of a model, one after the other as its fields come, `None` for a field without; nothing where there are none at all.
+    ///
+    /// # Errors
+    /// When one cannot be read from its device.
+    pub(crate) fn listed<M: Module>(&self, model: &M) -> Result<Option<Value>> {
+        struct List<'a> {
+            grads: &'a Gradients,
+            found: Vec<Value>,
+            error: Option<Error>,
+        }
+
+        impl ModuleVisitor for List<'_> {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let grad = param.base().grad(self.grads).map(|grad| {
+                    let data = grad.try_into_data().map_err(unreadable)?;
+                    data_to_tensor(data)
+                });
+                match grad.transpose() {
+                    Ok(grad) => self.found.push(grad.into()),
+                    Err(error) => self.error = self.error.take().or(Some(error)),
+                }
+            }
+        }
+
+        let Some(grads) = &self.0 else { return Ok(None) };
+        let mut list = List { grads, found: Vec::new(), error: None };
+        model.visit(&mut list);
+        match list.error {
+            Some(error) => Err(error),
+            None => Ok(Some(list.found.into())),
+        }
+    }
+
+    /// Those that were [listed](Self::listed) of this model.
+    ///
+    /// # Errors
+    /// When they are of another one.
+    pub(crate) fn of_list<M: Module>(model: &M, list: &Value) -> Result<Self> {
+        struct Put {
+            list: std::vec::IntoIter<Value>,
+            grads: Option<Gradients>,
+            error: Option<Error>,
+        }
+
+        impl Put {
+            fn put<const D: usize>(&mut self, tensor: &Tensor<D>) -> Result<()> {
+                let other = || invalid("the gradients that wait for a step are of another model");
+                let value = self.list.next().ok_or_else(other)?;
+                let Some(grad) = value.as_tensor() else { return Ok(()) };
+                if grad.shape() != tensor.shape().as_slice() {
+                    return Err(other());
+                }
+                let data = tensor_to_data(grad)?;
+                let dtype = data.dtype();
+                let grad = Tensor::<D>::from_data(data, (&tensor.clone().inner().device(), dtype));
+                // A backward pass of something else makes the container.
+                let anything = || Tensor::<1>::ones([1], &tensor.device()).require_grad().backward();
+                tensor.grad_replace(self.grads.get_or_insert_with(anything), grad);
+                Ok(())
+            }
+        }
+
+        impl ModuleVisitor for Put {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                if self.error.is_none() {
+                    self.error = self.put(&param.base()).err();
+                }
+            }
+        }
+
+        let list = list.items().ok_or_else(|| wrong_type("gradients", "a list", list))?;
+        let mut put = Put { list: list.into_iter(), grads: None, error: None };
+        model.visit(&mut put);
+        match put.error {
+            Some(error) => Err(error),
+            None if put.list.next().is_some() => {
+                Err(invalid("the gradients that wait for a step are of another model"))
+            }
+            None => Ok(Pending(put.grads)),
+        }
     }
 }
 

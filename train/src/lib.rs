@@ -16,6 +16,7 @@ extern crate self as rekindle_train;
 pub mod amp;
 pub mod attributes;
 mod call;
+pub mod checkpoints;
 pub mod clip;
 pub mod data;
 pub mod ema;

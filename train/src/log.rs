@@ -4,7 +4,8 @@
 //! and the learning rate of each parameter group that the step used.
 
 use std::fmt;
-use std::io::{BufRead as _, BufReader, Write};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -59,7 +60,7 @@ impl fmt::Debug for LogError {
 pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<LogLine>, LogError> {
     let path = path.as_ref();
     let io = |source| LogError::Io { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(io)?;
+    let file = File::open(path).map_err(io)?;
     let mut lines = Vec::new();
     for (i, text) in BufReader::new(file).lines().enumerate() {
         let text = text.map_err(io)?;
@@ -69,6 +70,34 @@ pub fn read_log(path: impl AsRef<Path>) -> Result<Vec<LogLine>, LogError> {
         }
     }
     Ok(lines)
+}
+
+/// Goes on with the log of a run that stands at this step: what comes after it in the file, of steps that were lost with a process
+/// that was killed, is taken off, and so is a line that was not finished. A log that is not there begins. Gives the file, at its
+/// end, and the lines that it has.
+///
+/// # Errors
+/// As [`read_log`], and when the file cannot be written.
+pub fn continue_log(path: impl AsRef<Path>, step: u64) -> Result<(File, Vec<LogLine>), LogError> {
+    let path = path.as_ref();
+    let io = |source| LogError::Io { path: path.to_owned(), source };
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(io)?;
+    let (mut lines, mut end) = (Vec::new(), 0);
+    for (i, raw) in text.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        let line = serde_json::from_str::<LogLine>(&without_python_constants(&String::from_utf8_lossy(raw)));
+        match line {
+            _ if !raw.ends_with(b"\n") => break,
+            Ok(line) if line.step > step => break,
+            Ok(line) => lines.push(line),
+            Err(_) if raw.trim_ascii().is_empty() => {}
+            Err(source) => return Err(LogError::Line { path: path.to_owned(), line: i + 1, source }),
+        }
+        end += raw.len() as u64;
+    }
+    file.set_len(end).and_then(|()| file.seek(SeekFrom::Start(end))).map_err(io)?;
+    Ok((file, lines))
 }
 
 /// Python's `json` writes NaN and the infinities as bare words, which JSON does not know.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use crate::run::beside::plain;
 use crate::run::generators;
 use crate::run::layout::{self, Paths};
 use crate::run::part::RunPart;
@@ -78,6 +79,7 @@ pub fn account(checkpoint: &Checkpoint) -> Result<Vec<Accounted>> {
 /// # Errors
 /// As [`account`].
 pub fn account_of(checkpoint: &Checkpoint, part: Option<&RunPart>) -> Result<Vec<Accounted>> {
+    let checkpoint = &plain(checkpoint);
     let (_, all) = layout::find(checkpoint.root())?;
     let (_, mut paths) = layout::find(checkpoint.root())?;
     if let Some(part) = part {

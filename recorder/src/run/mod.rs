@@ -3,6 +3,7 @@
 //!
 //! - `account.rs`: what each value of a checkpoint is taken for.
 //! - `averages.rs`: averages of the weights, told by their names and their shape.
+//! - `beside.rs`: what a program keeps beside the parts.
 //! - `by_name.rs`: optimizers' states by the names of parameters.
 //! - `generators.rs`: the generator's state, told by its shape.
 //! - `question.rs`: what is open, and the choices that answer it.
@@ -18,6 +19,7 @@
 
 mod account;
 mod averages;
+mod beside;
 mod by_name;
 mod generators;
 mod layout;
@@ -38,6 +40,7 @@ use crate::state_dict::module;
 use crate::{DType, Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value, rebuild};
 
 pub use account::{Accounted, Taken, account, account_of};
+pub use beside::{BESIDE, with_beside, without_beside};
 pub use layout::Layout;
 pub use part::RunPart;
 pub use question::{Choice, Question};
@@ -125,6 +128,7 @@ impl RunState {
     /// # Errors
     /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
+        let checkpoint = &beside::plain(checkpoint);
         let found = layout::find(checkpoint.root());
         found.and_then(|(layout, paths)| read(checkpoint.root(), layout, &paths)).in_file_if(checkpoint.path())
     }
@@ -135,6 +139,7 @@ impl RunState {
     /// # Errors
     /// As [`RunState::read`].
     pub fn parts(checkpoint: &Checkpoint) -> Result<Vec<RunPart>> {
+        let checkpoint = &beside::plain(checkpoint);
         let (_, paths) = layout::find(checkpoint.root()).in_file_if(checkpoint.path())?;
         Ok(several::parts(checkpoint.root(), &paths))
     }
@@ -144,6 +149,7 @@ impl RunState {
     /// # Errors
     /// As [`RunState::read`], and [`ErrorKind::MissingKey`] when something of the part is not in the checkpoint.
     pub fn read_part(checkpoint: &Checkpoint, part: &RunPart) -> Result<Self> {
+        let checkpoint = &beside::plain(checkpoint);
         let narrowed = || {
             let (layout, mut paths) = layout::find(checkpoint.root())?;
             paths.narrow(checkpoint.root(), part)?;
@@ -170,6 +176,7 @@ impl RunState {
     /// [`ErrorKind::Unsupported`] for an unknown layout, [`ErrorKind::Invalid`] when the checkpoint holds another number of models,
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
+        let checkpoint = &beside::plain(checkpoint);
         let written = || {
             let (layout, mut paths) = layout::find(checkpoint.root())?;
             if let Some(part) = &self.part {

@@ -5,10 +5,13 @@ use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
-use rekindle::train::log::{Apart, LogLine, mean_loss, write_line};
+use rekindle::models::Network;
+use rekindle::train::Run;
+use rekindle::train::checkpoints::Found;
+use rekindle::train::log::{Apart, LogLine, continue_log, mean_loss, write_line};
 use serde_json::json;
 
-use crate::cli::answer::{Answer, Anything, bar, print, print_json, usage};
+use crate::cli::answer::{Answer, Anything, bar, note, print, print_json, usage};
 use crate::cli::json;
 
 /// What the command shows of a run while it goes, and at its end.
@@ -19,6 +22,10 @@ pub(in crate::cli) struct Course<'a> {
     lines: Vec<LogLine>,
     /// Where the current epoch began, as an index into `lines`.
     epoch_began: usize,
+    /// How many of the lines are of the process before.
+    before: usize,
+    /// The checkpoint that the run went on from.
+    went_on: Option<PathBuf>,
     json: bool,
 }
 
@@ -31,7 +38,55 @@ impl<'a> Course<'a> {
                 Err(error) => Err(usage(format!("{}: cannot write the log: {error}", path.display()))),
             })
             .transpose()?;
-        Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, json })
+        Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, before: 0, went_on: None, json })
+    }
+
+    /// That of a run which has made `first` steps where it began, and may have gone on from a checkpoint in its folder: its log is then
+    /// continued.
+    pub(in crate::cli) fn of(
+        run: &Run<Network>,
+        steps: u64,
+        first: i64,
+        log: Option<&Path>,
+        expected: &'a [LogLine],
+        json: bool,
+    ) -> Anything<Self> {
+        let epochs = run.known_steps_per_epoch().map_or(0, |length| run.steps().rem_euclid(length.max(1)));
+        Course::going_on(run.went_on(), (first, run.steps(), epochs), steps, log, expected, json)
+    }
+
+    /// As [`of`](Self::of): `(first, now, in_epoch)` are the steps where the run began, those that were made, and those since an
+    /// epoch ended.
+    pub(in crate::cli) fn going_on(
+        found: Option<&Found>,
+        (first, now, in_epoch): (i64, i64, i64),
+        steps: u64,
+        log: Option<&Path>,
+        expected: &'a [LogLine],
+        json: bool,
+    ) -> Anything<Self> {
+        let Some(found) = found else { return Course::new(steps, log, expected, json) };
+        let count = |steps: i64| u64::try_from(steps).unwrap_or(0);
+        let mut course = Course::new(steps, None, expected, json)?;
+        course.went_on = Some(found.path.clone());
+        course.bar.set_position(count(now.saturating_sub(first)));
+        if let Some(path) = log {
+            let (file, lines) = continue_log(path, count(now))?;
+            let last = lines.last().map_or(count(first), |line| line.step);
+            if last < count(now) {
+                note(&format!("{}: it ends after step {last}, and the run goes on after step {now}", path.display()));
+            }
+            course.log = Some((path.to_owned(), BufWriter::new(file)));
+            course.lines = lines.into_iter().filter(|line| line.step > count(first)).collect();
+        }
+        course.before = course.lines.len();
+        course.epoch_began = course.before.saturating_sub(usize::try_from(in_epoch).unwrap_or(0));
+        Ok(course)
+    }
+
+    /// Takes the bar away.
+    pub(in crate::cli) fn clear(&self) {
+        self.bar.finish_and_clear();
     }
 
     pub(in crate::cli) fn header(&self) -> std::io::Result<()> {
@@ -81,17 +136,19 @@ impl<'a> Course<'a> {
             });
             let document = json!({
                 "saved": save.display().to_string(),
-                "steps": self.lines.len(),
+                "steps": self.lines.len() - self.before,
                 "step": last.map(|line| line.step),
                 "loss": last.map(|line| json::leaf(&line.loss.into())),
                 "accuracy": accuracy,
                 "expect": compared,
+                "went_on_from": self.went_on.as_ref().map(|path| path.display().to_string()),
             });
             print_json(&document)?;
             return Ok(true);
         }
         if let Some(line) = last {
-            print(&format!("{} steps taken, to step {}: loss {:.6}\n", self.lines.len(), line.step, line.loss))?;
+            let taken = self.lines.len() - self.before;
+            print(&format!("{taken} steps taken, to step {}: loss {:.6}\n", line.step, line.loss))?;
         }
         if let Some(accuracy) = accuracy {
             print(&format!("accuracy on the samples held back: {accuracy:.4}\n"))?;

@@ -12,7 +12,7 @@ use rekindle::train::run::{ResumeOptions, SchedulePer, Unexpected};
 
 use super::Resume;
 use crate::cli::answer::{Anything, usage};
-use crate::cli::input::say_notes;
+use crate::cli::kept::opened;
 use crate::cli::precision;
 use crate::cli::predict::is_program;
 use crate::cli::settings::{Settings, key_and_value};
@@ -48,10 +48,8 @@ pub(in crate::cli) fn run(
     device: &burn::tensor::Device,
     model: &Model,
 ) -> Anything<(Checkpoint, Network, ResumeOptions)> {
-    let checkpoint = Checkpoint::open_with(&resume.checkpoint, &resume.settings.opening().options())?;
-    if models(resume)?.first() == Some(model) {
-        say_notes(&checkpoint);
-    }
+    let aloud = models(resume)?.first() == Some(model);
+    let checkpoint = opened(&resume.checkpoint, &resume.settings.opening(), aloud)?;
     let network = network(resume, device, model)?;
     let dtype = precision::of(&checkpoint, &network, device);
     let network = precision::as_in(network, dtype);

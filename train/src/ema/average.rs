@@ -10,7 +10,7 @@ use rekindle_recorder::{Dict, Error, LoadOptions, LoadReport, Result, StateDict,
 use super::blend::Averaging;
 use super::forms;
 use super::update_bn::update_bn_with_rows;
-use crate::attributes::{invalid, wrong_type};
+use crate::attributes::{Attributes, invalid, wrong_type};
 
 /// Whose files an average is in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -308,6 +308,32 @@ impl AveragedModel {
     #[must_use]
     pub fn module(&self) -> &StateDict {
         &self.module
+    }
+
+    /// All that moves in it, in its own names, for the checkpoints of a run.
+    pub(crate) fn whole(&self) -> Value {
+        let dict = Dict::new();
+        dict.insert("module", self.module.to_value());
+        dict.insert("n_averaged", self.n_averaged);
+        dict.insert("online", self.online.as_ref().map(StateDict::to_value));
+        dict.into()
+    }
+
+    /// Goes to where the average was that this is all of.
+    ///
+    /// # Errors
+    /// When it has other names or shapes. Nothing has changed then.
+    pub(crate) fn load_whole(&mut self, whole: &Value) -> Result<()> {
+        let all = Attributes::from_value("average.", whole)?;
+        let read = |name: &str| all.get(name).filter(|value| !matches!(value, Value::None)).map(StateDict::from_value);
+        let module = read("module").ok_or_else(|| Error::missing_key("average.module"))??;
+        let same = |(a, b): ((&str, &Tensor), (&str, &Tensor))| a.0 == b.0 && a.1.shape() == b.1.shape();
+        if module.len() != self.module.len() || !module.iter().zip(self.module.iter()).all(same) {
+            return Err(invalid("the average of the run has other names or shapes than the one here"));
+        }
+        let online = read("online").transpose()?;
+        (self.n_averaged, self.module, self.online) = (all.int("n_averaged")?, module, online);
+        Ok(())
     }
 
     /// Puts the average into a model.

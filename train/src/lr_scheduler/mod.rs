@@ -62,6 +62,7 @@ mod step_lr;
 mod swa_lr;
 pub mod timm;
 pub mod transformers;
+mod whole;
 pub mod yolo;
 
 use crate::number;

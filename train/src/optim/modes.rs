@@ -96,7 +96,7 @@ impl Optimizer {
     }
 
     /// The weights of the groups that are in the other mode.
-    fn mixed<M: Module>(&self, model: M, train: bool) -> Result<M> {
+    pub(crate) fn mixed<M: Module>(&self, model: M, train: bool) -> Result<M> {
         let Some(iterate) = self.rule().averages else { return Ok(model) };
         self.check_model(&model)?;
         let mut ends = HashMap::new();

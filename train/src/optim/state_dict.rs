@@ -73,7 +73,7 @@ impl Optimizer {
     }
 
     /// The same, with keys kept that are nobody's that is known.
-    pub(super) fn load<M: Module>(&mut self, model: &M, state_dict: &Value, foreign_keys: bool) -> Result<()> {
+    pub(crate) fn load<M: Module>(&mut self, model: &M, state_dict: &Value, foreign_keys: bool) -> Result<()> {
         self.check_model(model)?;
         let saved = Saved::read(self.kind(), state_dict, foreign_keys)?;
         let members = self.members(&saved)?;

@@ -2,21 +2,29 @@
 //!
 //! - `options.rs`: what a run that is resumed has to be told.
 //! - `average.rs`: the average of the weights, where a run has one.
+//! - `between.rs`: what it has between two turns of the loop.
+//! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
 //! - `members.rs`: a model that is a member of what was saved.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `names.rs`: the checkpoint's names of the model's tensors.
+//! - `notes.rs`, `tell.rs`: what a program keeps with its run.
 //! - `parts.rs`: the run and what it is made of.
 //! - `schedule.rs`: when schedulers are stepped.
 //! - `several.rs`: runs of several models.
 //! - `steps.rs`: the loop's verbs.
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
 //! - `resume.rs`: the run that a checkpoint is of.
+//! - `whole.rs`: all of a run, with what no layout has a place for.
+//! - `turns.rs`: the turns of the loop, and checkpoints between them.
 
 mod average;
+mod between;
+mod evaluate;
 mod freeze;
 mod members;
 mod names;
+mod notes;
 mod options;
 mod parts;
 mod plan;
@@ -25,8 +33,12 @@ mod save;
 mod schedule;
 mod several;
 mod steps;
+mod tell;
+mod turns;
+mod whole;
 
 pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};
 pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};
+pub use whole::{restore_parts, whole_checkpoint_of};

@@ -1,21 +1,24 @@
 //! `Run`: a training run, and what it is made of.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
 use rekindle_recorder::run::RunPart;
-use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
+use rekindle_recorder::{Checkpoint, Error, LoadReport, Result, ResultExt as _, Value};
 
 use super::average::Average;
+use super::between::{Before, Rates};
 use super::names::Names;
+use super::notes::Notes;
 use super::options::SchedulePer;
 use super::plan::Plan;
 use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
+use crate::checkpoints::{Checkpoints, Found};
 use crate::clip::{ClipGradNorm, clip_grad_norm_, clip_grad_value_};
 use crate::data::DataLoader;
 use crate::ema::AveragedModel;
@@ -53,6 +56,7 @@ use crate::optim::Optimizer;
 /// # }
 /// ```
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is of another part
 pub struct Run<M: Module> {
     /// `None` only while a step is made.
     pub(super) model: Option<M>,
@@ -78,7 +82,8 @@ pub struct Run<M: Module> {
     /// Those of the passes since the last step.
     pub(super) grads: Pending,
     pub(super) loader: Option<DataLoader>,
-    pub(super) generator: Generator,
+    /// Shared with the network's layers, where they draw from it.
+    pub(super) generator: Arc<Mutex<Generator>>,
     /// Which part of a checkpoint of several models it is.
     pub(super) part: Option<RunPart>,
     /// What a run that begins is called among several.
@@ -108,6 +113,34 @@ pub struct Run<M: Module> {
     pub(super) allow_objects: bool,
     /// Whether it is known that it can be saved as it is, and as it will be at its end.
     pub(super) tried: Tried,
+    /// What the program keeps with it.
+    pub(super) notes: Notes,
+    /// Whether the last step ended an epoch.
+    pub(super) ended: bool,
+    /// The norm of the gradients of the last step, where they were clipped by it.
+    pub(super) grad_norm: Option<f64>,
+    /// Rates of the program's own.
+    pub(super) rates: Option<Rates>,
+    /// Whether its checkpoint kept where a run was that it is no more.
+    pub(super) stale: bool,
+    /// Whether a step failed amid its changes.
+    pub(super) failed: bool,
+    /// What tells the checkpoint that it began from.
+    pub(super) began: Option<i64>,
+    /// Where the loader was, until there is a loader.
+    pub(super) loader_state: Option<Value>,
+    /// An error that is said when the run goes on.
+    pub(super) waiting: Option<Error>,
+    pub(super) checkpoints: Option<Checkpoints>,
+    pub(super) went_on: Option<Found>,
+    /// Whether anything was done since it was saved in its folder.
+    pub(super) unsaved: bool,
+    /// The step whose checkpoint has the metric that tells which is best.
+    pub(super) saved_metric: Option<i64>,
+    /// As it was before the turn of the loop that is under way.
+    pub(super) before: Option<Before>,
+    /// Whether this turn has come to changing weights.
+    pub(super) touched: bool,
 }
 
 /// An optimizer of parameters that the run's first one does not have, and its schedulers.
@@ -133,19 +166,23 @@ impl Clip {
         }
     }
 
-    /// Clips the gradients of these parameters.
+    /// Clips the gradients of these parameters, and gives the norm that they had, where that is looked at.
     pub(super) fn apply<'a, M: Module>(
         self,
         model: &M,
         parameters: impl IntoIterator<Item = &'a NamedParameter>,
         grads: &mut Gradients,
-    ) -> Result<()> {
+    ) -> Result<Option<f64>> {
         match self {
-            Clip::Norm(clip) => clip_grad_norm_(model, parameters, grads, clip).map(drop),
-            Clip::Value(value) => clip_grad_value_(model, parameters, grads, value),
+            Clip::Norm(clip) => clip_grad_norm_(model, parameters, grads, clip).map(Some),
+            Clip::Value(value) => clip_grad_value_(model, parameters, grads, value).map(|()| None),
         }
     }
 }
+
+/// What is said of a checkpoint whose run went on elsewhere.
+pub(super) const STALE: &str = "the file holds where a run of this program was when it was saved here, and its weights or its position \
+                                have changed since: it goes on as any other of its layout";
 
 /// What is known to be saved without an error.
 #[derive(Clone, Copy, Debug, Default)]
@@ -176,7 +213,7 @@ impl<M: Module> Run<M> {
             rows: Arc::new(LayerRows::default()),
             grads: Pending::default(),
             loader: None,
-            generator: Generator::default(),
+            generator: Arc::default(),
             part: None,
             name: None,
             rng_place: None,
@@ -194,6 +231,21 @@ impl<M: Module> Run<M> {
             member: None,
             allow_objects: false,
             tried: Tried::default(),
+            notes: Notes::default(),
+            ended: false,
+            grad_norm: None,
+            rates: None,
+            stale: false,
+            failed: false,
+            began: None,
+            loader_state: None,
+            waiting: None,
+            checkpoints: None,
+            went_on: None,
+            unsaved: true,
+            saved_metric: None,
+            before: None,
+            touched: false,
         }
     }
 
@@ -240,7 +292,7 @@ impl<M: Module> Run<M> {
     /// last batch of an epoch ends a step, too, with as many as there are, as Lightning and accelerate have it; a loss is
     /// divided by `batches` all the same. 0 is taken for 1.
     ///
-    /// Gradients that wait for their step are in no checkpoint.
+    /// Gradients that wait for their step are in [whole checkpoints](Self::whole_checkpoint) only.
     #[must_use]
     pub fn accumulate(self, batches: u64) -> Self {
         Run { accumulate: batches.max(1), ..self }
@@ -268,6 +320,10 @@ impl<M: Module> Run<M> {
             Some(own) => loader.generator(own),
             None => loader,
         };
+        let mut loader = loader;
+        if let Some(state) = self.loader_state.take() {
+            self.waiting = loader.load_state_dict(&state).err().or(self.waiting);
+        }
         let run = Run { loader: Some(loader), ..self };
         let step = run.step.or(Some(run.epoch.saturating_mul(run.epoch_length().unwrap_or(0))));
         Run { step, ..run }
@@ -289,10 +345,26 @@ impl<M: Module> Run<M> {
         loader.or(self.steps_per_epoch).filter(|&steps| steps > 0)
     }
 
-    /// With this generator in the place of PyTorch's global one: `torch.manual_seed(...)`.
+    /// With a generator in this state in the place of PyTorch's global one: `torch.manual_seed(...)`.
     #[must_use]
     pub fn with_generator(self, generator: Generator) -> Self {
-        Run { generator, ..self }
+        *self.generator() = generator;
+        self
+    }
+
+    /// With the generator that layers of the network draw from, such as dropout: as in PyTorch they draw from the same one as the
+    /// loader, and it is saved with the run. A run that begins draws on from where it is; one that is resumed puts it where the
+    /// checkpoint's was.
+    ///
+    /// A generator that is shared is locked while it is used: whoever holds [`generator_mut`](Self::generator_mut) lets it go
+    /// before the network is asked for anything.
+    #[must_use]
+    pub fn with_shared_generator(self, shared: Arc<Mutex<Generator>>) -> Self {
+        if self.origin.is_some() {
+            let state = self.generator().clone();
+            *shared.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        }
+        Run { generator: shared, ..self }
     }
 
     /// [`next_batch`](Self::next_batch) gives none once so many epochs are finished, those before a checkpoint counted in.
@@ -374,9 +446,31 @@ impl<M: Module> Run<M> {
         self.loader.as_ref()
     }
 
+    pub(super) fn generator(&self) -> MutexGuard<'_, Generator> {
+        self.generator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What stands for PyTorch's global generator.
-    pub fn generator_mut(&mut self) -> &mut Generator {
-        &mut self.generator
+    pub fn generator_mut(&mut self) -> MutexGuard<'_, Generator> {
+        self.generator()
+    }
+
+    /// The model, and the generator that it draws from: `model.forward(inputs, &mut generator)`.
+    ///
+    /// ```
+    /// # use burn::{nn::LinearConfig, tensor::{Device, Tensor, TensorData}};
+    /// # use rekindle_train::{Run, optim::{Optimizer, SgdOptions}};
+    /// # let device = Device::flex().autodiff();
+    /// # let model = LinearConfig::new(3, 2).init(&device);
+    /// # let optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+    /// # let mut run = Run::start(model, optimizer);
+    /// let (model, mut generator) = run.model_and_generator();
+    /// let noise = rekindle_random::randn::<f32>(&mut generator, 12);
+    /// let outputs = model.forward(Tensor::<2>::from_data(TensorData::new(noise, [4, 3]), &device));
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn model_and_generator(&mut self) -> (&M, MutexGuard<'_, Generator>) {
+        (self.model(), self.generator())
     }
 
     /// How the checkpoint's weights went into the model; `None` for a run that was started here.
@@ -393,7 +487,7 @@ impl<M: Module> Run<M> {
 
     /// What a user should know of the run before it goes on, a sentence each: what of its checkpoint stays as it is.
     pub fn notes(&self) -> impl Iterator<Item = &str> {
-        self.average.note().into_iter()
+        self.average.note().into_iter().chain(self.stale.then_some(STALE))
     }
 
     /// How many epochs are finished, those before a checkpoint counted in.
@@ -428,6 +522,40 @@ impl<M: Module> Run<M> {
     /// When somebody put something else than a number in its place.
     pub fn lr(&self) -> Result<Vec<f64>> {
         self.named(self.optimizers().map(Optimizer::lr).collect::<Result<Vec<_>>>().map(|rates| rates.concat()))
+    }
+
+    /// How many batches a step takes: see [`accumulate`](Self::accumulate).
+    #[must_use]
+    pub fn batches_per_step(&self) -> u64 {
+        self.accumulate
+    }
+
+    /// How many batches were passed through since the last step, where a step takes several: their gradients wait for it.
+    #[must_use]
+    pub fn waiting_batches(&self) -> u64 {
+        self.passed.0
+    }
+
+    /// The norm of all gradients together in the last step, before they were clipped by it ([`with_clip`](Self::with_clip)), scaled
+    /// down where there is a scaler. A norm to clip to that is infinite measures it, and changes nothing. `None` before the first
+    /// step here, and of a run that is not clipped so.
+    ///
+    /// ```
+    /// # use burn::{nn::LinearConfig, tensor::{Device, Tensor}};
+    /// # use rekindle_train::{Run, optim::{Optimizer, SgdOptions}};
+    /// use rekindle_train::clip::ClipGradNorm;
+    /// # let device = Device::flex().autodiff();
+    /// # let model = LinearConfig::new(3, 2).init(&device);
+    /// # let optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+    ///
+    /// let mut run = Run::start(model, optimizer).with_clip(ClipGradNorm::new(f64::INFINITY));
+    /// run.step(run.model().forward(Tensor::<2>::ones([4, 3], &device)).sum())?;
+    /// assert!((run.grad_norm().unwrap() - 8.0 * f64::sqrt(2.0)).abs() < 1e-6);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    #[must_use]
+    pub fn grad_norm(&self) -> Option<f64> {
+        self.grad_norm
     }
 
     /// The loss of the last step: `loss.item()`. `None` before the first one here.

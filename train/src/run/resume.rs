@@ -25,15 +25,17 @@ mod trainer;
 mod weights;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use burn::module::Module;
 use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Beside, Clip, Run, Tried};
+use super::parts::{Beside, Clip, Run, STALE, Tried};
 use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
+use super::whole::{Kept, seal, unpacked};
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::optim::OptimizerKind;
@@ -45,6 +47,9 @@ use optimizer::Optimized;
 use shared::shares;
 use trainer::{Of, Trainer};
 use weights::Weights;
+
+/// What is said of a checkpoint that has all of its run.
+const WHOLE: &str = "it was saved here with all of its run, which goes on at the very batch";
 
 impl<M: Module> Run<M> {
     /// A run that goes on from a checkpoint, PyTorch's or one of [`save`](Self::save): its weights are loaded into the model,
@@ -85,6 +90,8 @@ impl<M: Module> Run<M> {
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.
 fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOptions) -> Result<(Run<M>, Plan)> {
     let mut state = gather(&checkpoint, &options)?;
+    let (checkpoint, kept) = unpacked(&checkpoint, state.part.as_ref().map(|part| part.name.as_str()))?;
+    let kept = if options.weights_only { Kept::Nothing } else { kept };
     let mut values = account_of(&checkpoint, state.part.as_ref())?;
     let anew = Anew::begin(&mut state, &mut values, &options)?;
     let mut questions = Vec::new();
@@ -157,7 +164,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let changed = [changed, drawn].concat();
 
     let dtypes: BTreeSet<String> = report.cast.iter().map(|cast| cast.from.to_string()).collect();
-    let plan = Plan {
+    let mut plan = Plan {
         layout: state.layout.to_string(),
         part: state.part.as_ref().map(|part| part.name.clone()),
         model: state.model_key.clone(),
@@ -199,7 +206,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         average,
         names,
         rows,
-        generator,
+        generator: Arc::new(Mutex::new(generator)),
         part: state.part,
         rng_place: options.rng,
         loader_rng: loader,
@@ -212,6 +219,23 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         allow_objects: options.allow_objects,
         ..Run::start(model, optimizer)
     };
+    run.began = run.origin.as_ref().and_then(seal);
+    match kept {
+        Kept::Nothing => {}
+        Kept::Own(own, lossy) => {
+            let seeded = (options.seed.is_some() && state.rng.is_none()).then(|| run.generator().clone());
+            run.resume_own(&own, lossy)?;
+            if let Some(seeded) = seeded {
+                *run.generator() = seeded;
+            }
+            (plan.step, plan.epoch, plan.counted) = (run.step, Some(run.epoch), None);
+            plan.told_of_run.push(WHOLE.to_owned());
+        }
+        Kept::Stale => {
+            run.stale = true;
+            plan.told_of_run.push(STALE.to_owned());
+        }
+    }
     run.try_parts()?;
     run.tried = Tried { parts: true, end: false };
     Ok((run, plan))

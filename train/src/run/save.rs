@@ -11,6 +11,7 @@ use rekindle_recorder::{Checkpoint, Error, ErrorKind, Result, Tensor, Value};
 use super::members::with_member;
 use super::parts::Run;
 use super::schedule::Ahead;
+use super::whole::Now;
 use crate::amp::GradScaler;
 use crate::data::DataLoader;
 
@@ -30,13 +31,18 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// When something cannot be read from its device.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        self.named(self.state().and_then(|state| match &self.origin {
-            Some(origin) => state.write_back(origin),
-            None => state.to_checkpoint(),
-        }))
+        self.named(self.now().and_then(|now| self.written(&self.state_of(&now)?)))
     }
 
-    pub(super) fn state(&self) -> Result<RunState> {
+    /// The state of the run in the layout that it came in.
+    pub(super) fn written(&self, state: &RunState) -> Result<Checkpoint> {
+        match &self.origin {
+            Some(origin) => state.write_back(origin),
+            None => state.to_checkpoint(),
+        }
+    }
+
+    pub(super) fn state_of(&self, now: &Now) -> Result<RunState> {
         let model = self.model();
         let there = self.origin.as_ref().map(|origin| self.there(origin)).transpose()?;
         let mut state = RunState::default();
@@ -53,13 +59,13 @@ impl<M: Module> Run<M> {
             }
             evaluated.state_dict_with(&self.rows)?
         } else {
-            state.optimizers = self.optimizers().map(|optimizer| optimizer.state_dict(model)).collect::<Result<_>>()?;
-            model.state_dict_with(&self.rows)?
+            state.optimizers.clone_from(&now.optimizers);
+            now.model.clone()
         };
         (state.model, state.ema) = self.average.saved(weights)?;
         state.schedulers = self.saved_schedulers();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
-        state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator.state().to_vec())?);
+        state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator().state().to_vec())?);
         state.epoch = Some(self.epoch);
         state.loss = self.loss()?.map(Value::from);
         // What the checkpoint has no place for, or something else in, is not put there; a step that it does not tell is told
@@ -156,6 +162,8 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// What saving it then would fail with.
     pub(super) fn try_end(&mut self) -> Result<()> {
+        let fits = self.fits_together();
+        self.named(fits)?;
         if !self.tried.parts {
             self.named(self.try_parts())?;
             self.tried.parts = true;

@@ -65,6 +65,14 @@ impl Schedulers {
         self.iter().filter(|scheduler| scheduler.is_saved()).map(LRScheduler::state_dict).collect()
     }
 
+    /// Goes to where the schedulers were that these are all of, as many as there are.
+    pub(super) fn load_whole<'a>(&mut self, whole: &mut impl Iterator<Item = &'a Value>) -> Result<()> {
+        self.list.iter_mut().try_for_each(|Scheduled { scheduler, .. }| match whole.next() {
+            Some(whole) => scheduler.load_whole(whole),
+            None => Err(invalid("the run had fewer schedulers than it has here")),
+        })
+    }
+
     /// Steps those that are stepped with the optimizer.
     pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, per_epoch: Option<i64>) -> Result<()> {
         for Scheduled { scheduler, per, times } in &mut self.list {

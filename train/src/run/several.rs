@@ -25,7 +25,30 @@ pub trait AnyRun {
     ///
     /// # Errors
     /// When the checkpoint has no place for it.
-    fn put_into(&self, checkpoint: &Checkpoint, shared: bool) -> Result<Checkpoint>;
+    fn put_into(&self, checkpoint: &Checkpoint, shared: bool) -> Result<Checkpoint> {
+        self.put_whole_into(checkpoint, shared).map(|(written, _)| written)
+    }
+
+    /// As [`put_into`](Self::put_into), and all of the part that no layout has a place for.
+    ///
+    /// # Errors
+    /// As [`put_into`](Self::put_into).
+    fn put_whole_into(&self, checkpoint: &Checkpoint, shared: bool) -> Result<(Checkpoint, Value)>;
+
+    /// A run of one model as a checkpoint ([`Run::checkpoint`]), and all of it that no layout has a place for.
+    ///
+    /// # Errors
+    /// As [`Run::checkpoint`].
+    fn alone(&self) -> Result<(Checkpoint, Value)>;
+
+    /// Goes to where the run was that this is all of, as [`put_whole_into`](Self::put_whole_into) or [`alone`](Self::alone) gave it.
+    ///
+    /// # Errors
+    /// As [`Run::restore`].
+    fn restore_from(&mut self, own: &Value) -> Result<()>;
+
+    /// The metrics that the run was told since its last step.
+    fn told_metrics(&self) -> Value;
 }
 
 impl<M: Module> AnyRun for Run<M> {
@@ -38,8 +61,9 @@ impl<M: Module> AnyRun for Run<M> {
         self.origin.as_ref()
     }
 
-    fn put_into(&self, checkpoint: &Checkpoint, shared: bool) -> Result<Checkpoint> {
-        let mut state = self.state()?;
+    fn put_whole_into(&self, checkpoint: &Checkpoint, shared: bool) -> Result<(Checkpoint, Value)> {
+        let now = self.now()?;
+        let mut state = self.state_of(&now)?;
         if self.origin.is_none() {
             state.step = self.step;
         }
@@ -47,11 +71,28 @@ impl<M: Module> AnyRun for Run<M> {
             (state.scaler, state.rng, state.loss) = (None, None, None);
             (state.epoch, state.step) = (None, None);
         }
-        match (&self.origin, self.part()) {
-            (Some(_), _) => state.write_back(checkpoint),
-            (None, Some(name)) => added(&state, checkpoint, name),
-            (None, None) => Err(invalid("a part of a run of several models needs a name; give it one with `as_part`")),
-        }
+        let written = match (&self.origin, self.part()) {
+            (Some(_), _) => state.write_back(checkpoint)?,
+            (None, Some(name)) => added(&state, checkpoint, name)?,
+            (None, None) => {
+                return Err(invalid("a part of a run of several models needs a name; give it one with `as_part`"));
+            }
+        };
+        Ok((written, self.own(&now)?))
+    }
+
+    fn alone(&self) -> Result<(Checkpoint, Value)> {
+        let now = self.now()?;
+        let checkpoint = self.named(self.state_of(&now).and_then(|state| self.written(&state)))?;
+        Ok((checkpoint, self.own(&now)?))
+    }
+
+    fn restore_from(&mut self, own: &Value) -> Result<()> {
+        self.restore_own(own)
+    }
+
+    fn told_metrics(&self) -> Value {
+        self.notes.told()
     }
 }
 
@@ -71,6 +112,11 @@ impl<M: Module> Run<M> {
 /// # Errors
 /// When there is none, two are of one part, they come from different files, or one cannot be written.
 pub fn checkpoint_of(parts: &[&dyn AnyRun]) -> Result<Checkpoint> {
+    gathered(parts).map(|(checkpoint, _)| checkpoint)
+}
+
+/// [`checkpoint_of`] several runs, and all of each that no layout has a place for.
+pub(super) fn gathered(parts: &[&dyn AnyRun]) -> Result<(Checkpoint, Vec<Value>)> {
     let Some((first, others)) = parts.split_first() else { return Err(invalid("there is no run to save")) };
     for (i, part) in parts.iter().enumerate() {
         if parts[..i].iter().any(|before| before.part() == part.part()) {
@@ -82,8 +128,14 @@ pub fn checkpoint_of(parts: &[&dyn AnyRun]) -> Result<Checkpoint> {
         }
     }
     let begins = Checkpoint::from(Dict::new());
-    let written = first.put_into(first.origin().unwrap_or(&begins), true)?;
-    others.iter().try_fold(written, |written, part| part.put_into(&written, false))
+    let (mut written, own) = first.put_whole_into(first.origin().unwrap_or(&begins), true)?;
+    let mut owns = vec![own];
+    for part in others {
+        let own;
+        (written, own) = part.put_whole_into(&written, false)?;
+        owns.push(own);
+    }
+    Ok((written, owns))
 }
 
 /// Writes [`checkpoint_of`] several runs to a file, whole or not at all. A file that is there is replaced.

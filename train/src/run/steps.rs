@@ -1,5 +1,7 @@
 //! The verbs of the loop: the next batch, a backward pass, a step.
 
+use std::sync::PoisonError;
+
 use burn::module::Module;
 use burn::tensor::{DType, FloatDType, Tensor};
 use rekindle_recorder::Result;
@@ -15,20 +17,22 @@ use crate::optim::OptimizerKind;
 
 impl<M: Module> Run<M> {
     /// The next batch of the loader; `None` when the run has come to its end ([`until_epoch`](Self::until_epoch),
-    /// [`until_step`](Self::until_step)). Without an end it goes on for ever.
+    /// [`until_step`](Self::until_step)), or a signal asks it to end. Without an end it goes on for ever. Before the batch is taken
+    /// the run is saved, where it is time to ([`with_checkpoints`](Self::with_checkpoints)).
     ///
     /// # Errors
-    /// When there is no loader, or it has nothing to sample from; the first time, when the run could not be saved at its end.
+    /// When there is no loader, or it has nothing to sample from; the first time, when the run could not be saved at its end; and as [`goes_on`](Self::goes_on).
     pub fn next_batch(&mut self) -> Result<Option<Batch>> {
-        self.try_end()?;
+        if !self.goes_on()? {
+            return Ok(None);
+        }
         let batch = self.take_batch();
         self.named(batch)
     }
 
     fn take_batch(&mut self) -> Result<Option<Batch>> {
         loop {
-            let reached = |end: Option<i64>, now: i64| end.is_some_and(|end| now >= end);
-            if reached(self.until_epoch, self.epoch) || reached(self.until_step, self.steps()) {
+            if self.is_at_end() {
                 return Ok(None);
             }
             let Some(loader) = &mut self.loader else {
@@ -39,10 +43,17 @@ impl<M: Module> Run<M> {
                     "the run's loader has no batches: the data set is empty, or smaller than one batch",
                 ));
             }
-            match loader.next_batch(&mut self.generator)? {
-                Some(batch) => return Ok(Some(batch)),
+            let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
+            match loader.next_batch(&mut generator)? {
+                Some(batch) => {
+                    self.unsaved = true;
+                    return Ok(Some(batch));
+                }
                 // Only if the last batch was not stepped on.
-                None => self.finish_epoch()?,
+                None => {
+                    drop(generator);
+                    self.finish_epoch()?;
+                }
             }
         }
     }
@@ -61,6 +72,7 @@ impl<M: Module> Run<M> {
         };
         let grads = scaled.backward();
         self.loss = Some(loss.inner());
+        self.unsaved = true;
         if let Some(model) = &self.model {
             self.grads.add(model, grads);
         }
@@ -76,6 +88,11 @@ impl<M: Module> Run<M> {
     /// When the optimizer's state does not fit the model, the scheduler cannot go on, or gradients cannot be clipped. The run
     /// is there afterwards, too, with its model.
     pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
+        let stepped = self.step_with(loss);
+        self.or_kept(stepped)
+    }
+
+    fn step_with(&mut self, loss: Tensor<1>) -> Result<()> {
         if self.accumulate > 1 {
             #[allow(clippy::cast_precision_loss)] // a count of batches
             let (share, said) = (self.accumulate as f64, loss.clone().inner());
@@ -112,8 +129,9 @@ impl<M: Module> Run<M> {
                 self.beside.iter().try_for_each(|beside| scaler.unscale_(&beside.optimizer, model, &mut grads))?;
             }
             let beside = self.beside.iter().flat_map(|beside| beside.optimizer.parameters());
-            clip.apply(model, self.optimizer.parameters().chain(beside), &mut grads)?;
+            self.grad_norm = clip.apply(model, self.optimizer.parameters().chain(beside), &mut grads)?;
         }
+        self.touched = true;
         if let Some(mut model) = self.model.take() {
             let mut done = Ok(());
             let beside = self.beside.iter_mut().map(|beside| &mut beside.optimizer);
@@ -145,12 +163,14 @@ impl<M: Module> Run<M> {
     /// afterwards, too, with its model.
     pub fn step_closure(&mut self, mut closure: impl FnMut(&M) -> Result<Tensor<1>>) -> Result<()> {
         if self.optimizer.kind() != OptimizerKind::Lbfgs {
-            let loss = self.named(closure(self.model()))?;
+            let loss = self.named(closure(self.model()));
+            let loss = self.or_kept(loss)?;
             return self.step(loss);
         }
         self.try_end()?;
         let stepped = self.minimized(closure);
-        self.named(stepped)
+        let stepped = self.named(stepped);
+        self.or_kept(stepped)
     }
 
     fn minimized(&mut self, mut closure: impl FnMut(&M) -> Result<Tensor<1>>) -> Result<()> {
@@ -167,7 +187,8 @@ impl<M: Module> Run<M> {
         let Some(model) = self.model.take() else {
             return Err(invalid("the model was lost in a step that panicked"));
         };
-        let clip = self.clip;
+        (self.touched, self.unsaved) = (true, true);
+        let (clip, mut norm) = (self.clip, None);
         let clipped: Vec<_> = self.optimizer.parameters().filter(|_| clip.is_some()).cloned().collect();
         let mut before = None;
         let (model, done) = self.optimizer.try_step_closure(model, |model| {
@@ -176,19 +197,22 @@ impl<M: Module> Run<M> {
             let mut grads = loss.backward();
             before.get_or_insert_with(|| loss.clone().inner());
             if let Some(clip) = clip {
-                clip.apply(model, &clipped, &mut grads)?;
+                norm = clip.apply(model, &clipped, &mut grads)?;
             }
             Ok((loss, grads))
         });
         self.model = Some(model);
         self.loss = before.or(self.loss.take());
+        self.grad_norm = norm;
         done?;
         self.made()
     }
 
     /// What follows a step of the optimizer.
     fn made(&mut self) -> Result<()> {
+        let epoch = self.epoch;
         self.step = Some(self.steps().saturating_add(1));
+        self.notes.step();
         if let Some(model) = &self.model {
             self.average.update(model, SchedulePer::Step)?;
         }
@@ -203,6 +227,8 @@ impl<M: Module> Run<M> {
             None if ends => self.finish_epoch()?,
             _ => {}
         }
+        self.ended = self.epoch > epoch;
+        self.set_rates();
         Ok(())
     }
 

@@ -22,6 +22,7 @@ mod optim_tensors;
 mod optim_threads;
 mod optim_updates;
 mod optimizer_record;
+mod resuming;
 mod run;
 mod run_averages;
 mod run_faults;

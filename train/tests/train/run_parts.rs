@@ -81,7 +81,7 @@ fn a_gan_goes_on_as_in_pytorch_and_goes_back_as_one_checkpoint() {
     let (ones, zeros) = (batch(vec![1.0; 16], 1), batch(vec![0.0; 16], 1));
     for (step, expected) in truth["losses"].as_array().unwrap().iter().enumerate() {
         let real = batch(real[step * 96..(step + 1) * 96].to_vec(), 6);
-        let noise = batch(rekindle_random::randn::<f32>(g.generator_mut(), 64), 4);
+        let noise = batch(rekindle_random::randn::<f32>(&mut g.generator_mut(), 64), 4);
         let fake = forward(&g, noise);
         let loss = bce_with_logits(forward(&d, real), ones.clone()).unwrap()
             + bce_with_logits(forward(&d, fake.clone().detach()), zeros.clone()).unwrap();

@@ -14,10 +14,8 @@ use rekindle_models::zoo::{
 use rekindle_recorder::Tensor as TorchTensor;
 use rekindle_testing::compare::apart;
 use rekindle_testing::fixtures::{self, floats, size, sizes};
-use rekindle_testing::gradients;
+use rekindle_testing::{gradients, mixed};
 use serde_json::{Value as Json, json};
-
-use crate::modules::mixed;
 
 /// The whole exercise of `sections/zoo.py`. `drawn`: whether the first weights are the library's, too.
 fn exercise<M: Module>(

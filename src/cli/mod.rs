@@ -10,6 +10,7 @@ mod flags;
 mod input;
 mod inspect;
 mod json;
+mod named;
 mod plan;
 mod precision;
 mod predict;

@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod folders;
 mod frameworks;
+mod named;
 mod names;
 mod opening;
 mod optimizers;

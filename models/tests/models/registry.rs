@@ -51,19 +51,18 @@ fn small(name: &str) -> String {
 /// What a caller leaves out is told by a config, by the shapes, or asked for: the network that is made is the one it was.
 #[test]
 fn shapes_and_configs_tell_what_a_caller_does_not() {
-    let asked = |name: &str, training| match name {
-        "gpt2" if training => "n_head, resid_pdrop, embd_pdrop, attn_pdrop",
-        "gpt2" => "n_head",
-        "nanogpt" if training => "n_head, dropout",
-        "nanogpt" => "n_head",
-        "llama" if training => {
+    let asked = |name: &str, training| match (name, training) {
+        ("gpt2", true) => "n_head, resid_pdrop, embd_pdrop, attn_pdrop",
+        ("nanogpt", true) => "n_head, dropout",
+        ("gpt2" | "nanogpt", false) => "n_head",
+        ("llama", true) => {
             "num_attention_heads, num_key_value_heads, rms_norm_eps, rope_theta, rope_type, attention_dropout"
         }
-        "llama" => "num_attention_heads, num_key_value_heads, rms_norm_eps, rope_theta, rope_type",
-        "lstm_lm" if training => "dropout",
-        "lstm_lm" => "",
-        _ if training => "num_attention_heads, hidden_dropout_prob, attention_probs_dropout_prob",
-        _ => "num_attention_heads",
+        ("llama", false) => "num_attention_heads, num_key_value_heads, rms_norm_eps, rope_theta, rope_type",
+        ("lstm_lm", true) => "dropout",
+        ("lstm_lm", false) => "",
+        (_, true) => "num_attention_heads, hidden_dropout_prob, attention_probs_dropout_prob",
+        (_, false) => "num_attention_heads",
     };
     for name in
         ["gpt2", "nanogpt", "llama", "lstm_lm", "bert", "bert_for_masked_lm", "bert_for_sequence_classification"]

@@ -1,10 +1,12 @@
-//! Ten networks that PyTorch exports on the spot, and trained for five steps, are trained by the command for 20 more beside PyTorch,
-//! and PyTorch goes on from what it wrote. `REKINDLE_TORCH` names a Python that has torch, torchvision and transformers; without it
+//! Ten networks that PyTorch exports on the spot, and networks by name, all trained for five steps, are trained by the command for 20 more
+//! beside PyTorch, and PyTorch goes on from what it wrote. `REKINDLE_TORCH` names a Python that has torch, torchvision and transformers; without it
 //! the test says that it was skipped.
 
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use rekindle::{Checkpoint, StateDict};
+use rekindle_testing::compare::apart;
 use rekindle_testing::{Torch, fixtures, scratch};
 
 #[test]
@@ -43,6 +45,68 @@ fn ten_networks_go_on_with_pytorchs_losses_and_back() {
         let name = words.next().unwrap();
         let apart: Vec<f64> = words.map(|word| word.parse().unwrap()).collect();
         println!("{name:20} PyTorch goes on: {apart:?} apart");
+        let limit = limits.remove(name).unwrap();
+        assert!(apart.len() == 2 && apart.iter().all(|&apart| apart <= limit), "{line}");
+    }
+    assert!(limits.is_empty(), "{limits:?}");
+}
+
+#[test]
+fn networks_by_name_go_on_with_pytorchs_losses_and_back_and_are_their_own_programs() {
+    let Some(torch) = Torch::find() else { return };
+    let folder = scratch();
+    let rekindle = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_rekindle")).args(arguments).current_dir(folder.path()).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    // A line a network: its name, its checkpoint, `--model`, and how far PyTorch is from itself.
+    let printed = torch.run("zoo_runs.py", ["make".as_ref(), folder.path()]);
+    let mut limits = BTreeMap::new();
+    for line in printed.lines() {
+        let [name, checkpoint, call, noise] = line.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let noise: f64 = noise.parse().unwrap();
+        let file = |end: &str| format!("{name}{end}");
+        let (x, by_program, by_name) = (file("-x.safetensors"), file("-program.pt"), file("-named.pt"));
+        rekindle(&["predict", &file(".pt2"), "--input", &x, "--out", &by_program]);
+        rekindle(&["predict", checkpoint, "--model", call, "--input", &x, "--out", &by_name]);
+        let scores = |file: &str| -> Vec<f64> {
+            let state = StateDict::from_value(Checkpoint::open(folder.path().join(file)).unwrap().root()).unwrap();
+            state.iter().next().unwrap().1.to_f64_vec().unwrap()
+        };
+        let exact = scores(&file("-y.safetensors"));
+        let [of_program, of_name] = [by_program, by_name].map(|file| apart(&scores(&file), &exact));
+
+        let saved = if checkpoint.ends_with(".pt") { file("-resumed.pt") } else { file("-resumed") };
+        let (batches, log) = (file("-batches.safetensors"), file("-log.jsonl"));
+        let mut resume = vec!["resume", checkpoint, "--model", call, "--batches", &batches, "--steps", "20"];
+        resume.extend(["--save", &saved, "--log", &log, "--clip-norm", "none"]);
+        if name == "gpt2" {
+            // A Trainer's folder without a scheduler of its own.
+            resume.extend(["--scheduler", "none"]);
+        }
+        rekindle(&resume);
+        let losses = |end: &str| -> Vec<f64> {
+            fixtures::lines(&folder.path().join(file(end))).iter().map(|line| line["loss"].as_f64().unwrap()).collect()
+        };
+        let (ours, theirs) = (losses("-log.jsonl"), losses("-expect.jsonl"));
+        assert_eq!((ours.len(), theirs.len()), (20, 20), "{name}");
+        let found = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs() / b.abs()).fold(0.0, f64::max);
+        println!(
+            "{name:32} scores {of_name:.1e} apart, its program's {of_program:.1e}; losses {found:.1e}, PyTorch's own {noise:.1e}"
+        );
+        let limit = noise.max(1e-6);
+        assert!(of_name <= 1e-5 && of_program <= 1e-5, "{name}: scores {of_name}, its program's {of_program}");
+        assert!(found <= limit, "{name}: {found}, and PyTorch differs from itself by {noise}");
+        limits.insert(name.to_owned(), limit);
+    }
+    assert_eq!(limits.len(), 7);
+    let printed = torch.run("zoo_runs.py", ["go".as_ref(), folder.path()]);
+    for line in printed.lines() {
+        let mut words = line.split_whitespace();
+        let name = words.next().unwrap();
+        let apart: Vec<f64> = words.map(|word| word.parse().unwrap()).collect();
+        println!("{name:32} PyTorch goes on: {apart:?} apart");
         let limit = limits.remove(name).unwrap();
         assert!(apart.len() == 2 && apart.iter().all(|&apart| apart <= limit), "{line}");
     }

@@ -1,6 +1,6 @@
 //! nanoGPT's `model.py`, line by line: docs/porting.md has the two side by side.
 
-#![allow(clippy::many_single_char_names)] // as in Python
+#![allow(clippy::many_single_char_names, clippy::cast_possible_wrap)] // as in Python; a number of tokens
 
 use burn::module::Module;
 use burn::tensor::{Int, Tensor};
@@ -8,7 +8,7 @@ use rekindle::models::Result;
 use rekindle::models::init::Init;
 use rekindle::models::nn::functional as F;
 use rekindle::models::nn::{
-    Dropout, Embedding, EmbeddingConfig, GELU, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+    Dropout, Embedding, EmbeddingConfig, GELU, Layer, LayerNorm, LayerNormConfig, Linear, LinearConfig, ModuleDict,
 };
 
 /// How large the network is.
@@ -33,39 +33,17 @@ pub(crate) struct CausalSelfAttention {
 
 impl CausalSelfAttention {
     fn new(config: &GptConfig, init: &mut Init<'_>) -> Result<Self> {
-        let c_attn = LinearConfig::new(config.n_embd, 3 * config.n_embd).init(init)?;
-        let c_proj = LinearConfig::new(config.n_embd, config.n_embd).init(init)?;
-        let drop = Dropout::new(config.dropout, init);
+        let (n, drop) = (config.n_embd, Dropout::new(config.dropout, init));
+        let (c_attn, c_proj) = (LinearConfig::new(n, 3 * n).init(init)?, LinearConfig::new(n, n).init(init)?);
         Ok(Self { c_attn, c_proj, attn_dropout: drop.clone(), resid_dropout: drop, n_head: config.n_head })
     }
 
     fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
         let [b, t, c] = x.dims();
-        let parts = self.c_attn.forward(x)?.split(c, 2).into_iter();
-        let heads = parts.map(|part| part.reshape([b, t, self.n_head, c / self.n_head]).swap_dims(1, 2));
-        let [q, k, v] = heads.collect::<Vec<_>>().try_into().expect("c_attn gives three");
+        let parts: [Tensor<3>; 3] = self.c_attn.forward(x)?.split(c, 2).try_into().expect("c_attn gives three");
+        let [q, k, v] = parts.map(|part| part.reshape([b, t, self.n_head, c / self.n_head]).swap_dims(1, 2));
         let y = F::scaled_dot_product_attention(q, k, v, None, Some(&self.attn_dropout), true)?;
         self.resid_dropout.forward(self.c_proj.forward(y.swap_dims(1, 2).reshape([b, t, c]))?)
-    }
-}
-
-#[derive(Module, Debug)]
-pub(crate) struct Mlp {
-    c_fc: Linear,
-    gelu: GELU,
-    c_proj: Linear,
-    dropout: Dropout,
-}
-
-impl Mlp {
-    fn new(config: &GptConfig, init: &mut Init<'_>) -> Result<Self> {
-        let c_fc = LinearConfig::new(config.n_embd, 4 * config.n_embd).init(init)?;
-        let c_proj = LinearConfig::new(4 * config.n_embd, config.n_embd).init(init)?;
-        Ok(Self { c_fc, gelu: GELU::new(), c_proj, dropout: Dropout::new(config.dropout, init) })
-    }
-
-    fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
-        self.dropout.forward(self.c_proj.forward(self.gelu.forward(self.c_fc.forward(x)?)?)?)
     }
 }
 
@@ -74,14 +52,20 @@ pub(crate) struct Block {
     ln_1: LayerNorm,
     attn: CausalSelfAttention,
     ln_2: LayerNorm,
-    mlp: Mlp,
+    mlp: ModuleDict<Layer>,
 }
 
 impl Block {
     fn new(config: &GptConfig, init: &mut Init<'_>) -> Result<Self> {
-        let norm = LayerNormConfig::new([config.n_embd]);
-        let (ln_1, attn) = (norm.init(init)?, CausalSelfAttention::new(config, init)?);
-        Ok(Self { ln_1, attn, ln_2: norm.init(init)?, mlp: Mlp::new(config, init)? })
+        let (n, norm) = (config.n_embd, LayerNormConfig::new([config.n_embd]));
+        let (ln_1, attn, ln_2) = (norm.init(init)?, CausalSelfAttention::new(config, init)?, norm.init(init)?);
+        let mlp: [(&str, Layer); 4] = [
+            ("c_fc", LinearConfig::new(n, 4 * n).init(init)?.into()),
+            ("gelu", GELU::new().into()),
+            ("c_proj", LinearConfig::new(4 * n, n).init(init)?.into()),
+            ("dropout", Dropout::new(config.dropout, init).into()),
+        ];
+        Ok(Self { ln_1, attn, ln_2, mlp: mlp.into_iter().collect() })
     }
 
     fn forward(&self, x: Tensor<3>) -> Result<Tensor<3>> {
@@ -121,12 +105,10 @@ impl Gpt {
 
     /// Tokens `[batch, length]` to the scores of what comes next, `[batch, length, vocabulary]`.
     pub(crate) fn forward(&self, tokens: Tensor<2, Int>) -> Result<Tensor<3>> {
-        let length = i64::try_from(tokens.dims()[1]).unwrap_or(i64::MAX);
-        let places = Tensor::<1, Int>::arange(0..length, &tokens.device());
-        let places: Tensor<2> = self.transformer.wpe.forward(places)?;
-        let x: Tensor<3> = self.transformer.wte.forward(tokens)?;
-        let x = self.transformer.drop.forward(x + places.unsqueeze())?;
-        let x = self.transformer.h.iter().try_fold(x, |x, block| block.forward(x))?;
+        let places = Tensor::<1, Int>::arange(0..tokens.dims()[1] as i64, &tokens.device());
+        let x =
+            self.transformer.wte.forward::<2, 3>(tokens)? + self.transformer.wpe.forward::<1, 2>(places)?.unsqueeze();
+        let x = self.transformer.h.iter().try_fold(self.transformer.drop.forward(x)?, |x, block| block.forward(x))?;
         self.lm_head.forward(self.transformer.ln_f.forward(x)?)
     }
 }

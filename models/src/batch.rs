@@ -1,8 +1,8 @@
-//! `Batch`: a tensor of two, three or four dimensions, as networks of all kinds take it and give it.
+//! `Batch`: a tensor of two, three or four dimensions, or tokens, as networks of all kinds take it and give it.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use crate::functional::Array;
+use crate::functional::{Array, Kind};
 use crate::{ModelError, Result};
 
 /// A batch of examples: the first dimension counts them.
@@ -15,6 +15,8 @@ pub enum Batch {
     D3(Tensor<3>),
     /// `[batch, channels, height, width]`.
     D4(Tensor<4>),
+    /// The numbers of tokens, `[batch, length]`.
+    Tokens(Tensor<2, Int>),
 }
 
 /// What goes into a network.
@@ -41,6 +43,17 @@ impl Batch {
         }
     }
 
+    /// Rows of tokens, `[batch, length]`, on the device.
+    ///
+    /// # Errors
+    /// When the number of tokens is not that of the shape.
+    pub fn from_tokens(tokens: Vec<i64>, shape: [usize; 2], device: &Device) -> Result<Self> {
+        if shape[0].checked_mul(shape[1]) != Some(tokens.len()) {
+            return Err(ModelError::Elements { elements: tokens.len(), shape: shape.to_vec() });
+        }
+        Ok(Batch::Tokens(Tensor::from_data(TensorData::new(tokens, shape), device)))
+    }
+
     /// The tensor, whatever its number of dimensions.
     #[must_use]
     pub fn into_array(self) -> Array {
@@ -48,14 +61,18 @@ impl Batch {
             Batch::D2(x) => Array::from_float(x),
             Batch::D3(x) => Array::from_float(x),
             Batch::D4(x) => Array::from_float(x),
+            Batch::Tokens(x) => Array::from_int(x),
         }
     }
 
-    /// The tensor, of two to four dimensions.
+    /// The tensor, of two to four dimensions; of whole numbers, of two.
     ///
     /// # Errors
-    /// When it has others, or no floating-point numbers.
+    /// When it has others, or truth values.
     pub fn from_array(array: Array) -> Result<Self> {
+        if array.kind() == Kind::Int && array.rank() == 2 {
+            return array.into_int().map(Batch::Tokens);
+        }
         match array.rank() {
             2 => array.into_float().map(Batch::D2),
             3 => array.into_float().map(Batch::D3),
@@ -71,6 +88,7 @@ impl Batch {
             Batch::D2(x) => x.dims().to_vec(),
             Batch::D3(x) => x.dims().to_vec(),
             Batch::D4(x) => x.dims().to_vec(),
+            Batch::Tokens(x) => x.dims().to_vec(),
         }
     }
 
@@ -103,6 +121,7 @@ impl Batch {
             Batch::D2(x) => x,
             Batch::D3(x) => x.flatten(1, 2),
             Batch::D4(x) => x.flatten(1, 3),
+            Batch::Tokens(x) => x.float(),
         }
     }
 }

@@ -37,6 +37,28 @@ pub enum ModelError {
         /// What is expected.
         expected: String,
     },
+    /// Settings of a network that neither the caller nor its weights tell: each with the library's default.
+    #[error(
+        "the weights of '{network}' do not show {}; say it: `Network::named(\"{}\")`",
+        names(open),
+        call(network, open)
+    )]
+    OpenSettings {
+        /// The network.
+        network: String,
+        /// The settings.
+        open: Vec<(String, String)>,
+    },
+    /// The input has other numbers than the network takes.
+    #[error("the network '{network}' takes {expected} numbers, not {found}")]
+    InputKind {
+        /// The network.
+        network: String,
+        /// What numbers it takes.
+        expected: &'static str,
+        /// The element type that came.
+        found: String,
+    },
     /// The input has another shape than the network takes.
     #[error("the network '{network}' takes inputs of [batch, {expected}], not {found:?}")]
     InputShape {
@@ -119,6 +141,15 @@ pub enum ModelError {
     /// Bounds that nothing can be drawn from: a layer without inputs.
     #[error("the first weights cannot be drawn: {0}")]
     Init(#[from] rekindle_random::ParameterError),
+}
+
+fn names(open: &[(String, String)]) -> String {
+    open.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn call(network: &str, open: &[(String, String)]) -> String {
+    let pairs: Vec<String> = open.iter().map(|(name, default)| format!("{name}={default}")).collect();
+    format!("{network}({})", pairs.join(", "))
 }
 
 /// The sentence: what `main` prints of an error that it returns.

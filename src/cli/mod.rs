@@ -11,6 +11,7 @@ mod input;
 mod inspect;
 mod json;
 mod kept;
+mod named;
 mod plan;
 mod precision;
 mod predict;

@@ -21,16 +21,20 @@ use self::pictures::Pictures;
 use self::scores::{Scores, Top};
 use super::answer::{Answer, Anything, Lines, bar, new_file, note, print, print_json};
 use super::input::say_notes;
+use super::named;
 pub(super) use network::is_program;
+
+const EXAMPLES: &str = "Examples:\n  rekindle predict net.pt2 --input x.npz --out y.npz\n  \
+    rekindle predict net.pt2 --weights run.pt --input x.npz --out y.npz\n  \
+    rekindle predict run.pt --model digits --input x.safetensors --out y.npz\n  \
+    rekindle predict resnet18.pt2 --image *.png --preset imagenet --labels labels.txt";
 
 /// The arguments of `rekindle predict`.
 #[derive(Debug, clap::Args)]
 #[command(
     group = clap::ArgGroup::new("what").required(true).args(["input", "image"]),
-    after_help = "Examples:\n  rekindle predict net.pt2 --input x.npz --out y.npz\n  \
-    rekindle predict net.pt2 --weights run.pt --input x.npz --out y.npz\n  \
-    rekindle predict run.pt --model digits --input x.safetensors --out y.npz\n  \
-    rekindle predict resnet18.pt2 --image *.png --preset imagenet --labels labels.txt"
+    after_help = EXAMPLES,
+    after_long_help = named::listed(EXAMPLES)
 )]
 pub(super) struct Predict {
     #[command(flatten)]

@@ -24,20 +24,22 @@ use super::answer::{Answer, Anything, note, print, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::plan::show;
-use super::precision;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
 use super::several;
 use super::task::Task;
+use super::{named, precision};
 
 pub(super) use batches::Batches;
 pub(super) use course::Course;
 
+const EXAMPLE: &str = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
+    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it.";
+
 /// The arguments of `rekindle resume`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
-    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it.")]
+#[command(after_help = EXAMPLE, after_long_help = named::listed(EXAMPLE))]
 pub(super) struct Resume {
     /// The checkpoint to go on from
     pub(super) checkpoint: PathBuf,
@@ -63,7 +65,9 @@ impl Resume {
         if models.len() > 1 {
             return several::plan(&self, &device, &models);
         }
-        let (checkpoint, network, options) = told::run(&self, &device, &models[0])?;
+        let Some((checkpoint, network, options)) = unless_open(told::run(&self, &device, &models[0]))? else {
+            return Ok(false);
+        };
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
@@ -239,13 +243,24 @@ impl Resume {
 
 /// The plan of a run; `None` where it cannot be made before something is told, which is printed.
 pub(super) fn planned(checkpoint: &Checkpoint, network: &Network, options: ResumeOptions) -> Anything<Option<Plan>> {
-    match Run::plan(checkpoint, network, options) {
-        Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
-            print(&format!("open: {}\n", in_flags(&error.to_string())))?;
-            Ok(None)
-        }
-        plan => Ok(Some(plan?)),
+    unless_open(Run::plan(checkpoint, network, options).map_err(Into::into))
+}
+
+/// What was done; `None` where something has to be told first, which is printed.
+pub(super) fn unless_open<T>(done: Anything<T>) -> Anything<Option<T>> {
+    let error = match done {
+        Ok(done) => return Ok(Some(done)),
+        Err(error) => error,
+    };
+    let kind = error.downcast_ref::<Error>().map(Error::kind);
+    if !matches!(
+        kind.or(error.downcast_ref::<rekindle::Error>().and_then(rekindle::Error::kind)),
+        Some(ErrorKind::Open(_))
+    ) {
+        return Err(error);
     }
+    print(&format!("open: {}\n", in_flags(&error.to_string())))?;
+    Ok(None)
 }
 
 /// Where a run began.

@@ -15,9 +15,9 @@ use super::task::Loss;
 #[serde(default, deny_unknown_fields)]
 #[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Settings {
-    /// The network, such as digits, lenet or mlp, or a program of torch.export (NET.pt2); of a file of several models,
-    /// PART=NAME, once for each that is trained
-    #[arg(long, value_name = "[PART=]NAME")]
+    /// The network by its name, such as digits or `gpt2(n_head=12)`, or a program of torch.export (NET.pt2); of a file of several
+    /// models, PART=NAME, once for each that is trained. --help lists the names and their settings
+    #[arg(long, value_name = "[PART=]NAME[(K=V,..)]")]
     #[serde(deserialize_with = "one_or_several")]
     pub(super) model: Vec<String>,
     /// A setting of the network, such as sizes=20,32,16,10; PART.K=V is of one of several

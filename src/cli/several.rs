@@ -16,7 +16,7 @@ use super::kept::{Keeper, Kept, is_written, say};
 use super::plan::show_several;
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
-use super::resume::{Batches, Course, Resume, drawing, planned};
+use super::resume::{Batches, Course, Resume, drawing, planned, unless_open};
 use super::schedule::Scheduling;
 use super::task::Task;
 use super::{answer, precision};
@@ -27,7 +27,9 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
     let mut scheduling = resume.scheduling(resume.source())?;
     let mut plans = Vec::new();
     for model in models {
-        let (checkpoint, network, options) = told::run(resume, device, model)?;
+        let Some((checkpoint, network, options)) = unless_open(told::run(resume, device, model))? else {
+            return Ok(false);
+        };
         let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);

@@ -1,10 +1,10 @@
 //! What a network is trained to do: its loss on a batch, and its accuracy on samples held back.
 
 use burn::module::Module as _;
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 use rekindle::models::functional::{Array, Kind};
 use rekindle::models::graph::Program;
-use rekindle::models::{Inputs, Network, Outputs};
+use rekindle::models::{Inputs, Network, Outputs, Says};
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Dataset, Elements};
 use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
@@ -86,14 +86,22 @@ impl Task {
             return self.loss_of_program(network, batch);
         }
         let device = self.device.clone().autodiff();
-        self.of(self.forward(network, batch, &device)?, batch, &device)
+        self.of(network.says(), self.forward(network, batch, &device)?, batch, &device)
     }
 
-    fn of(&self, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
+    fn of(&self, says: Says, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
         if batch.get("targets").or_else(|| batch.get("labels")).is_none() {
             return Err(Error::invalid("there is no tensor `targets` for the loss to compare with"));
         }
         match (&self.loss, outputs) {
+            (Loss::CrossEntropy, Outputs::D3(logits)) if says != Says::Scores => {
+                let [rows, length, words] = logits.dims();
+                let targets = words_of(batch, says, [rows, length], device)?;
+                cross_entropy(logits.reshape([rows * length, words]), targets)
+            }
+            (_, Outputs::D3(_)) if says != Says::Scores => Err(Error::invalid(
+                "the network gives scores of tokens, of which cross_entropy is the loss; leave --loss out",
+            )),
             (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(device)?),
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
             (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(device)?),
@@ -119,10 +127,12 @@ impl Task {
             return self.loss_of_program(&network.valid(), batch).map(drop);
         }
         let outputs = self.forward(&network.valid(), batch, &self.device)?;
-        if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (&self.loss, outputs.shape().get(1)) {
+        let shape = outputs.shape();
+        let classes = if network.says() == Says::Scores { shape.get(1) } else { shape.last() };
+        if let (Loss::CrossEntropy | Loss::Nll, Some(&classes)) = (&self.loss, classes) {
             samples.check_classes(classes)?;
         }
-        self.of(outputs, batch, &self.device).map(drop)
+        self.of(network.says(), outputs, batch, &self.device).map(drop)
     }
 
     /// The part of the samples whose class has the largest output; `None` where that says nothing.
@@ -155,7 +165,7 @@ impl Task {
             let loss = if self.loss.is_in_program() {
                 self.loss_of_program(&network, &batch)?
             } else {
-                self.of(self.forward(&network, &batch, &self.device)?, &batch, &self.device)?
+                self.of(network.says(), self.forward(&network, &batch, &self.device)?, &batch, &self.device)?
             };
             let loss = loss.try_into_scalar::<f64>();
             let loss = loss.map_err(|error| Error::invalid(format!("the loss cannot be read: {error:?}")))?;
@@ -172,6 +182,13 @@ impl Task {
             let first = outputs.and_then(|outputs| outputs.into_iter().next().map(Outputs::from_array).transpose());
             let first = first.map_err(|error| Error::invalid(error.to_string()))?;
             return first.ok_or_else(|| Error::invalid("the program has no output"));
+        }
+        if network.takes_tokens() {
+            let outputs = network.forward_named(&tokens(network, batch, device)?);
+            let first = outputs.map(|outputs| outputs.into_iter().next().map(|(_, first)| first));
+            let first = first.and_then(|first| first.map(Outputs::from_array).transpose());
+            let first = first.map_err(|error| Error::invalid(error.to_string()))?;
+            return first.ok_or_else(|| Error::invalid("the network has no output"));
         }
         if batch.get("inputs").is_none() {
             return Err(Error::invalid("there is no tensor `inputs` for the network"));
@@ -196,6 +213,48 @@ impl Task {
 fn array_of(data: &TensorData) -> Result<Array, Error> {
     let array = Array::from_data(data.clone(), data.shape().as_slice(), &Device::flex());
     array.map_err(|error| Error::invalid(error.to_string()))
+}
+
+/// What a network of tokens is given of a batch, by its own names; the first may be called `inputs`.
+fn tokens(network: &Network, batch: &Batch, device: &Device) -> Result<Vec<Array>, Error> {
+    let names = network.input_names();
+    let first = names.first().copied().unwrap_or_default();
+    let known = |name: &str| names.contains(&name) || ["inputs", "targets", "labels"].contains(&name);
+    if let Some((name, _)) = batch.parts().find(|(name, _)| !known(name)) {
+        let reason = format!("the network has no input for the batches' '{name}'; it takes {}", names.join(", "));
+        return Err(Error::invalid(reason));
+    }
+    let mut found: Vec<Array> = Vec::with_capacity(names.len());
+    for name in &names {
+        let own = batch.get(name).or_else(|| if *name == first { batch.get("inputs") } else { None });
+        let array = own.map(|data| Ok::<_, Error>(array_of(data)?.to_device(device))).transpose()?;
+        let array = array.or_else(|| found.first().and_then(|first| network.absent(name, first)));
+        found.push(array.ok_or_else(|| Error::invalid(format!("there is no tensor `{name}` for the network")))?);
+    }
+    Ok(found)
+}
+
+/// The tokens that a network is to say, one a row of scores. `targets` are those; `labels` are as transformers takes them: of a
+/// network that says what comes next the tokens themselves, each of which is what the one before it is to say.
+fn words_of(batch: &Batch, says: Says, shape: [usize; 2], device: &Device) -> Result<Tensor<1, Int>, Error> {
+    let labels = batch.get("targets").is_none() && says == Says::NextTokens;
+    let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
+    let targets = array_of(batch.target_data())?;
+    let [rows, length] = shape;
+    if targets.kind() != Kind::Int || ![&shape[..], &[rows * length]].contains(&targets.shape()) {
+        let found = targets.shape();
+        return Err(Error::invalid(format!("targets are {found:?}, where whole numbers {shape:?} are needed")));
+    }
+    let mut tokens = targets.ints().map_err(wrong)?;
+    if labels {
+        for row in tokens.chunks_exact_mut(length.max(1)) {
+            row.rotate_left(1);
+            if let Some(last) = row.last_mut() {
+                *last = -100;
+            }
+        }
+    }
+    Ok(Tensor::from_data(TensorData::new(tokens, [rows * length]), device))
 }
 
 /// What a program is given of a batch: to each input what is called as it is; to inputs without such, in order, what these

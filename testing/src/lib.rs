@@ -26,7 +26,7 @@ mod scratch;
 mod torch;
 
 pub use cases::cases;
-pub use filled::filled;
+pub use filled::{filled, mixed};
 #[cfg(feature = "burn")]
 pub use module::{gradients, seeded};
 pub use process::{Computed, alone};

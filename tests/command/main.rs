@@ -7,6 +7,7 @@ mod files;
 mod folders;
 mod frameworks;
 mod keeping;
+mod named;
 mod names;
 mod opening;
 mod optimizers;

@@ -225,9 +225,13 @@ impl Array {
     /// gradient.
     ///
     /// # Errors
-    /// When this is no matrix.
+    /// When this is no matrix, or a number has no row.
     pub fn embedding(&self, index: &Array, padding_idx: Option<i64>) -> Result<Self> {
         let [rows, width] = *self.shape() else { return Err(refused("embedding", "the weight must be a matrix")) };
+        // A device takes another row, or stops the program.
+        if let Some(odd) = index.ints()?.into_iter().find(|&number| number < 0 || number >= signed(rows)) {
+            return Err(refused("embedding", format!("there is no row {odd} of {rows}")));
+        }
         let mut shape = index.shape().to_vec();
         shape.push(width);
         let picked = self.index_select(0, &index.reshaped(&[index.numel()])?)?.reshaped(&shape)?;

@@ -64,6 +64,7 @@ pub(crate) enum Draw {
     /// An embedding's: normal, with this row 0.
     Rows {
         padding: Option<usize>,
+        std: f64,
     },
     TruncNormal {
         mean: f64,
@@ -127,7 +128,7 @@ impl Draw {
             Draw::Normal { mean, std } => normal_(&mut generator, &mut none, mean, std)?,
             Draw::TruncNormal { mean, std, a, b } => trunc_normal_(&mut generator, &mut none, mean, std, a, b)?,
             Draw::Eye if shape.len() != 2 => return Err(refused("eye_", "it is for matrices")),
-            Draw::Rows { padding: Some(padding) } if shape.first().is_none_or(|&rows| padding >= rows) => {
+            Draw::Rows { padding: Some(padding), .. } if shape.first().is_none_or(|&rows| padding >= rows) => {
                 return Err(refused("Embedding", format!("there is no row {padding} for padding_idx")));
             }
             Draw::Dirac { groups } => {
@@ -157,8 +158,8 @@ impl Draw {
         match *self {
             Draw::Uniform { a, b } => uniform_(generator, &mut values, a, b)?,
             Draw::Normal { mean, std } => normal_(generator, &mut values, mean, std)?,
-            Draw::Rows { padding } => {
-                normal_(generator, &mut values, 0.0, 1.0)?;
+            Draw::Rows { padding, std } => {
+                normal_(generator, &mut values, 0.0, std)?;
                 let width = shape.last().copied().unwrap_or(0);
                 if let Some(row) = padding.and_then(|row| values.get_mut(row * width..(row + 1) * width)) {
                     row.fill(0.0);

@@ -109,7 +109,7 @@ impl<'a> Init<'a> {
     }
 
     /// The parameter with new elements, as frozen as it was.
-    fn redraw<const D: usize>(&mut self, param: &mut Param<Tensor<D>>, draw: Draw) -> Result<()> {
+    pub(crate) fn redraw<const D: usize>(&mut self, param: &mut Param<Tensor<D>>, draw: Draw) -> Result<()> {
         let shape: [usize; D] = param.lazy_shape().dims();
         let dtype = if param.is_initialized() { Some(param.val().dtype()) } else { None };
         let trained = is_trained(param);

@@ -118,7 +118,26 @@ impl<L: Module + ModuleDisplay> ModuleDisplayDefault for Sequential<L> {
 
 impl<L: Module + ModuleDisplay> ModuleDisplay for Sequential<L> {}
 
-/// `torch.nn.ModuleDict`: modules by name, in order.
+/// `torch.nn.ModuleDict`: modules by name, in order. It also is `torch.nn.Sequential(OrderedDict([...]))`: layers by name run one after
+/// the other.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use rekindle_models::init::Init;
+/// use rekindle_models::nn::{GELU, Layer, LinearConfig, ModuleDict};
+///
+/// let device = Device::flex();
+/// let init = &mut Init::seeded(&device, 0);
+/// let mlp: [(&str, Layer); 3] = [
+///     ("fc1", LinearConfig::new(4, 8).init(init)?.into()),
+///     ("act", GELU::new().into()),
+///     ("fc2", LinearConfig::new(8, 2).init(init)?.into()),
+/// ];
+/// let mlp: ModuleDict<Layer> = mlp.into_iter().collect();
+/// let output: Tensor<2> = mlp.forward(Tensor::<2>::ones([3, 4], &device))?;
+/// assert_eq!(output.dims(), [3, 2]);
+/// # Ok::<(), rekindle_models::ModelError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ModuleDict<M> {
     /// Names and modules.
@@ -140,6 +159,22 @@ impl<M> ModuleDict<M> {
 
     fn each(self, change: impl Fn(M) -> M) -> Self {
         ModuleDict { modules: self.modules.into_iter().map(|(name, module)| (name, change(module))).collect() }
+    }
+}
+
+impl<L: Forward> ModuleDict<L> {
+    /// Runs the layers one after the other, to a tensor of as many dimensions as the caller expects.
+    ///
+    /// # Errors
+    /// When a tensor does not fit a layer, or the last has other dimensions.
+    pub fn forward<const A: usize, const B: usize>(&self, input: Tensor<A>) -> Result<Tensor<B>> {
+        self.forward_array(&Array::from_float(input))?.into_float()
+    }
+}
+
+impl<L: Forward> Forward for ModuleDict<L> {
+    fn forward_array(&self, input: &Array) -> Result<Array> {
+        self.modules.iter().try_fold(input.clone(), |x, (_, layer)| layer.forward_array(&x))
     }
 }
 
@@ -243,6 +278,7 @@ layers! {
     LPPool1d(super::LPPool1d), LPPool2d(super::LPPool2d), LPPool3d(super::LPPool3d),
     AdaptiveAvgPool1d(super::AdaptiveAvgPool1d), AdaptiveAvgPool2d(super::AdaptiveAvgPool2d), AdaptiveAvgPool3d(super::AdaptiveAvgPool3d),
     AdaptiveMaxPool1d(super::AdaptiveMaxPool1d), AdaptiveMaxPool2d(super::AdaptiveMaxPool2d), AdaptiveMaxPool3d(super::AdaptiveMaxPool3d),
-    Pad(super::Pad), Upsample(super::Upsample), PixelShuffle(super::PixelShuffle), PixelUnshuffle(super::PixelUnshuffle),
+    FractionalMaxPool2d(super::FractionalMaxPool2d), FractionalMaxPool3d(super::FractionalMaxPool3d),
+    Unfold(super::Unfold), Fold(super::Fold), Pad(super::Pad), Upsample(super::Upsample), PixelShuffle(super::PixelShuffle), PixelUnshuffle(super::PixelUnshuffle),
     ChannelShuffle(super::ChannelShuffle), Sequential(Sequential<Layer>),
 }

@@ -1,7 +1,9 @@
 //! `Embedding` and `EmbeddingBag`: rows of a matrix by their numbers.
 
-use burn::module::Param;
-use burn::tensor::{Int, Tensor};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Int, Tensor};
 
 use super::module::{module, options, refused, value};
 use crate::Result;
@@ -54,8 +56,9 @@ pub enum BagMode {
 
 /// `torch.nn.Embedding`: the row of each number.
 ///
-/// PyTorch's `max_norm` shortens the rows in the weight as they are looked up. Here [`forward`](Self::forward) gives the same rows, and
-/// [`renorm_`](Self::renorm_) shortens them in the weight; a run that trains with `max_norm` calls it before each step.
+/// With `max_norm`, [`forward`](Self::forward) shortens the rows that it looks up in the weight, as PyTorch does: what is trained, saved
+/// and gets the gradient then is [`weight`](Self::weight). Of several forward passes before one step the first does it; rows that only a
+/// later one looks up come out shortened, and are in the weight when they are looked up first after the step.
 ///
 /// ```
 /// use burn::tensor::{Device, Int, Tensor};
@@ -70,14 +73,68 @@ pub enum BagMode {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Embedding {
-    /// `[rows, width]`.
+    /// `[rows, width]`, as it was made or mapped; with `max_norm` see [`weight`](Self::weight).
     pub weight: Param<Tensor<2>>,
     padding_idx: Option<usize>,
     max_norm: Option<f64>,
     norm_type: f64,
+    renewed: Renewed,
 }
 
-module!(Embedding { weight; padding_idx, max_norm, norm_type });
+/// With `max_norm`: the weight that the first forward pass made of the one before. Clones share it, until they are mapped.
+type Renewed = Arc<Mutex<Option<Param<Tensor<2>>>>>;
+
+const CONTAINER: &str = "Struct:torch.nn.Embedding";
+
+/// As the derived one, of the weight as it is now.
+impl Module for Embedding {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        visitor.enter_module("weight", CONTAINER);
+        Module::visit(&self.weight(), visitor);
+        visitor.exit_module("weight", CONTAINER);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        mapper.enter_module("weight", CONTAINER);
+        let mapped = self.with(|weight| Module::map(weight, mapper));
+        mapper.exit_module("weight", CONTAINER);
+        mapped
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.with(|weight| Module::to_device(weight, device))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.with(|weight| Module::fork(weight, device))
+    }
+
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        Module::collect_devices(&self.weight, devices)
+    }
+
+    fn materialize(self) -> Self {
+        self.with(Module::materialize)
+    }
+
+    fn valid(&self) -> Self {
+        self.clone().with(|weight| Module::valid(&weight))
+    }
+
+    fn train(self) -> Self {
+        self.with(Module::train)
+    }
+}
+
+impl ModuleDisplayDefault for Embedding {
+    fn content(&self, content: Content) -> Option<Content> {
+        let content = content.set_top_level_type("Embedding").add("weight", &self.weight);
+        let content = content.add_debug_attribute("padding_idx", &self.padding_idx);
+        content.add_debug_attribute("max_norm", &self.max_norm).optional()
+    }
+}
+
+impl ModuleDisplay for Embedding {}
 
 impl EmbeddingConfig {
     /// The layer, with weights as PyTorch draws them: normal.
@@ -85,17 +142,60 @@ impl EmbeddingConfig {
     /// # Errors
     /// When there is no row for `padding_idx`.
     pub fn init(&self, init: &mut Init<'_>) -> Result<Embedding> {
-        let rows = Rule::Rows { padding: self.padding_idx };
+        let rows = Rule::Rows { padding: self.padding_idx, std: 1.0 };
         Ok(Embedding {
             weight: init.param([self.num_embeddings, self.embedding_dim], rows)?,
             padding_idx: self.padding_idx,
             max_norm: self.max_norm,
             norm_type: self.norm_type,
+            renewed: Renewed::default(),
         })
     }
 }
 
 impl Embedding {
+    /// The weight as it is now: with `max_norm`, with the rows shortened that were looked up.
+    #[must_use]
+    pub fn weight(&self) -> Param<Tensor<2>> {
+        self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.weight.clone())
+    }
+
+    /// With another weight in the place of the one that is now.
+    fn with(self, change: impl FnOnce(Param<Tensor<2>>) -> Param<Tensor<2>>) -> Self {
+        let weight = change(self.weight());
+        Embedding { weight, renewed: Renewed::default(), ..self }
+    }
+
+    /// The rows of these numbers, shortened; and in the weight, if this is the first pass since it was made.
+    fn shortened_rows(&self, index: &Array, max: f64) -> Result<Array> {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        let weight = match &*renewed {
+            // Gradients of passes before this one belong to it: it stays what it is.
+            Some(weight) => weight.clone(),
+            None => {
+                let old = value(&self.weight).detach();
+                let seen = seen(index, old.shape()[0])?;
+                let new = select(&seen, &shortened(&old, max, self.norm_type)?, &old)?.into_float::<2>()?;
+                let renew = |old: Tensor<2>| new.detach().set_require_grad(old.is_require_grad());
+                let weight = self.weight.clone().map(renew);
+                *renewed = Some(weight.clone());
+                weight
+            }
+        };
+        let rows = value(&weight).embedding(index, self.padding_idx.map(signed))?;
+        // The gradient is that of the rows as they lie in the weight.
+        shortened(&rows.detach(), max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
+    }
+
+    /// Draws the rows once more: normal, with this deviation; the one that stands for nothing is 0.
+    ///
+    /// # Errors
+    /// When the deviation is negative.
+    pub fn draw(&mut self, std: f64, init: &mut Init<'_>) -> Result<()> {
+        self.renewed = Renewed::default();
+        init.redraw(&mut self.weight, Rule::Rows { padding: self.padding_idx, std })
+    }
+
     /// `[...]` to `[..., width]`: `R` is one more than `D`.
     ///
     /// # Errors
@@ -109,32 +209,21 @@ impl Embedding {
     /// # Errors
     /// When a number has no row.
     pub fn forward_array(&self, index: &Array) -> Result<Array> {
-        let weight = value(&self.weight);
-        let rows = weight.embedding(index, self.padding_idx.map(signed))?;
-        let Some(max) = self.max_norm else { return Ok(rows) };
-        // The gradient is that of the rows as they lie in the weight.
-        shortened(&rows.detach(), max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
-    }
-
-    /// Shortens the rows that are looked up in the weight, as PyTorch does where there is a `max_norm`.
-    ///
-    /// # Errors
-    /// When a number has no row.
-    pub fn renorm_<const D: usize>(&mut self, index: Tensor<D, Int>) -> Result<()> {
-        let Some(max) = self.max_norm else { return Ok(()) };
-        let index = Array::from_int(index);
-        let weight = value(&self.weight).detach();
-        let rows = weight.shape()[0];
-        let mut seen = vec![false; rows];
-        for number in index.ints()? {
-            let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
-            *place.ok_or_else(|| refused("Embedding", format!("there is no row {number} of {rows}")))? = true;
+        match self.max_norm {
+            Some(max) => self.shortened_rows(index, max),
+            None => value(&self.weight).embedding(index, self.padding_idx.map(signed)),
         }
-        let seen = Array::from_bools(&seen, &[rows, 1], &weight.device())?;
-        let new = select(&seen, &shortened(&weight, max, self.norm_type)?, &weight)?.into_float::<2>()?;
-        self.weight = self.weight.clone().map(|old| new.detach().set_require_grad(old.is_require_grad()));
-        Ok(())
     }
+}
+
+/// Which rows are looked up, `[rows, 1]`.
+fn seen(index: &Array, rows: usize) -> Result<Array> {
+    let mut seen = vec![false; rows];
+    for number in index.ints()? {
+        let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
+        *place.ok_or_else(|| refused("Embedding", format!("there is no row {number} of {rows}")))? = true;
+    }
+    Array::from_bools(&seen, &[rows, 1], &index.device())
 }
 
 /// `torch.embedding_renorm_`: rows longer than this are as long as this.
@@ -162,7 +251,7 @@ impl EmbeddingBagConfig {
     /// # Errors
     /// When there is no row for `padding_idx`.
     pub fn init(&self, init: &mut Init<'_>) -> Result<EmbeddingBag> {
-        let rows = Rule::Rows { padding: self.padding_idx };
+        let rows = Rule::Rows { padding: self.padding_idx, std: 1.0 };
         Ok(EmbeddingBag {
             weight: init.param([self.num_embeddings, self.embedding_dim], rows)?,
             mode: self.mode,

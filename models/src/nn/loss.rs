@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::module::{options, refused};
 use crate::Result;
-use crate::functional::{Array, Classes, Number, Reduction, Unary};
+use crate::functional::{Array, Classes, Ctc, Number, Reduction, Unary};
 
 /// A loss without dimensions as Burn has it.
 fn scalar(layer: &'static str, loss: Array) -> Result<Tensor<1>> {
@@ -238,6 +238,107 @@ options! {
         /// What becomes of the losses. Default their mean, over the weights of the classes.
         reduction / with_reduction: Reduction = Reduction::Mean,
     }
+
+    /// `torch.nn.MultiMarginLoss(p=1, margin=1.0, weight=None, reduction='mean')`: of `[batch, classes]` and a class each, how far
+    /// others come up to it.
+    MultiMarginLoss() {
+        /// The power of each excess. Default 1.
+        p / with_p: f64 = 1.0,
+        /// By how much the class should be above the others. Default 1.
+        margin / with_margin: f64 = 1.0,
+        /// A weight for each class. Default none.
+        weight / with_weight: Option<Array> = None,
+        /// What becomes of the losses. Default their mean.
+        reduction / with_reduction: Reduction = Reduction::Mean,
+    }
+
+    /// `torch.nn.MultiLabelMarginLoss(reduction='mean')`: of `[batch, classes]` and as many targets, classes up to the first -1.
+    MultiLabelMarginLoss() {
+        /// What becomes of the losses. Default their mean.
+        reduction / with_reduction: Reduction = Reduction::Mean,
+    }
+
+    /// `torch.nn.CTCLoss(blank=0, reduction='mean', zero_infinity=False)`: of logarithms of probabilities over time, by targets that
+    /// they may be read as.
+    CTCLoss() {
+        /// The class that stands for nothing. Default 0.
+        blank / with_blank: usize = 0,
+        /// What becomes of the losses. Default the mean of those over the lengths of their targets.
+        reduction / with_reduction: Reduction = Reduction::Mean,
+        /// Whether an infinite loss, of a target that is too long for its input, counts 0. Default false.
+        zero_infinity / with_zero_infinity: bool = false,
+    }
+}
+
+impl MultiMarginLoss {
+    fn losses(&self, input: &Array, target: &Array) -> Result<Array> {
+        let known = self.p == 1.0 || self.p == 2.0;
+        if !known {
+            return Err(refused("MultiMarginLoss", format!("p is 1 or 2, not {}", self.p)));
+        }
+        input.multi_margin_loss(target, self.p, self.margin, self.weight.as_ref(), self.reduction)
+    }
+}
+
+impl MultiLabelMarginLoss {
+    fn losses(&self, input: &Array, target: &Array) -> Result<Array> {
+        input.multilabel_margin_loss(target, self.reduction)
+    }
+}
+
+impl CTCLoss {
+    fn losses<const D: usize, const T: usize>(
+        &self,
+        log_probs: Tensor<D>,
+        targets: Tensor<T, Int>,
+        input_lengths: &[usize],
+        target_lengths: &[usize],
+    ) -> Result<Array> {
+        let how = Ctc { blank: self.blank, reduction: self.reduction, zero_infinity: self.zero_infinity };
+        Array::from_float(log_probs).ctc_loss(&Array::from_int(targets), input_lengths, target_lengths, &how)
+    }
+
+    /// The loss of `[time, batch, classes]` (or `[time, classes]`) by targets `[batch, length]`, or one after the other, `[1]`.
+    ///
+    /// ```
+    /// use burn::tensor::{Device, Int, Tensor};
+    /// use rekindle_models::nn::CTCLoss;
+    /// use rekindle_models::nn::functional::log_softmax;
+    ///
+    /// let device = Device::flex();
+    /// let scores = log_softmax(Tensor::<3>::zeros([5, 1, 3], &device), 2)?;
+    /// let targets = Tensor::<2, Int>::from_ints([[1, 2]], &device);
+    /// let loss: f32 = CTCLoss::new().forward(scores, targets, &[5], &[2])?.into_scalar();
+    /// // torch.nn.CTCLoss()(torch.zeros(5, 1, 3).log_softmax(2), torch.tensor([[1, 2]]), [5], [2])
+    /// assert!((loss - 0.968_857).abs() < 1e-5, "{loss}");
+    /// # Ok::<(), rekindle_models::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When shapes and lengths do not go together, a target is blank or no class, the scores have 16 bits, or there is no reduction.
+    pub fn forward<const D: usize, const T: usize>(
+        &self,
+        log_probs: Tensor<D>,
+        targets: Tensor<T, Int>,
+        input_lengths: &[usize],
+        target_lengths: &[usize],
+    ) -> Result<Tensor<1>> {
+        scalar("CTCLoss", self.losses(log_probs, targets, input_lengths, target_lengths)?)
+    }
+
+    /// The losses of all samples, `[batch]`, where there is no reduction.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn unreduced<const D: usize, const T: usize>(
+        &self,
+        log_probs: Tensor<D>,
+        targets: Tensor<T, Int>,
+        input_lengths: &[usize],
+        target_lengths: &[usize],
+    ) -> Result<Tensor<1>> {
+        self.losses(log_probs, targets, input_lengths, target_lengths)?.into_float()
+    }
 }
 
 impl CrossEntropyLoss {
@@ -289,4 +390,4 @@ macro_rules! of_classes {
     )+ };
 }
 
-of_classes!(CrossEntropyLoss, NLLLoss);
+of_classes!(CrossEntropyLoss, NLLLoss, MultiMarginLoss, MultiLabelMarginLoss);

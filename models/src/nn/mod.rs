@@ -11,6 +11,7 @@
 //! Tensors of 16 bits are computed as PyTorch computes them: in `float32`, rounded once when a layer is done.
 
 mod activation;
+mod adaptive;
 mod attention;
 mod batch_norm;
 mod buffer;
@@ -18,20 +19,23 @@ mod container;
 mod conv;
 mod dropout;
 mod embedding;
+mod fold;
 pub mod functional;
 mod half;
 mod linear;
 mod loss;
-mod module;
+pub(crate) mod module;
 mod norm;
 mod padding;
 mod pool;
 mod rnn;
 mod stateless;
 mod transformer;
+mod unpool;
 mod upsample;
 
 pub use activation::*;
+pub use adaptive::*;
 pub use attention::*;
 pub use batch_norm::*;
 pub use buffer::Buffer;
@@ -39,6 +43,7 @@ pub use container::{Layer, ModuleDict, ModuleList, Sequential};
 pub use conv::*;
 pub use dropout::Dropout;
 pub use embedding::*;
+pub use fold::*;
 pub use half::rounded_once;
 pub use linear::*;
 pub use loss::*;
@@ -49,4 +54,5 @@ pub use pool::*;
 pub use rnn::*;
 pub use stateless::Stateless;
 pub use transformer::*;
+pub use unpool::*;
 pub use upsample::*;

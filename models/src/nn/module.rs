@@ -53,28 +53,30 @@ impl Sizes {
     }
 }
 
-/// Burn's `Module` for a struct whose first fields are modules or parameters, and whose others (behind the semicolon) are plain.
+/// Burn's `Module` for a struct whose first fields are modules or parameters, and whose others (behind the semicolon) are plain. A
+/// field that PyTorch calls by a word of Rust's is `field as "self"`: Burn's derive knows fields by their own names only.
 macro_rules! module {
-    ($name:ident $(<const $n:ident: usize>)? { $($field:ident),+ ; $($plain:ident),* }) => {
+    ($name:ident $(<const $n:ident: usize>)? { $($field:ident $(as $called:literal)?),+ ; $($plain:ident),* }) => {
         $crate::nn::module::module!(
-            concat!("Struct:torch.nn.", stringify!($name)), $name $(<const $n: usize>)? { $($field),+ ; $($plain),* }
+            concat!("Struct:torch.nn.", stringify!($name)),
+            $name $(<const $n: usize>)? { $($field $(as $called)?),+ ; $($plain),* }
         );
     };
-    ($container:expr, $name:ident $(<const $n:ident: usize>)? { $($field:ident),+ ; $($plain:ident),* }) => {
+    ($container:expr, $name:ident $(<const $n:ident: usize>)? { $($field:ident $(as $called:literal)?),+ ; $($plain:ident),* }) => {
         impl $(<const $n: usize>)? burn::module::Module for $name $(<$n>)? {
             fn visit<V: burn::module::ModuleVisitor>(&self, visitor: &mut V) {
                 $(
-                    visitor.enter_module(stringify!($field), $container);
+                    visitor.enter_module($crate::nn::module::called!($field $($called)?), $container);
                     burn::module::Module::visit(&self.$field, visitor);
-                    visitor.exit_module(stringify!($field), $container);
+                    visitor.exit_module($crate::nn::module::called!($field $($called)?), $container);
                 )+
             }
 
             fn map<M: burn::module::ModuleMapper>(self, mapper: &mut M) -> Self {
                 $(
-                    mapper.enter_module(stringify!($field), $container);
+                    mapper.enter_module($crate::nn::module::called!($field $($called)?), $container);
                     let $field = burn::module::Module::map(self.$field, mapper);
-                    mapper.exit_module(stringify!($field), $container);
+                    mapper.exit_module($crate::nn::module::called!($field $($called)?), $container);
                 )+
                 Self { $($field,)+ $($plain: self.$plain,)* }
             }
@@ -119,6 +121,17 @@ macro_rules! module {
     };
 }
 pub(crate) use module;
+
+/// What PyTorch calls a field.
+macro_rules! called {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $called:literal) => {
+        $called
+    };
+}
+pub(crate) use called;
 
 /// Burn's `Module` for a struct without parameters. It shows itself all the same, since PyTorch's `_metadata` names such modules, too.
 macro_rules! stateless {

@@ -71,7 +71,7 @@ options! {
 }
 
 /// How far apart windows are; `None`: as far as they are long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stride(Option<Sizes>);
 
 impl<T: Into<Sizes>> From<T> for Stride {
@@ -81,6 +81,11 @@ impl<T: Into<Sizes>> From<T> for Stride {
 }
 
 impl Stride {
+    /// One for each dimension of such a window.
+    pub(super) fn each(&self, layer: &'static str, kernel: &[usize]) -> Result<Vec<usize>> {
+        self.0.as_ref().map_or(Ok(kernel.to_vec()), |sizes| sizes.each(layer, kernel.len()))
+    }
+
     fn list(&self) -> Vec<usize> {
         self.0.as_ref().map(|sizes| sizes.0.clone()).unwrap_or_default()
     }

@@ -3,22 +3,90 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
+use super::transformers::{ACTIVATIONS, Activation};
 use crate::Result;
 use crate::functional::{Array, Attention, Number};
-use crate::init::Init;
+use crate::init::{Init, Rule, refused};
 use crate::nn::functional as F;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use crate::registry::{Setting, Settings};
 
-/// Whose GPT-2: keys, the way that weights lie, and the activation.
+/// What the registry knows of transformers' GPT-2.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::shown("vocab_size", "50257", |weights| weights.length("transformer.wte.weight", 0)),
+    Setting::shown("n_positions", "1024", |weights| weights.length("transformer.wpe.weight", 0)),
+    Setting::shown("n_embd", "768", |weights| weights.length("transformer.wte.weight", 1)),
+    Setting::shown("n_layer", "12", |weights| weights.count("transformer.h.{}.ln_1.weight")),
+    Setting::asked("n_head", "12"),
+    Setting::shown("n_inner", "none", |weights| weights.length("transformer.h.0.mlp.c_fc.weight", 1)),
+    Setting::shown("tie_word_embeddings", "true", |weights| weights.tied("transformer.wte.weight", "lm_head.weight")),
+    Setting::trained("resid_pdrop", "0.1"),
+    Setting::trained("embd_pdrop", "0.1"),
+    Setting::trained("attn_pdrop", "0.1"),
+    Setting::plain("activation_function", "gelu_new"),
+    Setting::plain("layer_norm_epsilon", "1e-5"),
+    Setting::plain("initializer_range", "0.02"),
+    Setting::fixed("scale_attn_weights", "true"),
+    Setting::fixed("scale_attn_by_inverse_layer_idx", "false"),
+    Setting::fixed("add_cross_attention", "false"),
+];
+
+/// What it knows of nanoGPT's.
+pub(crate) const NANO_SETTINGS: &[Setting] = &[
+    Setting::shown("vocab_size", "50304", |weights| weights.length("transformer.wte.weight", 0)),
+    Setting::shown("block_size", "1024", |weights| weights.length("transformer.wpe.weight", 0)),
+    Setting::shown("n_embd", "768", |weights| weights.length("transformer.wte.weight", 1)),
+    Setting::shown("n_layer", "12", |weights| weights.count("transformer.h.{}.ln_1.weight")),
+    Setting::asked("n_head", "12"),
+    Setting::shown("bias", "true", |weights| Some(weights.has("transformer.ln_f.bias").to_string())),
+    Setting::trained("dropout", "0.0"),
+];
+
+/// Transformers' network of its settings.
+pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
+    let config = Gpt2Config {
+        vocab_size: settings.number("vocab_size")?,
+        n_positions: settings.number("n_positions")?,
+        n_embd: settings.number("n_embd")?,
+        n_layer: settings.number("n_layer")?,
+        n_head: settings.number("n_head")?,
+        n_inner: settings.maybe("n_inner")?,
+        resid_pdrop: settings.dropout("resid_pdrop")?,
+        embd_pdrop: settings.dropout("embd_pdrop")?,
+        attn_pdrop: settings.dropout("attn_pdrop")?,
+        activation: settings.one_of("activation_function", ACTIVATIONS)?,
+        layer_norm_epsilon: settings.float("layer_norm_epsilon")?,
+        initializer_range: settings.float("initializer_range")?,
+        tie_word_embeddings: settings.flag("tie_word_embeddings")?,
+        ..Gpt2Config::small(Flavour::HuggingFace)
+    };
+    Gpt2::new(&config, init)
+}
+
+/// nanoGPT's.
+pub(crate) fn build_nano(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
+    let config = Gpt2Config {
+        vocab_size: settings.number("vocab_size")?,
+        n_positions: settings.number("block_size")?,
+        n_embd: settings.number("n_embd")?,
+        n_layer: settings.number("n_layer")?,
+        n_head: settings.number("n_head")?,
+        bias: settings.flag("bias")?,
+        ..Gpt2Config::small(Flavour::NanoGpt).with_dropout(settings.dropout("dropout")?)
+    };
+    Gpt2::new(&config, init)
+}
+
+/// Whose GPT-2: keys, the way that weights lie, and the order in which they are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavour {
-    /// Hugging Face's: weights of its `Conv1D` are `[in, out]`, GELU has the form with tanh.
+    /// Hugging Face's: weights of its `Conv1D` are `[in, out]`.
     HuggingFace,
-    /// nanoGPT's: weights are `[out, in]`, GELU is exact.
+    /// nanoGPT's: weights are `[out, in]`.
     NanoGpt,
 }
 
-/// How large it is, and what it drops.
+/// How large it is, and what it drops: transformers' `GPT2Config`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gpt2Config {
     /// Whose.
@@ -33,39 +101,97 @@ pub struct Gpt2Config {
     pub n_layer: usize,
     /// How many heads.
     pub n_head: usize,
-    /// What is dropped in training.
-    pub dropout: f64,
+    /// How long a vector is between the two linear maps. Default `None`: four times as long.
+    pub n_inner: Option<usize>,
+    /// What is dropped in training of what a layer adds.
+    pub resid_pdrop: f64,
+    /// What is dropped of the embeddings.
+    pub embd_pdrop: f64,
+    /// What is dropped of the weights of attention.
+    pub attn_pdrop: f64,
+    /// What is between the two linear maps.
+    pub activation: Activation,
     /// Whether linear maps and norms have biases (nanoGPT's `bias`).
     pub bias: bool,
     /// What norms add to the variance.
     pub layer_norm_epsilon: f64,
+    /// The deviation of first weights.
+    pub initializer_range: f64,
+    /// Whether the head's weight is the embedding's.
+    pub tie_word_embeddings: bool,
 }
 
 impl Gpt2Config {
-    /// The 124 million of `gpt2`.
+    /// The 124 million of `gpt2`; of nanoGPT without dropout, which has none by default.
     #[must_use]
     pub fn small(flavour: Flavour) -> Self {
-        let (vocab_size, n_positions, n_embd, n_layer, n_head) = (50257, 1024, 768, 12, 12);
-        let (dropout, bias, layer_norm_epsilon) = (0.1, true, 1e-5);
-        Gpt2Config { flavour, vocab_size, n_positions, n_embd, n_layer, n_head, dropout, bias, layer_norm_epsilon }
+        let (dropout, activation) = match flavour {
+            Flavour::HuggingFace => (0.1, Activation::GeluTanh),
+            Flavour::NanoGpt => (0.0, Activation::Gelu),
+        };
+        Gpt2Config {
+            flavour,
+            vocab_size: 50257,
+            n_positions: 1024,
+            n_embd: 768,
+            n_layer: 12,
+            n_head: 12,
+            n_inner: None,
+            resid_pdrop: dropout,
+            embd_pdrop: dropout,
+            attn_pdrop: dropout,
+            activation,
+            bias: true,
+            layer_norm_epsilon: 1e-5,
+            initializer_range: 0.02,
+            tie_word_embeddings: true,
+        }
     }
 
-    fn projection(&self, from: usize, to: usize, std: f64, init: &mut Init<'_>) -> Result<Projection> {
-        let mut linear = LinearConfig::new(from, to).with_bias(self.bias).init(init)?;
-        if let Some(bias) = &mut linear.bias {
-            init.zeros_(bias)?;
-        }
+    /// With one probability to be dropped everywhere.
+    #[must_use]
+    pub fn with_dropout(self, dropout: f64) -> Self {
+        Gpt2Config { resid_pdrop: dropout, embd_pdrop: dropout, attn_pdrop: dropout, ..self }
+    }
+
+    fn projection(&self, from: usize, to: usize, init: &mut Init<'_>) -> Result<Projection> {
         if self.flavour == Flavour::NanoGpt {
-            init.normal_(&mut linear.weight, 0.0, std)?;
-            return Ok(Projection::Linear(linear));
+            return Ok(Projection::Linear(LinearConfig::new(from, to).with_bias(self.bias).init(init)?));
         }
-        let mut weight = Param::from_tensor(Tensor::zeros([from, to], init.device()));
-        init.normal_(&mut weight, 0.0, std)?;
-        Ok(Projection::Conv1D(Conv1D { weight, bias: linear.bias }))
+        let weight = init.param([from, to], Rule::Normal { mean: 0.0, std: 0.02 })?;
+        let bias = self.bias.then(|| init.param([to], Rule::Constant(0.0))).transpose()?;
+        Ok(Projection::Conv1D(Conv1D { weight, bias }))
     }
 
     fn norm(&self, init: &mut Init<'_>) -> Result<LayerNorm> {
         LayerNormConfig::new([self.n_embd]).with_eps(self.layer_norm_epsilon).with_bias(self.bias).init(init)
+    }
+
+    /// The deviation of what adds to the residual path, of which there are two in each layer.
+    #[allow(clippy::cast_precision_loss)] // a number of layers
+    fn residual(&self, std: f64) -> f64 {
+        std / (2.0 * self.n_layer as f64).sqrt()
+    }
+
+    fn layer(&self, init: &mut Init<'_>) -> Result<Layer> {
+        let (width, inner) = (self.n_embd, self.n_inner.unwrap_or(4 * self.n_embd));
+        let resid = Dropout::new(self.resid_pdrop, init);
+        let ln_1 = self.norm(init)?;
+        let attn = SelfAttention {
+            c_attn: self.projection(width, 3 * width, init)?,
+            c_proj: self.projection(width, width, init)?,
+            attn_dropout: Dropout::new(self.attn_pdrop, init),
+            resid_dropout: resid.clone(),
+            heads: self.n_head,
+        };
+        let ln_2 = self.norm(init)?;
+        let mlp = Mlp {
+            c_fc: self.projection(width, inner, init)?,
+            c_proj: self.projection(inner, width, init)?,
+            dropout: resid,
+            activation: self.activation,
+        };
+        Ok(Layer { ln_1, attn, ln_2, mlp })
     }
 }
 
@@ -84,6 +210,18 @@ pub enum Projection {
     Linear(Linear),
     /// `[in, out]`.
     Conv1D(Conv1D),
+}
+
+impl Projection {
+    /// Drawn once more: normal, biases zeros.
+    fn draw(&mut self, std: f64, init: &mut Init<'_>) -> Result<()> {
+        let (weight, bias) = match self {
+            Projection::Linear(linear) => (&mut linear.weight, &mut linear.bias),
+            Projection::Conv1D(conv) => (&mut conv.weight, &mut conv.bias),
+        };
+        init.normal_(weight, 0.0, std)?;
+        bias.as_mut().map_or(Ok(()), |bias| init.zeros_(bias))
+    }
 }
 
 impl Forward for Projection {
@@ -116,7 +254,8 @@ pub struct Mlp {
     pub c_fc: Projection,
     pub c_proj: Projection,
     pub dropout: Dropout,
-    tanh: bool,
+    #[module(skip)]
+    activation: Activation,
 }
 
 /// A layer.
@@ -140,7 +279,7 @@ pub struct Transformer {
     pub ln_f: LayerNorm,
 }
 
-/// GPT-2 with its head, whose weight is the embedding's.
+/// GPT-2 with its head, whose weight is the embedding's as a rule.
 #[derive(Module, Debug)]
 #[allow(missing_docs)] // the names are transformers' and nanoGPT's
 pub struct Gpt2 {
@@ -150,47 +289,83 @@ pub struct Gpt2 {
 }
 
 impl Gpt2 {
-    /// A new network; weights are of GPT-2's distribution.
+    /// A new network, with weights as transformers 5 or nanoGPT draw them.
     ///
     /// # Errors
     /// When the length of a vector cannot be divided among the heads.
     pub fn new(config: &Gpt2Config, init: &mut Init<'_>) -> Result<Self> {
-        let Gpt2Config { n_embd: width, n_head: heads, n_layer: layers, .. } = *config;
+        let Gpt2Config { n_embd: width, n_head: heads, .. } = *config;
         if width.checked_rem(heads) != Some(0) {
-            let reason = format!("a length of {width} cannot be divided among {heads} heads");
-            return Err(crate::init::refused("GPT-2", reason));
+            return Err(refused("GPT-2", format!("a length of {width} cannot be divided among {heads} heads")));
         }
-        let embedding = |rows: usize, init: &mut Init<'_>| -> Result<Embedding> {
-            let mut embedding = EmbeddingConfig::new(rows, width).init(init)?;
-            init.normal_(&mut embedding.weight, 0.0, 0.02)?;
-            Ok(embedding)
+        let embedding = |rows: usize, init: &mut Init<'_>| EmbeddingConfig::new(rows, width).init(init);
+        let transformer = Transformer {
+            wte: embedding(config.vocab_size, init)?,
+            wpe: embedding(config.n_positions, init)?,
+            drop: Dropout::new(config.embd_pdrop, init),
+            h: (0..config.n_layer).map(|_| config.layer(init)).collect::<Result<_>>()?,
+            ln_f: config.norm(init)?,
         };
-        let (wte, wpe) = (embedding(config.vocab_size, init)?, embedding(config.n_positions, init)?);
-        let drop = Dropout::new(config.dropout, init);
-        #[allow(clippy::cast_precision_loss)] // a number of layers
-        let residual = 0.02 / (2.0 * layers as f64).sqrt();
-        let layer = |init: &mut Init<'_>| -> Result<Layer> {
-            Ok(Layer {
-                ln_1: config.norm(init)?,
-                attn: SelfAttention {
-                    c_attn: config.projection(width, 3 * width, 0.02, init)?,
-                    c_proj: config.projection(width, width, residual, init)?,
-                    attn_dropout: drop.clone(),
-                    resid_dropout: drop.clone(),
-                    heads,
-                },
-                ln_2: config.norm(init)?,
-                mlp: Mlp {
-                    c_fc: config.projection(width, 4 * width, 0.02, init)?,
-                    c_proj: config.projection(4 * width, width, residual, init)?,
-                    dropout: drop.clone(),
-                    tanh: config.flavour == Flavour::HuggingFace,
-                },
-            })
-        };
-        let h = (0..layers).map(|_| layer(init)).collect::<Result<_>>()?;
-        let lm_head = Linear { weight: wte.weight.clone(), bias: None };
-        let transformer = Transformer { wte, wpe, drop: drop.clone(), h, ln_f: config.norm(init)? };
+        let head = |init: &mut Init<'_>| LinearConfig::new(width, config.vocab_size).with_bias(false).init(init);
+        match config.flavour {
+            Flavour::HuggingFace => Gpt2::as_transformers(config, transformer, head, init),
+            Flavour::NanoGpt => {
+                let lm_head = head(init)?;
+                Gpt2::as_nano_gpt(config, transformer, lm_head, init)
+            }
+        }
+    }
+
+    /// Transformers draws the body once more when it is made, the last maps of both paths a third time, and then the head.
+    fn as_transformers(
+        config: &Gpt2Config,
+        mut transformer: Transformer,
+        head: impl FnOnce(&mut Init<'_>) -> Result<Linear>,
+        init: &mut Init<'_>,
+    ) -> Result<Self> {
+        let std = config.initializer_range;
+        init.normal_(&mut transformer.wte.weight, 0.0, std)?;
+        init.normal_(&mut transformer.wpe.weight, 0.0, std)?;
+        for layer in &mut transformer.h {
+            layer.attn.c_attn.draw(std, init)?;
+            layer.attn.c_proj.draw(std, init)?;
+            layer.attn.c_proj.draw(config.residual(std), init)?;
+            layer.mlp.c_fc.draw(std, init)?;
+            layer.mlp.c_proj.draw(std, init)?;
+            layer.mlp.c_proj.draw(config.residual(std), init)?;
+        }
+        let mut lm_head = head(init)?;
+        init.normal_(&mut lm_head.weight, 0.0, std)?;
+        if config.tie_word_embeddings {
+            lm_head.weight = transformer.wte.weight.clone();
+        }
+        Ok(Gpt2 { transformer, lm_head, positions: config.n_positions })
+    }
+
+    /// nanoGPT ties first, so that the common weight is drawn twice, and draws the last maps of both paths at the end.
+    fn as_nano_gpt(
+        config: &Gpt2Config,
+        mut transformer: Transformer,
+        mut lm_head: Linear,
+        init: &mut Init<'_>,
+    ) -> Result<Self> {
+        let std = config.initializer_range;
+        init.normal_(&mut transformer.wte.weight, 0.0, std)?;
+        init.normal_(&mut transformer.wpe.weight, 0.0, std)?;
+        for layer in &mut transformer.h {
+            layer.attn.c_attn.draw(std, init)?;
+            layer.attn.c_proj.draw(std, init)?;
+            layer.mlp.c_fc.draw(std, init)?;
+            layer.mlp.c_proj.draw(std, init)?;
+        }
+        init.normal_(&mut lm_head.weight, 0.0, std)?;
+        if config.tie_word_embeddings {
+            transformer.wte.weight = lm_head.weight.clone();
+        }
+        for layer in &mut transformer.h {
+            layer.attn.c_proj.draw(config.residual(std), init)?;
+            layer.mlp.c_proj.draw(config.residual(std), init)?;
+        }
         Ok(Gpt2 { transformer, lm_head, positions: config.n_positions })
     }
 
@@ -222,10 +397,7 @@ impl Forward for Gpt2 {
         let net = &self.transformer;
         let length = tokens.shape().last().copied().unwrap_or(0);
         if length > self.positions {
-            return Err(crate::init::refused(
-                "GPT-2",
-                format!("{length} tokens are more than its {} places", self.positions),
-            ));
+            return Err(refused("GPT-2", format!("{length} tokens are more than its {} places", self.positions)));
         }
         let end = crate::functional::signed(length);
         let places = Array::arange(Number::Int(0), Number::Int(end), Number::Int(1), None, &tokens.device())?;
@@ -242,12 +414,12 @@ impl Forward for Gpt2 {
 impl Forward for SelfAttention {
     fn forward_array(&self, x: &Array) -> Result<Array> {
         let &[batch, length, width] = x.shape() else {
-            return Err(crate::init::refused("GPT-2", "tokens are [batch, length]"));
+            return Err(refused("GPT-2", "tokens are [batch, length]"));
         };
         let parts = self.c_attn.forward_array(x)?.chunk(3, -1)?;
         let split = |part: &Array| part.reshaped(&[batch, length, self.heads, width / self.heads])?.transpose(1, 2);
         let heads = parts.iter().map(split).collect::<Result<Vec<_>>>()?;
-        let [q, k, v] = &heads[..] else { return Err(crate::init::refused("GPT-2", "c_attn gives three")) };
+        let [q, k, v] = &heads[..] else { return Err(refused("GPT-2", "c_attn gives three")) };
         let how = Attention { causal: true, ..Attention::default() };
         let attended = q.attention(k, v, &how, |weights| self.attn_dropout.forward_array(&weights))?;
         let joined = attended.transpose(1, 2)?.reshaped(&[batch, length, width])?;
@@ -257,7 +429,7 @@ impl Forward for SelfAttention {
 
 impl Forward for Mlp {
     fn forward_array(&self, x: &Array) -> Result<Array> {
-        let inner = self.c_fc.forward_array(x)?.gelu(self.tanh)?;
+        let inner = self.activation.of(&self.c_fc.forward_array(x)?)?;
         self.dropout.forward_array(&self.c_proj.forward_array(&inner)?)
     }
 }

@@ -3,10 +3,75 @@
 use burn::module::Module;
 use burn::tensor::{DType, Device, Int, Tensor};
 
+use super::transformers::{ACTIVATIONS, Activation, draw};
 use crate::Result;
 use crate::functional::{Array, Attention};
-use crate::init::{Init, refused};
-use crate::nn::{Embedding, EmbeddingConfig, Forward, Linear, LinearConfig, RMSNorm, RMSNormConfig};
+use crate::init::{Init, SharedGenerator, refused};
+use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, Linear, LinearConfig, RMSNorm, RMSNormConfig};
+use crate::registry::{Setting, Settings};
+
+/// What the registry knows of it.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::shown("vocab_size", "32000", |weights| weights.length("model.embed_tokens.weight", 0)),
+    Setting::shown("hidden_size", "4096", |weights| weights.length("model.embed_tokens.weight", 1)),
+    Setting::shown("intermediate_size", "11008", |weights| weights.length("model.layers.0.mlp.gate_proj.weight", 0)),
+    Setting::shown("num_hidden_layers", "32", |weights| weights.count("model.layers.{}.mlp.gate_proj.weight")),
+    Setting::asked("num_attention_heads", "32"),
+    // As many as there are of queries, in the place of keys and values.
+    Setting::asked("num_key_value_heads", "none"),
+    Setting::plain("head_dim", "none"),
+    Setting::shown("tie_word_embeddings", "false", |weights| {
+        weights.tied("model.embed_tokens.weight", "lm_head.weight")
+    }),
+    Setting::shown("attention_bias", "false", |weights| {
+        Some(weights.has("model.layers.0.self_attn.q_proj.bias").to_string())
+    }),
+    Setting::shown("mlp_bias", "false", |weights| Some(weights.has("model.layers.0.mlp.gate_proj.bias").to_string())),
+    Setting::asked("rms_norm_eps", "1e-6"),
+    Setting::asked("rope_theta", "10000.0"),
+    Setting::asked("rope_type", "default"),
+    Setting::plain("factor", "1.0"),
+    Setting::plain("low_freq_factor", "1.0"),
+    Setting::plain("high_freq_factor", "4.0"),
+    Setting::plain("original_max_position_embeddings", "8192"),
+    Setting::trained("attention_dropout", "0.0"),
+    Setting::plain("hidden_act", "silu"),
+    Setting::plain("pad_token_id", "none"),
+    Setting::plain("initializer_range", "0.02"),
+];
+
+/// The network of its settings.
+pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Llama> {
+    let heads = settings.number("num_attention_heads")?;
+    let factor = settings.float("factor")?;
+    let scaled = RopeScaling::Llama3 {
+        factor,
+        low_freq_factor: settings.float("low_freq_factor")?,
+        high_freq_factor: settings.float("high_freq_factor")?,
+        original_max_position_embeddings: settings.float("original_max_position_embeddings")?,
+    };
+    let known = [("default", RopeScaling::None), ("linear", RopeScaling::Linear(factor)), ("llama3", scaled)];
+    let config = LlamaConfig {
+        vocab_size: settings.number("vocab_size")?,
+        hidden_size: settings.number("hidden_size")?,
+        intermediate_size: settings.number("intermediate_size")?,
+        num_hidden_layers: settings.number("num_hidden_layers")?,
+        num_attention_heads: heads,
+        num_key_value_heads: settings.maybe("num_key_value_heads")?.unwrap_or(heads),
+        head_dim: settings.maybe("head_dim")?,
+        rms_norm_eps: settings.float("rms_norm_eps")?,
+        rope_theta: settings.float("rope_theta")?,
+        rope_scaling: settings.one_of("rope_type", &known)?,
+        tie_word_embeddings: settings.flag("tie_word_embeddings")?,
+        attention_bias: settings.flag("attention_bias")?,
+        mlp_bias: settings.flag("mlp_bias")?,
+        attention_dropout: settings.dropout("attention_dropout")?,
+        activation: settings.one_of("hidden_act", ACTIVATIONS)?,
+        pad_token_id: settings.row("pad_token_id")?,
+        initializer_range: settings.float("initializer_range")?,
+    };
+    Llama::new(&config, init)
+}
 
 /// How the frequencies of rotary embedding are scaled (`rope_scaling`).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +93,7 @@ pub enum RopeScaling {
     },
 }
 
-/// How large it is.
+/// How large it is: transformers' `LlamaConfig`.
 #[derive(Clone, Copy, Debug)]
 pub struct LlamaConfig {
     /// How many tokens there are.
@@ -49,21 +114,84 @@ pub struct LlamaConfig {
     pub rope_theta: f64,
     /// How they are scaled.
     pub rope_scaling: RopeScaling,
+    /// How long a head's vector is. Default `None`: the token's, divided among the heads.
+    pub head_dim: Option<usize>,
     /// Whether the head's weight is the embedding's.
     pub tie_word_embeddings: bool,
+    /// Whether the maps of attention have biases.
+    pub attention_bias: bool,
+    /// Whether those between have.
+    pub mlp_bias: bool,
+    /// What is dropped of the weights of attention in training.
+    pub attention_dropout: f64,
+    /// What the gate goes through.
+    pub activation: Activation,
+    /// The token that stands for nothing: its row has no gradient.
+    pub pad_token_id: Option<usize>,
+    /// The deviation of first weights.
+    pub initializer_range: f64,
+}
+
+impl Default for LlamaConfig {
+    /// Transformers' defaults: those of 7 billion.
+    fn default() -> Self {
+        LlamaConfig {
+            vocab_size: 32000,
+            hidden_size: 4096,
+            intermediate_size: 11008,
+            num_hidden_layers: 32,
+            num_attention_heads: 32,
+            num_key_value_heads: 32,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10000.0,
+            rope_scaling: RopeScaling::None,
+            head_dim: None,
+            tie_word_embeddings: false,
+            attention_bias: false,
+            mlp_bias: false,
+            attention_dropout: 0.0,
+            activation: Activation::Silu,
+            pad_token_id: None,
+            initializer_range: 0.02,
+        }
+    }
 }
 
 impl LlamaConfig {
     fn width(&self) -> Result<usize> {
         let [hidden, heads, kv] = [self.hidden_size, self.num_attention_heads, self.num_key_value_heads];
-        if hidden.checked_rem(heads) != Some(0)
-            || heads.checked_rem(kv) != Some(0)
-            || !(hidden / heads).is_multiple_of(2)
-        {
-            let reason = format!("a length of {hidden}, {heads} heads and {kv} of keys do not go together");
-            return Err(refused("Llama", reason));
-        }
-        Ok(hidden / heads)
+        let whole = hidden.checked_rem(heads) == Some(0) && heads.checked_rem(kv) == Some(0);
+        let width =
+            self.head_dim.or_else(|| hidden.checked_div(heads)).filter(|width| whole && width.is_multiple_of(2));
+        let reason = || format!("a length of {hidden}, {heads} heads and {kv} of keys do not go together");
+        width.filter(|&width| width > 0).ok_or_else(|| refused("Llama", reason()))
+    }
+
+    fn layer(&self, width: usize, init: &mut Init<'_>) -> Result<LlamaLayer> {
+        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let [heads, kv] = [self.num_attention_heads, self.num_key_value_heads];
+        let norm = RMSNormConfig::new([hidden]).with_eps(Some(self.rms_norm_eps));
+        let linear = |from, to, bias, init: &mut Init<'_>| LinearConfig::new(from, to).with_bias(bias).init(init);
+        let attend = |from, to, init: &mut Init<'_>| linear(from, to, self.attention_bias, init);
+        let between = |from, to, init: &mut Init<'_>| linear(from, to, self.mlp_bias, init);
+        Ok(LlamaLayer {
+            self_attn: LlamaAttention {
+                q_proj: attend(hidden, heads * width, init)?,
+                k_proj: attend(hidden, kv * width, init)?,
+                v_proj: attend(hidden, kv * width, init)?,
+                o_proj: attend(heads * width, hidden, init)?,
+                drop: Dropout::new(self.attention_dropout, init),
+                heads: [heads, kv],
+            },
+            mlp: LlamaMlp {
+                gate_proj: between(hidden, inner, init)?,
+                up_proj: between(hidden, inner, init)?,
+                down_proj: between(inner, hidden, init)?,
+                activation: self.activation,
+            },
+            input_layernorm: norm.init(init)?,
+            post_attention_layernorm: norm.init(init)?,
+        })
     }
 
     /// The frequencies of half a head, as transformers computes them.
@@ -102,6 +230,8 @@ pub struct LlamaAttention {
     pub k_proj: Linear,
     pub v_proj: Linear,
     pub o_proj: Linear,
+    #[module(skip)]
+    drop: Dropout,
     heads: [usize; 2],
 }
 
@@ -112,6 +242,8 @@ pub struct LlamaMlp {
     pub gate_proj: Linear,
     pub up_proj: Linear,
     pub down_proj: Linear,
+    #[module(skip)]
+    activation: Activation,
 }
 
 /// A layer.
@@ -140,51 +272,44 @@ pub struct Llama {
     pub model: LlamaModel,
     pub lm_head: Linear,
     frequencies: Vec<f32>,
-}
-
-fn linear(from: usize, to: usize, init: &mut Init<'_>) -> Result<Linear> {
-    let mut linear = LinearConfig::new(from, to).with_bias(false).init(init)?;
-    init.normal_(&mut linear.weight, 0.0, 0.02)?;
-    Ok(linear)
+    #[module(skip)]
+    generator: SharedGenerator,
 }
 
 impl Llama {
-    /// A new network; weights are normal, with a deviation of 0.02.
+    /// A new network, with weights as transformers 5 draws them: the body once more when it is made, then the head.
     ///
     /// # Errors
     /// When the length of a vector cannot be divided among the heads, or heads of queries among those of keys.
     pub fn new(config: &LlamaConfig, init: &mut Init<'_>) -> Result<Self> {
-        let width = config.width()?;
-        let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-        let [heads, kv] = [config.num_attention_heads, config.num_key_value_heads];
-        let norm = RMSNormConfig::new([hidden]).with_eps(Some(config.rms_norm_eps));
-        let mut embed_tokens = EmbeddingConfig::new(config.vocab_size, hidden).init(init)?;
-        init.normal_(&mut embed_tokens.weight, 0.0, 0.02)?;
-        let layer = |init: &mut Init<'_>| -> Result<LlamaLayer> {
-            Ok(LlamaLayer {
-                self_attn: LlamaAttention {
-                    q_proj: linear(hidden, heads * width, init)?,
-                    k_proj: linear(hidden, kv * width, init)?,
-                    v_proj: linear(hidden, kv * width, init)?,
-                    o_proj: linear(heads * width, hidden, init)?,
-                    heads: [heads, kv],
-                },
-                mlp: LlamaMlp {
-                    gate_proj: linear(hidden, inner, init)?,
-                    up_proj: linear(hidden, inner, init)?,
-                    down_proj: linear(inner, hidden, init)?,
-                },
-                input_layernorm: norm.init(init)?,
-                post_attention_layernorm: norm.init(init)?,
-            })
+        let (width, hidden, std) = (config.width()?, config.hidden_size, config.initializer_range);
+        let embedding = EmbeddingConfig::new(config.vocab_size, hidden).with_padding_idx(config.pad_token_id);
+        let mut model = LlamaModel {
+            embed_tokens: embedding.init(init)?,
+            layers: (0..config.num_hidden_layers).map(|_| config.layer(width, init)).collect::<Result<_>>()?,
+            norm: RMSNormConfig::new([hidden]).with_eps(Some(config.rms_norm_eps)).init(init)?,
         };
-        let layers = (0..config.num_hidden_layers).map(|_| layer(init)).collect::<Result<_>>()?;
-        let mut lm_head = linear(hidden, config.vocab_size, init)?;
-        if config.tie_word_embeddings {
-            lm_head.weight = embed_tokens.weight.clone();
+        model.embed_tokens.draw(std, init)?;
+        for layer in &mut model.layers {
+            let LlamaLayer { self_attn: attention, mlp, .. } = layer;
+            let LlamaAttention { q_proj, k_proj, v_proj, o_proj, .. } = attention;
+            let LlamaMlp { gate_proj, up_proj, down_proj, .. } = mlp;
+            for linear in [q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj] {
+                draw(linear, std, init)?;
+            }
         }
-        let model = LlamaModel { embed_tokens, layers, norm: norm.init(init)? };
-        Ok(Llama { model, lm_head, frequencies: config.frequencies(width) })
+        let mut lm_head = LinearConfig::new(hidden, config.vocab_size).with_bias(false).init(init)?;
+        draw(&mut lm_head, std, init)?;
+        if config.tie_word_embeddings {
+            lm_head.weight = model.embed_tokens.weight.clone();
+        }
+        Ok(Llama { model, lm_head, frequencies: config.frequencies(width), generator: init.generator().clone() })
+    }
+
+    /// What it draws from as it trains.
+    #[must_use]
+    pub fn generator(&self) -> &SharedGenerator {
+        &self.generator
     }
 
     /// Tokens `[batch, length]` to the scores of what comes next, `[batch, length, vocabulary]`.
@@ -238,7 +363,8 @@ impl LlamaAttention {
         };
         let (q, k) = (turned(split(&self.q_proj, heads)?)?, turned(split(&self.k_proj, kv)?)?);
         let how = Attention { causal: true, grouped: true, ..Attention::default() };
-        let attended = q.attention(&k, &split(&self.v_proj, kv)?, &how, Ok)?.transpose(1, 2)?;
+        let drop = |weights: Array| self.drop.forward_array(&weights);
+        let attended = q.attention(&k, &split(&self.v_proj, kv)?, &how, drop)?.transpose(1, 2)?;
         let joined = attended.reshaped(&[batch, length, attended.numel() / (batch * length).max(1)])?;
         self.o_proj.forward_array(&joined)
     }
@@ -246,7 +372,7 @@ impl LlamaAttention {
 
 impl Forward for LlamaMlp {
     fn forward_array(&self, x: &Array) -> Result<Array> {
-        let gate = self.gate_proj.forward_array(x)?.silu()?;
+        let gate = self.activation.of(&self.gate_proj.forward_array(x)?)?;
         self.down_proj.forward_array(&gate.mul(&self.up_proj.forward_array(x)?)?)
     }
 }

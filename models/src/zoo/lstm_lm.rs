@@ -4,8 +4,35 @@ use burn::module::Module;
 use burn::tensor::{Int, Tensor};
 
 use crate::Result;
+use crate::functional::{Array, Kind};
 use crate::init::{Init, SharedGenerator, refused};
-use crate::nn::{Dropout, Embedding, EmbeddingConfig, LSTM, LSTMConfig, Linear, LinearConfig};
+use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LSTM, LSTMConfig, Linear, LinearConfig};
+use crate::registry::{Setting, Settings};
+
+/// What the registry knows of it.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting::shown("ntoken", "33278", |weights| weights.length("encoder.weight", 0)),
+    Setting::shown("ninp", "200", |weights| weights.length("encoder.weight", 1)),
+    Setting::shown("nhid", "200", |weights| weights.length("rnn.weight_hh_l0", 1)),
+    Setting::shown("nlayers", "2", |weights| weights.count("rnn.weight_hh_l{}")),
+    Setting::shown("tie_weights", "false", |weights| weights.tied("encoder.weight", "decoder.weight")),
+    Setting::trained("dropout", "0.2"),
+    Setting::plain("batch_first", "false"),
+];
+
+/// The network of its settings.
+pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<LstmLm> {
+    let config = LstmLmConfig {
+        ntoken: settings.number("ntoken")?,
+        ninp: settings.number("ninp")?,
+        nhid: settings.number("nhid")?,
+        nlayers: settings.number("nlayers")?,
+        dropout: settings.dropout("dropout")?,
+        tie_weights: settings.flag("tie_weights")?,
+        batch_first: settings.flag("batch_first")?,
+    };
+    LstmLm::new(&config, init)
+}
 
 /// How large it is, and what it drops.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +49,8 @@ pub struct LstmLmConfig {
     pub dropout: f64,
     /// Whether the decoder's weight is the embedding's.
     pub tie_weights: bool,
+    /// Whether tokens are `[batch, length]`. The example's are `[length, batch]`: false.
+    pub batch_first: bool,
 }
 
 /// The states of an LSTM.
@@ -45,9 +74,8 @@ impl LstmLm {
     pub fn new(config: &LstmLmConfig, init: &mut Init<'_>) -> Result<Self> {
         let drop = Dropout::new(config.dropout, init);
         let mut encoder = EmbeddingConfig::new(config.ntoken, config.ninp).init(init)?;
-        let rnn =
-            LSTMConfig::new(config.ninp, config.nhid).with_num_layers(config.nlayers).with_dropout(config.dropout);
-        let rnn = rnn.init_lstm(init)?;
+        let rnn = LSTMConfig::new(config.ninp, config.nhid).with_num_layers(config.nlayers);
+        let rnn = rnn.with_dropout(config.dropout).with_batch_first(config.batch_first).init_lstm(init)?;
         let mut decoder = LinearConfig::new(config.nhid, config.ntoken).init(init)?;
         if config.tie_weights && config.nhid != config.ninp {
             return Err(refused("the language model", "with tied weights, nhid is ninp"));
@@ -65,7 +93,7 @@ impl LstmLm {
     }
 
     /// Tokens `[length, batch]`, and the states before them, to scores `[length, batch, tokens]` and the states after them. The
-    /// example gives the logarithm of their softmax, `[length * batch, tokens]`.
+    /// example gives the logarithm of their softmax, `[length * batch, tokens]`, of which `NLLLoss` is the cross entropy of these.
     ///
     /// # Errors
     /// When a token is none of the vocabulary, or the states have other shapes.
@@ -79,5 +107,15 @@ impl LstmLm {
     #[must_use]
     pub fn generator(&self) -> &SharedGenerator {
         self.drop.generator()
+    }
+}
+
+/// Each batch begins with states of zeros.
+impl Forward for LstmLm {
+    fn forward_array(&self, tokens: &Array) -> Result<Array> {
+        if tokens.kind() != Kind::Int {
+            return Err(refused("the language model", "tokens are whole numbers"));
+        }
+        Ok(Array::from_float(self.forward(tokens.clone().into_int()?, None)?.0))
     }
 }

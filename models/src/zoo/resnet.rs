@@ -9,7 +9,17 @@ use crate::nn::{
     AdaptiveAvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Forward, Linear, LinearConfig, MaxPool2d,
     ReLU, Sequential,
 };
+use crate::registry::{Setting, Settings};
 use crate::{ModelError, Result};
+
+/// What the registry knows of them.
+pub(crate) const SETTINGS: &[Setting] =
+    &[Setting::shown("num_classes", "1000", |weights| weights.length("fc.weight", 0))];
+
+/// The network of this depth, of its settings.
+pub(crate) fn build(depth: usize, settings: &Settings<'_>, init: &mut Init<'_>) -> Result<ResNet> {
+    ResNet::new(&ResNetConfig::new(depth, settings.number("num_classes")?)?, init)
+}
 
 /// Which residual network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

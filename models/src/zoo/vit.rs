@@ -9,6 +9,16 @@ use crate::nn::{
     Conv2d, Conv2dConfig, Dropout, GELU, LayerNorm, LayerNormConfig, LinearConfig, ModuleDict, MultiheadAttention,
     MultiheadAttentionConfig, Sequential,
 };
+use crate::registry::{Setting, Settings};
+
+/// What the registry knows of it. Dropout is torchvision's: none.
+pub(crate) const SETTINGS: &[Setting] =
+    &[Setting::shown("num_classes", "1000", |weights| weights.length("heads.head.weight", 0))];
+
+/// `vit_b_16`, of its settings.
+pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Vit> {
+    Vit::new(&VitConfig { num_classes: settings.number("num_classes")?, ..VitConfig::b_16() }, init)
+}
 
 /// How large it is, and what it drops.
 #[derive(Clone, Copy, Debug)]

@@ -6,13 +6,14 @@ use burn::module::Module as _;
 use burn::tensor::{DType, Device, FloatDType};
 use rekindle::Checkpoint;
 use rekindle::bridge::{ModuleStateDict as _, tensor_to_data};
-use rekindle::models::functional::{Array, dtype_name};
+use rekindle::models::functional::{Array, Kind, dtype_name};
 use rekindle::models::graph::{Length, Program};
-use rekindle::models::{Config, Inputs, ModelError, Network};
+use rekindle::models::{Config, ModelError, Network};
 use rekindle::recorder::{Error, ResultExt as _, StateDict, Tensor, Value, printable_name};
 
 use crate::cli::answer::{Anything, usage};
 use crate::cli::input::say_notes;
+use crate::cli::named;
 use crate::cli::settings::key_and_value;
 
 /// Which network it is, and with which weights.
@@ -20,8 +21,8 @@ use crate::cli::settings::key_and_value;
 pub(super) struct Choice {
     /// The network: a program of torch.export (.pt2), or a checkpoint whose network --model names
     network: PathBuf,
-    /// The network of a checkpoint: a name, or a program (.pt2)
-    #[arg(long, value_name = "NAME|NET.pt2")]
+    /// The network of a checkpoint: a name, such as digits or `gpt2(n_head=12)`, or a program (.pt2)
+    #[arg(long, value_name = "NAME[(K=V,..)]|NET.pt2")]
     model: Option<String>,
     /// A setting of the network, such as sizes=20,32,16,10
     #[arg(long, value_name = "K=V")]
@@ -64,10 +65,15 @@ pub(in crate::cli) fn is_program(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pt2"))
 }
 
-/// Loads a checkpoint's model into the network.
-fn load(network: &mut impl burn::module::Module, path: &Path) -> Anything<()> {
+/// Opens a checkpoint, and says what there is to say of it.
+fn opened(path: &Path) -> Anything<Checkpoint> {
     let checkpoint = Checkpoint::open(path)?;
     say_notes(&checkpoint);
+    Ok(checkpoint)
+}
+
+/// Loads a checkpoint's model into the network.
+fn load(network: &mut impl burn::module::Module, checkpoint: &Checkpoint, path: &Path) -> Anything<()> {
     let weights = checkpoint.model_state_dict()?;
     network.load_state_dict(&weights).in_file(path)?;
     Ok(())
@@ -118,7 +124,7 @@ impl Predictor {
             }
             let mut program = Program::open(path, device)?;
             if let Some(weights) = weights {
-                load(&mut program, weights)?;
+                load(&mut program, &opened(weights)?, weights)?;
             }
             if let Some(dtype) = choice.dtype {
                 program = program.to_dtype(dtype);
@@ -132,7 +138,7 @@ impl Predictor {
             let names = Network::names().collect::<Vec<_>>().join(", ");
             let path = choice.network.display();
             return Err(usage(format!(
-                "{path}: which network is it? name one with --model: {names}, or a program (.pt2)"
+                "{path}: which network is it? name one with --model: {names}, or a program (.pt2); --help has their settings"
             )));
         };
         let mut config = Config::new();
@@ -140,8 +146,9 @@ impl Predictor {
             let (key, value) = key_and_value(pair)?;
             config.set(key, value);
         }
-        let mut network = Network::build(name, &config, device)?;
-        load(&mut network, &choice.network)?;
+        let checkpoint = opened(&choice.network)?;
+        let mut network = named::build(name, &config, &checkpoint, None, false, device)?;
+        load(&mut network, &checkpoint, &choice.network)?;
         let dtype = choice.dtype.unwrap_or(FloatDType::F32);
         Ok(Predictor::Network(Box::new(network.to_dtype(dtype)), dtype.into()))
     }
@@ -157,10 +164,13 @@ impl Predictor {
                 };
                 program.inputs().iter().map(takes).collect()
             }
-            Predictor::Network(network, _) => {
+            Predictor::Network(network, dtype) => {
                 let length = |length: Option<usize>| length.map_or(Length::Any, Length::Exactly);
                 let lengths = std::iter::once(Length::Any).chain(network.input_shape().into_iter().map(length));
-                vec![Takes { name: "inputs".to_owned(), lengths: lengths.collect(), dtype: DType::F32 }]
+                let (lengths, dtype) =
+                    (lengths.collect::<Vec<_>>(), if network.takes_tokens() { DType::I64 } else { *dtype });
+                let takes = |name: &str| Takes { name: name.to_owned(), lengths: lengths.clone(), dtype };
+                network.input_names().into_iter().map(takes).collect()
             }
         }
     }
@@ -185,23 +195,34 @@ impl Predictor {
         {
             there = state_dict.iter().map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect();
         }
+        let array = |tensor: &Tensor| {
+            let array = Array::from_data(tensor_to_data(tensor)?, tensor.shape(), &Device::flex());
+            array.map_err(|error| Error::invalid(error.to_string()))
+        };
         let mut taken = Vec::new();
         let mut arrays = Vec::new();
-        for name in &names {
-            let other = if names.len() == 1 { "inputs" } else { name.as_str() };
+        for (at, name) in names.iter().enumerate() {
+            // The only one, and the first of a network by hand, may have another name.
+            let by_hand = matches!(self, Predictor::Network(..));
+            let other = if names.len() == 1 || by_hand && at == 0 { "inputs" } else { name.as_str() };
             let found =
                 [name.as_str(), other].into_iter().find_map(|name| there.iter().position(|(own, _)| own == name));
-            let found = found.ok_or_else(|| {
+            if let Some(found) = found {
+                arrays.push(array(&there[found].1)?);
+                taken.push(found);
+                continue;
+            }
+            let absent = match (self, arrays.first()) {
+                (Predictor::Network(network, _), Some(first)) => network.absent(name, first),
+                _ => None,
+            };
+            arrays.push(absent.ok_or_else(|| {
                 let there: Vec<_> = there.iter().map(|(name, _)| printable_name(name)).collect();
                 let (name, there, wanted) = (printable_name(name), there.join(", "), wanted());
                 let reason =
                     format!("there is no input '{name}' in the file, which has {there}; the network takes {wanted}");
                 Error::invalid(reason)
-            })?;
-            let tensor = &there[found].1;
-            let array = Array::from_data(tensor_to_data(tensor)?, tensor.shape(), &Device::flex());
-            arrays.push(array.map_err(|error| Error::invalid(error.to_string()))?);
-            taken.push(found);
+            })?);
         }
         let left = there.into_iter().enumerate().filter(|(index, _)| !taken.contains(index));
         Ok((arrays, left.map(|(_, (name, _))| name).collect()))
@@ -212,10 +233,14 @@ impl Predictor {
         match (self, inputs) {
             (Predictor::Program(program), inputs) => program.forward_named(inputs),
             (Predictor::Network(network, dtype), inputs) => {
-                let array = inputs.first().ok_or_else(|| ModelError::Elements { elements: 0, shape: Vec::new() })?;
                 let device = network.devices().into_iter().next().unwrap_or_default();
-                let inputs = Inputs::from_array(array.cast(*dtype)?.to_device(&device))?;
-                Ok(vec![("output_0".to_owned(), network.forward(inputs)?.into_array())])
+                // Tokens stay whole numbers; what is no number of the network's kind it refuses itself.
+                let of = |input: &Array| {
+                    let tokens = network.takes_tokens();
+                    let dtype = if tokens && input.kind() == Kind::Int { DType::I64 } else { *dtype };
+                    Ok(input.cast(dtype)?.to_device(&device))
+                };
+                network.forward_named(&inputs.iter().map(of).collect::<Result<Vec<_>, ModelError>>()?)
             }
         }
     }

@@ -13,16 +13,17 @@ use rekindle::train::run::{ResumeOptions, SchedulePer, Unexpected};
 use super::Resume;
 use crate::cli::answer::{Anything, usage};
 use crate::cli::kept::opened;
-use crate::cli::precision;
 use crate::cli::predict::is_program;
 use crate::cli::settings::{Settings, key_and_value};
+use crate::cli::{named, precision};
 
 /// A network, and which part of the checkpoint it is, where there are several.
 pub(in crate::cli) type Model = (Option<String>, String);
 
 /// The networks that are trained.
 pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
-    let model = |model: &String| match model.split_once('=') {
+    // What stands in parentheses are the network's settings.
+    let model = |model: &String| match model.split_once('=').filter(|(part, _)| !part.contains('(')) {
         Some((part, name)) => (Some(part.to_owned()), name.to_owned()),
         None => (None, model.clone()),
     };
@@ -32,7 +33,7 @@ pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
             let names = Network::names().collect::<Vec<_>>().join(", ");
             let name = resume.checkpoint.display();
             Err(usage(format!(
-                "{name}: which network is it? name one with --model: {names}, or a program of torch.export (.pt2)"
+                "{name}: which network is it? name one with --model: {names}, or a program of torch.export (.pt2); --help has their settings"
             )))
         }
         [_, _, ..] if models.iter().any(|(part, _)| part.is_none()) => {
@@ -50,13 +51,18 @@ pub(in crate::cli) fn run(
 ) -> Anything<(Checkpoint, Network, ResumeOptions)> {
     let aloud = models(resume)?.first() == Some(model);
     let checkpoint = opened(&resume.checkpoint, &resume.settings.opening(), aloud)?;
-    let network = network(resume, device, model)?;
+    let network = network(resume, device, model, &checkpoint)?;
     let dtype = precision::of(&checkpoint, &network, device);
     let network = precision::as_in(network, dtype);
     Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
 }
 
-fn network(resume: &Resume, device: &burn::tensor::Device, (part, name): &Model) -> Anything<Network> {
+fn network(
+    resume: &Resume,
+    device: &burn::tensor::Device,
+    (part, name): &Model,
+    checkpoint: &Checkpoint,
+) -> Anything<Network> {
     let models = models(resume)?;
     let parts: Vec<&str> = models.iter().filter_map(|(part, _)| part.as_deref()).collect();
     // `G.sizes` is G's alone.
@@ -73,7 +79,7 @@ fn network(resume: &Resume, device: &burn::tensor::Device, (part, name): &Model)
     }
     let path = Path::new(name);
     if !is_program(path) {
-        return Ok(Network::build(name, &config, device)?);
+        return Ok(named::build(name, &config, checkpoint, part.as_deref(), true, device)?);
     }
     if let Some((key, _)) = config.iter().next() {
         return Err(usage(format!("--config {key}: a program has no settings; {name} says itself what it is")));

@@ -214,7 +214,7 @@ impl<'a> Inputs<'a> {
         let rule = &self.rules[index];
         let (below, shape) = (rule[1].as_u64().unwrap(), sizes(&rule[2]));
         let shape: [usize; D] = shape.try_into().unwrap();
-        let mixed = mixed(1000 + u32::try_from(index).unwrap(), shape.iter().product());
+        let mixed = rekindle_testing::mixed(1000 + u32::try_from(index).unwrap(), shape.iter().product());
         let elements: Vec<i64> = mixed.into_iter().map(|x| i64::try_from(u64::from(x) % below).unwrap()).collect();
         Tensor::from_data(TensorData::new(elements, shape), &self.device.clone().inner())
     }
@@ -226,18 +226,4 @@ impl<'a> Inputs<'a> {
         sizes(&rule[2]).into_iter().for_each(|place| mask[place] = true);
         Tensor::from_data(TensorData::new(mask, shape), &self.device.clone().inner())
     }
-}
-
-/// `mixed` of `sections/models.py`.
-pub(crate) fn mixed(number: u32, count: usize) -> Vec<u32> {
-    let start = number.wrapping_mul(0x9E37_79B1);
-    let mix = |at: usize| {
-        let mut x = u32::try_from(at).unwrap().wrapping_add(start);
-        x ^= x >> 16;
-        x = x.wrapping_mul(0x85EB_CA6B);
-        x ^= x >> 13;
-        x = x.wrapping_mul(0xC2B2_AE35);
-        x ^ (x >> 16)
-    };
-    (0..count).map(mix).collect()
 }

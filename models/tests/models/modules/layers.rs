@@ -1,9 +1,10 @@
 //! Layers of one tensor, and losses.
 
 use burn::module::Module;
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use rekindle_models::functional::{Array, Interpolation};
 use rekindle_models::init::Init;
-use rekindle_models::nn::functional::{Reduction, sigmoid, softmax};
+use rekindle_models::nn::functional::{Reduction, log_softmax, sigmoid, softmax};
 use rekindle_models::nn::*;
 
 use super::harness::{Checked, Inputs};
@@ -141,6 +142,35 @@ pub(super) fn pools(c: &mut Checked) {
     one(c, "avg_pool3d", |_| Ok(AvgPool3d::new(2)));
     one(c, "lp_pool1d", |_| Ok(LPPool1d::new(2.0, 3).with_stride(2)));
     one(c, "lp_pool2d", |_| Ok(LPPool2d::new(2.0, [2, 3])));
+    one(c, "fractional_max_pool2d", |init| Ok(FractionalMaxPool2d::new([3, 2], [3, 4], init)));
+    let both = |layer: &FractionalMaxPool2d, i: &Inputs| {
+        let (values, indices) = layer.forward_with_indices(i.float(0))?;
+        Ok(vec![Array::from_float(values), Array::from_int(indices)])
+    };
+    c.case("fractional_max_pool2d_ratio", |init| FractionalMaxPool2d::with_ratio(2, &[0.6], init), both);
+    one(c, "fractional_max_pool3d", |init| Ok(FractionalMaxPool3d::new(2, [2, 3, 2], init)));
+    let back = |layer: &MaxUnpool1d, i: &Inputs| {
+        let pool = MaxPool1d::new(3).with_stride(2).with_padding(1);
+        let (values, indices) = pool.forward_with_indices(i.float(0))?;
+        Ok(vec![Array::from_float(layer.forward(values, indices, None)?)])
+    };
+    c.case("max_unpool1d", |_| Ok(MaxUnpool1d::new(3).with_stride(2).with_padding(1)), back);
+    let back = |layer: &MaxUnpool2d, i: &Inputs| {
+        let x = i.float::<4>(0);
+        let shape = x.dims();
+        let (values, indices) = MaxPool2d::new([3, 2]).forward_with_indices(x)?;
+        Ok(vec![Array::from_float(layer.forward(values, indices, Some(shape))?)])
+    };
+    c.case("max_unpool2d", |_| Ok(MaxUnpool2d::new([3, 2])), back);
+    let back = |layer: &MaxUnpool3d, i: &Inputs| {
+        let x = i.float::<5>(0);
+        let shape = x.dims();
+        let (values, indices) = MaxPool3d::new(2).forward_with_indices(x)?;
+        Ok(vec![Array::from_float(layer.forward(values, indices, Some(shape))?)])
+    };
+    c.case("max_unpool3d", |_| Ok(MaxUnpool3d::new(2)), back);
+    one(c, "unfold", |_| Ok(Unfold::new([3, 2]).with_dilation([1, 2]).with_padding(1).with_stride(2)));
+    one(c, "fold", |_| Ok(Fold::new([5, 4], [3, 2]).with_padding([1, 0]).with_stride([2, 1])));
     one(c, "adaptive_avg_pool1d", |_| Ok(AdaptiveAvgPool1d::new(4)));
     one(c, "adaptive_avg_pool2d", |_| Ok(AdaptiveAvgPool2d::new([3, 4])));
     one(c, "adaptive_avg_pool3d", |_| Ok(AdaptiveAvgPool3d::new(2)));
@@ -212,6 +242,41 @@ pub(super) fn losses(c: &mut Checked) {
     loss(c, "cross_entropy_loss_soft", |i| {
         CrossEntropyLoss::new().forward_probabilities(i.float::<2>(0), softmax(i.float(1), 1)?)
     });
+    loss(c, "multi_margin_loss", |i| MultiMarginLoss::new().forward(i.float::<2>(0), i.int::<1>(1)));
+    loss(c, "multi_margin_loss_squared", |i| {
+        let weight = Array::from_floats(&[0.5, 1.0, 2.0, 1.5, 0.25], &[5], DType::F32, i.device)?;
+        let loss = MultiMarginLoss::new().with_p(2.0).with_margin(0.5).with_weight(Some(weight));
+        loss.forward(i.float::<2>(0), i.int::<1>(1))
+    });
+    loss(c, "multi_label_margin_loss", |i| {
+        let mut classes: Vec<i64> = i.int::<2>(1).into_data().iter::<i64>().collect();
+        for row in classes.chunks_exact_mut(5) {
+            let first = row[0];
+            row.iter_mut().zip(0..).for_each(|(class, at)| *class = (first + at) % 5);
+        }
+        (classes[5 + 2], classes[10]) = (-1, -1);
+        let classes = Tensor::<2, Int>::from_data(TensorData::new(classes, [3, 5]), &i.device.clone().inner());
+        MultiLabelMarginLoss::new().forward(i.float::<2>(0), classes)
+    });
+    connectionist(c);
+    c.case(
+        "adaptive_log_softmax",
+        |init| AdaptiveLogSoftmaxConfig::new(8, 20, [4, 10]).with_div_value(2.0).init(init),
+        |layer: &AdaptiveLogSoftmaxWithLoss, i| {
+            let (output, loss) = layer.forward(i.float(0), i.int(1))?;
+            Ok(vec![Array::from_float(output), Array::from_float(loss)])
+        },
+    );
+    c.case(
+        "adaptive_log_softmax_bias",
+        |init| AdaptiveLogSoftmaxConfig::new(8, 12, [3]).with_head_bias(true).init(init),
+        |layer: &AdaptiveLogSoftmaxWithLoss, i| {
+            let x = i.float::<2>(0);
+            let (output, loss) = layer.forward(x.clone(), i.int(1))?;
+            let all = layer.log_prob(x)?;
+            Ok(vec![Array::from_float(output), Array::from_float(loss), Array::from_float(all)])
+        },
+    );
     c.case(
         "nll_loss",
         |_| Ok(Identity),
@@ -220,4 +285,22 @@ pub(super) fn losses(c: &mut Checked) {
             Ok(vec![Array::from_float(losses)])
         },
     );
+}
+
+fn connectionist(c: &mut Checked) {
+    let scores = |i: &Inputs| log_softmax(i.float::<3>(0), 2);
+    loss(c, "ctc_loss", |i| CTCLoss::new().forward(scores(i)?, i.int::<2>(1) + 1, &[8, 7, 8], &[3, 2, 4]));
+    c.case(
+        "ctc_loss_none",
+        |_| Ok(Identity),
+        |_, i| {
+            let loss = CTCLoss::new().with_blank(4).with_reduction(Reduction::None);
+            Ok(vec![Array::from_float(loss.unreduced(scores(i)?, i.int::<1>(1), &[8, 6, 5], &[4, 0, 3])?)])
+        },
+    );
+    loss(c, "ctc_loss_infinite", |i| {
+        let targets = Tensor::<2, Int>::from_ints([[1, 1, 1, 1], [1, 2, 1, 2]], &i.device.clone().inner());
+        let loss = CTCLoss::new().with_zero_infinity(true).with_reduction(Reduction::Sum);
+        loss.forward(scores(i)?, targets, &[4, 4], &[4, 2])
+    });
 }

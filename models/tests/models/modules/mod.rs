@@ -15,7 +15,6 @@ use rekindle_testing::fixtures::{self, floats, sizes};
 use serde_json::Value as Json;
 
 use harness::Checked;
-pub(crate) use harness::mixed;
 
 #[test]
 fn every_layer_is_pytorchs() {
@@ -116,23 +115,39 @@ fn what_cannot_be_is_an_error_and_no_panic() {
 
 #[test]
 fn rows_longer_than_max_norm_are_shortened_where_they_are_looked_up() {
+    use burn::module::Module;
     use burn::tensor::{Int, TensorData};
+    use rekindle_burn::ModuleStateDict;
     use rekindle_models::nn::EmbeddingConfig;
     let device = Device::flex().autodiff();
     let config = EmbeddingConfig::new(3, 2).with_max_norm(Some(1.0));
     let mut layer = config.init(&mut Init::seeded(&device, 0)).unwrap();
     let rows = TensorData::new(vec![3.0_f32, 4.0, 0.3, 0.4, 6.0, 8.0], [3, 2]);
     layer.weight = Param::from_data(rows, &device);
-    let index = Tensor::<1, Int>::from_ints([0, 1], &device);
+    let index = |rows: &[i64]| Tensor::<1, Int>::from_data(TensorData::new(rows.to_vec(), [rows.len()]), &device);
     let found = |tensor: Tensor<2>| tensor.into_data().iter::<f64>().collect::<Vec<_>>();
     let close = |found: &[f64], exact: &[f64]| found.iter().zip(exact).all(|(a, b)| (a - b).abs() < 1e-6);
-    let output: Tensor<2> = layer.forward(index.clone()).unwrap();
+    let output: Tensor<2> = layer.forward(index(&[0, 1])).unwrap();
     assert!(close(&found(output.clone()), &[0.6, 0.8, 0.3, 0.4]));
-    // As in PyTorch, the gradient is that of the rows themselves.
-    let gradient = layer.weight.grad(&output.sum().backward()).unwrap();
+    // As in PyTorch, only what was looked up is shortened in the weight, whose gradient is that of its rows.
+    assert!(close(
+        &layer.state_dict().unwrap().get("weight").unwrap().to_f64_vec().unwrap(),
+        &[0.6, 0.8, 0.3, 0.4, 6.0, 8.0]
+    ));
+    let gradient = layer.weight().grad(&output.sum().backward()).unwrap();
     assert_eq!(found(gradient), [1.0, 1.0, 1.0, 1.0, 0.0, 0.0]);
-    layer.renorm_(index).unwrap();
-    assert!(close(&found(layer.weight.val()), &[0.6, 0.8, 0.3, 0.4, 6.0, 8.0]), "only what was looked up");
-    assert!(layer.weight.is_require_grad());
-    assert!(layer.renorm_(Tensor::<1, Int>::from_ints([3], &device)).is_err());
+    // A second pass before the step gives its rows shortened; the weight, which gradients belong to, stays what it is.
+    let later: Tensor<2> = layer.forward(index(&[2])).unwrap();
+    assert!(close(&found(later), &[0.6, 0.8]) && close(&found(layer.weight().val())[4..], &[6.0, 8.0]));
+    assert!(layer.weight().is_require_grad());
+    // After the step the next pass does it.
+    let layer = layer.clone().map(&mut Nothing);
+    let _: Tensor<2> = layer.forward(index(&[2])).unwrap();
+    assert!(close(&found(layer.weight().val())[4..], &[0.6, 0.8]));
+    assert!(layer.forward::<1, 2>(index(&[3])).is_err());
 }
+
+/// A step that changes nothing.
+struct Nothing;
+
+impl burn::module::ModuleMapper for Nothing {}

@@ -18,6 +18,11 @@ pub(super) fn embeddings(c: &mut Checked) {
     c.case("embedding", |init| EmbeddingConfig::new(7, 3).init(init), rows);
     c.case("embedding_padding", |init| EmbeddingConfig::new(7, 3).with_padding_idx(Some(2)).init(init), rows);
     c.case(
+        "embedding_max_norm",
+        |init| EmbeddingConfig::new(7, 3).with_max_norm(Some(1.0)).with_norm_type(1.5).init(init),
+        rows,
+    );
+    c.case(
         "embedding_bag",
         |init| EmbeddingBagConfig::new(7, 3).init(init),
         |layer, i| Ok(vec![float(layer.forward(i.int(0), None)?)]),

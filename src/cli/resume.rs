@@ -19,9 +19,9 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
-use super::answer::{Answer, Anything, new_file, note, print, tell, usage};
+use super::answer::{Answer, Anything, new_file, note, tell, usage};
 use super::flags::in_flags;
-use super::plan::show;
+use super::plan::{ask, show};
 use super::precision;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
@@ -64,7 +64,7 @@ impl Resume {
         let (checkpoint, network, options) = told::run(&self, &device, &models[0])?;
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
-        let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
+        let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
         scheduling.explain(&mut plan);
         show(&plan, self.json)
@@ -203,14 +203,19 @@ impl Resume {
 }
 
 /// The plan of a run; `None` where it cannot be made before something is told, which is printed.
-pub(super) fn planned(checkpoint: &Checkpoint, network: &Network, options: ResumeOptions) -> Anything<Option<Plan>> {
-    match Run::plan(checkpoint, network, options) {
-        Err(error) if matches!(error.kind(), ErrorKind::Open(_)) => {
-            print(&format!("open: {}\n", in_flags(&error.to_string())))?;
-            Ok(None)
-        }
-        plan => Ok(Some(plan?)),
+pub(super) fn planned(
+    checkpoint: &Checkpoint,
+    network: &Network,
+    options: ResumeOptions,
+    json: bool,
+) -> Anything<Option<Plan>> {
+    let plan = Run::plan(checkpoint, network, options);
+    if let Err(error) = &plan
+        && let ErrorKind::Open(questions) = error.kind()
+    {
+        return ask(error, questions, json).map(|()| None);
     }
+    Ok(Some(plan?))
 }
 
 /// Takes the steps.

@@ -134,7 +134,9 @@ fn an_optimizer_of_an_unknown_class_or_of_other_parameters_is_said() {
 #[test]
 fn places_that_read_alike_are_told_apart_and_taken_back() {
     let folder = tempfile::tempdir().unwrap();
-    let asked = refusal(&resume("places.pt", &[], folder.path()));
+    let refused = resume("places.pt", &[], folder.path());
+    let asked = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{asked}");
     for answer in ["--rng \"['rng.x']\"", "--rng rng.x", "--rng rng[1]", "--rng rng.1", "--loader-rng loader.data[0]"] {
         assert!(asked.contains(answer), "{answer}: {asked}");
     }

@@ -21,6 +21,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("OptimizerBuilder::rest_frozen", "--rest frozen"),
     ("ResumeOptions::no_loader_rng", "--loader-rng none"),
     ("ResumeOptions::no_clip", "--clip-norm none"),
+    ("ResumeOptions::keep_numbers", "--epoch-at none"),
     ("ResumeOptions::schedule", "--scheduler"),
     ("ResumeOptions::no_scheduler", "--scheduler none"),
     ("Run::steps_per_epoch", "--steps-per-epoch"),
@@ -41,7 +42,7 @@ pub(super) fn in_flags(sentence: &str) -> String {
     let mut rest = sentence;
     while let Some((before, ticked)) = rest.split_once('`') {
         out += before;
-        match ticked.split_once('`').and_then(|(option, after)| Some((flag(option)?, after))) {
+        match ticked_option(ticked).and_then(|(option, after)| Some((flag(option)?, after))) {
             Some((flag, after)) => {
                 out += &flag;
                 rest = after;
@@ -55,15 +56,78 @@ pub(super) fn in_flags(sentence: &str) -> String {
     out + rest
 }
 
+/// An option up to the tick that closes it, and what follows. In a quoted value there may be ticks, too.
+fn ticked_option(ticked: &str) -> Option<(&str, &str)> {
+    let (option, after) = ticked.split_once('`')?;
+    match ticked.split_once("(\"").filter(|(name, _)| name.len() < option.len()) {
+        Some((name, value)) => {
+            let end = name.len() + 2 + value.find("\")`")? + 2;
+            Some((&ticked[..end], &ticked[end + 1..]))
+        }
+        None => Some((option, after)),
+    }
+}
+
+/// The flag with its value, ready for a shell.
 fn flag(option: &str) -> Option<String> {
+    let (flag, value) = flag_and_value(option)?;
+    Some(match value {
+        None => flag,
+        // What stands for a value is none that a shell could take.
+        Some(Value::Any(value)) => format!("{flag} {value}"),
+        Some(Value::This(value)) => format!("{flag} {}", in_shell(&value)),
+    })
+}
+
+/// An option of the library's, as arguments of the command, as they are; `None` where the command has no such.
+pub(super) fn arguments(option: &str) -> Option<Vec<String>> {
+    let (flag, value) = flag_and_value(option)?;
+    let value = value.map(|value| match value {
+        Value::Any(value) | Value::This(value) => value,
+    });
+    Some(flag.split(' ').map(str::to_owned).chain(value).collect())
+}
+
+/// What a flag is given.
+enum Value {
+    /// A name that stands for whatever is meant: `N`, `NAME(..)`.
+    Any(String),
+    /// A text.
+    This(String),
+}
+
+fn flag_and_value(option: &str) -> Option<(String, Option<Value>)> {
     let (name, value) = option.strip_suffix(')').and_then(|call| call.split_once('(')).unwrap_or((option, ""));
     let known = FLAGS.iter().find(|(known, _)| *known == name).map(|(_, flag)| (*flag).to_owned());
     let flag = known.or_else(|| of_the_same_name(name))?;
-    let value = value.rsplit("::").next().unwrap_or_default().trim_matches('"');
-    if flag.contains("{}") {
-        return Some(flag.replace("{}", if value.is_empty() { "PART" } else { value }));
+    let text = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let value = text.unwrap_or_else(|| value.rsplit("::").next().unwrap_or_default());
+    if let Some((flag, form)) = flag.split_once(' ').filter(|(_, form)| form.contains("{}")) {
+        let filled = form.replace("{}", if value.is_empty() { "PART" } else { value });
+        return Some((flag.to_owned(), Some(if text.is_some() { Value::This(filled) } else { Value::Any(filled) })));
     }
-    Some(if matches!(value, "" | "true" | "false" | "..") { flag } else { format!("{flag} {value}") })
+    let value = match (text, value) {
+        (Some(text), _) => Some(Value::This(text.to_owned())),
+        (None, "" | "true" | "false" | "..") => None,
+        (None, value) => Some(Value::Any(value.to_owned())),
+    };
+    Some((flag, value))
+}
+
+/// A value as a shell takes it: quoted, where a shell would make something else of it.
+fn in_shell(value: &str) -> String {
+    // A star, or a place in a list, is itself wherever no file has such a name.
+    let plain = |c: char| c.is_alphanumeric() || "_./:=,@%+-*[]".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        return value.to_owned();
+    }
+    if !value.contains('\'') {
+        return format!("'{value}'");
+    }
+    if !value.contains(['"', '$', '`', '\\', '!']) {
+        return format!("\"{value}\"");
+    }
+    format!("'{}'", value.replace('\'', "'\\''"))
 }
 
 /// The flag that an option of the library has by its own name.
@@ -87,7 +151,12 @@ mod tests {
             ("say `Conversion::key(\"model_state_dict\")`, or `Limits`", "say --key model_state_dict, or `Limits`"),
             ("`ResumeOptions::no_scheduler(true)`", "--scheduler none"),
             ("`ResumeOptions::part(\"G\")`, or `ResumeOptions::part`", "--model G=NAME, or --model PART=NAME"),
-            ("`ResumeOptions::freeze(\"{0.*,2.bias}\")`", "--freeze {0.*,2.bias}"),
+            ("`ResumeOptions::freeze(\"{0.*,2.bias}\")`", "--freeze '{0.*,2.bias}'"),
+            ("`ResumeOptions::new_optimizer(NAME(..))`", "--optimizer NAME(..)"),
+            ("say `ResumeOptions::rng(\"['a.b']\")` to take it", "say --rng \"['a.b']\" to take it"),
+            ("`ResumeOptions::rng(\"a::b`c\")`, or `ResumeOptions::seed(N)`", "--rng 'a::b`c', or --seed N"),
+            ("`ResumeOptions::part(\"it's $1\")`", "--model 'it'\\''s $1=NAME'"),
+            ("`ResumeOptions::loader_rng(\"none\")`", "--loader-rng none"),
             ("a ` alone, `ResumeOptions::seed`", "a ` alone, --seed"),
             (
                 "`SaveOptions::max_shard_size(\"1GB\")`, `ResumeOptions::load`",

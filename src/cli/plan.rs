@@ -1,10 +1,12 @@
 //! `rekindle plan`: what `rekindle resume` would do, with the same flags, and what it has to be told first.
 
+use rekindle::recorder::Error;
+use rekindle::recorder::run::Question;
 use rekindle::train::run::{GroupPlan, Plan};
 use serde_json::{Value as Json, json};
 
-use super::answer::{Answer, print, print_json};
-use super::flags::in_flags;
+use super::answer::{Answer, Anything, print, print_json};
+use super::flags::{arguments, in_flags};
 
 /// Prints a plan: yes where nothing is open.
 pub(super) fn show(plan: &Plan, json: bool) -> Answer {
@@ -27,6 +29,28 @@ pub(super) fn show_several(plans: &[Plan], json: bool) -> Answer {
     Ok(plans.iter().all(|plan| plan.questions.is_empty()))
 }
 
+/// Prints what has to be told before a plan can be made at all.
+pub(super) fn ask(error: &dyn std::fmt::Display, questions: &[Question], json: bool) -> Anything<()> {
+    if json {
+        return print_json(&json!({"questions": asked(questions)}));
+    }
+    Ok(print(&format!("open: {}\n", in_flags(&error.to_string())))?)
+}
+
+fn asked(questions: &[Question]) -> Vec<Json> {
+    let question = |question: &Question| {
+        let choices = question.choices.iter();
+        let choices: Vec<_> = choices
+            .map(|choice| {
+                let flag = in_flags(&format!("`{}`", choice.option));
+                json!({"says": choice.says, "flag": flag, "arguments": arguments(&choice.option)})
+            })
+            .collect();
+        json!({"what": question.what, "choices": choices})
+    };
+    questions.iter().map(question).collect()
+}
+
 fn document(plan: &Plan) -> Json {
     let group = |GroupPlan { lr, parameters, with_state, frozen, .. }: &GroupPlan| json!({"lr": lr, "parameters": parameters, "with_state": with_state, "frozen": frozen});
     let schedulers = plan.schedulers.iter().map(|scheduler| {
@@ -39,13 +63,6 @@ fn document(plan: &Plan) -> Json {
         .iter()
         .map(|value| json!({"place": value.place, "value": value.value, "taken": value.taken.to_string()}))
         .collect();
-    let questions = plan.questions.iter().map(|question| {
-        let choices = question.choices.iter();
-        let choices: Vec<_> = choices
-            .map(|choice| json!({"says": choice.says, "flag": in_flags(&format!("`{}`", choice.option))}))
-            .collect();
-        json!({"what": question.what, "choices": choices})
-    });
     json!({
         "layout": plan.layout,
         "part": plan.part,
@@ -66,6 +83,6 @@ fn document(plan: &Plan) -> Json {
         "told": plan.told_of_run,
         "changed": plan.changed.iter().map(|said| in_flags(said)).collect::<Vec<_>>(),
         "values": values,
-        "questions": questions.collect::<Vec<_>>(),
+        "questions": asked(&plan.questions),
     })
 }

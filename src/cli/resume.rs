@@ -20,10 +20,10 @@ use rekindle::train::data::{Batch, DataLoader};
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
-use super::answer::{Answer, Anything, note, print, sentence, tell, usage};
+use super::answer::{Answer, Anything, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
-use super::plan::show;
+use super::plan::{ask, show};
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
@@ -65,12 +65,12 @@ impl Resume {
         if models.len() > 1 {
             return several::plan(&self, &device, &models);
         }
-        let Some((checkpoint, network, options)) = unless_open(told::run(&self, &device, &models[0]))? else {
+        let Some((checkpoint, network, options)) = unless_open(told::run(&self, &device, &models[0]), self.json)? else {
             return Ok(false);
         };
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
-        let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
+        let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
         scheduling.explain(&mut plan);
         show(&plan, self.json)
@@ -242,25 +242,26 @@ impl Resume {
 }
 
 /// The plan of a run; `None` where it cannot be made before something is told, which is printed.
-pub(super) fn planned(checkpoint: &Checkpoint, network: &Network, options: ResumeOptions) -> Anything<Option<Plan>> {
-    unless_open(Run::plan(checkpoint, network, options).map_err(Into::into))
+pub(super) fn planned(
+    checkpoint: &Checkpoint,
+    network: &Network,
+    options: ResumeOptions,
+    json: bool,
+) -> Anything<Option<Plan>> {
+    unless_open(Run::plan(checkpoint, network, options).map_err(Into::into), json)
 }
 
 /// What was done; `None` where something has to be told first, which is printed.
-pub(super) fn unless_open<T>(done: Anything<T>) -> Anything<Option<T>> {
+pub(super) fn unless_open<T>(done: Anything<T>, json: bool) -> Anything<Option<T>> {
     let error = match done {
         Ok(done) => return Ok(Some(done)),
         Err(error) => error,
     };
     let kind = error.downcast_ref::<Error>().map(Error::kind);
-    if !matches!(
-        kind.or(error.downcast_ref::<rekindle::Error>().and_then(rekindle::Error::kind)),
-        Some(ErrorKind::Open(_))
-    ) {
-        return Err(error);
+    match kind.or(error.downcast_ref::<rekindle::Error>().and_then(rekindle::Error::kind)) {
+        Some(ErrorKind::Open(questions)) => ask(&*error, questions, json).map(|()| None),
+        _ => Err(error),
     }
-    print(&format!("open: {}\n", in_flags(&error.to_string())))?;
-    Ok(None)
 }
 
 /// Where a run began.

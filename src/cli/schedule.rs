@@ -141,8 +141,16 @@ impl Scheduling {
         if let [length] = lengths[..] { Some(length) } else { None }
     }
 
-    /// Says in the plan what the metric is.
+    /// Says in the plan what the metric is, and how many steps an epoch is taken to have where only the file's counts tell it.
     pub(super) fn explain(&self, plan: &mut Plan) {
+        if let (Source::Fixed, None, Some(length)) = (self.source, self.steps_per_epoch, self.epoch_length(plan)) {
+            let by_epochs = |per: SchedulePer| matches!(per, SchedulePer::Epoch | SchedulePer::Fraction);
+            for scheduler in plan.schedulers.iter_mut().filter(|scheduler| by_epochs(scheduler.per)) {
+                let counts = "as the file's steps and epochs tell where it was saved at an epoch's end";
+                let why = format!("{}; an epoch has {length} steps, {counts} (`Run::steps_per_epoch`)", scheduler.why);
+                scheduler.why = why;
+            }
+        }
         let Some(metric) = self.metric else { return };
         for index in 0..plan.schedulers.len() {
             if plan.schedulers[index].per == SchedulePer::Metric {

@@ -140,6 +140,12 @@ pub(super) struct Settings {
     /// Take the mean of N batches for each step; the last step of an epoch may have fewer. 1: each batch is a whole step's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) accumulate: Option<u64>,
+    /// Where in the checkpoint the number of epochs is, where its key does not tell, such as `[2]`; `none`: no number counts them
+    #[arg(long, value_name = "PATH|none")]
+    pub(super) epoch_at: Option<String>,
+    /// Where in the checkpoint the number of steps is, where its key does not tell
+    #[arg(long, value_name = "PATH")]
+    pub(super) step_at: Option<String>,
     /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`
     #[arg(long, value_name = "PATH")]
     pub(super) rng: Option<String>,
@@ -233,7 +239,7 @@ impl Settings {
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
+            unfreeze, amp, epoch_at, step_at, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
             member, unexpected, allow_objects, device, run, every, keep, best, save, log, expect);
         Ok(())
     }

@@ -8,7 +8,7 @@ use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
 use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
-use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
+use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
 
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
@@ -27,10 +27,10 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
     let mut scheduling = resume.scheduling(resume.source())?;
     let mut plans = Vec::new();
     for model in models {
-        let Some((checkpoint, network, options)) = unless_open(told::run(resume, device, model))? else {
+        let Some((checkpoint, network, options)) = unless_open(told::run(resume, device, model), resume.json)? else {
             return Ok(false);
         };
-        let Some(mut plan) = planned(&checkpoint, &network, options)? else { return Ok(false) };
+        let Some(mut plan) = planned(&checkpoint, &network, options, resume.json)? else { return Ok(false) };
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         plan.questions.extend(open(&plan, &scheduling));
@@ -195,6 +195,22 @@ fn parts(runs: &[Run<Network>]) -> Vec<&dyn AnyRun> {
     runs.iter().map(|run| run as &dyn AnyRun).collect()
 }
 
+/// The places of the runs that make their steps together, because they have one optimizer.
+fn together(runs: &[Run<Network>]) -> Vec<Vec<usize>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (place, run) in runs.iter().enumerate() {
+        let shared = run.shared_optimizer();
+        let same = groups.iter_mut().find(|group| {
+            shared.is_some() && group.first().is_some_and(|&first| runs[first].shared_optimizer() == shared)
+        });
+        match same {
+            Some(group) => group.push(place),
+            None => groups.push(vec![place]),
+        }
+    }
+    groups
+}
+
 /// Takes the steps.
 fn go(
     runs: &mut [Run<Network>],
@@ -204,6 +220,7 @@ fn go(
     mut keeper: Option<&mut Keeper>,
     course: &mut Course,
 ) -> Result<(), Box<dyn std::error::Error>> {
+    let groups = together(runs);
     while !runs[0].is_done() {
         let batch = match batches {
             Batches::Fixed(fixed) => fixed.batch(usize::try_from(runs[0].steps().saturating_sub(began))?)?,
@@ -213,12 +230,21 @@ fn go(
             },
         };
         let (epoch, mut line) = (runs[0].epochs(), LogLine { step: 0, loss: 0.0, lr: Vec::new() });
-        for run in runs.iter_mut() {
+        for run in runs.iter() {
             line.lr.extend(run.lr()?);
-            drawing(run, |run| {
-                let loss = task.loss(run.model(), &batch)?;
-                run.step(loss)
-            })?;
+        }
+        for group in &groups {
+            let members = runs.iter_mut().enumerate().filter(|(place, _)| group.contains(place));
+            let mut together: Vec<&mut Run<Network>> = members.map(|(_, run)| run).collect();
+            if let [alone] = &mut together[..] {
+                drawing(alone, |run| run.step_closure(|network| task.loss(network, &batch)))?;
+            } else {
+                let losses = together.iter_mut().map(|run| drawing(run, |run| task.loss(run.model(), &batch)));
+                let losses = losses.collect::<Result<Vec<_>, _>>()?;
+                step_together(&mut together, losses)?;
+            }
+        }
+        for run in runs.iter() {
             line.loss += run.loss()?.unwrap_or(f64::NAN);
         }
         line.step = u64::try_from(runs[0].steps())?;

@@ -18,6 +18,7 @@ mod questions;
 mod reading;
 mod refusals;
 mod resume;
+mod roots;
 mod runs;
 mod several;
 mod unexpected;

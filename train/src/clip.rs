@@ -89,47 +89,91 @@ pub fn clip_grad_norm_<'a, M: Module>(
     grads: &mut Gradients,
     options: ClipGradNorm,
 ) -> Result<f64> {
-    let ClipGradNorm { max_norm, norm_type, error_if_nonfinite } = options;
     let parameters: Vec<&NamedParameter> = parameters.into_iter().collect();
-    let mut sums: HashMap<ParamId, Reduced> = HashMap::new();
-    for_each(model, parameters.iter().copied(), grads, |id, grad| {
-        let here = in_host_memory(&grad.device());
-        sums.insert(id, sum_of(grad.clone(), norm_type, here));
-        grad
-    })?;
-
-    // Of several types the default one.
-    let first = parameters.first().map_or(DType::Float32, |parameter| parameter.dtype);
-    let one = parameters.iter().all(|parameter| parameter.dtype == first);
-    let dtype = if one { first } else { DType::Float32 };
-    let rounded = |number: f64| rounded(dtype, number);
-    // A `float` that takes part is one of float32 beside types of 16 bits.
-    let scalar = |number: f64| if dtype == DType::Float64 { number } else { self::rounded(DType::Float32, number) };
-    let mut norms = Vec::new();
-    for parameter in &parameters {
-        // A tensor of which Burn has several pieces has one norm.
-        let mut whole = None;
-        for sum in parameter.pieces.iter().filter_map(|piece| sums.remove(&piece.id)) {
-            let sum = sum.read()?;
-            whole = Some(whole.map_or(sum, |whole| combined(whole, sum, norm_type)));
-        }
-        norms.extend(whole.map(|sum| rounded(root(sum, norm_type))));
-    }
-    let total = norms.iter().map(|norm| term(*norm, norm_type)).reduce(|a, b| combined(a, b, norm_type));
-    let total = total.map_or(0.0, |sum| rounded(root(sum, norm_type)));
-    if error_if_nonfinite && !total.is_finite() {
-        return Err(invalid(format!(
-            "the norm of order {norm_type} of the gradients is {total}, so they cannot be clipped; look for what makes them \
-             so, or set `error_if_nonfinite` to false"
-        )));
-    }
-
-    // `max_norm / tensor` is the tensor's reciprocal times `max_norm`.
-    let factor = rounded(rounded(1.0 / rounded(total + scalar(1e-6))) * scalar(max_norm));
-    // A NaN stays one.
-    let factor = if factor > 1.0 { 1.0 } else { factor };
+    let mut norms = Norms::new(options);
+    norms.add(model, &parameters, grads)?;
+    let (total, factor) = norms.total()?;
     for_each(model, parameters, grads, |_, grad| grad * factor)?;
     Ok(total)
+}
+
+/// The gradients of one model, of several that are clipped together.
+pub(crate) struct Together<'a, M> {
+    pub(crate) model: &'a M,
+    pub(crate) parameters: Vec<&'a NamedParameter>,
+    pub(crate) grads: &'a mut Gradients,
+}
+
+/// As [`clip_grad_norm_`], over the parameters of several models in a row.
+pub(crate) fn clip_together<M: Module>(all: &mut [Together<'_, M>], options: ClipGradNorm) -> Result<f64> {
+    let mut norms = Norms::new(options);
+    for Together { model, parameters, grads } in all.iter_mut() {
+        norms.add(*model, parameters, grads)?;
+    }
+    let (total, factor) = norms.total()?;
+    for Together { model, parameters, grads } in all {
+        for_each(*model, parameters.iter().copied(), grads, |_, grad| grad * factor)?;
+    }
+    Ok(total)
+}
+
+/// The norms of gradients, parameter by parameter.
+struct Norms {
+    options: ClipGradNorm,
+    /// What each norm is the root of.
+    sums: Vec<f64>,
+    /// The parameters' type; of several the default one.
+    dtype: Option<DType>,
+}
+
+impl Norms {
+    fn new(options: ClipGradNorm) -> Self {
+        Norms { options, sums: Vec::new(), dtype: None }
+    }
+
+    fn add<M: Module>(&mut self, model: &M, parameters: &[&NamedParameter], grads: &mut Gradients) -> Result<()> {
+        let norm_type = self.options.norm_type;
+        let mut sums: HashMap<ParamId, Reduced> = HashMap::new();
+        for_each(model, parameters.iter().copied(), grads, |id, grad| {
+            let here = in_host_memory(&grad.device());
+            sums.insert(id, sum_of(grad.clone(), norm_type, here));
+            grad
+        })?;
+        for parameter in parameters {
+            let known = *self.dtype.get_or_insert(parameter.dtype);
+            self.dtype = Some(if known == parameter.dtype { known } else { DType::Float32 });
+            // A tensor of which Burn has several pieces has one norm.
+            let mut whole = None;
+            for sum in parameter.pieces.iter().filter_map(|piece| sums.remove(&piece.id)) {
+                let sum = sum.read()?;
+                whole = Some(whole.map_or(sum, |whole| combined(whole, sum, norm_type)));
+            }
+            self.sums.extend(whole);
+        }
+        Ok(())
+    }
+
+    /// The norm of all, and what gradients are multiplied by.
+    fn total(self) -> Result<(f64, f64)> {
+        let ClipGradNorm { max_norm, norm_type, error_if_nonfinite } = self.options;
+        let dtype = self.dtype.unwrap_or(DType::Float32);
+        let rounded = |number: f64| rounded(dtype, number);
+        // A `float` that takes part is one of float32 beside types of 16 bits.
+        let scalar = |number: f64| if dtype == DType::Float64 { number } else { self::rounded(DType::Float32, number) };
+        let norms = self.sums.into_iter().map(|sum| rounded(root(sum, norm_type)));
+        let total = norms.map(|norm| term(norm, norm_type)).reduce(|a, b| combined(a, b, norm_type));
+        let total = total.map_or(0.0, |sum| rounded(root(sum, norm_type)));
+        if error_if_nonfinite && !total.is_finite() {
+            return Err(invalid(format!(
+                "the norm of order {norm_type} of the gradients is {total}, so they cannot be clipped; look for what makes them \
+                 so, or set `error_if_nonfinite` to false"
+            )));
+        }
+        // `max_norm / tensor` is the tensor's reciprocal times `max_norm`.
+        let factor = rounded(rounded(1.0 / rounded(total + scalar(1e-6))) * scalar(max_norm));
+        // A NaN stays one.
+        Ok((total, if factor > 1.0 { 1.0 } else { factor }))
+    }
 }
 
 /// `torch.nn.utils.clip_grad_value_(parameters, clip_value)`: every element of the gradients is brought into the range from

@@ -147,6 +147,18 @@ impl Named {
                 notes.push(format!("{}: {what} ({container})", listed(&names)));
             }
         }
+        let mut classes: IndexMap<String, Vec<&str>> = IndexMap::new();
+        for Item { name, tensor, .. } in &self.tensors {
+            if let TensorClass::Other { class, .. } = &tensor.parts().class
+                && !class.module.starts_with("torch.")
+                && &*class.module != "torch"
+            {
+                classes.entry(class.to_string()).or_default().push(name);
+            }
+        }
+        for (class, names) in classes {
+            notes.push(format!("{}: the class {class} is not kept ({container})", listed(&names)));
+        }
         let tied: Vec<String> = self.ties().map(|(name, first)| format!("'{name}' (is '{first}')")).collect();
         if !tied.is_empty() {
             notes.push(if target.keeps.ties {

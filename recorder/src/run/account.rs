@@ -13,7 +13,7 @@ use crate::run::spellings::{
     looks_like_whole,
 };
 use crate::state_dict::module;
-use crate::{Checkpoint, DType, Result, StateDict, Value};
+use crate::{Checkpoint, DType, Result, StateDict, Value, walk};
 
 /// A value of a checkpoint, and what it is taken for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,19 @@ pub struct Accounted {
     pub taken: Taken,
 }
 
+impl Accounted {
+    /// Whether it is a number of which nothing tells whether it counts epochs or steps.
+    #[must_use]
+    pub fn is_open_count(&self) -> bool {
+        self.taken == Taken::Open(COUNT)
+    }
+}
+
 /// How many values are listed one by one, and how long the path of what is opened may be.
 const MOST: usize = 10_000;
+
+/// What a number is, of which nothing tells whether it counts epochs or steps.
+const COUNT: &str = "count of epochs or steps";
 
 /// How deep parts are looked for.
 const DEPTH: usize = 8;
@@ -79,20 +90,21 @@ pub fn account(checkpoint: &Checkpoint) -> Result<Vec<Accounted>> {
 /// # Errors
 /// As [`account`].
 pub fn account_of(checkpoint: &Checkpoint, part: Option<&RunPart>) -> Result<Vec<Accounted>> {
-    let checkpoint = &plain(checkpoint);
-    let (_, all) = layout::find(checkpoint.root())?;
-    let (_, mut paths) = layout::find(checkpoint.root())?;
+    let root = &layout::view(plain(checkpoint).root());
+    let (_, all) = layout::find(root)?;
+    let (_, mut paths) = layout::find(root)?;
     if let Some(part) = part {
-        paths.narrow(checkpoint.root(), part)?;
+        paths.narrow(root, part)?;
     }
-    let models = paths.values(checkpoint.root(), Role::Model).filter_map(|(_, model)| Copies::of(&model)).collect();
-    let mut accountant = Accountant { paths: &paths, all: &all, models, values: Vec::new() };
-    accountant.note(checkpoint.root(), &KeyPath::default(), DEPTH);
+    let models = paths.values(root, Role::Model).filter_map(|(_, model)| Copies::of(&model)).collect();
+    let mut accountant = Accountant { root, paths: &paths, all: &all, models, values: Vec::new() };
+    accountant.note(root, &KeyPath::default(), "", DEPTH);
     Ok(accountant.values)
 }
 
 /// Whoever goes through a checkpoint.
 struct Accountant<'a> {
+    root: &'a Value,
     paths: &'a Paths,
     /// Those of all parts.
     all: &'a Paths,
@@ -101,30 +113,34 @@ struct Accountant<'a> {
 }
 
 impl Accountant<'_> {
-    fn note(&mut self, value: &Value, path: &KeyPath, depth: usize) {
+    /// Notes a value and what is in it; `place` is its path as it is spelled.
+    fn note(&mut self, value: &Value, path: &KeyPath, place: &str, depth: usize) {
         let inside_part = path.is_root() || self.paths.inside(path) || self.all.inside(path);
         if let Some(taken) = self.taken(value, path, inside_part) {
-            return self.say(value, path, taken);
+            return self.say(value, place, taken);
         }
         let opened = inside_part || depth > 0 && !holds_weights(value) && !module::is_module(value);
         // What would take pages to list is one value, and so is what holds plain values alone.
-        let opened = opened && self.values.len() < MOST && path.to_string().len() < MOST;
+        let opened = opened && self.values.len() < MOST && place.len() < MOST;
         let inside = if opened { children(value) } else { vec![] };
         let inside = if inside_part || inside.iter().any(is_notable) { inside } else { vec![] };
         let before = self.values.len();
-        for (key, child) in inside {
-            self.note(&child, &path.clone().then(key), depth.saturating_sub(1));
+        let parts = if inside.is_empty() { vec![] } else { walk::parts(value, path.is_root()) };
+        for ((key, child), part) in inside.into_iter().zip(parts) {
+            self.note(&child, &path.clone().then(key), &format!("{place}{part}"), depth.saturating_sub(1));
         }
         // What holds nothing of note is one value.
         let notable = |value: &Accounted| !matches!(value.taken, Taken::Kept);
         if !path.is_root() && !self.values.iter().skip(before).any(notable) {
             self.values.truncate(before);
-            self.say(value, path, self.named(value, path));
+            self.say(value, place, self.named(value, path));
         }
     }
 
-    fn say(&mut self, value: &Value, path: &KeyPath, taken: Taken) {
-        self.values.push(Accounted { place: path.to_string(), value: value.describe(), taken });
+    fn say(&mut self, value: &Value, place: &str, taken: Taken) {
+        // The whole file can be one part.
+        let place = if place.is_empty() { KeyPath::default().spelled(value) } else { place.to_owned() };
+        self.values.push(Accounted { place, value: value.describe(), taken });
     }
 
     /// What a value is taken for by where it is, and by its looks.
@@ -145,7 +161,7 @@ impl Accountant<'_> {
         match looks(value)? {
             Role::Ema => Some(Taken::Copy),
             Role::Model => Some(Taken::Kept),
-            _ if is_kept(&path.to_string()) => Some(Taken::Kept),
+            _ if is_kept(&path.words()) => Some(Taken::Kept),
             role => Some(Taken::Open(role.name())),
         }
     }
@@ -154,6 +170,9 @@ impl Accountant<'_> {
     fn named(&self, value: &Value, path: &KeyPath) -> Taken {
         if matches!(value, Value::None) {
             return Taken::Kept;
+        }
+        if layout::is_open_count(self.root, path, self.all) {
+            return Taken::Open(COUNT);
         }
         let generator = path.last_key().is_some_and(|key| generators::is_unknown(&key, value));
         if generator && !self.paths.has(Some(Role::Rng)) {

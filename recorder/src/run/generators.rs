@@ -292,7 +292,7 @@ pub(super) fn place(root: &Value, but: &[&KeyPath]) -> Option<KeyPath> {
 /// that is kept beside the run's.
 fn global(mut found: Vec<KeyPath>) -> Option<KeyPath> {
     let rank = |path: &KeyPath| {
-        let name = path.to_string().to_lowercase();
+        let name = path.words().to_lowercase();
         let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
         let beside = has(&["loader", "sampler"]) || is_kept(&name);
         if beside { 2 } else { usize::from(!has(&["torch", "cpu", "rng"])) }

@@ -16,6 +16,7 @@
 //! - `part.rs`: a part of a run of several models.
 //! - `path.rs`: paths in a checkpoint, and copies with something else there.
 //! - `text.rs`: bytes in texts.
+//! - `whole.rs`: optimizers that were pickled whole.
 
 mod account;
 mod averages;
@@ -32,6 +33,7 @@ mod spellings;
 mod text;
 mod told;
 mod types;
+mod whole;
 
 #[cfg(doc)]
 use crate::ErrorKind;
@@ -85,6 +87,8 @@ pub struct RunState {
     pub other_models: Vec<(String, StateDict)>,
     /// The optimizers' state dicts, `{'state': ..., 'param_groups': ...}`, in the file's order.
     pub optimizers: Vec<Value>,
+    /// The class of each, such as `torch.optim.adam.Adam`, where it was pickled whole.
+    pub optimizer_classes: Vec<Option<String>>,
     /// The schedulers' state dicts, in the file's order.
     pub schedulers: Vec<Value>,
     /// The `GradScaler`'s state dict.
@@ -108,8 +112,12 @@ pub struct RunState {
     /// How many epochs are finished. Where the layout does not tell what its number means, that number: most programs save the
     /// epoch that they finished.
     pub epoch: Option<i64>,
+    /// Where that number is, once it was [taken](RunState::take_epoch) from a place that was said.
+    pub epoch_place: Option<String>,
     /// The number of optimizer steps.
     pub step: Option<i64>,
+    /// Where that number is, once it was [taken](RunState::take_step) from a place that was said.
+    pub step_place: Option<String>,
     /// How many of these steps were made since the last epoch was finished, where the layout tells it.
     pub step_in_epoch: Option<i64>,
     /// How many steps an epoch has, where the layout tells it.
@@ -129,8 +137,9 @@ impl RunState {
     /// [`ErrorKind::Unsupported`] for an unknown layout, with the keys that there are.
     pub fn read(checkpoint: &Checkpoint) -> Result<Self> {
         let checkpoint = &beside::plain(checkpoint);
-        let found = layout::find(checkpoint.root());
-        found.and_then(|(layout, paths)| read(checkpoint.root(), layout, &paths)).in_file_if(checkpoint.path())
+        let root = &layout::view(checkpoint.root());
+        let found = layout::find(root);
+        found.and_then(|(layout, paths)| read(root, layout, &paths)).in_file_if(checkpoint.path())
     }
 
     /// The parts of a run: each of its models, with its optimizers, schedulers and average. Which are whose is told by what their
@@ -140,8 +149,9 @@ impl RunState {
     /// As [`RunState::read`].
     pub fn parts(checkpoint: &Checkpoint) -> Result<Vec<RunPart>> {
         let checkpoint = &beside::plain(checkpoint);
-        let (_, paths) = layout::find(checkpoint.root()).in_file_if(checkpoint.path())?;
-        Ok(several::parts(checkpoint.root(), &paths))
+        let root = &layout::view(checkpoint.root());
+        let (_, paths) = layout::find(root).in_file_if(checkpoint.path())?;
+        Ok(several::parts(root, &paths))
     }
 
     /// Gathers one part of a run of several models. [`write_back`](Self::write_back) leaves the others as they are.
@@ -151,9 +161,10 @@ impl RunState {
     pub fn read_part(checkpoint: &Checkpoint, part: &RunPart) -> Result<Self> {
         let checkpoint = &beside::plain(checkpoint);
         let narrowed = || {
-            let (layout, mut paths) = layout::find(checkpoint.root())?;
-            paths.narrow(checkpoint.root(), part)?;
-            read(checkpoint.root(), layout, &paths)
+            let root = &layout::view(checkpoint.root());
+            let (layout, mut paths) = layout::find(root)?;
+            paths.narrow(root, part)?;
+            read(root, layout, &paths)
         };
         let mut read = narrowed().in_file_if(checkpoint.path())?;
         if let Some(share) = &part.share {
@@ -177,31 +188,38 @@ impl RunState {
     /// optimizers or schedulers, or a number does not fit its type.
     pub fn write_back(&self, checkpoint: &Checkpoint) -> Result<Checkpoint> {
         let checkpoint = &beside::plain(checkpoint);
-        let written = || {
-            let (layout, mut paths) = layout::find(checkpoint.root())?;
+        let written = || -> Result<Value> {
+            let before = &layout::view(checkpoint.root());
+            let (layout, mut paths) = layout::find(before)?;
             if let Some(part) = &self.part {
-                paths.narrow(checkpoint.root(), part)?;
+                paths.narrow(before, part)?;
             }
             if let Some(place) = &self.rng_place {
-                paths.set_generator(generator_at(checkpoint.root(), place)?);
+                paths.set(Role::Rng, generator_at(before, place)?);
+            }
+            for (role, place) in [(Role::Epoch, &self.epoch_place), (Role::Step, &self.step_place)] {
+                if let Some(place) = place {
+                    paths.set(role, number_at(before, place)?.0);
+                }
             }
             let root = match self.part.as_ref().and_then(|part| part.share.as_ref()) {
                 Some(share) => {
-                    let all = paths.values(checkpoint.root(), Role::Optimizer).map(|(_, all)| by_name::to_ids(&all));
-                    let merged = all.zip(&self.optimizers).map(|(all, own)| shared::merged(&all?, own, share));
+                    let all = optimizers(before, &paths)?;
+                    let merged = all.iter().zip(&self.optimizers).map(|(all, own)| shared::merged(all, own, share));
                     let whole = RunState { optimizers: merged.collect::<Result<_>>()?, ..self.clone() };
-                    whole.written(checkpoint.root(), &layout, &paths)?
+                    whole.written(before, &layout, &paths)?
                 }
-                None => self.written(checkpoint.root(), &layout, &paths)?,
+                None => self.written(before, &layout, &paths)?,
             };
-            match (&self.loader_rng, &self.loader_rng_place) {
+            let root = match (&self.loader_rng, &self.loader_rng_place) {
                 (Some(state), Some(place)) => {
-                    let path = generator_at(checkpoint.root(), place)?;
+                    let path = generator_at(before, place)?;
                     let old = path.value(&root).unwrap_or(Value::None);
-                    path.replaced(&root, generators::like(state, &old))
+                    path.replaced(&root, generators::like(state, &old))?
                 }
-                _ => Ok(root),
-            }
+                _ => root,
+            };
+            Ok(layout::unview(&root, checkpoint.root()))
         };
         written().map(|root| checkpoint.with_written(root)).in_file_if(checkpoint.path())
     }
@@ -234,11 +252,34 @@ impl RunState {
         Ok(())
     }
 
-    fn written(&self, root: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
-        let mut root = root.clone();
+    /// Takes the number of finished epochs from a place in the checkpoint, and writes it back there.
+    ///
+    /// # Errors
+    /// When no whole number is there.
+    pub fn take_epoch(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let root = &layout::view(checkpoint.root());
+        let (path, number) = number_at(root, place).in_file_if(checkpoint.path())?;
+        (self.epoch, self.epoch_place) = (Some(number), Some(path.spelled(root)));
+        Ok(())
+    }
+
+    /// As [`take_epoch`](Self::take_epoch), for the number of the optimizer's steps.
+    ///
+    /// # Errors
+    /// As [`take_epoch`](Self::take_epoch).
+    pub fn take_step(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let root = &layout::view(checkpoint.root());
+        let (path, number) = number_at(root, place).in_file_if(checkpoint.path())?;
+        (self.step, self.step_place) = (Some(number), Some(path.spelled(root)));
+        Ok(())
+    }
+
+    fn written(&self, before: &Value, layout: &Layout, paths: &Paths) -> Result<Value> {
+        let mut root = before.clone();
+        let old_root = before;
         let before = progress(&root, layout, paths);
         let model = paths.values(&root, Role::Model).next();
-        let model = model.and_then(|(path, value)| StateDict::read(&value, &path.to_string(), false).ok());
+        let model = model.and_then(|(path, value)| StateDict::read(&value, &path.spelled(&root), false).ok());
         let weights = model.as_ref().and_then(types::of_weights);
         for role in Role::ALL {
             let parts = self.of_role(role, layout);
@@ -259,7 +300,17 @@ impl RunState {
                 match there.get(i) {
                     Some(path) => {
                         let old = path.value(&root).unwrap_or(Value::None);
-                        root = path.replaced(&root, part.like(&old, path, weights)?)?;
+                        let new = match part {
+                            Part::Optimizer(_) if whole::is_whole(&old) => {
+                                let models = |root: &Value| {
+                                    paths.values(root, Role::Model).map(|(_, model)| model).collect::<Vec<_>>()
+                                };
+                                let new = part.like(&whole::to_ids(&old, &[])?, &path.spelled(&root), weights)?;
+                                whole::from_ids(&new, &old, &models(old_root), &models(&root))?
+                            }
+                            part => part.like(&old, &path.spelled(&root), weights)?,
+                        };
+                        root = path.replaced(&root, new)?;
                     }
                     // What else counts says it.
                     None if role == Role::Epoch && before.epoch.is_some() => {}
@@ -298,22 +349,26 @@ impl RunState {
     }
 }
 
-/// A copy of the root in which the models' state dicts are changed, each told with its place. They are written as they are
-/// given, whatever the old ones looked like: a whole module whose names change becomes its state dict. Gives the places of
-/// those, too.
+/// A copy of the root in which the models' state dicts are changed, each told with its place, or left out where `change` gives
+/// none. They are written as they are given, whatever the old ones looked like: a whole module whose names change becomes its
+/// state dict. Gives the places of those, too.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown layout, and what `change` says.
 pub(crate) fn with_models(
     root: &Value,
-    mut change: impl FnMut(&str, StateDict) -> Result<StateDict>,
+    mut change: impl FnMut(&str, StateDict) -> Result<Option<StateDict>>,
 ) -> Result<(Value, Vec<String>)> {
-    let (mut changed, mut modules) = (root.clone(), Vec::new());
-    for (path, old) in layout::find(root)?.1.values(root, Role::Model) {
-        let place = path.to_string();
+    let before = &layout::view(root);
+    let (mut changed, mut modules, mut emptied) = (before.clone(), Vec::new(), Vec::new());
+    for (path, old) in layout::find(before)?.1.values(before, Role::Model) {
+        let place = path.spelled(before);
         // What hangs on a module's parameters is changed with them.
         let before = StateDict::read(&old, &place, true)?;
-        let model = change(&place, before.clone())?;
+        let Some(model) = change(&place, before.clone())? else {
+            emptied.push(path.clone());
+            continue;
+        };
         let new = match module::is_module(&old) {
             true if model.keys().eq(before.keys()) => module::with_state_dict(&old, &model)?,
             true => {
@@ -324,7 +379,10 @@ pub(crate) fn with_models(
         };
         changed = path.replaced(&changed, new)?;
     }
-    Ok((changed, modules))
+    for path in emptied {
+        changed = path.removed(&changed)?;
+    }
+    Ok((layout::unview(&changed, root), modules))
 }
 
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
@@ -333,27 +391,45 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let mut run =
         RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, told, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {
-        let model = StateDict::read(&value, &path.to_string(), false)?;
-        match (i, path.to_string()) {
+        let key = path.spelled(root);
+        let model = StateDict::read(&value, &key, false)?;
+        match (i, key) {
             (0, key) => (run.model, run.model_key) = (model, key),
             (_, key) => run.other_models.push((key, model)),
         }
     }
     let values = |role| paths.values(root, role).map(|(_, value)| value);
-    run.optimizers = values(Role::Optimizer).map(|value| by_name::to_ids(&value)).collect::<Result<_>>()?;
+    run.optimizers = optimizers(root, paths)?;
+    run.optimizer_classes = values(Role::Optimizer).map(|value| whole::class_of(&value)).collect();
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
     let average = paths.values(root, Role::Ema).next();
-    run.ema_place = average.as_ref().map(|(path, _)| path.to_string());
+    run.ema_place = average.as_ref().map(|(path, _)| path.spelled(root));
     run.ema = average.map(|(_, value)| value);
-    let others = averages::all(root).into_iter().map(|path| path.to_string());
+    let others = averages::all(root).into_iter().map(|path| path.spelled(root));
     run.other_averages = others.filter(|place| Some(place) != run.ema_place.as_ref()).collect();
     run.updates = values(Role::Updates).next().as_ref().and_then(spellings::whole);
     let generator = paths.values(root, Role::Rng).next();
     run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));
-    run.rng_place = generator.map(|(path, _)| path.to_string());
+    run.rng_place = generator.map(|(path, _)| path.spelled(root));
     run.loss = values(Role::Loss).next();
     Ok(run)
+}
+
+/// The state dicts of a checkpoint's optimizers, as `torch.optim` has them.
+fn optimizers(root: &Value, paths: &Paths) -> Result<Vec<Value>> {
+    let models: Vec<Value> = paths.values(root, Role::Model).map(|(_, model)| model).collect();
+    let state = |(_, value): (&KeyPath, Value)| by_name::to_ids(&whole::to_ids(&value, &models)?);
+    paths.values(root, Role::Optimizer).map(state).collect()
+}
+
+/// The whole number at a place, and the way there.
+fn number_at(root: &Value, place: &str) -> Result<(KeyPath, i64)> {
+    let path = KeyPath::find(root, place).ok_or_else(|| Error::missing_key(place))?;
+    let value = path.value(root).unwrap_or(Value::None);
+    let number =
+        spellings::whole(&value).ok_or_else(|| Error::wrong_type(place, "a whole number", value.describe()))?;
+    Ok((path, number))
 }
 
 /// Where the run of a checkpoint is.
@@ -375,12 +451,21 @@ pub fn owner_of(place: &str) -> String {
     several::stem_of(place)
 }
 
+/// A place in a checkpoint, such as `optimizers[0]`, in the spelling that [`walk`](crate::walk) gives it, of any that leads there;
+/// `None` where there is nothing.
+#[must_use]
+pub fn place_of(checkpoint: &Checkpoint, place: &str) -> Option<String> {
+    let root = &layout::view(checkpoint.root());
+    KeyPath::find(root, place).map(|path| path.spelled(root))
+}
+
 /// The path of a generator's state, as it is spelled.
 fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
     let all = generators::all(root, &[]);
     let known = layout::find(root)?.1.of(Role::Rng).into_iter().cloned().collect::<Vec<_>>();
-    all.iter().chain(&known).find(|path| path.to_string() == place).cloned().ok_or_else(|| {
-        let places: Vec<_> = all.iter().map(ToString::to_string).collect();
+    let meant = KeyPath::find(root, place);
+    all.iter().chain(&known).find(|path| meant.as_ref() == Some(path)).cloned().ok_or_else(|| {
+        let places: Vec<_> = all.iter().map(|path| path.spelled(root)).collect();
         let advice =
             if places.is_empty() { "there is none".to_owned() } else { format!("there are {}", places.join(", ")) };
         Error::missing_key(place).advise(format!("a state of PyTorch's generator is looked for there; {advice}"))
@@ -389,8 +474,9 @@ fn generator_at(root: &Value, place: &str) -> Result<KeyPath> {
 
 /// The generator's state at a place, and the place as it is spelled.
 fn generator_in(checkpoint: &Checkpoint, place: &str) -> Result<(Option<Tensor>, Option<String>)> {
-    let path = generator_at(checkpoint.root(), place).in_file_if(checkpoint.path())?;
-    Ok((path.value(checkpoint.root()).as_ref().and_then(generators::tensor), Some(path.to_string())))
+    let root = &layout::view(checkpoint.root());
+    let path = generator_at(root, place).in_file_if(checkpoint.path())?;
+    Ok((path.value(root).as_ref().and_then(generators::tensor), Some(path.spelled(root))))
 }
 
 /// A part of a run, to be written.
@@ -414,7 +500,7 @@ impl Part<'_> {
     }
 
     /// The value that goes where `old` is: `old` itself where nothing has changed. `weights` is the type of the checkpoint's.
-    fn like(&self, old: &Value, path: &KeyPath, weights: Option<DType>) -> Result<Value> {
+    fn like(&self, old: &Value, place: &str, weights: Option<DType>) -> Result<Value> {
         match self {
             Part::Value(value) => types::value_like(value, old),
             Part::Optimizer(state) => {
@@ -423,9 +509,9 @@ impl Part<'_> {
             }
             Part::Average(value) => average_like(value, old),
             Part::Generator(state) => Ok(generators::like(state, old)),
-            Part::Model(model) => model_like(model, old, path),
+            Part::Model(model) => model_like(model, old, place),
             Part::Number(number) => spellings::number_like(number, old).ok_or_else(|| {
-                let reason = format!("{path} is {}, which cannot hold {number:?}", old.describe());
+                let reason = format!("{place} is {}, which cannot hold {number:?}", old.describe());
                 Error::invalid(reason)
             }),
         }
@@ -450,8 +536,8 @@ fn beside(value: &Value, old: &Value) -> Value {
 
 /// A state dict in the shape that another has: the same kind of dict (or module), the order of its names, the prefix that a
 /// wrapper gave them, its `_metadata` where the new one has none.
-fn model_like(model: &StateDict, old: &Value, path: &KeyPath) -> Result<Value> {
-    let before = StateDict::read(old, &path.to_string(), false)?;
+fn model_like(model: &StateDict, old: &Value, place: &str) -> Result<Value> {
+    let before = StateDict::read(old, place, false)?;
     let model = model.typed_like(&before)?.spelled_like(&before);
     let same = |(a, b): ((&str, &Value), (&str, &Value))| a.0 == b.0 && a.1.id().is_some() && a.1.id() == b.1.id();
     if module::is_module(old) {

@@ -1,10 +1,11 @@
 //! Paths in a checkpoint: keys of dicts and indices of lists, from the root on.
 
-use std::fmt;
-
 use crate::state_dict::module::shallow;
-use crate::value::{List, Shared};
+use crate::value::{Key, List, Shared};
 use crate::{Error, Result, Value, walk};
+
+/// What the root is called.
+const ROOT: &str = "the root";
 
 /// The way to a value, key by key; empty for the root.
 #[derive(Clone, Debug, Default)]
@@ -55,21 +56,23 @@ impl KeyPath {
         &self.0
     }
 
-    /// The path that is spelled so, if there is something.
+    /// The path that is spelled so, if there is something: as [`walk`] spells it, or quoted where it need not be.
     pub(super) fn find(root: &Value, place: &str) -> Option<KeyPath> {
-        let mut waiting = vec![(KeyPath::default(), root.clone())];
-        while let Some((path, value)) = waiting.pop() {
-            for (key, inside) in children(&value) {
-                let path = path.clone().then(key);
-                let spelled = path.to_string();
-                match place.strip_prefix(&spelled) {
-                    Some("") => return Some(path),
-                    Some(rest) if rest.starts_with(['.', '[']) => waiting.push((path, inside)),
-                    _ => {}
-                }
-            }
+        if place == ROOT && !walk::contains(root, place) {
+            return Some(KeyPath::default());
         }
-        None
+        walk::keys_to(root, place).map(KeyPath)
+    }
+
+    /// As [`walk`] spells it, from the root on, so that it is found again.
+    pub(super) fn spelled(&self, root: &Value) -> String {
+        if self.is_root() { ROOT.to_owned() } else { walk::spelled(root, &self.0) }
+    }
+
+    /// The string keys on the way with dots between them, to look for words in.
+    pub(super) fn words(&self) -> String {
+        let words: Vec<_> = self.0.iter().map(|key| key.as_str().map_or_else(|| walk::repr(key), Into::into)).collect();
+        words.join(".")
     }
 
     /// The key at its end.
@@ -99,10 +102,25 @@ impl KeyPath {
         })
     }
 
+    /// A copy of the root without what is here: an entry of a dict goes, another place holds None.
+    pub(super) fn removed(&self, root: &Value) -> Result<Value> {
+        let (Some(key), parent) = (self.0.last(), KeyPath(self.0[..self.0.len().saturating_sub(1)].to_vec())) else {
+            return Ok(Value::None);
+        };
+        match parent.value(root) {
+            Some(Value::Dict(dict)) => {
+                let copy = shallow(&dict);
+                copy.write().entries.shift_remove(&Key(key.clone()));
+                parent.replaced(root, copy.into())
+            }
+            _ => self.replaced(root, Value::None),
+        }
+    }
+
     /// A copy of the root with another value here. Only the containers on the way are copied; a new key goes to the end.
     pub(super) fn replaced(&self, root: &Value, value: Value) -> Result<Value> {
         replaced(root, &self.0, value)
-            .ok_or_else(|| Error::wrong_type(self.to_string(), "a place in a dict", "elsewhere"))
+            .ok_or_else(|| Error::wrong_type(self.spelled(root), "a place in a dict", "elsewhere"))
     }
 }
 
@@ -145,19 +163,5 @@ fn replaced(container: &Value, way: &[Value], value: Value) -> Option<Value> {
             None
         }
         _ => None,
-    }
-}
-
-/// As [`walk`] spells it.
-impl fmt::Display for KeyPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("the root");
-        }
-        self.0.iter().enumerate().try_for_each(|(i, key)| match key {
-            Value::Str(key) if i == 0 => f.write_str(key),
-            Value::Str(key) => write!(f, ".{key}"),
-            key => write!(f, "[{}]", walk::repr(key)),
-        })
     }
 }

@@ -4,11 +4,13 @@
 use std::collections::HashMap;
 
 use crate::run::averages;
+use crate::run::generators;
 use crate::run::layout::Paths;
 use crate::run::part::RunPart;
 use crate::run::path::{KeyPath, children, is_container};
 use crate::run::shared::shares;
 use crate::run::spellings::{Role, SPELLINGS, has_tensors, is_average, is_kept, is_optimizer};
+use crate::run::whole;
 use crate::{StateDict, Value};
 
 /// Words in a key that say what is under it, and not whose it is.
@@ -174,7 +176,9 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
     let models: Vec<(&KeyPath, Value)> = paths.values(root, Role::Model).collect();
     let stems: Vec<Stem> = models.iter().map(|(path, _)| Stem::of(path)).collect();
     let shapes: Vec<Shapes> = models.iter().map(|(_, model)| Shapes::of(model)).collect();
-    let optimizers: Vec<(&KeyPath, Value)> = paths.values(root, Role::Optimizer).collect();
+    let ids = |optimizer: &Value| whole::to_ids(optimizer, &[]).unwrap_or(Value::None);
+    let optimizers: Vec<(&KeyPath, Value)> =
+        paths.values(root, Role::Optimizer).map(|(path, optimizer)| (path, ids(&optimizer))).collect();
     let schedulers: Vec<(&KeyPath, Value)> = paths.values(root, Role::Scheduler).collect();
     let averages: Vec<(KeyPath, Value)> = averages::all(root).into_iter().map(|path| (path, Value::None)).collect();
 
@@ -188,7 +192,7 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
 
     let scalers: Vec<(&KeyPath, Value)> = paths.values(root, Role::Scaler).collect();
     let scaler_of = owners(&stems, &stems_of(&scalers), &|_, _| false);
-    let place = place_of;
+    let place = |path: &KeyPath| path.spelled(root);
     let of = |owner: Option<usize>, owners: &[Option<usize>], all: &[(&KeyPath, Value)]| -> Vec<String> {
         let owned = owners.iter().zip(all).filter(|(found, _)| **found == owner);
         owned.map(|(_, (path, _))| place(path)).collect()
@@ -209,15 +213,15 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
     };
     let share_of = |model: usize| {
         let (optimizer, shares) = divided.as_ref()?;
-        let place = free.iter().position(|&free| free == model)?;
-        Some((place_of(optimizers[*optimizer].0), shares.get(place)?.clone()))
+        let nth = free.iter().position(|&free| free == model)?;
+        Some((place(optimizers[*optimizer].0), shares.get(nth)?.clone()))
     };
     let shared: Vec<String> = shared.iter().filter(|_| divided.is_none()).map(named).collect();
     // A scheduler of such an optimizer is one of each of them; one that goes by a metric would be told several.
     let unowned: Vec<usize> = (0..schedulers.len()).filter(|&scheduler| scheduler_of[scheduler].is_none()).collect();
     let by_metric =
         |&scheduler: &usize| schedulers[scheduler].1.as_dict().is_some_and(|dict| dict.get("num_bad_epochs").is_some());
-    let theirs = || unowned.iter().map(|&scheduler| place_of(schedulers[scheduler].0)).collect::<Vec<_>>();
+    let theirs = || unowned.iter().map(|&scheduler| place(schedulers[scheduler].0)).collect::<Vec<_>>();
     let go_along = !unowned.iter().any(by_metric);
     let part = |(i, ((path, _), stem)): (usize, (&(&KeyPath, Value), &Stem))| RunPart {
         name: if stem.words == 1 { stem.written.clone() } else { place(path) },
@@ -243,10 +247,6 @@ pub(super) fn parts(root: &Value, paths: &Paths) -> Vec<RunPart> {
         },
     };
     models.iter().zip(&stems).enumerate().map(part).collect()
-}
-
-fn place_of(path: &KeyPath) -> String {
-    path.to_string()
 }
 
 /// The optimizer that a model has to itself.
@@ -329,14 +329,16 @@ pub(super) fn more_models(root: &Value, paths: &Paths) -> Vec<KeyPath> {
 fn weights(value: &Value, path: &KeyPath, depth: usize, found: &mut Vec<KeyPath>) {
     for (key, inside) in children(value) {
         let path = path.clone().then(key);
-        let name = path.to_string();
+        let name = path.words();
         let other = path.only_key().is_some_and(|key| {
             SPELLINGS.iter().any(|spelling| spelling.role != Role::Model && spelling.keys.contains(&&*key))
         });
         if !is_container(&inside) || is_kept(&name) || averages::is_name(&name) || is_optimizer(&inside) || other {
             continue;
         }
-        if has_tensors(&inside) && !is_average(&inside) {
+        // A dict of generators' states has no weights.
+        let states = children(&inside).into_iter().any(|(_, inside)| generators::is_state(&inside));
+        if has_tensors(&inside) && !is_average(&inside) && !states {
             found.push(path);
         } else if depth > 1 {
             weights(&inside, &path, depth - 1, found);

@@ -37,11 +37,12 @@ fn shapes(optimizer: &Value) -> Vec<Option<Vec<usize>>> {
 /// Which of an optimizer's parameters are whose: of each model, those from one place to another in the groups' order, one model's
 /// after the other's. `None` where they are not so, or in several ways, or what it keeps is of all together.
 pub(super) fn shares(optimizer: &Value, models: &[Vec<(String, Vec<usize>)>]) -> Option<Vec<Range<usize>>> {
-    // What LBFGS keeps is of all parameters in a row.
-    if models.len() < 2
-        || models.len() > MOST
-        || groups(optimizer).iter().any(|group| group.get("history_size").is_some())
-    {
+    // What LBFGS keeps is of all parameters in a row, and the norm that LAMB brings gradients to is of all together.
+    let of_all = |group: &Dict| {
+        let norm = group.get("max_grad_norm").is_some_and(|norm| !matches!(norm, Value::None));
+        group.get("history_size").is_some() || norm
+    };
+    if models.len() < 2 || models.len() > MOST || groups(optimizer).iter().any(of_all) {
         return None;
     }
     let own = |model: &Vec<(String, Vec<usize>)>| -> Vec<Vec<usize>> {

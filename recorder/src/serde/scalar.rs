@@ -7,7 +7,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 use num_bigint::BigInt;
 
-use crate::value::array::ArrayType;
+use crate::value::array_type::ArrayType;
 use crate::value::tensor::{TensorData, TensorParts};
 use crate::value::{ObjectData, Shared};
 use crate::{DType, Result, Storage, Tensor, Value};

@@ -144,13 +144,15 @@ impl Conversion {
         }
         // One for all of them: models may share storages.
         let mut cast = self.dtype.map(rebuild::Cast::new).transpose()?;
+        // What of several models nothing is left of goes with a note; nothing at all is an error.
+        let (mut left, mut emptied) = (0, Vec::new());
         let (root, modules) = run::with_models(part.root(), |place, model| {
             let mut changed = model.clone();
             if let Some(keys) = &self.keys {
                 changed = keys.apply(&changed)?;
                 if changed.is_empty() && !model.is_empty() {
-                    let reason = format!("no key of {place} is left; there are {}", list_names(&keys_of(&model)));
-                    return Err(Error::invalid(reason));
+                    emptied.push((place.to_owned(), model));
+                    return Ok(None);
                 }
                 notes.extend(keys.idle(&model).into_iter().map(|step| format!("{place}: {step}")));
                 if place != "the root" {
@@ -166,8 +168,23 @@ impl Conversion {
                 }
                 changed = StateDict::from_value(&cast.apply(&changed.to_value())?)?;
             }
-            Ok(changed)
+            left += 1;
+            Ok(Some(changed))
         })?;
+        if let (0, Some((place, model))) = (left, emptied.first()) {
+            let others = match emptied.len() {
+                1 => String::new(),
+                2 => ", nor of the other model".to_owned(),
+                several => format!(", nor of the {} other models", several - 1),
+            };
+            let names = list_names(&keys_of(model));
+            return Err(Error::invalid(format!("no key of {place} is left{others}; there are {names}")));
+        }
+        notes.extend(emptied.iter().map(|(place, model)| {
+            format!("{place}: none of its {} keys is left, so it is left out (there are {})", model.len(), {
+                list_names(&keys_of(model))
+            })
+        }));
         notes.extend(modules.iter().map(|place| format!("{place}: the whole module becomes its state dict")));
         Ok(root)
     }

@@ -10,9 +10,9 @@ use crate::container::keeps::Values;
 use crate::container::table;
 use crate::tools::inspect::class;
 use crate::value::Array;
-use crate::value::tensor::TensorData;
+use crate::value::tensor::{TensorData, TensorParts};
 use crate::walk::{self, Identities, Identity, Place};
-use crate::{Checkpoint, Limits, Result, ResultExt as _, Tensor, Value};
+use crate::{Checkpoint, Limits, Result, ResultExt as _, Storage, Tensor, Value};
 
 /// How far numbers may be apart: they are equal when `|a - b| <= absolute + relative * |b|`, as in `torch.allclose`.
 /// NaN equals NaN.
@@ -191,6 +191,7 @@ fn difference(a: &Value, b: &Value, tolerance: Tolerance) -> Result<Option<Diffe
         return match (left.to_tensor(), right.to_tensor()) {
             (Ok(left), Ok(right)) => tensors(&left, &right, tolerance),
             _ if left.same_bytes(&right) || walk::of_value(a) == walk::of_value(b) => Ok(None),
+            _ if left.is_like(&right) && left.has_numbers() => Ok(arrays(&left, &right, tolerance)),
             _ if left.describe() == right.describe() => Ok(Some(Difference::Bytes)),
             _ => Ok(Some(Difference::Kind { a: left.describe(), b: right.describe() })),
         };
@@ -202,6 +203,35 @@ fn difference(a: &Value, b: &Value, tolerance: Tolerance) -> Result<Option<Diffe
         }
         _ if leaves_equal(a, b, tolerance) => Ok(None),
         _ => Ok(Some(Difference::Value { a: a.clone(), b: b.clone() })),
+    }
+}
+
+/// How two arrays of one form differ that are no tensors: masked ones, structures, long doubles.
+fn arrays(a: &Array, b: &Array, tolerance: Tolerance) -> Option<Difference> {
+    let mut apart = Apart::default();
+    for element in a.apart(b) {
+        // Something else than a number, such as a text.
+        let Some(pairs) = element else { return Some(Difference::Bytes) };
+        let exact = tolerance == Tolerance::default();
+        // Of bytes that differ 0.0 and -0.0 are the same number; what a double cannot tell apart is not.
+        #[allow(clippy::float_cmp)]
+        let differ = |&(x, y): &(f64, f64)| !tolerance.allows(x, y) || exact && x == y && x != 0.0;
+        apart.count += u64::from(pairs.iter().any(differ));
+        pairs.into_iter().for_each(|(x, y)| apart.pair(x, y));
+    }
+    let of = a.shape().iter().map(|&length| length as u64).product();
+    if let Some(found) = apart.of(of) {
+        return Some(found);
+    }
+    let (mask, other) = (a.mask(), b.mask());
+    let bytes = |mask: Option<(&[u8], &Value)>| mask.map(|(bytes, _)| bytes.to_vec());
+    if bytes(mask) != bytes(other) {
+        let kind = |array: &Array| format!("{}, {} of it masked,", array.describe(), array.masked().unwrap_or(0));
+        return Some(Difference::Kind { a: kind(a), b: kind(b) });
+    }
+    match (mask, other) {
+        (Some((_, a)), Some((_, b))) if walk::of_value(a) != walk::of_value(b) => Some(Difference::Bytes),
+        _ => None,
     }
 }
 
@@ -275,28 +305,139 @@ fn tensors(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Differ
     }
 }
 
-fn elements(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Difference>> {
-    let (left_bytes, right_bytes) = (a.to_le_bytes()?, b.to_le_bytes()?);
-    if left_bytes == right_bytes {
-        return Ok(None);
-    }
-    let (Ok(left), Ok(right)) = (a.to_f64_vec(), b.to_f64_vec()) else { return Ok(Some(Difference::Bytes)) };
-    // Integers beyond 2^53 are compared by their bytes; as doubles they may look equal.
-    let exact = !a.dtype().is_floating_point() && tolerance == Tolerance::default();
-    let bytes = left_bytes.chunks_exact(a.dtype().size()).zip(right_bytes.chunks_exact(a.dtype().size()));
-    let (mut count, mut max_abs, mut max_rel) = (0_u64, 0.0_f64, 0.0_f64);
-    for ((&x, &y), (x_bytes, y_bytes)) in left.iter().zip(&right).zip(bytes) {
-        if if exact { x_bytes != y_bytes } else { !tolerance.allows(x, y) } {
-            count += 1;
-        }
+/// What was found to differ so far.
+#[derive(Default)]
+struct Apart {
+    count: u64,
+    max_abs: f64,
+    max_rel: f64,
+    /// Whether elements differ that are no real numbers.
+    bytes: bool,
+}
+
+impl Apart {
+    fn pair(&mut self, x: f64, y: f64) {
         let apart = if x.is_nan() && y.is_nan() { 0.0 } else { (x - y).abs() };
         // A number against NaN is infinitely far off.
         let apart = if apart.is_nan() { f64::INFINITY } else { apart };
-        max_abs = max_abs.max(apart);
+        self.max_abs = self.max_abs.max(apart);
         if y != 0.0 && apart > 0.0 {
-            max_rel = max_rel.max(apart / y.abs());
+            self.max_rel = self.max_rel.max(apart / y.abs());
         }
     }
-    // Bytes that differ as numbers do not: 0.0 and -0.0, or NaN with other bits.
-    Ok((count > 0).then_some(Difference::Elements { count, of: left.len() as u64, max_abs, max_rel }))
+
+    /// Of so many elements. Bytes that differ as numbers do not (0.0 and -0.0, or NaN with other bits) are no difference.
+    fn of(self, of: u64) -> Option<Difference> {
+        let Apart { count, max_abs, max_rel, bytes } = self;
+        let elements = || (count > 0).then_some(Difference::Elements { count, of, max_abs, max_rel });
+        if bytes { Some(Difference::Bytes) } else { elements() }
+    }
+}
+
+/// How many bytes of a view are written out at a time where its elements share memory, and how many elements are compared then.
+const PIECE: usize = 64 << 20;
+const MOST: u64 = 1 << 32;
+
+fn elements(a: &Tensor, b: &Tensor, tolerance: Tolerance) -> Result<Option<Difference>> {
+    let of = a.shape().iter().fold(1_u64, |count, &length| count.saturating_mul(length as u64));
+    // What both repeat is compared once.
+    let (strides, other) = (strides(a), strides(b));
+    let repeated: Vec<bool> = strides.iter().zip(&other).map(|(a, b)| *a == 0 && *b == 0).collect();
+    let lengths =
+        || repeated.iter().zip(a.shape()).filter(|(repeated, _)| **repeated).map(|(_, length)| *length as u64);
+    let copies = lengths().fold(1_u64, u64::saturating_mul);
+    let once = |tensor: &Tensor| {
+        let shape = tensor.shape().iter().zip(&repeated).map(|(&n, &repeated)| if repeated { n.min(1) } else { n });
+        Tensor::new(TensorParts { shape: shape.collect(), ..tensor.parts().clone() })
+    };
+    let (a, b) = if copies > 1 { (once(a)?, once(b)?) } else { (a.clone(), b.clone()) };
+    let mut apart = Apart::default();
+    let shares = |tensor: &Tensor| {
+        let (TensorData::Strided { storage, .. }, size) = (&tensor.parts().data, tensor.dtype().size()) else {
+            return false;
+        };
+        let bytes = tensor.shape().iter().fold(size as u64, |bytes, &length| bytes.saturating_mul(length as u64));
+        bytes > storage.len() && bytes > PIECE as u64
+    };
+    if !shares(&a) && !shares(&b) {
+        piece(&a, &b, tolerance, &mut apart)?;
+    } else {
+        let (a, b) = (in_memory(&a)?, in_memory(&b)?);
+        match reached(&a).zip(reached(&b)).filter(|_| self::strides(&a) == self::strides(&b)) {
+            Some((a, b)) if a == b => return Ok(None),
+            _ if a.numel() as u64 > MOST => return Ok(Some(Difference::Bytes)),
+            _ => pieces(&a, &b, tolerance, &mut apart)?,
+        }
+    }
+    apart.count = apart.count.saturating_mul(copies);
+    Ok(apart.of(of))
+}
+
+fn strides(tensor: &Tensor) -> Vec<usize> {
+    match &tensor.parts().data {
+        TensorData::Strided { stride, .. } => stride.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// The same tensor over bytes in memory, so that they are fetched once.
+fn in_memory(tensor: &Tensor) -> Result<Tensor> {
+    let mut parts = tensor.parts().clone();
+    if let TensorData::Strided { storage, .. } = &mut parts.data {
+        *storage = Storage::from_bytes(storage.dtype(), storage.bytes()?);
+    }
+    Tensor::new(parts)
+}
+
+/// The bytes from a view's first element to its last.
+fn reached(tensor: &Tensor) -> Option<bytes::Bytes> {
+    let TensorData::Strided { storage, offset, stride } = &tensor.parts().data else { return None };
+    let reach =
+        |reach: usize, (length, step): (&usize, &usize)| reach.checked_add(length.checked_sub(1)?.checked_mul(*step)?);
+    let (end, size) = (tensor.shape().iter().zip(stride).try_fold(1_usize, reach)?, tensor.dtype().size());
+    let (bytes, from) = (storage.bytes().ok()?, offset.checked_mul(size)?);
+    let to = from.checked_add(end.checked_mul(size)?).filter(|to| *to <= bytes.len())?;
+    Some(bytes.slice(from..to))
+}
+
+/// Compares two views in halves, each small enough to be written out.
+fn pieces(a: &Tensor, b: &Tensor, tolerance: Tolerance, apart: &mut Apart) -> Result<()> {
+    let axis = (0..a.shape().len()).find(|&axis| a.shape()[axis] > 1);
+    let Some(axis) = axis.filter(|_| a.numel().saturating_mul(a.dtype().size()) > PIECE) else {
+        return piece(a, b, tolerance, apart);
+    };
+    let half = a.shape()[axis] / 2;
+    for (from, length) in [(0, half), (half, a.shape()[axis] - half)] {
+        let part = |tensor: &Tensor| {
+            let mut parts = tensor.parts().clone();
+            parts.shape[axis] = length;
+            if let TensorData::Strided { offset, stride, .. } = &mut parts.data {
+                *offset += from * stride[axis];
+            }
+            Tensor::new(parts)
+        };
+        pieces(&part(a)?, &part(b)?, tolerance, apart)?;
+    }
+    Ok(())
+}
+
+fn piece(a: &Tensor, b: &Tensor, tolerance: Tolerance, apart: &mut Apart) -> Result<()> {
+    let (left_bytes, right_bytes) = (a.to_le_bytes()?, b.to_le_bytes()?);
+    if left_bytes == right_bytes {
+        return Ok(());
+    }
+    let (Ok(left), Ok(right)) = (a.to_f64_vec(), b.to_f64_vec()) else {
+        apart.bytes = true;
+        return Ok(());
+    };
+    // Integers beyond 2^53 are compared by their bytes; as doubles they may look equal.
+    let exact = !a.dtype().is_floating_point() && tolerance == Tolerance::default();
+    let bytes = left_bytes.chunks_exact(a.dtype().size()).zip(right_bytes.chunks_exact(a.dtype().size()));
+    for ((&x, &y), (x_bytes, y_bytes)) in left.iter().zip(&right).zip(bytes) {
+        if if exact { x_bytes != y_bytes } else { !tolerance.allows(x, y) } {
+            apart.count += 1;
+        }
+        apart.pair(x, y);
+    }
+    Ok(())
 }

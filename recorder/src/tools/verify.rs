@@ -150,15 +150,17 @@ fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyRe
 /// Counts what is not finite in NumPy arrays, which lie in the pickle: they can be read.
 fn check_arrays(opened: &Opened, save: &str, options: &OpenOptions, report: &mut VerifyReport) -> Result<()> {
     walk::walk(&opened.value, &options.limits, &mut |name, value| {
-        let Some(tensor) = Array::of(value).and_then(|array| array.to_tensor().ok()) else { return Ok(()) };
-        let finite::Counts { nan, inf } = finite::count(&tensor)?;
+        let Some(array) = Array::of(value) else { return Ok(()) };
+        let finite::Counts { nan, inf } = match array.to_tensor() {
+            Ok(tensor) => finite::count(&tensor)?,
+            Err(_) => {
+                let (nan, inf) = array.not_finite();
+                finite::Counts { nan, inf }
+            }
+        };
         if nan > 0 || inf > 0 {
-            report.not_finite.push(NotFinite {
-                name: format!("{save}{name}"),
-                nan,
-                inf,
-                elements: tensor.numel() as u64,
-            });
+            let elements = array.shape().iter().map(|&length| length as u64).product();
+            report.not_finite.push(NotFinite { name: format!("{save}{name}"), nan, inf, elements });
         }
         Ok(())
     })

@@ -3,24 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use num_bigint::BigInt;
 
-use crate::value::data::{Dict, Global, ObjectData, TensorData, TensorParts, Value};
-use crate::value::elements::float_from_le;
+use crate::value::array_type::{ArrayType, LongDouble, bytes_of};
+use crate::value::data::{Global, ObjectData, TensorData, TensorParts, Value};
 use crate::value::tensor::{contiguous_stride, element_count};
-use crate::{DType, Error, Result, Storage, Tensor};
-
-/// What a NumPy dtype says of one element.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ArrayType {
-    /// NumPy's letter: `f`, `i`, `u`, `b`, `c`, `S`, `U`, `O`, `M`, `m`, `V`; `?` for a type of another library.
-    pub(crate) kind: char,
-    /// In bytes.
-    pub(crate) size: usize,
-    pub(crate) big_endian: bool,
-    /// What people call it: `float32`, `datetime64[ns]`, `[('a', '<i4')]`.
-    name: String,
-}
+use crate::{Error, Result, Storage, Tensor};
 
 /// A NumPy array as a pickle describes it: `numpy.ndarray`, or a subclass such as `numpy.matrix`.
 #[derive(Clone, Debug)]
@@ -29,8 +16,18 @@ pub struct Array {
     dtype: ArrayType,
     shape: Vec<usize>,
     fortran: bool,
-    masked: bool,
+    mask: Option<Mask>,
     data: Data,
+    /// What a subclass keeps beside the content.
+    more: Vec<Value>,
+}
+
+/// What `numpy.ma` keeps beside the elements.
+#[derive(Clone, Debug)]
+struct Mask {
+    /// A byte for each element, or for each field of each; not 0 where it is masked.
+    bytes: Arc<[u8]>,
+    filling: Value,
 }
 
 /// How many empty lists an array without elements may become.
@@ -48,14 +45,9 @@ fn is_core(function: &Global, module: &str, name: &str) -> bool {
     &*function.name == name && (known("numpy.core.") || known("numpy._core."))
 }
 
-fn bytes_of(value: &Value) -> Option<Arc<[u8]>> {
-    match value {
-        Value::Bytes(bytes) => Some(Arc::clone(bytes)),
-        Value::ByteArray(bytes) => Some(bytes.read().as_slice().into()),
-        // Python 2's `str`, where the bytes happened to be text.
-        Value::Str(text) => text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect(),
-        _ => None,
-    }
+/// Whether a function makes NumPy's masked arrays.
+fn is_masked(function: &Global) -> bool {
+    function.is("numpy.ma.core", "_mareconstruct") || function.is("numpy.ma", "_mareconstruct")
 }
 
 fn shape_of(value: &Value) -> Option<Vec<usize>> {
@@ -64,108 +56,6 @@ fn shape_of(value: &Value) -> Option<Vec<usize>> {
         lengths => lengths.items()?,
     };
     lengths.iter().map(|length| usize::try_from(length.as_i64()?).ok()).collect()
-}
-
-impl ArrayType {
-    /// Of a `numpy.dtype('f8', False, True)` with the state `(3, '<', ...)`.
-    pub(crate) fn of(dtype: &Value) -> Option<Self> {
-        let Value::Object(object) = dtype else { return None };
-        let data = object.read();
-        if !data.class()?.is("numpy", "dtype") {
-            return None;
-        }
-        let state = data.states.first().and_then(Value::items).unwrap_or_default();
-        let order = state.get(1).and_then(Value::as_str).map(ToOwned::to_owned);
-        let spelled = match data.arguments().first()? {
-            Value::Str(spelled) => spelled.clone(),
-            // ml_dtypes' types are classes.
-            Value::Global(class) => {
-                let size = class.name.parse::<DType>().ok().and_then(|dtype| dtype.bytes_for(1)).unwrap_or(0);
-                let big_endian = order.as_deref() == Some(">");
-                return Some(ArrayType { kind: '?', size, big_endian, name: class.name.to_string() });
-            }
-            _ => return None,
-        };
-        let bare = spelled.trim_start_matches(['<', '>', '=', '|']);
-        let mut letters = bare.chars();
-        let kind = letters.next()?;
-        let count: usize = if letters.as_str().is_empty() { 1 } else { letters.as_str().parse().ok()? };
-        let size = if kind == 'U' { count.checked_mul(4)? } else { count };
-        let big_endian = order.as_deref().map_or(spelled.starts_with('>'), |order| order == ">");
-        let bits = size.checked_mul(8)?;
-        let name = match kind {
-            'b' => "bool".to_owned(),
-            'i' => format!("int{bits}"),
-            'u' => format!("uint{bits}"),
-            'f' => format!("float{bits}"),
-            'c' => format!("complex{bits}"),
-            'O' => "object".to_owned(),
-            'M' | 'm' => {
-                // ({}, (b'ns', 1, 1, 1))
-                let metadata = state.get(8).and_then(Value::items).unwrap_or_default();
-                let unit = metadata.get(1).and_then(Value::items).and_then(|unit| bytes_of(unit.first()?));
-                let unit = unit.map_or_else(String::new, |unit| format!("[{}]", unit.escape_ascii()));
-                format!("{}{unit}", if kind == 'M' { "datetime64" } else { "timedelta64" })
-            }
-            'V' => fields(&state).unwrap_or_else(|| format!("void{bits}")),
-            _ => format!("{}{kind}{count}", if kind == 'U' { "<" } else { "|" }),
-        };
-        Some(ArrayType { kind, size, big_endian, name })
-    }
-
-    /// PyTorch's type for it.
-    fn in_torch(&self) -> Option<DType> {
-        let of_torch = matches!(self.kind, 'b' | 'i' | 'u' | 'f' | 'c' | '?');
-        let dtype: DType = self.name.parse().ok().filter(|_| of_torch)?;
-        (dtype.bytes_for(1) == Some(self.size)).then_some(dtype)
-    }
-
-    /// How many bytes of an element change places together.
-    fn unit(&self) -> usize {
-        match self.kind {
-            'c' => self.size / 2,
-            'U' => 4,
-            'S' | 'V' | 'b' => 1,
-            _ => self.size,
-        }
-    }
-
-    /// The plain value of an element; `None` where Python has no type for it.
-    pub(crate) fn decode(&self, bytes: &[u8]) -> Option<Value> {
-        let mut bytes = bytes.to_vec();
-        if self.big_endian && self.unit() > 1 {
-            bytes.chunks_mut(self.unit()).for_each(<[u8]>::reverse);
-        }
-        Some(match self.kind {
-            'b' => Value::Bool(bytes.first()? != &0),
-            'f' => Value::Float(float_from_le(&bytes)?),
-            'c' => {
-                let (re, im) = bytes.split_at_checked(self.size / 2)?;
-                Value::Complex(float_from_le(re)?, float_from_le(im)?)
-            }
-            'i' => BigInt::from_signed_bytes_le(&bytes).into(),
-            'u' => BigInt::from_bytes_le(num_bigint::Sign::Plus, &bytes).into(),
-            'S' => Value::Bytes(bytes.into()),
-            'U' => {
-                let code = |bytes: &[u8]| char::from_u32(u32::from_le_bytes(bytes.try_into().ok()?));
-                let text: Option<String> = bytes.chunks(4).map(code).collect();
-                Value::Str(text?.trim_end_matches('\0').into())
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// The fields of a structured type as NumPy prints them.
-fn fields(state: &[Value]) -> Option<String> {
-    let (names, types) = (state.get(3)?.items()?, state.get(4)?.as_dict().map(Dict::entries)?);
-    let field = |name: &Value| {
-        let (_, field) = types.iter().find(|(key, _)| key.as_str().is_some() && key.as_str() == name.as_str())?;
-        let dtype = ArrayType::of(field.items()?.first()?)?;
-        Some(format!("('{}', '{}')", name.as_str()?, dtype.name))
-    };
-    let fields: Option<Vec<String>> = names.iter().map(field).collect();
-    fields.map(|fields| format!("[{}]", fields.join(", ")))
 }
 
 impl Array {
@@ -177,45 +67,61 @@ impl Array {
         let function = data.class()?;
         let array = if is_core(function, "multiarray", "_reconstruct") {
             Array::of_state(&data, false)?
-        } else if function.is("numpy.ma.core", "_mareconstruct") {
+        } else if is_masked(function) {
             Array::of_state(&data, true)?
         } else if is_core(function, "numeric", "_frombuffer") {
             let [buffer, dtype, shape, order] = data.arguments() else { return None };
             let fortran = order.as_str() == Some("F");
             let (dtype, content) = (ArrayType::of(dtype)?, Data::Bytes(bytes_of(buffer)?));
-            Array { class: None, dtype, shape: shape_of(shape)?, fortran, masked: false, data: content }
+            Array { class: None, dtype, shape: shape_of(shape)?, fortran, mask: None, data: content, more: Vec::new() }
         } else {
             return None;
         };
         let elements = element_count(&array.shape)?;
         let whole = match &array.data {
+            // Of a type that is not known it is divided evenly.
+            Data::Bytes(bytes) if array.dtype.size == 0 && array.dtype.kind == '?' => {
+                elements > 0 && bytes.len().is_multiple_of(elements)
+            }
             Data::Bytes(bytes) => elements.checked_mul(array.dtype.size) == Some(bytes.len()),
             Data::Objects(items) => items.len() == elements,
         };
-        whole.then_some(array)
+        let masked = |mask: &Mask| match elements {
+            0 => mask.bytes.is_empty(),
+            elements => !mask.bytes.is_empty() && mask.bytes.len().is_multiple_of(elements),
+        };
+        (whole && array.mask.as_ref().is_none_or(masked)).then_some(array)
     }
 
-    /// Of `_reconstruct(class, (0,), b'b')` and the state `(1, shape, dtype, is Fortran's, content)`.
+    /// Of `_reconstruct(class, (0,), b'b')` and the state `(1, shape, dtype, is Fortran's, content)`. A subclass may have more behind it,
+    /// and a masked array has the mask and the filling value.
     fn of_state(data: &ObjectData, masked: bool) -> Option<Self> {
         let class = match data.arguments() {
-            [Value::Global(class), ..] => Some(class.clone()),
+            [Value::Global(class), ..] => Some(class.clone()).filter(|class| !class.is("numpy", "ndarray")),
             _ => return None,
         };
         let [state] = &data.states[..] else { return None };
         let state = state.items()?;
-        let (shape, dtype, fortran, content) = match &state[..] {
-            [Value::Int(_), shape, dtype, fortran, content] => (shape, dtype, fortran, content),
-            // The content, the mask and the filling value.
-            [Value::Int(_), shape, dtype, fortran, content, _, _] if masked => (shape, dtype, fortran, content),
+        let (version, state) = state.split_first()?;
+        let (content, more) = state.split_at_checked(4).filter(|_| version.as_i64().is_some())?;
+        let [shape, dtype, fortran, content] = content else { return None };
+        let (mask, more) = match more {
+            [mask, filling, more @ ..] if masked => (Some((mask, filling)), more),
+            _ if masked => return None,
+            more if more.is_empty() || class.is_some() => (None, more),
             _ => return None,
+        };
+        let mask = match mask {
+            Some((mask, filling)) => Some(Mask { bytes: bytes_of(mask)?, filling: filling.clone() }),
+            None => None,
         };
         let dtype = ArrayType::of(dtype)?;
         let data = match content {
             Value::List(items) => Data::Objects(items.read().clone()),
             content => Data::Bytes(bytes_of(content)?),
         };
-        let class = class.filter(|class| !class.is("numpy", "ndarray"));
-        Some(Array { class, dtype, shape: shape_of(shape)?, fortran: fortran.as_i64()? != 0, masked, data })
+        let (shape, fortran) = (shape_of(shape)?, fortran.as_i64()? != 0);
+        Some(Array { class, dtype, shape, fortran, mask, data, more: more.to_vec() })
     }
 
     /// NumPy's name of the element type: `float32`, `datetime64[ns]`, `object`; of a structured type its fields.
@@ -244,7 +150,7 @@ impl Array {
     /// structures) and for masked arrays, whose mask would be lost.
     pub fn to_tensor(&self) -> Result<Tensor> {
         let refused = || Error::unsupported(format!("{} as a tensor", self.describe()));
-        let (Some(dtype), Data::Bytes(bytes), false) = (self.dtype.in_torch(), &self.data, self.masked) else {
+        let (Some(dtype), Data::Bytes(bytes), None) = (self.dtype.in_torch(), &self.data, &self.mask) else {
             return Err(refused());
         };
         let bytes = if self.dtype.big_endian && self.dtype.unit() > 1 {
@@ -282,17 +188,125 @@ impl Array {
         place
     }
 
-    /// The array as lists in lists of plain values, of no dimensions as the value; `None` where Python has no type for its elements.
-    pub(crate) fn to_lists(&self) -> Option<Value> {
-        if self.masked {
-            return None;
+    /// What a subclass keeps beside the content.
+    pub(crate) fn more(&self) -> &[Value] {
+        &self.more
+    }
+
+    /// Whether the nth element in memory is masked, or some field of it.
+    fn is_masked(&self, nth: usize) -> bool {
+        let Some(mask) = &self.mask else { return false };
+        let each = mask.bytes.len() / element_count(&self.shape).filter(|&elements| elements > 0).unwrap_or(1);
+        mask.bytes.get(nth * each..(nth + 1) * each).is_some_and(|fields| fields.contains(&1))
+    }
+
+    /// The bytes of each element, in memory's order; none where they are objects.
+    fn elements(&self) -> impl Iterator<Item = &[u8]> {
+        let bytes: &[u8] = match &self.data {
+            Data::Bytes(bytes) => bytes,
+            Data::Objects(_) => &[],
+        };
+        bytes.chunks_exact(self.dtype.size.max(1)).take(if self.dtype.size == 0 { 0 } else { usize::MAX })
+    }
+
+    /// How this array's long doubles are kept.
+    fn long(&self) -> LongDouble {
+        let long: Vec<_> =
+            self.dtype.parts().into_iter().filter(|(_, part)| part.is_float() && part.unit() > 8).collect();
+        if long.is_empty() {
+            return LongDouble::X87;
         }
+        let mut turned = Vec::new();
+        for element in self.elements() {
+            for (at, part) in &long {
+                for number in element.get(*at..at + part.size).unwrap_or_default().chunks(part.unit()) {
+                    let mut number = number.to_vec();
+                    if part.big_endian {
+                        number.reverse();
+                    }
+                    turned.push(number);
+                }
+            }
+        }
+        LongDouble::of(turned.iter().map(Vec::as_slice))
+    }
+
+    /// How many elements have a NaN in them, and how many an infinity; those that are masked aside.
+    pub(crate) fn not_finite(&self) -> (u64, u64) {
+        let floats: Vec<_> = self.dtype.parts().into_iter().filter(|(_, part)| part.is_float()).collect();
+        let (mut nan, mut inf) = (0, 0);
+        if floats.is_empty() {
+            return (nan, inf);
+        }
+        let long = self.long();
+        for (_, element) in self.elements().enumerate().filter(|(nth, _)| !self.is_masked(*nth)) {
+            let bytes = |(at, part): &(usize, &ArrayType)| {
+                part.numbers(element.get(*at..at + part.size).unwrap_or_default(), long)
+            };
+            let numbers: Vec<f64> = floats.iter().flat_map(bytes).collect();
+            nan += u64::from(numbers.iter().any(|x| x.is_nan()));
+            inf += u64::from(numbers.iter().any(|x| x.is_infinite()));
+        }
+        (nan, inf)
+    }
+
+    /// The pairs of numbers of two arrays of one form, for each element that has other bytes; `None` for an element where something
+    /// differs that is no number. Padding counts for nothing.
+    pub(crate) fn apart(&self, other: &Self) -> Vec<Option<Vec<(f64, f64)>>> {
+        let (parts, long, other_long) = (self.dtype.parts(), self.long(), other.long());
+        let differing = |(a, b): (&[u8], &[u8])| {
+            let mut pairs = Vec::new();
+            for (at, part) in &parts {
+                let of = |element: &'_ [u8]| element.get(*at..at + part.size).unwrap_or_default().to_vec();
+                let (x, y) = (of(a), of(b));
+                if part.meant(&x, long) == part.meant(&y, other_long) {
+                    continue;
+                }
+                if !part.is_number() {
+                    return Some(None);
+                }
+                pairs.extend(part.numbers(&x, long).into_iter().zip(part.numbers(&y, other_long)));
+            }
+            (!pairs.is_empty()).then_some(Some(pairs))
+        };
+        self.elements().zip(other.elements()).filter(|(a, b)| a != b).filter_map(differing).collect()
+    }
+
+    /// Whether elements at one place of memory can be compared: the same types, lengths and order.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let kinds = |array: &Array| (array.class.clone(), array.mask.is_some(), matches!(array.data, Data::Bytes(_)));
+        self.dtype == other.dtype
+            && self.shape == other.shape
+            && self.fortran == other.fortran
+            && kinds(self) == kinds(other)
+    }
+
+    /// How many elements are masked; `None` of an array without a mask.
+    pub(crate) fn masked(&self) -> Option<usize> {
+        let elements = element_count(&self.shape)?;
+        self.mask.as_ref().map(|_| (0..elements).filter(|&nth| self.is_masked(nth)).count())
+    }
+
+    /// The mask's bytes and the filling value.
+    pub(crate) fn mask(&self) -> Option<(&[u8], &Value)> {
+        self.mask.as_ref().map(|mask| (&*mask.bytes, &mask.filling))
+    }
+
+    /// Whether its elements are numbers, or have numbers among their fields.
+    pub(crate) fn has_numbers(&self) -> bool {
+        self.dtype.parts().iter().any(|(_, part)| part.is_number())
+    }
+
+    /// The array as lists in lists of plain values, `None` for what is masked; of no dimensions as the value. Nothing where Python has
+    /// no type for its elements.
+    pub(crate) fn to_lists(&self) -> Option<Value> {
         let elements = element_count(&self.shape)?;
         let mut plain = vec![Value::None; elements];
         let row_major = contiguous_stride(&self.shape);
         for nth in 0..elements {
             let at: usize = self.place(nth).iter().zip(&row_major).map(|(place, step)| place * step).sum();
             let value = match &self.data {
+                _ if self.is_masked(nth) => Value::None,
                 Data::Bytes(bytes) => {
                     self.dtype.decode(bytes.get(nth * self.dtype.size..(nth + 1) * self.dtype.size)?)?
                 }
@@ -313,7 +327,7 @@ impl Array {
     pub(crate) fn same_bytes(&self, other: &Self) -> bool {
         let same_type = self.dtype == other.dtype && self.shape == other.shape && self.fortran == other.fortran;
         match (&self.data, &other.data) {
-            (Data::Bytes(a), Data::Bytes(b)) => same_type && !self.masked && !other.masked && a == b,
+            (Data::Bytes(a), Data::Bytes(b)) => same_type && self.mask.is_none() && other.mask.is_none() && a == b,
             // They are compared one by one.
             (Data::Objects(_), Data::Objects(_)) => same_type,
             _ => false,
@@ -323,8 +337,9 @@ impl Array {
     /// For messages: `a NumPy array of float32 [2, 3]`.
     #[must_use]
     pub fn describe(&self) -> String {
-        let masked = if self.masked { "masked " } else { "" };
-        let class = self.class.as_ref().filter(|_| !self.masked).map(|class| format!(" ({class})")).unwrap_or_default();
+        let masked = if self.mask.is_some() { "masked " } else { "" };
+        let class =
+            self.class.as_ref().filter(|_| self.mask.is_none()).map(|class| format!(" ({class})")).unwrap_or_default();
         format!("a {masked}NumPy array of {} {:?}{class}", self.dtype.name, self.shape)
     }
 }
@@ -339,8 +354,19 @@ pub(crate) fn describe(value: &Value) -> Option<String> {
     }
     let Value::Object(object) = value else { return None };
     let data = object.read();
+    if data.class().is_some_and(|class| is_core(class, "multiarray", "_reconstruct") || is_masked(class)) {
+        return Some("a NumPy array in a form that is not known".to_owned());
+    }
     let [dtype, _] = data.arguments() else { return None };
     let dtype =
         ArrayType::of(dtype).filter(|_| data.class().is_some_and(|class| is_core(class, "multiarray", "scalar")))?;
     Some(format!("a NumPy scalar of {}", dtype.name))
+}
+
+/// Whether what is no array that is known has values in it that are none of its own: it may hold tensors.
+pub(crate) fn may_hold_objects(value: &Value) -> bool {
+    let Value::Object(object) = value else { return false };
+    let data = object.read();
+    let items = data.states.iter().filter_map(Value::items).flatten();
+    items.into_iter().any(|item| matches!(item, Value::List(_) | Value::Dict(_) | Value::Tensor(_)))
 }

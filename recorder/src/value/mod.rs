@@ -2,6 +2,7 @@
 //! a [`Storage`].
 
 pub(crate) mod array;
+pub(crate) mod array_type;
 mod data;
 mod dict;
 mod dtype;

@@ -49,7 +49,7 @@ pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
     match value {
         Value::Object(object) => match Array::of(value) {
             Some(array) => in_array(&array),
-            None if array::describe(value).is_some() => Vec::new(),
+            None if array::describe(value).is_some() && !array::may_hold_objects(value) => Vec::new(),
             None => of_object(object),
         },
         Value::Tensor(tensor) => on_tensor(tensor),
@@ -57,13 +57,15 @@ pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
     }
 }
 
-/// What is in a NumPy array of objects, each by its place: `[3]`, `[(0, 1)]`.
+/// What is in a NumPy array of objects, each by its place: `[3]`, `[(0, 1)]`; and what a subclass keeps in its state.
 fn in_array(array: &Array) -> Vec<(Label, Value, Slot)> {
     let label = |place: Vec<usize>| match place[..] {
         [index] => Label::Index(index),
         _ => Label::Key(Value::tuple(place.into_iter().map(Value::from))),
     };
-    array.objects().into_iter().map(|(place, value)| (label(place), value, Slot::Fixed)).collect()
+    let objects = array.objects().into_iter().map(|(place, value)| (label(place), value, Slot::Fixed));
+    let more = array.more().iter().enumerate().map(|(nth, value)| (Label::State(nth + 5), value.clone(), Slot::Fixed));
+    objects.chain(more).collect()
 }
 
 /// What hangs on a tensor: attributes, hooks, a quantiser's parameters; and the tensors that it consists of, where something

@@ -22,8 +22,18 @@ enum Reading {
     Lenient,
 }
 
-/// The value at a path, with the place where it is kept.
-fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
+/// What a path leads to: the value, the place where it is kept, and the key of each step on the way, where it has one.
+struct Found {
+    value: Value,
+    slot: Slot,
+    keys: Vec<Option<Value>>,
+}
+
+/// The contents of a container that a path may go on with: how much of it that takes, the key, and what is there.
+type Step = (usize, Option<Value>, Value, Slot);
+
+/// What is at a path.
+fn find(root: &Value, path: &str) -> Option<Found> {
     // A terminal shows control characters escaped.
     let unescaped = from_printable(path);
     [Reading::Spelled, Reading::Lenient]
@@ -31,27 +41,53 @@ fn find(root: &Value, path: &str) -> Option<(Value, Slot)> {
         .find_map(|reading| find_as(root, path, reading).or_else(|| find_as(root, unescaped.as_deref()?, reading)))
 }
 
-fn find_as(root: &Value, path: &str, reading: Reading) -> Option<(Value, Slot)> {
-    let mut waiting = vec![(root.clone(), Slot::Root, 0)];
+fn find_as(root: &Value, path: &str, reading: Reading) -> Option<Found> {
+    // The step before each, and its key.
+    let mut trail: Vec<(Option<usize>, Option<Value>)> = Vec::new();
+    let mut waiting = vec![(root.clone(), Slot::Root, 0, None)];
     let mut seen = HashSet::new();
-    while let Some((value, slot, at)) = waiting.pop() {
+    while let Some((value, slot, at, mut step)) = waiting.pop() {
         let rest = path.get(at..)?;
         // The empty path is the root; a key that is empty is quoted, or found behind a dot, or where more of the path follows.
         if rest.is_empty() {
-            return Some((value, slot));
+            let mut keys = Vec::new();
+            while let Some((before, key)) = step.and_then(|step: usize| trail.get(step)) {
+                keys.push(key.clone());
+                step = *before;
+            }
+            keys.reverse();
+            return Some(Found { value, slot, keys });
         }
         if value.id().is_none_or(|id| seen.insert((id, at))) {
             let mut steps = steps(&value, rest, at == 0, reading);
             // The longest key is tried first, so it goes on top.
             steps.sort_by_key(|(length, ..)| *length);
-            waiting.extend(steps.into_iter().map(|(length, value, slot)| (value, slot, at + length)));
+            waiting.extend(steps.into_iter().map(|(length, key, value, slot)| {
+                trail.push((step, key));
+                (value, slot, at + length, Some(trail.len() - 1))
+            }));
         }
     }
     None
 }
 
+/// The keys of dicts and objects and the places in lists that a path leads through, as [`spelled`](super::spelled) takes them; `None`
+/// where it leads nowhere, or through something else.
+pub(crate) fn keys_to(root: &Value, path: &str) -> Option<Vec<Value>> {
+    find(root, path)?.keys.into_iter().collect()
+}
+
+/// What tells a step from others in a container: a key, or a place.
+fn key_of(label: &Label) -> Option<Value> {
+    match label {
+        Label::Key(key) => Some(key.clone()),
+        Label::Index(index) => i64::try_from(*index).ok().map(Value::Int),
+        _ => None,
+    }
+}
+
 /// The contents whose labels the path may go on with, each with the label's length.
-fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize, Value, Slot)> {
+fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<Step> {
     let mut speller = Speller::new(value, first);
     let mut length = |label: &Label, inside: &Value| match (reading, label) {
         (Reading::Lenient, Label::Key(key)) => match_key(key, rest, first),
@@ -65,7 +101,8 @@ fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize
         Value::Dict(dict) => {
             // Without the lock: whether a key is quoted may depend on what is in this very dict.
             let matching = fitting(dict, rest, first).into_iter().filter_map(|(index, key, value)| {
-                Some((length(&Label::Key(key), &value)?, value, Slot::Entry(dict.clone(), index)))
+                let label = Label::Key(key);
+                Some((length(&label, &value)?, key_of(&label), value, Slot::Entry(dict.clone(), index)))
             });
             let mut steps: Vec<_> = matching.collect();
             // A key that tensors are in can be asked for itself.
@@ -74,13 +111,14 @@ fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize
             steps.extend(
                 keys.into_iter()
                     .filter(|_| rest.starts_with('['))
-                    .filter_map(|key| Some((length(&Label::KeyItself(key.clone()), &key)?, key, Slot::Fixed))),
+                    .filter_map(|key| Some((length(&Label::KeyItself(key.clone()), &key)?, None, key, Slot::Fixed))),
             );
             // Attributes of the dict, such as `_metadata`, can be asked for by name; entries go before them.
             let mut beside = Vec::new();
             dict.state().iter().filter_map(attributes).flatten().for_each(|dict| attributes_in(&dict, &mut beside));
-            let beside =
-                beside.into_iter().filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot)));
+            let beside = beside
+                .into_iter()
+                .filter_map(|(label, value, slot)| Some((length(&label, &value)?, None, value, slot)));
             steps.splice(0..0, beside);
             steps
         }
@@ -92,13 +130,14 @@ fn steps(value: &Value, rest: &str, first: bool, reading: Reading) -> Vec<(usize
                 Value::Size(items) => (items.get(index).map(|&i| Value::Int(i)), Slot::Fixed),
                 _ => (None, Slot::Fixed),
             };
-            value.map(|value| (length, value, slot)).into_iter().collect()
+            value.map(|value| (length, key_of(&Label::Index(index)), value, slot)).into_iter().collect()
         }
         Value::Set(items) => member(&items.read(), rest).into_iter().collect(),
         Value::FrozenSet(items) => member(items, rest).into_iter().collect(),
         value => {
             let all = contents(value).into_iter();
-            all.filter_map(|(label, value, slot)| Some((length(&label, &value)?, value, slot))).collect()
+            all.filter_map(|(label, value, slot)| Some((length(&label, &value)?, key_of(&label), value, slot)))
+                .collect()
         }
     }
 }
@@ -139,10 +178,10 @@ fn match_key(key: &Value, rest: &str, first: bool) -> Option<usize> {
 }
 
 /// `{place}` at the beginning of a path: something in a set.
-fn member(items: &[Value], rest: &str) -> Option<(usize, Value, Slot)> {
+fn member(items: &[Value], rest: &str) -> Option<Step> {
     let (digits, _) = rest.strip_prefix('{')?.split_once('}')?;
     let item = items.get(digits.parse::<usize>().ok()?)?;
-    Some((digits.len() + 2, item.clone(), Slot::Fixed))
+    Some((digits.len() + 2, None, item.clone(), Slot::Fixed))
 }
 
 /// `[place]` at the beginning of a path, with its length.
@@ -164,7 +203,7 @@ fn match_index(rest: &str) -> Option<(usize, usize)> {
 /// # Ok::<(), rekindle_recorder::Error>(())
 /// ```
 pub fn get(root: &Value, path: &str) -> Result<Value> {
-    find(root, path).map(|(value, _)| value).ok_or_else(|| missing(root, path))
+    find(root, path).map(|found| found.value).ok_or_else(|| missing(root, path))
 }
 
 /// Whether there is a value at a path.
@@ -181,12 +220,12 @@ pub fn contains(root: &Value, path: &str) -> bool {
 /// (it is the root, in a tuple, or beyond a list's end).
 pub fn set(root: &Value, path: &str, value: impl Into<Value>) -> Result<()> {
     let value = value.into();
-    if let Some((_, slot)) = find(root, path) {
-        return slot.put(path, value);
+    if let Some(found) = find(root, path) {
+        return found.slot.put(path, value);
     }
     let (parent, key) =
         split_last(path).ok_or_else(|| Error::invalid(format!("'{path}' ends in nothing that could be a new key")))?;
-    let (container, _) = find(root, parent).ok_or_else(|| missing(root, parent))?;
+    let container = find(root, parent).ok_or_else(|| missing(root, parent))?.value;
     match (&container, key) {
         (Value::Dict(dict), key) => {
             dict.insert(key, value);
@@ -237,7 +276,7 @@ fn split_last(path: &str) -> Option<(&str, Value)> {
 fn missing(root: &Value, path: &str) -> Error {
     let ends = path.char_indices().rev().filter(|(_, c)| matches!(c, '.' | '[' | '(')).map(|(i, _)| i);
     let parent = ends.chain([0]).map(|end| &path[..end]).find(|parent| find(root, parent).is_some()).unwrap_or("");
-    let value = find(root, parent).map_or(Value::None, |(value, _)| value);
+    let value = find(root, parent).map_or(Value::None, |found| found.value);
     let mut speller = Speller::new(&value, parent.is_empty());
     let names: Vec<String> = Children::of(&value, &mut Holders::of(root)).map_or_else(Vec::new, |children| {
         let full = |(label, value): (Label, Value)| {

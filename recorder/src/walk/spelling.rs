@@ -6,9 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::printable::printable_name;
+use crate::value::Key;
 use crate::walk::contents::{attributes, attributes_in, contents, is_module_state, is_registry};
 use crate::walk::label::Label;
-use crate::walk::repr::quoted;
+use crate::walk::repr::{quoted, repr};
 use crate::{Dict, Value};
 
 /// What a part of a path begins with, but for the first.
@@ -243,6 +244,79 @@ pub(crate) fn write_entry(dict: &Dict, index: usize, path: &mut String) {
             speller.write(&Label::Key(key), &value, path);
         } else if !matches!(key, Value::Str(_)) {
             speller.write(&Label::Key(key), &value, &mut String::new());
+        }
+    }
+}
+
+/// The path that these keys lead, from the root on: keys of dicts and objects, and places in lists.
+pub(crate) fn spelled(root: &Value, keys: &[Value]) -> String {
+    let (mut path, mut value) = (String::new(), Some(root.clone()));
+    for key in keys {
+        value = match value.and_then(|value| write_part(&value, key, &mut path)) {
+            Some(inside) => Some(inside),
+            None => {
+                // Nothing is there yet.
+                Label::Key(key.clone()).write(&mut path);
+                None
+            }
+        };
+    }
+    path
+}
+
+/// Adds the part of a path that leads to what is under a key; gives that.
+fn write_part(container: &Value, key: &Value, path: &mut String) -> Option<Value> {
+    let mut speller = Speller::new(container, path.is_empty());
+    match container {
+        Value::Dict(dict) => {
+            let index = dict.read().entries.get_index_of(&Key(key.clone()))?;
+            let entries = dict.entries();
+            // Keys that print alike are told apart by their order.
+            let before = if matches!(key, Value::Str(_)) { 0 } else { index };
+            for (other, inside) in entries.iter().take(before).filter(|(other, _)| !matches!(other, Value::Str(_))) {
+                speller.write(&Label::Key(other.clone()), inside, &mut String::new());
+            }
+            let (key, inside) = entries.into_iter().nth(index)?;
+            speller.write(&Label::Key(key), &inside, path);
+            Some(inside)
+        }
+        Value::Object(_) => {
+            let wanted = repr(key);
+            for (label, inside, _) in contents(container) {
+                if matches!(&label, Label::Key(other) if repr(other) == wanted) {
+                    speller.write(&label, &inside, path);
+                    return Some(inside);
+                }
+                speller.write(&label, &inside, &mut String::new());
+            }
+            None
+        }
+        other => {
+            let index = usize::try_from(key.as_i64()?).ok()?;
+            let inside = other.items()?.get(index)?.clone();
+            speller.write(&Label::Index(index), &inside, path);
+            Some(inside)
+        }
+    }
+}
+
+/// The parts of paths that lead to what is in a container under keys or places, in order; `first`, where it is the root.
+pub(crate) fn parts(container: &Value, first: bool) -> Vec<String> {
+    let mut speller = Speller::new(container, first);
+    let mut part = |label: &Label, inside: &Value| {
+        let mut text = String::new();
+        speller.write(label, inside, &mut text);
+        text
+    };
+    match container {
+        Value::Dict(dict) => dict.entries().into_iter().map(|(key, inside)| part(&Label::Key(key), &inside)).collect(),
+        Value::Object(_) => {
+            let all = contents(container).into_iter().map(|(label, inside, _)| (part(&label, &inside), label));
+            all.filter(|(_, label)| matches!(label, Label::Key(_))).map(|(text, _)| text).collect()
+        }
+        other => {
+            let items = other.items().unwrap_or_default();
+            items.iter().enumerate().map(|(index, inside)| part(&Label::Index(index), inside)).collect()
         }
     }
 }

@@ -207,3 +207,92 @@ fn arrays_of_ml_dtypes_are_read_and_hostile_ones_are_none() {
     let lists: Vec<Vec<Vec<f32>>> = Checkpoint::from(Dict::from_iter([("x", holes)])).get("x").unwrap();
     assert_eq!(lists, [Vec::<Vec<f32>>::new(), Vec::new()]);
 }
+
+#[test]
+fn masked_arrays_structures_and_long_doubles_are_arrays() {
+    let inspection = Inspection::of(&open("forms.pt"), false).unwrap();
+    let values: HashMap<&str, String> =
+        inspection.values.iter().map(|(path, value)| (&**path, value.describe())).collect();
+    for (path, expected) in [
+        ("masked", "a masked NumPy array of float64 [2, 2]"),
+        ("unmasked", "a masked NumPy array of float32 [2]"),
+        (
+            "points",
+            "a NumPy array of [('p', [('x', 'float32'), ('y', 'float64')]), ('m', 'float16', (2, 3)), ('t', '<U3')] [2]",
+        ),
+        ("record", "a NumPy array of [('a', 'int32'), ('b', 'float64')] [2] (numpy.rec.recarray)"),
+        ("aligned", "a NumPy array of [('a', 'int8'), ('b', 'float64')] [2]"),
+        ("masked_points", "a masked NumPy array of [('a', 'float32'), ('b', 'int64')] [2]"),
+        ("long", "a NumPy array of float128 [2, 2]"),
+        ("complex_long", "a NumPy array of complex256 [2]"),
+        ("texts", "a NumPy array of StringDType [2]"),
+        ("tagged", "a NumPy array of float64 [3] (sections.arrays.Tagged)"),
+        ("void", "a NumPy array of void24 [2]"),
+    ] {
+        assert_eq!(values[path], expected, "{path}");
+    }
+    let mut inside: Vec<&str> = values.keys().copied().filter(|path| path.contains(['(', '['])).collect();
+    inside.sort_unstable();
+    assert_eq!(inside, ["tagged(state 5).unit", "texts[0]", "texts[1]"], "texts, and what a subclass keeps");
+    let lists: Vec<Vec<Option<f64>>> = open("forms.pt").get("masked").unwrap();
+    assert_eq!((lists[0][1], lists[1][1]), (None, Some(4.0)));
+}
+
+/// What is masked is not looked at; in a structure each element counts once.
+#[test]
+fn masked_arrays_structures_and_long_doubles_are_looked_through_for_nan() {
+    let report = verify(fixtures::path("arrays/forms.pt"), &OpenOptions::default(), true).unwrap();
+    let mut counts: Vec<_> = report.not_finite.iter().map(|t| (&*t.name, t.nan, t.inf, t.elements)).collect();
+    counts.sort_unstable();
+    let expected = [
+        ("big_long", 1, 1, 4),
+        ("complex_long", 1, 0, 2),
+        ("long", 1, 1, 4),
+        ("masked", 0, 1, 4),
+        ("points", 1, 1, 2),
+        ("record", 1, 0, 2),
+        ("unmasked", 1, 0, 2),
+    ];
+    assert_eq!(counts, expected);
+}
+
+#[test]
+fn masked_arrays_structures_and_long_doubles_are_compared() {
+    let (one, other) = (open("forms.pt"), open("forms_other.pt"));
+    assert!(compare(&one, &open("forms.pt"), Tolerance::default()).unwrap().is_empty());
+    let differences = compare(&one, &other, Tolerance::default()).unwrap();
+    let said: HashMap<String, String> =
+        differences.iter().map(|(name, difference)| (name.clone(), difference.to_string())).collect();
+    for (name, expected) in [
+        ("masked", "1 of it masked, in the first"),
+        ("masked_ints", "1 of 3 elements differ, by at most 2.000e0"),
+        ("unmasked", "other bytes"),
+        ("points", "1 of 2 elements differ, by at most 5.000e-1"),
+        ("record", "1 of 2 elements differ, by at most 2.500e-1"),
+        ("aligned", "1 of 2 elements differ, by at most 1.000e0"),
+        ("masked_points", "1 of 2 elements differ, by at most 1.000e0"),
+        ("long", "1 of 4 elements differ, by at most 0.000e0"),
+        ("complex_long", "1 of 2 elements differ, by at most 1.000e0"),
+        ("texts[0]", "\"a\" in the first, \"b\" in the second"),
+        ("tagged(state 5).unit", "\"m\" in the first, \"km\" in the second"),
+    ] {
+        assert!(said[name].contains(expected), "{name}: {}", said[name]);
+    }
+    assert_eq!(said.len(), 11, "{said:?}");
+}
+
+#[test]
+fn what_no_tensor_can_hold_is_written_back_as_it_came() {
+    let folder = rekindle_testing::scratch();
+    for name in ["again.pt", "again.pkl"] {
+        let path = folder.path().join(name);
+        let options = SaveOptions::default().allow_objects(true);
+        let root = open("forms.pt");
+        let arrays = Dict::from_iter(
+            root.root().as_dict().unwrap().entries().into_iter().filter(|(key, _)| key.as_str() != Some("w")),
+        );
+        Checkpoint::from(arrays).save_with(&path, &options).unwrap();
+        let differences = compare(&root, &Checkpoint::open(&path).unwrap(), Tolerance::default()).unwrap();
+        assert_eq!(differences.len(), 1, "{name}: {differences:?}");
+    }
+}

@@ -244,3 +244,41 @@ fn a_whole_module_whose_keys_change_becomes_its_state_dict() {
     cast.save(&module, &path, &SaveOptions::default().allow_objects(true)).unwrap();
     assert!(Checkpoint::open(&path).unwrap().root().as_dict().is_none());
 }
+
+/// As `grep` over several files: one without a hit is not in what comes out.
+#[test]
+fn a_model_of_several_that_a_filter_empties_is_left_out_and_named() {
+    let root = Dict::new();
+    root.insert("netG", StateDict::from_iter([("encoder.weight", tensor(1.0)), ("decoder.weight", tensor(2.0))]));
+    root.insert("netD", StateDict::from_iter([("fc.weight", tensor(3.0)), ("fc.bias", tensor(4.0))]));
+    root.insert("epoch", 3);
+    let checkpoint = Checkpoint::from(root);
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("out.pt");
+    let only = |glob: &str| Conversion::default().keys(LoadOptions::lenient().include(glob));
+    let report = save(&only("encoder.*"), &checkpoint, &path).unwrap();
+    assert_eq!(names(&path), ["netG.encoder.weight"]);
+    assert_eq!(Checkpoint::open(&path).unwrap().get::<i64>("epoch").unwrap(), 3);
+    let notes = report.notes.join("\n");
+    assert!(
+        notes.contains("netD: none of its 2 keys is left, so it is left out (there are 'fc.weight', 'fc.bias')"),
+        "{notes}"
+    );
+    // Nothing of any is an error that names what there is.
+    let error = save(&only("nothing.*"), &checkpoint, &folder.path().join("no.pt")).unwrap_err().to_string();
+    assert!(
+        error.contains("no key of netG is left, nor of the other model") && error.contains("'encoder.weight'"),
+        "{error}"
+    );
+    assert!(!folder.path().join("no.pt").exists());
+    // In a list its place stays.
+    let models = Value::list([
+        StateDict::from_iter([("a", tensor(1.0))]).to_value(),
+        StateDict::from_iter([("b", tensor(2.0))]).to_value(),
+    ]);
+    let optimizer = run().value("optimizer_state_dict").unwrap();
+    let root = Dict::from_iter([("models", models), ("optimizer", optimizer)]);
+    let converted = only("b").apply(&Checkpoint::from(root)).unwrap();
+    assert!(matches!(converted.value("models[0]").unwrap(), Value::None), "{:?}", converted.value("models[0]"));
+    assert_eq!(converted.get::<Tensor>("models[1].b").unwrap().to_vec::<f32>().unwrap(), [2.0, 3.0]);
+}

@@ -299,14 +299,24 @@ fn the_files_that_pytorch_wrote_are_read_by_their_layout() {
 }
 
 #[test]
-fn weights_at_the_root_beside_an_optimizer_are_no_model_alone() {
+fn weights_at_the_root_beside_an_optimizer_are_a_model_of_their_own() {
     let tensor = || Tensor::scalar(0.0_f32);
     let optimizer = Dict::from_iter([("state", Value::from(Dict::new())), ("param_groups", Value::list([]))]);
     let flat = Dict::from_iter([("state.fc.bias.step", tensor()), ("param_groups.fc.bias.lr", tensor())]);
     for optimizer in [optimizer, flat] {
         let root = Dict::from_iter([("fc.weight", Value::from(tensor())), ("fc.bias", tensor().into())]);
         root.insert("optimizer", optimizer);
-        let error = RunState::read(&Checkpoint::from(root)).unwrap_err().to_string();
-        assert!(error.contains("the weights are at the root, beside the parts of the run"), "{error}");
+        let checkpoint = Checkpoint::from(root);
+        let mut run = RunState::read(&checkpoint).unwrap();
+        assert_eq!(run.model_key, "the weights at the root");
+        assert_eq!(run.model.keys().collect::<Vec<_>>(), ["fc.weight", "fc.bias"]);
+        run.model.insert("fc.bias", Tensor::scalar(1.0_f32));
+        let written = run.write_back(&checkpoint).unwrap();
+        let keys: Vec<_> = written.root().as_dict().unwrap().entries().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            keys.iter().map(|key| key.as_str().unwrap()).collect::<Vec<_>>(),
+            ["fc.weight", "fc.bias", "optimizer"]
+        );
+        assert_eq!(written.get::<Tensor>("fc.bias").unwrap().item().unwrap(), 1.0);
     }
 }

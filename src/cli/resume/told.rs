@@ -22,12 +22,7 @@ pub(in crate::cli) type Model = (Option<String>, String);
 
 /// The networks that are trained.
 pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
-    // What stands in parentheses are the network's settings.
-    let model = |model: &String| match model.split_once('=').filter(|(part, _)| !part.contains('(')) {
-        Some((part, name)) => (Some(part.to_owned()), name.to_owned()),
-        None => (None, model.clone()),
-    };
-    let models: Vec<Model> = resume.settings.model.iter().map(model).collect();
+    let models: Vec<Model> = resume.settings.model.iter().map(|model| part_and_name(model)).collect();
     match &models[..] {
         [] => {
             let names = Network::names().collect::<Vec<_>>().join(", ");
@@ -40,6 +35,19 @@ pub(super) fn models(resume: &Resume) -> Anything<Vec<Model>> {
             Err(usage("--model: of several networks each is named with its part of the checkpoint, such as G=mlp"))
         }
         _ => Ok(models),
+    }
+}
+
+/// A part of the checkpoint and its network, `PART=NAME`; of several signs, the first that a network's name is behind.
+fn part_and_name(model: &str) -> Model {
+    // What stands in parentheses are the network's settings.
+    let known = |name: &str| Network::names().any(|known| name.split('(').next() == Some(known));
+    let is_network = |name: &str| Path::new(name).is_file() || known(name);
+    let all = || model.match_indices('=').map(|(at, _)| (&model[..at], &model[at + 1..]));
+    let all = || all().filter(|(part, _)| !part.contains('('));
+    match all().find(|(_, name)| is_network(name)).or_else(|| all().next()) {
+        Some((part, name)) => (Some(part.to_owned()), name.to_owned()),
+        None => (None, model.to_owned()),
     }
 }
 
@@ -66,14 +74,16 @@ fn network(
     let models = models(resume)?;
     let parts: Vec<&str> = models.iter().filter_map(|(part, _)| part.as_deref()).collect();
     // `G.sizes` is G's alone.
-    let own = |key: &'_ str| match key.split_once('.') {
-        Some((of, own)) if parts.contains(&of) => (Some(of) == part.as_deref()).then(|| own.to_owned()),
-        _ => Some(key.to_owned()),
+    let of = |pair: &'_ str| {
+        let owners = parts.iter().filter(|part| pair.strip_prefix(*part).is_some_and(|rest| rest.starts_with('.')));
+        owners.max_by_key(|part| part.len()).copied()
     };
     let mut config = Config::new();
     for pair in &resume.settings.config {
-        let (key, value) = key_and_value(pair)?;
-        if let Some(key) = own(key) {
+        let owner = of(pair);
+        let own = owner.and_then(|owner| pair.strip_prefix(owner)?.strip_prefix('.')).unwrap_or(pair);
+        if owner.is_none() || owner == part.as_deref() {
+            let (key, value) = key_and_value(own)?;
             config.set(key, value);
         }
     }
@@ -145,6 +155,9 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         .no_scheduler(scheduler == Some("none"))
         .schedules_per(pers(settings)?)
         .schedule_at(settings.schedule_at)
+        .epoch_at(settings.epoch_at.clone().filter(|place| place != "none"))
+        .keep_numbers(settings.epoch_at.as_deref() == Some("none"))
+        .step_at(settings.step_at.clone())
         .rng(settings.rng.clone())
         .loader_rng(settings.loader_rng.clone().filter(|place| place != "none"))
         .no_loader_rng(settings.loader_rng.as_deref() == Some("none"))

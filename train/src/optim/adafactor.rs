@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::array::{Array, Real, dot, each, pairs};
+use super::array::{Array, Real, dot, each, full, mean_of, pairs};
 use super::prelude::*;
 use crate::attributes::number;
 
@@ -203,7 +203,17 @@ impl<T: Real> Factors for Vec<T> {
 
     fn rsqrt_above(mut self, least: f64) -> Self {
         let least = T::of(least);
-        each(&mut self, |x| T::of(1.0) / (if x < least { least } else { x }).root());
+        let raised = |x: T| if x < least { least } else { x };
+        let twice = |x: T| T::of(1.0) / raised(x).root();
+        let full = full(&self);
+        let (values, rest) = self.split_at_mut(full);
+        if T::VECTOR > 1 {
+            // In a full register types of 16 bits are rounded once, and beside it after the root, too.
+            each(values, |x| T::of((1.0 / f32::of(raised(x).double()).sqrt()).into()));
+        } else {
+            each(values, twice);
+        }
+        rest.iter_mut().for_each(|x| *x = twice(*x));
         self
     }
 
@@ -229,7 +239,7 @@ impl<T: Real> Factors for Vec<T> {
         let least = T::of(least);
         for (rows_of_one, columns_of_one) in self.chunks(rows.max(1)).zip(col_var.chunks(columns.max(1))) {
             let sum: f64 = rows_of_one.iter().map(|x| x.double()).sum();
-            let mean = T::of(sum) / T::of(rows as f64);
+            let mean = mean_of::<T>(sum, rows);
             let mean = if mean < least { least } else { mean };
             for &row in rows_of_one {
                 estimate.extend(columns_of_one.iter().map(|&column| row * column / mean));

@@ -196,7 +196,12 @@ impl<T: Real> Array for Vec<T> {
     }
 
     fn add(mut self, other: &Self, alpha: f64) -> Self {
-        pairs(&mut self, other, |x, y| Number::add(x, y, alpha));
+        let full = full(&self);
+        let (values, rest) = self.split_at_mut(full);
+        pairs(values, &other[..full], |x, y| Number::add(x, y, alpha));
+        for (x, y) in zip(rest, &other[full..]) {
+            *x = T::of_rest(Number::add(x.as_rest(), y.as_rest(), alpha));
+        }
         self
     }
 
@@ -234,6 +239,17 @@ impl Array for Tensor<1> {
     fn norm(&self) -> Result<f64> {
         self.clone().square().sum().sqrt().try_into_scalar::<f64>().map_err(unreadable)
     }
+}
+
+/// How many of these elements PyTorch computes in full vector registers.
+pub(crate) fn full<T: Real>(values: &[T]) -> usize {
+    values.len() / T::VECTOR * T::VECTOR
+}
+
+/// `values.mean()` of so many elements with this sum. Of types of 16 bits PyTorch computes it in `float32` and rounds it once.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn mean_of<T: Real>(sum: f64, count: usize) -> T {
+    if T::VECTOR > 1 { T::of((f32::of(sum) / count as f32).into()) } else { T::of(sum) / T::of(count as f64) }
 }
 
 /// Changes each element.
@@ -284,15 +300,21 @@ fn dot_of_part<T: Real>(a: &[T], b: &[T]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// A number as a tensor of this type has it.
+/// A number as a tensor of this type has it. Numbers of 16 bits are computed in `float32` and rounded then.
 #[allow(clippy::cast_possible_truncation)]
 pub(crate) fn rounded(dtype: DType, number: f64) -> f64 {
     match dtype {
         DType::Float32 => f64::from(number as f32),
-        DType::Float16 => f16::of(number).double(),
-        DType::BFloat16 => bf16::of(number).double(),
+        DType::Float16 => f16::of(f64::from(number as f32)).double(),
+        DType::BFloat16 => bf16::of(f64::from(number as f32)).double(),
         _ => number,
     }
+}
+
+/// A number by which a tensor of this type is multiplied or divided: of types of 16 bits, too, one of `float32`.
+#[allow(clippy::cast_possible_truncation)]
+pub(crate) fn factor(dtype: DType, number: f64) -> f64 {
+    if dtype == DType::Float64 { number } else { f64::from(number as f32) }
 }
 
 /// PyTorch's type for a type that Burn trains parameters in.

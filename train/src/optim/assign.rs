@@ -45,8 +45,24 @@ pub(super) fn divide(parameters: &[NamedParameter], groups: &[Vec<Known>]) -> Re
             return Ok(vec![trained]);
         }
     }
-    let layers = layers(parameters, groups, parameters.len() - wanted)?;
     let full: Vec<usize> = groups.iter().map(Vec::len).collect();
+    // Some stay out, and the order may be the other way round: where that fits, too, nothing tells which it was.
+    if let [group] = groups
+        && group.iter().flatten().count() > 1
+    {
+        let reversed = vec![group.iter().rev().cloned().collect::<Vec<_>>()];
+        let fits = |groups: &[Vec<Known>]| {
+            let layers = layers(parameters, groups, parameters.len() - wanted);
+            layers.is_ok_and(|layers| layers.last().is_some_and(|last| last.contains_key(&full)))
+        };
+        if reversed[0] != *group && fits(&reversed) && fits(groups) {
+            return Err(invalid(format!(
+                "the shapes of the optimizer's {wanted} parameters fit the model's in its order and in the other direction, with others \
+                 left out; {ASK}"
+            )));
+        }
+    }
+    let layers = layers(parameters, groups, parameters.len() - wanted)?;
     match layers.last().and_then(|last| last.get(&full)) {
         None => Err(invalid(format!(
             "the optimizer's state has {} groups whose shapes do not fit the model's parameters in any order-keeping way; \

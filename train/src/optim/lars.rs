@@ -98,13 +98,13 @@ impl Trust {
     /// `_lars_trust_ratio`, of tensors of no dimensions.
     fn ratio<X: Vector>(&self, param: &X, grad: &X) -> Result<f64> {
         let (w_norm, g_norm) = (param.norm()?, grad.norm()?);
-        let round = |number| param.round(number);
+        let (round, factor) = (|number| param.round(number), |number| param.factor(number));
         let mut ratio = 1.0;
         if w_norm > 0.0 && g_norm > 0.0 {
-            let below = round(round(g_norm + round(w_norm * round(self.weight_decay))) + round(self.eps));
-            ratio = round(round(round(self.coefficient) * w_norm) / below);
+            let below = round(round(g_norm + round(w_norm * factor(self.weight_decay))) + round(self.eps));
+            ratio = round(round(factor(self.coefficient) * w_norm) / below);
         }
-        Ok(self.clip.map_or(ratio, |lr| round(ratio / round(lr)).min(1.0)))
+        Ok(self.clip.map_or(ratio, |lr| round(ratio / factor(lr)).min(1.0)))
     }
 }
 

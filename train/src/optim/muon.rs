@@ -3,9 +3,9 @@
 
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
 use rekindle_burn::NamedParameter;
-use rekindle_recorder::Error;
+use rekindle_recorder::{DType, Error};
 
-use super::array::{Array, Real};
+use super::array::{Array, Real, pairs};
 use super::prelude::*;
 use crate::attributes::wrong_type;
 use crate::parameters::unreadable;
@@ -167,12 +167,30 @@ struct MuonUpdate {
 }
 
 impl MuonUpdate {
-    fn step<X: Array>(&self, param: X, grad: X, buffer: X, orthogonal: impl FnOnce(X) -> Result<X>) -> Result<(X, X)> {
+    /// `stepped` is `torch.add(param, update, alpha=alpha)` of an update in `bfloat16`.
+    fn step<X: Array>(
+        &self,
+        param: X,
+        grad: X,
+        buffer: X,
+        orthogonal: impl FnOnce(X) -> Result<X>,
+        stepped: impl FnOnce(X, &X, f64) -> X,
+    ) -> Result<(X, X)> {
         let buffer = buffer.lerp(&grad, 1.0 - self.momentum);
         let update = if self.nesterov { grad.lerp(&buffer, self.momentum) } else { buffer.clone() };
         let update = orthogonal(update)?;
-        Ok((param.scale(self.keep).add(&update, -self.lr), buffer))
+        Ok((stepped(param.scale(self.keep), &update, -self.lr), buffer))
     }
+}
+
+/// `torch.add(param, update, alpha=alpha)` of an update in `bfloat16`: beside `float16` both are `float32`.
+fn promoted<T: Real>(mut param: Vec<T>, update: &Vec<T>, alpha: f64) -> Vec<T> {
+    if T::DTYPE != DType::Float16 {
+        return Array::add(param, update, alpha);
+    }
+    let single = |x: T| f32::of(x.double());
+    pairs(&mut param, update, |x, y| T::of(single(y).mul_add(f32::of(alpha), single(x)).into()));
+    param
 }
 
 fn lacking() -> rekindle_recorder::Error {
@@ -205,7 +223,7 @@ impl Formula for MuonUpdate {
             let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
             found.convert::<T>().try_into_vec().map_err(unreadable)
         };
-        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal)?;
+        let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal, promoted)?;
         param.copy_from_slice(&updated);
         buffer.copy_from_slice(&after);
         Ok(())
@@ -217,7 +235,14 @@ impl Formula for MuonUpdate {
             let dtype = FloatDType::from(update.dtype());
             Ok(self.orthogonal.of(update.cast(FloatDType::F32)).cast(dtype))
         };
-        let (param, buffer) = self.step(param, grad, buffer, orthogonal)?;
+        let stepped = |param: Tensor<1>, update: &Tensor<1>, alpha: f64| match param.dtype() {
+            BurnDType::F16 => {
+                let wide = |tensor: Tensor<1>| tensor.cast(FloatDType::F32);
+                (wide(param) + wide(update.clone()) * alpha).cast(FloatDType::F16)
+            }
+            _ => Array::add(param, update, alpha),
+        };
+        let (param, buffer) = self.step(param, grad, buffer, orthogonal, stepped)?;
         Ok((param, vec![buffer]))
     }
 }

@@ -126,7 +126,11 @@ impl std::str::FromStr for OptimizerKind {
 
     /// Takes the [name](OptimizerKind::name), in any case.
     fn from_str(name: &str) -> Result<Self> {
-        OptimizerKind::ALL.iter().copied().find(|kind| kind.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+        // A sentence that names `OptimizerKind::LionPytorch` is taken at its word, too.
+        let is_named = |kind: &OptimizerKind| {
+            kind.name().eq_ignore_ascii_case(name) || format!("{kind:?}").eq_ignore_ascii_case(name)
+        };
+        OptimizerKind::ALL.iter().copied().find(is_named).ok_or_else(|| {
             let advice = format!("there are {}", names(OptimizerKind::ALL, ", "));
             Error::unsupported(format!("the optimizer {name}")).advise(advice)
         })

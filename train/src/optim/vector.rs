@@ -6,7 +6,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 use rekindle_recorder::Result;
 
-use super::array::{Array, Real, each, pairs, rounded_to};
+use super::array::{Array, Real, each, factor, in_torch, mean_of, pairs, rounded};
 use super::elementwise::{Formula, PART};
 use super::number::Number;
 use crate::attributes::invalid;
@@ -20,9 +20,10 @@ pub(crate) trait Vector: Number {
     fn mean(&self) -> Result<f64>;
     /// A number as the elements' type has it: what a tensor of no dimensions holds.
     fn round(&self, number: f64) -> f64;
+    /// A number by which such a tensor is multiplied or divided.
+    fn factor(&self, number: f64) -> f64;
 }
 
-#[allow(clippy::cast_precision_loss)]
 impl<T: Real> Vector for Vec<T> {
     fn norm(&self) -> Result<f64> {
         Array::norm(self)
@@ -30,11 +31,15 @@ impl<T: Real> Vector for Vec<T> {
 
     fn mean(&self) -> Result<f64> {
         let sum: f64 = self.iter().map(|x| x.double()).sum();
-        Ok((T::of(sum) / T::of(self.len() as f64)).double())
+        Ok(mean_of::<T>(sum, self.len()).double())
     }
 
     fn round(&self, number: f64) -> f64 {
-        T::of(number).double()
+        rounded(T::DTYPE, number)
+    }
+
+    fn factor(&self, number: f64) -> f64 {
+        factor(T::DTYPE, number)
     }
 }
 
@@ -48,7 +53,11 @@ impl Vector for Tensor<1> {
     }
 
     fn round(&self, number: f64) -> f64 {
-        rounded_to(self.dtype(), number)
+        rounded(in_torch(self.dtype()), number)
+    }
+
+    fn factor(&self, number: f64) -> f64 {
+        factor(in_torch(self.dtype()), number)
     }
 }
 
@@ -93,12 +102,18 @@ pub(crate) fn state_of<X, const K: usize>(state: Vec<X>) -> Result<[X; K]> {
 /// Each primitive, element by element: alone, with another's of the same place, or with two others'.
 macro_rules! elementwise {
     ($($over:ident { $($name:ident($($other:ident),*; $($scalar:ident),*))* })*) => {
-        impl<T: Real> Number for Vec<T> { $($(
+        impl<T: Real> Number for Vec<T> {
+            fn add(self, other: Self, alpha: f64) -> Self {
+                Array::add(self, &other, alpha)
+            }
+
+            $($(
             fn $name(mut self, $($other: Self,)* $($scalar: f64),*) -> Self {
                 $over(&mut self, $(&$other,)* |x, $($other),*| Number::$name(x, $($other,)* $($scalar),*));
                 self
             }
-        )*)* }
+            )*)*
+        }
     };
 }
 
@@ -108,7 +123,7 @@ elementwise! {
         by_sign(; negative, zero, positive)
     }
     pairs {
-        add(other; alpha) mul_by(other;) div_by(other;) maximum(other;) zero_where(condition; scalar) lerp(end; weight)
+        mul_by(other;) div_by(other;) maximum(other;) zero_where(condition; scalar) lerp(end; weight)
     }
     triples { addcmul(x, y; value) addcdiv(x, y; value) }
 }

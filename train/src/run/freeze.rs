@@ -101,7 +101,7 @@ fn glob(names: &[&str], all: &[&NamedParameter]) -> String {
         let inside = |name: &str| name.strip_prefix(module).is_some_and(|rest| rest.starts_with('.'));
         let whole =
             !module.is_empty() && all.iter().filter(|n| inside(&n.name)).all(|n| names.contains(&n.name.as_str()));
-        let pattern = if whole { format!("{module}.*") } else { (*name).to_owned() };
+        let pattern = if whole { format!("{}.*", globset::escape(module)) } else { globset::escape(name) };
         if !patterns.contains(&pattern) {
             patterns.push(pattern);
         }

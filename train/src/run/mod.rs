@@ -41,4 +41,5 @@ pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};
 pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};
+pub use steps::step_together;
 pub use whole::{restore_parts, whole_checkpoint_of};

@@ -132,6 +132,12 @@ rekindle_recorder::settings! {
         frozen: Vec<Select> = Vec::new(),
         /// Parameters that are trained from now on, whatever the checkpoint has for them.
         trained: Vec<Select> = Vec::new(),
+        /// Where in the checkpoint the number of finished epochs is, such as `[2]` of a tuple. Default: told by its key, or asked for.
+        epoch_at(impl Into<Option<String>>): Option<String> = None,
+        /// Where in the checkpoint the number of steps is. Default: told by its key, or asked for.
+        step_at(impl Into<Option<String>>): Option<String> = None,
+        /// Whether numbers of which nothing tells what they count stay as they are. Default false: they are asked about.
+        keep_numbers: bool = false,
         /// Where in the checkpoint the state of PyTorch's CPU generator is, such as `extra.torch_state`. Default: it is found
         /// by its shape.
         rng(impl Into<Option<String>>): Option<String> = None,
@@ -170,8 +176,9 @@ impl ResumeOptions {
         self
     }
 
-    /// Changes an entry of a group, such as `weight_decay`: of the group of this number or this `name`, or of all with `*`.
-    /// Called again, more of them.
+    /// Changes an entry of a group, such as `weight_decay`: of the group of this number (`0`), at this place in the checkpoint
+    /// (`optimizer.param_groups[0]`) or of this `name`, or of all with `*`. A name that reads like another of these is quoted,
+    /// `['0']`. Called again, more of them.
     ///
     /// ```
     /// use rekindle_train::run::ResumeOptions;
@@ -185,15 +192,23 @@ impl ResumeOptions {
     }
 
     /// As [`set`](ResumeOptions::set), in words: `GROUP.KEY=V` with a value as Python spells it, such as
-    /// `0.betas=(0.9, 0.95)`.
+    /// `0.betas=(0.9, 0.95)` or `['0'].lr=0.1` of a group that is called 0.
     ///
     /// # Errors
     /// When it is none of that form.
     pub fn set_parsed(self, text: &str) -> Result<Self> {
         let spelled =
             || invalid(format!("'{text}' is no GROUP.KEY=V (`ResumeOptions::set`), such as 0.weight_decay=0.01"));
-        let (place, value) = text.split_once('=').ok_or_else(spelled)?;
-        let (group, key) = place.trim().rsplit_once('.').ok_or_else(spelled)?;
+        let (group, rest) = match quoted_group(text.trim_start()) {
+            Some((group, rest)) => (group, rest),
+            None => {
+                let (place, _) = text.split_once('=').ok_or_else(spelled)?;
+                let (group, _) = place.rsplit_once('.').ok_or_else(spelled)?;
+                (group.trim(), &text[group.len() + 1..])
+            }
+        };
+        let (key, value) = rest.split_once('=').ok_or_else(spelled)?;
+        let key = key.trim();
         if group.is_empty() || key.is_empty() {
             return Err(spelled());
         }
@@ -220,6 +235,14 @@ impl ResumeOptions {
         self.trained.push(select.into());
         self
     }
+}
+
+/// A group by its name in quotes at the beginning of a text, `['a.b']`, and what follows the dot behind it.
+fn quoted_group(text: &str) -> Option<(&str, &str)> {
+    ["']", "\"]"].into_iter().filter(|end| text.starts_with(&format!("[{}", &end[..1]))).find_map(|end| {
+        let (name, rest) = text.split_once(&format!("{end}."))?;
+        Some((&text[..name.len() + end.len()], rest))
+    })
 }
 
 /// How often it is said of a scheduler, if at all.

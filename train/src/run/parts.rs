@@ -90,6 +90,8 @@ pub struct Run<M: Module> {
     pub(super) name: Option<String>,
     /// Where the checkpoint has its state, if that was said.
     pub(super) rng_place: Option<String>,
+    /// Where the checkpoint has the numbers of epochs and steps, if that was said.
+    pub(super) position_at: (Option<String>, Option<String>),
     /// The loader's own, until there is a loader, and where the checkpoint has its state.
     pub(super) loader_rng: (Option<Generator>, Option<String>),
     /// Whether a checkpoint without a generator's state gets one.
@@ -217,6 +219,7 @@ impl<M: Module> Run<M> {
             part: None,
             name: None,
             rng_place: None,
+            position_at: (None, None),
             loader_rng: (None, None),
             add_rng: false,
             epoch: 0,
@@ -395,6 +398,12 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn optimizer(&self) -> &Optimizer {
         &self.optimizer
+    }
+
+    /// Where in the checkpoint the run's optimizer is, where it trains the models of other parts, too.
+    #[must_use]
+    pub fn shared_optimizer(&self) -> Option<&str> {
+        self.part.as_ref().filter(|part| part.share.is_some())?.optimizers.first().map(String::as_str)
     }
 
     /// The optimizer, to change its hyper-parameters.

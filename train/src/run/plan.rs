@@ -1,9 +1,10 @@
 //! `Plan`: what going on with a checkpoint would do, all of it, before the first step.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-use rekindle_recorder::printable;
 use rekindle_recorder::run::{Accounted, Question, Taken};
+use rekindle_recorder::{printable, printable_name};
 
 use super::options::SchedulePer;
 use crate::lr_scheduler::SchedulerKind;
@@ -132,8 +133,11 @@ impl fmt::Display for Plan {
         line("layout", self.layout.clone())?;
         if let Some(part) = &self.part {
             let others = self.of(|taken| matches!(taken, Taken::Other(_)));
-            let others =
-                if others.is_empty() { String::new() } else { format!("; kept as they are: {}", few(&others)) };
+            let others = if others.is_empty() {
+                String::new()
+            } else {
+                format!("; kept as they are: {}", few(&printed(&others)))
+            };
             line("part", format!("{part}{others}"))?;
         }
         let mut model = format!("{} tensors", self.tensors);
@@ -210,20 +214,25 @@ impl fmt::Display for Plan {
             ("unknown", self.of(|taken| matches!(taken, Taken::Open(_)))),
         ];
         for (what, places) in rows.iter().filter(|(_, places)| !places.is_empty()) {
-            line(what, few(places))?;
+            line(what, few(&printed(places)))?;
         }
         if f.alternate() {
             self.values
                 .iter()
-                .map(|value| format!("{}: {}: {}", value.place, value.value, value.taken))
+                .map(|value| format!("{}: {}: {}", printable_name(&value.place), value.value, value.taken))
                 .try_for_each(|value| writeln!(f, "  {}", printable(&value)))?;
         }
         self.questions.iter().try_for_each(|question| writeln!(f, "open: {question}"))
     }
 }
 
+/// Places as a terminal shows them.
+fn printed<'a>(places: &[&'a str]) -> Vec<Cow<'a, str>> {
+    places.iter().map(|place| printable_name(place)).collect()
+}
+
 /// The first of some names, and how many more there are.
-pub(super) fn few(names: &[&str]) -> String {
-    let shown = names.iter().take(6).copied().collect::<Vec<_>>().join(", ");
+pub(super) fn few<S: AsRef<str>>(names: &[S]) -> String {
+    let shown = names.iter().take(6).map(AsRef::as_ref).collect::<Vec<_>>().join(", ");
     if names.len() > 6 { format!("{shown} and {} more", names.len() - 6) } else { shown }
 }

@@ -10,6 +10,7 @@
 //! - `shared.rs`: several optimizers of one model.
 //! - `counts.rs`: how often a scheduler is stepped.
 //! - `told.rs`: what the checkpoint says of how the run was made.
+//! - `position.rs`: which numbers count the epochs and the steps.
 //! - `generator.rs`: where random numbers come from.
 
 mod anew;
@@ -18,6 +19,7 @@ mod changes;
 mod counts;
 mod generator;
 mod optimizer;
+pub(super) mod position;
 mod scheduler;
 mod shared;
 mod told;
@@ -98,6 +100,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let rows = options.rows.clone().unwrap_or_default();
 
     let around = Around::read(&options)?;
+    questions.extend(position::told(&mut state, &checkpoint, &options, &mut values)?);
     questions.extend(told::open(&state, &options));
     questions.extend(told::whole_schedulers(&state, &values, &options));
     let clip = around.clip_after(state.clip_norm);
@@ -109,8 +112,11 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there";
         return Err(Error::unsupported("an optimizer of fastai's own").advise(advice));
     }
+    let classes = state.optimizer_classes.clone();
+    let class = |nth: usize| classes.get(nth).and_then(Option::as_deref);
     let of = Of {
         saved: saved.first(),
+        class: class(0),
         state: &state,
         checkpoint: &checkpoint,
         model: &model,
@@ -120,8 +126,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     };
     let mut shares = if saved.len() > 1 { shares(&saved, &of, &mut options)? } else { Vec::new() };
     let mut trainers = Vec::new();
-    for (share, saved) in shares.iter_mut().zip(&saved) {
-        let of = Of { saved: Some(saved), state: &share.state, share: Some(share.first), ..of };
+    for (nth, (share, saved)) in shares.iter_mut().zip(&saved).enumerate() {
+        let of = Of { saved: Some(saved), class: class(nth), state: &share.state, share: Some(share.first), ..of };
         trainers.push(Trainer::make(&of, &mut share.options, &mut questions).at(&share.place)?);
     }
     let first =
@@ -209,6 +215,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: Arc::new(Mutex::new(generator)),
         part: state.part,
         rng_place: options.rng,
+        position_at: (options.epoch_at, options.step_at),
         loader_rng: loader,
         add_rng: options.add_rng,
         epoch: state.epoch.unwrap_or(0),

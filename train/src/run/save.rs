@@ -10,6 +10,7 @@ use rekindle_recorder::{Checkpoint, Error, ErrorKind, Result, Tensor, Value};
 
 use super::members::with_member;
 use super::parts::Run;
+use super::resume::position::take;
 use super::schedule::Ahead;
 use super::whole::Now;
 use crate::amp::GradScaler;
@@ -79,6 +80,7 @@ impl<M: Module> Run<M> {
                 state.rng = None;
             }
             state.rng_place.clone_from(&self.rng_place);
+            (state.epoch_place, state.step_place) = (there.epoch_place, there.step_place);
             state.step_in_epoch = self.step_in_epoch();
             state.steps_per_epoch = self.epoch_length();
             // A program that makes its scheduler again keeps none.
@@ -116,10 +118,13 @@ impl<M: Module> Run<M> {
 
     /// What the checkpoint that it came from has of this run.
     fn there(&self, origin: &Checkpoint) -> Result<RunState> {
-        match &self.part {
+        let mut there = match &self.part {
             Some(part) => RunState::read_part(origin, part),
             None => RunState::read(origin),
-        }
+        }?;
+        let (epoch, step) = &self.position_at;
+        take(&mut there, origin, (epoch.as_deref(), step.as_deref()))?;
+        Ok(there)
     }
 
     /// Steps since the last epoch was finished, where it is known how many an epoch has.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use rekindle_recorder::checkpoint::{SaveOptions, SaveReport};
-use rekindle_recorder::run::{Question, RunPart, RunState};
+use rekindle_recorder::run::{Question, RunPart, RunState, place_of};
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, Value};
 
 use super::options::ResumeOptions;
@@ -189,19 +189,20 @@ fn added(state: &RunState, checkpoint: &Checkpoint, name: &str) -> Result<Checkp
 pub(super) fn gather(checkpoint: &Checkpoint, options: &ResumeOptions) -> Result<RunState> {
     let parts = RunState::parts(checkpoint)?;
     let mut part = match (&options.part, &parts[..]) {
-        (Some(name), _) => named(&parts, name)?.clone(),
+        (Some(name), _) => named(&parts, name, checkpoint)?.clone(),
         (None, [one]) => one.clone(),
         (None, _) => return Err(which(&parts)),
     };
+    let spelled = |place: &String| place_of(checkpoint, place).unwrap_or_else(|| place.clone());
     for (place, places) in
         [(&options.optimizer_at, &mut part.optimizers), (&options.scheduler_at, &mut part.schedulers)]
     {
         if let Some(place) = place {
-            *places = vec![place.clone()];
+            *places = vec![spelled(place)];
         }
     }
     if let Some(place) = &options.average_at {
-        part.average = Some(place.clone());
+        part.average = Some(spelled(place));
     }
     let state = if parts.len() == 1 && parts[0] == part {
         RunState::read(checkpoint)?
@@ -226,8 +227,10 @@ pub(super) fn gather(checkpoint: &Checkpoint, options: &ResumeOptions) -> Result
 }
 
 /// The part of this name, or of the model under this key.
-fn named<'a>(parts: &'a [RunPart], name: &str) -> Result<&'a RunPart> {
+fn named<'a>(parts: &'a [RunPart], name: &str, checkpoint: &Checkpoint) -> Result<&'a RunPart> {
     let found = parts.iter().find(|part| part.model == name).or_else(|| parts.iter().find(|part| part.name == name));
+    let place = place_of(checkpoint, name);
+    let found = found.or_else(|| parts.iter().find(|part| Some(&part.model) == place.as_ref()));
     let same = |part: &&RunPart| part.name.eq_ignore_ascii_case(name);
     found.or_else(|| parts.iter().find(same)).ok_or_else(|| {
         let names: Vec<_> = parts.iter().map(|part| format!("'{}'", part.model)).collect();
@@ -266,7 +269,7 @@ fn shared(place: &str, parts: &[RunPart]) -> Error {
     let names: Vec<_> = parts.iter().map(|part| format!("'{}'", part.model)).collect();
     let what = format!(
         "going on with {place}, which has more parameters than any one of {}: it trains several at once, and nothing tells which of its \
-         parameters are whose; that",
+         parameters are whose, or it computes with all of them together (LBFGS, LAMB); that",
         names.join(", ")
     );
     Error::unsupported(what).advise("go on with it in PyTorch, or give each model an optimizer of its own there")

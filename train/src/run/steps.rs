@@ -3,17 +3,19 @@
 use std::sync::PoisonError;
 
 use burn::module::Module;
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{DType, FloatDType, Gradients, Tensor};
+use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
 use super::options::SchedulePer;
-use super::parts::Run;
+use super::parts::{Clip, Run};
 use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
+use crate::clip::{Together, clip_together};
 use crate::data::{Batch, DataLoader};
 use crate::lr_scheduler::SteppedBy;
-use crate::optim::OptimizerKind;
+use crate::optim::{Optimizer, OptimizerKind};
 
 impl<M: Module> Run<M> {
     /// The next batch of the loader; `None` when the run has come to its end ([`until_epoch`](Self::until_epoch),
@@ -120,17 +122,31 @@ impl<M: Module> Run<M> {
     }
 
     fn stepped(&mut self) -> Result<()> {
+        let mut grads = self.unscaled()?;
+        if let (Some(clip), Some(model)) = (self.clip, &self.model) {
+            self.grad_norm = clip.apply(model, self.parameters(), &mut grads)?;
+        }
+        self.stepped_on(grads)
+    }
+
+    /// The parameters of all optimizers.
+    fn parameters(&self) -> impl Iterator<Item = &NamedParameter> {
+        self.optimizers().flat_map(Optimizer::parameters)
+    }
+
+    /// The gradients that wait for a step, as they are where they are to be clipped.
+    fn unscaled(&mut self) -> Result<Gradients> {
         let (Some(model), Some(mut grads)) = (&self.model, self.grads.take()) else {
             return Err(invalid("the model was lost in a step that panicked"));
         };
-        if let Some(clip) = self.clip {
-            if let Some(scaler) = &mut self.scaler {
-                scaler.unscale_(&self.optimizer, model, &mut grads)?;
-                self.beside.iter().try_for_each(|beside| scaler.unscale_(&beside.optimizer, model, &mut grads))?;
-            }
-            let beside = self.beside.iter().flat_map(|beside| beside.optimizer.parameters());
-            self.grad_norm = clip.apply(model, self.optimizer.parameters().chain(beside), &mut grads)?;
+        if let (Some(scaler), Some(_)) = (&mut self.scaler, self.clip) {
+            scaler.unscale_(&self.optimizer, model, &mut grads)?;
+            self.beside.iter().try_for_each(|beside| scaler.unscale_(&beside.optimizer, model, &mut grads))?;
         }
+        Ok(grads)
+    }
+
+    fn stepped_on(&mut self, mut grads: Gradients) -> Result<()> {
         self.touched = true;
         if let Some(mut model) = self.model.take() {
             let mut done = Ok(());
@@ -254,6 +270,39 @@ impl<M: Module> Run<M> {
         }
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer))
     }
+}
+
+/// A step of an optimizer that several models share, each on a loss of its own: as [`Run::step`] of each, but that a norm to which
+/// gradients are clipped is of all of them together, as `clip_grad_norm_` has it over the optimizer's parameters. The first run says
+/// how they are clipped.
+///
+/// # Errors
+/// As [`Run::step`]; and when there are not as many losses as runs.
+pub fn step_together<M: Module>(runs: &mut [&mut Run<M>], losses: Vec<Tensor<1>>) -> Result<()> {
+    if runs.len() != losses.len() {
+        return Err(invalid(format!("{} runs cannot make a step on {} losses", runs.len(), losses.len())));
+    }
+    let Some(Clip::Norm(clip)) = runs.first().and_then(|run| run.clip) else {
+        return runs.iter_mut().zip(losses).try_for_each(|(run, loss)| run.step(loss));
+    };
+    let mut all = Vec::with_capacity(runs.len());
+    for (run, loss) in runs.iter_mut().zip(losses) {
+        run.backward(loss)?;
+        let unscaled = run.unscaled();
+        all.push(run.named(unscaled)?);
+    }
+    let mut together = Vec::with_capacity(runs.len());
+    for (run, grads) in runs.iter().zip(&mut all) {
+        let Some(model) = &run.model else { return Err(invalid("the model was lost in a step that panicked")) };
+        together.push(Together { model, parameters: run.parameters().collect(), grads });
+    }
+    let norm = clip_together(&mut together, clip)?;
+    for (run, grads) in runs.iter_mut().zip(all) {
+        run.grad_norm = Some(norm);
+        let stepped = run.stepped_on(grads);
+        run.named(stepped)?;
+    }
+    Ok(())
 }
 
 /// Whether a backward pass leads anywhere. (PyTorch: "element 0 of tensors does not require grad".)

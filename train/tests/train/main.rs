@@ -12,6 +12,7 @@ mod learner;
 mod loader;
 mod log;
 mod losses;
+mod optim_half;
 mod optim_members;
 mod optim_models;
 mod optim_recognition;

@@ -52,7 +52,7 @@ fn write_parts(pickled: &Pickled, out: &mut Counted<'_>) -> Result<()> {
     for (_, (storage, class)) in storages {
         let size = class.map_or(1, DType::size) as u64;
         out.put(&(storage.len() / size).to_le_bytes())?;
-        out.put(&storage.bytes()?)?;
+        storage.stream(&mut |piece| out.put(piece))?;
     }
     Ok(())
 }

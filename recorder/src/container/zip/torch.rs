@@ -40,7 +40,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// Writes a checkpoint as PyTorch 2.15 writes it, to the byte where the pickle is the same (but for the `serialization_id`):
 /// plain `torch.load` opens it, with `mmap=True`, too. The file appears whole or not at all ([`commit`](crate::io::commit())).
 ///
-/// Storages are fetched one after the other and none is kept, so that memory holds one at a time.
+/// Storages are fetched one after the other and none is kept, so that memory holds one at a time, of a compressed one a piece.
 ///
 /// # Errors
 /// What plain `torch.load` would refuse (unless [`SaveOptions::allow_objects`] is set), what a storage's bytes cannot be read
@@ -72,7 +72,7 @@ pub(crate) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -
     archive.record(".storage_alignment", ArchiveWriter::ALIGNMENT.to_string().as_bytes())?;
     archive.record("byteorder", b"little")?;
     for (key, storage) in pickled.storages.iter().enumerate() {
-        archive.record(&format!("data/{key}"), &storage.bytes()?)?;
+        archive.record_stream(&format!("data/{key}"), storage.len(), &mut |put| storage.stream(put))?;
     }
     archive.record("version", b"3\n")?;
     let id = archive.content_id();

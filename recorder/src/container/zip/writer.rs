@@ -60,11 +60,25 @@ impl<'a> ArchiveWriter<'a> {
     /// # Errors
     /// As [`ArchiveWriter::record`].
     pub fn record_parts(&mut self, name: &str, payload: &[&[u8]]) -> Result<()> {
+        let size = payload.iter().map(|part| part.len() as u64).sum();
+        self.record_stream(name, size, &mut |put| payload.iter().try_for_each(|part| put(part)))
+    }
+
+    /// Writes a record of this many bytes, which `fill` hands on piece by piece: no more than a piece need be in memory.
+    ///
+    /// # Errors
+    /// As [`ArchiveWriter::record`], what `fill` gives, and when it hands on more or fewer bytes.
+    pub fn record_stream(
+        &mut self,
+        name: &str,
+        size: u64,
+        fill: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
+    ) -> Result<()> {
         let name = if self.top.is_empty() { name.to_owned() } else { format!("{}/{name}", self.top) };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return Err(Error::unsupported(format!("a record's name of {} bytes", name.len())));
         };
-        let (header, size) = (self.at, payload.iter().map(|part| part.len() as u64).sum());
+        let header = self.at;
         // An empty record has no descriptor.
         let flags = if size == 0 { UTF8 } else { UTF8 | DESCRIBED };
         let extra = local_extra(header, name_len, size);
@@ -72,10 +86,17 @@ impl<'a> ArchiveWriter<'a> {
         // Version, flags, method, time, date; checksum and sizes are told after the payload.
         fields.u16s(&[0, flags, 0, 0, 0]).u32s(&[0, 0, 0]).u16s(&[name_len, len_u16(&extra)]);
         self.put(&[&fields.0[..], name.as_bytes(), &extra])?;
-        let mut hasher = crc32fast::Hasher::new();
-        for piece in payload.iter().flat_map(|part| part.chunks(PIECE)) {
-            hasher.update(piece);
-            self.put(&[piece])?;
+        let (mut hasher, begun) = (crc32fast::Hasher::new(), self.at);
+        fill(&mut |bytes| {
+            for piece in bytes.chunks(PIECE) {
+                hasher.update(piece);
+                self.put(&[piece])?;
+            }
+            Ok(())
+        })?;
+        if self.at - begun != size {
+            let reason = format!("{size} bytes were expected, {} came", self.at - begun);
+            return Err(Error::damaged(format!("record {name}"), reason));
         }
         let crc32 = hasher.finalize();
         if size > 0 {

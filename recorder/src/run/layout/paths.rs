@@ -5,6 +5,9 @@ use crate::run::path::{KeyPath, children};
 use crate::run::spellings::Role;
 use crate::{Error, Result, Value};
 
+/// What the dict is called that weights at the root are looked at in.
+pub(super) const WEIGHTS: &str = "the weights at the root";
+
 /// The path of names.
 pub(super) fn way(names: &[&str]) -> KeyPath {
     names.iter().fold(KeyPath::default(), |path, name| path.then(*name))
@@ -87,10 +90,11 @@ impl Paths {
         Ok(())
     }
 
-    /// Says which state is the generator's.
-    pub(in crate::run) fn set_generator(&mut self, path: KeyPath) {
-        self.forget(Role::Rng);
-        self.0.push((Role::Rng, path));
+    /// Says what is of a role, and of no other.
+    pub(in crate::run) fn set(&mut self, role: Role, path: KeyPath) {
+        self.forget(role);
+        self.0.retain(|(_, known)| *known != path);
+        self.0.push((role, path));
     }
 
     pub(in crate::run) fn values<'a>(

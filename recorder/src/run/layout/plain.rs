@@ -1,7 +1,6 @@
 //! A model by itself: its state dict, or the whole module.
 
 use super::paths::Paths;
-use super::torchtitan::is_at_root;
 use crate::Value;
 use crate::run::path::KeyPath;
 use crate::run::spellings::has_tensors;
@@ -18,5 +17,5 @@ pub(super) fn bare(root: &Value) -> Option<Paths> {
     let tensors = entries.iter().filter(|(_, value)| value.as_tensor().is_some()).count();
     let versioned = root.as_dict().and_then(crate::Dict::state).is_some();
     let bare = has_tensors(root) && (versioned || tensors * 2 >= entries.len());
-    (bare && !is_at_root(root)).then(|| Paths::model_at(KeyPath::default()))
+    bare.then(|| Paths::model_at(KeyPath::default()))
 }

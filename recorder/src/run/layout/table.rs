@@ -3,11 +3,13 @@
 use std::fmt;
 
 use super::files::{TRAINER, accelerate, accelerate_told, hf_trainer};
+use super::flat::view;
 use super::frameworks::is_basicsr_state;
 use super::paths::Paths;
 use super::plain::{bare, whole_module};
 use super::progress::{Progress, Settle};
-use super::torchtitan::{is_at_root, torchtitan, torchtitan_told};
+use super::sequence::sequence;
+use super::torchtitan::{torchtitan, torchtitan_told};
 use super::trainer_args::{trainer_clip, trainer_told};
 use super::tutorial::tutorial;
 use super::{counts, frameworks, lightning};
@@ -15,6 +17,7 @@ use super::{counts, frameworks, lightning};
 use crate::ErrorKind;
 use crate::run::spellings::Role;
 use crate::run::told::Told;
+use crate::run::whole;
 use crate::walk::{list_names, repr};
 use crate::{Error, Result, Value};
 
@@ -46,6 +49,8 @@ pub enum Layout {
     BasicSr,
     /// ultralytics: `ema` as a whole module, `optimizer`, `train_args`, `updates`.
     Ultralytics,
+    /// A tuple or list of state dicts and numbers: `(model.state_dict(), optimizer.state_dict(), epoch)`.
+    Sequence,
     /// A model's state dict by itself.
     Bare,
     /// A whole `nn.Module`.
@@ -105,7 +110,7 @@ const ROW: Row = Row {
     told: |_| Told::default(),
 };
 
-const ROWS: [Row; 17] = [
+const ROWS: [Row; 18] = [
     Row {
         layout: Layout::HfTrainer,
         name: "hf-trainer",
@@ -208,6 +213,7 @@ const ROWS: [Row; 17] = [
     },
     Row { layout: Layout::BasicSr, name: "basicsr", find: frameworks::basicsr, open: false, ..ROW },
     ROW,
+    Row { layout: Layout::Sequence, name: "sequence", find: sequence, open: false, ..ROW },
     Row { layout: Layout::Bare, name: "bare", find: bare, open: false, ..ROW },
 ];
 
@@ -222,6 +228,7 @@ impl Layout {
     /// ```
     #[must_use]
     pub fn detect(root: &Value) -> Layout {
+        let root = &view(root);
         match ROWS.iter().find(|row| (row.find)(root).is_some()) {
             Some(row) => row.layout.clone(),
             None => Layout::Unknown { found: found(root) },
@@ -302,7 +309,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// The layout of a checkpoint, and where its parts are.
+/// The layout of a checkpoint, as it is [looked at](view), and where its parts are.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown one.
@@ -321,9 +328,11 @@ pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
                                                models/net_g_N.pth. Put both into one file, the network's `params` under \
                                                'model' (`torch.save(state | {'model': network['params']}, ...)`)"
                 .to_owned(),
-            root if is_at_root(root) => "the weights are at the root, beside the parts of the run, as torchtitan saves them: put \
-                                         them into a dict under 'model'"
-                .to_owned(),
+            root if whole::is_whole(root) => format!(
+                "it is an optimizer pickled whole ({}), and no model is beside it: save \
+                 {{'model': model.state_dict(), 'optimizer': optimizer.state_dict()}}",
+                whole::class_of(root).unwrap_or_default()
+            ),
             Value::Dict(_) => format!(
                 "none of its keys is known to hold a model's state dict: {}. Read its parts by path",
                 list_names(&found(root))

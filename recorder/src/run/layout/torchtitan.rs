@@ -3,7 +3,7 @@
 use super::paths::{Paths, way};
 use super::tutorial;
 use crate::run::by_name::is_flat;
-use crate::run::spellings::{Role, SPELLINGS, is_optimizer, whole};
+use crate::run::spellings::{Role, SPELLINGS, whole};
 use crate::run::told::Told;
 use crate::{Dict, Value};
 
@@ -15,7 +15,8 @@ fn optimizer(dict: &Dict) -> Option<&'static str> {
     spelling.keys.iter().copied().find(|key| dict.get(key).as_ref().is_some_and(is_flat))
 }
 
-fn is_ours(root: &Value) -> bool {
+/// Whether its optimizer is flattened, or it counts steps as torchtitan does.
+pub(super) fn is_ours(root: &Value) -> bool {
     let step = way(&STEP).value(root).is_some_and(|step| whole(&step).is_some());
     step || root.as_dict().and_then(optimizer).is_some()
 }
@@ -35,14 +36,6 @@ pub(super) fn torchtitan(root: &Value) -> Option<Paths> {
         paths.push(Role::Step, way(&STEP));
     }
     Some(paths)
-}
-
-/// Whether weights are at the root, beside an optimizer.
-pub(super) fn is_at_root(root: &Value) -> bool {
-    let entries = root.as_dict().map(Dict::entries).unwrap_or_default();
-    let tensors = entries.iter().any(|(_, value)| value.as_tensor().is_some());
-    let optimizer = || is_ours(root) || entries.iter().any(|(_, value)| is_optimizer(value));
-    tensors && optimizer() && tutorial::tutorial(root).is_none()
 }
 
 /// What goes on only in torchtitan itself.

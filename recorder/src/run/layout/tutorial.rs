@@ -1,13 +1,14 @@
 //! A dict of state dicts and numbers, as PyTorch's tutorials save it. Frameworks whose dicts are of this kind begin with what is
 //! found here.
 
-use super::paths::Paths;
+use super::paths::{Paths, WEIGHTS};
 use crate::Value;
 use crate::run::averages;
 use crate::run::generators;
 use crate::run::path::{KeyPath, children, is_container};
 use crate::run::several;
 use crate::run::spellings::{Role, SPELLINGS, Spelling, has_tensors, is_kept};
+use crate::run::whole;
 
 /// The parts, where there is a model among them.
 pub(super) fn tutorial(root: &Value) -> Option<Paths> {
@@ -25,7 +26,9 @@ pub(super) fn parts(root: &Value) -> Option<Paths> {
         match spelling.role {
             Role::Model => {
                 let first = keys.first().copied();
-                let belongs = |(key, value): &&(&str, &Value)| keys.contains(key) || is_one_of(spelling, key, value);
+                let belongs = |(key, value): &&(&str, &Value)| {
+                    keys.contains(key) || *key == WEIGHTS || is_one_of(spelling, key, value)
+                };
                 keys = entries.iter().filter(belongs).map(|(key, _)| *key).collect();
                 // The model is the one of the likeliest key.
                 if let Some(first) = first {
@@ -77,12 +80,38 @@ pub(super) fn parts(root: &Value) -> Option<Paths> {
             }
         }
     }
+    whole_optimizers(root, &mut paths);
     several::more_models(root, &paths).into_iter().for_each(|path| paths.push(Role::Model, path));
     Some(paths)
 }
 
+/// Adds the optimizers that were pickled whole, whose parameters are those of a model that is there.
+pub(super) fn whole_optimizers(root: &Value, paths: &mut Paths) {
+    let models: Vec<Value> = paths.values(root, Role::Model).map(|(_, model)| model).collect();
+    let mut found = Vec::new();
+    if !models.is_empty() {
+        wholes(root, &KeyPath::default(), NEAR + 1, &models, &mut found);
+    }
+    found.into_iter().for_each(|path| paths.push(Role::Optimizer, path));
+}
+
+fn wholes(value: &Value, path: &KeyPath, depth: usize, models: &[Value], found: &mut Vec<KeyPath>) {
+    for (key, inside) in children(value) {
+        let kept = key.as_str().is_some_and(is_kept);
+        let path = path.clone().then(key);
+        if kept || !is_container(&inside) || has_tensors(&inside) {
+            continue;
+        }
+        if whole::is_of(&inside, models) {
+            found.push(path);
+        } else if depth > 1 && !whole::is_whole(&inside) {
+            wholes(&inside, &path, depth - 1, models, found);
+        }
+    }
+}
+
 /// How many containers down a state is looked for: among others, and where there is no other.
-const NEAR: usize = 2;
+pub(super) const NEAR: usize = 2;
 const FAR: usize = 6;
 
 /// Whether a dict holds such states under names of their own, and nothing else: `{"main": ...}`.
@@ -100,7 +129,7 @@ fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
 }
 
 /// What has the shape of a part, and nothing in the names on the way against it.
-fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, paths: &mut Paths) {
+pub(super) fn shaped(spelling: &Spelling, value: &Value, path: &KeyPath, depth: usize, paths: &mut Paths) {
     if (spelling.must)(value) {
         paths.push(spelling.role, path.clone());
     } else if depth > 0 && !has_tensors(value) {

@@ -49,9 +49,6 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
     let Some((width, spelling)) = spelling(tensor.dtype()) else { return Ok(Counts::default()) };
     let (size, held) = (tensor.dtype().size(), storage.len() / tensor.dtype().size() as u64);
     let view = View::of(tensor.shape(), stride);
-    if view.numel > held.saturating_mul(MOST_OVERLAPS) {
-        return Err(Error::unsupported(format!("looking for NaN in {tensor:?}, most of whose elements share memory")));
-    }
     let count_run = |run: &[u8]| match (width, spelling) {
         (8, Spelling::Ieee(infinity)) => ieee::<8>(run, size / width, infinity),
         (4, Spelling::Ieee(infinity)) => ieee::<4>(run, size / width, infinity),
@@ -62,11 +59,14 @@ pub(super) fn count(tensor: &Tensor) -> Result<Counts> {
             Counts { nan: nan as u64, inf: 0 }
         }
     };
+    if view.numel > held.saturating_mul(MOST_OVERLAPS) {
+        return overlapping(tensor, &view, storage, offset, &count_run);
+    }
     let mut counts = Counts::default();
     let mut add = |run: &[u8]| {
         let found = count_run(run);
-        counts.nan += found.nan * view.copies;
-        counts.inf += found.inf * view.copies;
+        counts.nan = counts.nan.saturating_add(found.nan.saturating_mul(view.copies));
+        counts.inf = counts.inf.saturating_add(found.inf.saturating_mul(view.copies));
     };
     if let Some(elements) = view.single_run() {
         // `Tensor::new` checked that the view lies inside the storage.
@@ -122,8 +122,36 @@ fn pieces(
     })
 }
 
-/// A view that goes through each element of its storage more often than this, expanded dimensions aside, is not gone through.
+/// Of a view that goes through each element of its storage more often than this, expanded dimensions aside, it is computed how often it
+/// goes through each.
 const MOST_OVERLAPS: u64 = 16;
+
+/// How many elements such a view may reach.
+const MOST_REACHED: usize = 1 << 27;
+
+/// The counts of a view whose elements share memory: each element of the storage is looked at once, and counts as often as the view
+/// has it.
+fn overlapping(
+    tensor: &Tensor,
+    view: &View,
+    storage: &Storage,
+    offset: usize,
+    count_run: &dyn Fn(&[u8]) -> Counts,
+) -> Result<Counts> {
+    let Some(times) = view.times() else {
+        return Err(Error::unsupported(format!("looking for NaN in {tensor:?}, most of whose elements share memory")));
+    };
+    let (size, mut counts, mut times) = (tensor.dtype().size(), Counts::default(), times.into_iter());
+    let reached = (offset * size) as u64..((offset + times.len()) * size) as u64;
+    pieces(storage, &mut std::iter::once(reached), size, &mut |run| {
+        for (element, times) in run.chunks_exact(size).zip(times.by_ref()).filter(|(_, times)| *times > 0) {
+            let found = count_run(element);
+            counts.nan = counts.nan.saturating_add(found.nan.saturating_mul(times).saturating_mul(view.copies));
+            counts.inf = counts.inf.saturating_add(found.inf.saturating_mul(times).saturating_mul(view.copies));
+        }
+    })?;
+    Ok(counts)
+}
 
 fn ieee<const WIDTH: usize>(bytes: &[u8], parts: usize, infinity: u64) -> Counts {
     // All bits but the sign.
@@ -178,6 +206,26 @@ impl View {
         }
         let numel = merged.iter().fold(1_u64, |product, &(length, _)| product.saturating_mul(length as u64));
         View { dims: merged, numel, copies }
+    }
+
+    /// How often each element of memory is in the view, from its first to its last; `None` where those are too many.
+    fn times(&self) -> Option<Vec<u64>> {
+        let reach = |reach: usize, (length, step): &(usize, usize)| reach.checked_add((length - 1).checked_mul(*step)?);
+        let reached = self.dims.iter().try_fold(1_usize, reach).filter(|&reached| reached <= MOST_REACHED)?;
+        let mut times = vec![0_u64; reached];
+        *times.first_mut()? = 1;
+        for &(length, step) in &self.dims {
+            let before = times.clone();
+            // Each is the sum of those that lie so many steps before it: one more, and one fewer.
+            for at in step..reached {
+                let more = times[at - step].saturating_add(before[at]);
+                times[at] = match length.checked_mul(step).and_then(|all| at.checked_sub(all)) {
+                    Some(left) => more.saturating_sub(before[left]),
+                    None => more,
+                };
+            }
+        }
+        Some(times)
     }
 
     /// How many elements lie one behind the other, where those are all; 0 where there are none.

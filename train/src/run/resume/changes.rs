@@ -134,21 +134,12 @@ fn rates(rates: &[f64], groups: usize) -> Result<Vec<Change<'static>>> {
     }
 }
 
-/// Which groups are meant: all, one by its number, or those of a name.
+/// Which groups are meant.
 fn places(group: &str, groups: &[Attributes]) -> Result<Vec<usize>> {
-    if group == "*" {
-        return Ok((0..groups.len()).collect());
-    }
-    let name = |group: &Attributes| {
-        ["name", "group_name"].into_iter().find_map(|key| Some(group.get(key)?.as_str()?.to_owned()))
-    };
-    let number = group.parse::<usize>().ok().filter(|&place| place < groups.len());
-    let places: Vec<usize> = match number {
-        Some(place) => vec![place],
-        None => (0..groups.len()).filter(|&place| name(&groups[place]).as_deref() == Some(group)).collect(),
-    };
+    let names: Vec<Option<String>> = groups.iter().map(|group| name_of(|key| group.get(key).cloned())).collect();
+    let places = meant(group, &names, &[]);
     if places.is_empty() {
-        let all = groups.iter().enumerate().map(|(place, group)| match name(group) {
+        let all = names.iter().enumerate().map(|(place, name)| match name {
             Some(name) => format!("{place} ({name})"),
             None => place.to_string(),
         });
@@ -158,4 +149,40 @@ fn places(group: &str, groups: &[Attributes]) -> Result<Vec<usize>> {
         )));
     }
     Ok(places)
+}
+
+/// What a group is called, if it is.
+pub(super) fn name_of(get: impl Fn(&str) -> Option<Value>) -> Option<String> {
+    ["name", "group_name"].into_iter().find_map(|key| Some(get(key)?.as_str()?.to_owned()))
+}
+
+/// Which groups are meant of those that are called so: all (`*`), one by its number (`0`, `[0]`) or its place
+/// (`optimizer.param_groups[0]`), or those of a name; in quotes (`['0']`) it is a name, whatever it looks like. Of several
+/// optimizers, whose groups are one's after the other's, the place of each and the number of its first group.
+pub(super) fn meant(group: &str, names: &[Option<String>], optimizers: &[(String, usize)]) -> Vec<usize> {
+    let called = |name: &str| (0..names.len()).filter(|&place| names[place].as_deref() == Some(name)).collect();
+    if group == "*" {
+        return (0..names.len()).collect();
+    }
+    let quoted = [("['", "']"), ("[\"", "\"]")];
+    if let Some(name) = quoted.iter().find_map(|(begin, end)| group.strip_prefix(begin)?.strip_suffix(end)) {
+        return called(&name.replace("\\'", "'").replace("\\\\", "\\"));
+    }
+    let number = group.parse::<usize>().ok().or_else(|| {
+        let (place, number) = group.strip_suffix(']')?.rsplit_once('[')?;
+        let number = number.parse::<usize>().ok()?;
+        let optimizer = place.strip_suffix("param_groups").map(|optimizer| optimizer.trim_end_matches('.'));
+        let first = match optimizer {
+            None => place.is_empty().then_some(0),
+            Some(optimizer) if optimizers.len() > 1 => {
+                optimizers.iter().find(|(known, _)| known == optimizer).map(|(_, first)| *first)
+            }
+            Some(_) => Some(0),
+        };
+        first?.checked_add(number)
+    });
+    match number.filter(|&place| place < names.len()) {
+        Some(place) => vec![place],
+        None => called(group),
+    }
 }

@@ -9,6 +9,8 @@ use crate::run::options::SchedulePer;
 pub(super) struct Counts {
     pub(super) epoch: Option<i64>,
     pub(super) step: Option<i64>,
+    /// Whether the optimizer has state, so that steps were made, however many.
+    pub(super) begun: bool,
 }
 
 impl Counts {
@@ -44,6 +46,12 @@ impl Counts {
             // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
             (None, Some(true)) if self.epoch > Some(0) => Some((SchedulePer::Epoch, times + ", as the epochs")),
             (None, Some(false)) if more() => Some((SchedulePer::Step, times + ", more often than there were epochs")),
+            // Whoever steps per step has done so by then.
+            _ if stepped == 0 && self.step.is_none() && self.begun => {
+                let first = self.epoch.is_none_or(|epoch| epoch <= 0);
+                let why = "it was not stepped yet, though the optimizer made steps";
+                first.then(|| (SchedulePer::Epoch, why.to_owned()))
+            }
             // Nothing was done yet.
             _ if stepped == 0 && self.step.unwrap_or(0) == 0 => {
                 Some((SchedulePer::Step, "it was not stepped yet".to_owned()))

@@ -32,6 +32,13 @@ impl Drawn {
     ) -> Result<Drawn> {
         if let Some(place) = &options.rng {
             state.take_generator(checkpoint, place)?;
+            for value in values.iter_mut() {
+                if Some(&value.place) == state.rng_place.as_ref() {
+                    value.taken = Taken::Part(GENERATOR);
+                } else if value.taken == Taken::Part(GENERATOR) {
+                    value.taken = Taken::Second(GENERATOR);
+                }
+            }
         }
         let (loader, mut said) = loader(checkpoint, state, options, values, questions)?;
         if options.add_rng {
@@ -91,6 +98,9 @@ fn to_take(question: Question, value: &Accounted) -> Question {
     question.or(format!("ResumeOptions::rng(\"{}\")", value.place), "to take it")
 }
 
+/// What the run's generator is called in the account.
+const GENERATOR: &str = "generator";
+
 /// What the generator that is taken for the loader's is called in the account.
 const LOADERS: &str = "loader's generator";
 
@@ -111,6 +121,7 @@ fn loader(
             let both = "the run's generator and the loader's cannot both go on from";
             return Err(invalid(format!("{both} {place} (`ResumeOptions::loader_rng`)")));
         }
+        let place = state.loader_rng_place.as_ref().unwrap_or(place);
         let own = state.loader_rng.as_ref().map(|own| read(own, place)).transpose()?;
         for value in values.iter_mut().filter(|value| value.place == *place) {
             value.taken = Taken::Part(LOADERS);

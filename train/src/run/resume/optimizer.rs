@@ -38,6 +38,7 @@ impl Optimized {
     /// When it is open which it is or whose parameters it has, or the state does not fit the model.
     pub(super) fn make<M: Module>(
         saved: Option<&Value>,
+        class: Option<&str>,
         model: &M,
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
@@ -53,13 +54,18 @@ impl Optimized {
                 Question::new(what).or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");
             Error::new(ErrorKind::Open(vec![question]))
         })?;
+        let by_class = class.filter(|_| options.optimizer.is_none());
+        let by_class = by_class.map(|class| of_class(class, saved)).transpose()?;
         let told = match (options.optimizer, OptimizerKind::recognise(saved)) {
             (Some(_), Ok(recognition)) if recognition.note.is_some() => TOLD_OF_BITSANDBYTES,
             (Some(_), _) => "the options",
+            (None, _) if by_class.is_some() => "its class",
             (None, _) => "the keys of its state",
         };
-        let kind =
-            options.optimizer.map_or_else(|| OptimizerKind::infer(saved).map_err(|e| ask_which(e, saved)), Ok)?;
+        let kind = options
+            .optimizer
+            .or(by_class)
+            .map_or_else(|| OptimizerKind::infer(saved).map_err(|e| ask_which(e, saved)), Ok)?;
         let (saved, changes) = Changes::apply(saved, kind, options, share.unwrap_or(0))?;
         let own = model.named_parameters_with(rows)?;
         let trained = own.iter().filter(|named| named.requires_grad).count();
@@ -183,6 +189,38 @@ pub(super) fn steps(saved: &Value) -> Option<i64> {
     counts.reduce(f64::max).map(|steps| steps as i64)
 }
 
+/// Which optimizer one is that was pickled whole: as its class says, where that is PyTorch's or one of those packages' that are
+/// here; else it is asked whether it steps as the one whose keys its state has.
+///
+/// # Errors
+/// That question; and when it is one that is not here.
+fn of_class(class: &str, saved: &Value) -> Result<OptimizerKind> {
+    let recognition = OptimizerKind::recognise(saved)?;
+    let is_of = |package: &str, name: &str| {
+        class
+            .strip_prefix(package)
+            .and_then(|inside| inside.strip_suffix(name))
+            .is_some_and(|inside| inside.ends_with('.'))
+    };
+    let is_named = |kind: &OptimizerKind| match kind.name().rsplit_once('.') {
+        Some((package, name)) => is_of(package, name),
+        None => is_of("torch.optim", kind.name()),
+    };
+    if let Some(kind) = recognition.kinds.iter().copied().find(is_named) {
+        return Ok(kind);
+    }
+    if class.starts_with("torch.optim.") || recognition.kinds.is_empty() {
+        let advice = "`ResumeOptions::new_optimizer(NAME(..))` goes on with a new one";
+        return Err(Error::unsupported(format!("going on with {class}")).advise(advice));
+    }
+    let question = Question::new(format!("the optimizer is {class}, pickled whole"));
+    let question = recognition.kinds.iter().fold(question, |question, kind| {
+        question.or(format!("ResumeOptions::optimizer(OptimizerKind::{kind:?})"), "where it steps as that")
+    });
+    let anew = question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");
+    Err(Error::new(ErrorKind::Open(vec![anew])))
+}
+
 /// An error of a state dict that could be of several optimizers, or of one with keys of the program's own, is a question.
 pub(super) fn ask_which(error: Error, saved: &Value) -> Error {
     let Ok(recognition) = OptimizerKind::recognise(saved) else { return error };
@@ -198,9 +236,18 @@ pub(super) fn ask_which(error: Error, saved: &Value) -> Error {
     Error::new(ErrorKind::Open(vec![anew]))
 }
 
-/// An error of an optimizer that has fewer parameters than are trained is a question.
+/// Before the advice of an error of groups that can be divided in several ways.
+const SAY: &str = "; say with `OptimizerBuilder::group`";
+
+/// An error of an optimizer that has fewer parameters than are trained, or groups that can be divided in several ways, is a question.
 fn ask(error: Error, saved: &Value, own: &[NamedParameter], trained: usize) -> Error {
     let members = members(saved);
+    if members >= trained && group_count(saved) > 1 && error.to_string().contains(SAY) {
+        let said = error.to_string();
+        let what = said.split(SAY).next().unwrap_or_default();
+        let question = Question::new(what).or("ResumeOptions::group(GLOB)", "once a group, in the file's order");
+        return Error::new(ErrorKind::Open(vec![question]));
+    }
     if members >= trained {
         if !in_another_order(saved, own) {
             return error;
@@ -220,7 +267,8 @@ fn ask(error: Error, saved: &Value, own: &[NamedParameter], trained: usize) -> E
     Error::new(ErrorKind::Open(vec![question]))
 }
 
-/// Whether the moments of a state dict of one group have the shapes of the parameters, and not in their order.
+/// Whether the moments of a state dict of one group have the shapes of the parameters, or of those that are trained, and not in
+/// their order. Parameters without moments may have any shape.
 fn in_another_order(saved: &Value, own: &[NamedParameter]) -> bool {
     let shapes = || {
         let dict = saved.as_dict()?;
@@ -237,14 +285,19 @@ fn in_another_order(saved: &Value, own: &[NamedParameter]) -> bool {
             };
             tensors.filter(|shape| !shape.is_empty()).reduce(both)
         };
-        ids.iter().map(shape).collect::<Option<Vec<_>>>()
+        Some(ids.iter().map(shape).collect::<Vec<Option<Vec<usize>>>>())
     };
-    let Some(mut theirs) = shapes() else { return false };
-    let mut ours: Vec<_> = own.iter().map(|named| named.shape.clone()).collect();
-    let differ = theirs != ours;
-    theirs.sort();
-    ours.sort();
-    differ && theirs == ours
+    let Some(theirs) = shapes() else { return false };
+    let of = |own: &mut dyn Iterator<Item = &NamedParameter>| own.map(|named| named.shape.clone()).collect::<Vec<_>>();
+    let candidates = [of(&mut own.iter()), of(&mut own.iter().filter(|named| named.requires_grad))];
+    let Some(ours) = candidates.into_iter().find(|ours| ours.len() == theirs.len()) else { return false };
+    let fits = |(known, shape): (&Option<Vec<usize>>, &Vec<usize>)| known.as_ref().is_none_or(|known| known == shape);
+    let mut left = ours.clone();
+    let mut take =
+        |known: &Vec<usize>| left.iter().position(|shape| shape == known).map(|place| left.swap_remove(place));
+    !theirs.iter().zip(&ours).all(fits)
+        && theirs.iter().flatten().next().is_some()
+        && theirs.iter().flatten().all(|known| take(known).is_some())
 }
 
 /// How many parameters a state dict's groups have.

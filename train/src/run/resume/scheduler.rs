@@ -96,7 +96,11 @@ impl Making<'_> {
             return Err(invalid(what));
         }
         let named = options.schedule.clone().filter(|_| count == 1);
-        let counts = Counts { epoch: state.epoch, step };
+        let has_state = |saved: &Value| {
+            let state = saved.as_dict().and_then(|dict| dict.get("state"));
+            state.and_then(|state| state.as_dict().map(|state| !state.is_empty())).unwrap_or(false)
+        };
+        let counts = Counts { epoch: state.epoch, step, begun: state.optimizers.iter().any(has_state) };
         let at = options.schedule_at;
         let (mut list, mut plans, mut open, mut by_told) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (place, saved) in state.schedulers.iter().enumerate() {

@@ -9,6 +9,7 @@ use rekindle_burn::{ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Question, RunState, owner_of};
 use rekindle_recorder::{Dict, Error, ErrorKind, Result, Value};
 
+use super::changes::{meant, name_of};
 use super::optimizer::{ask_which, steps};
 use super::trainer::Of;
 use crate::attributes::invalid;
@@ -52,7 +53,9 @@ pub(super) fn shares<M: Module>(saved: &[Value], of: &Of<'_, M>, options: &mut R
     let owners = owners(saved, &state.schedulers, (&places, &part.schedulers), options)?;
 
     let all: Vec<Dict> = saved.iter().flat_map(groups_of).collect();
-    let said = Said::of(options, &all)?;
+    let firsts = counts.iter().scan(0, |first, count| Some(std::mem::replace(first, *first + count)));
+    let optimizers: Vec<(String, usize)> = places.iter().cloned().zip(firsts).collect();
+    let said = Said::of(options, &all, &optimizers)?;
     // Those that do not count have made as many as the others.
     let counted = saved.iter().filter_map(steps).max();
     let mut shares = Vec::with_capacity(saved.len());
@@ -232,11 +235,11 @@ struct Said {
 }
 
 impl Said {
-    /// What the options say of groups.
+    /// What the options say of groups; `optimizers` are their places, each with the number of its first group.
     ///
     /// # Errors
     /// When there are not so many rates, or no such group.
-    fn of(options: &ResumeOptions, groups: &[Dict]) -> Result<Said> {
+    fn of(options: &ResumeOptions, groups: &[Dict], optimizers: &[(String, usize)]) -> Result<Said> {
         let rates = match &options.lr[..] {
             [one] => vec![*one; groups.len()],
             rates if rates.is_empty() || rates.len() == groups.len() => rates.to_vec(),
@@ -246,16 +249,10 @@ impl Said {
                 return Err(invalid(format!("{what}, and {given}; give one for all, or one for each")));
             }
         };
-        let name = |group: &Dict| {
-            ["name", "group_name"].into_iter().find_map(|key| Some(group.get(key)?.as_str()?.to_owned()))
-        };
+        let names: Vec<Option<String>> = groups.iter().map(|group| name_of(|key| group.get(key))).collect();
         let mut changes = Vec::new();
         for (group, key, value) in &options.changes {
-            let number = group.parse::<usize>().ok();
-            let is = |(place, entries): &(usize, &Dict)| {
-                group == "*" || number == Some(*place) || name(entries).as_deref() == Some(group.as_str())
-            };
-            let meant: Vec<usize> = groups.iter().enumerate().filter(is).map(|(place, _)| place).collect();
+            let meant = meant(group, &names, optimizers);
             if meant.is_empty() {
                 return Err(invalid(format!(
                     "none of the optimizers has a group '{group}' (`ResumeOptions::set`); there are 0 to {}, one optimizer's after \

@@ -21,6 +21,8 @@ pub(super) struct Trainer {
 /// What a trainer is made of.
 pub(super) struct Of<'a, M> {
     pub(super) saved: Option<&'a Value>,
+    /// The optimizer's class, where it was pickled whole.
+    pub(super) class: Option<&'a str>,
     pub(super) state: &'a RunState,
     pub(super) checkpoint: &'a Checkpoint,
     pub(super) model: &'a M,
@@ -40,7 +42,7 @@ impl Trainer {
         options: &mut ResumeOptions,
         questions: &mut Vec<Question>,
     ) -> Result<Trainer> {
-        let mut optimized = Optimized::make(of.saved, of.model, options, of.rows, of.share, questions)?;
+        let mut optimized = Optimized::make(of.saved, of.class, of.model, options, of.rows, of.share, questions)?;
         let Optimized { optimizer, groups, steps, changes, before, .. } = &mut optimized;
         questions.extend(of.trained.open(before.as_ref().unwrap_or(optimizer)));
         let making = Making {

@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::module::{module, options, refused, value};
 use crate::Result;
-use crate::functional::{Array, Number, select, signed};
+use crate::functional::{Array, Number, signed};
 use crate::init::{Init, Rule};
 
 options! {
@@ -113,7 +113,7 @@ impl Embedding {
         let rows = weight.embedding(index, self.padding_idx.map(signed))?;
         let Some(max) = self.max_norm else { return Ok(rows) };
         // The gradient is that of the rows as they lie in the weight.
-        shortened(&rows.detach(), max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
+        rows.detach().shortened(max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
     }
 
     /// Shortens the rows that are looked up in the weight, as PyTorch does where there is a `max_norm`.
@@ -122,26 +122,11 @@ impl Embedding {
     /// When a number has no row.
     pub fn renorm_<const D: usize>(&mut self, index: Tensor<D, Int>) -> Result<()> {
         let Some(max) = self.max_norm else { return Ok(()) };
-        let index = Array::from_int(index);
         let weight = value(&self.weight).detach();
-        let rows = weight.shape()[0];
-        let mut seen = vec![false; rows];
-        for number in index.ints()? {
-            let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
-            *place.ok_or_else(|| refused("Embedding", format!("there is no row {number} of {rows}")))? = true;
-        }
-        let seen = Array::from_bools(&seen, &[rows, 1], &weight.device())?;
-        let new = select(&seen, &shortened(&weight, max, self.norm_type)?, &weight)?.into_float::<2>()?;
+        let new = weight.embedding_renorm(&Array::from_int(index), max, self.norm_type)?.into_float::<2>()?;
         self.weight = self.weight.clone().map(|old| new.detach().set_require_grad(old.is_require_grad()));
         Ok(())
     }
-}
-
-/// `torch.embedding_renorm_`: rows longer than this are as long as this.
-fn shortened(rows: &Array, max: f64, p: f64) -> Result<Array> {
-    let norm = rows.vector_norm(p, &[-1], true)?;
-    let factor = norm.add(1e-7)?.divides(max)?;
-    rows.mul(&select(&norm.gt(max)?, &factor, 1.0)?)
 }
 
 /// `torch.nn.EmbeddingBag`: sums, means or maxima of rows.

@@ -43,18 +43,18 @@ pub(super) struct Inspect {
 impl Inspect {
     pub(super) fn run(&self) -> Answer {
         let checkpoint = self.opening.open(&self.path)?;
-        let program = if self.keys { None } else { Shown::of(&self.path, &checkpoint, self.graph) };
+        let programs = if self.keys { None } else { Shown::all(&self.path, &checkpoint, self.graph) };
         if self.graph || self.dot {
             let path = self.path.display();
-            match &program {
+            match &programs {
                 None => {
                     return Err(usage(format!(
                         "{path}: --graph and --dot are for files of programs of torch.export (.pt2)"
                     )));
                 }
                 Some(Err(error)) => return Err(usage(error)),
-                Some(Ok(program)) if self.dot => {
-                    print(&program.dot())?;
+                Some(Ok(programs)) if self.dot => {
+                    print(&programs.iter().map(Shown::dot).collect::<String>())?;
                     return Ok(true);
                 }
                 Some(Ok(_)) => {}
@@ -63,25 +63,35 @@ impl Inspect {
         let inspection = Inspection::of(&checkpoint, self.hash)?;
         match (self.json, self.keys) {
             (true, _) => {
-                let program = program.map(|program| match program {
-                    Ok(program) => program.json(),
-                    Err(error) => json!({ "error": error }),
-                });
-                print_json(&self.document(&inspection, program))?;
+                let (mut program, mut several) = (None, None);
+                match programs {
+                    Some(Ok(programs)) => match &*programs {
+                        [only] => program = Some(only.json()),
+                        all => several = Some(all.iter().map(Shown::json).collect()),
+                    },
+                    Some(Err(error)) => program = Some(json!({ "error": error })),
+                    None => {}
+                }
+                print_json(&self.document(&inspection, program, several))?;
             }
             (false, true) => print(&keys(&inspection))?,
             (false, false) => {
-                let program = program.map(|program| match program {
-                    Ok(program) => program.text(),
+                let programs = programs.map(|programs| match programs {
+                    Ok(programs) => programs.iter().map(Shown::text).collect(),
                     Err(error) => format!("program that cannot be read: {error}\n"),
                 });
-                print(&format!("{}{}", self.text(&inspection), program.unwrap_or_default()))?;
+                print(&format!("{}{}", self.text(&inspection), programs.unwrap_or_default()))?;
             }
         }
         Ok(true)
     }
 
-    fn document<'a>(&self, inspection: &'a Inspection, program: Option<Json>) -> Document<'a> {
+    fn document<'a>(
+        &self,
+        inspection: &'a Inspection,
+        program: Option<Json>,
+        programs: Option<Vec<Json>>,
+    ) -> Document<'a> {
         Document {
             path: self.path.display().to_string(),
             container: inspection.container,
@@ -91,6 +101,7 @@ impl Inspect {
             unknown: inspection.unknown.iter().map(unknown).collect(),
             values: json::Ordered(inspection.values.iter().map(|(path, value)| (&**path, json::leaf(value))).collect()),
             program,
+            programs,
         }
     }
 
@@ -140,6 +151,9 @@ struct Document<'a> {
     /// Of an archive of torch.export.
     #[serde(skip_serializing_if = "Option::is_none")]
     program: Option<Json>,
+    /// Of one of several, each with its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    programs: Option<Vec<Json>>,
 }
 
 fn keys(inspection: &Inspection) -> String {

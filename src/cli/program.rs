@@ -5,9 +5,10 @@ use std::path::Path;
 use burn::tensor::Device;
 use rekindle::Checkpoint;
 use rekindle::models::graph::{
-    Input, Outline, OutlineInput, OutlineLayer, OutlineNode, OutlineValue, OutlineWeight, Program, exported,
+    Input, Outline, OutlineInput, OutlineLayer, OutlineNode, OutlineValue, OutlineWeight, Program, exported_all,
 };
-use rekindle::recorder::Format;
+use rekindle::recorder::container::export::ExportedProgram;
+use rekindle::recorder::{Format, printable_name};
 use serde_json::{Map, Value as Json, json};
 
 use super::answer::Lines;
@@ -15,6 +16,8 @@ use super::dot;
 
 /// A program: its outline, and itself where it can be run here.
 pub(super) struct Shown {
+    /// Its name, where the archive has several.
+    name: Option<String>,
     outline: Outline,
     program: Result<Program, String>,
     /// Whether its operations are listed.
@@ -22,14 +25,18 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// The program of this archive; `None` where it is none, or comes from standard input; the reason where it cannot be read.
-    pub(super) fn of(path: &Path, checkpoint: &Checkpoint, graph: bool) -> Option<Result<Self, String>> {
+    /// The programs of this archive; `None` where it is none, or comes from standard input; the reason where one cannot be read.
+    pub(super) fn all(path: &Path, checkpoint: &Checkpoint, graph: bool) -> Option<Result<Vec<Self>, String>> {
         let is_program = checkpoint.format() == Some(Format::PT2) && path.is_file();
         let shown = || {
-            let archive = exported(path).map_err(|error| error.to_string())?;
-            let outline = Outline::of(&archive).map_err(|error| error.to_string())?;
-            let program = Program::from_exported(&archive, &Device::flex()).map_err(|error| error.to_string());
-            Ok(Shown { outline, program, graph })
+            let archives = exported_all(path).map_err(|error| error.to_string())?;
+            let several = archives.len() > 1;
+            let one = |archive: &ExportedProgram| {
+                let outline = Outline::of(archive).map_err(|error| error.to_string())?;
+                let program = Program::from_exported(archive, &Device::flex()).map_err(|error| error.to_string());
+                Ok(Shown { name: several.then(|| archive.name.to_string()), outline, program, graph })
+            };
+            archives.iter().map(one).collect()
         };
         is_program.then(shown)
     }
@@ -43,8 +50,9 @@ impl Shown {
         let Outline { torch_version, inputs, ranges, nodes, .. } = &self.outline;
         let mut lines = Lines::default();
         let kinds: std::collections::BTreeSet<&str> = nodes.iter().map(|node| node.operation.as_str()).collect();
+        let name = self.name.as_ref().map(|name| format!(" '{}'", printable_name(name))).unwrap_or_default();
         lines.add(format_args!(
-            "program of PyTorch {torch_version}: {} operations of {} kinds",
+            "program{name} of PyTorch {torch_version}: {} operations of {} kinds",
             nodes.len(),
             kinds.len()
         ));
@@ -147,6 +155,9 @@ impl Shown {
             "layers": layers.iter().map(|layer| self.layer_json(layer)).collect::<Vec<_>>(),
         });
         let Some(object) = shown.as_object_mut() else { return shown };
+        if let Some(name) = &self.name {
+            object.insert("name".to_owned(), json!(name));
+        }
         match &self.program {
             Ok(program) => {
                 let name = |(input, own): (&mut Json, &Input)| input["name"] = json!(own.name);

@@ -24,6 +24,7 @@ use super::answer::{Answer, Anything, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::plan::{ask, show};
+use super::precision::{self, Amp};
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
@@ -73,6 +74,7 @@ impl Resume {
         let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
         scheduling.explain(&mut plan);
+        Amp::explain(self.settings.amp, &mut plan);
         show(&plan, self.json)
     }
 
@@ -123,7 +125,8 @@ impl Resume {
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
-        let task = Task::new(device, settings.loss.clone().unwrap_or_default(), precision::dtype_of(run.model()));
+        let (loss, dtype) = (settings.loss.clone().unwrap_or_default(), precision::dtype_of(run.model()));
+        let task = Task::new(device, loss, dtype, settings.amp);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
@@ -145,6 +148,7 @@ impl Resume {
         let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
+            Amp::explain(self.settings.amp, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::answer::{Anything, usage};
 use super::input::Opening;
+use super::precision::Amp;
 use super::schedule::Metric;
 use super::task::Loss;
 
@@ -121,9 +122,10 @@ pub(super) struct Settings {
     /// A regular expression for the names in the checkpoint's model, and what its matches become; they are renamed back
     #[arg(long, value_name = "RE=WITH")]
     pub(super) rename: Vec<String>,
-    /// Not there: PyTorch's autocast, which chooses each operation's type
-    #[arg(long, value_name = "f16|bf16", hide = true)]
-    pub(super) amp: Option<String>,
+    /// Compute as within `torch.autocast`: products, convolutions and attention in this type, losses in float32; weights stay as they
+    /// are. Gradients are scaled where the checkpoint has a `GradScaler`
+    #[arg(long, value_name = "f16|bf16")]
+    pub(super) amp: Option<Amp>,
     /// Parameters that are not trained
     #[arg(long, value_name = "GLOB")]
     pub(super) freeze: Vec<String>,

@@ -10,16 +10,17 @@ use rekindle::train::data::DataLoader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
 
+use super::answer;
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Keeper, Kept, is_written, say};
 use super::plan::show_several;
+use super::precision::{self, Amp};
 use super::rescue::or_rescued;
 use super::resume::told::{self, Model};
 use super::resume::{Batches, Course, Resume, drawing, planned, unless_open};
 use super::schedule::Scheduling;
 use super::task::Task;
-use super::{answer, precision};
 
 /// What resuming would do with each part.
 pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
@@ -34,6 +35,7 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         plan.questions.extend(open(&plan, &scheduling));
+        Amp::explain(resume.settings.amp, &mut plan);
         plans.push(plan);
     }
     show_several(&plans, resume.json)
@@ -117,7 +119,7 @@ pub(super) fn run(
 
     // What could fail later is tried before any work.
     let dtype = precision::dtype_of(runs[0].model());
-    let task = &Task::new(device.clone(), settings.loss.clone().unwrap_or_default(), dtype);
+    let task = &Task::new(device.clone(), settings.loss.clone().unwrap_or_default(), dtype, settings.amp);
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));
     }
@@ -142,7 +144,8 @@ pub(super) fn run(
     let log = settings.log.as_deref();
     let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?;
     for run in &runs {
-        if let Some(plan) = run.resumed_by() {
+        if let Some(mut plan) = run.resumed_by().cloned() {
+            Amp::explain(settings.amp, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);

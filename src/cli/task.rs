@@ -1,8 +1,8 @@
 //! What a network is trained to do: its loss on a batch, and its accuracy on samples held back.
 
 use burn::module::Module as _;
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use rekindle::models::functional::{Array, Kind};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
+use rekindle::models::functional::{Array, Kind, autocast};
 use rekindle::models::graph::Program;
 use rekindle::models::{Inputs, Network, Outputs, Says};
 use rekindle::recorder::Error;
@@ -10,6 +10,7 @@ use rekindle::train::data::{Batch, Dataset, Elements};
 use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
 
 use super::answer::{Anything, usage};
+use super::precision::Amp;
 
 /// The losses of `--loss`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -73,11 +74,13 @@ pub(super) struct Task {
     loss: Loss,
     /// What networks compute in.
     dtype: FloatDType,
+    /// What autocast computes in around them and their losses.
+    amp: Option<FloatDType>,
 }
 
 impl Task {
-    pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType) -> Self {
-        Task { device, loss, dtype }
+    pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<Amp>) -> Self {
+        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype) }
     }
 
     /// The loss of a batch, ready for its backward pass.
@@ -93,6 +96,8 @@ impl Task {
         if batch.get("targets").or_else(|| batch.get("labels")).is_none() {
             return Err(Error::invalid("there is no tensor `targets` for the loss to compare with"));
         }
+        // Autocast computes these losses in float32.
+        let outputs = if self.amp.is_some() { in_float32(outputs)? } else { outputs };
         match (&self.loss, outputs) {
             (Loss::CrossEntropy, Outputs::D3(logits)) if says != Says::Scores => {
                 let [rows, length, words] = logits.dims();
@@ -177,6 +182,10 @@ impl Task {
     }
 
     fn forward(&self, network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
+        autocast(self.amp, || self.computed(network, batch, device))
+    }
+
+    fn computed(&self, network: &Network, batch: &Batch, device: &Device) -> Result<Outputs, Error> {
         if let Network::Program(program) = network {
             let outputs = program.forward(&given(program, batch, &["inputs"], &["targets", "labels"])?);
             let first = outputs.and_then(|outputs| outputs.into_iter().next().map(Outputs::from_array).transpose());
@@ -207,6 +216,13 @@ impl Task {
         };
         network.forward(inputs).map_err(|error| Error::invalid(error.to_string()))
     }
+}
+
+/// Outputs of 16 bits as float32.
+fn in_float32(outputs: Outputs) -> Result<Outputs, Error> {
+    let array = outputs.into_array();
+    let cast = if matches!(array.dtype(), DType::F16 | DType::BF16) { array.cast(DType::F32) } else { Ok(array) };
+    cast.and_then(Outputs::from_array).map_err(|error| Error::invalid(error.to_string()))
 }
 
 /// A part of a batch as a program takes it.
@@ -301,7 +317,8 @@ impl Task {
             ));
         };
         let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
-        let outputs = program.forward_named(&given(program, batch, &["inputs", "targets"], &[])?).map_err(wrong)?;
+        let given = given(program, batch, &["inputs", "targets"], &[])?;
+        let outputs = autocast(self.amp, || program.forward_named(&given)).map_err(wrong)?;
         let called = |name: &str| outputs.iter().position(|(known, _)| known == name);
         let place = match &self.loss {
             Loss::Output(output) => called(output).or_else(|| output.parse().ok()),

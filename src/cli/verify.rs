@@ -46,11 +46,14 @@ impl Verify {
             let (mut answer, mut failures) = (report.is_sound() && report.is_finite(), Vec::new());
             // What is damaged is not computed with.
             if self.run && report.is_sound() {
-                match Computed::of(path) {
+                match Computed::all(path) {
                     Ok(computed) => {
-                        document["run"] = computed.json();
-                        text += &computed.text();
-                        answer &= computed.is_good();
+                        document["run"] = match &*computed {
+                            [only] => only.json(),
+                            all => all.iter().map(Computed::json).collect(),
+                        };
+                        computed.iter().for_each(|computed| text += &computed.text());
+                        answer &= computed.iter().all(Computed::is_good);
                     }
                     Err(error) => {
                         let error = in_flags(&error.to_string());

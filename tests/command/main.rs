@@ -1,5 +1,6 @@
 //! The command from outside: what it prints, what it writes, and its exit status.
 
+mod amp;
 mod changes;
 mod cli;
 mod devices;

@@ -3,8 +3,9 @@
 //!
 //! # Computing in half precision
 //!
-//! PyTorch's `autocast` chooses each operation's type; Burn has nothing like it, and a model here says itself what it
-//! computes in: parameters and optimizer stay `float32`, and `forward` casts. What is cast has its gradient cast back.
+//! PyTorch's `autocast` chooses each operation's type; `rekindle_models::functional::autocast` does so for the layers, networks and
+//! programs of that crate. Burn has nothing like it, and a model of Burn's layers says itself what it computes in: parameters and
+//! optimizer stay `float32`, and `forward` casts. What is cast has its gradient cast back.
 //!
 //! ```
 //! # use burn::tensor::{Device, DType, Tensor};

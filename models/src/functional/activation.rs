@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::backend::ops::ActivationOps;
 
 use super::array::{Array, Kind, refused};
+use super::autocast::lower;
 use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
@@ -81,6 +82,10 @@ impl Array {
     /// # Errors
     /// When there are as many slopes as nothing of `x`.
     pub fn prelu(&self, weight: &Array) -> Result<Self> {
+        lower([self, weight], None, |[x, weight], _| x.sloped(weight))
+    }
+
+    fn sloped(&self, weight: &Array) -> Result<Self> {
         let weight = if weight.numel() == 1 || self.rank() < 2 {
             weight.reshaped(if weight.numel() == 1 { &[] } else { weight.shape() })?
         } else {

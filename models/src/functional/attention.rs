@@ -1,6 +1,7 @@
 //! `scaled_dot_product_attention`.
 
 use super::array::{Array, BOOL, Kind, refused};
+use super::autocast::{full, lower};
 use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
@@ -27,6 +28,18 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn attention(
+        &self,
+        key: &Array,
+        value: &Array,
+        how: &Attention<'_>,
+        drop: impl FnOnce(Array) -> Result<Array>,
+    ) -> Result<Self> {
+        lower([self, key, value], how.mask, |[query, key, value], mask| {
+            query.attended(key, value, &Attention { mask, ..*how }, drop)
+        })
+    }
+
+    fn attended(
         &self,
         key: &Array,
         value: &Array,
@@ -82,10 +95,10 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn cdist(&self, other: &Array, p: f64) -> Result<Self> {
-        let one = self.unsqueeze(-2)?;
-        let two = other.unsqueeze(signed(other.rank().saturating_sub(2)))?;
-        let difference = one.sub(&two)?;
-        difference.vector_norm(p, &[-1], false)
+        full([self, other], None, |[one, other], _| {
+            let two = other.unsqueeze(signed(other.rank().saturating_sub(2)))?;
+            one.unsqueeze(-2)?.sub(&two)?.vector_norm(p, &[-1], false)
+        })
     }
 
     /// `-self`.

@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::backend::ops::{ConvOptions, ConvTransposeOptions, ModuleOps};
 
 use super::array::{Array, refused};
+use super::autocast::lower;
 use super::number::Number;
 use super::shape::Padding;
 use crate::Result;
@@ -46,7 +47,7 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn conv(&self, weight: &Array, bias: Option<&Array>, how: &Convolution) -> Result<Self> {
-        self.convolved(weight, bias, how, false)
+        self.convolution(weight, bias, how, false)
     }
 
     /// `conv_transpose1d`, `conv_transpose2d` or `conv_transpose3d`, by the weight's dimensions.
@@ -54,7 +55,12 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn conv_transpose(&self, weight: &Array, bias: Option<&Array>, how: &Convolution) -> Result<Self> {
-        self.convolved(weight, bias, how, true)
+        self.convolution(weight, bias, how, true)
+    }
+
+    /// Of 16-bit numbers computed in float32 on the CPU, and rounded once.
+    fn convolution(&self, weight: &Array, bias: Option<&Array>, how: &Convolution, transposed: bool) -> Result<Self> {
+        lower([self, weight], bias, |[x, weight], bias| x.convolved(weight, bias, how, transposed))
     }
 
     /// `conv` with `padding="same"`: as many outputs as inputs, the odd zero on the right.

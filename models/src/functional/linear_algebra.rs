@@ -3,6 +3,7 @@
 //! Determinants, inverses and Cholesky's factors are computed on the CPU in float64, with the gradient of first order.
 
 use super::array::{Array, Kind, refused};
+use super::autocast::full;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;
@@ -159,8 +160,10 @@ impl Array {
     /// # Errors
     /// When it is no square matrix, or has no inverse.
     pub fn inverse(&self) -> Result<Self> {
-        let inverse = self.inverse_of("inv")?;
-        self.first_order(&inverse, |change| inverse.matmul(change)?.matmul(&inverse)?.negated())
+        full([self], None, |[x], _| {
+            let inverse = x.inverse_of("inv")?;
+            x.first_order(&inverse, |change| inverse.matmul(change)?.matmul(&inverse)?.negated())
+        })
     }
 
     /// `torch.linalg.solve(self, other, left)`: the `x` for which `self @ x` (or `x @ self`) is the other.
@@ -168,6 +171,10 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together, or this matrix has no inverse.
     pub fn solve(&self, other: &Array, left: bool) -> Result<Self> {
+        full([self, other], None, |[x, other], _| x.solved(other, left))
+    }
+
+    fn solved(&self, other: &Array, left: bool) -> Result<Self> {
         if !left {
             return self.transpose(-2, -1)?.solve(&other.transpose(-2, -1)?, true)?.transpose(-2, -1);
         }
@@ -191,6 +198,10 @@ impl Array {
     /// # Errors
     /// When it is no square matrix, or not positive definite.
     pub fn cholesky(&self, upper: bool) -> Result<Self> {
+        full([self], None, |[x], _| x.cholesky_factor(upper))
+    }
+
+    fn cholesky_factor(&self, upper: bool) -> Result<Self> {
         let (matrices, n) = self.square("cholesky")?;
         let mut factors = Vec::with_capacity(self.numel());
         for matrix in &matrices {
@@ -368,5 +379,30 @@ impl Array {
         let long = norm.gt(maxnorm)?;
         let factor = norm.add(1e-7)?.divides(maxnorm)?;
         self.mul(&super::select(&long, &factor, &norm.detach().mul(0.0)?.add(1.0)?)?)
+    }
+
+    /// Each vector of the last dimension, shortened to `max` where its `p`-norm is greater: the rows that `max_norm` of an embedding gives.
+    ///
+    /// # Errors
+    /// For a tensor without dimensions.
+    pub fn shortened(&self, max: f64, p: f64) -> Result<Self> {
+        let norm = self.vector_norm(p, &[-1], true)?;
+        let factor = norm.add(1e-7)?.divides(max)?;
+        self.mul(&super::select(&norm.gt(max)?, &factor, 1.0)?)
+    }
+
+    /// `torch.embedding_renorm_(self, index, max, p)`: this matrix with the rows that are named [`shortened`](Self::shortened).
+    ///
+    /// # Errors
+    /// When a number has no row, or the device does not give them.
+    pub fn embedding_renorm(&self, index: &Array, max: f64, p: f64) -> Result<Self> {
+        let rows = self.shape().first().copied().unwrap_or(0);
+        let mut seen = vec![false; rows];
+        for number in index.ints()? {
+            let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
+            *place.ok_or_else(|| refused("embedding", format!("there is no row {number} of {rows}")))? = true;
+        }
+        let seen = Array::from_bools(&seen, &[rows, 1], &self.device())?;
+        super::select(&seen, &self.shortened(max, p)?, self)
     }
 }

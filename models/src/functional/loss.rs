@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
+use super::autocast::single;
 use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
@@ -70,8 +71,9 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn cross_entropy(&self, target: &Array, how: &Classes<'_>) -> Result<Self> {
-        let dim = i64::from(self.rank() > 1);
-        let log = self.log_softmax(dim)?;
+        let [x, target] = &single([self, target])?;
+        let dim = i64::from(x.rank() > 1);
+        let log = x.log_softmax(dim)?;
         if target.kind() == Kind::Float {
             return log.soft_targets(target, how, dim);
         }
@@ -83,7 +85,8 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn nll_loss(&self, target: &Array, how: &Classes<'_>) -> Result<Self> {
-        self.hard_targets(target, how, i64::from(self.rank() > 1))
+        let [x, target] = &single([self, target])?;
+        x.hard_targets(target, how, i64::from(x.rank() > 1))
     }
 
     fn hard_targets(&self, target: &Array, how: &Classes<'_>, dim: i64) -> Result<Self> {
@@ -151,7 +154,8 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together. (So with all losses.)
     pub fn mse_loss(&self, target: &Array, reduction: Reduction) -> Result<Self> {
-        let difference = self.sub(target)?;
+        let [x, target] = &single([self, target])?;
+        let difference = x.sub(target)?;
         reduction.applied(difference.mul(&difference)?)
     }
 
@@ -160,7 +164,8 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn l1_loss(&self, target: &Array, reduction: Reduction) -> Result<Self> {
-        reduction.applied(self.sub(target)?.unary(Unary::Abs)?)
+        let [x, target] = &single([self, target])?;
+        reduction.applied(x.sub(target)?.unary(Unary::Abs)?)
     }
 
     /// `smooth_l1_loss(self, target, beta)`: squared below `beta`, which divides it.
@@ -168,10 +173,11 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn smooth_l1_loss(&self, target: &Array, reduction: Reduction, beta: f64) -> Result<Self> {
+        let [x, target] = &single([self, target])?;
         if beta == 0.0 {
-            return self.l1_loss(target, reduction);
+            return x.l1_loss(target, reduction);
         }
-        let difference = self.sub(target)?;
+        let difference = x.sub(target)?;
         let size = difference.unary(Unary::Abs)?;
         let square = difference.mul(&difference)?.mul(0.5)?.div(beta)?;
         reduction.applied(select(&size.lt(beta)?, &square, &size.sub(0.5 * beta)?)?)
@@ -182,7 +188,8 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn huber_loss(&self, target: &Array, reduction: Reduction, delta: f64) -> Result<Self> {
-        let difference = self.sub(target)?;
+        let [x, target] = &single([self, target])?;
+        let difference = x.sub(target)?;
         let size = difference.unary(Unary::Abs)?;
         let square = difference.mul(&difference)?.mul(0.5)?;
         reduction.applied(select(&size.le(delta)?, &square, &size.sub(0.5 * delta)?.mul(delta)?)?)
@@ -193,6 +200,7 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn bce_loss(&self, target: &Array, weight: Option<&Array>, reduction: Reduction) -> Result<Self> {
+        let [x, target] = &single([self, target])?;
         let log = |x: Array| {
             // At 0 and 1 the loss stays finite, and so does the gradient.
             let low = x.le((-100f64).exp())?;
@@ -200,8 +208,8 @@ impl Array {
                 .unary(Unary::Log)?
                 .clamp(Some(Number::Float(-100.0)), None)
         };
-        let hit = target.mul(&log(self.clone())?)?;
-        let miss = target.rsub(1.0)?.mul(&log(self.rsub(1.0)?)?)?;
+        let hit = target.mul(&log(x.clone())?)?;
+        let miss = target.rsub(1.0)?.mul(&log(x.rsub(1.0)?)?)?;
         let losses = hit.add(&miss)?.negated()?;
         reduction.applied(weight.map_or(Ok(losses.clone()), |weight| losses.mul(weight))?)
     }
@@ -217,12 +225,13 @@ impl Array {
         pos_weight: Option<&Array>,
         reduction: Reduction,
     ) -> Result<Self> {
-        let log = self.log_sigmoid()?;
+        let [x, target] = &single([self, target])?;
+        let log = x.log_sigmoid()?;
         let log = match pos_weight {
             Some(positive) => positive.sub(1.0)?.mul(target)?.add(1.0)?.mul(&log)?,
             None => log,
         };
-        let losses = target.rsub(1.0)?.mul(self)?.sub(&log)?;
+        let losses = target.rsub(1.0)?.mul(x)?.sub(&log)?;
         reduction.applied(weight.map_or(Ok(losses.clone()), |weight| losses.mul(weight))?)
     }
 
@@ -231,10 +240,11 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn kl_div(&self, target: &Array, reduction: Reduction, log_target: bool) -> Result<Self> {
+        let [x, target] = &single([self, target])?;
         let losses = if log_target {
-            target.unary(Unary::Exp)?.mul(&target.sub(self)?)?
+            target.unary(Unary::Exp)?.mul(&target.sub(x)?)?
         } else {
-            xlogy(target, target)?.sub(&target.mul(self)?)?
+            xlogy(target, target)?.sub(&target.mul(x)?)?
         };
         reduction.applied(losses)
     }
@@ -244,7 +254,8 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn soft_margin_loss(&self, target: &Array, reduction: Reduction) -> Result<Self> {
-        reduction.applied(target.negated()?.mul(self)?.unary(Unary::Exp)?.unary(Unary::Log1p)?)
+        let [x, target] = &single([self, target])?;
+        reduction.applied(target.negated()?.mul(x)?.unary(Unary::Exp)?.unary(Unary::Log1p)?)
     }
 
     /// `hinge_embedding_loss(self, target, margin)`.
@@ -252,9 +263,10 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn hinge_embedding_loss(&self, target: &Array, margin: f64, reduction: Reduction) -> Result<Self> {
-        let zero = self.zeros_like();
-        let apart = select(&target.ne(1.0)?, &self.rsub(margin)?.clamp(Some(Number::Float(0.0)), None)?, &zero)?;
-        let together = select(&target.ne(-1.0)?, self, &zero)?;
+        let [x, target] = &single([self, target])?;
+        let zero = x.zeros_like();
+        let apart = select(&target.ne(1.0)?, &x.rsub(margin)?.clamp(Some(Number::Float(0.0)), None)?, &zero)?;
+        let together = select(&target.ne(-1.0)?, x, &zero)?;
         reduction.applied(apart.add(&together)?)
     }
 
@@ -269,7 +281,8 @@ impl Array {
         margin: f64,
         reduction: Reduction,
     ) -> Result<Self> {
-        let scores = target.negated()?.mul(&self.sub(other)?)?.add(margin)?;
+        let [x, other, target] = &single([self, other, target])?;
+        let scores = target.negated()?.mul(&x.sub(other)?)?.add(margin)?;
         reduction.applied(scores.clamp(Some(Number::Float(0.0)), None)?)
     }
 
@@ -285,7 +298,8 @@ impl Array {
         weight: Option<&Array>,
         reduction: Reduction,
     ) -> Result<Self> {
-        let scores = self.lifted(2)?;
+        let [x, target] = &single([self, target])?;
+        let scores = x.lifted(2)?;
         let target = target.cast(DType::I64)?.reshaped(&[target.numel(), 1])?;
         let classes = scores.shape()[1];
         let own = scores.gather(1, &target)?;
@@ -294,10 +308,10 @@ impl Array {
             losses = losses.mul(&weight.index_select(0, &target.reshaped(&[target.numel()])?)?.unsqueeze(1)?)?;
         }
         let numbers: Vec<i64> = (0..classes).map(signed).collect();
-        let is_own = Array::from_ints(&numbers, &[classes], &self.device())?.eq(&target)?;
+        let is_own = Array::from_ints(&numbers, &[classes], &x.device())?.eq(&target)?;
         #[allow(clippy::cast_precision_loss)] // a number of classes
         let losses = losses.fill_where(&is_own, Number::Float(0.0))?.sum(&[1], false)?.div(classes as f64)?;
-        reduction.applied(if self.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
+        reduction.applied(if x.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
     }
 
     /// `multilabel_margin_loss(self, target)`: the classes of each example up to the first that is -1.
@@ -305,16 +319,17 @@ impl Array {
     /// # Errors
     /// As [`mse_loss`](Self::mse_loss).
     pub fn multilabel_margin_loss(&self, target: &Array, reduction: Reduction) -> Result<Self> {
-        let (scores, target) = (self.lifted(2)?, target.cast(DType::I64)?.lifted(2)?);
+        let [x, target] = &single([self, target])?;
+        let (scores, target) = (x.lifted(2)?, target.cast(DType::I64)?.lifted(2)?);
         if scores.shape() != target.shape() {
-            let reason = format!("targets of {:?} do not fit scores of {:?}", target.shape(), self.shape());
+            let reason = format!("targets of {:?} do not fit scores of {:?}", target.shape(), x.shape());
             return Err(refused("multilabel_margin_loss", reason));
         }
         let classes = scores.shape()[1];
         let counted = target.ge(0)?.cast(DType::I64)?.cumprod(1)?.ne(0)?;
         let safe = target.clamp(Some(Number::Int(0)), None)?;
         let numbers: Vec<i64> = (0..classes).map(signed).collect();
-        let numbers = Array::from_ints(&numbers, &[classes], &self.device())?;
+        let numbers = Array::from_ints(&numbers, &[classes], &x.device())?;
         // [example, target, class].
         let named = safe.unsqueeze(-1)?.eq(&numbers)?.logical_and(&counted.unsqueeze(-1)?)?;
         let others = named.any(&[1], true)?.logical_not()?.logical_and(&counted.unsqueeze(-1)?)?;
@@ -323,7 +338,7 @@ impl Array {
         #[allow(clippy::cast_precision_loss)] // a number of classes
         let losses =
             losses.fill_where(&others.logical_not()?, Number::Float(0.0))?.sum(&[1, 2], false)?.div(classes as f64)?;
-        reduction.applied(if self.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
+        reduction.applied(if x.rank() < 2 { losses.squeeze(Some(&[0]))? } else { losses })
     }
 
     /// `poisson_nll_loss(self, target, log_input, full, eps)`.
@@ -338,10 +353,11 @@ impl Array {
         eps: f64,
         reduction: Reduction,
     ) -> Result<Self> {
+        let [x, target] = &single([self, target])?;
         let mut losses = if log_input {
-            self.unary(Unary::Exp)?.sub(&target.mul(self)?)?
+            x.unary(Unary::Exp)?.sub(&target.mul(x)?)?
         } else {
-            self.sub(&target.mul(&self.add(eps)?.unary(Unary::Log)?)?)?
+            x.sub(&target.mul(&x.add(eps)?.unary(Unary::Log)?)?)?
         };
         if full {
             // Stirling's approximation of the factorial, of targets above 1.
@@ -365,10 +381,11 @@ impl Array {
         margin: f64,
         reduction: Reduction,
     ) -> Result<Self> {
+        let [x, other, target] = &single([self, other, target])?;
         const EPS: f64 = 1e-12;
-        let product = self.mul(other)?.sum(&[-1], false)?;
+        let product = x.mul(other)?.sum(&[-1], false)?;
         let square = |x: &Array| x.mul(x)?.sum(&[-1], false)?.add(EPS);
-        let cosine = product.div(&square(self)?.mul(&square(other)?)?.unary(Unary::Sqrt)?)?;
+        let cosine = product.div(&square(x)?.mul(&square(other)?)?.unary(Unary::Sqrt)?)?;
         let zero = cosine.zeros_like();
         let same = select(&target.eq(1.0)?, &cosine.rsub(1.0)?, &zero)?;
         let other = select(&target.eq(-1.0)?, &cosine.sub(margin)?.clamp(Some(Number::Float(0.0)), None)?, &zero)?;
@@ -390,9 +407,10 @@ impl Array {
         swap: bool,
         reduction: Reduction,
     ) -> Result<Self> {
+        let [x, positive, negative] = &single([self, positive, negative])?;
         let distance = |a: &Array, b: &Array| a.sub(b)?.add(eps)?.vector_norm(p, &[-1], false);
-        let near = distance(self, positive)?;
-        let mut far = distance(self, negative)?;
+        let near = distance(x, positive)?;
+        let mut far = distance(x, negative)?;
         if swap {
             far = far.minimum(&distance(positive, negative)?)?;
         }

@@ -6,16 +6,22 @@ use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
+use super::autocast::lower;
 use super::broadcast::broadcast_shape;
 use super::number::{Number, promoted};
 use crate::Result;
 
 impl Array {
-    /// `torch.matmul(self, other)`: vectors, matrices and batches of them.
+    /// `torch.matmul(self, other)`: vectors, matrices and batches of them. Of 16-bit numbers it is computed in float32 on the CPU, and
+    /// rounded once, as PyTorch does; so with all products.
     ///
     /// # Errors
     /// When the shapes do not go together.
     pub fn matmul(&self, other: &Array) -> Result<Self> {
+        lower([self, other], None, |[one, other], _| one.multiplied(other))
+    }
+
+    fn multiplied(&self, other: &Array) -> Result<Self> {
         let mismatch = || refused("matmul", format!("{:?} and {:?} do not go together", self.shape(), other.shape()));
         if self.rank() == 0 || other.rank() == 0 {
             return Err(mismatch());
@@ -62,12 +68,14 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn linear(&self, weight: &Array, bias: Option<&Array>) -> Result<Self> {
-        let weight = if weight.rank() == 2 { weight.transpose(0, 1)? } else { weight.clone() };
-        let product = self.matmul(&weight)?;
-        match bias {
-            Some(bias) => product.add(bias),
-            None => Ok(product),
-        }
+        lower([self, weight], bias, |[x, weight], bias| {
+            let weight = if weight.rank() == 2 { weight.transpose(0, 1)? } else { weight.clone() };
+            let product = x.matmul(&weight)?;
+            match bias {
+                Some(bias) => product.add(bias),
+                None => Ok(product),
+            }
+        })
     }
 
     /// `beta * self + alpha * (a @ b)`: `torch.addmm`, `baddbmm`, `addmv`; with `beta` 0 this tensor does not count at all.
@@ -75,6 +83,10 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn add_product(&self, a: &Array, b: &Array, beta: Number, alpha: Number) -> Result<Self> {
+        lower([self, a, b], None, |[x, a, b], _| x.product_added(a, b, beta, alpha))
+    }
+
+    fn product_added(&self, a: &Array, b: &Array, beta: Number, alpha: Number) -> Result<Self> {
         let scaled = |x: Array, factor: Number| {
             let factor = if x.kind() == Kind::Int { Number::Int(factor.int()) } else { factor };
             if factor.float() == 1.0 { Ok(x) } else { x.mul(super::Operand::Number(factor)) }

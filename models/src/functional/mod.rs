@@ -7,6 +7,7 @@
 mod activation;
 mod array;
 mod attention;
+mod autocast;
 mod broadcast;
 mod conv;
 mod ctc;
@@ -32,6 +33,8 @@ mod unary;
 pub(crate) use array::refused;
 pub use array::{Array, BOOL, Kind, dtype_name, kind_of};
 pub use attention::Attention;
+pub use autocast::autocast;
+pub(crate) use autocast::{cast_eligible, is_narrow, is_on_cpu, region};
 pub use broadcast::{broadcast_shape, select};
 pub use conv::Convolution;
 pub use ctc::Ctc;

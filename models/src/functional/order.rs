@@ -3,6 +3,7 @@
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
+use super::autocast::single;
 use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
@@ -157,9 +158,10 @@ impl Array {
         ignore_nan: bool,
     ) -> Result<Self> {
         let at = dim.map(|dim| self.dim(dim)).transpose()?;
+        let [x, q] = &single([self, q])?;
         let x = match at {
-            Some(at) if self.rank() > 0 => self.movedim(&[signed(at)], &[-1])?,
-            _ => self.reshaped(&[self.numel()])?,
+            Some(at) if self.rank() > 0 => x.movedim(&[signed(at)], &[-1])?,
+            _ => x.reshaped(&[self.numel()])?,
         };
         let length = x.shape().last().copied().unwrap_or(1);
         if length == 0 || q.rank() > 1 {

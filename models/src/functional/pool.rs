@@ -6,6 +6,7 @@ use burn::backend::ops::ModuleOps;
 use burn::tensor::DType;
 
 use super::array::{Array, refused};
+use super::autocast::single;
 use super::conv::each;
 use super::index::signed;
 use super::number::Number;
@@ -122,7 +123,11 @@ impl Array {
         if self.kind() == super::Kind::Int {
             return self.cast(DType::F64)?.max_pool(spatial, how)?.cast(self.dtype());
         }
-        self.batched(spatial, |x| Ok(x.max_pooled(spatial, how, false)?.0), |x| x.squeeze(Some(&[0])))
+        self.in_region(spatial)?.batched(
+            spatial,
+            |x| Ok(x.max_pooled(spatial, how, false)?.0),
+            |x| x.squeeze(Some(&[0])),
+        )
     }
 
     /// The same, and their indices in the plane (or the room) of their channel: of several equal ones the first.
@@ -138,7 +143,7 @@ impl Array {
             indices.map(|indices| (values, indices)).ok_or_else(|| refused("max_pool", "there are no indices"))
         };
         let back = |(values, indices): (Array, Array)| Ok((values.squeeze(Some(&[0]))?, indices.squeeze(Some(&[0]))?));
-        self.batched(spatial, |x| found(x.max_pooled(spatial, how, true)?), back)
+        self.in_region(spatial)?.batched(spatial, |x| found(x.max_pooled(spatial, how, true)?), back)
     }
 
     fn max_pooled(&self, spatial: usize, how: &Windows, indexed: bool) -> Result<(Self, Option<Self>)> {
@@ -217,7 +222,12 @@ impl Array {
             2 => x.avg_pooled::<2>(how),
             _ => x.avg_pooled::<3>(how),
         };
-        self.batched(spatial, pooled, |x| x.squeeze(Some(&[0])))
+        self.in_region(spatial)?.batched(spatial, pooled, |x| x.squeeze(Some(&[0])))
+    }
+
+    /// Within autocast pools over three dimensions are computed in float32.
+    fn in_region(&self, spatial: usize) -> Result<Self> {
+        if spatial == 3 { Ok(single([self])?[0].clone()) } else { Ok(self.clone()) }
     }
 
     /// Sums along one dimension after the other, over what each window's elements count.
@@ -288,7 +298,7 @@ impl Array {
                 _ => return Err(refused("adaptive_avg_pool", "it has one to three dimensions")),
             }))
         };
-        self.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
+        self.in_region(sizes.len())?.batched(sizes.len(), pooled, |x| x.squeeze(Some(&[0])))
     }
 
     /// `adaptive_max_pool1d`, `2d` or `3d`: the largest of each of as many windows as are wanted, and their indices in the plane (or
@@ -319,7 +329,7 @@ impl Array {
             Ok((x, indices))
         };
         let back = |(values, indices): (Array, Array)| Ok((values.squeeze(Some(&[0]))?, indices.squeeze(Some(&[0]))?));
-        self.batched(sizes.len(), pooled, back)
+        self.in_region(sizes.len())?.batched(sizes.len(), pooled, back)
     }
 
     /// `max_unpool1d`, `2d` or `3d`: each element at the place that its index names, of as many as `sizes` says; the rest is 0.

@@ -2,7 +2,7 @@
 //! PyTorch's CPU draws them: a run that draws after the same seed drops the same units.
 
 use burn::tensor::{DType, Device, TensorData};
-use rekindle_random::{Generator, bernoulli, bernoulli_, rand, randint, randn, randperm};
+use rekindle_random::{Generator, bernoulli, bernoulli_, rand, randint, randn, randperm, uniform_};
 
 use super::array::{Array, Kind, refused};
 use super::number::Number;
@@ -73,6 +73,23 @@ impl Array {
         let a = 1.0 / ((ALPHA * ALPHA * p + 1.0) * (1.0 - p)).sqrt();
         let shift = mask.sub(1.0)?.mul(ALPHA * a)?.add(ALPHA * a * p)?;
         self.mul(&mask.mul(a)?)?.add(&shift)
+    }
+
+    /// `torch.nn.functional.rrelu(self, lower, upper, training=True)`: below 0, and at it, a slope is drawn for each element, in their
+    /// order.
+    ///
+    /// # Errors
+    /// For whole numbers, and when the device does not give its elements.
+    pub fn rrelu(&self, lower: f64, upper: f64, generator: &mut Generator) -> Result<Self> {
+        if self.kind() != Kind::Float {
+            return Err(refused("rrelu", format!("it is for floating-point numbers, not {}", self.dtype_name())));
+        }
+        let elements = self.detach().floats()?;
+        let mut slopes = vec![1.0_f64; elements.len()];
+        for (slope, _) in slopes.iter_mut().zip(&elements).filter(|(_, element)| **element <= 0.0) {
+            uniform_(generator, std::slice::from_mut(slope), lower, upper)?;
+        }
+        self.mul(&Array::from_floats(&slopes, self.shape(), self.dtype(), &self.device())?)
     }
 
     /// `torch.empty(shape).bernoulli_(p)`.

@@ -5,6 +5,7 @@ use burn::backend::{Dispatch, IntDType};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
+use super::autocast::single;
 use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
@@ -149,7 +150,8 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn prod(&self, dim: Option<i64>, keepdim: bool) -> Result<Self> {
-        let x = if self.kind() == Kind::Float { self.clone() } else { self.cast(DType::I64)? };
+        let [x] = &single([self])?;
+        let x = if x.kind() == Kind::Float { x.clone() } else { x.cast(DType::I64)? };
         let (x, dim) = match dim {
             Some(dim) => (x.clone(), x.dim(dim)?),
             None => (x.reshaped(&[x.numel()])?, 0),

@@ -4,6 +4,7 @@
 //! `index_select`s, so that gradients are right on every device.
 
 use super::array::{Array, refused};
+use super::autocast::full;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;
@@ -152,6 +153,10 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together, or the mode is another.
     pub fn grid_sample(&self, grid: &Array, how: Interpolation, outside: Outside, align_corners: bool) -> Result<Self> {
+        full([self, grid], None, |[x, grid], _| x.sampled(grid, how, outside, align_corners))
+    }
+
+    fn sampled(&self, grid: &Array, how: Interpolation, outside: Outside, align_corners: bool) -> Result<Self> {
         let spatial = self.rank().saturating_sub(2);
         if !(2..=3).contains(&spatial) || grid.rank() != self.rank() || grid.shape().last() != Some(&spatial) {
             let (x, grid) = (self.shape(), grid.shape());

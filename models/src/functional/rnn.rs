@@ -1,8 +1,10 @@
 //! Recurrent layers: LSTM, GRU and the plain ones, stacked and in both directions.
 
+use burn::tensor::{DType, FloatDType};
 use rekindle_random::Generator;
 
 use super::array::{Array, refused};
+use super::autocast::{autocast, cast_eligible, is_on_cpu, region};
 use super::broadcast::select;
 use super::index::signed;
 use super::number::Number;
@@ -103,6 +105,39 @@ impl Recurrent {
         weights: &[Array],
         generator: &mut Generator,
     ) -> Result<(Array, Vec<Array>)> {
+        let plain = if self.biases { 4 } else { 2 };
+        let slots = self.layers * if self.bidirectional { 2 } else { 1 };
+        // PyTorch's CPU has an LSTM of its own for bfloat16: only what it gives, and takes back, is rounded.
+        if self.cell == Cell::Lstm
+            && region() == Some(FloatDType::BF16)
+            && lengths.is_none()
+            && weights.len() == slots * plain
+            && is_on_cpu(input)
+        {
+            let wide = |x: &Array| cast_eligible(&cast_eligible(x, DType::BF16)?, DType::F32);
+            let all = |arrays: &[Array]| arrays.iter().map(wide).collect::<Result<Vec<_>>>();
+            let (input, states, weights) = (wide(input)?, all(states)?, all(weights)?);
+            let run = || self.layered(&input, None, &states, &weights, Some(DType::BF16), generator);
+            let (output, last) = autocast(None, run)?;
+            let last = last.iter().map(|state| cast_eligible(state, DType::BF16)).collect::<Result<_>>()?;
+            return Ok((cast_eligible(&output, DType::BF16)?, last));
+        }
+        // Within autocast weights are cast once, not at every step: what their gradients add up to has the region's type.
+        let cast = |weight: &Array| region().map_or(Ok(weight.clone()), |dtype| cast_eligible(weight, dtype.into()));
+        let weights = weights.iter().map(cast).collect::<Result<Vec<_>>>()?;
+        self.layered(input, lengths, states, &weights, None, generator)
+    }
+
+    /// All layers. What a step gives is rounded to this type before the next one takes it.
+    fn layered(
+        &self,
+        input: &Array,
+        lengths: Option<&[usize]>,
+        states: &[Array],
+        weights: &[Array],
+        rounded: Option<DType>,
+        generator: &mut Generator,
+    ) -> Result<(Array, Vec<Array>)> {
         let directions = if self.bidirectional { 2 } else { 1 };
         let slots = self.layers * directions;
         let each = weights.len() / slots.max(1);
@@ -148,7 +183,7 @@ impl Recurrent {
                     projection: projected.then(|| &rows[each - 1]),
                 };
                 let begin = states.iter().map(|state| state.select(0, signed(slot))).collect::<Result<Vec<_>>>()?;
-                let (output, end) = self.pass(&x, begin, &weights, direction == 1, ends.as_ref())?;
+                let (output, end) = self.pass(&x, begin, &weights, direction == 1, ends.as_ref(), rounded)?;
                 outputs.push(output);
                 end.into_iter().zip(&mut last).for_each(|(state, last)| last.push(state));
             }
@@ -171,6 +206,7 @@ impl Recurrent {
         weights: &Weights<'_>,
         backwards: bool,
         ends: Option<&Ends>,
+        rounded: Option<DType>,
     ) -> Result<(Array, Vec<Array>)> {
         // The inputs of all steps at once.
         let inputs = x.linear(weights.input, weights.input_bias)?.unbind(0)?;
@@ -178,7 +214,10 @@ impl Recurrent {
         let steps = inputs.iter().enumerate();
         let order: Vec<(usize, &Array)> = if backwards { steps.rev().collect() } else { steps.collect() };
         for (time, input) in order {
-            let next = self.cell.step(input, &state, weights)?;
+            let mut next = self.cell.step(input, &state, weights)?;
+            if let (Some(dtype), Some(output)) = (rounded, next.first_mut()) {
+                *output = output.cast(dtype)?.cast(output.dtype())?;
+            }
             let Some(ends) = ends else {
                 state = next;
                 outputs.push(state[0].clone());

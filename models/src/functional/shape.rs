@@ -4,6 +4,7 @@ use burn::backend::Dispatch;
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 
 use super::array::{Array, Kind, dim_of, of_kind, refused};
+use super::autocast::single;
 use super::number::Number;
 use crate::Result;
 
@@ -484,7 +485,12 @@ impl Array {
         if !pad.len().is_multiple_of(2) || pad.len() / 2 > self.rank() {
             return Err(refused("pad", format!("{pad:?} are no pairs for the dimensions of {:?}", self.shape())));
         }
-        let mut x = self.clone();
+        // As `reflection_pad3d` is not, the operators behind the others are on autocast's list.
+        let mut x = match mode {
+            Padding::Reflect if pad.len() <= 4 => single([self])?[0].clone(),
+            Padding::Replicate => single([self])?[0].clone(),
+            _ => self.clone(),
+        };
         for (index, pair) in pad.chunks(2).enumerate() {
             let dim = x.rank() - 1 - index;
             x = x.padded_along(dim, pair[0], pair[1], mode)?;

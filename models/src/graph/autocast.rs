@@ -4,10 +4,28 @@
 use burn::tensor::DType;
 
 use super::item::Arg;
-use super::ops::row::{Op, View};
-use crate::functional::Kind;
 
-/// What becomes of an operation's floating-point arguments.
+/// What autocast casts to where a node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Region {
+    /// What whoever runs the program is in.
+    #[default]
+    Around,
+    /// This type; `None` where autocast is disabled.
+    Own(Option<DType>),
+}
+
+impl Region {
+    /// The type, within one around the program.
+    pub(super) fn within(self, around: Option<DType>) -> Option<DType> {
+        match self {
+            Region::Around => around,
+            Region::Own(dtype) => dtype,
+        }
+    }
+}
+
+/// What becomes of an operation's floating-point arguments within a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Policy {
     /// They stay as they are, or meet in the widest type, as the operation does it by itself.
@@ -18,8 +36,8 @@ pub(super) enum Policy {
     Full,
     /// It is computed in `float32` and comes out in the type of its input: normalisation, whose weights are `float32`.
     Within,
-    /// It consists of others, which are cast one by one: not supported as one operation.
-    Refused,
+    /// It consists of others, which are cast one by one.
+    Parts,
 }
 
 const LOWER: &[&str] = &[
@@ -37,6 +55,7 @@ const LOWER: &[&str] = &[
     "linalg_vecdot",
     "linear",
     "matmul",
+    "mkldnn_rnn_layer",
     "mm",
     "prelu",
     "scaled_dot_product_attention",
@@ -53,6 +72,7 @@ const FULL: &[&str] = &[
     "cholesky_solve",
     "cosine_embedding_loss",
     "cross_entropy_loss",
+    "ctc_loss",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
     "grid_sampler",
@@ -93,17 +113,19 @@ const FULL: &[&str] = &[
     "triplet_margin_loss",
 ];
 
-const REFUSED: &[&str] = &[
-    "bilinear",
+/// What `functional` casts within, as PyTorch does within these.
+const PARTS: &[&str] = &[
     "chain_matmul",
     "einsum",
     "gru",
     "gru_cell",
     "inner",
+    "linalg_matrix_power",
     "linalg_multi_dot",
     "lstm",
     "lstm_cell",
-    "rms_norm",
+    "matrix_power",
+    "pad",
     "rnn_relu",
     "rnn_relu_cell",
     "rnn_tanh",
@@ -114,35 +136,13 @@ const REFUSED: &[&str] = &[
 /// What becomes of the arguments of an operation within a region.
 pub(super) fn policy(name: &str, args: &[(&'static str, Arg)]) -> Policy {
     let base = name.strip_prefix("aten.").and_then(|rest| rest.split('.').next()).unwrap_or_default();
-    let mirrors = |(name, arg): &(&str, Arg)| *name == "mode" && matches!(arg, Arg::Text(mode) if mode != "constant");
+    let fills = |(name, arg): &(&str, Arg)| *name == "mode" && matches!(arg, Arg::Text(mode) if mode != "constant");
     match base {
         base if LOWER.contains(&base) => Policy::Lower,
         base if FULL.contains(&base) || base.starts_with("fft_") => Policy::Full,
-        base if REFUSED.contains(&base) => Policy::Refused,
-        "batch_norm" | "group_norm" | "instance_norm" | "layer_norm" => Policy::Within,
-        // Of these modes one is cast and another is not: it consists of others.
-        "pad" if args.iter().any(mirrors) => Policy::Refused,
+        "pad" if !args.iter().any(fills) => Policy::Keep,
+        base if PARTS.contains(&base) => Policy::Parts,
+        "batch_norm" | "group_norm" | "instance_norm" | "layer_norm" | "rms_norm" => Policy::Within,
         _ => Policy::Keep,
     }
 }
-
-/// The cast of an argument: of a floating-point number that is not `float64`.
-pub(super) static CAST: Op = Op {
-    name: "autocast",
-    args: &["self", "dtype"],
-    run: |c| {
-        let x = c.given.tensor("self")?;
-        let eligible = x.kind() == Kind::Float && x.dtype() != DType::F64;
-        let dtype = c.given.dtype("dtype").filter(|_| eligible).unwrap_or(x.dtype());
-        Ok(x.cast(dtype)?.into())
-    },
-    view: View::No,
-};
-
-/// A result in the type of another value.
-pub(super) static LIKE: Op = Op {
-    name: "autocast",
-    args: &["self", "other"],
-    run: |c| Ok(c.given.tensor("self")?.cast(c.given.tensor("other")?.dtype())?.into()),
-    view: View::No,
-};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::DType;
 
+use super::expression::Expression;
 use super::item::Slot;
 use super::schema::Range;
 use crate::functional::{Array, Kind, dtype_name, kind_of};
@@ -31,7 +32,9 @@ pub enum Length {
     Exactly(usize),
     /// Any within the symbol's range; the same wherever the symbol stands.
     Symbol(String),
-    /// It follows from others.
+    /// What an expression of symbols gives, such as `2*s44`.
+    Computed(Expression),
+    /// Any.
     Any,
 }
 
@@ -43,6 +46,7 @@ impl std::fmt::Display for Input {
             .map(|length| match length {
                 Length::Exactly(length) => length.to_string(),
                 Length::Symbol(symbol) => symbol.clone(),
+                Length::Computed(expression) => expression.to_string(),
                 Length::Any => "?".to_owned(),
             })
             .collect();
@@ -83,7 +87,7 @@ impl Symbols {
             for (dim, (length, &found)) in input.lengths.iter().zip(shape).enumerate() {
                 let place = format!("dimension {dim} of the input '{}'", input.name);
                 match length {
-                    Length::Any => {}
+                    Length::Any | Length::Computed(_) => {}
                     Length::Exactly(length) if *length == found => {}
                     Length::Exactly(length) => {
                         return wrong(format!(
@@ -114,6 +118,24 @@ impl Symbols {
                 }
             }
         }
-        Ok(())
+        let known = known.into_iter().map(|(symbol, (found, _))| (symbol, i64::try_from(found).unwrap_or(i64::MAX)));
+        follow(inputs, arrays, &known.collect())
     }
+}
+
+/// Looks whether lengths that follow from symbols are what those make them.
+fn follow(inputs: &[Input], arrays: &[Array], known: &HashMap<&str, i64>) -> Result<()> {
+    for (input, array) in inputs.iter().zip(arrays) {
+        for (dim, (length, &found)) in input.lengths.iter().zip(array.shape()).enumerate() {
+            let Length::Computed(expression) = length else { continue };
+            if let Some(value) = expression.value(known).filter(|&value| usize::try_from(value) != Ok(found)) {
+                let name = &input.name;
+                let reason = format!(
+                    "dimension {dim} of the input '{name}' is {expression}, which is {value} here, and not {found}"
+                );
+                return Err(ModelError::Program { reason });
+            }
+        }
+    }
+    Ok(())
 }

@@ -9,11 +9,14 @@
 //! program is opened.
 
 mod autocast;
+mod cast;
+mod expression;
 mod flow;
 mod inputs;
 mod item;
 mod leaf;
 mod modes;
+mod old;
 mod ops;
 mod outline;
 mod place;
@@ -26,7 +29,8 @@ mod samples;
 mod schema;
 mod steps;
 
+pub use expression::Expression;
 pub use inputs::{Input, Length};
 pub use ops::{markdown as operations_table, names as operations};
 pub use outline::{Outline, OutlineInput, OutlineLayer, OutlineNode, OutlineValue, OutlineWeight};
-pub use program::{Program, exported};
+pub use program::{Program, exported, exported_all};

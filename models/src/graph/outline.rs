@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use rekindle_recorder::container::export::ExportedProgram;
 use rekindle_recorder::{Tensor, Value};
 
+use super::expression::Expression;
 use super::place::{layers_of, line_of};
 use super::plan::dtype_of;
 use super::schema::{
@@ -40,7 +41,7 @@ pub struct OutlineValue {
     pub name: String,
     /// Its element type; `None` for what is no tensor.
     pub dtype: Option<String>,
-    /// Its lengths: numbers, symbols, or `?` for what is computed of symbols.
+    /// Its lengths: numbers, symbols, and expressions of symbols.
     pub shape: Option<Vec<String>>,
 }
 
@@ -233,9 +234,10 @@ impl<'a> Drawing<'a> {
         let mut known: Vec<(&str, &Tensor)> = Vec::new();
         for (name, weight) in &program.weights {
             let Value::Tensor(tensor) = weight else { continue };
+            let name = document.renamed.get(&**name).map_or(&**name, String::as_str);
             let (path, own) = name.rsplit_once('.').unwrap_or(("", name));
             let layer = drawing.layer(path, "");
-            let is_parameter = parameters.contains(&**name) || tensor.is_parameter();
+            let is_parameter = parameters.contains(name) || tensor.is_parameter();
             let same = known.iter().find(|(_, known)| known.view() == tensor.view());
             let tied_to = same.filter(|_| is_parameter).map(|(name, _)| (*name).to_owned());
             known.push((name, tensor));
@@ -377,7 +379,9 @@ fn length(size: &Size) -> String {
     match (size, size.symbol()) {
         (Size::AsInt(length), _) => length.to_string(),
         (_, Some(symbol)) => symbol.to_owned(),
-        _ => "?".to_owned(),
+        (Size::AsExpr(found), _) => {
+            Expression::read(&found.expr_str).map_or_else(|| "?".to_owned(), |expression| expression.to_string())
+        }
     }
 }
 

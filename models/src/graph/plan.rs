@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use burn::tensor::{BoolStore, DType};
 
+use super::autocast::{self, Policy, Region};
 use super::flow::{Flow, forgetting};
 use super::item::{Arg, Num, Slot};
 use super::ops;
@@ -53,7 +54,7 @@ pub(super) struct Scope {
     /// Whether values that come out of it lose their gradient.
     pub(super) detached: bool,
     /// What autocast casts to.
-    pub(super) autocast: Option<DType>,
+    pub(super) autocast: Region,
 }
 
 impl Plan {
@@ -176,16 +177,12 @@ impl<'a> Reading<'a> {
                 (_, Err(reason)) => self.report.refused.push(format!("{}: {reason} ({place})", op.name)),
             }
         }
-        let cast = match scope.autocast {
-            Some(dtype) if !in_place => self.autocast(op.name, &mut args, dtype, &place),
-            _ => None,
-        };
         let writes = match args.first() {
             Some((_, Arg::Tensor(slot))) if in_place || op.name == "aten.bernoulli_.float" => Some(*slot),
             _ => None,
         };
         let counts = writes.is_some_and(|slot| is_counter(&self.names[slot]));
-        let mut outputs = self.outputs(node, graph, scope);
+        let outputs = self.outputs(node, graph, scope);
         let counter = self.counter(op, &args, scope);
         let order = match args.first() {
             Some((_, Arg::Tensor(slot))) if op.draws() || op.goes_by_memory() => {
@@ -199,27 +196,21 @@ impl<'a> Reading<'a> {
             }
             _ => Vec::new(),
         };
-        // What is computed in another type has a value of its own before it is cast.
-        let result = cast.zip(outputs.first().copied()).map(|(cast, result)| {
-            outputs[0] = self.names.len();
-            self.names.push(self.names[result].clone());
-            (cast, outputs[0], result)
-        });
+        let policy = autocast::policy(op.name, &args);
         self.nodes.push(Node {
             op,
             args,
             outputs,
             writes,
-            place: place.clone(),
+            place,
             counts,
             counter,
             order,
             wide: op.is_wide(),
+            region: scope.autocast,
+            policy,
             blocks: Vec::new(),
         });
-        if let Some(((cast, to), wide, result)) = result {
-            self.made(cast, vec![("self", Arg::Tensor(wide)), to], vec![result], place);
-        }
     }
 
     /// A node of one of the operations that are made here.
@@ -234,6 +225,8 @@ impl<'a> Reading<'a> {
             counter: None,
             order: Vec::new(),
             wide: false,
+            region: Region::Around,
+            policy: Policy::Keep,
             blocks: Vec::new(),
         });
     }

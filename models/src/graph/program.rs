@@ -11,13 +11,14 @@ use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::OpenOptions;
 use rekindle_recorder::container::export::{ExportedProgram, programs};
 
+use super::cast::Cache;
 use super::inputs::{Input, Symbols};
 use super::item::{Item, Slot, Values};
 use super::leaf::Leaf;
 use super::run::Running;
 use super::samples::Samples;
 use super::steps::{OutputValue, Plan};
-use crate::functional::{Array, Kind, dtype_name, kind_of};
+use crate::functional::{Array, Kind, autocast, dtype_name, kind_of, region};
 use crate::{ModelError, Result};
 
 /// A network that `torch.export.save` wrote: it runs, trains, and has PyTorch's state dict.
@@ -104,7 +105,8 @@ fn cast_to(array: Array, dtype: Option<DType>) -> Result<Array> {
 pub(super) struct LeafInfo {
     pub(super) name: String,
     pub(super) scalar: bool,
-    pub(super) slot: Option<Slot>,
+    /// The inputs of the graph that it is.
+    pub(super) slots: Vec<Slot>,
     /// The leaf whose value is used in its place: the first of those that are one tensor.
     pub(super) first: usize,
 }
@@ -237,15 +239,31 @@ impl Program {
             values.set(input.slot, item);
         }
         for info in &ready.leaves {
-            if let Some(slot) = info.slot {
+            for &slot in &info.slots {
                 values.set(slot, Item::Array(self.leaves[info.first].array(info.scalar)?));
             }
         }
         ready.constants.on(&device, self.dtype, |slot, array| values.set(slot, Item::Array(array.clone())))?;
         let train = self.is_training();
+        // Of one the optimizer would not know.
+        let mut written = ready.kept.iter().filter(|(leaf, _)| self.leaves[*leaf].is_parameter());
+        if let (true, Some((leaf, _))) = (train, written.next()) {
+            let name = &ready.leaves[*leaf].name;
+            let reason = format!(
+                "it writes to its parameter '{name}' as it is computed, as `Embedding(max_norm=...)` does; that is supported in evaluation"
+            );
+            return Err(invalid(reason));
+        }
         let mut generator = self.generator.lock().unwrap_or_else(PoisonError::into_inner);
-        Running { plan: &ready.plan, train, device: &device, generator: &mut generator }.run(&mut values)?;
-        drop(generator);
+        let parameters = ready.leaves.iter().filter(|info| self.leaves[info.first].is_parameter());
+        let parameters =
+            parameters.flat_map(|info| info.slots.iter().copied()).filter(|slot| !ready.plan.written.contains(slot));
+        let cache = Cache::of(parameters);
+        let (plan, generator) = (&ready.plan, &mut *generator);
+        // What autocast casts, it casts by operations of the program, and not by what they consist of.
+        let around = region().map(DType::from);
+        let mut running = Running { plan, train, device: &device, generator, around, cache };
+        autocast(None, || running.run(&mut values))?;
         if train {
             for (leaf, slot) in &ready.kept {
                 let array = values.array(*slot)?.clone();
@@ -270,13 +288,21 @@ impl Program {
     }
 }
 
+/// All programs of an archive, as data.
+///
+/// # Errors
+/// When the archive cannot be read.
+pub fn exported_all(path: impl AsRef<Path>) -> rekindle_recorder::Result<Vec<ExportedProgram>> {
+    programs(path.as_ref(), &OpenOptions::default())
+}
+
 /// The program of an archive, the one called `model` where there are several, as data.
 ///
 /// # Errors
 /// When the archive cannot be read, or holds several programs and none of this name.
 pub fn exported(path: impl AsRef<Path>) -> rekindle_recorder::Result<ExportedProgram> {
     let path = path.as_ref();
-    let all = programs(path, &OpenOptions::default())?;
+    let all = exported_all(path)?;
     let single = all.len() == 1;
     let names: Vec<String> = all.iter().map(|program| program.name.to_string()).collect();
     all.into_iter().find(|program| single || &*program.name == "model").ok_or_else(|| {

@@ -11,6 +11,7 @@ use rekindle_random::Generator;
 use rekindle_recorder::container::export::ExportedProgram;
 use rekindle_recorder::{Tensor, Value};
 
+use super::expression::Expression;
 use super::inputs::{Input, Length, Symbols};
 use super::item::Slot;
 use super::leaf::Leaf;
@@ -118,7 +119,8 @@ impl Reading<'_> {
 
     /// The weights in their order in the state dict. Of those that lie on one storage in one way, the first has the parameter.
     fn leaves(&self, plan: &Plan) -> Result<(Vec<LeafInfo>, Vec<Leaf>)> {
-        let mut slots: BTreeMap<&str, (Slot, bool)> = BTreeMap::new();
+        // PyTorch 2.5 calls all tied parameters by one name.
+        let mut slots: BTreeMap<&str, (Vec<Slot>, bool)> = BTreeMap::new();
         for spec in &self.document.graph_module.signature.input_specs {
             let (arg, name, parameter) = match spec {
                 InputSpec::Parameter { arg, parameter_name } => (arg, parameter_name, true),
@@ -127,15 +129,17 @@ impl Reading<'_> {
             };
             let slot =
                 plan.by_name.get(&arg.name).copied().ok_or_else(|| invalid(format!("'{name}' is no input of it")))?;
-            slots.insert(name, (slot, parameter));
+            slots.entry(name).or_insert_with(|| (Vec::new(), parameter)).0.push(slot);
         }
         let mut infos: Vec<LeafInfo> = Vec::new();
         let mut leaves: Vec<Leaf> = Vec::new();
         let mut tensors: Vec<&Tensor> = Vec::new();
         for (name, value) in &self.program.weights {
             let Value::Tensor(tensor) = value else { return Err(invalid(format!("its weight '{name}' is no tensor"))) };
-            let found = slots.remove(&**name);
-            let parameter = found.map_or(tensor.is_parameter(), |(_, parameter)| parameter);
+            let name = self.own_name(name);
+            let found = slots.remove(name);
+            let parameter = found.as_ref().map_or(tensor.is_parameter(), |(_, parameter)| *parameter);
+            let slots = found.map(|(slots, _)| slots).unwrap_or_default();
             let index = infos.len();
             let tied = tensors.iter().position(|known| known.view() == tensor.view() && known.is_parameter());
             let first = tied.filter(|_| parameter).unwrap_or(index);
@@ -146,7 +150,7 @@ impl Reading<'_> {
             } else {
                 leaves[first].clone()
             };
-            infos.push(LeafInfo { name: name.to_string(), scalar, slot: found.map(|(slot, _)| slot), first });
+            infos.push(LeafInfo { name: name.to_string(), scalar, slots, first });
             leaves.push(leaf);
             tensors.push(tensor);
         }
@@ -156,6 +160,11 @@ impl Reading<'_> {
         Ok((infos, leaves))
     }
 
+    /// The network's name of what the archive has under this one.
+    fn own_name<'n>(&'n self, name: &'n str) -> &'n str {
+        self.document.renamed.get(name).map_or(name, String::as_str)
+    }
+
     fn constant(
         &self,
         plan: &Plan,
@@ -163,12 +172,14 @@ impl Reading<'_> {
         name: &str,
         constants: &mut Vec<(Slot, TensorData, Vec<usize>)>,
     ) -> Result<()> {
-        let found = self.program.constants.iter().chain(&self.program.weights).find(|(known, _)| &**known == name);
-        let Some((_, Value::Tensor(tensor))) = found else {
+        let own = self.document.constant(name)?;
+        let mut all = self.program.constants.iter().chain(&self.program.weights);
+        let found = own.or_else(|| all.find(|(known, _)| self.own_name(known) == name).map(|(_, value)| value.clone()));
+        let Some(Value::Tensor(tensor)) = found else {
             return Err(invalid(format!("its constant '{name}' is not in the archive, or no tensor")));
         };
         let slot = plan.by_name.get(arg).copied().ok_or_else(|| invalid(format!("'{name}' is no input of it")))?;
-        constants.push((slot, data_of(name, tensor)?, tensor.shape().to_vec()));
+        constants.push((slot, data_of(name, &tensor)?, tensor.shape().to_vec()));
         Ok(())
     }
 
@@ -236,8 +247,8 @@ impl Reading<'_> {
     /// The buffers that the program writes to, in place or as outputs of their own.
     fn kept(&self, plan: &Plan, infos: &[LeafInfo]) -> Vec<(usize, Slot)> {
         let written = |(index, info): (usize, &LeafInfo)| {
-            let slot = info.slot.filter(|slot| plan.written.contains(slot))?;
-            Some((index, slot))
+            let slot = info.slots.iter().find(|slot| plan.written.contains(slot))?;
+            Some((index, *slot))
         };
         let mut kept: Vec<(usize, Slot)> = infos.iter().enumerate().filter_map(written).collect();
         for spec in &self.document.graph_module.signature.output_specs {
@@ -318,7 +329,7 @@ impl Length {
         match (size, size.symbol()) {
             (Size::AsInt(length), _) => Length::Exactly(usize::try_from(*length).unwrap_or(0)),
             (_, Some(symbol)) => Length::Symbol(symbol.to_owned()),
-            _ => Length::Any,
+            (Size::AsExpr(found), _) => Expression::read(&found.expr_str).map_or(Length::Any, Length::Computed),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use burn::tensor::DType;
 
-use super::autocast::{self, Policy};
+use super::autocast::Region;
 use super::item::{Arg, Slot};
 use super::ops;
 use super::ops::row::Op;
@@ -137,57 +137,6 @@ impl<'a> Reading<'a> {
             }
         }
     }
-
-    /// Casts the arguments of an operation in a region of autocast. Gives the cast of its result, where that is computed in
-    /// another type: matrices and convolutions of 16-bit numbers in `float32`, rounded once, as in PyTorch.
-    pub(super) fn autocast(
-        &mut self,
-        name: &str,
-        args: &mut [(&'static str, Arg)],
-        dtype: DType,
-        place: &Place,
-    ) -> Option<(&'static Op, (&'static str, Arg))> {
-        let policy = autocast::policy(name, args);
-        let casts: &[DType] = match policy {
-            Policy::Keep => return None,
-            Policy::Refused => {
-                self.report.refused.push(format!("{name} within torch.autocast is not supported ({place})"));
-                return None;
-            }
-            Policy::Lower => &[dtype, DType::F32],
-            Policy::Full | Policy::Within => &[DType::F32],
-        };
-        let mut input = None;
-        for (_, arg) in args {
-            let slots: Vec<&mut Slot> = match arg {
-                Arg::Tensor(slot) => vec![slot],
-                Arg::Tensors(slots) => slots.iter_mut().flatten().collect(),
-                _ => continue,
-            };
-            for slot in slots {
-                let floats = |meta: &&TensorMeta| {
-                    dtype_of(meta.dtype).is_none_or(|found| found.is_float() && found != DType::F64)
-                };
-                let is_weight = policy == Policy::Within && input.is_some();
-                if !self.metas.get(&*slot).is_none_or(floats) || is_weight {
-                    continue;
-                }
-                input = input.or(Some(*slot));
-                for &dtype in casts {
-                    let cast = self.names.len();
-                    self.names.push(self.names[*slot].clone());
-                    let given = vec![("self", Arg::Tensor(*slot)), ("dtype", Arg::Type(dtype))];
-                    self.made(&autocast::CAST, given, vec![cast], place.clone());
-                    *slot = cast;
-                }
-            }
-        }
-        match (policy, input) {
-            (Policy::Lower, Some(_)) => Some((&autocast::CAST, ("dtype", Arg::Type(dtype)))),
-            (Policy::Within, Some(input)) => Some((&autocast::LIKE, ("other", Arg::Tensor(input)))),
-            _ => None,
-        }
-    }
 }
 
 /// What autocast casts to within a region. It casts tensors of its own device alone, and programs run as on the CPU.
@@ -197,7 +146,7 @@ fn autocast_of(
     enabled: bool,
     outer: &Scope,
     inner: &NamedGraph,
-) -> Result<Option<DType>, String> {
+) -> Result<Region, String> {
     if device != "cpu" {
         let is_there = |meta: &TensorMeta| meta.device.as_ref().is_some_and(|found| found.kind == device);
         if enabled && inner.graph.tensor_values.values().any(is_there) {
@@ -206,13 +155,12 @@ fn autocast_of(
         return Ok(outer.autocast);
     }
     match dtype {
-        _ if !enabled => Ok(None),
-        Argument::AsNone(_) => Ok(Some(DType::BF16)),
-        Argument::AsScalarType(number) => match dtype_of(*number) {
-            Some(dtype @ (DType::BF16 | DType::F16)) => Ok(Some(dtype)),
-            // PyTorch warns and does not cast.
-            _ => Ok(None),
-        },
+        _ if !enabled => Ok(Region::Own(None)),
+        Argument::AsNone(_) => Ok(Region::Own(Some(DType::BF16))),
+        // Of another type PyTorch warns and does not cast.
+        Argument::AsScalarType(number) => {
+            Ok(Region::Own(dtype_of(*number).filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))))
+        }
         _ => Err("torch.autocast with an unknown type is not supported".to_owned()),
     }
 }

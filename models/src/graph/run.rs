@@ -2,9 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use burn::tensor::Device;
+use burn::tensor::{DType, Device};
 use rekindle_random::Generator;
 
+use super::cast::{Cache, computed};
 use super::item::{Given, Item, Slot, Values};
 use super::ops::row::{Call, Out, Undo};
 use super::ops::views::written_back;
@@ -18,6 +19,10 @@ pub(super) struct Running<'a> {
     pub(super) train: bool,
     pub(super) device: &'a Device,
     pub(super) generator: &'a mut Generator,
+    /// What autocast casts to around the program.
+    pub(super) around: Option<DType>,
+    /// The parameters that autocast has cast.
+    pub(super) cache: Cache,
 }
 
 impl Running<'_> {
@@ -67,6 +72,15 @@ impl Running<'_> {
             _ => None,
         };
         let places = places.ok_or_else(|| refused(node.op.name, "it gives no view"))?;
+        let mut seen = vec![false; own.numel()];
+        let is_new = |place: i64| {
+            let seen = usize::try_from(place).ok().and_then(|place| seen.get_mut(place));
+            seen.is_some_and(|seen| !std::mem::replace(seen, true))
+        };
+        if !places.ints()?.into_iter().all(is_new) {
+            let reason = "what is written to shows elements several times, which is not supported";
+            return Err(refused(node.op.name, reason));
+        }
         let (index, flat) = (places.reshaped(&[places.numel()])?, new.reshaped(&[new.numel()])?);
         own.reshaped(&[own.numel()])?.index_put(&[Some(index)], &flat, false)?.reshaped(own.shape())
     }
@@ -105,12 +119,14 @@ impl Running<'_> {
             generator: &mut *self.generator,
             order: &node.order,
             blocks: &node.blocks,
+            around: self.around,
             writes: Vec::new(),
         };
-        let run =
-            catch_unwind(AssertUnwindSafe(
-                || if node.wide { node.op.call(&mut call) } else { (node.op.run)(&mut call) },
-            ));
+        let region = node.region.within(self.around);
+        if region.is_none() {
+            self.cache.clear();
+        }
+        let run = catch_unwind(AssertUnwindSafe(|| computed(node, &mut call, region, &mut self.cache)));
         let out = run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it gave no reason");
@@ -127,6 +143,7 @@ impl Block {
         given: Vec<Item>,
         train: bool,
         device: &Device,
+        around: Option<DType>,
         generator: &mut Generator,
     ) -> Result<Vec<Item>> {
         let mut values = Values::new(self.plan.names.len());
@@ -137,7 +154,8 @@ impl Block {
         for (slot, item) in self.inputs.iter().zip(given) {
             values.set(*slot, item);
         }
-        Running { plan: &self.plan, train, device, generator }.run(&mut values)?;
+        let cache = Cache::default();
+        Running { plan: &self.plan, train, device, generator, around, cache }.run(&mut values)?;
         let output = |output: &OutputValue| match output {
             OutputValue::None => Ok(Item::None),
             OutputValue::Number(number) => Ok(Item::Number(*number)),

@@ -1,44 +1,90 @@
-//! The document of an exported program, as `torch/_export/serde/schema.py` lays it down (major version 8). Only what running
-//! it needs is read; what a newer minor version adds is passed over.
+//! The document of an exported program, as `torch/_export/serde/schema.py` lays it down (major version 8; those from 3 to 7 have less,
+//! and versions 1 and 2 are brought into today's layout first). Only what running it needs is read; what a newer minor version adds is passed over.
 
 use std::collections::BTreeMap;
 
 use rekindle_recorder::container::export::ExportedProgram;
+use rekindle_recorder::{Checkpoint, Value};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use super::old::{decoded, upgraded};
 use crate::{ModelError, Result};
 
 /// The whole document.
 #[derive(Debug, Deserialize)]
 pub(super) struct Document {
     pub(super) graph_module: GraphModule,
-    pub(super) schema_version: Version,
     #[serde(default)]
     pub(super) torch_version: String,
     #[serde(default)]
     pub(super) range_constraints: BTreeMap<String, Range>,
+    /// In version 1: the network's own names of weights that the archive has under the tracer's.
+    #[serde(default)]
+    pub(super) renamed: BTreeMap<String, String>,
+    /// In version 1: constants, each a file of `torch.save`'s in base 64.
+    #[serde(default)]
+    constants: BTreeMap<String, String>,
 }
+
+/// The last version of the format that is read.
+const MAJOR: i64 = 8;
 
 impl Document {
     /// The document of an archive's program.
     pub(super) fn of(program: &ExportedProgram) -> Result<Self> {
         let wrong = |reason: String| ModelError::Program { reason };
-        let document: Document = serde_json::from_slice(&program.document)
-            .map_err(|error| wrong(format!("its document cannot be read: {error}")))?;
-        let Version { major, minor } = document.schema_version;
-        if major != 8 {
-            return Err(wrong(format!("it was written in version {major}.{minor} of the format; 8 is supported")));
+        let unread = |error: serde_json::Error| wrong(format!("its document cannot be read: {error}"));
+        let head: Head = serde_json::from_slice(&program.document).map_err(unread)?;
+        let (major, minor) = match head.schema_version {
+            Versions::Number(major) => (major, 0),
+            Versions::Pair(Version { major, minor }) => (major, minor),
+        };
+        if !(1..=MAJOR).contains(&major) {
+            let reason = format!("it was written in version {major}.{minor} of the format; 1 to {MAJOR} are supported");
+            return Err(wrong(reason));
         }
-        Ok(document)
+        if let Versions::Pair(_) = head.schema_version {
+            return serde_json::from_slice(&program.document).map_err(unread);
+        }
+        let old: serde_json::Value = serde_json::from_slice(&program.document).map_err(unread)?;
+        let new = upgraded(old)
+            .ok_or_else(|| wrong("its document, of an old version of the format, is not whole".to_owned()))?;
+        serde_json::from_value(new).map_err(unread)
+    }
+
+    /// A constant that the document itself holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn constant(&self, name: &str) -> Result<Option<Value>> {
+        let wrong = |reason: String| ModelError::Program { reason: format!("its constant '{name}': {reason}") };
+        let Some(text) = self.constants.get(name) else { return Ok(None) };
+        let bytes = decoded(text).ok_or_else(|| wrong("it is no text in base 64".to_owned()))?;
+        let file = Checkpoint::from_bytes(bytes).map_err(|error| wrong(error.to_string()))?;
+        Ok(Some(file.root().clone()))
     }
 }
 
-#[derive(Debug, Deserialize)]
-pub(super) struct Version {
-    pub(super) major: i64,
+/// What tells how the rest is laid out.
+#[derive(Deserialize)]
+struct Head {
+    schema_version: Versions,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Versions {
+    /// Of PyTorch 2.1 and 2.2.
+    Number(i64),
+    Pair(Version),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+struct Version {
+    major: i64,
     #[serde(default)]
-    pub(super) minor: i64,
+    minor: i64,
 }
 
 /// The values that a symbol may have.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use super::autocast::{Policy, Region};
 use super::item::{Arg, Slot};
 use super::ops::row::Op;
 use super::place::Place;
@@ -25,6 +26,9 @@ pub(super) struct Node {
     pub(super) order: Vec<usize>,
     /// Whether of 16-bit numbers it is computed in float32.
     pub(super) wide: bool,
+    /// What autocast casts to where it is, and which of its arguments.
+    pub(super) region: Region,
+    pub(super) policy: Policy,
     /// The graphs that it runs: branches, or the body of a loop.
     pub(super) blocks: Vec<Block>,
 }

@@ -4,6 +4,7 @@ use std::io::{BufRead, Read as _, Seek};
 
 use image_webp::WebPDecoder;
 use png::{BitDepth, ColorType, Transformations};
+use zune_bmp::BmpDecoder;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
@@ -24,6 +25,7 @@ enum Decoder<R: BufRead + Seek> {
     Png(Box<png::Reader<R>>),
     Jpeg(Box<JpegDecoder<R>>),
     WebP(Box<WebPDecoder<R>>),
+    Bmp(Box<BmpDecoder<R>>),
 }
 
 /// The first bytes of each format.
@@ -31,6 +33,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const JPEG: &[u8] = b"\xff\xd8\xff";
 const RIFF: &[u8] = b"RIFF";
 const WEBP: &[u8] = b"WEBP";
+const BMP: &[u8] = b"BM";
 
 impl<R: BufRead + Seek> Coded<R> {
     /// Reads the beginning of a file.
@@ -63,8 +66,14 @@ impl<R: BufRead + Seek> Coded<R> {
             let (width, height) = decoder.dimensions();
             let (width, height) = (width as usize, height as usize);
             Ok(Coded { width, height, decoder: Decoder::WebP(Box::new(decoder)) })
+        } else if begin.starts_with(BMP) {
+            let options = DecoderOptions::default().set_max_width(1 << 16).set_max_height(1 << 16);
+            let mut decoder = BmpDecoder::new_with_options(file, options);
+            decoder.decode_headers().map_err(|error| wrong(&format!("{error:?}")))?;
+            let (width, height) = decoder.dimensions().ok_or_else(|| wrong(&"it has no size"))?;
+            Ok(Coded { width, height, decoder: Decoder::Bmp(Box::new(decoder)) })
         } else {
-            Err(wrong(&"PNG, JPEG and WebP are read, and it is none of them"))
+            Err(wrong(&"PNG, JPEG, WebP and BMP are read, and it is none of them"))
         }
     }
 
@@ -88,6 +97,17 @@ impl<R: BufRead + Seek> Coded<R> {
                 let mut pixels = vec![0; size.ok_or_else(|| wrong(&"it is too large"))?];
                 decoder.read_image(&mut pixels).map_err(|error| wrong(&error))?;
                 Ok(if decoder.has_alpha() { firsts(&pixels, 4, 3) } else { pixels })
+            }
+            Decoder::Bmp(mut decoder) => {
+                if decoder.output_buf_size().is_none_or(|size| size > MAX_BYTES) {
+                    return Err(wrong(&"it is too large"));
+                }
+                let pixels = decoder.decode().map_err(|error| wrong(&format!("{error:?}")))?;
+                Ok(match decoder.colorspace().map(|space| space.num_components()) {
+                    Some(1) => pixels.into_iter().flat_map(|level| [level; 3]).collect(),
+                    Some(4) => firsts(&pixels, 4, 3),
+                    _ => pixels,
+                })
             }
         }
     }

@@ -20,7 +20,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Reads a file (PNG, JPEG or WebP) as red, green and blue.
+    /// Reads a file (PNG, JPEG, WebP or BMP) as red, green and blue.
     ///
     /// As in torchvision, an orientation or colour profile in the file is not applied, and what is transparent is dropped. Grey of 16
     /// bits is cut at 255 as Pillow cuts it; colours of 16 bits lose their lower half.

@@ -1,7 +1,7 @@
 //! Activation functions as layers: a table of their options with PyTorch's defaults, and what each computes.
 
 use burn::module::{Flag, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 
 use super::dropout::Dropout;
 use super::module::{Forward, keeps_rank, module, options, rounded, stateless, value};
@@ -197,19 +197,6 @@ impl Forward for RReLU {
         if !(input.device().is_autodiff() && self.training.is_enabled()) {
             return input.leaky_relu(f64::midpoint(self.lower, self.upper));
         }
-        // A slope is drawn where it is needed, in the order of the elements.
-        let elements = input.floats()?;
-        let mut slopes = vec![1.0_f64; elements.len()];
-        self.draws.draw(|generator| {
-            for (slope, _) in slopes.iter_mut().zip(&elements).filter(|(_, element)| **element <= 0.0) {
-                let mut drawn = [0.0_f64];
-                rekindle_random::uniform_(generator, &mut drawn, self.lower, self.upper)?;
-                *slope = drawn[0];
-            }
-            Ok::<(), crate::ModelError>(())
-        })?;
-        let data = TensorData::new(slopes, input.shape().to_vec());
-        let slopes = Array::from_data(data.convert_dtype(input.dtype()), input.shape(), &input.device())?;
-        input.mul(&slopes)
+        self.draws.draw(|generator| input.rrelu(self.lower, self.upper, generator))
     }
 }

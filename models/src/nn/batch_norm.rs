@@ -4,7 +4,7 @@
 //! batches are counted, and an update is there at once.
 
 use burn::module::{Flag, Param};
-use burn::tensor::{Device, FloatDType, Int, Tensor, module};
+use burn::tensor::{DType, Device, FloatDType, Int, Tensor, module};
 
 use super::buffer::Buffer;
 use super::half::is_half;
@@ -114,6 +114,11 @@ impl BatchNorm {
         if dims.get(1) != Some(&channels) {
             return Err(refused(&format!("{channels} channels in the second dimension")));
         }
+        if is_half(input.dtype()) && self.is_single() {
+            // Within autocast: statistics are of the parameters' type.
+            let dtype = FloatDType::from(input.dtype());
+            return Ok(self.forward(input.cast(FloatDType::F32))?.cast(dtype));
+        }
         let [weight, bias] = self.affine(&device);
         let trains = device.is_autodiff() && self.training.is_enabled();
         if let (false, Some(mean), Some(var)) = (trains, &self.running_mean, &self.running_var) {
@@ -139,6 +144,13 @@ impl BatchNorm {
             self.track(&batch.mean.detach(), &batch.variance.detach(), count);
         }
         Ok(batch.output)
+    }
+
+    /// Whether its parameters, or else its statistics, are of `float32`.
+    fn is_single(&self) -> bool {
+        let weight = self.weight.as_ref().map(|weight| weight.val().dtype());
+        let dtype = weight.or_else(|| self.running_mean.as_ref().map(|mean| mean.value().dtype()));
+        dtype == Some(DType::F32)
     }
 
     /// As PyTorch trains on a batch of `float16` or `bfloat16`: mean, sum of squares and inverse deviation are of that type, and

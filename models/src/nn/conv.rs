@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use super::module::{Forward, Sizes, maybe, module, options, refused, rounded, value};
+use super::module::{Forward, Sizes, maybe, module, options, refused, value};
 use super::padding::PaddingMode;
 use crate::Result;
 use crate::functional::{Array, Convolution};
@@ -197,23 +197,22 @@ impl<const N: usize> Conv<N> {
 
 impl<const N: usize> Forward for Conv<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        rounded(input, [Some(value(&self.weight)), maybe(self.bias.as_ref())], |x, [weight, bias]| {
-            let Some(weight) = weight else { return Ok(x.clone()) };
-            let same = self.padding == ConvPadding::Same;
-            if self.mode == PaddingMode::Zeros {
-                return if same { x.conv_same(weight, bias, &self.how) } else { x.conv(weight, bias, &self.how) };
-            }
-            // A pair a dimension, the last one first.
-            let mut pad = Vec::new();
-            for at in (0..N - 2).rev() {
-                let total = self.how.dilation[at] * weight.shape()[at + 2].saturating_sub(1);
-                let padding = self.how.padding.get(at).copied().unwrap_or(0);
-                let (before, after) = if same { (total / 2, total - total / 2) } else { (padding, padding) };
-                pad.extend([before, after].map(crate::functional::signed));
-            }
-            let how = Convolution { padding: vec![0], ..self.how.clone() };
-            x.pad(&pad, self.mode.padding())?.conv(weight, bias, &how)
-        })
+        let (weight, bias) = (value(&self.weight), maybe(self.bias.as_ref()));
+        let same = self.padding == ConvPadding::Same;
+        if self.mode == PaddingMode::Zeros {
+            let convolve = if same { Array::conv_same } else { Array::conv };
+            return convolve(input, &weight, bias.as_ref(), &self.how);
+        }
+        // A pair a dimension, the last one first.
+        let mut pad = Vec::new();
+        for at in (0..N - 2).rev() {
+            let total = self.how.dilation[at] * weight.shape()[at + 2].saturating_sub(1);
+            let padding = self.how.padding.get(at).copied().unwrap_or(0);
+            let (before, after) = if same { (total / 2, total - total / 2) } else { (padding, padding) };
+            pad.extend([before, after].map(crate::functional::signed));
+        }
+        let how = Convolution { padding: vec![0], ..self.how.clone() };
+        input.pad(&pad, self.mode.padding())?.conv(&weight, bias.as_ref(), &how)
     }
 }
 
@@ -251,9 +250,6 @@ impl<const N: usize> ConvTranspose<N> {
 
 impl<const N: usize> Forward for ConvTranspose<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        rounded(input, [Some(value(&self.weight)), maybe(self.bias.as_ref())], |x, [weight, bias]| match weight {
-            Some(weight) => x.conv_transpose(weight, bias, &self.how),
-            None => Ok(x.clone()),
-        })
+        input.conv_transpose(&value(&self.weight), maybe(self.bias.as_ref()).as_ref(), &self.how)
     }
 }

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::module::{module, options, refused, value};
 use crate::Result;
-use crate::functional::{Array, Number, select, signed};
+use crate::functional::{Array, Number, signed};
 use crate::init::{Init, Rule};
 
 options! {
@@ -174,8 +174,7 @@ impl Embedding {
             Some(weight) => weight.clone(),
             None => {
                 let old = value(&self.weight).detach();
-                let seen = seen(index, old.shape()[0])?;
-                let new = select(&seen, &shortened(&old, max, self.norm_type)?, &old)?.into_float::<2>()?;
+                let new = old.embedding_renorm(index, max, self.norm_type)?.into_float::<2>()?;
                 let renew = |old: Tensor<2>| new.detach().set_require_grad(old.is_require_grad());
                 let weight = self.weight.clone().map(renew);
                 *renewed = Some(weight.clone());
@@ -184,7 +183,7 @@ impl Embedding {
         };
         let rows = value(&weight).embedding(index, self.padding_idx.map(signed))?;
         // The gradient is that of the rows as they lie in the weight.
-        shortened(&rows.detach(), max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
+        rows.detach().shortened(max, self.norm_type)?.add(&rows.sub(&rows.detach())?)
     }
 
     /// Draws the rows once more: normal, with this deviation; the one that stands for nothing is 0.
@@ -214,23 +213,6 @@ impl Embedding {
             None => value(&self.weight).embedding(index, self.padding_idx.map(signed)),
         }
     }
-}
-
-/// Which rows are looked up, `[rows, 1]`.
-fn seen(index: &Array, rows: usize) -> Result<Array> {
-    let mut seen = vec![false; rows];
-    for number in index.ints()? {
-        let place = usize::try_from(number).ok().and_then(|at| seen.get_mut(at));
-        *place.ok_or_else(|| refused("Embedding", format!("there is no row {number} of {rows}")))? = true;
-    }
-    Array::from_bools(&seen, &[rows, 1], &index.device())
-}
-
-/// `torch.embedding_renorm_`: rows longer than this are as long as this.
-fn shortened(rows: &Array, max: f64, p: f64) -> Result<Array> {
-    let norm = rows.vector_norm(p, &[-1], true)?;
-    let factor = norm.add(1e-7)?.divides(max)?;
-    rows.mul(&select(&norm.gt(max)?, &factor, 1.0)?)
 }
 
 /// `torch.nn.EmbeddingBag`: sums, means or maxima of rows.

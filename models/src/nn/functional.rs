@@ -90,6 +90,14 @@ of_one! {
     pixel_shuffle(x, factor: usize) x.pixel_shuffle(factor);
 }
 
+/// `torch.add(x, other)`: in the type that both have together, which within [`autocast`](crate::functional::autocast) may be two.
+///
+/// # Errors
+/// When the shapes do not go together.
+pub fn add<const D: usize>(input: Tensor<D>, other: Tensor<D>) -> Result<Tensor<D>> {
+    array(input).add(&array(other))?.into_float()
+}
+
 /// `normalize(x, p, dim, eps)`: over the norm along a dimension; PyTorch's defaults are 2, 1 and 1e-12.
 ///
 /// # Errors

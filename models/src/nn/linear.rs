@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::Tensor;
 
-use super::module::{Forward, keeps_rank, maybe, module, options, refused, rounded, stateless, value};
+use super::module::{Forward, keeps_rank, maybe, module, options, refused, stateless, value};
 use crate::Result;
 use crate::functional::Array;
 use crate::init::{Init, Rule, layer_bias, layer_weight};
@@ -72,10 +72,7 @@ keeps_rank!(Linear: "`[..., in]` to `[..., out]`.");
 
 impl Forward for Linear {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        rounded(input, [Some(value(&self.weight)), maybe(self.bias.as_ref())], |x, [weight, bias]| match weight {
-            Some(weight) => x.linear(weight, bias),
-            None => Ok(x.clone()),
-        })
+        input.linear(&value(&self.weight), maybe(self.bias.as_ref()).as_ref())
     }
 }
 

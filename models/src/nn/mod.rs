@@ -8,7 +8,8 @@
 //! batch. `module.valid()` is PyTorch's `module.eval()`: the module on the device without autodiff. `freeze()` clears the flag of
 //! layers that are to evaluate on an autodiff device.
 //!
-//! Tensors of 16 bits are computed as PyTorch computes them: in `float32`, rounded once when a layer is done.
+//! Tensors of 16 bits are computed as PyTorch computes them: in `float32`, rounded once when a layer is done. Parameters of `float32` are
+//! computed with in 16 bits within [`functional::autocast`](crate::functional::autocast).
 
 mod activation;
 mod adaptive;

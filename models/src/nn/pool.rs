@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::module::{Forward, Sizes, options, rounded, stateless};
 use crate::Result;
-use crate::functional::{Array, Unary, Windows};
+use crate::functional::{Array, Unary, Windows, region};
 
 options! {
     /// `torch.nn.MaxPool1d(kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)`, and 2d, 3d: the largest of each window.
@@ -127,6 +127,11 @@ impl<const N: usize> MaxPool<N> {
     }
 }
 
+/// The mean of windows: of 16 bits rounded once, but for three dimensions within autocast, which come out in `float32`.
+fn pooled<const N: usize>(input: &Array, pool: impl FnOnce(&Array) -> Result<Array>) -> Result<Array> {
+    if N == 5 && region().is_some() { pool(input) } else { rounded(input, [], |x, []| pool(x)) }
+}
+
 impl<const N: usize> Forward for AvgPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         let how = Windows {
@@ -137,7 +142,7 @@ impl<const N: usize> Forward for AvgPool<N> {
             divisor: self.divisor_override,
             ..Windows::new(self.kernel_size.0.clone())
         };
-        rounded(input, [], |x, []| x.avg_pool(N - 2, &how))
+        pooled::<N>(input, |x| x.avg_pool(N - 2, &how))
     }
 }
 
@@ -159,7 +164,7 @@ impl<const N: usize> Forward for LPPool<N> {
 impl<const N: usize> Forward for AdaptiveAvgPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         let sizes = self.output_size.each("AdaptiveAvgPool", N - 2)?;
-        rounded(input, [], |x, []| x.adaptive_avg_pool(&sizes))
+        pooled::<N>(input, |x| x.adaptive_avg_pool(&sizes))
     }
 }
 

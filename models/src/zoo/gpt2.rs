@@ -229,8 +229,8 @@ impl Forward for Projection {
         match self {
             Projection::Linear(linear) => linear.forward_array(x),
             Projection::Conv1D(conv) => {
-                let product = x.matmul(&Array::from_float(conv.weight.val()))?;
-                conv.bias.as_ref().map_or(Ok(product.clone()), |bias| product.add(&Array::from_float(bias.val())))
+                let bias = conv.bias.as_ref().map(|bias| Array::from_float(bias.val()));
+                x.linear(&Array::from_float(conv.weight.val()).transpose(0, 1)?, bias.as_ref())
             }
         }
     }

@@ -4,7 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::Result;
+use crate::functional::Array;
 use crate::init::{Init, Rule, refused};
+use crate::nn::functional::add;
 use crate::nn::{
     Conv2d, Conv2dConfig, Dropout, GELU, LayerNorm, LayerNormConfig, LinearConfig, ModuleDict, MultiheadAttention,
     MultiheadAttentionConfig, Sequential,
@@ -106,9 +108,9 @@ impl EncoderBlock {
     fn forward(&self, input: Tensor<3>) -> Result<Tensor<3>> {
         let x = self.ln_1.forward(input.clone())?;
         let x = self.self_attention.forward(x.clone(), x.clone(), x)?;
-        let x = self.dropout.forward(x)? + input;
+        let x = add(self.dropout.forward(x)?, input)?;
         let y: Tensor<3> = self.mlp.forward(self.ln_2.forward(x.clone())?)?;
-        Ok(x + y)
+        add(x, y)
     }
 }
 
@@ -160,8 +162,9 @@ impl Vit {
         let patches = self.conv_proj.forward(image)?.flatten::<3>(2, 3).swap_dims(1, 2);
         let token = self.class_token.val();
         let length = token.dims()[2];
-        let x = Tensor::cat(vec![token.expand([batch, 1, length]), patches], 1);
-        let x = self.encoder.dropout.forward(x + self.encoder.pos_embedding.val())?;
+        let parts = [token.expand([batch, 1, length]), patches].map(Array::from_float);
+        let x = add(Array::cat(&parts, 1)?.into_float()?, self.encoder.pos_embedding.val())?;
+        let x = self.encoder.dropout.forward(x)?;
         let x = self.encoder.layers.modules.iter().try_fold(x, |x, (_, layer)| layer.forward(x))?;
         let first = self.encoder.ln.forward(x)?.narrow(1, 0, 1).flatten::<2>(1, 2);
         let head = self.heads.get("head").ok_or_else(|| refused("ViT", "it has no head"))?;

@@ -1,5 +1,6 @@
 //! Networks and layers against PyTorch's own: first weights, keys, outputs, gradients and running statistics.
 
+mod autocast;
 mod batch_norm;
 #[cfg(feature = "image")]
 mod images;
@@ -7,6 +8,7 @@ mod init;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod modules;
+mod old_programs;
 mod operations;
 mod parity;
 mod program_regions;

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 32;
 /// Which pictures, and what is done to each on its way to the network.
 #[derive(Debug, clap::Args)]
 pub(super) struct Pictures {
-    /// Pictures as inputs: PNG, JPEG or WebP
+    /// Pictures as inputs: PNG, JPEG, WebP or BMP
     #[arg(long, value_name = "FILE", num_args = 1..)]
     image: Vec<PathBuf>,
     /// torchvision's preset: imagenet is --resize 256 --crop 224 --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225; flags win
@@ -115,7 +115,7 @@ impl Pictures {
         };
         let grey = match channels {
             Length::Exactly(1) => true,
-            Length::Exactly(3) | Length::Symbol(_) | Length::Any => false,
+            Length::Exactly(3) | Length::Symbol(_) | Length::Computed(_) | Length::Any => false,
             Length::Exactly(channels) => {
                 return Err(usage(format!("--image is for networks of 3 channels or 1, and this one has {channels}")));
             }

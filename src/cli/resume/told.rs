@@ -119,12 +119,6 @@ pub(super) fn pers(settings: &Settings) -> Anything<Vec<SchedulePer>> {
 
 /// What the checkpoint leaves open, and what is changed.
 fn options(settings: &Settings) -> Anything<ResumeOptions> {
-    if let Some(amp) = &settings.amp {
-        return Err(usage(format!(
-            "--amp {amp}: PyTorch's autocast chooses each operation's type, and Burn has nothing like it; leave it out, and the run is \
-             computed in the type of its weights"
-        )));
-    }
     let (optimizer, scheduler) = (settings.optimizer.as_deref(), settings.scheduler.as_deref());
     let ema = settings.ema.as_deref();
     let ema_per = settings.ema_per.as_deref().map(|per| match per {

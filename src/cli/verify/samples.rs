@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use rekindle::models::functional::{Array, Kind};
-use rekindle::models::graph::Program;
+use rekindle::models::graph::{Program, exported_all};
 use rekindle::random::Generator;
+use rekindle::recorder::container::export::ExportedProgram;
 use rekindle::recorder::{Error, Result, ResultExt as _, printable_name};
 use serde_json::{Value as Json, json};
 
@@ -15,6 +16,8 @@ use crate::cli::answer::Lines;
 
 /// What came of it.
 pub(super) struct Computed {
+    /// The program, where the archive has several.
+    program: Option<String>,
     outputs: Vec<Output>,
     took: [Duration; 2],
 }
@@ -31,10 +34,17 @@ struct Output {
 }
 
 impl Computed {
-    /// Computes the sample inputs of the archive twice, in evaluation, on the CPU, from one state of the generator.
-    pub(super) fn of(path: &Path) -> Result<Self> {
-        let program = Program::open(path, &Device::flex())?;
+    /// Computes the sample inputs of each program of the archive twice, in evaluation, on the CPU, from one state of the generator.
+    pub(super) fn all(path: &Path) -> Result<Vec<Self>> {
+        let archives = exported_all(path)?;
+        let several = archives.len() > 1;
+        let of = |archive: &ExportedProgram| Computed::of(path, archive, several.then(|| archive.name.to_string()));
+        archives.iter().map(of).collect()
+    }
+
+    fn of(path: &Path, archive: &ExportedProgram, name: Option<String>) -> Result<Self> {
         let wrong = |error: rekindle::models::ModelError| Error::invalid(error.to_string());
+        let program = Program::from_exported(archive, &Device::flex()).map_err(wrong).in_file(path)?;
         let samples = program.sample_inputs().map_err(wrong).in_file(path)?.ok_or_else(|| {
             let what = "there are no sample inputs in the archive to compute with --run; torch.export.save keeps them";
             Error::invalid(what).in_file(path)
@@ -47,7 +57,8 @@ impl Computed {
         };
         let ((one, first), (other, second)) = (run()?, run()?);
         let outputs = one.into_iter().zip(other).map(|((name, one), (_, other))| Output::of(name, &one, &other));
-        Ok(Computed { outputs: outputs.collect::<Result<_>>().in_file(path)?, took: [first, second] })
+        let outputs = outputs.collect::<Result<_>>().in_file(path)?;
+        Ok(Computed { program: name, outputs, took: [first, second] })
     }
 
     /// Whether all is finite, and the same both times.
@@ -59,7 +70,8 @@ impl Computed {
         let mut lines = Lines::default();
         let [first, second] = self.took.map(|took| took.as_secs_f64() * 1e3);
         let verdict = if self.is_good() { "computes its sample inputs" } else { "DOES NOT COMPUTE its sample inputs" };
-        lines.add(format_args!("  {verdict}: {first:.1} ms, again {second:.1} ms"));
+        let program = self.program.as_ref().map(|name| format!("{}: ", printable_name(name))).unwrap_or_default();
+        lines.add(format_args!("  {program}{verdict}: {first:.1} ms, again {second:.1} ms"));
         for Output { name, dtype, shape, nan, inf, same } in &self.outputs {
             let all = shape.iter().product::<usize>();
             let numbers = match (nan, inf) {
@@ -77,11 +89,15 @@ impl Computed {
             let Output { name, dtype, shape, nan, inf, same } = output;
             json!({"name": name, "dtype": dtype, "shape": shape, "nan": nan, "inf": inf, "same": same})
         };
-        json!({
+        let mut document = json!({
             "good": self.is_good(),
             "seconds": self.took.map(|took| took.as_secs_f64()),
             "outputs": self.outputs.iter().map(output).collect::<Vec<_>>(),
-        })
+        });
+        if let Some(program) = &self.program {
+            document["program"] = json!(program);
+        }
+        document
     }
 }
 

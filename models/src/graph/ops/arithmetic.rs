@@ -2,7 +2,7 @@
 
 use super::row::{Call, Out, ops};
 use crate::Result;
-use crate::functional::{Array, Bits, Number, Operand, Unary, refused, select};
+use crate::functional::{Array, Bits, Number, Operand, Unary, dtype_name, refused, select};
 use crate::graph::item::Given;
 
 /// `other`, times `alpha` where that is not 1.
@@ -298,10 +298,9 @@ ops! {
     "aten.softmax.int" (self, dim, dtype) |c| typed(&c.given)?.softmax(c.given.int("dim", -1)?)?;
     "aten.log_softmax.int" (self, dim, dtype) |c| typed(&c.given)?.log_softmax(c.given.int("dim", -1)?)?;
     "aten.rrelu.default" (self, lower, upper, training, generator) |c| {
-        if c.train {
-            return Err(refused("rrelu", "slopes drawn at random are not supported in training"));
-        }
-        c.given.tensor("self")?.leaky_relu(f64::midpoint(c.given.float("lower", 0.125)?, c.given.float("upper", 1.0 / 3.0)?))?
+        let (lower, upper) = (c.given.float("lower", 0.125)?, c.given.float("upper", 1.0 / 3.0)?);
+        let x = c.given.tensor("self")?;
+        if c.train { x.rrelu(lower, upper, c.generator)? } else { x.leaky_relu(f64::midpoint(lower, upper))? }
     };
     // Numbers that come of shapes.
     "_operator.add" (a, b) |c| numbers(c, i64::checked_add, |a, b| a + b)?;
@@ -339,7 +338,16 @@ ops! {
     "aten.item.default" (self) |c| c.given.tensor("self")?.item()?;
     "aten._local_scalar_dense.default" (self) |c| c.given.tensor("self")?.item()?;
     "aten.is_nonzero.default" (self) |c| Number::Bool(c.given.tensor("self")?.item()?.is_true());
-    "aten._assert_tensor_metadata.default" (a, size, stride, dtype, device, layout) |_c| Out::Nothing;
+    "aten._assert_tensor_metadata.default" (a, size, stride, dtype, device, layout) |c| {
+        // Strides and devices are those of the export; lengths are looked at where the inputs come in.
+        let (found, wanted) = (c.given.tensor("a")?.dtype(), c.given.dtype("dtype"));
+        if let Some(wanted) = wanted.filter(|&wanted| wanted != found) {
+            let (found, wanted) = (dtype_name(found), dtype_name(wanted));
+            let reason = format!("the tensor is {found}, and the program was exported for {wanted} here");
+            return Err(refused("an assertion of the program", reason));
+        }
+        Out::Nothing
+    };
     "aten._assert_scalar.default" (self, assert_msg) |c| {
         if !c.given.number("self")?.is_true() {
             let message = c.given.text("assert_msg").unwrap_or("a condition of the program does not hold");

@@ -65,7 +65,25 @@ fn repeated(c: &mut Call<'_>) -> Result<Vec<Item>> {
     }
 }
 
+/// Each element along `xs` combined with all before it: `associative_scan`, here one after the other.
+fn combined(c: &mut Call<'_>) -> Result<Vec<Item>> {
+    let (columns, more) = (along(&c.given.items("xs")?)?, c.given.items("additional")?);
+    let row = |round: usize| columns.iter().filter_map(|column| column.get(round).cloned()).collect::<Vec<Item>>();
+    let length = columns.first().map_or(0, Vec::len);
+    if length == 0 || columns.iter().any(|column| column.len() != length) {
+        return Err(refused("a loop", "what it goes along has no elements, or unlike numbers of them"));
+    }
+    let mut all = vec![row(0)];
+    for round in 1..length {
+        let before = all[round - 1].iter().cloned();
+        let given = before.chain(row(round)).chain(more.iter().cloned()).collect();
+        all.push(c.block(0, given)?);
+    }
+    stacked(&all)
+}
+
 ops! {
+    "higher_order.associative_scan" (xs, additional) |c| Out::Items(combined(c)?);
     "higher_order.cond" (pred, operands) |c| {
         let branch = usize::from(!c.given.number("pred")?.is_true());
         let operands = c.given.items("operands")?;

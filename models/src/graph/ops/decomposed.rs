@@ -2,7 +2,7 @@
 
 use super::row::{Call, Out, ops};
 use crate::Result;
-use crate::functional::{Array, BOOL, Number, Running};
+use crate::functional::{Array, BOOL, Cell, Number, Recurrent, Running, refused};
 use crate::graph::item::Item;
 
 /// Of half-precision numbers the softmax is computed in float32 where it is asked for.
@@ -42,7 +42,45 @@ fn by_running(c: &Call<'_>) -> Result<Out> {
     Ok(vec![out, none.clone(), none].into())
 }
 
+/// What attention became in PyTorch up to 2.4: the output, and so many others that only its backward pass reads.
+fn attended(c: &mut Call<'_>, others: usize) -> Result<Out> {
+    let out = super::layers::attention(c)?;
+    Ok(Out::Items(std::iter::once(Item::Array(out)).chain(std::iter::repeat_n(Item::None, others)).collect()))
+}
+
+/// A layer of an LSTM in one direction, as PyTorch up to 2.2 exported it: the output, the states, and what only its backward pass reads.
+fn layer_of_lstm(c: &mut Call<'_>) -> Result<Out> {
+    /// How oneDNN numbers an LSTM.
+    const LSTM: i64 = 2;
+    let g = &c.given;
+    let biases = g.flag("has_biases", true)?;
+    if g.int("mode", LSTM)? != LSTM || g.size("num_layers", 1)? != 1 || g.flag("bidirectional", false)? {
+        return Err(refused("mkldnn_rnn_layer", "it is supported for a layer of an LSTM in one direction"));
+    }
+    let layer = Recurrent {
+        cell: Cell::Lstm,
+        biases,
+        layers: 1,
+        dropout: 0.0,
+        train: false,
+        bidirectional: false,
+        batch_first: false,
+    };
+    let names = ["weight0", "weight1", "weight2", "weight3"];
+    let weights = names[..if biases { 4 } else { 2 }].iter().map(|name| g.tensor(name).cloned());
+    let weights = weights.collect::<Result<Vec<_>>>()?;
+    let reverse = g.flag("reverse", false)?;
+    let along = |x: &Array| if reverse { x.flip(&[0]) } else { Ok(x.clone()) };
+    let states = [g.tensor("hx_")?.clone(), g.tensor("cx_")?.clone()];
+    let (output, last) = layer.run(&along(g.tensor("input")?)?, &states, &weights, c.generator)?;
+    let all = std::iter::once(along(&output)?).chain(last).map(Item::Array).chain([Item::None]);
+    Ok(Out::Items(all.collect()))
+}
+
 ops! {
+    "aten.mkldnn_rnn_layer.default" (input, weight0, weight1, weight2, weight3, hx_, cx_, reverse, batch_sizes, mode, hidden_size, num_layers, has_biases, bidirectional, batch_first, train) |c| layer_of_lstm(c)?;
+    "aten._scaled_dot_product_flash_attention.default" (query, key, value, dropout_p, is_causal, return_debug_mask, scale) |c| attended(c, 8)?;
+    "aten._scaled_dot_product_flash_attention_for_cpu.default" (query, key, value, dropout_p, is_causal, attn_mask, scale) |c| attended(c, 1)?;
     "aten._softmax.default" (self, dim, half_to_float) |c| softmax(c, false)?;
     "aten._safe_softmax.default" (self, dim, dtype) |c| {
         let x = super::arithmetic::typed(&c.given)?;

@@ -141,7 +141,7 @@ fn in_training(c: &mut Call<'_>, drop: fn(&Array, f64, &mut Generator) -> Result
     if c.train { drop(x, p, c.generator) } else { Ok(x.clone()) }
 }
 
-fn attention(c: &mut Call<'_>) -> Result<Array> {
+pub(super) fn attention(c: &mut Call<'_>) -> Result<Array> {
     let g = &c.given;
     let how = Attention {
         mask: g.maybe_tensor("attn_mask")?,
@@ -315,6 +315,7 @@ ops! {
         let padding = c.given.maybe_int("padding_idx")?.filter(|padding| *padding >= 0);
         c.given.tensor("weight")?.embedding(c.given.tensor("indices")?, padding)?
     };
+    "aten.embedding_renorm.default" (self, indices, max_norm, norm_type) |c| c.given.tensor("self")?.embedding_renorm(c.given.tensor("indices")?, c.given.float("max_norm", 1.0)?, c.given.float("norm_type", 2.0)?)?;
     "aten.embedding_bag.padding_idx" (weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset, padding_idx) |c| embedding_bag(&c.given)?;
     "aten.embedding_bag.default" (weight, indices, offsets, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset) |c| embedding_bag(&c.given)?;
     "aten.scaled_dot_product_attention.default" (query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa) |c| attention(c)?;

@@ -4,8 +4,8 @@ use burn::tensor::{DType, Device};
 use rekindle_random::Generator;
 
 use crate::Result;
-use crate::functional::{Array, Kind, Number, Operand, refused, result_type};
-use crate::graph::item::{Arg, Given, Item, Slot, Values};
+use crate::functional::{Array, Number, refused};
+use crate::graph::item::{Given, Item, Slot};
 use crate::graph::steps::Block;
 
 /// What an operation gives.
@@ -53,6 +53,8 @@ pub(in crate::graph) struct Call<'a> {
     pub(in crate::graph) order: &'a [usize],
     /// The graphs that it runs: branches, or the body of a loop.
     pub(in crate::graph) blocks: &'a [Block],
+    /// What autocast casts to around the program: in its graphs, too.
+    pub(in crate::graph) around: Option<DType>,
     /// Values that become others: the running statistics of a batch norm.
     pub(in crate::graph) writes: Vec<(Slot, Array)>,
 }
@@ -61,7 +63,7 @@ impl Call<'_> {
     /// Runs one of its graphs on these values.
     pub(in crate::graph) fn block(&mut self, index: usize, given: Vec<Item>) -> Result<Vec<Item>> {
         let block = self.blocks.get(index).ok_or_else(|| refused("control flow", "a graph is missing"))?;
-        block.run(given, self.train, self.device, self.generator)
+        block.run(given, self.train, self.device, self.around, self.generator)
     }
 
     /// The value that this argument reads becomes another.
@@ -236,69 +238,12 @@ const WIDE: &[&str] = &[
 ];
 
 impl Op {
-    /// Computes it; [wide](Self::is_wide) operations of 16-bit numbers in float32.
-    pub(in crate::graph) fn call(&self, call: &mut Call<'_>) -> Result<Out> {
-        let Some(dtype) = narrow_type(&call.given) else { return (self.run)(call) };
-        let (args, values) = widened(&call.given)?;
-        let mut wide = Call {
-            given: Given { args: &args, values: &values },
-            train: call.train,
-            device: call.device,
-            generator: &mut *call.generator,
-            order: call.order,
-            blocks: call.blocks,
-            writes: Vec::new(),
-        };
-        let narrowed = |array: Array| if array.dtype() == DType::F32 { array.cast(dtype) } else { Ok(array) };
-        Ok(match (self.run)(&mut wide)? {
-            Out::One(array) => Out::One(narrowed(array)?),
-            Out::Many(arrays) => Out::Many(arrays.into_iter().map(narrowed).collect::<Result<_>>()?),
-            Out::Items(items) => {
-                let narrowed =
-                    |item| if let Item::Array(array) = item { narrowed(array).map(Item::Array) } else { Ok(item) };
-                Out::Items(items.into_iter().map(narrowed).collect::<Result<_>>()?)
-            }
-            other => other,
-        })
-    }
-
     /// Whether of 16-bit numbers it is computed in float32.
     pub(in crate::graph) fn is_wide(&self) -> bool {
         let name = self.name.strip_prefix("aten.").unwrap_or_default();
         let base = name.split('.').next().unwrap_or(name);
         WIDE.contains(&base) || WIDE.contains(&name)
     }
-}
-
-/// The 16-bit type of all that is given, where no other is asked for.
-fn narrow_type(given: &Given<'_>) -> Option<DType> {
-    let slots = given.args.iter().flat_map(|(_, arg)| arg.slots());
-    let floats: Vec<&Array> = slots
-        .filter_map(|slot| given.values.get(slot).and_then(Item::array))
-        .filter(|array| array.kind() == Kind::Float)
-        .collect();
-    let dtype = result_type(&floats.iter().map(|&array| Operand::Array(array)).collect::<Vec<_>>());
-    let is_narrow = matches!(dtype, DType::F16 | DType::BF16) && !floats.is_empty();
-    (is_narrow && given.dtype("dtype").is_none()).then_some(dtype)
-}
-
-/// What is given, with 16-bit numbers as float32.
-fn widened(given: &Given<'_>) -> Result<(Vec<(&'static str, Arg)>, Values)> {
-    let slots: Vec<Slot> = given.args.iter().flat_map(|(_, arg)| arg.slots()).collect();
-    let mut values = Values::new(slots.len());
-    for (at, &slot) in slots.iter().enumerate() {
-        let item = match given.values.get(slot) {
-            Some(Item::Array(array)) if matches!(array.dtype(), DType::F16 | DType::BF16) => {
-                Item::Array(array.cast(DType::F32)?)
-            }
-            Some(item) => item.clone(),
-            None => continue,
-        };
-        values.set(at, item);
-    }
-    let mut next = 0..;
-    let args = given.args.iter().map(|(name, arg)| (*name, arg.renumbered(&mut next))).collect();
-    Ok((args, values))
 }
 
 /// Rows of operations: the name, the arguments, whether the result is a view, and how it is computed.

@@ -134,7 +134,9 @@ impl Export {
         let mut reading = Reading { archive, file, options, several: false, export: Export::default() };
         if archive.find("serialized_exported_program.json").is_some() {
             let weights = reading.file_of(OLD[0], true)?;
-            let constants = reading.file_of(OLD[1], false)?;
+            // PyTorch 2.1 keeps constants within the document.
+            let there = OLD[1].iter().any(|name| archive.find(name).is_some());
+            let constants = if there { reading.file_of(OLD[1], false)? } else { Vec::new() };
             reading.export.programs.push(Program { name: "model".into(), weights, constants });
             return Ok(reading.export);
         }

@@ -7,6 +7,7 @@ use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
 use super::broadcast::broadcast_shape;
+use super::cpu::{Linear, computed};
 use super::number::{Number, promoted};
 use crate::Result;
 
@@ -62,6 +63,16 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together.
     pub fn linear(&self, weight: &Array, bias: Option<&Array>) -> Result<Self> {
+        if let (&[outputs, inputs], Some(&length)) = (weight.shape(), self.shape().last())
+            && inputs == length
+            && self.numel() * outputs >= Linear::LEAST
+            && bias.is_none_or(|bias| bias.shape() == [outputs])
+            && let Some(y) =
+                computed(Linear, &[Some(self), Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())
+        {
+            let shape = [&self.shape()[..self.rank() - 1], &[outputs]].concat();
+            return Ok(Array::new(y, &shape));
+        }
         let weight = if weight.rank() == 2 { weight.transpose(0, 1)? } else { weight.clone() };
         let product = self.matmul(&weight)?;
         match bias {

@@ -91,8 +91,8 @@ impl Forward for Projection {
         match self {
             Projection::Linear(linear) => linear.forward_array(x),
             Projection::Conv1D(conv) => {
-                let product = x.matmul(&Array::from_float(conv.weight.val()))?;
-                conv.bias.as_ref().map_or(Ok(product.clone()), |bias| product.add(&Array::from_float(bias.val())))
+                let weight = Array::from_float(conv.weight.val()).transpose(0, 1)?;
+                x.linear(&weight, conv.bias.as_ref().map(|bias| Array::from_float(bias.val())).as_ref())
             }
         }
     }
@@ -248,7 +248,8 @@ impl Forward for SelfAttention {
         let split = |part: &Array| part.reshaped(&[batch, length, self.heads, width / self.heads])?.transpose(1, 2);
         let heads = parts.iter().map(split).collect::<Result<Vec<_>>>()?;
         let [q, k, v] = &heads[..] else { return Err(crate::init::refused("GPT-2", "c_attn gives three")) };
-        let how = Attention { causal: true, ..Attention::default() };
+        let keeps_all = self.attn_dropout.keeps_all(&x.device());
+        let how = Attention { causal: true, keeps_all, ..Attention::default() };
         let attended = q.attention(k, v, &how, |weights| self.attn_dropout.forward_array(&weights))?;
         let joined = attended.transpose(1, 2)?.reshaped(&[batch, length, width])?;
         self.resid_dropout.forward_array(&self.c_proj.forward_array(&joined)?)

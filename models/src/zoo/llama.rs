@@ -237,7 +237,7 @@ impl LlamaAttention {
             x.mul(cosine)?.add(&rotated.mul(sine)?)
         };
         let (q, k) = (turned(split(&self.q_proj, heads)?)?, turned(split(&self.k_proj, kv)?)?);
-        let how = Attention { causal: true, grouped: true, ..Attention::default() };
+        let how = Attention { causal: true, grouped: true, keeps_all: true, ..Attention::default() };
         let attended = q.attention(&k, &split(&self.v_proj, kv)?, &how, Ok)?.transpose(1, 2)?;
         let joined = attended.reshaped(&[batch, length, attended.numel() / (batch * length).max(1)])?;
         self.o_proj.forward_array(&joined)

@@ -8,6 +8,7 @@ mod init;
 mod judge;
 mod modules;
 mod operations;
+mod operators;
 mod parity;
 mod program_regions;
 mod programs;

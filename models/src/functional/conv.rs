@@ -112,7 +112,7 @@ impl Array {
             };
             return self.unsqueeze(2)?.convolved(&weight.unsqueeze(2)?, bias, &how, false)?.squeeze(Some(&[2]));
         }
-        if own && spatial == 2 && weight.shape()[0] % how.groups == 0 {
+        if own && spatial == 2 && weight.shape()[0].is_multiple_of(how.groups) {
             let [stride, padding, dilation] =
                 [("stride", &how.stride), ("padding", &how.padding), ("dilation", &how.dilation)]
                     .map(|(name, numbers)| each::<2>(name, numbers));

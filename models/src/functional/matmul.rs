@@ -7,7 +7,7 @@ use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
 use super::broadcast::broadcast_shape;
-use super::cpu::{Linear, computed};
+use super::cpu::{Linear, Matmul, computed};
 use super::number::{Number, promoted};
 use crate::Result;
 
@@ -48,6 +48,13 @@ impl Array {
     }
 
     fn product(&self, other: &Array) -> Result<Self> {
+        let (one, two) = (self.shape(), other.shape());
+        if one[..one.len() - 2] == two[..two.len() - 2]
+            && self.numel() * two[two.len() - 1] >= Linear::LEAST
+            && let Some(product) = computed(Matmul, &[self, other])
+        {
+            return Ok(Array::of(product));
+        }
         Ok(Array::of(match self.kind() {
             Kind::Float => Dispatch::float_matmul(self.prim(), other.prim()),
             Kind::Int if self.dtype() != DType::I64 => {

@@ -159,6 +159,8 @@ fn products_of_matrices_agree_with_burns() {
     }
     let batch = [input(&[2, 3, 5, 7], 1), input(&[2, 7, 3, 9], 2)];
     agree("matmul of a batch", &batch, &|x| x[0].matmul(&x[1].transpose(1, 2)?));
+    let large = [input(&[3, 2, 65, 83], 1), input(&[3, 83, 2, 161], 2)];
+    agree("matmul of a large batch", &large, &|x| x[0].matmul(&x[1].transpose(1, 2)?));
     agree("matmul, broadcast", &[input(&[2, 3, 5, 7], 1), input(&[3, 7, 9], 2)], &|x| x[0].matmul(&x[1]));
     agree("matmul by one", &[input(&[2, 3, 5, 7], 1), input(&[7, 9], 2)], &|x| x[0].matmul(&x[1]));
     agree("matmul, repeated", &[input(&[1, 5, 7], 1), input(&[4, 7, 9], 2)], &|x| {

@@ -159,7 +159,7 @@ impl Operator for Attention {
         (with_heads(y, &q, outputs), vec![q, k, v, weights])
     }
 
-    #[allow(clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation, clippy::many_single_char_names)] // those of the formula
     fn backward(&self, kept: &[FlexTensor], gradient: FlexTensor, _: &[bool]) -> Vec<Option<FlexTensor>> {
         let [q, k, v, weights] = kept else { return Vec::new() };
         let gradient = readable(&gradient);

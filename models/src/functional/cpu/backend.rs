@@ -51,6 +51,7 @@ pub(crate) trait Operators: Backend {
 }
 
 /// An operator over tensors of `flex`.
+#[allow(clippy::many_single_char_names)] // they are numbers
 pub(crate) fn run(operator: impl Operator + 'static, inputs: &[DispatchTensor]) -> DispatchTensor {
     let operator = Arc::new(operator);
     match inputs {

@@ -94,7 +94,7 @@ fn forward(plan: &Plan, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<
                 match bias {
                     None => _ = out.write_copy_of_slice(values),
                     Some(bias) => {
-                        out.iter_mut().zip(values).for_each(|(out, value)| _ = out.write(value + bias[filter]))
+                        out.iter_mut().zip(values).for_each(|(out, value)| _ = out.write(value + bias[filter]));
                     }
                 }
             });
@@ -242,7 +242,8 @@ fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
             let mut sums = vec![0.0; plan.filters * width];
             panel.clear();
             panel.resize(at_once * columns * width, 0.0);
-            for block in part * blocks_of_part..blocks.min((part + 1) * blocks_of_part) {
+            let first_block = part * blocks_of_part;
+            for (block, left) in lefts.iter().enumerate().skip(first_block).take(blocks_of_part) {
                 let lines = block * at_once..lines.min((block + 1) * at_once);
                 for (line, panel) in lines.zip(panel.chunks_exact_mut(columns * width)) {
                     let start = line / rows * image_len + line % rows * pitch;
@@ -252,7 +253,7 @@ fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
                         to.zip(pixels).for_each(|(to, pixel)| *to = *pixel);
                     }
                 }
-                lefts[block].times(panel, |filter, values| {
+                left.times(panel, |filter, values| {
                     let sums = &mut sums[filter * width..][..width];
                     sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
                 });

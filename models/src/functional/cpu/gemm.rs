@@ -10,7 +10,7 @@ use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use super::memory::fresh;
-use super::simd::{dispatched, lanes};
+use super::simd::{dispatched, lanes, wide};
 
 /// How many terms are added up before they go into the total: sums of many stay exact.
 const CHAIN: usize = 512;
@@ -102,7 +102,14 @@ impl Left {
 
     /// Multiplies with a panel; `store` is given each row's elements.
     pub(super) fn times(&self, panel: &[f32], store: impl FnMut(usize, &[f32])) {
-        dispatched(Times { left: self, panel, store });
+        let times = Times { left: self, panel, store };
+        #[cfg(target_arch = "x86_64")]
+        if wide() {
+            // SAFETY: the processor has AVX-512.
+            #[allow(unsafe_code)]
+            return unsafe { times.wide() };
+        }
+        dispatched(times);
     }
 }
 
@@ -117,15 +124,11 @@ impl<F: FnMut(usize, &[f32])> WithSimd for Times<'_, F> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        macro_rules! heights {
-            ($($height:literal)*) => {
-                match self.left.height {
-                    $($height => self.tiles::<S, $height>(simd),)*
-                    height => unreachable!("a tile of {height} rows"),
-                }
-            };
+        match self.left.height {
+            2 => self.tiles::<S, 2>(simd),
+            4 => self.tiles::<S, 4>(simd),
+            _ => self.tiles::<S, 6>(simd),
         }
-        if S::F32_LANES >= 16 { heights!(2 4 6 8 10 12 14) } else { heights!(2 4 6) }
     }
 }
 
@@ -138,6 +141,59 @@ impl<F: FnMut(usize, &[f32])> Times<'_, F> {
             let count = HEIGHT.min(self.left.rows - at * HEIGHT);
             for (row, values) in product.iter().take(count).enumerate() {
                 (self.store)(at * HEIGHT + row, bytemuck::cast_slice(values));
+            }
+        }
+    }
+}
+
+/// With vectors of sixteen: the processor's own instructions, as AVX-512 is not among the vectors that Burn's build brings.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code)] // memory is read and written through references to arrays of a vector's length
+impl<F: FnMut(usize, &[f32])> Times<'_, F> {
+    #[target_feature(enable = "avx512f")]
+    fn wide(mut self) {
+        match self.left.height {
+            2 => self.wide_tiles::<2>(),
+            4 => self.wide_tiles::<4>(),
+            6 => self.wide_tiles::<6>(),
+            8 => self.wide_tiles::<8>(),
+            10 => self.wide_tiles::<10>(),
+            12 => self.wide_tiles::<12>(),
+            _ => self.wide_tiles::<14>(),
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn wide_tiles<const HEIGHT: usize>(&mut self) {
+        use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
+        let (panel, _) = self.panel[..self.left.inner * 32].as_chunks::<16>();
+        let (panel, _) = panel.as_chunks::<2>();
+        for (at, tile) in self.left.data.chunks_exact(HEIGHT * self.left.inner).enumerate() {
+            let (tile, _) = tile.as_chunks::<HEIGHT>();
+            let mut total = [[_mm512_setzero_ps(); 2]; HEIGHT];
+            for (tile, panel) in tile.chunks(CHAIN).zip(panel.chunks(CHAIN)) {
+                let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
+                for (a, [one, two]) in tile.iter().zip(panel) {
+                    // SAFETY: each is an array of sixteen numbers.
+                    let (one, two) = unsafe { (_mm512_loadu_ps(one.as_ptr()), _mm512_loadu_ps(two.as_ptr())) };
+                    for (sums, a) in sums.iter_mut().zip(a) {
+                        let a = _mm512_set1_ps(*a);
+                        *sums = [_mm512_fmadd_ps(a, one, sums[0]), _mm512_fmadd_ps(a, two, sums[1])];
+                    }
+                }
+                for (total, sums) in total.iter_mut().zip(&sums) {
+                    *total = [_mm512_add_ps(total[0], sums[0]), _mm512_add_ps(total[1], sums[1])];
+                }
+            }
+            let count = HEIGHT.min(self.left.rows - at * HEIGHT);
+            for (row, values) in total.iter().take(count).enumerate() {
+                let mut out = [[0.0_f32; 16]; 2];
+                // SAFETY: as above.
+                unsafe {
+                    std::arch::x86_64::_mm512_storeu_ps(out[0].as_mut_ptr(), values[0]);
+                    std::arch::x86_64::_mm512_storeu_ps(out[1].as_mut_ptr(), values[1]);
+                }
+                (self.store)(at * HEIGHT + row, out.as_flattened());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! `linear`: `Y = X W^T + b`. Slopes: `dX = dY W`, `dW = dY^T X`, `db` the sums of columns.
+//! `linear`: `Y = X W^T + b`, and products of batches of matrices. Slopes: `dX = dY W`, `dW = dY^T X`, `db` the sums of columns.
 
 use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
@@ -105,5 +105,47 @@ impl Operator for Linear {
         let db = || tensor(sums_of_columns(elements(&gradient), outputs), &[outputs]);
         let wants_bias = wanted.get(2).is_some_and(|wanted| *wanted);
         vec![wanted[0].then(dx), wanted[1].then(dw), wants_bias.then(db)]
+    }
+}
+
+/// Products of matrices of two batches of one shape: `[..., rows, inner]` and `[..., inner, columns]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Matmul;
+
+/// The product of each pair, one behind the other: `a(at)` of `[rows, inner]`, `b(at)` of `[inner, columns]`.
+fn products<'a>(
+    count: usize,
+    size: [usize; 3],
+    a: impl Fn(usize) -> Matrix<'a> + Sync,
+    b: impl Fn(usize) -> Matrix<'a> + Sync,
+) -> Vec<f32> {
+    if count == 1 {
+        return product(size, a(0), b(0), None);
+    }
+    let parts: Vec<Vec<f32>> = (0..count).into_par_iter().map(|at| product(size, a(at), b(at), None)).collect();
+    parts.concat()
+}
+
+impl Operator for Matmul {
+    fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
+        let (a, b) = (readable(&inputs[0]), readable(&inputs[1]));
+        let (mut shape, rank) = (lengths(&a), lengths(&a).len());
+        let (rows, inner, columns) = (shape[rank - 2], shape[rank - 1], lengths(&b)[rank - 1]);
+        let count = shape[..rank - 2].iter().product();
+        let c = products(count, [rows, columns, inner], |at| matrix(&a, at), |at| matrix(&b, at));
+        shape[rank - 1] = columns;
+        (tensor(c, &shape), vec![a, b])
+    }
+
+    fn backward(&self, kept: &[FlexTensor], gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+        let [a, b] = kept else { return Vec::new() };
+        let gradient = readable(&gradient);
+        let (shape, rank) = (lengths(a), lengths(a).len());
+        let (rows, inner, columns) = (shape[rank - 2], shape[rank - 1], lengths(b)[rank - 1]);
+        let count = shape[..rank - 2].iter().product();
+        let g = |at| matrix(&gradient, at);
+        let da = || products(count, [rows, inner, columns], g, |at| matrix(b, at).transposed());
+        let db = || products(count, [inner, columns, rows], |at| matrix(a, at).transposed(), g);
+        vec![wanted[0].then(|| tensor(da(), &lengths(a))), wanted[1].then(|| tensor(db(), &lengths(b)))]
     }
 }

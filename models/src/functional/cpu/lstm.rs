@@ -35,6 +35,7 @@ impl Kernel for Step<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[allow(clippy::many_single_char_names)] // PyTorch's
     fn run<const FMA: bool>(self) {
         let width = self.before.len();
         let (i, rest) = self.z.split_at_mut(width);
@@ -68,6 +69,7 @@ impl Kernel for Back<'_> {
     type Output = ();
 
     #[inline(always)]
+    #[allow(clippy::many_single_char_names)] // PyTorch's
     fn run<const FMA: bool>(self) {
         let width = self.before.len();
         let gate = |at: usize| &self.gates[at * width..][..width];

@@ -5,6 +5,7 @@ use super::simd::fma;
 /// `exp(x)` within 1.0 ulp: `2^n * p(r)` with `x = n ln 2 + r`, the polynomial of Cephes' `expf`. The two halves of `2^n` make
 /// results below the normal numbers right, too.
 #[inline(always)]
+#[allow(clippy::many_single_char_names)] // those of the formula
 pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     const LARGEST: f32 = 88.722_84;
     const SMALLEST: f32 = -103.972_084;
@@ -17,7 +18,7 @@ pub(super) fn exp<const FMA: bool>(x: f32) -> f32 {
     let r = fma::<FMA>(n, -0.693_145_75, within);
     let r = fma::<FMA>(n, -1.428_606_8e-6, r);
     let mut p = 1.987_569_1e-4;
-    for c in [1.398_2e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 5.000_000_1e-1] {
+    for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
         p = fma::<FMA>(p, r, c);
     }
     let p = fma::<FMA>(p, r * r, r) + 1.0;
@@ -36,14 +37,14 @@ pub(super) fn erf<const FMA: bool>(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
     let mut p = fma::<FMA>(-1.728_534_7e-5, size, 3.831_971_3e-4);
-    let q = fma::<FMA>(-3.883_964e-3, size, 2.425_462_2e-2);
+    let q = fma::<FMA>(-3.883_964_4e-3, size, 2.425_462_2e-2);
     p = fma::<FMA>(p, square, q);
     for c in [-1.067_778_8e-1, -6.348_467e-1, -1.287_175_1e-1] {
         p = fma::<FMA>(p, size, c);
     }
     let far = (1.0 - exp::<FMA>(fma::<FMA>(p, size, -size))).copysign(x);
     let mut near = -5.967_617e-4;
-    for c in [4.991_192_3e-3, -2.676_813_5e-2, 1.128_199_3e-1, -3.761_253_4e-1, 1.283_791_7e-1] {
+    for c in [4.991_194_2e-3, -2.676_813_5e-2, 0.112_819_925, -3.761_253_4e-1, 1.283_791_7e-1] {
         near = fma::<FMA>(near, square, c);
     }
     if size > 0.927_734_4 { far } else { fma::<FMA>(near, x, x) }
@@ -55,7 +56,7 @@ pub(super) fn tanh<const FMA: bool>(x: f32) -> f32 {
     let size = x.abs();
     let square = x * x;
     let mut near = -5.704_988_7e-3;
-    for c in [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328_2e-1] {
+    for c in [2.063_908_8e-2, -5.373_971_6e-2, 1.333_144_2e-1, -0.333_332_8] {
         near = fma::<FMA>(near, square, c);
     }
     let far = (1.0 - 2.0 / (exp::<FMA>(2.0 * size) + 1.0)).copysign(x);

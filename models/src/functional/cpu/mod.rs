@@ -1,8 +1,8 @@
 //! Operators of our own for the CPU: a training step on Burn's `flex` spends nearly all of its time in a few of them.
 //!
 //! Each is a file here: the formula with its source, forward and backward, over plain slices, on several threads. They serve
-//! 32-bit floating-point numbers on `flex`, with a tape or without, on a processor that has vectors (AVX2, NEON, and with the
-//! feature `x86-v4` AVX-512; found at run time); anything else takes the plain path, which is Burn's. What they give does not
+//! 32-bit floating-point numbers on `flex`, with a tape or without, on a processor that has vectors (AVX2, AVX-512, NEON, found
+//! at run time); anything else takes the plain path, which is Burn's. What they give does not
 //! depend on the number of threads.
 //!
 //! The environment variable `REKINDLE_OPERATORS=plain` turns all of them off, and [`with_plain_operators`] does for a function.
@@ -35,7 +35,7 @@ pub(super) use attention::Attention;
 pub(super) use batch_norm::BatchNorm;
 pub(super) use conv::Conv2d;
 pub(super) use layer_norm::LayerNorm;
-pub(super) use linear::Linear;
+pub(super) use linear::{Linear, Matmul};
 pub(super) use lstm::Lstm;
 pub(super) use pointwise::Pointwise;
 pub(super) use softmax::Softmax;

@@ -4,13 +4,9 @@ use std::sync::LazyLock;
 
 use pulp::{Scalar, Simd, WithSimd};
 
-/// Runs the code with the widest vectors that there are.
+/// Runs the code with the processor's vectors.
 #[inline]
 pub(super) fn dispatched<W: WithSimd>(code: W) -> W::Output {
-    #[cfg(all(feature = "x86-v4", any(target_arch = "x86", target_arch = "x86_64")))]
-    if let Some(simd) = pulp::x86::V4::try_new() {
-        return Simd::vectorize(simd, code);
-    }
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     if let Some(simd) = pulp::x86::V3::try_new() {
         return Simd::vectorize(simd, code);
@@ -54,6 +50,14 @@ pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
+/// Whether there are vectors of sixteen 32-bit numbers: AVX-512.
+pub(super) fn wide() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 struct Lanes;
 
 impl WithSimd for Lanes {
@@ -67,7 +71,7 @@ impl WithSimd for Lanes {
 
 /// How many 32-bit numbers a vector holds; 0 where there are none.
 pub(super) fn lanes() -> usize {
-    static LANES: LazyLock<usize> = LazyLock::new(|| dispatched(Lanes));
+    static LANES: LazyLock<usize> = LazyLock::new(|| if wide() { 16 } else { dispatched(Lanes) });
     if *LANES > 1 { *LANES } else { 0 }
 }
 

@@ -6,11 +6,17 @@ use burn::backend::ops::ActivationOps;
 use super::array::{Array, Kind, refused};
 use super::autocast::lower;
 use super::broadcast::select;
+use super::cpu::{Pointwise, Softmax, computed};
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;
 
 impl Array {
+    /// By an operator of our own, where it serves.
+    fn pointwise(&self, function: Pointwise) -> Option<Self> {
+        computed(function, &[self]).map(|inner| Array::new(inner, self.shape()))
+    }
+
     fn for_floats(&self, op: &'static str) -> Result<&Self> {
         match self.kind() {
             Kind::Float => Ok(self),
@@ -132,6 +138,9 @@ impl Array {
         if self.kind() != Kind::Float {
             return self.cast(burn::tensor::DType::F32)?.sigmoid();
         }
+        if let Some(y) = self.pointwise(Pointwise::Sigmoid) {
+            return Ok(y);
+        }
         Ok(Array::new(Dispatch::sigmoid(self.prim()), self.shape()))
     }
 
@@ -155,6 +164,9 @@ impl Array {
     /// For whole numbers.
     pub fn silu(&self) -> Result<Self> {
         let x = self.for_floats("silu")?;
+        if let Some(y) = x.pointwise(Pointwise::Silu) {
+            return Ok(y);
+        }
         x.mul(&x.sigmoid()?)
     }
 
@@ -210,6 +222,9 @@ impl Array {
     /// For whole numbers.
     pub fn gelu(&self, tanh: bool) -> Result<Self> {
         let x = self.for_floats("gelu")?;
+        if let Some(y) = x.pointwise(if tanh { Pointwise::GeluTanh } else { Pointwise::Gelu }) {
+            return Ok(y);
+        }
         let bent = if tanh {
             let beta = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
             let cube = x.mul(x)?.mul(x)?;
@@ -246,6 +261,11 @@ impl Array {
         if x.numel() == 0 {
             return Ok(x.clone());
         }
+        if at + 1 == x.rank()
+            && let Some(y) = computed(Softmax { log: false }, &[x])
+        {
+            return Ok(Array::new(y, x.shape()));
+        }
         Ok(Array::new(Dispatch::softmax(x.prim(), at), x.shape()))
     }
 
@@ -261,6 +281,11 @@ impl Array {
         }
         if x.numel() == 0 {
             return Ok(x.clone());
+        }
+        if at + 1 == x.rank()
+            && let Some(y) = computed(Softmax { log: true }, &[x])
+        {
+            return Ok(Array::new(y, x.shape()));
         }
         Ok(Array::new(Dispatch::log_softmax(x.prim(), at), x.shape()))
     }

@@ -3,6 +3,7 @@
 use super::array::{Array, BOOL, Kind, refused};
 use super::autocast::{full, lower};
 use super::broadcast::select;
+use super::cpu::{self, computed};
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;
@@ -19,6 +20,8 @@ pub struct Attention<'a> {
     pub scale: Option<f64>,
     /// Whether each head of keys and values serves several of queries. Default false.
     pub grouped: bool,
+    /// Whether `drop` keeps all weights as they are, which is faster. Default false.
+    pub keeps_all: bool,
 }
 
 impl Array {
@@ -58,6 +61,18 @@ impl Array {
         }
         #[allow(clippy::cast_precision_loss)] // the width of a head
         let scale = how.scale.unwrap_or_else(|| 1.0 / (width as f64).sqrt());
+        let (batch, fits) = (&self.shape()[..self.rank() - 2], |x: &Array| x.rank() == self.rank());
+        let together = fits(&key)
+            && fits(&value)
+            && [&key, &value].iter().all(|x| x.shape().starts_with(batch))
+            && (key.shape()[self.rank() - 2], key.shape()[self.rank() - 1]) == (value.shape()[self.rank() - 2], width);
+        if how.keeps_all
+            && how.mask.is_none()
+            && together
+            && let Some(y) = computed(cpu::Attention { causal: how.causal, scale }, &[self, &key, &value])
+        {
+            return Ok(Array::of(y));
+        }
         let mut scores = self.matmul(&key.transpose(-2, -1)?)?.mul(scale)?;
         if how.causal {
             let hidden: Vec<bool> = (0..queries * keys).map(|at| at % keys.max(1) > at / keys.max(1)).collect();

@@ -5,6 +5,7 @@ use burn::backend::ops::{ConvOptions, ConvTransposeOptions, ModuleOps};
 
 use super::array::{Array, refused};
 use super::autocast::lower;
+use super::cpu::{Conv2d, computed, serves};
 use super::number::Number;
 use super::shape::Padding;
 use crate::Result;
@@ -100,9 +101,14 @@ impl Array {
             let reason = format!("it is for floating-point numbers, not {}", self.dtype_name());
             return Err(refused("a convolution", reason));
         }
+        let inputs: Vec<&Array> = [Some(self), Some(weight), bias].into_iter().flatten().collect();
+        let own = !transposed
+            && bias.is_none_or(|bias| bias.rank() == 1 && bias.shape().first() == weight.shape().first())
+            && serves(&inputs);
         let leftover = how.stride.iter().any(|&stride| stride > 1);
-        if spatial == 1 && !transposed && how.groups > 1 && leftover {
-            // Burn 0.22's gradient of the weight is wrong where the stride leaves something over; that of two dimensions is right.
+        if spatial == 1 && !transposed && (own || how.groups > 1 && leftover) {
+            // An operator of our own is for two dimensions; and Burn 0.22's gradient of the weight is wrong where the stride
+            // leaves something over, but that of two dimensions is right.
             let plane = |numbers: &[usize], first: usize| [&[first], numbers].concat();
             let how = Convolution {
                 stride: plane(&how.stride, 1),
@@ -111,6 +117,19 @@ impl Array {
                 ..how.clone()
             };
             return self.unsqueeze(2)?.convolved(&weight.unsqueeze(2)?, bias, &how, false)?.squeeze(Some(&[2]));
+        }
+        if own && spatial == 2 && weight.shape()[0].is_multiple_of(how.groups) {
+            let [stride, padding, dilation] =
+                [("stride", &how.stride), ("padding", &how.padding), ("dilation", &how.dilation)]
+                    .map(|(name, numbers)| each::<2>(name, numbers));
+            let (stride, padding, dilation) = (stride?, padding?, dilation?);
+            if stride.contains(&0) || dilation.contains(&0) {
+                return Err(refused("a convolution", "stride and dilation are at least 1"));
+            }
+            self.reaches(weight, &padding, &dilation)?;
+            if let Some(y) = computed(Conv2d { stride, padding, dilation, groups: how.groups }, &inputs) {
+                return Ok(Array::of(y));
+            }
         }
         let (x, w, b) = (self.prim(), weight.prim(), bias.map(Array::prim));
         macro_rules! run {

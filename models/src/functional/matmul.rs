@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use super::array::{Array, Kind, refused};
 use super::autocast::lower;
 use super::broadcast::broadcast_shape;
+use super::cpu::{Linear, Matmul, computed};
 use super::number::{Number, promoted};
 use crate::Result;
 
@@ -53,6 +54,13 @@ impl Array {
     }
 
     fn product(&self, other: &Array) -> Result<Self> {
+        let (one, two) = (self.shape(), other.shape());
+        if one[..one.len() - 2] == two[..two.len() - 2]
+            && self.numel() * two[two.len() - 1] >= Linear::LEAST
+            && let Some(product) = computed(Matmul, &[self, other])
+        {
+            return Ok(Array::of(product));
+        }
         Ok(Array::of(match self.kind() {
             Kind::Float => Dispatch::float_matmul(self.prim(), other.prim()),
             Kind::Int if self.dtype() != DType::I64 => {
@@ -69,6 +77,16 @@ impl Array {
     /// When the shapes do not go together.
     pub fn linear(&self, weight: &Array, bias: Option<&Array>) -> Result<Self> {
         lower([self, weight], bias, |[x, weight], bias| {
+            if let (&[outputs, inputs], Some(&length)) = (weight.shape(), x.shape().last())
+                && inputs == length
+                && x.numel() * outputs >= Linear::LEAST
+                && bias.is_none_or(|bias| bias.shape() == [outputs])
+                && let Some(y) =
+                    computed(Linear, &[Some(x), Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())
+            {
+                let shape = [&x.shape()[..x.rank() - 1], &[outputs]].concat();
+                return Ok(Array::new(y, &shape));
+            }
             let weight = if weight.rank() == 2 { weight.transpose(0, 1)? } else { weight.clone() };
             let product = x.matmul(&weight)?;
             match bias {

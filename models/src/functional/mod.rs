@@ -2,7 +2,8 @@
 //!
 //! Everything works on [`Array`]s, tensors whose rank and element type are known at run time: types are promoted as
 //! PyTorch promotes them, shapes are broadcast, dimensions may be counted from the end, gradients are PyTorch's at the kinks.
-//! What Burn computes as PyTorch does is Burn's; the rest is composed of it here.
+//! What Burn computes as PyTorch does is Burn's; the rest is composed of it here. On the CPU, what a training step spends its time
+//! in is computed by operators of our own; `REKINDLE_OPERATORS=plain` and [`with_plain_operators`] turn them off.
 
 mod activation;
 mod array;
@@ -11,6 +12,7 @@ mod autocast;
 mod broadcast;
 mod conv;
 mod ctc;
+mod cpu;
 mod elementwise;
 mod fold;
 mod fractional;
@@ -38,6 +40,7 @@ pub(crate) use autocast::{cast_eligible, is_narrow, is_on_cpu, region};
 pub use broadcast::{broadcast_shape, select};
 pub use conv::Convolution;
 pub use ctc::Ctc;
+pub use cpu::with_plain_operators;
 pub use elementwise::Bits;
 pub use fold::{Blocks, Reduce};
 pub use index::Update;

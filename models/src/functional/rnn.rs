@@ -6,6 +6,7 @@ use rekindle_random::Generator;
 use super::array::{Array, refused};
 use super::autocast::{autocast, cast_eligible, is_on_cpu, region};
 use super::broadcast::select;
+use super::cpu::{Lstm, computed};
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;
@@ -209,7 +210,14 @@ impl Recurrent {
         rounded: Option<DType>,
     ) -> Result<(Array, Vec<Array>)> {
         // The inputs of all steps at once.
-        let inputs = x.linear(weights.input, weights.input_bias)?.unbind(0)?;
+        let inputs = x.linear(weights.input, weights.input_bias)?;
+        if self.cell == Cell::Lstm
+            && ends.is_none()
+            && let Some(passed) = weights.lstm(&inputs, &state, backwards)?
+        {
+            return Ok(passed);
+        }
+        let inputs = inputs.unbind(0)?;
         let mut outputs = Vec::with_capacity(inputs.len());
         let steps = inputs.iter().enumerate();
         let order: Vec<(usize, &Array)> = if backwards { steps.rev().collect() } else { steps.collect() };
@@ -233,6 +241,25 @@ impl Recurrent {
             outputs.reverse();
         }
         Ok((Array::stack(&outputs, 0)?, state))
+    }
+}
+
+impl Weights<'_> {
+    /// A whole pass of an LSTM by an operator of our own, where it serves.
+    fn lstm(&self, inputs: &Array, state: &[Array], backwards: bool) -> Result<Option<(Array, Vec<Array>)>> {
+        let ([h, c], &[times, batch, gates]) = (state, inputs.shape()) else { return Ok(None) };
+        let wide = [batch, gates / 4];
+        let fits = self.projection.is_none()
+            && self.hidden.shape() == [gates, gates / 4]
+            && h.shape() == wide
+            && c.shape() == wide
+            && self.hidden_bias.is_none_or(|bias| bias.shape() == [gates]);
+        let given: Vec<&Array> =
+            [Some(inputs), Some(h), Some(c), Some(self.hidden), self.hidden_bias].into_iter().flatten().collect();
+        let Some(y) = fits.then(|| computed(Lstm { backwards }, &given)).flatten() else { return Ok(None) };
+        let y = Array::of(y);
+        let last = y.select(0, if backwards { 0 } else { signed(times) - 1 })?;
+        Ok(Some((y.narrow(0, 0, signed(times))?, vec![last, y.select(0, signed(times))?])))
     }
 }
 

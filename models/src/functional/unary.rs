@@ -6,6 +6,7 @@ use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
 use super::broadcast::select;
+use super::cpu::{Pointwise, computed};
 use super::special::Special;
 use crate::Result;
 
@@ -54,6 +55,16 @@ impl Unary {
         matches!(self, Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc)
     }
 
+    /// Its operator of our own.
+    fn own(self) -> Option<Pointwise> {
+        match self {
+            Unary::Exp => Some(Pointwise::Exp),
+            Unary::Erf => Some(Pointwise::Erf),
+            Unary::Tanh => Some(Pointwise::Tanh),
+            _ => None,
+        }
+    }
+
     /// Whether whole numbers stay whole.
     fn keeps_whole(self) -> bool {
         use Unary::{Abs, Ceil, Floor, Neg, Round, Sign, Square, Trunc};
@@ -79,6 +90,9 @@ impl Array {
                 return self.whole(function);
             }
             return self.cast(DType::F32)?.unary(function);
+        }
+        if let Some(inner) = function.own().and_then(|own| computed(own, &[self])) {
+            return Ok(Array::new(inner, self.shape()));
         }
         // A step has no gradient.
         let x = if function.is_step() { self.detach().prim() } else { self.prim() };

@@ -322,7 +322,8 @@ impl MultiheadAttention {
             let weights = dropped(scores.softmax(-1)?)?;
             (weights.matmul(&v)?, Some(weights))
         } else {
-            let how = Attention { mask: mask.as_ref(), ..Attention::default() };
+            let keeps_all = self.dropout.keeps_all(&q.device());
+            let how = Attention { mask: mask.as_ref(), keeps_all, ..Attention::default() };
             (q.attention(&k, &v, &how, dropped)?, None)
         };
         let flat = attended.permute(&[2, 0, 1, 3])?.reshaped(&[queries, batch, embed])?;

@@ -94,6 +94,11 @@ impl Dropout {
         device.is_autodiff() && self.training.is_enabled()
     }
 
+    /// Whether it keeps everything as it is on this device.
+    pub(crate) fn keeps_all(&self, device: &Device) -> bool {
+        self.p == 0.0 || !self.drops(device)
+    }
+
     /// Of a tensor that lies in PyTorch's memory in this order of its dimensions.
     pub(super) fn forward_laid(&self, input: &Array, order: &[usize]) -> Result<Array> {
         if self.drops(&input.device()) {

@@ -169,7 +169,8 @@ pub fn scaled_dot_product_attention<const D: usize>(
     causal: bool,
 ) -> Result<Tensor<D>> {
     let mask = mask.map(Mask::into_array);
-    let how = Attention { mask: mask.as_ref(), causal, ..Attention::default() };
+    let keeps_all = dropout.is_none_or(|dropout| dropout.keeps_all(&query.device()));
+    let how = Attention { mask: mask.as_ref(), causal, keeps_all, ..Attention::default() };
     let drop = |weights: Array| dropout.map_or(Ok(weights.clone()), |dropout| dropout.forward_array(&weights));
     array(query).attention(&array(key), &array(value), &how, drop)?.into_float()
 }

@@ -420,7 +420,8 @@ impl Forward for SelfAttention {
         let split = |part: &Array| part.reshaped(&[batch, length, self.heads, width / self.heads])?.transpose(1, 2);
         let heads = parts.iter().map(split).collect::<Result<Vec<_>>>()?;
         let [q, k, v] = &heads[..] else { return Err(refused("GPT-2", "c_attn gives three")) };
-        let how = Attention { causal: true, ..Attention::default() };
+        let keeps_all = self.attn_dropout.keeps_all(&x.device());
+        let how = Attention { causal: true, keeps_all, ..Attention::default() };
         let attended = q.attention(k, v, &how, |weights| self.attn_dropout.forward_array(&weights))?;
         let joined = attended.transpose(1, 2)?.reshaped(&[batch, length, width])?;
         self.resid_dropout.forward_array(&self.c_proj.forward_array(&joined)?)

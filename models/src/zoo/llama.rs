@@ -362,7 +362,8 @@ impl LlamaAttention {
             x.mul(cosine)?.add(&rotated.mul(sine)?)
         };
         let (q, k) = (turned(split(&self.q_proj, heads)?)?, turned(split(&self.k_proj, kv)?)?);
-        let how = Attention { causal: true, grouped: true, ..Attention::default() };
+        let keeps_all = self.drop.keeps_all(&x.device());
+        let how = Attention { causal: true, grouped: true, keeps_all, ..Attention::default() };
         let drop = |weights: Array| self.drop.forward_array(&weights);
         let attended = q.attention(&k, &split(&self.v_proj, kv)?, &how, drop)?.transpose(1, 2)?;
         let joined = attended.reshaped(&[batch, length, attended.numel() / (batch * length).max(1)])?;

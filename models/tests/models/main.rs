@@ -10,6 +10,7 @@ mod judge;
 mod modules;
 mod old_programs;
 mod operations;
+mod operators;
 mod parity;
 mod program_regions;
 mod programs;

@@ -143,13 +143,14 @@ fn in_training(c: &mut Call<'_>, drop: fn(&Array, f64, &mut Generator) -> Result
 
 pub(super) fn attention(c: &mut Call<'_>) -> Result<Array> {
     let g = &c.given;
+    let p = if c.train { g.float("dropout_p", 0.0)? } else { 0.0 };
     let how = Attention {
         mask: g.maybe_tensor("attn_mask")?,
         causal: g.flag("is_causal", false)?,
         scale: g.maybe_float("scale")?,
         grouped: g.flag("enable_gqa", false)?,
+        keeps_all: p == 0.0,
     };
-    let p = if c.train { g.float("dropout_p", 0.0)? } else { 0.0 };
     let (query, key, value) = (g.tensor("query")?, g.tensor("key")?, g.tensor("value")?);
     let generator = &mut *c.generator;
     query.attention(key, value, &how, |weights| weights.dropout(p, generator))

@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use burn::module::{AutodiffModule, Module};
+use burn::module::Module;
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use rekindle::models::functional::with_plain_operators;
 use rekindle::models::init::Init;
@@ -76,7 +76,7 @@ impl Drop for Torch {
 }
 
 /// Steps of a network: each gives the seconds it took.
-fn steps<M: AutodiffModule + 'static>(
+fn steps<M: Module + 'static>(
     model: M,
     loss: impl Fn(&M) -> Result<Tensor<1>, Error> + 'static,
 ) -> Result<Box<dyn FnMut() -> Result<f64, Error>>, Error> {
@@ -127,9 +127,12 @@ fn network(name: &str, device: &Device) -> Result<Box<dyn FnMut() -> Result<f64,
                 n_embd,
                 n_layer,
                 n_head,
-                dropout,
+                resid_pdrop: dropout,
+                embd_pdrop: dropout,
+                attn_pdrop: dropout,
                 bias,
                 layer_norm_epsilon,
+                ..Gpt2Config::small(flavour)
             };
             let tokens = |from| classes(from, 1024, 7, 65, device).reshape([8, 128]);
             let (tokens, next) = (tokens(0), tokens(1));

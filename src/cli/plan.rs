@@ -1,6 +1,5 @@
 //! `rekindle plan`: what `rekindle resume` would do, with the same flags, and what it has to be told first.
 
-use rekindle::recorder::Error;
 use rekindle::recorder::run::Question;
 use rekindle::train::run::{GroupPlan, Plan};
 use serde_json::{Value as Json, json};

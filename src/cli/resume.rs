@@ -20,11 +20,11 @@ use rekindle::train::data::{Batch, DataLoader};
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
-use super::answer::{Answer, Anything, note, tell, usage};
+use super::answer::{Answer, Anything, note, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::plan::{ask, show};
-use super::precision::{self, Amp};
+use super::precision::Amp;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
@@ -66,7 +66,8 @@ impl Resume {
         if models.len() > 1 {
             return several::plan(&self, &device, &models);
         }
-        let Some((checkpoint, network, options)) = unless_open(told::run(&self, &device, &models[0]), self.json)? else {
+        let Some((checkpoint, network, options)) = unless_open(told::run(&self, &device, &models[0]), self.json)?
+        else {
             return Ok(false);
         };
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;

@@ -141,7 +141,7 @@ fn network(name: &str, device: &Device) -> Result<Box<dyn FnMut() -> Result<f64,
         _ => {
             let (x, labels) = (Tensor::<2>::random([128, 784], unit, device), classes(0, 128, 1, 10, device));
             steps(mlp(&[784, 1024, 1024, 1024, 1024, 10], &mut init)?, move |net: &Sequential| {
-                Ok(cross_entropy(net.forward(x.clone())?, labels.clone())?)
+                Ok(cross_entropy(net.forward::<2, 2>(x.clone())?, labels.clone())?)
             })
         }
     }

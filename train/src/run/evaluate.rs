@@ -37,7 +37,7 @@ impl<M: Module> Run<M> {
     /// let device = Device::flex();
     /// let loss = run.evaluate(&held_back, 2, |model, batch| {
     ///     let logits = model.forward(batch.inputs::<2>(&device)?);
-    ///     Ok::<_, rekindle_recorder::Error>(cross_entropy(logits, batch.classes(&device)?)?.into_scalar::<f64>())
+    ///     Ok::<_, rekindle_recorder::Error>(cross_entropy(logits, batch.classes::<1>(&device)?)?.into_scalar::<f64>())
     /// })?;
     /// run.tell("loss", loss);
     /// # Ok::<(), rekindle_recorder::Error>(())

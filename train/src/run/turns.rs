@@ -214,7 +214,7 @@ impl<M: Module> Run<M> {
     /// # let device = Device::flex().autodiff();
     /// let checkpoints = Checkpoints::new("runs/digits", CheckpointOptions::default().every_steps(100))?;
     /// let mut run = start()?.with_checkpoints(checkpoints)?.until_epoch(26);
-    /// run.train(|run, batch| cross_entropy(run.model().forward(batch.inputs::<2>(&device)?), batch.classes(&device)?))?;
+    /// run.train(|run, batch| cross_entropy(run.model().forward(batch.inputs::<2>(&device)?), batch.classes::<1>(&device)?))?;
     /// # Ok::<(), rekindle_recorder::Error>(())
     /// ```
     ///

@@ -11,6 +11,7 @@ mod input;
 mod inspect;
 mod json;
 mod plan;
+mod plot;
 mod precision;
 mod predict;
 mod program;
@@ -55,6 +56,8 @@ enum Verb {
     Resume(resume::Resume),
     /// Compute a network's outputs for its inputs: a program of torch.export, or a checkpoint's network
     Predict(predict::Predict),
+    /// Draw the curves of logs, and how far they are apart
+    Plot(plot::Plot),
     /// List what can compute here
     Devices(devices::Devices),
 }
@@ -77,6 +80,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Plan(verb) => verb.plan(),
         Verb::Resume(verb) => verb.run(),
         Verb::Predict(verb) => verb.run(),
+        Verb::Plot(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
     });
     match answer {

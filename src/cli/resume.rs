@@ -15,7 +15,7 @@ use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
-use rekindle::train::data::DataLoader;
+use rekindle::train::data::{DataLoader, Loader};
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
@@ -133,16 +133,19 @@ impl Resume {
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
+        if run.loader_state().is_some() {
+            note("the checkpoint's place in the data stays as it is: --batches are taken as they are");
+        }
         course.header()?;
         let done = go(&mut run, &task, &batches, steps, teller.as_mut(), &mut course);
         let saved = done.and_then(|()| Ok(run.save_with(&save, &options)?));
         let report = or_rescued(saved, &save, run.steps(), |path| run.save_with(path, &options))?;
         report.notes.iter().for_each(|said| note(said));
         let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
-        if let Some((taken, of)) = taken {
+        if let (Some((taken, of)), false) = (taken, run.keeps_place()) {
             tell(&format!(
-                "note: stopped after {taken} of the {of} batches of epoch {}; PyTorch's checkpoints have no place for that, so \
-                 whoever goes on begins an epoch anew",
+                "note: stopped after {taken} of the {of} batches of epoch {}; the checkpoint has no place for that, so whoever goes on \
+                 begins an epoch anew; --add-loader writes it",
                 run.epochs() + 1
             ));
         }
@@ -194,7 +197,11 @@ impl Resume {
     fn with_epochs(run: Run<Network>, batches: &Batches, per_epoch: Option<i64>) -> Anything<Run<Network>> {
         Ok(match (batches, per_epoch) {
             (Batches::Data { train, batch_size, drop_last, .. }, _) => {
-                run.with_loader(DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last))
+                let loader = match run.loader_state() {
+                    Some(state) => Loader::like(state, train.clone(), *batch_size, *drop_last)?,
+                    None => DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last).into(),
+                };
+                run.with_loader(loader)
             }
             (Batches::Fixed(_), Some(steps)) => run.steps_per_epoch(steps),
             (Batches::Fixed(_), None) => run,

@@ -146,6 +146,12 @@ pub(super) struct Settings {
     /// Where in the checkpoint the state of the loader's own generator is, which draws the order of the samples; `none`: it has none
     #[arg(long, value_name = "PATH|none")]
     pub(super) loader_rng: Option<String>,
+    /// Where in the checkpoint the loader's state dict is, the place in the data, where there are several; `none`: begin an epoch
+    #[arg(long, value_name = "PATH|none")]
+    pub(super) loader_state: Option<String>,
+    /// Write the place in the data, too, where the checkpoint has none: whoever goes on is in the midst of the epoch
+    #[arg(long)]
+    pub(super) add_loader: bool,
     /// Write the generator's state, too, where the checkpoint has none
     #[arg(long)]
     pub(super) add_rng: bool,
@@ -221,7 +227,7 @@ impl Settings {
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
+            unfreeze, amp, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
             member, unexpected, allow_objects, device, save, log, expect);
         Ok(())
     }

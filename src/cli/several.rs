@@ -6,7 +6,7 @@ use rekindle::models::Network;
 use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
-use rekindle::train::data::DataLoader;
+use rekindle::train::data::{DataLoader, Loader};
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
 
@@ -64,10 +64,13 @@ pub(super) fn run(
     let (length, there) = match batches {
         Batches::Fixed(fixed) => (settings.steps_per_epoch, fixed.len() as u64),
         Batches::Data { train, batch_size, drop_last, .. } => {
-            let loader = DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last);
-            let length = loader.len();
             // The first has the loader and the generator.
             let first = runs.remove(0);
+            let loader = match first.loader_state() {
+                Some(state) => Loader::like(state, train.clone(), *batch_size, *drop_last)?,
+                None => DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last).into(),
+            };
+            let length = loader.len();
             runs.insert(0, first.with_loader(loader));
             (i64::try_from(length).ok(), length as u64)
         }

@@ -2,6 +2,8 @@
 
 mod batch_norm;
 #[cfg(feature = "image")]
+mod folders;
+#[cfg(feature = "image")]
 mod images;
 mod init;
 #[path = "../judge/mod.rs"]

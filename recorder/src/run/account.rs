@@ -28,6 +28,9 @@ pub struct Accounted {
 /// How many values are listed one by one, and how long the path of what is opened may be.
 const MOST: usize = 10_000;
 
+/// What a loader's state dict is taken for.
+const LOADER: &str = "place in the data";
+
 /// How deep parts are looked for.
 const DEPTH: usize = 8;
 
@@ -84,7 +87,8 @@ pub fn account_of(checkpoint: &Checkpoint, part: Option<&RunPart>) -> Result<Vec
         paths.narrow(checkpoint.root(), part)?;
     }
     let models = paths.values(checkpoint.root(), Role::Model).filter_map(|(_, model)| Copies::of(&model)).collect();
-    let mut accountant = Accountant { paths: &paths, all: &all, models, values: Vec::new() };
+    let loaders = super::places_in_data(checkpoint.root(), &all);
+    let mut accountant = Accountant { paths: &paths, all: &all, models, loaders, values: Vec::new() };
     accountant.note(checkpoint.root(), &KeyPath::default(), DEPTH);
     Ok(accountant.values)
 }
@@ -95,6 +99,8 @@ struct Accountant<'a> {
     /// Those of all parts.
     all: &'a Paths,
     models: Vec<Copies>,
+    /// Where loaders have their state dicts.
+    loaders: Vec<KeyPath>,
     values: Vec<Accounted>,
 }
 
@@ -130,6 +136,9 @@ impl Accountant<'_> {
         if let Some(role) = self.paths.role(path) {
             let second = role == Role::Scaler && self.paths.of(role).first() != Some(&path);
             return Some(if second { Taken::Second(role.name()) } else { Taken::Part(role.name()) });
+        }
+        if self.loaders.contains(path) {
+            return Some(if self.loaders.len() == 1 { Taken::Part(LOADER) } else { Taken::Open(LOADER) });
         }
         if let Some(role) = self.all.role(path) {
             return Some(Taken::Other(role.name()));

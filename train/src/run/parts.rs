@@ -7,7 +7,7 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
 use rekindle_recorder::run::RunPart;
-use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
+use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _, Value};
 
 use super::average::Average;
 use super::names::Names;
@@ -17,7 +17,7 @@ use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::{ClipGradNorm, clip_grad_norm_, clip_grad_value_};
-use crate::data::DataLoader;
+use crate::data::Loader;
 use crate::ema::AveragedModel;
 use crate::gradients::Pending;
 use crate::lr_scheduler::LRScheduler;
@@ -77,7 +77,9 @@ pub struct Run<M: Module> {
     pub(super) rows: Arc<LayerRows>,
     /// Those of the passes since the last step.
     pub(super) grads: Pending,
-    pub(super) loader: Option<DataLoader>,
+    pub(super) loader: Option<Loader>,
+    /// The place in the data that the checkpoint has.
+    pub(super) place: Place,
     pub(super) generator: Generator,
     /// Which part of a checkpoint of several models it is.
     pub(super) part: Option<RunPart>,
@@ -115,6 +117,19 @@ pub struct Run<M: Module> {
 pub(super) struct Beside {
     pub(super) optimizer: Optimizer,
     pub(super) schedulers: Schedulers,
+}
+
+/// The place in the data.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The loader's state dict, until there is a loader.
+    pub(super) state: Option<Value>,
+    /// Where in the checkpoint it is, and is written.
+    pub(super) at: Option<String>,
+    /// Whether a checkpoint without one gets one.
+    pub(super) added: bool,
+    /// Why the loader does not go on from there: said before the first step.
+    pub(super) refused: Option<String>,
 }
 
 /// How gradients are clipped before a step.
@@ -176,6 +191,7 @@ impl<M: Module> Run<M> {
             rows: Arc::new(LayerRows::default()),
             grads: Pending::default(),
             loader: None,
+            place: Place::default(),
             generator: Generator::default(),
             part: None,
             name: None,
@@ -260,17 +276,50 @@ impl<M: Module> Run<M> {
         Run { rows: rows.into(), tried: Tried::default(), ..self }
     }
 
-    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from. Where the run has the state of the loader's own
-    /// generator ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), the loader goes on with that.
+    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from: a [`DataLoader`](crate::data::DataLoader), or a
+    /// [`StatefulDataLoader`](crate::data::StatefulDataLoader). Where the checkpoint has a [loader's state](Self::loader_state), the
+    /// loader goes on from there, in the midst of an epoch, too; where it has the state of the loader's own generator
+    /// ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), with that. A loader that the state is not of is refused by
+    /// the first [`next_batch`](Self::next_batch).
     #[must_use]
-    pub fn with_loader(mut self, loader: DataLoader) -> Self {
-        let loader = match self.loader_rng.0.take() {
-            Some(own) => loader.generator(own),
-            None => loader,
-        };
+    pub fn with_loader(mut self, loader: impl Into<Loader>) -> Self {
+        let mut loader = loader.into();
+        if let Some(own) = self.loader_rng.0.take() {
+            loader = loader.generator(own);
+        }
+        if let Some(state) = self.place.state.take() {
+            let place = self.place.at.clone().unwrap_or_default();
+            let advice = format!("it is the state at {place}; see `ResumeOptions::no_loader_state` and `Loader::like`");
+            self.place.refused = loader.load_state_dict(&state).err().map(|error| error.advise(advice).to_string());
+        }
         let run = Run { loader: Some(loader), ..self };
         let step = run.step.or(Some(run.epoch.saturating_mul(run.epoch_length().unwrap_or(0))));
-        Run { step, ..run }
+        let mut run = Run { step, ..run };
+        run.settle_epoch();
+        run
+    }
+
+    /// Whether the place in the data is written: where the checkpoint has one, where that was
+    /// [asked for](super::ResumeOptions::add_loader), and of a run that began here.
+    #[must_use]
+    pub fn keeps_place(&self) -> bool {
+        self.loader.is_some() && (self.place.at.is_some() || self.place.added || self.origin.is_none())
+    }
+
+    /// An epoch whose last batch was given out may be counted as finished, or not yet: the steps tell.
+    fn settle_epoch(&mut self) {
+        let finished = self.epoch_length().map(|length| self.steps() / length);
+        let (epoch, Some(loader)) = (self.epoch, &mut self.loader) else { return };
+        if loader.is_exhausted() && finished.is_none_or(|finished| finished <= epoch) {
+            loader.end_epoch();
+        }
+    }
+
+    /// The state dict of the loader that the checkpoint's run had, until the run has a loader: torchdata's `StatefulDataLoader`'s, or
+    /// that of [`DataLoader::state_dict`](crate::data::DataLoader::state_dict). [`Loader::like`] makes a loader that it is of.
+    #[must_use]
+    pub fn loader_state(&self) -> Option<&Value> {
+        self.place.state.as_ref()
     }
 
     /// How many steps an epoch has, for a run whose batches come from elsewhere than a [loader](Self::with_loader): an epoch ends
@@ -284,7 +333,7 @@ impl<M: Module> Run<M> {
 
     /// How many steps an epoch has, if anything says it.
     pub(super) fn epoch_length(&self) -> Option<i64> {
-        let steps = |loader: &DataLoader| u64::try_from(loader.len()).map(|batches| batches.div_ceil(self.accumulate));
+        let steps = |loader: &Loader| u64::try_from(loader.len()).map(|batches| batches.div_ceil(self.accumulate));
         let loader = self.loader.as_ref().and_then(|loader| i64::try_from(steps(loader).ok()?).ok());
         loader.or(self.steps_per_epoch).filter(|&steps| steps > 0)
     }
@@ -370,7 +419,7 @@ impl<M: Module> Run<M> {
 
     /// The loader, if there is one.
     #[must_use]
-    pub fn loader(&self) -> Option<&DataLoader> {
+    pub fn loader(&self) -> Option<&Loader> {
         self.loader.as_ref()
     }
 

@@ -11,6 +11,7 @@
 //! - `counts.rs`: how often a scheduler is stepped.
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `generator.rs`: where random numbers come from.
+//! - `place.rs`: the place in the data.
 
 mod anew;
 mod around;
@@ -18,6 +19,7 @@ mod changes;
 mod counts;
 mod generator;
 mod optimizer;
+mod place;
 mod scheduler;
 mod shared;
 mod told;
@@ -31,7 +33,7 @@ use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Beside, Clip, Run, Tried};
+use super::parts::{Beside, Clip, Place, Run, Tried};
 use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
 use crate::amp::GradScaler;
@@ -154,6 +156,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             .concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
+    let placed = place::take(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let changed = [changed, drawn].concat();
 
     let dtypes: BTreeSet<String> = report.cast.iter().map(|cast| cast.from.to_string()).collect();
@@ -179,7 +182,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: from,
         epoch: state.epoch,
         step,
-        told_of_run: told::clauses(&state.told, scheduling.by_told),
+        told_of_run: [told::clauses(&state.told, scheduling.by_told), placed].concat(),
         counted: steps
             .filter(|_| options.new_optimizer.is_none())
             .filter(|counted| step.is_some_and(|step| step != *counted)),
@@ -204,6 +207,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         rng_place: options.rng,
         loader_rng: loader,
         add_rng: options.add_rng,
+        place: Place { state: state.loader, at: state.loader_place, added: options.add_loader, refused: None },
         epoch: state.epoch.unwrap_or(0),
         step,
         origin: (!options.weights_only).then_some(checkpoint),

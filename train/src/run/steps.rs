@@ -9,7 +9,7 @@ use super::parts::Run;
 use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
-use crate::data::{Batch, DataLoader};
+use crate::data::{Batch, Loader};
 use crate::lr_scheduler::SteppedBy;
 use crate::optim::OptimizerKind;
 
@@ -87,7 +87,7 @@ impl<M: Module> Run<M> {
             #[allow(clippy::cast_precision_loss)]
             let mean = sum.clone() / passed as f64;
             (self.loss, self.passed) = (Some(mean), (passed, Some(sum)));
-            let ends = self.loader.as_ref().is_some_and(DataLoader::is_exhausted);
+            let ends = self.loader.as_ref().is_some_and(Loader::is_exhausted);
             if passed < self.accumulate && !ends {
                 return Ok(());
             }

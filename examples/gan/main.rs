@@ -19,7 +19,11 @@ fn train(out: &std::path::Path) -> rekindle::Result<Vec<[f64; 2]>> {
         linear(32, 64)?.into(),
         Sigmoid::new().into(),
     ]);
-    let net_d = Sequential::new(vec![linear(64, 32)?.into(), LeakyReLU::new().with_negative_slope(0.2).into(), linear(32, 1)?.into()]);
+    let net_d = Sequential::new(vec![
+        linear(64, 32)?.into(),
+        LeakyReLU::new().with_negative_slope(0.2).into(),
+        linear(32, 1)?.into(),
+    ]);
 
     let checkpoint = Checkpoint::open("examples/gan/run.pt")?;
     let part = |name: &str| ResumeOptions::default().part(name.to_owned());

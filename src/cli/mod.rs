@@ -3,6 +3,7 @@
 
 mod answer;
 mod convert;
+mod data;
 mod devices;
 mod diff;
 mod dot;

@@ -15,7 +15,6 @@ use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
-use rekindle::train::data::{DataLoader, Loader};
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
@@ -149,9 +148,9 @@ impl Resume {
                 run.epochs() + 1
             ));
         }
-        let accuracy = match &batches {
-            Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
-            Batches::Fixed(_) => None,
+        let accuracy = match batches.held_back() {
+            Some((held_back, size)) => task.accuracy(run.model(), held_back, size)?,
+            None => None,
         };
         course.finish(&save, accuracy)
     }
@@ -195,16 +194,10 @@ impl Resume {
 
     /// The run with its loader, or told how many steps an epoch has.
     fn with_epochs(run: Run<Network>, batches: &Batches, per_epoch: Option<i64>) -> Anything<Run<Network>> {
-        Ok(match (batches, per_epoch) {
-            (Batches::Data { train, batch_size, drop_last, .. }, _) => {
-                let loader = match run.loader_state() {
-                    Some(state) => Loader::like(state, train.clone(), *batch_size, *drop_last)?,
-                    None => DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last).into(),
-                };
-                run.with_loader(loader)
-            }
-            (Batches::Fixed(_), Some(steps)) => run.steps_per_epoch(steps),
-            (Batches::Fixed(_), None) => run,
+        Ok(match (batches.loader(run.loader_state())?, per_epoch) {
+            (Some(loader), _) => run.with_loader(loader),
+            (None, Some(steps)) => run.steps_per_epoch(steps),
+            (None, None) => run,
         })
     }
 }
@@ -233,7 +226,7 @@ fn go(
     while made < steps {
         let batch = match batches {
             Batches::Fixed(fixed) => fixed.batch(taken)?,
-            Batches::Data { .. } => match run.next_batch()? {
+            Batches::Data { .. } | Batches::Tokens(_) => match run.next_batch()? {
                 Some(batch) => batch,
                 None => break,
             },

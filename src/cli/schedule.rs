@@ -4,7 +4,7 @@
 use rekindle::models::Network;
 use rekindle::recorder::run::Question;
 
-use rekindle::train::data::Dataset;
+use rekindle::train::data::Samples;
 use rekindle::train::lr_scheduler::{LRScheduler, SteppedBy};
 use rekindle::train::run::{Plan, Run, SchedulePer, SchedulerPlan};
 
@@ -161,7 +161,7 @@ impl Scheduling {
         run: &Run<Network>,
         plan: &Plan,
         task: &'a Task,
-        held_back: Option<(&'a Dataset, usize)>,
+        held_back: Option<(&'a dyn Samples, usize)>,
     ) -> Result<Option<Teller<'a>>, Box<dyn std::error::Error>> {
         let (Some(scheduler), Some(metric)) = (by_metric(plan), self.metric) else {
             return match self.metric {
@@ -212,7 +212,7 @@ pub(super) struct Teller<'a> {
     /// What an accuracy is multiplied by.
     scale: f64,
     task: &'a Task,
-    held_back: Option<(&'a Dataset, usize)>,
+    held_back: Option<(&'a dyn Samples, usize)>,
     /// Those since the last time that it was told.
     losses: Vec<f64>,
 }

@@ -43,9 +43,51 @@ pub(super) struct Settings {
     /// Batches made elsewhere: `inputs` and `targets`, or arrays called as a program's inputs, with a leading axis of steps
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
-    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`, or of arrays called as a program's inputs
-    #[arg(long, value_name = "FILE")]
+    /// A data set: .csv[.gz] with the label last; a checkpoint, .safetensors or .npz of `inputs` and `targets`, or of arrays called as a
+    /// program's inputs; a .npy with --targets; tokens (.bin) with --block-size; a folder of pictures, one for each class
+    #[arg(long, value_name = "FILE|DIR")]
     pub(super) data: Option<PathBuf>,
+    /// The targets of inputs that are in a .npy file of their own
+    #[arg(long, value_name = "FILE.npy")]
+    pub(super) targets: Option<PathBuf>,
+    /// A data set that is not trained on but asked for accuracy
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(super) val: Option<PathBuf>,
+    /// Tokens of a block, of a file of tokens; batches are random blocks, as nanoGPT draws them
+    #[arg(long, value_name = "N")]
+    pub(super) block_size: Option<usize>,
+    /// The type of the tokens in a file (default: uint16)
+    #[arg(long, value_parser = ["uint8", "uint16", "uint32", "int32", "int64"])]
+    pub(super) token_type: Option<String>,
+    /// A random change of pictures, in order: flip[=P], crop=SIZE[,PADDING], resized-crop=SIZE
+    #[arg(long, value_name = "CHANGE")]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) augment: Vec<String>,
+    /// torchvision's preset for pictures, such as imagenet; flags win
+    #[arg(long, value_name = "NAME")]
+    pub(super) preset: Option<String>,
+    /// Resize pictures: N is the shorter side, the longer follows
+    #[arg(long, value_name = "N|H,W")]
+    #[serde(deserialize_with = "text")]
+    pub(super) resize: Option<String>,
+    /// Take the centre of pictures, black where a picture is smaller
+    #[arg(long, value_name = "N|H,W")]
+    #[serde(deserialize_with = "text")]
+    pub(super) crop: Option<String>,
+    /// What is subtracted from pixels from 0 to 1, one number or one for each channel
+    #[arg(long, value_name = "X[,X,X]", value_delimiter = ',', allow_negative_numbers = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) mean: Vec<f64>,
+    /// What they are then divided by
+    #[arg(long, value_name = "X[,X,X]", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) std: Vec<f64>,
+    /// How many workers PyTorch's loader had: random changes draw from theirs, and batches are made on as many threads
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    /// Those workers went on from epoch to epoch
+    #[arg(long)]
+    pub(super) persistent_workers: bool,
     /// The shape of one input, such as 1,8,8
     #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
     pub(super) input_shape: Option<Vec<usize>>,
@@ -224,7 +266,8 @@ impl Settings {
         // The network's settings are a table: a flag replaces the one of its name.
         self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
         fill!(self from file:
-            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
+            augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
@@ -264,7 +307,14 @@ impl Settings {
                 *model = part.map_or_else(|| path.clone(), |part| format!("{part}={path}"));
             }
         }
-        for file in [&mut settings.batches, &mut settings.data, &mut settings.log, &mut settings.expect] {
+        for file in [
+            &mut settings.batches,
+            &mut settings.data,
+            &mut settings.targets,
+            &mut settings.val,
+            &mut settings.log,
+            &mut settings.expect,
+        ] {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)

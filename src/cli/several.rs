@@ -6,7 +6,7 @@ use rekindle::models::Network;
 use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
-use rekindle::train::data::{DataLoader, Loader};
+use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with};
 
@@ -63,16 +63,13 @@ pub(super) fn run(
     }
     let (length, there) = match batches {
         Batches::Fixed(fixed) => (settings.steps_per_epoch, fixed.len() as u64),
-        Batches::Data { train, batch_size, drop_last, .. } => {
+        Batches::Data { .. } | Batches::Tokens(_) => {
             // The first has the loader and the generator.
             let first = runs.remove(0);
-            let loader = match first.loader_state() {
-                Some(state) => Loader::like(state, train.clone(), *batch_size, *drop_last)?,
-                None => DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last).into(),
-            };
-            let length = loader.len();
-            runs.insert(0, first.with_loader(loader));
-            (i64::try_from(length).ok(), length as u64)
+            let loader = batches.loader(first.loader_state())?;
+            let length = loader.as_ref().map(Loader::len).filter(|&length| length < usize::MAX);
+            runs.insert(0, loader.into_iter().fold(first, Run::with_loader));
+            (length.and_then(|length| i64::try_from(length).ok()), length.unwrap_or(0) as u64)
         }
     };
     let said = match (settings.epochs, length.and_then(|length| u64::try_from(length).ok())) {
@@ -82,7 +79,7 @@ pub(super) fn run(
     };
     let steps = match batches {
         Batches::Fixed(_) => said.unwrap_or(there).min(there),
-        Batches::Data { .. } => said.unwrap_or(there),
+        Batches::Data { .. } | Batches::Tokens(_) => said.unwrap_or(there),
     };
     let scheduling = resume.scheduling(batches.source())?;
     let runs = runs.into_iter().map(|run| {
@@ -169,7 +166,7 @@ fn go(
     for i in 0..steps {
         let batch = match batches {
             Batches::Fixed(fixed) => fixed.batch(usize::try_from(i)?)?,
-            Batches::Data { .. } => match runs[0].next_batch()? {
+            Batches::Data { .. } | Batches::Tokens(_) => match runs[0].next_batch()? {
                 Some(batch) => batch,
                 None => break,
             },

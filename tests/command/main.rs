@@ -2,6 +2,7 @@
 
 mod changes;
 mod cli;
+mod data;
 mod devices;
 mod files;
 mod folders;
@@ -10,6 +11,7 @@ mod names;
 mod opening;
 mod optimizers;
 mod plan;
+mod plot;
 mod predict;
 mod programs;
 mod questions;

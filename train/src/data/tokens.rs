@@ -155,6 +155,14 @@ impl RandomBlocks {
         &self.tokens
     }
 
+    /// A batch of the file's first blocks, which no number is drawn for: to try a network with.
+    ///
+    /// # Errors
+    /// When there are not so many blocks.
+    pub fn first(&self) -> Result<Batch> {
+        self.tokens.blocks(&(0..self.batch_size.min(self.tokens.len())).collect::<Vec<_>>())
+    }
+
     pub(super) fn next_batch(&mut self, global: &mut Generator) -> Result<Option<Batch>> {
         self.tokens.random_blocks(self.batch_size, global).map(Some)
     }

@@ -120,6 +120,7 @@ fn added(state: &RunState, checkpoint: &Checkpoint, name: &str) -> Result<Checkp
             ("scaler_state_dict".to_owned(), state.scaler.clone()),
             ("loss".to_owned(), state.loss.clone()),
             ("rng_state".to_owned(), rng),
+            ("dataloader_state_dict".to_owned(), state.loader.clone()),
         ])
         .filter_map(|(key, value)| Some((key, value?)));
     for (key, value) in entries {

@@ -45,7 +45,7 @@ impl<M: Module> AnyRun for Run<M> {
         }
         if !shared {
             (state.scaler, state.rng, state.loss) = (None, None, None);
-            (state.epoch, state.step) = (None, None);
+            (state.epoch, state.step, state.loader) = (None, None, None);
         }
         match (&self.origin, self.part()) {
             (Some(_), _) => state.write_back(checkpoint),

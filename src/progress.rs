@@ -11,17 +11,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// ```
 /// use rekindle::Progress;
 ///
-/// let mut progress = Progress::new(1, 100); // steps 1 to 100
-/// for step in 1..=100 {
-///     // ... a step on a batch of 64
-///     progress.step(step, 0.25, &[1e-3], 64);
+/// let mut progress = Progress::new(100); // steps, of which the first is number 301 here
+/// for step in 301..=400 {
+///     progress.saw(64); // a batch of 64
+///     progress.step(step, 0.25, &[1e-3]);
 /// }
 /// progress.finish();
 /// ```
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    first: u64,
     /// When the samples of the present rate began to be counted, and how many there are.
     since: Instant,
     samples: u64,
@@ -33,37 +32,38 @@ pub struct Progress {
 const WINDOW: Duration = Duration::from_secs(2);
 
 impl Progress {
-    /// Of the steps from `first` to `last`, as they are numbered.
+    /// Of so many steps.
     #[must_use]
-    pub fn new(first: u64, last: u64) -> Self {
-        let bar = ProgressBar::new((last + 1).saturating_sub(first));
+    pub fn new(steps: u64) -> Self {
+        let bar = ProgressBar::new(steps);
         if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         // A template that does not parse leaves indicatif's own.
-        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {prefix}  {msg}  {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}  {eta} left") {
             bar.set_style(style);
         }
-        bar.set_prefix(format!("step {first} of {last}"));
-        Progress { bar, first, since: Instant::now(), samples: 0, rate: None }
+        Progress { bar, since: Instant::now(), samples: 0, rate: None }
     }
 
-    /// A step was made: its number, its loss, the learning rate of each group, and how many samples it saw.
-    pub fn step(&mut self, step: u64, loss: f64, lr: &[f64], samples: usize) {
-        self.bar.set_position((step + 1).saturating_sub(self.first));
+    /// So many samples were seen: a batch of a step.
+    pub fn saw(&mut self, samples: usize) {
+        self.samples += samples as u64;
+    }
+
+    /// A step was made: its number, its loss, and the learning rate of each group.
+    pub fn step(&mut self, step: u64, loss: f64, lr: &[f64]) {
+        self.bar.inc(1);
         if self.bar.is_hidden() {
             return;
         }
-        self.samples += samples as u64;
         let passed = self.since.elapsed();
         if passed >= WINDOW {
             #[allow(clippy::cast_precision_loss)] // a count of samples
             (self.rate = Some(self.samples as f64 / passed.as_secs_f64()));
             (self.since, self.samples) = (Instant::now(), 0);
         }
-        let last = self.first + self.bar.length().unwrap_or(0) - 1;
-        self.bar.set_prefix(format!("step {step} of {last}"));
-        self.bar.set_message(message(loss, lr, self.rate));
+        self.bar.set_message(message(step, loss, lr, self.rate));
     }
 
     /// Does something with the bar out of the way, such as printing.
@@ -77,7 +77,7 @@ impl Progress {
     }
 }
 
-fn message(loss: f64, lr: &[f64], rate: Option<f64>) -> String {
+fn message(step: u64, loss: f64, lr: &[f64], rate: Option<f64>) -> String {
     let rates: Vec<String> = lr.iter().take(3).map(|lr| format!("{lr:.2e}")).collect();
     let more = if lr.len() > 3 { ", .." } else { "" };
     let rate = match rate {
@@ -85,7 +85,7 @@ fn message(loss: f64, lr: &[f64], rate: Option<f64>) -> String {
         Some(rate) => format!("  {rate:.2} samples/s"),
         None => String::new(),
     };
-    format!("loss {loss:.4}  lr {}{more}{rate}", rates.join(", "))
+    format!("step {step}  loss {loss:.4}  lr {}{more}{rate}", rates.join(", "))
 }
 
 #[cfg(test)]
@@ -94,8 +94,14 @@ mod tests {
 
     #[test]
     fn a_message_has_the_loss_the_rates_and_samples_a_second() {
-        assert_eq!(message(0.123_45, &[1e-3], None), "loss 0.1235  lr 1.00e-3");
-        assert_eq!(message(f64::NAN, &[0.1, 0.2], Some(5321.7)), "loss NaN  lr 1.00e-1, 2.00e-1  5322 samples/s");
-        assert_eq!(message(1.0, &[1.0; 4], Some(0.5)), "loss 1.0000  lr 1.00e0, 1.00e0, 1.00e0, ..  0.50 samples/s");
+        assert_eq!(message(6, 0.123_45, &[1e-3], None), "step 6  loss 0.1235  lr 1.00e-3");
+        assert_eq!(
+            message(7, f64::NAN, &[0.1, 0.2], Some(5321.7)),
+            "step 7  loss NaN  lr 1.00e-1, 2.00e-1  5322 samples/s"
+        );
+        assert_eq!(
+            message(8, 1.0, &[1.0; 4], Some(0.5)),
+            "step 8  loss 1.0000  lr 1.00e0, 1.00e0, 1.00e0, ..  0.50 samples/s"
+        );
     }
 }

@@ -126,7 +126,8 @@ impl Resume {
         run.try_save(&save, &options)?;
         let teller = plan.as_ref().map(|plan| scheduling.teller(&run, plan, &task, batches.held_back()));
         let mut teller = teller.transpose()?.flatten();
-        let mut course = Course::new(steps, settings.log.as_deref(), &expected, self.json)?;
+        let mut course = Course::new(steps, settings.log.as_deref(), &expected, self.json)?
+            .with_events(settings.tensorboard.as_deref())?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
@@ -232,6 +233,7 @@ fn go(
             },
         };
         taken += 1;
+        course.saw(batch.input_shape().first().copied().unwrap_or(0));
         let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
         drawing(run, |run| run.step_closure(|network| task.loss(network, &batch)))?;
         let ended = run.epochs() > epoch;

@@ -236,6 +236,9 @@ pub(super) struct Settings {
     /// Write a line a step
     #[arg(long, value_name = "FILE.jsonl")]
     pub(super) log: Option<PathBuf>,
+    /// Write the same numbers for TensorBoard, into a file of its own in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) tensorboard: Option<PathBuf>,
     /// PyTorch's losses, to compare with
     #[arg(long, value_name = "FILE.jsonl")]
     pub(super) expect: Option<PathBuf>,
@@ -271,7 +274,7 @@ impl Settings {
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
-            member, unexpected, allow_objects, device, save, log, expect);
+            member, unexpected, allow_objects, device, save, log, tensorboard, expect);
         Ok(())
     }
 
@@ -313,6 +316,7 @@ impl Settings {
             &mut settings.targets,
             &mut settings.val,
             &mut settings.log,
+            &mut settings.tensorboard,
             &mut settings.expect,
         ] {
             *file = file.take().map(|file| folder.join(file));

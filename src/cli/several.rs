@@ -125,7 +125,8 @@ pub(super) fn run(
         run.try_save(&save, &options)?;
     }
     rekindle::train::run::checkpoint_of(&parts(&runs))?;
-    let mut course = Course::new(steps, settings.log.as_deref(), &expected, resume.json)?;
+    let mut course = Course::new(steps, settings.log.as_deref(), &expected, resume.json)?
+        .with_events(settings.tensorboard.as_deref())?;
     for run in &runs {
         if let Some(plan) = run.resumed_by() {
             tell(in_flags(&plan.to_string()).trim_end());
@@ -171,6 +172,7 @@ fn go(
                 None => break,
             },
         };
+        course.saw(batch.input_shape().first().copied().unwrap_or(0));
         let (epoch, mut line) = (runs[0].epochs(), LogLine { step: 0, loss: 0.0, lr: Vec::new() });
         for run in runs.iter_mut() {
             line.lr.extend(run.lr()?);

@@ -35,13 +35,14 @@ fn train(out: &std::path::Path) -> rekindle::Result<Vec<[f64; 2]>> {
     let mut losses = Vec::new();
     while let Some(batch) = g.next_batch()? {
         let real: Tensor<2> = batch.inputs(&device)?;
-        let ones = Tensor::ones([batch.len(), 1], &device);
+        let ones = Tensor::<2>::ones([batch.len(), 1], &device);
         let noise = randn::<f32>(g.generator_mut(), batch.len() * NOISE);
-        let fake = g.model().forward(Tensor::from_data(TensorData::new(noise, [batch.len(), NOISE]), &device))?;
-        let of_real = bce_with_logits(d.model().forward(real)?, ones.clone())?;
-        let of_fake = bce_with_logits(d.model().forward(fake.clone().detach())?, ones.zeros_like())?;
+        let noise = Tensor::<2>::from_data(TensorData::new(noise, [batch.len(), NOISE]), &device);
+        let fake: Tensor<2> = g.model().forward(noise)?;
+        let of_real = bce_with_logits::<2>(d.model().forward(real)?, ones.clone())?;
+        let of_fake = bce_with_logits::<2>(d.model().forward(fake.clone().detach())?, ones.zeros_like())?;
         d.step(of_real + of_fake)?;
-        g.step(bce_with_logits(d.model().forward(fake)?, ones)?)?;
+        g.step(bce_with_logits::<2>(d.model().forward(fake)?, ones)?)?;
         losses.push([&d, &g].map(|run| run.loss().ok().flatten().unwrap_or(f64::NAN)));
     }
     save_parts(&[&g, &d], out)?; // torch.load opens it

@@ -283,9 +283,9 @@ fn a_place_in_the_data_is_found_wherever_it_is_and_written_back_there() {
     let state = loader.state_dict(&mut global).unwrap();
     let left = loading::epochs(&case)[1][1..].to_vec();
 
-    let optimizer = Optimizer::sgd(&model(), SgdOptions::default().lr(0.1)).unwrap();
     let plain = |places: &[&str]| {
-        let checkpoint = Run::start(model(), optimizer.clone()).checkpoint().unwrap();
+        let optimizer = Optimizer::sgd(&model(), SgdOptions::default().lr(0.1)).unwrap();
+        let checkpoint = Run::start(model(), optimizer).checkpoint().unwrap();
         for place in places {
             checkpoint.set(place, state.clone()).unwrap();
         }

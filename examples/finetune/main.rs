@@ -9,7 +9,7 @@ use rekindle::train::data::Elements;
 use rekindle::train::lr_scheduler::OneCycleLR;
 use rekindle::train::optim::AdamWOptions;
 
-/// Trains three epochs, and gives the accuracy on samples that were held back.
+/// Trains ten epochs, and gives the accuracy on samples that were held back.
 fn tune(out: &std::path::Path) -> rekindle::Result<f64> {
     let device = device("cpu")?.autodiff();
     let checkpoint = Checkpoint::open("examples/digits/run.pt")?;
@@ -20,18 +20,18 @@ fn tune(out: &std::path::Path) -> rekindle::Result<f64> {
 
     // The convolutions stay, and what is new learns faster than what was there.
     let optimizer = Optimizer::builder(AdamWOptions::default())
-        .group("{fc1,fc2}.*", [("lr", 3e-4)])
-        .group("fc3.*", [("lr", 3e-3)])
+        .group("{fc1,fc2}.*", [("lr", 2e-3)])
+        .group("fc3.*", [("lr", 1e-2)])
         .rest_frozen(true);
     let mut optimizer = optimizer.build(&network)?;
 
     let options = ReadOptions::default().input_shape([1, 8, 8]).divide_by(16.0);
     let (train, held_back) = even_or_odd(&read_dataset("examples/digits/digits.csv.gz", &options)?)?.split_at(1437)?;
     let loader = DataLoader::new(train, 64)?.shuffle(true);
-    let steps = i64::try_from(3 * loader.len()).unwrap_or(i64::MAX);
-    let scheduler = LRScheduler::new(OneCycleLR::new([3e-4, 3e-3], steps), &mut optimizer)?;
+    let steps = i64::try_from(10 * loader.len()).unwrap_or(i64::MAX);
+    let scheduler = LRScheduler::new(OneCycleLR::new([2e-3, 1e-2], steps), &mut optimizer)?;
 
-    let mut run = Run::start(network, optimizer).with_scheduler(scheduler).with_loader(loader).until_epoch(3);
+    let mut run = Run::start(network, optimizer).with_scheduler(scheduler).with_loader(loader).until_epoch(10);
     while let Some(batch) = run.next_batch()? {
         let logits = run.model().forward(batch.inputs(&device)?)?;
         run.step(cross_entropy(logits, batch.classes::<1>(&device)?)?)?;

@@ -27,7 +27,7 @@ pub(super) fn open_plain(path: &Path, settings: &Settings) -> Anything<Data> {
     opened(path, settings, false)
 }
 
-fn opened(path: &Path, settings: &Settings, augmented: bool) -> Anything<Data> {
+fn opened(path: &Path, settings: &Settings, trained: bool) -> Anything<Data> {
     // A checkpoint in a folder has files beside no folders of pictures.
     let pictures = path.is_dir() && ImageFolder::open(path).is_ok();
     let transformed = settings.preset.is_some()
@@ -36,7 +36,7 @@ fn opened(path: &Path, settings: &Settings, augmented: bool) -> Anything<Data> {
         || !(settings.augment.is_empty() && settings.mean.is_empty() && settings.std.is_empty());
     if pictures || path.is_dir() && transformed {
         let folder = ImageFolder::open(path)?.transform(transform(settings)?);
-        let changes = settings.augment.iter().filter(|_| augmented).map(|change| augment(change));
+        let changes = settings.augment.iter().filter(|_| trained).map(|change| augment(change));
         let folder = changes.collect::<Anything<Vec<_>>>()?.into_iter().fold(folder, ImageFolder::augment);
         return Ok(Data::Samples(Arc::new(Pictures::from(folder))));
     }
@@ -57,7 +57,7 @@ fn opened(path: &Path, settings: &Settings, augmented: bool) -> Anything<Data> {
         };
         return Ok(Data::Tokens(TokenFile::open_as(path, block_size, dtype)?));
     }
-    if let Some(targets) = &settings.targets {
+    if let Some(targets) = settings.targets.as_ref().filter(|_| trained) {
         let inputs = array(path)?.reshaped(settings.input_shape.as_deref()).in_file(path)?;
         let inputs = settings.divide_by.map_or(Ok(inputs.clone()), |by| inputs.divided(by)).in_file(path)?;
         return Ok(Data::Samples(Arc::new(Dataset::new(inputs, array(targets)?).in_file(path)?)));

@@ -48,8 +48,8 @@ impl DrawingBackend for Canvas<'_> {
             return Ok(());
         }
         let place = usize::try_from(y * self.size.0 + x).unwrap_or(usize::MAX).saturating_mul(3);
-        let (r, g, b) = color.rgb;
-        for (pixel, level) in self.pixels.iter_mut().skip(place).zip([r, g, b]) {
+        let levels = <[u8; 3]>::from(color.rgb);
+        for (pixel, level) in self.pixels.iter_mut().skip(place).zip(levels) {
             let mixed = f64::from(*pixel) * (1.0 - color.alpha) + f64::from(level) * color.alpha;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between two levels
             (*pixel = mixed.round() as u8);

@@ -48,7 +48,7 @@ pub(super) fn draw<B: DrawingBackend>(
     for (number, panel) in panels.iter().enumerate() {
         let last = number + 1 == panels.len();
         let below = above + height * panel.share / total.max(1);
-        let (here, after) = rest.split_vertically(if last { height } else { below - above });
+        let (here, after) = if last { (rest.clone(), rest) } else { rest.split_vertically(below - above) };
         panel.draw(&here, steps, scale, last).map_err(|error| failed(&error))?;
         (rest, above) = (after, below);
     }

@@ -73,7 +73,8 @@ fn a_place_of_torchdata_s_is_where_the_command_goes_on() {
 
 /// `nn.Linear` of so many inputs and classes, and its optimizer, as a file.
 fn linear(path: &Path, inputs: usize, classes: usize) {
-    let weights = |count: usize| (0..count).map(|i| (i % 7) as f32 * 0.01 - 0.03).collect::<Vec<f32>>();
+    let weights =
+        |count: usize| (0_u8..7).cycle().take(count).map(|i| f32::from(i) * 0.01 - 0.03).collect::<Vec<f32>>();
     let model = rekindle::StateDict::from_iter([
         ("0.weight", Tensor::from_vec(&[classes, inputs], weights(classes * inputs)).unwrap()),
         ("0.bias", Tensor::from_vec(&[classes], weights(classes)).unwrap()),

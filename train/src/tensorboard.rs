@@ -81,7 +81,10 @@ impl EventWriter {
         bytes(&mut summary, 1, &scalar);
         let mut event = Vec::new();
         double(&mut event, 1, time);
-        varint(key(&mut event, 2, 0), step);
+        // A number that is 0 is left out, as everywhere in this encoding.
+        if step > 0 {
+            varint(key(&mut event, 2, 0), step);
+        }
         bytes(&mut event, 5, &summary);
         self.record(&event)
     }

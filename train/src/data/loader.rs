@@ -298,8 +298,9 @@ impl DataLoader {
         match self.begin(&mut start) {
             Ok(epoch) => {
                 self.workers.crew = crew.or(self.workers.crew.take());
+                // The generator has gone to where the epoch leaves it: PyTorch draws the last of that at its end.
                 let feed = epoch.feed.at(taken, self.workers.generators());
-                (self.epoch, self.generator) = (Some(Epoch { feed, ..epoch }), own);
+                self.epoch = Some(Epoch { feed, ..epoch });
                 Ok(())
             }
             Err(error) => {
@@ -327,9 +328,8 @@ impl DataLoader {
                 let states = value.as_tensor().ok_or_else(|| wrong_type("loader.workers", "a tensor", value))?;
                 self.workers.read_states(states, "loader.workers")?
             }
-            Some(_) => Vec::new(),
             None if drawing => return Err(Error::missing_key("loader.workers".to_owned())),
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         Ok(Some(Crew { seed: state.int("base_seed")?, generators }))
     }

@@ -272,7 +272,7 @@ impl StatefulDataLoader {
             Drawing::Resumed => (None, true),
         };
         // Workers that are there need no seed; of those that were made before the state was taken it is in there.
-        let mut unseeded = !self.workers.go_on() && !(resumed && self.workers.count > 0);
+        let mut unseeded = !(self.workers.go_on() || resumed && self.workers.count > 0);
         let with_workers = self.workers.count > 0;
         let (dataset, workers, kept) = (self.dataset.clone(), &mut self.workers, &mut self.order);
         let mut seed = |own: Option<&mut Generator>| {
@@ -374,7 +374,7 @@ impl StatefulDataLoader {
         for worker in 0..count {
             let state = Dict::new();
             state.insert("worker_id", worker);
-            nothing(&state, &["fetcher_state", "dataset_state"]);
+            nothing(&state, &["dataset_state", "fetcher_state"]);
             workers.insert(format!("worker_{worker}"), state);
         }
         let snapshot = Dict::new();

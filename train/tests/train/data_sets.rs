@@ -1,4 +1,4 @@
-//! Data sets in files: tokens as nanoGPT reads them (tests/fixtures/data_sets), parts of data sets, and Burn's own.
+//! Data sets in files: tokens as nanoGPT reads them (`tests/fixtures/data_sets`), parts of data sets, and Burn's own.
 
 use burn::tensor::TensorData;
 use burn_dataset::InMemDataset;

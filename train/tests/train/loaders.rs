@@ -226,6 +226,13 @@ fn model() -> Linear {
     seeded(LinearConfig::new(2, 1).init(&device()), 1)
 }
 
+/// A run that begins.
+fn begun() -> Run<Linear> {
+    let model = model();
+    let optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.1).momentum(0.9)).unwrap();
+    Run::start(model, optimizer)
+}
+
 /// Takes the next batch and a step on it; the places of the batch.
 fn step(run: &mut Run<Linear>) -> Vec<usize> {
     let batch = run.next_batch().unwrap().unwrap();
@@ -255,8 +262,7 @@ fn a_run_that_is_saved_anywhere_goes_on_with_the_batches_that_were_left() {
         for cut in 0..=10 {
             let mut generator = Generator::new(3);
             let loader = make(&mut generator);
-            let optimizer = Optimizer::sgd(&model(), SgdOptions::default().lr(0.1).momentum(0.9)).unwrap();
-            let mut run = Run::start(model(), optimizer).with_generator(generator).with_loader(loader);
+            let mut run = begun().with_generator(generator).with_loader(loader);
             (0..cut).for_each(|_| drop(step(&mut run)));
             let saved = run.checkpoint().unwrap();
             let left: Vec<_> = (cut..12).map(|_| step(&mut run)).collect();
@@ -284,8 +290,7 @@ fn a_place_in_the_data_is_found_wherever_it_is_and_written_back_there() {
     let left = loading::epochs(&case)[1][1..].to_vec();
 
     let plain = |places: &[&str]| {
-        let optimizer = Optimizer::sgd(&model(), SgdOptions::default().lr(0.1)).unwrap();
-        let checkpoint = Run::start(model(), optimizer).checkpoint().unwrap();
+        let checkpoint = begun().checkpoint().unwrap();
         for place in places {
             checkpoint.set(place, state.clone()).unwrap();
         }
@@ -321,8 +326,7 @@ fn a_place_in_the_data_is_found_wherever_it_is_and_written_back_there() {
 
 #[test]
 fn a_loader_that_the_place_is_not_of_is_refused_before_the_first_step() {
-    let checkpoint =
-        Run::start(model(), Optimizer::sgd(&model(), SgdOptions::default().lr(0.1)).unwrap()).checkpoint().unwrap();
+    let checkpoint = begun().checkpoint().unwrap();
     let case = &fixtures::cases("stateful_loader/loaders.json")[2];
     let mut global = Generator::new(42);
     let state = loading::loader(case, &mut global).state_dict(&mut global).unwrap();
@@ -337,7 +341,7 @@ fn a_loader_that_the_place_is_not_of_is_refused_before_the_first_step() {
 
 #[test]
 fn a_checkpoint_of_pytorch_s_gets_a_place_only_where_it_is_asked_for() {
-    let begun = Run::start(model(), Optimizer::sgd(&model(), SgdOptions::default().lr(0.1)).unwrap());
+    let begun = begun();
     let loader = || DataLoader::new(Noisy::new(10, false), 3).unwrap().shuffle(true);
     for added in [false, true] {
         let options = ResumeOptions::default().add_loader(added);

@@ -318,6 +318,11 @@ impl DataLoader {
                 let advice = "what its workers had drawn by then is not told";
                 return Err(Error::missing_key("loader.base_seed".to_owned()).advise(advice));
             }
+            if under_way && self.workers.persistent && self.workers.count > 0 {
+                let advice = "whether its workers were there before the epoch is not told (workers_went_on), and so neither what the \
+                              epoch has drawn";
+                return Err(Error::missing_key("loader.base_seed".to_owned()).advise(advice));
+            }
             return Ok(None);
         }
         if self.workers.count == 0 {

@@ -290,11 +290,14 @@ impl<M: Module> Run<M> {
         if let Some(state) = self.place.state.take() {
             let place = self.place.at.clone().unwrap_or_default();
             let advice = format!("it is the state at {place}; see `ResumeOptions::no_loader_state` and `Loader::like`");
-            self.place.refused = loader.load_state_dict(&state).err().map(|error| error.advise(advice).to_string());
+            self.place.refused = loader.load_state_dict(&state).err().map(|error| format!("{error}; {advice}"));
         }
         let run = Run { loader: Some(loader), ..self };
-        let step = run.step.or(Some(run.epoch.saturating_mul(run.epoch_length().unwrap_or(0))));
-        let mut run = Run { step, ..run };
+        // Where nothing counts steps, they are those of the finished epochs and of the present one.
+        let taken = run.loader.as_ref().filter(|loader| !loader.is_exhausted()).map_or(0, Loader::taken);
+        let present = i64::try_from(taken as u64 / run.accumulate).unwrap_or(0);
+        let step = run.epoch.saturating_mul(run.epoch_length().unwrap_or(0)).saturating_add(present);
+        let mut run = Run { step: run.step.or(Some(step)), ..run };
         run.settle_epoch();
         run
     }

@@ -53,6 +53,8 @@
 //! | [`bridge`] | state dicts of Burn modules, and rows for layers of your own |
 //! | [`models`] | networks with PyTorch's names and numbers |
 //! | [`train`] | optimizers, schedulers, batches, averages, and [`Run`] |
+//! | [`plot`] | pictures of runs |
+//! | [`data`] | folders of pictures for the loaders |
 //! | [`random`] | PyTorch's generator |
 //!
 //! Each is a crate of its own, for programs that need one of them only. [`Error`] is any error of theirs.
@@ -62,12 +64,16 @@
 //! The CPU needs none. `wgpu`, `vulkan`, `metal` and `cuda` add devices, which [`device`] names.
 #![recursion_limit = "256"] // the GPU backends' types nest deeply
 
+pub mod data;
 mod device;
 mod error;
+pub mod plot;
 pub mod prelude;
+mod progress;
 
 pub use device::{DeviceError, device, devices};
 pub use error::{Error, Result};
+pub use progress::Progress;
 pub use rekindle_burn as bridge;
 pub use rekindle_models as models;
 pub use rekindle_random as random;

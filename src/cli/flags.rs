@@ -20,6 +20,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::rest_frozen", "--rest frozen"),
     ("OptimizerBuilder::rest_frozen", "--rest frozen"),
     ("ResumeOptions::no_loader_rng", "--loader-rng none"),
+    ("ResumeOptions::no_loader_state", "--loader-state none"),
     ("ResumeOptions::no_clip", "--clip-norm none"),
     ("ResumeOptions::keep_numbers", "--epoch-at none"),
     ("ResumeOptions::schedule", "--scheduler"),

@@ -6,7 +6,7 @@ use rekindle::Checkpoint;
 use rekindle::models::Network;
 use rekindle::recorder::diff::{Tolerance, compare};
 use rekindle::train::checkpoints::{Better, CheckpointOptions, Checkpoints, Found, any_in, newest};
-use rekindle::train::data::Dataset;
+use rekindle::train::data::Samples;
 use rekindle::train::run::{AnyRun, Run, restore_parts, whole_checkpoint_of};
 
 use super::answer::{Anything, new_file, note, tell, usage};
@@ -66,7 +66,7 @@ impl Kept {
     pub(super) fn measure<'a>(
         &self,
         task: &'a Task,
-        held_back: Option<(&'a Dataset, usize)>,
+        held_back: Option<(&'a dyn Samples, usize)>,
         run: &Run<Network>,
     ) -> Anything<Option<Measure<'a>>> {
         let Some(metric) = self.best else { return Ok(None) };
@@ -148,7 +148,7 @@ const LOSSES: &str = "losses of the best";
 pub(super) struct Measure<'a> {
     metric: Metric,
     task: &'a Task,
-    held_back: Option<(&'a Dataset, usize)>,
+    held_back: Option<(&'a dyn Samples, usize)>,
     /// The step that was measured last, or where the run began.
     at: i64,
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod convert;
+mod data;
 mod devices;
 mod diff;
 mod dot;
@@ -13,6 +14,7 @@ mod json;
 mod kept;
 mod named;
 mod plan;
+mod plot;
 mod precision;
 mod predict;
 mod program;
@@ -57,6 +59,8 @@ enum Verb {
     Resume(resume::Resume),
     /// Compute a network's outputs for its inputs: a program of torch.export, or a checkpoint's network
     Predict(predict::Predict),
+    /// Draw the curves of logs, and how far they are apart
+    Plot(plot::Plot),
     /// List what can compute here
     Devices(devices::Devices),
 }
@@ -79,6 +83,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Plan(verb) => verb.plan(),
         Verb::Resume(verb) => verb.run(),
         Verb::Predict(verb) => verb.run(),
+        Verb::Plot(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
     });
     match answer {

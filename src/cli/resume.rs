@@ -16,7 +16,7 @@ use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::RunState;
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::checkpoints::{Checkpoints, any_in};
-use rekindle::train::data::{Batch, DataLoader};
+use rekindle::train::data::Batch;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, ResumeOptions, Run};
 
@@ -146,7 +146,8 @@ impl Resume {
             run = run.with_checkpoints(kept.open(&checkpoint)?)?;
         }
         let written = is_written(&save, self.overwrite, run.is_done(), || Ok(run.checkpoint()?))?;
-        let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?;
+        let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?
+            .with_events(settings.tensorboard.as_deref())?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
             Amp::explain(self.settings.amp, &mut plan);
@@ -154,6 +155,9 @@ impl Resume {
         }
         run.notes().for_each(note);
         say(run.went_on(), run.steps());
+        if run.loader_state().is_some() {
+            note("the checkpoint's place in the data stays as it is: --batches are taken as they are");
+        }
         course.header()?;
         let helpers = Helpers { teller: teller.as_ref(), measure: measure.as_mut() };
         let done = go(&mut run, &task, &batches, from, helpers, &mut course);
@@ -183,16 +187,16 @@ impl Resume {
             report.notes.iter().for_each(|said| note(said));
         }
         let taken = run.loader().filter(|loader| loader.taken() > 0).map(|loader| (loader.taken(), loader.len()));
-        if let Some((taken, of)) = taken {
+        if let (Some((taken, of)), false) = (taken, run.keeps_place()) {
             tell(&format!(
-                "note: stopped after {taken} of the {of} batches of epoch {}; PyTorch's checkpoints have no place for that, so \
-                 whoever goes on begins an epoch anew",
+                "note: stopped after {taken} of the {of} batches of epoch {}; the checkpoint has no place for that, so whoever goes on \
+                 begins an epoch anew; --add-loader writes it",
                 run.epochs() + 1
             ));
         }
-        let accuracy = match &batches {
-            Batches::Data { held_back, batch_size, .. } => task.accuracy(run.model(), held_back, *batch_size)?,
-            Batches::Fixed(_) => None,
+        let accuracy = match batches.held_back() {
+            Some((held_back, size)) => task.accuracy(run.model(), held_back, size)?,
+            None => None,
         };
         course.finish(&save, accuracy)
     }
@@ -236,12 +240,10 @@ impl Resume {
 
     /// The run with its loader, or told how many steps an epoch has.
     fn with_epochs(run: Run<Network>, batches: &Batches, per_epoch: Option<i64>) -> Anything<Run<Network>> {
-        Ok(match (batches, per_epoch) {
-            (Batches::Data { train, batch_size, drop_last, .. }, _) => {
-                run.with_loader(DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last))
-            }
-            (Batches::Fixed(_), Some(steps)) => run.steps_per_epoch(steps),
-            (Batches::Fixed(_), None) => run,
+        Ok(match (batches.loader(run.loader_state())?, per_epoch) {
+            (Some(loader), _) => run.with_loader(loader),
+            (None, Some(steps)) => run.steps_per_epoch(steps),
+            (None, None) => run,
         })
     }
 }
@@ -312,6 +314,7 @@ fn go(
     course: &mut Course,
 ) -> Anything<()> {
     while let Some(batch) = next(run, batches, from, helpers.measure.as_deref_mut())? {
+        course.saw(batch.input_shape().first().copied().unwrap_or(0));
         let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
         drawing(run, |run| run.step_closure(|network| task.loss(network, &batch)))?;
         let ended = run.epochs() > epoch;

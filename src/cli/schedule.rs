@@ -4,7 +4,7 @@
 use rekindle::models::Network;
 use rekindle::recorder::run::Question;
 
-use rekindle::train::data::Dataset;
+use rekindle::train::data::Samples;
 use rekindle::train::lr_scheduler::{LRScheduler, SteppedBy};
 use rekindle::train::run::{Plan, Run, SchedulePer, SchedulerPlan};
 
@@ -169,7 +169,7 @@ impl Scheduling {
         run: &Run<Network>,
         plan: &Plan,
         task: &'a Task,
-        held_back: Option<(&'a Dataset, usize)>,
+        held_back: Option<(&'a dyn Samples, usize)>,
     ) -> Result<Option<Teller<'a>>, Box<dyn std::error::Error>> {
         let (Some(scheduler), Some(metric)) = (by_metric(plan), self.metric) else {
             return match self.metric {
@@ -215,7 +215,7 @@ pub(super) struct Teller<'a> {
     /// What an accuracy is multiplied by.
     scale: f64,
     task: &'a Task,
-    held_back: Option<(&'a Dataset, usize)>,
+    held_back: Option<(&'a dyn Samples, usize)>,
 }
 
 /// What the losses are called since the metric was told last.
@@ -249,7 +249,7 @@ pub(super) fn measured(
     flag: &str,
     metric: Metric,
     task: &Task,
-    held_back: Option<(&Dataset, usize)>,
+    held_back: Option<(&dyn Samples, usize)>,
     network: &Network,
 ) -> Result<f64, Box<dyn std::error::Error>> {
     let Some((samples, size)) = held_back.filter(|(samples, _)| !samples.is_empty()) else {

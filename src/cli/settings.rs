@@ -44,9 +44,51 @@ pub(super) struct Settings {
     /// Batches made elsewhere: `inputs` and `targets`, or arrays called as a program's inputs, with a leading axis of steps
     #[arg(long, value_name = "FILE", conflicts_with = "data")]
     pub(super) batches: Option<PathBuf>,
-    /// A data set: .csv[.gz] with the label last, or a checkpoint of `inputs` and `targets`, or of arrays called as a program's inputs
-    #[arg(long, value_name = "FILE")]
+    /// A data set: .csv[.gz] with the label last; a checkpoint, .safetensors or .npz of `inputs` and `targets`, or of arrays called as a
+    /// program's inputs; a .npy with --targets; tokens (.bin) with --block-size; a folder of pictures, one for each class
+    #[arg(long, value_name = "FILE|DIR")]
     pub(super) data: Option<PathBuf>,
+    /// The targets of inputs that are in a .npy file of their own
+    #[arg(long, value_name = "FILE.npy")]
+    pub(super) targets: Option<PathBuf>,
+    /// A data set that is not trained on but asked for accuracy
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(super) val: Option<PathBuf>,
+    /// Tokens of a block, of a file of tokens; batches are random blocks, as nanoGPT draws them
+    #[arg(long, value_name = "N")]
+    pub(super) block_size: Option<usize>,
+    /// The type of the tokens in a file (default: uint16)
+    #[arg(long, value_parser = ["uint8", "uint16", "uint32", "int32", "int64"])]
+    pub(super) token_type: Option<String>,
+    /// A random change of pictures, in order: flip[=P], crop=SIZE[,PADDING], resized-crop=SIZE
+    #[arg(long, value_name = "CHANGE")]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) augment: Vec<String>,
+    /// torchvision's preset for pictures, such as imagenet; flags win
+    #[arg(long, value_name = "NAME")]
+    pub(super) preset: Option<String>,
+    /// Resize pictures: N is the shorter side, the longer follows
+    #[arg(long, value_name = "N|H,W")]
+    #[serde(deserialize_with = "text")]
+    pub(super) resize: Option<String>,
+    /// Take the centre of pictures, black where a picture is smaller
+    #[arg(long, value_name = "N|H,W")]
+    #[serde(deserialize_with = "text")]
+    pub(super) crop: Option<String>,
+    /// What is subtracted from pixels from 0 to 1, one number or one for each channel
+    #[arg(long, value_name = "X[,X,X]", value_delimiter = ',', allow_negative_numbers = true)]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) mean: Vec<f64>,
+    /// What they are then divided by
+    #[arg(long, value_name = "X[,X,X]", value_delimiter = ',')]
+    #[serde(deserialize_with = "one_or_several")]
+    pub(super) std: Vec<f64>,
+    /// How many workers PyTorch's loader had: random changes draw from theirs, and batches are made on as many threads
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<usize>,
+    /// Those workers went on from epoch to epoch
+    #[arg(long)]
+    pub(super) persistent_workers: bool,
     /// The shape of one input, such as 1,8,8
     #[arg(long, value_name = "N,N,..", value_delimiter = ',')]
     pub(super) input_shape: Option<Vec<usize>>,
@@ -154,6 +196,12 @@ pub(super) struct Settings {
     /// Where in the checkpoint the state of the loader's own generator is, which draws the order of the samples; `none`: it has none
     #[arg(long, value_name = "PATH|none")]
     pub(super) loader_rng: Option<String>,
+    /// Where in the checkpoint the loader's state dict is, the place in the data, where there are several; `none`: begin an epoch
+    #[arg(long, value_name = "PATH|none")]
+    pub(super) loader_state: Option<String>,
+    /// Write the place in the data, too, where the checkpoint has none: whoever goes on is in the midst of the epoch
+    #[arg(long)]
+    pub(super) add_loader: bool,
     /// Write the generator's state, too, where the checkpoint has none
     #[arg(long)]
     pub(super) add_rng: bool,
@@ -208,6 +256,9 @@ pub(super) struct Settings {
     /// Write a line a step
     #[arg(long, value_name = "FILE.jsonl")]
     pub(super) log: Option<PathBuf>,
+    /// Write the same numbers for TensorBoard, into a file of its own in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) tensorboard: Option<PathBuf>,
     /// PyTorch's losses, to compare with
     #[arg(long, value_name = "FILE.jsonl")]
     pub(super) expect: Option<PathBuf>,
@@ -238,11 +289,12 @@ impl Settings {
         // The network's settings are a table: a flag replaces the one of its name.
         self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
         fill!(self from file:
-            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
+            augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, epoch_at, step_at, rng, loader_rng, add_rng, seed, ema, ema_per, ema_at, optimizer_at, scheduler_at,
-            member, unexpected, allow_objects, device, run, every, keep, best, save, log, expect);
+            unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
+            scheduler_at, member, unexpected, allow_objects, device, run, every, keep, best, save, log, tensorboard, expect);
         Ok(())
     }
 
@@ -278,9 +330,16 @@ impl Settings {
                 *model = part.map_or_else(|| path.clone(), |part| format!("{part}={path}"));
             }
         }
-        let files =
-            [&mut settings.batches, &mut settings.data, &mut settings.run, &mut settings.log, &mut settings.expect];
-        for file in files {
+        for file in [
+            &mut settings.batches,
+            &mut settings.data,
+            &mut settings.targets,
+            &mut settings.val,
+            &mut settings.run,
+            &mut settings.log,
+            &mut settings.tensorboard,
+            &mut settings.expect,
+        ] {
             *file = file.take().map(|file| folder.join(file));
         }
         Ok(settings)

@@ -6,7 +6,7 @@ use rekindle::models::Network;
 use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
-use rekindle::train::data::DataLoader;
+use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
 
@@ -68,13 +68,13 @@ pub(super) fn run(
     }
     let (length, there) = match batches {
         Batches::Fixed(fixed) => (settings.steps_per_epoch, fixed.len() as u64),
-        Batches::Data { train, batch_size, drop_last, .. } => {
-            let loader = DataLoader::new(train.clone(), *batch_size)?.shuffle(true).drop_last(*drop_last);
-            let length = loader.len();
+        Batches::Data { .. } | Batches::Tokens(_) => {
             // The first has the loader and the generator.
             let first = runs.remove(0);
-            runs.insert(0, first.with_loader(loader));
-            (i64::try_from(length).ok(), length as u64)
+            let loader = batches.loader(first.loader_state())?;
+            let length = loader.as_ref().map(Loader::len).filter(|&length| length < usize::MAX);
+            runs.insert(0, loader.into_iter().fold(first, Run::with_loader));
+            (length.and_then(|length| i64::try_from(length).ok()), length.unwrap_or(0) as u64)
         }
     };
     let said = match (settings.epochs, length.and_then(|length| u64::try_from(length).ok())) {
@@ -84,7 +84,7 @@ pub(super) fn run(
     };
     let steps = match batches {
         Batches::Fixed(_) => said.unwrap_or(there).min(there),
-        Batches::Data { .. } => said.unwrap_or(there),
+        Batches::Data { .. } | Batches::Tokens(_) => said.unwrap_or(there),
     };
     let scheduling = resume.scheduling(batches.source())?;
     let runs = runs.into_iter().map(|run| {
@@ -142,7 +142,8 @@ pub(super) fn run(
         is_written(&save, resume.overwrite, at_end, || Ok(rekindle::train::run::checkpoint_of(&parts(&runs))?))?;
     let found = keeper.as_ref().and_then(|keeper| keeper.found.as_ref()).cloned();
     let log = settings.log.as_deref();
-    let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?;
+    let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?
+        .with_events(settings.tensorboard.as_deref())?;
     for run in &runs {
         if let Some(mut plan) = run.resumed_by().cloned() {
             Amp::explain(settings.amp, &mut plan);
@@ -227,11 +228,12 @@ fn go(
     while !runs[0].is_done() {
         let batch = match batches {
             Batches::Fixed(fixed) => fixed.batch(usize::try_from(runs[0].steps().saturating_sub(began))?)?,
-            Batches::Data { .. } => match runs[0].next_batch()? {
+            Batches::Data { .. } | Batches::Tokens(_) => match runs[0].next_batch()? {
                 Some(batch) => batch,
                 None => break,
             },
         };
+        course.saw(batch.input_shape().first().copied().unwrap_or(0));
         let (epoch, mut line) = (runs[0].epochs(), LogLine { step: 0, loss: 0.0, lr: Vec::new() });
         for run in runs.iter() {
             line.lr.extend(run.lr()?);

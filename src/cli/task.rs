@@ -5,8 +5,9 @@ use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use rekindle::models::functional::{Array, Kind, autocast};
 use rekindle::models::graph::Program;
 use rekindle::models::{Inputs, Network, Outputs, Says};
+use rekindle::random::Generator;
 use rekindle::recorder::Error;
-use rekindle::train::data::{Batch, Dataset, Elements};
+use rekindle::train::data::{Batch, Samples};
 use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
 
 use super::answer::{Anything, usage};
@@ -127,7 +128,7 @@ impl Task {
 
     /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
     /// does not change, makes of one batch of them, and a look at all classes.
-    pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &Dataset) -> Result<(), Error> {
+    pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &dyn Samples) -> Result<(), Error> {
         if self.loss.is_in_program() {
             return self.loss_of_program(&network.valid(), batch).map(drop);
         }
@@ -141,19 +142,27 @@ impl Task {
     }
 
     /// The part of the samples whose class has the largest output; `None` where that says nothing.
-    pub(super) fn accuracy(&self, network: &Network, samples: &Dataset, batch_size: usize) -> Anything<Option<f64>> {
-        let Elements::I64(classes) = samples.targets().elements() else { return Ok(None) };
+    pub(super) fn accuracy(
+        &self,
+        network: &Network,
+        samples: &dyn Samples,
+        batch_size: usize,
+    ) -> Anything<Option<f64>> {
         if samples.is_empty() || !matches!(self.loss, Loss::CrossEntropy | Loss::Nll) {
             return Ok(None);
         }
         let network = network.valid();
         let mut right = 0_usize;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
-            let batch = samples.batch(places)?;
+            let batch = samples.batch(places, &mut Generator::default())?;
+            if !batch.target_data().dtype().is_int() || batch.target_data().rank() != 1 {
+                return Ok(None);
+            }
             let Outputs::D2(outputs) = self.forward(&network, &batch, &self.device)? else { return Ok(None) };
             let best = outputs.argmax(1).into_data().convert::<i64>();
             let best = best.as_slice::<i64>().map_err(|error| usage(format!("outputs cannot be read: {error:?}")))?;
-            right += best.iter().zip(places).filter(|(best, place)| classes.get(**place) == Some(*best)).count();
+            let classes = batch.target_data().iter::<i64>();
+            right += best.iter().zip(classes).filter(|(best, class)| *best == class).count();
         }
         #[allow(clippy::cast_precision_loss)] // counts of samples
         Ok(Some(right as f64 / samples.len() as f64))
@@ -162,11 +171,11 @@ impl Task {
 
 impl Task {
     /// The mean loss over samples.
-    pub(super) fn mean_loss(&self, network: &Network, samples: &Dataset, batch_size: usize) -> Result<f64, Error> {
+    pub(super) fn mean_loss(&self, network: &Network, samples: &dyn Samples, batch_size: usize) -> Result<f64, Error> {
         let network = network.valid();
         let mut sum = 0.0;
         for places in (0..samples.len()).collect::<Vec<_>>().chunks(batch_size) {
-            let batch = samples.batch(places)?;
+            let batch = samples.batch(places, &mut Generator::default())?;
             let loss = if self.loss.is_in_program() {
                 self.loss_of_program(&network, &batch)?
             } else {

@@ -3,6 +3,7 @@
 mod amp;
 mod changes;
 mod cli;
+mod data;
 mod devices;
 mod files;
 mod folders;
@@ -13,6 +14,7 @@ mod names;
 mod opening;
 mod optimizers;
 mod plan;
+mod plot;
 mod predict;
 mod programs;
 mod questions;

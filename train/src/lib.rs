@@ -7,6 +7,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `learner` | no | the optimizers as burn-optim's `Optimizer`, for burn-train's `Learner` |
+//! | `dataset` | no | any `burn::data::dataset::Dataset` for the loaders: `data::Items` |
 //! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
 
 // What unit tests and the tests outside have in common calls the crate by its name.
@@ -30,5 +31,6 @@ mod number;
 pub mod optim;
 mod parameters;
 pub mod run;
+pub mod tensorboard;
 
 pub use run::Run;

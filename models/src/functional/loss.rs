@@ -381,8 +381,8 @@ impl Array {
         margin: f64,
         reduction: Reduction,
     ) -> Result<Self> {
-        let [x, other, target] = &single([self, other, target])?;
         const EPS: f64 = 1e-12;
+        let [x, other, target] = &single([self, other, target])?;
         let product = x.mul(other)?.sum(&[-1], false)?;
         let square = |x: &Array| x.mul(x)?.sum(&[-1], false)?.add(EPS);
         let cosine = product.div(&square(x)?.mul(&square(other)?)?.unary(Unary::Sqrt)?)?;

@@ -8,11 +8,15 @@
 //! # Ok::<(), rekindle_models::ModelError>(())
 //! ```
 
+mod augment;
 mod decode;
+mod folder;
 mod picture;
 mod resample;
 mod transform;
 
+pub use augment::Augment;
+pub use folder::ImageFolder;
 pub use picture::Picture;
 pub use resample::Interpolation;
 pub use transform::{ImageSize, ImageTransform};

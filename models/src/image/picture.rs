@@ -122,6 +122,43 @@ impl Picture {
         Ok(Picture { width, height, channels: self.channels, pixels })
     }
 
+    /// Left and right change places: torchvision's `hflip`.
+    #[must_use]
+    pub fn flipped(&self) -> Self {
+        let row = |row: &[u8]| row.chunks_exact(self.channels).rev().flatten().copied().collect::<Vec<u8>>();
+        let pixels = self.pixels.chunks_exact(self.width * self.channels).flat_map(row).collect();
+        Picture { pixels, ..*self }
+    }
+
+    /// With black of so many pixels at each side: torchvision's `pad`.
+    ///
+    /// # Errors
+    /// [`ModelError::Picture`] when it would have more than 2^28 pixels.
+    pub fn padded(&self, padding: usize) -> Result<Self> {
+        let wider = |length: usize| padding.saturating_mul(2).saturating_add(length);
+        self.cropped(wider(self.width), wider(self.height))
+    }
+
+    /// A part of the picture, from this column and row on: torchvision's `crop` inside the picture.
+    ///
+    /// # Errors
+    /// [`ModelError::Picture`] when it is not inside, or has no pixels.
+    pub fn part(&self, left: usize, top: usize, width: usize, height: usize) -> Result<Self> {
+        let fits = |from: usize, length: usize, all: usize| from.checked_add(length).is_some_and(|end| end <= all);
+        if width == 0 || height == 0 || !fits(left, width, self.width) || !fits(top, height, self.height) {
+            let whole = format!("{} x {} pixels", self.width, self.height);
+            return Err(refused(
+                "the picture",
+                format!("{whole} have no part of {width} x {height} from {left}, {top} on"),
+            ));
+        }
+        let mut pixels = Vec::with_capacity(width * height * self.channels);
+        for row in self.pixels.chunks_exact(self.width * self.channels).skip(top).take(height) {
+            pixels.extend(row.iter().skip(left * self.channels).take(width * self.channels));
+        }
+        Ok(Picture { width, height, channels: self.channels, pixels })
+    }
+
     /// As torchvision's `center_crop`: what is smaller lies in the middle of black.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 mod autocast;
 mod batch_norm;
 #[cfg(feature = "image")]
+mod folders;
+#[cfg(feature = "image")]
 mod images;
 mod init;
 #[path = "../judge/mod.rs"]

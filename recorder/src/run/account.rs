@@ -39,6 +39,8 @@ const MOST: usize = 10_000;
 
 /// What a number is, of which nothing tells whether it counts epochs or steps.
 const COUNT: &str = "count of epochs or steps";
+/// What a loader's state dict is taken for.
+const LOADER: &str = "place in the data";
 
 /// How deep parts are looked for.
 const DEPTH: usize = 8;
@@ -97,7 +99,8 @@ pub fn account_of(checkpoint: &Checkpoint, part: Option<&RunPart>) -> Result<Vec
         paths.narrow(root, part)?;
     }
     let models = paths.values(root, Role::Model).filter_map(|(_, model)| Copies::of(&model)).collect();
-    let mut accountant = Accountant { root, paths: &paths, all: &all, models, values: Vec::new() };
+    let loaders = super::places_in_data(root, &all);
+    let mut accountant = Accountant { root, paths: &paths, all: &all, models, loaders, values: Vec::new() };
     accountant.note(root, &KeyPath::default(), "", DEPTH);
     Ok(accountant.values)
 }
@@ -109,6 +112,8 @@ struct Accountant<'a> {
     /// Those of all parts.
     all: &'a Paths,
     models: Vec<Copies>,
+    /// Where loaders have their state dicts.
+    loaders: Vec<KeyPath>,
     values: Vec<Accounted>,
 }
 
@@ -148,6 +153,9 @@ impl Accountant<'_> {
         if let Some(role) = self.paths.role(path) {
             let second = role == Role::Scaler && self.paths.of(role).first() != Some(&path);
             return Some(if second { Taken::Second(role.name()) } else { Taken::Part(role.name()) });
+        }
+        if self.loaders.contains(path) {
+            return Some(if self.loaders.len() == 1 { Taken::Part(LOADER) } else { Taken::Open(LOADER) });
         }
         if let Some(role) = self.all.role(path) {
             return Some(Taken::Other(role.name()));

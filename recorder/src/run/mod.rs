@@ -6,6 +6,7 @@
 //! - `beside.rs`: what a program keeps beside the parts.
 //! - `by_name.rs`: optimizers' states by the names of parameters.
 //! - `generators.rs`: the generator's state, told by its shape.
+//! - `loaders.rs`: the place in the data, told by its shape.
 //! - `question.rs`: what is open, and the choices that answer it.
 //! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
@@ -24,6 +25,7 @@ mod beside;
 mod by_name;
 mod generators;
 mod layout;
+mod loaders;
 mod part;
 mod path;
 pub(crate) mod question;
@@ -109,6 +111,13 @@ pub struct RunState {
     pub loader_rng: Option<Tensor>,
     /// Where that state is in the file.
     pub loader_rng_place: Option<String>,
+    /// The place in the data: the state dict of a loader, torchdata's or one of this project's. It is there where the checkpoint has
+    /// one and no more, or once it was [taken](RunState::take_loader).
+    pub loader: Option<Value>,
+    /// Where it is in the file, and is written; `None` where it gets a key of its own, `dataloader_state_dict`.
+    pub loader_place: Option<String>,
+    /// All places of the file that hold one.
+    pub loader_places: Vec<String>,
     /// How many epochs are finished. Where the layout does not tell what its number means, that number: most programs save the
     /// epoch that they finished.
     pub epoch: Option<i64>,
@@ -219,7 +228,7 @@ impl RunState {
                 }
                 _ => root,
             };
-            Ok(layout::unview(&root, checkpoint.root()))
+            Ok(layout::unview(&self.with_loader(root, layout.is_open())?, checkpoint.root()))
         };
         written().map(|root| checkpoint.with_written(root)).in_file_if(checkpoint.path())
     }
@@ -231,7 +240,37 @@ impl RunState {
     /// [`ErrorKind::Invalid`] for more than one optimizer or scheduler, which have no names here; write those into a checkpoint
     /// of your own.
     pub fn to_checkpoint(&self) -> Result<Checkpoint> {
-        self.written(&Dict::new().into(), &Layout::Tutorial, &Paths::default()).map(Checkpoint::from)
+        let root = self.written(&Dict::new().into(), &Layout::Tutorial, &Paths::default())?;
+        self.with_loader(root, true).map(Checkpoint::from)
+    }
+
+    /// The root with the place in the data; a layout without room for a new key leaves it out.
+    fn with_loader(&self, root: Value, open: bool) -> Result<Value> {
+        match (&self.loader, &self.loader_place) {
+            (Some(loader), Some(place)) => {
+                let path = KeyPath::find(&root, place).ok_or_else(|| Error::missing_key(place.clone()))?;
+                path.replaced(&root, loader.clone())
+            }
+            (Some(loader), None) if open => KeyPath::key(loaders::KEY).replaced(&root, loader.clone()),
+            _ => Ok(root),
+        }
+    }
+
+    /// Takes the place in the data from one of those in the checkpoint, and writes it back there.
+    ///
+    /// # Errors
+    /// When there is none; the error lists the places that have one.
+    pub fn take_loader(&mut self, checkpoint: &Checkpoint, place: &str) -> Result<()> {
+        let known = self.loader_places.iter().any(|known| known == place);
+        let path = KeyPath::find(checkpoint.root(), place).filter(|_| known).ok_or_else(|| {
+            let none = self.loader_places.is_empty();
+            let there =
+                if none { "there is none".to_owned() } else { format!("there are {}", self.loader_places.join(", ")) };
+            Error::missing_key(place).advise(format!("a loader's state dict is looked for there; {there}"))
+        });
+        let path = path.in_file_if(checkpoint.path())?;
+        (self.loader, self.loader_place) = (path.value(checkpoint.root()), Some(place.to_owned()));
+        Ok(())
     }
 
     /// Takes the generator's state from a place in the checkpoint, and writes it back there.
@@ -413,6 +452,11 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     run.rng = generator.as_ref().and_then(|(_, value)| generators::tensor(value));
     run.rng_place = generator.map(|(path, _)| path.spelled(root));
     run.loss = values(Role::Loss).next();
+    let loaders = places_in_data(root, paths);
+    run.loader_places = loaders.iter().map(|path| path.spelled(root)).collect();
+    if let [path] = &loaders[..] {
+        (run.loader, run.loader_place) = (path.value(root), Some(path.spelled(root)));
+    }
     Ok(run)
 }
 
@@ -430,6 +474,12 @@ fn number_at(root: &Value, place: &str) -> Result<(KeyPath, i64)> {
     let number =
         spellings::whole(&value).ok_or_else(|| Error::wrong_type(place, "a whole number", value.describe()))?;
     Ok((path, number))
+}
+
+/// Where loaders have their state dicts in a checkpoint.
+fn places_in_data(root: &Value, paths: &Paths) -> Vec<KeyPath> {
+    let parts = [Role::Model, Role::Optimizer, Role::Ema].map(|role| paths.of(role)).concat();
+    loaders::all(root, &parts)
 }
 
 /// Where the run of a checkpoint is.

@@ -4,20 +4,22 @@ use std::fs::File;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use indicatif::ProgressBar;
+use rekindle::Progress;
 use rekindle::models::Network;
 use rekindle::train::Run;
 use rekindle::train::checkpoints::Found;
 use rekindle::train::log::{Apart, LogLine, continue_log, mean_loss, write_line};
+use rekindle::train::tensorboard::EventWriter;
 use serde_json::json;
 
-use crate::cli::answer::{Answer, Anything, bar, note, print, print_json, usage};
+use crate::cli::answer::{Answer, Anything, note, print, print_json, usage};
 use crate::cli::json;
 
 /// What the command shows of a run while it goes, and at its end.
 pub(in crate::cli) struct Course<'a> {
-    bar: ProgressBar,
+    bar: Progress,
     log: Option<(PathBuf, BufWriter<File>)>,
+    events: Option<EventWriter>,
     expected: &'a [LogLine],
     lines: Vec<LogLine>,
     /// Where the current epoch began, as an index into `lines`.
@@ -31,14 +33,24 @@ pub(in crate::cli) struct Course<'a> {
 
 impl<'a> Course<'a> {
     pub(in crate::cli) fn new(steps: u64, log: Option<&Path>, expected: &'a [LogLine], json: bool) -> Anything<Self> {
-        let bar = bar(steps, "steps")?;
+        let bar = Progress::new(steps);
         let log = log
             .map(|path| match File::create(path) {
                 Ok(file) => Ok((path.to_owned(), BufWriter::new(file))),
                 Err(error) => Err(usage(format!("{}: cannot write the log: {error}", path.display()))),
             })
             .transpose()?;
-        Ok(Course { bar, log, expected, lines: Vec::new(), epoch_began: 0, before: 0, went_on: None, json })
+        Ok(Course {
+            bar,
+            log,
+            events: None,
+            expected,
+            lines: Vec::new(),
+            epoch_began: 0,
+            before: 0,
+            went_on: None,
+            json,
+        })
     }
 
     /// That of a run which has made `first` steps where it began, and may have gone on from a checkpoint in its folder: its log is then
@@ -69,7 +81,7 @@ impl<'a> Course<'a> {
         let count = |steps: i64| u64::try_from(steps).unwrap_or(0);
         let mut course = Course::new(steps, None, expected, json)?;
         course.went_on = Some(found.path.clone());
-        course.bar.set_position(count(now.saturating_sub(first)));
+        course.bar.go_on_after(count(now.saturating_sub(first)));
         if let Some(path) = log {
             let (file, lines) = continue_log(path, count(now))?;
             let last = lines.last().map_or(count(first), |line| line.step);
@@ -86,7 +98,21 @@ impl<'a> Course<'a> {
 
     /// Takes the bar away.
     pub(in crate::cli) fn clear(&self) {
-        self.bar.finish_and_clear();
+        self.bar.finish();
+    }
+
+    /// With TensorBoard's event files in this folder.
+    pub(in crate::cli) fn with_events(self, folder: Option<&Path>) -> Anything<Self> {
+        let begin = |folder: &Path| {
+            EventWriter::create(folder)
+                .map_err(|error| usage(format!("{}: cannot write event files: {error}", folder.display())))
+        };
+        Ok(Course { events: folder.map(begin).transpose()?, ..self })
+    }
+
+    /// A batch of so many samples was passed through.
+    pub(in crate::cli) fn saw(&mut self, samples: usize) {
+        self.bar.saw(samples);
     }
 
     pub(in crate::cli) fn header(&self) -> std::io::Result<()> {
@@ -106,8 +132,11 @@ impl<'a> Course<'a> {
             let written = write_line(file, &line).and_then(|()| file.flush());
             written.map_err(|error| usage(format!("{}: cannot write the log: {error}", path.display())))?;
         }
-        self.bar.set_message(format!("loss {:.4}", line.loss));
-        self.bar.inc(1);
+        if let Some(events) = &mut self.events {
+            let written = scalars(events, &line);
+            written.map_err(|error| usage(format!("{}: cannot write the events: {error}", events.path().display())))?;
+        }
+        self.bar.step(line.step, line.loss, &line.lr);
         self.lines.push(line);
         Ok(())
     }
@@ -127,7 +156,7 @@ impl<'a> Course<'a> {
     }
 
     pub(in crate::cli) fn finish(&self, save: &Path, accuracy: Option<f64>) -> Answer {
-        self.bar.finish_and_clear();
+        self.bar.finish();
         let apart = Apart::between(&self.lines, self.expected);
         let last = self.lines.last();
         if self.json {
@@ -167,4 +196,14 @@ impl<'a> Course<'a> {
         print(&format!("wrote {}\n", save.display()))?;
         Ok(true)
     }
+}
+
+/// A step's numbers: `loss`, and `lr` or `lr/0`, `lr/1`, ...
+fn scalars(events: &mut EventWriter, line: &LogLine) -> std::io::Result<()> {
+    events.scalar("loss", line.loss, line.step)?;
+    for (group, lr) in line.lr.iter().enumerate() {
+        let tag = if line.lr.len() == 1 { "lr".to_owned() } else { format!("lr/{group}") };
+        events.scalar(&tag, *lr, line.step)?;
+    }
+    events.flush()
 }

@@ -237,9 +237,7 @@ impl Dataset {
         if let Some((name, array)) = arrays.iter().find(|(_, array)| array.len() != count) {
             return Err(invalid(format!("there are {count} {first} and {} {name}", array.len())));
         }
-        let find = |name: &str| arrays.iter().position(|(known, _)| known == name);
-        let inputs = find("inputs").unwrap_or(0);
-        let targets = find("targets").or_else(|| find("labels")).unwrap_or(arrays.len() - 1);
+        let (inputs, targets) = told_by(&arrays);
         Ok(Dataset { arrays, inputs, targets })
     }
 
@@ -315,6 +313,13 @@ impl Dataset {
     }
 }
 
+/// Which of some named things are the inputs and the targets.
+fn told_by<T>(named: &[(String, T)]) -> (usize, usize) {
+    let find = |name: &str| named.iter().position(|(known, _)| known == name);
+    let targets = find("targets").or_else(|| find("labels")).unwrap_or(named.len().saturating_sub(1));
+    (find("inputs").unwrap_or(0), targets)
+}
+
 /// Samples that are trained on together, in host memory until they are asked for as tensors.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -326,6 +331,79 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// A batch of these samples from its parts by their names, each `[batch, ...]`: numbers as `f32` or `f64`, classes and tokens as
+    /// `i64`. Which are the inputs and the targets is told as in [`Dataset::named`].
+    ///
+    /// # Errors
+    /// When there are no parts, or one of them is not of as many samples.
+    ///
+    /// ```
+    /// use burn::tensor::TensorData;
+    /// use rekindle_train::data::Batch;
+    ///
+    /// let tokens = TensorData::new(vec![5_i64, 7, 2, 8, 1, 2], [2, 3]);
+    /// let batch = Batch::new(&[4, 0], [("input_ids", tokens)])?;
+    /// assert_eq!(batch.input_shape(), [2, 3]);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    pub fn new<N: Into<String>>(places: &[usize], parts: impl IntoIterator<Item = (N, TensorData)>) -> Result<Self> {
+        let parts: Vec<(String, TensorData)> = parts.into_iter().map(|(name, part)| (name.into(), part)).collect();
+        if parts.is_empty() {
+            return Err(invalid("a batch needs at least one part"));
+        }
+        let counts = |part: &TensorData| part.shape().as_slice().first().copied();
+        if let Some((name, part)) = parts.iter().find(|(_, part)| counts(part) != Some(places.len())) {
+            let shape = part.shape();
+            let (count, shape) = (places.len(), shape.as_slice());
+            return Err(invalid(format!("a batch of {count} samples was given {name} of shape {shape:?}")));
+        }
+        let (inputs, targets) = told_by(&parts);
+        Ok(Batch { places: places.to_vec(), parts, inputs, targets })
+    }
+
+    /// A batch of samples one by one, each of the same named parts without an axis for the batch: `torch.stack`.
+    ///
+    /// # Errors
+    /// When samples have unlike names, shapes or types, or there are none.
+    pub fn stacked<N: Into<String>>(places: &[usize], samples: Vec<Vec<(N, TensorData)>>) -> Result<Self> {
+        let mut stacked: Vec<(String, TensorData, Vec<u8>)> = Vec::new();
+        let count = samples.len();
+        for (index, sample) in samples.into_iter().enumerate() {
+            let sample: Vec<(String, TensorData)> =
+                sample.into_iter().map(|(name, part)| (name.into(), part)).collect();
+            if index == 0 {
+                stacked =
+                    sample.into_iter().map(|(name, part)| (name, part.clone(), part.as_bytes().to_vec())).collect();
+                continue;
+            }
+            let (found, expected) = (sample.len(), stacked.len());
+            if found != expected {
+                return Err(invalid(format!("sample {index} of a batch has {found} parts, and the first {expected}")));
+            }
+            for ((name, part), (first_name, first, bytes)) in sample.into_iter().zip(&mut stacked) {
+                let alike = name == *first_name && part.shape() == first.shape() && part.dtype() == first.dtype();
+                if !alike {
+                    let is = |part: &TensorData| format!("{:?} of {:?}", part.dtype(), part.shape().as_slice());
+                    let (one, other) = (is(&part), is(first));
+                    return Err(invalid(format!(
+                        "sample {index} of a batch has {name} as {one}, and the first {first_name} as {other}"
+                    )));
+                }
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        let whole = |(name, first, bytes): (String, TensorData, Vec<u8>)| {
+            let shape: Vec<usize> = std::iter::once(count).chain(first.shape().as_slice().iter().copied()).collect();
+            (name, TensorData::from_bytes_vec(bytes, shape, first.dtype()))
+        };
+        Batch::new(places, stacked.into_iter().map(whole))
+    }
+
+    /// The same batch under other places.
+    pub(super) fn at(self, places: &[usize]) -> Self {
+        Batch { places: places.to_vec(), ..self }
+    }
+
     /// Which samples of the data set they are.
     #[must_use]
     pub fn places(&self) -> &[usize] {

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use rekindle_random::{Generator, base_seed};
 use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
-use super::dataset::{Batch, Dataset};
+use super::dataset::Batch;
+use super::feed::{Crew, Cut, Feed, Workers};
 use super::sampler::{BatchSampler, RandomSampler, Sampler, SequentialSampler, Source};
+use super::samples::Samples;
 use crate::attributes::{Attributes, invalid, wrong_type};
 
-/// `torch.utils.data.DataLoader` over a data set in memory, with `num_workers=0`.
+/// `torch.utils.data.DataLoader` over a map-style data set.
 ///
 /// Each epoch draws what PyTorch draws from the global generator, or from the loader's own where it has one: a seed for
-/// workers, shuffled or not, and for a shuffled epoch the seed of its order.
+/// workers, shuffled or not, and for a shuffled epoch the seed of its order. Batches come in that order, however many
+/// [threads](Self::threads) make them.
 ///
 /// ```
 /// use rekindle_random::Generator;
@@ -29,9 +32,10 @@ use crate::attributes::{Attributes, invalid, wrong_type};
 /// ```
 #[derive(Debug)]
 pub struct DataLoader {
-    dataset: Arc<Dataset>,
+    dataset: Arc<dyn Samples>,
     batches: BatchSampler,
     generator: Option<Generator>,
+    workers: Workers,
     epoch: Option<Epoch>,
 }
 
@@ -42,9 +46,9 @@ struct Epoch {
     start: Generator,
     /// Its number, where the sampler goes by it.
     number: Option<u64>,
-    places: Vec<usize>,
-    /// Batches that were given out.
-    taken: usize,
+    /// Whether the workers of the epoch before went on.
+    went_on: bool,
+    feed: Feed,
 }
 
 impl DataLoader {
@@ -52,14 +56,15 @@ impl DataLoader {
     ///
     /// # Errors
     /// When the batch size is 0.
-    pub fn new(dataset: impl Into<Arc<Dataset>>, batch_size: usize) -> Result<Self> {
+    pub fn new(dataset: impl Samples + 'static, batch_size: usize) -> Result<Self> {
         Ok(Self::from_batch_sampler(dataset, BatchSampler::new(SequentialSampler, batch_size, false)?))
     }
 
     /// `DataLoader(dataset, batch_sampler=batches)`.
     #[must_use]
-    pub fn from_batch_sampler(dataset: impl Into<Arc<Dataset>>, batches: BatchSampler) -> Self {
-        DataLoader { dataset: dataset.into(), batches, generator: None, epoch: None }
+    pub fn from_batch_sampler(dataset: impl Samples + 'static, batches: BatchSampler) -> Self {
+        let workers = Workers::default();
+        DataLoader { dataset: Arc::new(dataset), batches, generator: None, workers, epoch: None }
     }
 
     /// Whether each epoch has an order of its own. Default false.
@@ -89,10 +94,35 @@ impl DataLoader {
         DataLoader { generator: Some(generator), ..self }
     }
 
+    /// `num_workers`: how many worker processes PyTorch's loader had. Batches are made ahead, on as many threads
+    /// ([`threads`](Self::threads)). What is random in a batch is drawn from the generator of its worker, which is seeded as in
+    /// PyTorch; without workers from the global one. Default 0.
+    #[must_use]
+    pub fn workers(mut self, num_workers: usize) -> Self {
+        self.workers.count = num_workers;
+        self
+    }
+
+    /// `persistent_workers`: the workers of the first epoch go on in the later ones, so that these draw no seed for new ones. Default
+    /// false.
+    #[must_use]
+    pub fn persistent_workers(mut self, persistent: bool) -> Self {
+        self.workers.persistent = persistent;
+        self
+    }
+
+    /// How many threads make batches ahead, which changes neither their order nor what is in them. 0: they are made when they are
+    /// asked for. What draws from the global generator is made so in any case. Default: as many as workers.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.workers.threads = Some(threads);
+        self
+    }
+
     /// The data set.
     #[must_use]
-    pub fn dataset(&self) -> &Dataset {
-        &self.dataset
+    pub fn dataset(&self) -> &dyn Samples {
+        &*self.dataset
     }
 
     /// The loader's own generator, where it has one.
@@ -122,56 +152,72 @@ impl DataLoader {
     /// How many batches of the present epoch were given out; 0 between epochs.
     #[must_use]
     pub fn taken(&self) -> usize {
-        self.epoch.as_ref().map_or(0, |epoch| epoch.taken)
+        self.epoch.as_ref().map_or(0, |epoch| epoch.feed.taken())
     }
 
     /// Whether the last batch of an epoch was given out and [`next_batch`](Self::next_batch) has not said so yet.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        self.epoch.as_ref().is_some_and(|epoch| epoch.taken >= self.len())
+        self.epoch.as_ref().is_some_and(|epoch| epoch.feed.taken() >= self.len())
     }
 
     /// The next batch of the epoch; `None` after the last one, and the call after that begins the next epoch. `global` stands
     /// for PyTorch's global generator.
     ///
     /// # Errors
-    /// When there is nothing to sample from.
+    /// When there is nothing to sample from, or a sample cannot be read: the same batch is tried again by the next call.
     pub fn next_batch(&mut self, global: &mut Generator) -> Result<Option<Batch>> {
-        let batches = self.len();
-        let epoch = match self.epoch.take() {
+        let mut epoch = match self.epoch.take() {
             Some(epoch) => epoch,
             None => self.begin(global)?,
         };
-        if epoch.taken >= batches {
-            return Ok(None);
+        let batch = epoch.feed.next(global);
+        if matches!(batch, Ok(None)) {
+            self.leave(epoch);
+        } else {
+            self.epoch = Some(epoch);
         }
-        let size = self.batches.batch_size;
-        let start = epoch.taken * size;
-        let end = epoch.places.len().min(start + size);
-        let batch = self.dataset.batch(epoch.places.get(start..end).unwrap_or_default())?;
-        self.epoch = Some(Epoch { taken: epoch.taken + 1, ..epoch });
-        Ok(Some(batch))
+        batch
     }
 
     /// Leaves the present epoch, wherever it is: the next batch begins a new one.
     pub fn end_epoch(&mut self) {
-        self.epoch = None;
+        if let Some(epoch) = self.epoch.take() {
+            self.leave(epoch);
+        }
+    }
+
+    /// Keeps what the workers have drawn from.
+    fn leave(&mut self, epoch: Epoch) {
+        if let Some(crew) = &mut self.workers.crew {
+            crew.generators = epoch.feed.generators().to_vec();
+        }
     }
 
     fn begin(&mut self, global: &mut Generator) -> Result<Epoch> {
         let start = self.generator.as_ref().unwrap_or(global).clone();
-        base_seed(self.generator.as_mut().unwrap_or(global));
+        let went_on = self.workers.go_on();
+        if !went_on {
+            let seed = base_seed(self.generator.as_mut().unwrap_or(global));
+            self.workers.begin(seed, &*self.dataset);
+        }
         let source = match &mut self.generator {
             Some(own) => Source::Own(own),
             None => Source::Global(global),
         };
         let number = self.batches.sampler.epoch();
-        Ok(Epoch { start, number, places: self.batches.sampler.places(self.dataset.len(), source)?, taken: 0 })
+        let places = self.batches.sampler.places(self.dataset.len(), source)?;
+        let cut = Cut { batch_size: self.batches.batch_size, batches: self.len() };
+        Ok(Epoch { start, number, went_on, feed: self.workers.feed(&self.dataset, places, cut) })
     }
 
-    /// Where the loader is: `num_yielded`, the batches that the present epoch gave out; where there are any,
-    /// `epoch_generator`, the state of the generator that the epoch was drawn from, before it was; and `generator`, the state
-    /// of the loader's own generator now, if it has one; and `epoch`, the epoch's number, if the sampler goes by it. States are `uint8` tensors as `torch.get_rng_state()` gives them.
+    /// Where the loader is, and what a PyTorch program has to write for it: `num_yielded`, the batches that the present epoch gave
+    /// out; where there are any, `epoch_generator`, the state of the generator that the epoch was drawn from, before it was; and
+    /// `generator`, the state of the loader's own generator now, if it has one; and `epoch`, the epoch's number, if the sampler goes
+    /// by it. States are `uint8` tensors as `torch.get_rng_state()` gives them.
+    ///
+    /// Of a loader whose workers are persistent or draw also `base_seed`, `workers_went_on`, whether they were there before the
+    /// present epoch, and `workers`, the states of their generators, `[workers, 5056]`.
     ///
     /// The global generator is not part of it: it is in the checkpoint already.
     ///
@@ -192,15 +238,29 @@ impl DataLoader {
         if let Some(number) = number.and_then(|number| i64::try_from(number).ok()) {
             dict.insert("epoch", number);
         }
+        let under_way = self.epoch.as_ref().filter(|_| self.dataset.draws());
+        if let Some(crew) = self.workers.crew.as_ref().filter(|_| self.workers.persistent || under_way.is_some()) {
+            dict.insert("base_seed", crew.seed);
+            dict.insert("workers_went_on", Value::Bool(self.epoch.as_ref().is_some_and(|epoch| epoch.went_on)));
+            let generators = self.epoch.as_ref().map_or(&crew.generators[..], |epoch| epoch.feed.generators());
+            if let Some(states) = Workers::states(generators)? {
+                dict.insert("workers", states);
+            }
+        }
         Ok(dict.into())
     }
 
-    /// Goes to where a loader of the same data set, batch size and sampler was. Nothing changes unless all of it fits.
+    /// Goes to where a loader of the same data set, batch size, sampler and workers was; no sample is read for that. Nothing changes
+    /// unless all of it fits.
     ///
     /// # Errors
-    /// When it is not what [`state_dict`](Self::state_dict) gave, or of a loader with another number of batches.
+    /// When it is not what [`state_dict`](Self::state_dict) gave, or of a loader with another number of batches or workers.
     pub fn load_state_dict(&mut self, state_dict: &Value) -> Result<()> {
         let state = Attributes::from_value("loader.", state_dict)?;
+        if ["_num_yielded", "_snapshot"].iter().any(|name| state.contains(name)) {
+            let advice = "it is the state of torchdata's StatefulDataLoader, which draws otherwise: load it into data::StatefulDataLoader";
+            return Err(Error::unsupported("this state in a DataLoader").advise(advice));
+        }
         let taken = usize::try_from(state.int("num_yielded")?).unwrap_or(usize::MAX);
         if taken > self.len() {
             return Err(invalid(format!(
@@ -219,18 +279,64 @@ impl DataLoader {
             let key = "loader.epoch_generator".to_owned();
             return Err(Error::missing_key(key).advise("the order of the epoch cannot be drawn again"));
         }
+        let crew = self.read_crew(&state, start.is_some())?;
+        let went_on = state.is_set("workers_went_on")?;
         let number = state.get("epoch").is_some().then(|| state.int("epoch")).transpose()?;
         if let Some(number) = number.and_then(|number| u64::try_from(number).ok()) {
             self.batches.sampler.set_epoch(number);
         }
-        self.epoch = None;
-        if let Some(mut start) = start {
-            // Drawn again, from copies.
-            self.generator = own.is_some().then(|| start.clone());
-            self.epoch = Some(Epoch { taken, ..self.begin(&mut start)? });
+        let Some(mut start) = start else {
+            (self.epoch, self.workers.crew, self.generator) = (None, crew, own);
+            return Ok(());
+        };
+        // Drawn again, from copies.
+        let drawing = own.is_some().then(|| start.clone());
+        let before = (
+            std::mem::replace(&mut self.generator, drawing),
+            std::mem::replace(&mut self.workers.crew, crew.clone().filter(|_| went_on)),
+        );
+        match self.begin(&mut start) {
+            Ok(epoch) => {
+                self.workers.crew = crew.or(self.workers.crew.take());
+                // The generator has gone to where the epoch leaves it: PyTorch draws the last of that at its end.
+                let feed = epoch.feed.at(taken, self.workers.generators());
+                self.epoch = Some(Epoch { feed, ..epoch });
+                Ok(())
+            }
+            Err(error) => {
+                (self.generator, self.workers.crew) = before;
+                Err(error)
+            }
         }
-        self.generator = own;
-        Ok(())
+    }
+
+    /// The workers that a state tells of.
+    fn read_crew(&self, state: &Attributes, under_way: bool) -> Result<Option<Crew>> {
+        let drawing = self.dataset.draws() && self.workers.count > 0;
+        if !state.contains("base_seed") {
+            if drawing && under_way {
+                let advice = "what its workers had drawn by then is not told";
+                return Err(Error::missing_key("loader.base_seed".to_owned()).advise(advice));
+            }
+            if under_way && self.workers.persistent && self.workers.count > 0 {
+                let advice = "whether its workers were there before the epoch is not told (workers_went_on), and so neither what the \
+                              epoch has drawn";
+                return Err(Error::missing_key("loader.base_seed".to_owned()).advise(advice));
+            }
+            return Ok(None);
+        }
+        if self.workers.count == 0 {
+            return Err(invalid("the loader had workers, and this one has none"));
+        }
+        let generators = match state.get("workers") {
+            Some(value) if drawing => {
+                let states = value.as_tensor().ok_or_else(|| wrong_type("loader.workers", "a tensor", value))?;
+                self.workers.read_states(states, "loader.workers")?
+            }
+            None if drawing => return Err(Error::missing_key("loader.workers".to_owned())),
+            _ => Vec::new(),
+        };
+        Ok(Some(Crew { seed: state.int("base_seed")?, generators }))
     }
 }
 

@@ -147,6 +147,15 @@ rekindle_recorder::settings! {
         loader_rng(impl Into<Option<String>>): Option<String> = None,
         /// Whether the loader draws from the run's generator, whatever looks like a state of its own. Default false.
         no_loader_rng: bool = false,
+        /// Where in the checkpoint the loader's state dict is, such as `dataloader_state_dict`, where there are several: the
+        /// [loader](super::Run::with_loader) goes on from there, and its state is written back. Default: told by its shape,
+        /// torchdata's `StatefulDataLoader`'s or that of [`DataLoader::state_dict`](crate::data::DataLoader::state_dict).
+        loader_state(impl Into<Option<String>>): Option<String> = None,
+        /// Whether the loader begins an epoch, whatever place in the data the checkpoint has. Default false.
+        no_loader_state: bool = false,
+        /// Whether a checkpoint without a loader's state gets one, as `dataloader_state_dict`, so that whoever goes on is in the midst
+        /// of an epoch where this run was. Default false: it stays without.
+        add_loader: bool = false,
         /// Whether a checkpoint without a generator's state gets one. Default false: it stays without.
         add_rng: bool = false,
         /// Seed of the generator where the checkpoint has no generator's state. Default: PyTorch's own default seed.

@@ -20,7 +20,7 @@ use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::checkpoints::{Checkpoints, Found};
 use crate::clip::{ClipGradNorm, clip_grad_norm_, clip_grad_value_};
-use crate::data::DataLoader;
+use crate::data::Loader;
 use crate::ema::AveragedModel;
 use crate::gradients::Pending;
 use crate::lr_scheduler::LRScheduler;
@@ -81,7 +81,9 @@ pub struct Run<M: Module> {
     pub(super) rows: Arc<LayerRows>,
     /// Those of the passes since the last step.
     pub(super) grads: Pending,
-    pub(super) loader: Option<DataLoader>,
+    pub(super) loader: Option<Loader>,
+    /// The place in the data that the checkpoint's layout has.
+    pub(super) place: Place,
     /// Shared with the network's layers, where they draw from it.
     pub(super) generator: Arc<Mutex<Generator>>,
     /// Which part of a checkpoint of several models it is.
@@ -152,6 +154,19 @@ pub(super) struct Beside {
     pub(super) schedulers: Schedulers,
 }
 
+/// The place in the data.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// The loader's state dict, until there is a loader.
+    pub(super) state: Option<Value>,
+    /// Where in the checkpoint it is, and is written.
+    pub(super) at: Option<String>,
+    /// Whether a checkpoint without one gets one.
+    pub(super) added: bool,
+    /// Why the loader does not go on from there: said before the first step.
+    pub(super) refused: Option<String>,
+}
+
 /// How gradients are clipped before a step.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Clip {
@@ -215,6 +230,7 @@ impl<M: Module> Run<M> {
             rows: Arc::new(LayerRows::default()),
             grads: Pending::default(),
             loader: None,
+            place: Place::default(),
             generator: Arc::default(),
             part: None,
             name: None,
@@ -315,21 +331,57 @@ impl<M: Module> Run<M> {
         Run { rows: rows.into(), tried: Tried::default(), ..self }
     }
 
-    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from. Where the run has the state of the loader's own
-    /// generator ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), the loader goes on with that.
+    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from: a [`DataLoader`](crate::data::DataLoader), or a
+    /// [`StatefulDataLoader`](crate::data::StatefulDataLoader). Where the checkpoint has a [loader's state](Self::loader_state), the
+    /// loader goes on from there, in the midst of an epoch, too; where it has the state of the loader's own generator
+    /// ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), with that. A loader that the state is not of is refused by
+    /// the first [`next_batch`](Self::next_batch).
     #[must_use]
-    pub fn with_loader(mut self, loader: DataLoader) -> Self {
-        let loader = match self.loader_rng.0.take() {
-            Some(own) => loader.generator(own),
-            None => loader,
-        };
-        let mut loader = loader;
+    pub fn with_loader(mut self, loader: impl Into<Loader>) -> Self {
+        let mut loader = loader.into();
+        if let Some(own) = self.loader_rng.0.take() {
+            loader = loader.generator(own);
+        }
+        let placed = self.place.state.take();
         if let Some(state) = self.loader_state.take() {
+            // That of a run which was kept whole, with or without a place in its layout.
             self.waiting = loader.load_state_dict(&state).err().or(self.waiting);
+        } else if let Some(state) = placed {
+            let place = self.place.at.clone().unwrap_or_default();
+            let advice = format!("it is the state at {place}; see `ResumeOptions::no_loader_state` and `Loader::like`");
+            self.place.refused = loader.load_state_dict(&state).err().map(|error| format!("{error}; {advice}"));
         }
         let run = Run { loader: Some(loader), ..self };
-        let step = run.step.or(Some(run.epoch.saturating_mul(run.epoch_length().unwrap_or(0))));
-        Run { step, ..run }
+        // Where nothing counts steps, they are those of the finished epochs and of the present one.
+        let taken = run.loader.as_ref().filter(|loader| !loader.is_exhausted()).map_or(0, Loader::taken);
+        let present = i64::try_from(taken as u64 / run.accumulate).unwrap_or(0);
+        let step = run.epoch.saturating_mul(run.epoch_length().unwrap_or(0)).saturating_add(present);
+        let mut run = Run { step: run.step.or(Some(step)), ..run };
+        run.settle_epoch();
+        run
+    }
+
+    /// Whether the place in the data is written: where the checkpoint has one, where that was
+    /// [asked for](super::ResumeOptions::add_loader), and of a run that began here.
+    #[must_use]
+    pub fn keeps_place(&self) -> bool {
+        self.loader.is_some() && (self.place.at.is_some() || self.place.added || self.origin.is_none())
+    }
+
+    /// An epoch whose last batch was given out may be counted as finished, or not yet: the steps tell.
+    fn settle_epoch(&mut self) {
+        let finished = self.epoch_length().map(|length| self.steps() / length);
+        let (epoch, Some(loader)) = (self.epoch, &mut self.loader) else { return };
+        if loader.is_exhausted() && finished.is_none_or(|finished| finished <= epoch) {
+            loader.end_epoch();
+        }
+    }
+
+    /// The state dict of the loader that the checkpoint's run had, until the run has a loader: torchdata's `StatefulDataLoader`'s, or
+    /// that of [`DataLoader::state_dict`](crate::data::DataLoader::state_dict). [`Loader::like`] makes a loader that it is of.
+    #[must_use]
+    pub fn loader_state(&self) -> Option<&Value> {
+        self.loader_state.as_ref().or(self.place.state.as_ref())
     }
 
     /// How many steps an epoch has, for a run whose batches come from elsewhere than a [loader](Self::with_loader): an epoch ends
@@ -343,7 +395,7 @@ impl<M: Module> Run<M> {
 
     /// How many steps an epoch has, if anything says it.
     pub(super) fn epoch_length(&self) -> Option<i64> {
-        let steps = |loader: &DataLoader| u64::try_from(loader.len()).map(|batches| batches.div_ceil(self.accumulate));
+        let steps = |loader: &Loader| u64::try_from(loader.len()).map(|batches| batches.div_ceil(self.accumulate));
         let loader = self.loader.as_ref().and_then(|loader| i64::try_from(steps(loader).ok()?).ok());
         loader.or(self.steps_per_epoch).filter(|&steps| steps > 0)
     }
@@ -451,7 +503,7 @@ impl<M: Module> Run<M> {
 
     /// The loader, if there is one.
     #[must_use]
-    pub fn loader(&self) -> Option<&DataLoader> {
+    pub fn loader(&self) -> Option<&Loader> {
         self.loader.as_ref()
     }
 

@@ -12,6 +12,7 @@
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `position.rs`: which numbers count the epochs and the steps.
 //! - `generator.rs`: where random numbers come from.
+//! - `place.rs`: the place in the data.
 
 mod anew;
 mod around;
@@ -19,6 +20,7 @@ mod changes;
 mod counts;
 mod generator;
 mod optimizer;
+mod place;
 pub(super) mod position;
 mod scheduler;
 mod shared;
@@ -34,7 +36,7 @@ use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Beside, Clip, Run, STALE, Tried};
+use super::parts::{Beside, Clip, Place, Run, STALE, Tried};
 use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
 use super::whole::{Kept, seal, unpacked};
@@ -167,6 +169,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             .concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
+    let placed = place::take(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let changed = [changed, drawn].concat();
 
     let dtypes: BTreeSet<String> = report.cast.iter().map(|cast| cast.from.to_string()).collect();
@@ -192,7 +195,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: from,
         epoch: state.epoch,
         step,
-        told_of_run: told::clauses(&state.told, scheduling.by_told),
+        told_of_run: [told::clauses(&state.told, scheduling.by_told), placed].concat(),
         counted: steps
             .filter(|_| options.new_optimizer.is_none())
             .filter(|counted| step.is_some_and(|step| step != *counted)),
@@ -218,6 +221,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         position_at: (options.epoch_at, options.step_at),
         loader_rng: loader,
         add_rng: options.add_rng,
+        place: Place { state: state.loader, at: state.loader_place, added: options.add_loader, refused: None },
         epoch: state.epoch.unwrap_or(0),
         step,
         origin: (!options.weights_only).then_some(checkpoint),

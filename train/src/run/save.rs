@@ -14,7 +14,7 @@ use super::resume::position::take;
 use super::schedule::Ahead;
 use super::whole::Now;
 use crate::amp::GradScaler;
-use crate::data::DataLoader;
+use crate::data::Loader;
 
 /// Whether an optimizer's state dict is of one that was in evaluation mode.
 fn is_evaluating(optimizer: &Value) -> bool {
@@ -66,7 +66,14 @@ impl<M: Module> Run<M> {
         (state.model, state.ema) = self.average.saved(weights)?;
         state.schedulers = self.saved_schedulers();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
-        state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], self.generator().state().to_vec())?);
+        // What is written of it is where it was, or is asked for; a run that began here has it, too.
+        let global = self.generator().clone();
+        let placed = self.loader.as_ref().filter(|_| self.keeps_place());
+        let placed = placed.map(|loader| loader.state_at(&global)).transpose()?;
+        let (loader, generator) = placed.flatten().unzip();
+        (state.loader, state.loader_place) = (loader, self.place.at.clone());
+        let generator = generator.unwrap_or(global);
+        state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
         state.loss = self.loss()?.map(Value::from);
         // What the checkpoint has no place for, or something else in, is not put there; a step that it does not tell is told
@@ -87,8 +94,7 @@ impl<M: Module> Run<M> {
             if there.schedulers.is_empty() && !there.layout.keeps_scheduler() {
                 state.schedulers.clear();
             }
-            if let (Some(place), Some(own)) =
-                (&self.loader_rng.1, self.loader.as_ref().and_then(DataLoader::own_generator))
+            if let (Some(place), Some(own)) = (&self.loader_rng.1, self.loader.as_ref().and_then(Loader::own_generator))
             {
                 state.loader_rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], own.state().to_vec())?);
                 state.loader_rng_place = Some(place.clone());
@@ -169,6 +175,9 @@ impl<M: Module> Run<M> {
     pub(super) fn try_end(&mut self) -> Result<()> {
         let fits = self.fits_together();
         self.named(fits)?;
+        if let Some(refused) = &self.place.refused {
+            return self.named(Err(Error::invalid(refused.clone())));
+        }
         if !self.tried.parts {
             self.named(self.try_parts())?;
             self.tried.parts = true;

@@ -69,7 +69,7 @@ impl<M: Module> AnyRun for Run<M> {
         }
         if !shared {
             (state.scaler, state.rng, state.loss) = (None, None, None);
-            (state.epoch, state.step) = (None, None);
+            (state.epoch, state.step, state.loader) = (None, None, None);
         }
         let written = match (&self.origin, self.part()) {
             (Some(_), _) => state.write_back(checkpoint)?,
@@ -172,6 +172,7 @@ fn added(state: &RunState, checkpoint: &Checkpoint, name: &str) -> Result<Checkp
             ("scaler_state_dict".to_owned(), state.scaler.clone()),
             ("loss".to_owned(), state.loss.clone()),
             ("rng_state".to_owned(), rng),
+            ("dataloader_state_dict".to_owned(), state.loader.clone()),
         ])
         .filter_map(|(key, value)| Some((key, value?)));
     for (key, value) in entries {

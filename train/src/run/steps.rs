@@ -13,7 +13,7 @@ use super::schedule::Schedulers;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::{Together, clip_together};
-use crate::data::{Batch, DataLoader};
+use crate::data::{Batch, Loader};
 use crate::lr_scheduler::SteppedBy;
 use crate::optim::{Optimizer, OptimizerKind};
 
@@ -106,7 +106,7 @@ impl<M: Module> Run<M> {
             #[allow(clippy::cast_precision_loss)]
             let mean = sum.clone() / passed as f64;
             (self.loss, self.passed) = (Some(mean), (passed, Some(sum)));
-            let ends = self.loader.as_ref().is_some_and(DataLoader::is_exhausted);
+            let ends = self.loader.as_ref().is_some_and(Loader::is_exhausted);
             if passed < self.accumulate && !ends {
                 return Ok(());
             }

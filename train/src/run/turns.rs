@@ -10,7 +10,7 @@ use super::between::{Before, Rates};
 use super::parts::Run;
 use crate::attributes::invalid;
 use crate::checkpoints::{Checkpoints, Found};
-use crate::data::{Batch, DataLoader};
+use crate::data::Batch;
 use crate::gradients::Pending;
 
 impl<M: Module> Run<M> {
@@ -144,8 +144,10 @@ impl<M: Module> Run<M> {
             return Ok(false);
         }
         if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.options().on_error) {
-            let loader = self.loader.as_ref().map(DataLoader::state_dict).transpose()?;
-            let (generator, loss) = (self.generator().clone(), self.loss.clone());
+            let global = self.generator().clone();
+            let placed = self.loader.as_ref().map(|loader| loader.state_at(&global)).transpose()?;
+            let (loader, generator) = placed.flatten().unzip();
+            let (generator, loss) = (generator.unwrap_or(global), self.loss.clone());
             let (waits, unsaved) = (self.grads.any(), self.unsaved);
             self.before = Some(Before { generator, loader, loss, waits, unsaved });
         }

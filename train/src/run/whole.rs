@@ -16,7 +16,7 @@ use super::parts::Run;
 use super::several::{AnyRun, gathered};
 use crate::amp::GradScaler;
 use crate::attributes::{Attributes, invalid, wrong_type};
-use crate::data::DataLoader;
+use crate::data::Loader;
 use crate::gradients::Pending;
 use crate::lr_scheduler::LRScheduler;
 
@@ -69,8 +69,12 @@ impl<M: Module> Run<M> {
         if let Average::Updated(average, _) = &self.average {
             own.insert("average", average.whole());
         }
-        own.insert("generator", tensor_of(&self.generator())?);
-        own.insert("loader", self.loader.as_ref().map(DataLoader::state_dict).transpose()?);
+        // A loader's state may be of an epoch that has begun, and so has drawn from the generator.
+        let global = self.generator().clone();
+        let placed = self.loader.as_ref().map(|loader| loader.state_at(&global)).transpose()?;
+        let (loader, generator) = placed.flatten().unzip();
+        own.insert("generator", tensor_of(&generator.unwrap_or(global))?);
+        own.insert("loader", loader);
         own.insert("accumulate", i64::try_from(self.accumulate).unwrap_or(i64::MAX));
         own.insert("passed", i64::try_from(self.passed.0).unwrap_or(i64::MAX));
         let read = |tensor: &BurnTensor<1>| {
@@ -137,7 +141,8 @@ impl<M: Module> Run<M> {
         }
         match (&mut self.loader, there("loader")) {
             (Some(loader), Some(saved)) => loader.load_state_dict(saved)?,
-            (None, None) => {}
+            // One without epochs has no place but the generator's.
+            (None | Some(Loader::Blocks(_)), None) => {}
             (here, _) => return Err(differs("a loader", "with_loader", here.is_some())),
         }
         let generator = there("generator").ok_or_else(|| Error::missing_key("the run.generator"))?;

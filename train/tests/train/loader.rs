@@ -6,6 +6,8 @@ use rekindle_testing::fixtures;
 use rekindle_train::data::{Array, DataLoader, Dataset, RandomSampler};
 use serde_json::Value as Json;
 
+use crate::loading::epochs;
+
 /// A data set whose inputs say which sample they are.
 fn dataset(rows: usize) -> Dataset {
     #[allow(clippy::cast_precision_loss)]
@@ -28,12 +30,6 @@ fn loader(case: &Json) -> DataLoader {
         Some(seed) => loader.generator(Generator::new(seed)),
         None => loader,
     }
-}
-
-pub(crate) fn epochs(case: &Json) -> Vec<Vec<Vec<usize>>> {
-    let places = |batch: &Json| batch.as_array().unwrap().iter().map(fixtures::size).collect();
-    let batches = |epoch: &Json| epoch.as_array().unwrap().iter().map(places).collect();
-    case["epochs"].as_array().unwrap().iter().map(batches).collect()
 }
 
 /// The batches that are left of an epoch.

@@ -5,11 +5,15 @@ mod clip;
 #[path = "../common/mod.rs"]
 mod common;
 mod data_files;
+mod data_sets;
 mod digits;
 mod ema;
 #[cfg(feature = "learner")]
 mod learner;
 mod loader;
+mod loaders;
+#[path = "../loading/mod.rs"]
+mod loading;
 mod log;
 mod losses;
 mod optim_half;
@@ -34,6 +38,7 @@ mod schedulers;
 mod schedulers_more;
 mod state_dicts;
 mod stateful_loader;
+mod tensorboard;
 #[path = "../tied_gpt/mod.rs"]
 mod tied_gpt;
 mod ties;

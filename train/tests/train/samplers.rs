@@ -9,7 +9,8 @@ use rekindle_train::data::{
 };
 use serde_json::Value as Json;
 
-use crate::loader::{self, rest};
+use crate::loader::rest;
+use crate::loading;
 
 fn dataset(rows: usize) -> Dataset {
     let numbers = Array::new(rows, &[], (0..).take(rows).collect::<Vec<i64>>()).unwrap();
@@ -56,7 +57,7 @@ fn loader(case: &Json) -> DataLoader {
 
 fn epochs(case: &Json) -> Vec<(u64, Vec<Vec<usize>>)> {
     let numbers = case["numbers"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap());
-    numbers.zip(loader::epochs(case)).collect()
+    numbers.zip(loading::epochs(case)).collect()
 }
 
 #[test]

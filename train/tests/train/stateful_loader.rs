@@ -4,10 +4,10 @@ use rekindle_random::{Generator, random_int64};
 use rekindle_recorder::{Checkpoint, Dict, Value};
 use rekindle_testing::fixtures;
 use rekindle_testing::tagged::spell;
-use rekindle_train::data::{Array, Dataset, DistributedSampler, RandomSampler, StatefulDataLoader};
+use rekindle_train::data::StatefulDataLoader;
 use serde_json::Value as Json;
 
-use crate::loader::epochs;
+use crate::loading::{epochs, loader, next};
 
 fn cases() -> Vec<Json> {
     fixtures::cases("stateful_loader/loaders.json")
@@ -16,35 +16,6 @@ fn cases() -> Vec<Json> {
 fn states() -> Vec<Value> {
     let checkpoint = Checkpoint::open(fixtures::path("stateful_loader/states.pt")).unwrap();
     checkpoint.root().items().unwrap()
-}
-
-/// A loader as the script makes it.
-fn loader(case: &Json, global: &mut Generator) -> StatefulDataLoader {
-    let rows = fixtures::size(&case["rows"]);
-    let numbers = Array::new(rows, &[], (0..).take(rows).collect::<Vec<i64>>()).unwrap();
-    let dataset = Dataset::new(numbers.clone(), numbers).unwrap();
-    let loader = StatefulDataLoader::new(dataset, fixtures::size(&case["batch_size"])).unwrap();
-    let loader = loader.drop_last(case["drop_last"].as_bool().unwrap());
-    let options = &case["options"];
-    match case["order"].as_str().unwrap() {
-        "sequential" => loader,
-        "shuffle" => match options["generator"].as_i64() {
-            Some(seed) => loader.shuffle_from(Generator::new(seed)),
-            None => loader.shuffle(global),
-        },
-        "random" => {
-            let mut sampler = RandomSampler::default();
-            sampler.replacement = options["replacement"].as_bool().unwrap_or(false);
-            sampler.num_samples = Some(fixtures::size(&options["num_samples"]));
-            loader.random(sampler, global)
-        }
-        "distributed" => {
-            let (replicas, rank) = (fixtures::size(&options["num_replicas"]), fixtures::size(&options["rank"]));
-            let sampler = DistributedSampler::new(replicas, rank).unwrap();
-            loader.distributed(sampler.seed(options["seed"].as_i64().unwrap()))
-        }
-        other => panic!("{other}"),
-    }
 }
 
 /// Epoch, batches given out and whether the end was told, and the state there.
@@ -60,10 +31,6 @@ fn taken(case: &Json) -> Vec<(usize, usize, bool, Value)> {
         (epoch, batches, finished, states[fixtures::size(&entry[2])].clone())
     };
     case["states"].as_array().unwrap().iter().map(read).collect()
-}
-
-fn next(loader: &mut StatefulDataLoader, global: &mut Generator) -> Option<Vec<usize>> {
-    loader.next_batch(global).unwrap().map(|batch| batch.places().to_vec())
 }
 
 fn rest(loader: &mut StatefulDataLoader, global: &mut Generator) -> Vec<Vec<usize>> {
@@ -125,6 +92,9 @@ fn a_state_of_another_loader_is_refused_and_changes_nothing() {
     let cases = cases();
     let find = |order: &str| cases.iter().find(|case| case["order"] == order).unwrap();
     let (sequential, shuffled) = (find("sequential"), find("shuffle"));
+    let two = |case: &&Json| case["order"] == "shuffle" && case["options"]["workers"] == 2;
+    let workers = cases.iter().find(two).unwrap();
+    let with_workers = taken(workers)[1].3.clone();
     let state = |case: &Json| taken(case)[2].3.clone();
     let changed = |name: &str, value: Value| {
         let dict: Dict = state(shuffled).as_dict().unwrap().entries().into_iter().collect();
@@ -138,7 +108,8 @@ fn a_state_of_another_loader_is_refused_and_changes_nothing() {
         (&cases[3], state(shuffled), "samples"),
         (shuffled, changed("_num_yielded", 7.into()), "7 batches"),
         (shuffled, changed("_num_yielded", 3.into()), "its batch size was another"),
-        (shuffled, changed("_snapshot", some.clone()), "workers"),
+        (shuffled, with_workers.clone(), "the loader had 2 workers, and this one has 0"),
+        (workers, state(shuffled), "the loader had no workers, and this one has 2"),
         (shuffled, changed("dataset_state", some.clone()), "dataset_state"),
         (shuffled, changed("_sampler_iter_state", Value::None), "_sampler_iter_state"),
     ] {

@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod loaders;
+#[path = "../loading/mod.rs"]
+mod loading;
 mod optim;
 #[path = "../tied_gpt/mod.rs"]
 mod tied_gpt;

@@ -5,6 +5,7 @@ use super::paths::{Paths, WEIGHTS};
 use crate::Value;
 use crate::run::averages;
 use crate::run::generators;
+use crate::run::loaders;
 use crate::run::path::{KeyPath, children, is_container};
 use crate::run::several;
 use crate::run::spellings::{Role, SPELLINGS, Spelling, has_tensors, is_kept};
@@ -125,7 +126,7 @@ fn holds_only(spelling: &Spelling, value: &Value) -> bool {
 fn is_one_of(spelling: &Spelling, key: &str, value: &Value) -> bool {
     let taken = SPELLINGS.iter().any(|other| other.keys.contains(&key));
     let named = spelling.stems.iter().any(|stem| key.starts_with(stem)) || key.ends_with("_state_dict");
-    !taken && named && !is_kept(key) && (spelling.must)(value)
+    !taken && named && !is_kept(key) && (spelling.must)(value) && !loaders::is_state(value)
 }
 
 /// What has the shape of a part, and nothing in the names on the way against it.

@@ -1,4 +1,4 @@
-//! Archives of older PyTorchs compute what those computed: the fixtures that `tests/fixtures/old_programs.py` wrote.
+//! Archives of older versions of `PyTorch` compute what those computed: the fixtures that `tests/fixtures/old_programs.py` wrote.
 
 use std::path::PathBuf;
 

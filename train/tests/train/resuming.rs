@@ -370,7 +370,8 @@ fn rates_of_its_own_go_on_and_own_batches_too() {
         let places: Vec<usize> = places.into_iter().map(|place| usize::try_from(place).unwrap()).collect();
         let lr = run.lr().unwrap()[0];
         assert_eq!(lr, rate(run.steps()));
-        let loss = run.model().loss(&data.dataset().batch(&places).unwrap()).unwrap();
+        let batch = data.dataset().batch(&places, &mut run.generator_mut()).unwrap();
+        let loss = run.model().loss(&batch).unwrap();
         run.step(loss).unwrap();
         (run.loss().unwrap().unwrap().to_bits(), run.epochs())
     };

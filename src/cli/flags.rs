@@ -33,7 +33,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::keep_average", "--ema none"),
     ("ResumeOptions::part", "--model {}=NAME"),
     ("OptimizerBuilder::group", "--group"),
-    ("Network::named", "--model '{}'"),
+    ("Network::named", "--model {}"),
 ];
 
 /// A sentence of the library's with flags in the place of the options that it names: `` `ResumeOptions::seed` `` is `--seed`, and

@@ -45,7 +45,7 @@ impl Amp {
                     _ => "",
                 };
                 let name = if dtype == FloatDType::F16 { "float16" } else { "bfloat16" };
-                plan.changed.push(format!("computed as within torch.autocast in {name}, by `--amp`{scaled}"));
+                plan.changed.push(format!("computed as within torch.autocast in {name}, by --amp{scaled}"));
             }
             (None, true) => plan.told_of_run.push(
                 "its steps were computed within torch.autocast, as its GradScaler tells, and go on without, in the type of its weights; \

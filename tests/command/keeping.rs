@@ -43,21 +43,28 @@ fn written(folder: &Path) -> [Vec<u8>; 2] {
     ["out.pt", "log.jsonl"].map(|name| std::fs::read(folder.join(name)).unwrap())
 }
 
-/// Any moment is as good as another: the clock chooses it, and has no say in the verdict. `REKINDLE_KILLS=50` kills as often.
+/// Any moment is as good as another: the clock has a say in it, and none in the verdict. `REKINDLE_KILLS=50` kills as often.
 #[test]
 fn a_run_that_is_killed_at_any_moment_goes_on_by_the_same_command_and_ends_with_the_same_bits() {
-    let kills = std::env::var("REKINDLE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
+    let kills: usize = std::env::var("REKINDLE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
     let folder = scratch();
-    let begun = std::time::Instant::now();
     let whole = uncut(folder.path(), "69");
-    let took = i64::try_from(begun.elapsed().as_millis()).unwrap().max(2);
     let arguments = [&KEPT[..], &["--every", "4", "--keep", "2", "--best", "accuracy"]].concat();
+    let log = folder.path().join("log.jsonl");
+    let lines = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
     let mut generator = Generator::new(3);
-    let moments = randint(&mut generator, 0, took, kills).unwrap();
+    // Some steps after the last moment, and a part of one: so few that the last kill finds the run at work, too.
+    let most = i64::try_from((2 * 69 / kills).max(5)).unwrap();
+    let steps = randint(&mut generator, 0, most, kills).unwrap();
+    let parts = randint(&mut generator, 0, 15_000, kills).unwrap();
     let (mut amid, mut ended) = (0, 0);
-    for moment in moments {
+    for (steps, part) in steps.into_iter().zip(parts) {
+        let until = lines() + usize::try_from(steps).unwrap();
         let mut child = begin(&arguments, folder.path());
-        std::thread::sleep(Duration::from_millis(u64::try_from(moment).unwrap()));
+        while lines() < until && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_micros(u64::try_from(part).unwrap()));
         child.kill().unwrap();
         let output = child.wait_with_output().unwrap();
         match output.status.code() {

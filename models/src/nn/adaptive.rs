@@ -36,8 +36,8 @@ options! {
 /// use rekindle_models::nn::AdaptiveLogSoftmaxConfig;
 ///
 /// let device = Device::flex();
-/// let layer = AdaptiveLogSoftmaxConfig::new(8, 20, [4, 10]).init(&mut Init::seeded(&device, 0))?;
-/// let input = Tensor::<2>::ones([3, 8], &device);
+/// let layer = AdaptiveLogSoftmaxConfig::new(16, 20, [4, 10]).init(&mut Init::seeded(&device, 0))?;
+/// let input = Tensor::<2>::ones([3, 16], &device);
 /// let (output, loss) = layer.forward(input.clone(), Tensor::<1, Int>::from_ints([0, 5, 19], &device))?;
 /// assert_eq!((output.dims(), loss.dims()), ([3], [1]));
 /// assert_eq!(layer.log_prob(input)?.dims(), [3, 20]);

@@ -29,11 +29,7 @@ pub(super) fn is_state(value: &Value) -> bool {
 
 fn is_own(dict: &Dict) -> bool {
     let known = |key: &Value| key.as_str().is_some_and(|key| OWN.contains(&key));
-    let all = dict.get(OWN[0]).is_some_and(|taken| taken.as_i64().is_some())
-        && dict.entries().iter().all(|(key, _)| known(key));
-    let drawn = |key: &str| dict.get(key).as_ref().is_some_and(generators::is_state);
-    // A bare count is somebody's count of something.
-    all && (drawn(OWN[1]) || drawn(OWN[2]) || dict.len() == 1)
+    dict.get(OWN[0]).is_some_and(|taken| taken.as_i64().is_some()) && dict.entries().iter().all(|(key, _)| known(key))
 }
 
 /// All places in a checkpoint but inside these parts.

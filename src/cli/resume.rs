@@ -76,6 +76,7 @@ impl Resume {
         plan.questions.extend(scheduling.open(&plan));
         scheduling.explain(&mut plan);
         Amp::explain(self.settings.amp, &mut plan);
+        named::explain(&network, &mut plan);
         show(&plan, self.json)
     }
 
@@ -151,6 +152,7 @@ impl Resume {
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
             Amp::explain(self.settings.amp, &mut plan);
+            named::explain(run.model(), &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);

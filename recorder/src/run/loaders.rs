@@ -1,7 +1,6 @@
 //! The place in the data, told by its shape: the state dict of torchdata's `StatefulDataLoader`, which Lightning, accelerate and
 //! others keep, or of this project's loaders.
 
-use crate::run::generators;
 use crate::run::path::{KeyPath, children, is_container};
 use crate::state_dict::module;
 use crate::{Dict, Value};

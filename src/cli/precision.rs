@@ -49,7 +49,7 @@ impl Amp {
             }
             (None, true) => plan.told_of_run.push(
                 "its steps were computed within torch.autocast, as its GradScaler tells, and go on without, in the type of its weights; \
-                 `--amp f16` goes on with it"
+                 --amp f16 goes on with it"
                     .to_owned(),
             ),
             (None, false) => {}

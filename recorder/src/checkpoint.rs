@@ -15,7 +15,6 @@ use crate::container::table;
 use crate::error::IoResultExt as _;
 use crate::io::{self, FileBytes};
 use crate::pickle::{self, Dialect, PickleOptions};
-use crate::run::{Layout, RunState};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
@@ -306,36 +305,12 @@ impl Checkpoint {
         Ok(Checkpoint { root: self.value(path)?, format, folder, ..self.clone() })
     }
 
-    /// The model's state dict, wherever the checkpoint keeps it: under `model_state_dict`, `state_dict`, `model`, `net` and
-    /// what else people write, or as the whole file.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Unsupported`] when none is found,
-    /// [`ErrorKind::Invalid`] when there are several: [`Checkpoint::state_dict`] takes one by its
-    /// path.
-    pub fn model_state_dict(&self) -> Result<StateDict> {
-        let run = RunState::read(self)?;
-        if run.other_models.is_empty() {
-            return Ok(run.model);
-        }
-        let names = run.other_models.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-        let reason =
-            format!("the checkpoint holds several models; {names} come after the first: say which one by its path");
-        Err(Error::invalid(reason).in_file_if(self.path()))
-    }
-
     /// Every tensor with its path, in order.
     ///
     /// # Errors
     /// [`ErrorKind::Limit`] when there are more values than the limits allow.
     pub fn tensors(&self) -> Result<Vec<(String, Tensor)>> {
         walk::tensors(&self.root, &self.limits).in_file_if(self.path())
-    }
-
-    /// Which program's way of laying out a run it is, told by its keys.
-    #[must_use]
-    pub fn layout(&self) -> Layout {
-        Layout::detect(&self.root)
     }
 
     /// Saves it as `torch.save` does; plain `torch.load` opens what is written. The file appears whole or not at all, so that

@@ -4,7 +4,7 @@
 //! - `settings.rs`: what settings a network has, and where each is told.
 
 mod config;
-mod settings;
+pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use rekindle_recorder::checkpoint::{Checkpoint, SaveReport};
 use rekindle_recorder::{Error, StateDict};
 
 pub use config::Config;
-pub(crate) use settings::Settings;
+use settings::Settings;
 pub use settings::{Setting, Told, Weights};
 
 use crate::batch::wrong_rank;

@@ -11,7 +11,7 @@ use crate::functional::{Array, Attention, BOOL, Number, signed};
 use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::module::module;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of all three; the last row is the classifier's alone.
 const ALL: [Setting; 19] = [

@@ -9,7 +9,7 @@ use crate::functional::{Array, Attention, Number};
 use crate::init::{Init, Rule, refused};
 use crate::nn::functional as F;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of transformers' GPT-2.
 pub(crate) const SETTINGS: &[Setting] = &[

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::functional::{Array, Attention};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, Linear, LinearConfig, RMSNorm, RMSNormConfig};
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of it.
 pub(crate) const SETTINGS: &[Setting] = &[

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::functional::{Array, Kind};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LSTM, LSTMConfig, Linear, LinearConfig};
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of it.
 pub(crate) const SETTINGS: &[Setting] = &[

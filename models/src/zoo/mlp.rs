@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::init::Init;
 use crate::nn::{LinearConfig, ReLU, Sequential};
-use crate::registry::Setting;
+use crate::registry::settings::Setting;
 
 /// What the registry knows of it.
 pub(crate) const SETTINGS: &[Setting] = &[Setting::shown("sizes", "20,32,16,10", |weights| {

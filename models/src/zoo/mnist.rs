@@ -7,7 +7,7 @@ use crate::Result;
 use crate::init::{Init, SharedGenerator};
 use crate::nn::functional::{log_softmax, relu};
 use crate::nn::{Conv2d, Conv2dConfig, Dropout, Linear, LinearConfig, MaxPool2d};
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of it: settings with the example's values.
 pub(crate) const SETTINGS: &[Setting] = &[Setting::plain("dropout1", "0.25"), Setting::plain("dropout2", "0.5")];

@@ -9,7 +9,7 @@ use crate::nn::{
     AdaptiveAvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Forward, Linear, LinearConfig, MaxPool2d,
     ReLU, Sequential,
 };
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 use crate::{ModelError, Result};
 
 /// What the registry knows of them.

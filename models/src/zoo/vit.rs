@@ -11,7 +11,7 @@ use crate::nn::{
     Conv2d, Conv2dConfig, Dropout, GELU, LayerNorm, LayerNormConfig, LinearConfig, ModuleDict, MultiheadAttention,
     MultiheadAttentionConfig, Sequential,
 };
-use crate::registry::{Setting, Settings};
+use crate::registry::settings::{Setting, Settings};
 
 /// What the registry knows of it. Dropout is torchvision's: none.
 pub(crate) const SETTINGS: &[Setting] =

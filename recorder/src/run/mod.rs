@@ -7,6 +7,7 @@
 //! - `by_name.rs`: optimizers' states by the names of parameters.
 //! - `generators.rs`: the generator's state, told by its shape.
 //! - `loaders.rs`: the place in the data, told by its shape.
+//! - `of_checkpoint.rs`: the run that a checkpoint is of.
 //! - `question.rs`: what is open, and the choices that answer it.
 //! - `layout/`: the layouts, told by the keys.
 //! - `spellings.rs`: the keys under which people save each part.
@@ -26,6 +27,7 @@ mod by_name;
 mod generators;
 mod layout;
 mod loaders;
+mod of_checkpoint;
 mod part;
 mod path;
 pub(crate) mod question;

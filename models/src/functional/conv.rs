@@ -5,7 +5,7 @@ use burn::backend::ops::{ConvOptions, ConvTransposeOptions, ModuleOps};
 
 use super::array::{Array, refused};
 use super::autocast::lower;
-use super::cpu::{Conv2d, computed, serves};
+use super::cpu::{Conv2d, computed, pays, serves};
 use super::number::Number;
 use super::shape::Padding;
 use crate::Result;
@@ -102,7 +102,9 @@ impl Array {
             return Err(refused("a convolution", reason));
         }
         let inputs: Vec<&Array> = [Some(self), Some(weight), bias].into_iter().flatten().collect();
+        let work = self.numel() / channels.max(1) * weight.numel() / how.stride.iter().product::<usize>().max(1);
         let own = !transposed
+            && pays(work, Conv2d::LEAST)
             && bias.is_none_or(|bias| bias.rank() == 1 && bias.shape().first() == weight.shape().first())
             && serves(&inputs);
         let leftover = how.stride.iter().any(|&stride| stride > 1);

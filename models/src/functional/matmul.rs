@@ -8,7 +8,7 @@ use burn::tensor::DType;
 use super::array::{Array, Kind, refused};
 use super::autocast::lower;
 use super::broadcast::broadcast_shape;
-use super::cpu::{Linear, Matmul, computed};
+use super::cpu::{Linear, Matmul, computed, pays};
 use super::number::{Number, promoted};
 use crate::Result;
 
@@ -56,7 +56,7 @@ impl Array {
     fn product(&self, other: &Array) -> Result<Self> {
         let (one, two) = (self.shape(), other.shape());
         if one[..one.len() - 2] == two[..two.len() - 2]
-            && self.numel() * two[two.len() - 1] >= Linear::LEAST
+            && pays(self.numel() * two[two.len() - 1], Linear::LEAST)
             && let Some(product) = computed(Matmul, &[self, other])
         {
             return Ok(Array::of(product));
@@ -79,7 +79,7 @@ impl Array {
         lower([self, weight], bias, |[x, weight], bias| {
             if let (&[outputs, inputs], Some(&length)) = (weight.shape(), x.shape().last())
                 && inputs == length
-                && x.numel() * outputs >= Linear::LEAST
+                && pays(x.numel() * outputs, Linear::LEAST)
                 && bias.is_none_or(|bias| bias.shape() == [outputs])
                 && let Some(y) =
                     computed(Linear, &[Some(x), Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())

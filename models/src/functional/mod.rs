@@ -39,7 +39,7 @@ pub use autocast::autocast;
 pub(crate) use autocast::{cast_eligible, is_narrow, is_on_cpu, region};
 pub use broadcast::{broadcast_shape, select};
 pub use conv::Convolution;
-pub use cpu::with_plain_operators;
+pub use cpu::{with_own_operators, with_plain_operators};
 pub use ctc::Ctc;
 pub use elementwise::Bits;
 pub use fold::{Blocks, Reduce};

@@ -4,7 +4,9 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::ThreadPoolBuilder;
 use rekindle_models::Result;
-use rekindle_models::functional::{Array, Attention, Cell, Convolution, Recurrent, Unary, with_plain_operators};
+use rekindle_models::functional::{
+    Array, Attention, Cell, Convolution, Recurrent, Unary, with_own_operators, with_plain_operators,
+};
 use rekindle_random::Generator;
 
 /// Numbers between -3 and 3 without a pattern.
@@ -47,8 +49,8 @@ fn computed(inputs: &[(Vec<f32>, Vec<usize>)], run: &dyn Fn(&[Array]) -> Result<
 fn agree(place: &str, inputs: &[(Vec<f32>, Vec<usize>)], run: &(dyn Fn(&[Array]) -> Result<Array> + Sync)) {
     let plain = with_plain_operators(|| computed(inputs, run)).unwrap();
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    let own = pool(1).install(|| computed(inputs, run).unwrap());
-    let of_three = pool(3).install(|| computed(inputs, run).unwrap());
+    let own = pool(1).install(|| with_own_operators(|| computed(inputs, run)).unwrap());
+    let of_three = pool(3).install(|| with_own_operators(|| computed(inputs, run)).unwrap());
     for (which, ((own, three), plain)) in own.iter().zip(&of_three).zip(&plain).enumerate() {
         assert_eq!(own.len(), plain.len(), "{place}, {which}");
         let finite = plain.iter().filter(|x| x.is_finite());

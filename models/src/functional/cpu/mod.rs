@@ -24,6 +24,7 @@ mod softmax;
 
 use std::cell::Cell;
 use std::sync::LazyLock;
+use std::thread::LocalKey;
 
 use burn::backend::{DispatchDevice, DispatchTensor};
 use burn::tensor::DType;
@@ -47,6 +48,8 @@ static ON: LazyLock<bool> =
 thread_local! {
     /// Whether this thread asked for the plain path.
     static PLAIN: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread asked for the operators of our own where Burn's are as good.
+    static ALWAYS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Runs the function with Burn's operators only, where our own for the CPU would compute: to compare the two, say. It counts for
@@ -63,15 +66,30 @@ thread_local! {
 /// # Ok::<(), rekindle_models::ModelError>(())
 /// ```
 pub fn with_plain_operators<T>(run: impl FnOnce() -> T) -> T {
+    within(&PLAIN, run)
+}
+
+/// Runs the function with operators of our own for tensors so small, too, that Burn's are as fast: to compare the two. Which sizes
+/// these are is each operator's `LEAST`.
+pub fn with_own_operators<T>(run: impl FnOnce() -> T) -> T {
+    within(&ALWAYS, run)
+}
+
+fn within<T>(flag: &'static LocalKey<Cell<bool>>, run: impl FnOnce() -> T) -> T {
     /// Puts the former state back, after a panic, too.
-    struct Back(bool);
+    struct Back(&'static LocalKey<Cell<bool>>, bool);
     impl Drop for Back {
         fn drop(&mut self) {
-            PLAIN.set(self.0);
+            self.0.set(self.1);
         }
     }
-    let _back = Back(PLAIN.replace(true));
+    let _back = Back(flag, flag.replace(true));
     run()
+}
+
+/// Whether so much work is worth the packing that an operator of our own does first.
+pub(super) fn pays(work: usize, least: usize) -> bool {
+    work >= least || ALWAYS.get()
 }
 
 /// What the operator gives, where it serves: all inputs are 32-bit floating-point numbers on `flex`, and none is empty.

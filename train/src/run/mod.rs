@@ -6,6 +6,7 @@
 //! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
 //! - `members.rs`: a model that is a member of what was saved.
+//! - `place.rs`: the place in the data.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `names.rs`: the checkpoint's names of the model's tensors.
 //! - `notes.rs`, `tell.rs`: what a program keeps with its run.
@@ -27,6 +28,7 @@ mod names;
 mod notes;
 mod options;
 mod parts;
+mod place;
 mod plan;
 mod resume;
 mod save;

@@ -7,13 +7,14 @@ use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
 use rekindle_recorder::run::RunPart;
-use rekindle_recorder::{Checkpoint, Error, LoadReport, Result, ResultExt as _, Value};
+use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
 use super::between::{Before, Rates};
 use super::names::Names;
 use super::notes::Notes;
 use super::options::SchedulePer;
+use super::place::Place;
 use super::plan::Plan;
 use super::schedule::Schedulers;
 use crate::amp::GradScaler;
@@ -82,7 +83,7 @@ pub struct Run<M: Module> {
     /// Those of the passes since the last step.
     pub(super) grads: Pending,
     pub(super) loader: Option<Loader>,
-    /// The place in the data that the checkpoint's layout has.
+    /// The place in the data that the run goes on from.
     pub(super) place: Place,
     /// Shared with the network's layers, where they draw from it.
     pub(super) generator: Arc<Mutex<Generator>>,
@@ -131,10 +132,6 @@ pub struct Run<M: Module> {
     pub(super) failed: bool,
     /// What tells the checkpoint that it began from.
     pub(super) began: Option<i64>,
-    /// Where the loader was, until there is a loader.
-    pub(super) loader_state: Option<Value>,
-    /// An error that is said when the run goes on.
-    pub(super) waiting: Option<Error>,
     pub(super) checkpoints: Option<Checkpoints>,
     pub(super) went_on: Option<Found>,
     /// Whether anything was done since it was saved in its folder.
@@ -152,19 +149,6 @@ pub struct Run<M: Module> {
 pub(super) struct Beside {
     pub(super) optimizer: Optimizer,
     pub(super) schedulers: Schedulers,
-}
-
-/// The place in the data.
-#[derive(Debug, Default)]
-pub(super) struct Place {
-    /// The loader's state dict, until there is a loader.
-    pub(super) state: Option<Value>,
-    /// Where in the checkpoint it is, and is written.
-    pub(super) at: Option<String>,
-    /// Whether a checkpoint without one gets one.
-    pub(super) added: bool,
-    /// Why the loader does not go on from there: said before the first step.
-    pub(super) refused: Option<String>,
 }
 
 /// How gradients are clipped before a step.
@@ -257,8 +241,6 @@ impl<M: Module> Run<M> {
             stale: false,
             failed: false,
             began: None,
-            loader_state: None,
-            waiting: None,
             checkpoints: None,
             went_on: None,
             unsaved: true,
@@ -329,59 +311,6 @@ impl<M: Module> Run<M> {
     #[must_use]
     pub fn with_rows(self, rows: impl Into<Arc<LayerRows>>) -> Self {
         Run { rows: rows.into(), tried: Tried::default(), ..self }
-    }
-
-    /// With a loader, which [`next_batch`](Self::next_batch) takes batches from: a [`DataLoader`](crate::data::DataLoader), or a
-    /// [`StatefulDataLoader`](crate::data::StatefulDataLoader). Where the checkpoint has a [loader's state](Self::loader_state), the
-    /// loader goes on from there, in the midst of an epoch, too; where it has the state of the loader's own generator
-    /// ([`ResumeOptions::loader_rng`](super::ResumeOptions::loader_rng)), with that. A loader that the state is not of is refused by
-    /// the first [`next_batch`](Self::next_batch).
-    #[must_use]
-    pub fn with_loader(mut self, loader: impl Into<Loader>) -> Self {
-        let mut loader = loader.into();
-        if let Some(own) = self.loader_rng.0.take() {
-            loader = loader.generator(own);
-        }
-        let placed = self.place.state.take();
-        if let Some(state) = self.loader_state.take() {
-            // That of a run which was kept whole, with or without a place in its layout.
-            self.waiting = loader.load_state_dict(&state).err().or(self.waiting);
-        } else if let Some(state) = placed {
-            let place = self.place.at.clone().unwrap_or_default();
-            let advice = format!("it is the state at {place}; see `ResumeOptions::no_loader_state` and `Loader::like`");
-            self.place.refused = loader.load_state_dict(&state).err().map(|error| format!("{error}; {advice}"));
-        }
-        let run = Run { loader: Some(loader), ..self };
-        // Where nothing counts steps, they are those of the finished epochs and of the present one.
-        let taken = run.loader.as_ref().filter(|loader| !loader.is_exhausted()).map_or(0, Loader::taken);
-        let present = i64::try_from(taken as u64 / run.accumulate).unwrap_or(0);
-        let step = run.epoch.saturating_mul(run.epoch_length().unwrap_or(0)).saturating_add(present);
-        let mut run = Run { step: run.step.or(Some(step)), ..run };
-        run.settle_epoch();
-        run
-    }
-
-    /// Whether the place in the data is written: where the checkpoint has one, where that was
-    /// [asked for](super::ResumeOptions::add_loader), and of a run that began here.
-    #[must_use]
-    pub fn keeps_place(&self) -> bool {
-        self.loader.is_some() && (self.place.at.is_some() || self.place.added || self.origin.is_none())
-    }
-
-    /// An epoch whose last batch was given out may be counted as finished, or not yet: the steps tell.
-    fn settle_epoch(&mut self) {
-        let finished = self.epoch_length().map(|length| self.steps() / length);
-        let (epoch, Some(loader)) = (self.epoch, &mut self.loader) else { return };
-        if loader.is_exhausted() && finished.is_none_or(|finished| finished <= epoch) {
-            loader.end_epoch();
-        }
-    }
-
-    /// The state dict of the loader that the checkpoint's run had, until the run has a loader: torchdata's `StatefulDataLoader`'s, or
-    /// that of [`DataLoader::state_dict`](crate::data::DataLoader::state_dict). [`Loader::like`] makes a loader that it is of.
-    #[must_use]
-    pub fn loader_state(&self) -> Option<&Value> {
-        self.loader_state.as_ref().or(self.place.state.as_ref())
     }
 
     /// How many steps an epoch has, for a run whose batches come from elsewhere than a [loader](Self::with_loader): an epoch ends

@@ -36,7 +36,8 @@ use rekindle_recorder::run::account_of;
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
-use super::parts::{Beside, Clip, Place, Run, STALE, Tried};
+use super::parts::{Beside, Clip, Run, STALE, Tried};
+use super::place::Place;
 use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
 use super::whole::{Kept, seal, unpacked};
@@ -221,7 +222,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         position_at: (options.epoch_at, options.step_at),
         loader_rng: loader,
         add_rng: options.add_rng,
-        place: Place { state: state.loader, at: state.loader_place, added: options.add_loader, refused: None },
+        place: Place { state: state.loader, at: state.loader_place, added: options.add_loader, ..Place::default() },
         epoch: state.epoch.unwrap_or(0),
         step,
         origin: (!options.weights_only).then_some(checkpoint),

@@ -67,12 +67,8 @@ impl<M: Module> Run<M> {
         state.schedulers = self.saved_schedulers();
         state.scaler = self.scaler.as_ref().map(GradScaler::state_dict);
         // What is written of it is where it was, or is asked for; a run that began here has it, too.
-        let global = self.generator().clone();
-        let placed = self.loader.as_ref().filter(|_| self.keeps_place());
-        let placed = placed.map(|loader| loader.state_at(&global)).transpose()?;
-        let (loader, generator) = placed.flatten().unzip();
+        let (loader, generator) = if self.keeps_place() { self.placed()? } else { (None, self.generator().clone()) };
         (state.loader, state.loader_place) = (loader, self.place.at.clone());
-        let generator = generator.unwrap_or(global);
         state.rng = Some(Tensor::from_vec(&[rekindle_random::STATE_SIZE], generator.state().to_vec())?);
         state.epoch = Some(self.epoch);
         state.loss = self.loss()?.map(Value::from);
@@ -175,9 +171,6 @@ impl<M: Module> Run<M> {
     pub(super) fn try_end(&mut self) -> Result<()> {
         let fits = self.fits_together();
         self.named(fits)?;
-        if let Some(refused) = &self.place.refused {
-            return self.named(Err(Error::invalid(refused.clone())));
-        }
         if !self.tried.parts {
             self.named(self.try_parts())?;
             self.tried.parts = true;

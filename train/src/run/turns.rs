@@ -144,10 +144,7 @@ impl<M: Module> Run<M> {
             return Ok(false);
         }
         if self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.options().on_error) {
-            let global = self.generator().clone();
-            let placed = self.loader.as_ref().map(|loader| loader.state_at(&global)).transpose()?;
-            let (loader, generator) = placed.flatten().unzip();
-            let (generator, loss) = (generator.unwrap_or(global), self.loss.clone());
+            let ((loader, generator), loss) = (self.placed()?, self.loss.clone());
             let (waits, unsaved) = (self.grads.any(), self.unsaved);
             self.before = Some(Before { generator, loader, loss, waits, unsaved });
         }
@@ -263,12 +260,12 @@ impl<M: Module> Run<M> {
     }
 
     /// What is amiss with the parts that were given, and could not be said then.
-    pub(super) fn fits_together(&mut self) -> Result<()> {
+    pub(super) fn fits_together(&self) -> Result<()> {
         if self.rates.is_some() && self.schedulers().next().is_some() {
             return Err(invalid(
                 "the run has a scheduler, and rates of its own (`Run::with_rates`); leave out one of them",
             ));
         }
-        self.waiting.take().map_or(Ok(()), Err)
+        self.place.refused.as_ref().map_or(Ok(()), |refused| Err(invalid(refused.clone())))
     }
 }

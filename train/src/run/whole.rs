@@ -69,11 +69,8 @@ impl<M: Module> Run<M> {
         if let Average::Updated(average, _) = &self.average {
             own.insert("average", average.whole());
         }
-        // A loader's state may be of an epoch that has begun, and so has drawn from the generator.
-        let global = self.generator().clone();
-        let placed = self.loader.as_ref().map(|loader| loader.state_at(&global)).transpose()?;
-        let (loader, generator) = placed.flatten().unzip();
-        own.insert("generator", tensor_of(&generator.unwrap_or(global))?);
+        let (loader, generator) = self.placed()?;
+        own.insert("generator", tensor_of(&generator)?);
         own.insert("loader", loader);
         own.insert("accumulate", i64::try_from(self.accumulate).unwrap_or(i64::MAX));
         own.insert("passed", i64::try_from(self.passed.0).unwrap_or(i64::MAX));
@@ -179,7 +176,7 @@ impl<M: Module> Run<M> {
             *self.generator() = generator_of(generator)?;
         }
         (self.step, self.epoch) = (there("step").and_then(Value::as_i64), all.int("epoch")?);
-        self.loader_state = there("loader").cloned();
+        self.place.kept = there("loader").cloned();
         self.began = there("began").and_then(Value::as_i64);
         self.restore_place(&all)
     }

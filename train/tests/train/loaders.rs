@@ -348,6 +348,18 @@ fn a_loader_that_the_place_is_not_of_is_refused_before_the_first_step() {
 }
 
 #[test]
+fn a_loader_that_a_run_which_was_kept_whole_did_not_have_stays_refused() {
+    let loader = |rows| DataLoader::new(Noisy::new(rows, false), 3).unwrap().shuffle(true);
+    let mut run = begun().with_loader(loader(11));
+    (0..3).for_each(|_| drop(step(&mut run)));
+    let again =
+        Run::resume(run.whole_checkpoint().unwrap(), seeded(LinearConfig::new(2, 1).init(&device()), 9)).unwrap();
+    let mut again = again.with_loader(loader(5));
+    let errors = [(); 2].map(|()| again.next_batch().unwrap_err().to_string());
+    assert_eq!(errors[0], errors[1]);
+}
+
+#[test]
 fn a_checkpoint_of_pytorch_s_gets_a_place_only_where_it_is_asked_for() {
     let begun = begun();
     let loader = || DataLoader::new(Noisy::new(10, false), 3).unwrap().shuffle(true);

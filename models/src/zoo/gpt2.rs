@@ -288,6 +288,28 @@ pub struct Gpt2 {
     positions: usize,
 }
 
+impl Transformer {
+    /// Draws the body once more; where `last`, the last map of each path a third time as soon as it is drawn.
+    fn draw(&mut self, config: &Gpt2Config, last: bool, init: &mut Init<'_>) -> Result<()> {
+        let (std, residual) = (config.initializer_range, config.residual(config.initializer_range));
+        init.normal_(&mut self.wte.weight, 0.0, std)?;
+        init.normal_(&mut self.wpe.weight, 0.0, std)?;
+        for layer in &mut self.h {
+            layer.attn.c_attn.draw(std, init)?;
+            layer.attn.c_proj.draw(std, init)?;
+            if last {
+                layer.attn.c_proj.draw(residual, init)?;
+            }
+            layer.mlp.c_fc.draw(std, init)?;
+            layer.mlp.c_proj.draw(std, init)?;
+            if last {
+                layer.mlp.c_proj.draw(residual, init)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Gpt2 {
     /// A new network, with weights as transformers 5 or nanoGPT draw them.
     ///
@@ -324,16 +346,7 @@ impl Gpt2 {
         init: &mut Init<'_>,
     ) -> Result<Self> {
         let std = config.initializer_range;
-        init.normal_(&mut transformer.wte.weight, 0.0, std)?;
-        init.normal_(&mut transformer.wpe.weight, 0.0, std)?;
-        for layer in &mut transformer.h {
-            layer.attn.c_attn.draw(std, init)?;
-            layer.attn.c_proj.draw(std, init)?;
-            layer.attn.c_proj.draw(config.residual(std), init)?;
-            layer.mlp.c_fc.draw(std, init)?;
-            layer.mlp.c_proj.draw(std, init)?;
-            layer.mlp.c_proj.draw(config.residual(std), init)?;
-        }
+        transformer.draw(config, true, init)?;
         let mut lm_head = head(init)?;
         init.normal_(&mut lm_head.weight, 0.0, std)?;
         if config.tie_word_embeddings {
@@ -350,14 +363,7 @@ impl Gpt2 {
         init: &mut Init<'_>,
     ) -> Result<Self> {
         let std = config.initializer_range;
-        init.normal_(&mut transformer.wte.weight, 0.0, std)?;
-        init.normal_(&mut transformer.wpe.weight, 0.0, std)?;
-        for layer in &mut transformer.h {
-            layer.attn.c_attn.draw(std, init)?;
-            layer.attn.c_proj.draw(std, init)?;
-            layer.mlp.c_fc.draw(std, init)?;
-            layer.mlp.c_proj.draw(std, init)?;
-        }
+        transformer.draw(config, false, init)?;
         init.normal_(&mut lm_head.weight, 0.0, std)?;
         if config.tie_word_embeddings {
             transformer.wte.weight = lm_head.weight.clone();

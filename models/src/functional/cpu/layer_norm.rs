@@ -8,7 +8,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::backend::Operator;
-use super::memory::{BLOCK, contiguous, elements, fresh, lengths, tensor};
+use super::memory::{by_rows, contiguous, elements, fresh, lengths, tensor};
 use super::simd::{Kernel, fma, summed, vectorised};
 
 /// How many parts the gradients of weight and bias are summed in.
@@ -115,18 +115,11 @@ impl Operator for LayerNorm {
             Some(bias) if self.bias => elements(&contiguous(bias)).to_vec(),
             _ => vec![0.0; length],
         };
-        let size = (BLOCK / length).max(1) * length;
-        let pass =
-            |x: &[f32], out: &mut [MaybeUninit<f32>]| vectorised(Forward { eps, weight: &weight, bias: &bias, x, out });
-        // SAFETY: blocks of whole rows make up the output, and a pass writes each row.
-        let y = unsafe {
-            fresh(x.len(), |out| {
-                if x.len() <= BLOCK {
-                    return pass(x, out);
-                }
-                x.par_chunks(size).zip(out.par_chunks_mut(size)).for_each(|(x, out)| pass(x, out));
-            })
+        let pass = |x: &[f32], _: &[f32], out: &mut [MaybeUninit<f32>]| {
+            vectorised(Forward { eps, weight: &weight, bias: &bias, x, out });
         };
+        // SAFETY: a pass writes each row.
+        let y = unsafe { by_rows(length, x, x, pass) };
         let y = tensor(y, &lengths(&input));
         let kept = std::iter::once(input).chain(inputs[1..].iter().cloned()).collect();
         (y, kept)
@@ -140,7 +133,7 @@ impl Operator for LayerNorm {
         let weight = self.weight_of(kept);
         let size = (x.len() / length).div_ceil(PARTS) * length;
         let mut parts = Vec::new();
-        // SAFETY: as above.
+        // SAFETY: shares of whole rows make up the output, and a pass writes each row.
         let dx = unsafe {
             fresh(x.len(), |out| {
                 let shares = x.par_chunks(size).zip(g.par_chunks(size)).zip(out.par_chunks_mut(size));

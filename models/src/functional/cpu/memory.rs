@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::simd::{Kernel, vectorised};
 
 /// How many elements a thread takes at once.
-pub(super) const BLOCK: usize = 16_384;
+const BLOCK: usize = 16_384;
 
 /// The tensor with its elements one after the other.
 pub(super) fn contiguous(tensor: &FlexTensor) -> FlexTensor {
@@ -67,18 +67,33 @@ impl<F: Each> Kernel for Pass<'_, F> {
     }
 }
 
+/// What `pass` writes of rows of `length`, of two slices of one length, on several threads. One slice: pass it twice.
+///
+/// # Safety
+/// `pass` writes every element of the rows that it is given.
+#[allow(unsafe_code)]
+pub(super) unsafe fn by_rows(
+    length: usize,
+    x: &[f32],
+    other: &[f32],
+    pass: impl Fn(&[f32], &[f32], &mut [MaybeUninit<f32>]) + Sync,
+) -> Vec<f32> {
+    assert_eq!(x.len(), other.len(), "slices of one length");
+    let size = (BLOCK / length).max(1) * length;
+    let fill = |out: &mut [MaybeUninit<f32>]| {
+        if x.len() <= BLOCK {
+            return pass(x, other, out);
+        }
+        let blocks = x.par_chunks(size).zip(other.par_chunks(size)).zip(out.par_chunks_mut(size));
+        blocks.for_each(|((x, other), out)| pass(x, other, out));
+    };
+    // SAFETY: the blocks of three slices of one length go together and make up the output, and `pass` writes each of them.
+    unsafe { fresh(x.len(), fill) }
+}
+
 /// The function of each pair of elements of two slices of one length. One slice: pass it twice.
 #[allow(unsafe_code)]
 pub(super) fn mapped(function: &impl Each, x: &[f32], other: &[f32]) -> Vec<f32> {
-    assert_eq!(x.len(), other.len(), "slices of one length");
-    // SAFETY: the blocks of three slices of one length go together, and a pass writes each element of its block.
-    unsafe {
-        fresh(x.len(), |out| {
-            if out.len() <= BLOCK {
-                return vectorised(Pass(function, x, other, out));
-            }
-            let blocks = x.par_chunks(BLOCK).zip(other.par_chunks(BLOCK)).zip(out.par_chunks_mut(BLOCK));
-            blocks.for_each(|((x, other), out)| vectorised(Pass(function, x, other, out)));
-        })
-    }
+    // SAFETY: a pass writes each element.
+    unsafe { by_rows(1, x, other, |x, other, out| vectorised(Pass(function, x, other, out))) }
 }

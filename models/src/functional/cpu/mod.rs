@@ -94,7 +94,10 @@ pub(super) fn pays(work: usize, least: usize) -> bool {
 
 /// What the operator gives, where it serves: all inputs are 32-bit floating-point numbers on `flex`, and none is empty.
 pub(super) fn computed(operator: impl Operator + 'static, inputs: &[&Array]) -> Option<DispatchTensor> {
-    serves(inputs).then(|| backend::run(operator, &inputs.iter().map(|input| input.prim()).collect::<Vec<_>>()))
+    if !serves(inputs) {
+        return None;
+    }
+    backend::run(operator, &inputs.iter().map(|input| input.prim()).collect::<Vec<_>>())
 }
 
 /// Whether the operators compute for these tensors.

@@ -4,11 +4,10 @@
 use std::mem::MaybeUninit;
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::math::exp;
-use super::memory::{BLOCK, contiguous, elements, fresh, lengths, tensor};
+use super::memory::{by_rows, contiguous, elements, lengths, tensor};
 use super::simd::{Kernel, fma, largest, summed, vectorised};
 
 /// Which of the two.
@@ -83,27 +82,14 @@ impl Kernel for Back<'_> {
     }
 }
 
-/// As many elements of whole rows as a thread takes at once.
-fn block(length: usize) -> usize {
-    (BLOCK / length).max(1) * length
-}
-
 impl Operator for Softmax {
     #[allow(unsafe_code)]
     fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
         let input = contiguous(&inputs[0]);
         let (x, shape, log) = (elements(&input), lengths(&input), self.log);
         let length = shape.last().copied().unwrap_or(1);
-        let pass = |x: &[f32], out: &mut [MaybeUninit<f32>]| vectorised(Forward { log, length, x, out });
-        // SAFETY: blocks of whole rows make up the output, and a pass writes each row.
-        let y = unsafe {
-            fresh(x.len(), |out| {
-                if x.len() <= BLOCK {
-                    return pass(x, out);
-                }
-                x.par_chunks(block(length)).zip(out.par_chunks_mut(block(length))).for_each(|(x, out)| pass(x, out));
-            })
-        };
+        // SAFETY: a pass writes each row.
+        let y = unsafe { by_rows(length, x, x, |x, _, out| vectorised(Forward { log, length, x, out })) };
         let y = tensor(y, &shape);
         (y.clone(), vec![y])
     }
@@ -112,20 +98,9 @@ impl Operator for Softmax {
     fn backward(&self, kept: &[FlexTensor], gradient: FlexTensor, _: &[bool]) -> Vec<Option<FlexTensor>> {
         let gradient = contiguous(&gradient);
         let (y, g, shape, log) = (elements(&kept[0]), elements(&gradient), lengths(&kept[0]), self.log);
-        assert_eq!(y.len(), g.len(), "a gradient is as large as its tensor");
         let length = shape.last().copied().unwrap_or(1);
-        let pass = |y: &[f32], g: &[f32], out: &mut [MaybeUninit<f32>]| vectorised(Back { log, length, y, g, out });
-        // SAFETY: as above; the output's gradient is as large as the output.
-        let slopes = unsafe {
-            fresh(y.len(), |out| {
-                if y.len() <= BLOCK {
-                    return pass(y, g, out);
-                }
-                let size = block(length);
-                let blocks = y.par_chunks(size).zip(g.par_chunks(size)).zip(out.par_chunks_mut(size));
-                blocks.for_each(|((y, g), out)| pass(y, g, out));
-            })
-        };
+        // SAFETY: as above.
+        let slopes = unsafe { by_rows(length, y, g, |y, g, out| vectorised(Back { log, length, y, g, out })) };
         vec![Some(tensor(slopes, &shape))]
     }
 }

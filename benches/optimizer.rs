@@ -6,13 +6,15 @@
 //! Without `REKINDLE_TORCH` (a Python with PyTorch) only our own step is measured. Medians over the rounds; both sides use as
 //! many threads as there are cores.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod rival;
+
 use std::time::Instant;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor};
 use rekindle::train::optim::{AdamOptions, AdamWOptions, Hyperparameters, Optimizer, SgdOptions};
+
+use rival::Torch;
 
 const PAIRS: usize = 80;
 const SIZE: usize = 790;
@@ -49,47 +51,6 @@ impl Parameters {
     }
 }
 
-/// A Python with PyTorch that takes steps when told to.
-struct Torch {
-    process: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Torch {
-    fn start(threads: usize) -> Result<Option<Self>, Error> {
-        let Some(python) = std::env::var_os("REKINDLE_TORCH") else { return Ok(None) };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/optimizer.py");
-        let sizes = [PAIRS, SIZE, threads].map(|n| n.to_string());
-        let mut command = Command::new(python);
-        command.arg(script).args(sizes).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut process = command.spawn()?;
-        let (ask, answers) = (process.stdin.take().ok_or("no input")?, process.stdout.take().ok_or("no output")?);
-        let mut torch = Torch { process, ask, answers: BufReader::new(answers) };
-        println!("PyTorch: {}", torch.line()?.trim());
-        Ok(Some(torch))
-    }
-
-    fn line(&mut self) -> Result<String, Error> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line)
-    }
-
-    fn step(&mut self, optimizer: &str, path: &str) -> Result<f64, Error> {
-        writeln!(self.ask, "{optimizer} {path}")?;
-        Ok(self.line()?.trim().parse()?)
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It has nothing to lose.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
-
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     seconds[seconds.len() / 2]
@@ -98,7 +59,7 @@ fn median(mut seconds: Vec<f64>) -> f64 {
 fn main() -> Result<(), Error> {
     let threads = std::thread::available_parallelism()?.get();
     let device = Device::flex().autodiff();
-    let mut torch = Torch::start(threads)?;
+    let mut torch = Torch::start("optimizer.py", &[PAIRS, SIZE, threads])?;
     let spread = Distribution::Uniform(-0.5, 0.5);
     let slopes = (Tensor::random([SIZE, SIZE], spread, &device), Tensor::random([SIZE], spread, &device));
     let table: [(&str, Hyperparameters); 3] = [
@@ -127,7 +88,7 @@ fn main() -> Result<(), Error> {
             ours.push(seconds);
             if let Some(torch) = &mut torch {
                 for (path, theirs) in PATHS.iter().zip(&mut theirs) {
-                    theirs.push(torch.step(name, path)?);
+                    theirs.push(torch.step(&format!("{name} {path}"))?);
                 }
             }
         }

@@ -6,8 +6,8 @@
 //! Without `REKINDLE_TORCH` (a Python with PyTorch and torchvision) only our own steps are measured. Times are the best of the
 //! rounds, in milliseconds: what else the machine does only ever adds. `plain` is the step with Burn's operators alone.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+mod rival;
+
 use std::time::Instant;
 
 use burn::module::Module;
@@ -19,6 +19,8 @@ use rekindle::models::nn::{LSTM, LSTMConfig, Linear, LinearConfig, Sequential};
 use rekindle::models::zoo::gpt2::Flavour;
 use rekindle::models::zoo::{Gpt2, Gpt2Config, LeNet, ResNet, ResNetConfig, mlp};
 use rekindle::train::optim::{AdamWOptions, Optimizer};
+
+use rival::Torch;
 
 const ROUNDS: usize = 40;
 const NAMES: [&str; 5] = ["lenet", "resnet18", "lstm", "gpt", "mlp"];
@@ -34,45 +36,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Classifier {
     rnn: LSTM,
     fc: Linear,
-}
-
-/// A Python with PyTorch that takes steps when told to.
-struct Torch {
-    process: Child,
-    ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
-}
-
-impl Torch {
-    fn start(threads: usize) -> Result<Option<Self>, Error> {
-        let Some(python) = std::env::var_os("REKINDLE_TORCH") else { return Ok(None) };
-        let mut command = Command::new(python);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/training.py")).arg(threads.to_string());
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let (ask, answers) = (process.stdin.take().ok_or("no input")?, process.stdout.take().ok_or("no output")?);
-        let mut torch = Torch { process, ask, answers: BufReader::new(answers) };
-        println!("PyTorch: {}", torch.line()?.trim());
-        Ok(Some(torch))
-    }
-
-    fn line(&mut self) -> Result<String, Error> {
-        let mut line = String::new();
-        self.answers.read_line(&mut line)?;
-        Ok(line)
-    }
-
-    fn step(&mut self, network: &str) -> Result<f64, Error> {
-        writeln!(self.ask, "{network}")?;
-        Ok(self.line()?.trim().parse()?)
-    }
-}
-
-impl Drop for Torch {
-    fn drop(&mut self) {
-        // It has nothing to lose.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
 }
 
 /// Steps of a network: each gives the seconds it took.
@@ -150,7 +113,7 @@ fn network(name: &str, device: &Device) -> Result<Box<dyn FnMut() -> Result<f64,
 fn main() -> Result<(), Error> {
     let threads = std::thread::available_parallelism()?.get();
     let device = Device::flex().autodiff();
-    let mut torch = Torch::start(threads)?;
+    let mut torch = Torch::start("training.py", &[threads])?;
     let asked: Vec<String> = std::env::args().skip(1).filter(|arg| NAMES.contains(&arg.as_str())).collect();
     println!("{threads} threads, best of {ROUNDS} steps in ms");
     println!("{:10}{:>10}{:>10}{:>10}{:>10}", "", "rekindle", "PyTorch", "ratio", "plain");

@@ -4,11 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rekindle::data::Pictures;
-use rekindle::models::image::{Augment, ImageFolder, ImageSize, ImageTransform};
+use rekindle::models::image::{Augment, ImageFolder, ImageTransform};
 use rekindle::recorder::{Checkpoint, DType, ResultExt as _};
 use rekindle::train::data::{Array, Dataset, ReadOptions, Samples, TokenFile, read_dataset};
 
 use super::answer::{Anything, usage};
+use super::prepare::{Preparation, size};
 use super::settings::Settings;
 
 /// What a file or folder holds.
@@ -28,14 +29,14 @@ pub(super) fn open_plain(path: &Path, settings: &Settings) -> Anything<Data> {
 }
 
 fn opened(path: &Path, settings: &Settings, trained: bool) -> Anything<Data> {
-    // A checkpoint in a folder has files beside no folders of pictures.
-    let pictures = path.is_dir() && ImageFolder::open(path).is_ok();
     let transformed = settings.preset.is_some()
         || settings.resize.is_some()
         || settings.crop.is_some()
         || !(settings.augment.is_empty() && settings.mean.is_empty() && settings.std.is_empty());
-    if pictures || path.is_dir() && transformed {
-        let folder = ImageFolder::open(path)?.transform(transform(settings)?);
+    // A checkpoint in a folder has files beside no folders of pictures.
+    let folder = path.is_dir().then(|| ImageFolder::open(path)).filter(|folder| transformed || folder.is_ok());
+    if let Some(folder) = folder {
+        let folder = folder?.transform(transform(settings)?);
         let changes = settings.augment.iter().filter(|_| trained).map(|change| augment(change));
         let folder = changes.collect::<Anything<Vec<_>>>()?.into_iter().fold(folder, ImageFolder::augment);
         return Ok(Data::Samples(Arc::new(Pictures::from(folder))));
@@ -83,37 +84,17 @@ fn array(path: &Path) -> Anything<Array> {
 }
 
 fn transform(settings: &Settings) -> Anything<ImageTransform> {
-    let mut transform = match &settings.preset {
-        Some(name) => ImageTransform::preset(name).ok_or_else(|| {
-            let names = ImageTransform::presets().collect::<Vec<_>>().join(", ");
-            usage(format!("there is no preset '{name}'; there is {names}"))
-        })?,
-        None => ImageTransform::default(),
+    let pixels = |flag: &str, text: &Option<String>| {
+        text.as_ref().map(|text| size(text).map_err(|error| usage(format!("{flag} {text}: {error}")))).transpose()
     };
-    if let Some(size) = &settings.resize {
-        transform = transform.resize(pixels("--resize", size)?);
-    }
-    if let Some(size) = &settings.crop {
-        transform = transform.crop(pixels("--crop", size)?);
-    }
-    if !settings.mean.is_empty() {
-        transform = transform.mean(settings.mean.iter().copied());
-    }
-    if !settings.std.is_empty() {
-        transform = transform.std(settings.std.iter().copied());
-    }
-    Ok(transform)
-}
-
-fn pixels(flag: &str, text: &str) -> Anything<ImageSize> {
-    let length = |text: &str| text.trim().parse::<usize>().ok().filter(|&length| length > 0);
-    let size = match text.split_once(',') {
-        Some((height, width)) => length(height).zip(length(width)).map(ImageSize::from),
-        None => length(text).map(ImageSize::from),
+    let said = Preparation {
+        preset: settings.preset.as_deref(),
+        resize: pixels("--resize", &settings.resize)?,
+        crop: pixels("--crop", &settings.crop)?,
+        mean: &settings.mean,
+        std: &settings.std,
     };
-    size.ok_or_else(|| {
-        usage(format!("{flag} {text}: a number of pixels is expected, or a height and a width such as 224,320"))
-    })
+    said.transform()
 }
 
 /// A random change, as `--augment` says it.

@@ -17,6 +17,7 @@ mod plan;
 mod plot;
 mod precision;
 mod predict;
+mod prepare;
 mod program;
 mod rescue;
 mod resume;

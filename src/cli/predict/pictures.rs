@@ -13,6 +13,7 @@ use rekindle::recorder::Error;
 use super::network::Predictor;
 use super::parts::{fits, fixed};
 use crate::cli::answer::{Anything, usage};
+use crate::cli::prepare::{Preparation, size};
 
 /// How many pictures are computed at once, where nothing says it.
 const AT_ONCE: usize = 32;
@@ -43,44 +44,23 @@ pub(super) struct Pictures {
     std: Vec<f64>,
 }
 
-/// `N`, or `H,W`.
-fn size(text: &str) -> Result<ImageSize, String> {
-    let length = |text: &str| text.trim().parse::<usize>().ok().filter(|&length| length > 0);
-    let size = match text.split_once(',') {
-        Some((height, width)) => length(height).zip(length(width)).map(ImageSize::from),
-        None => length(text).map(ImageSize::from),
-    };
-    size.ok_or_else(|| "a number of pixels is expected, or a height and a width such as 224,320".to_owned())
-}
-
 impl Pictures {
     /// What is done to each picture; `None` where none is given. The files are looked at before any work.
     pub(super) fn check(&self) -> Anything<Option<ImageTransform>> {
         if self.image.is_empty() {
             return Ok(None);
         }
-        let mut transform = match &self.preset {
-            Some(name) => ImageTransform::preset(name).ok_or_else(|| {
-                let names = ImageTransform::presets().collect::<Vec<_>>().join(", ");
-                usage(format!("there is no preset '{name}'; there is {names}"))
-            })?,
-            None => ImageTransform::default(),
+        let said = Preparation {
+            preset: self.preset.as_deref(),
+            resize: self.resize,
+            crop: self.crop,
+            mean: &self.mean,
+            std: &self.std,
         };
-        if let Some(size) = self.resize {
-            transform = transform.resize(size);
-        }
-        if let Some(size) = self.crop {
-            transform = transform.crop(size);
-        }
+        let mut transform = said.transform()?;
         if let Some(name) = &self.interpolation {
             let bicubic = name == "bicubic";
             transform = transform.interpolation(if bicubic { Interpolation::Bicubic } else { Interpolation::Bilinear });
-        }
-        if !self.mean.is_empty() {
-            transform = transform.mean(self.mean.iter().copied());
-        }
-        if !self.std.is_empty() {
-            transform = transform.std(self.std.iter().copied());
         }
         for path in &self.image {
             Picture::size(path)?;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use crate::{ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// Between the file's name and a random part in the names of staged files.
-const MARK: &str = ".rekindle-";
+pub(super) const MARK: &str = ".rekindle-";
 /// The end of the names of staged files.
-const SUFFIX: &str = ".tmp";
+pub(super) const SUFFIX: &str = ".tmp";
 /// Writes are gathered up to this size.
 const BUFFER: usize = 256 * 1024;
 /// As many symbolic links are followed one after the other as Linux follows.

@@ -9,6 +9,6 @@ pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
-pub(crate) use listing::{is_below, list, names, read_steadily};
+pub(crate) use listing::{is_below, list, list_all, names, read_steadily};
 pub(crate) use ready::Ready;
 pub(crate) use room::needs_room;

@@ -9,7 +9,7 @@ use crate::io::commit::prefix;
 use crate::{IoResultExt as _, Result};
 
 /// The end of the names of staged folders.
-const SUFFIX: &str = ".partial";
+pub(super) const SUFFIX: &str = ".partial";
 
 /// A folder for files that are not finished. Dropping it removes it; a process that is killed leaves it, until the next commit
 /// to the same target finds that nobody holds its lock.

@@ -116,6 +116,21 @@ fn a_run_s_folder_that_is_replaced_is_whole_after_kills_at_any_moment() {
 }
 
 #[test]
+fn what_a_killed_save_left_in_a_folder_is_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("checkpoint-500");
+    first(&target);
+    let left = target.join(".checkpoint-500.rekindle-1-abcdefgh.partial");
+    fs::create_dir(&left).unwrap();
+    fs::write(left.join("optimizer.pt"), "half of it").unwrap();
+    fs::write(target.join(".model.safetensors.rekindle-1-abcdefgh.tmp"), "half of it").unwrap();
+    assert_eq!(number(&target, "with what was left"), Some(0));
+    let opened = Checkpoint::open(&target).unwrap();
+    let root = opened.root().as_dict().unwrap();
+    assert!(root.entries().iter().all(|(key, _)| !key.as_str().unwrap().contains("rekindle")), "{root:?}");
+}
+
+#[test]
 fn a_run_s_folder_that_is_new_is_whole_or_not_there_after_kills_at_any_moment() {
     let to = |folder: &Path, number: u8| folder.join(format!("checkpoint-{number}"));
     if let Some(folder) = std::env::var_os(TARGET).map(PathBuf::from) {

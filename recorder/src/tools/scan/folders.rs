@@ -33,7 +33,7 @@ pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()
 impl Scanner<'_> {
     fn folder(&mut self, path: &Path, place: &str, depth: usize) -> Result<()> {
         let items = Items::of(path, &self.pickle_limits);
-        for name in io::list(path)? {
+        for name in io::list_all(path)? {
             let (path, place) = (path.join(&name), join(place, &name.to_string_lossy()));
             // A link to a folder may lead round in a circle; one to a file is how the Hugging Face cache keeps files.
             let is_link = path.symlink_metadata().doing("cannot list the folder")?.is_symlink();

@@ -93,6 +93,8 @@ mod burn_nn;
 mod config;
 mod data;
 mod fields;
+#[cfg(feature = "flex")]
+mod host;
 mod layer_rows;
 mod leaves;
 mod load;

@@ -36,7 +36,8 @@ use rekindle_recorder::{Dict, Error, LoadReport, Result, StateDict, Tensor};
 /// ```
 pub trait ModuleStateDict: Module {
     /// `module.state_dict()`: a snapshot, which later training does not change. Contiguous tensors on the CPU that ask for
-    /// no gradient; per module the parameters, then the buffers, then the children, each in the order of the fields.
+    /// no gradient. Those of Burn's CPU backend that lie as PyTorch's are not copied now (feature `flex`), but when the module
+    /// changes, if the snapshot is still there; per module the parameters, then the buffers, then the children, each in the order of the fields.
     ///
     /// `_metadata` has every module that holds something. Of modules without parameters it has those that stand in a `Vec`
     /// or an enum; Burn shows no others.

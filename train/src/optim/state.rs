@@ -1,7 +1,10 @@
 //! The state that an optimizer keeps of one parameter: counters, tensors of the parameter's shape, and whatever else a file
 //! holds. Tensors are kept as Burn's pieces of the parameter lie: in host memory for parameters there, else on their device.
 
-use burn::tensor::{DType as BurnDType, Device, Tensor, TensorData, bf16, f16};
+use std::sync::Arc;
+
+use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Element, Tensor, TensorData, bf16, f16};
+use bytemuck::NoUninit;
 use indexmap::IndexMap;
 use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
@@ -47,15 +50,16 @@ struct Scalar {
     shape: Vec<usize>,
 }
 
-/// Elements in the order of a Burn parameter.
+/// Elements in the order of a Burn parameter. A state dict shares those in host memory: they are copied when the next step changes
+/// them, if it is still there.
 #[derive(Clone, Debug)]
 pub(crate) enum Buffer {
     /// Not made yet: all are this.
     Filled(f64),
-    F32(Vec<f32>),
-    F64(Vec<f64>),
-    F16(Vec<f16>),
-    BF16(Vec<bf16>),
+    F32(Arc<Vec<f32>>),
+    F64(Arc<Vec<f64>>),
+    F16(Arc<Vec<f16>>),
+    BF16(Arc<Vec<bf16>>),
     Tensor(Tensor<1>),
 }
 
@@ -71,12 +75,12 @@ macro_rules! held {
     ($($ty:ident $variant:ident),*) => { $(
         impl Held for $ty {
             fn hold(values: Vec<Self>) -> Buffer {
-                Buffer::$variant(values)
+                Buffer::$variant(Arc::new(values))
             }
 
             fn of_buffer(buffer: &mut Buffer) -> Option<&mut [Self]> {
                 match buffer {
-                    Buffer::$variant(values) => Some(values),
+                    Buffer::$variant(values) => Some(Arc::make_mut(values).as_mut_slice()),
                     _ => None,
                 }
             }
@@ -428,6 +432,21 @@ fn unreadable(error: impl std::fmt::Display) -> rekindle_recorder::Error {
     invalid(format!("an optimizer's state cannot be read from its device: {error}"))
 }
 
+/// Elements as the owner of their bytes.
+struct Shared<T>(Arc<Vec<T>>);
+
+impl<T: NoUninit> AsRef<[u8]> for Shared<T> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+}
+
+/// The elements, without a copy.
+fn shared<T: Element + NoUninit + Sync>(values: &Arc<Vec<T>>, shape: Vec<usize>) -> TensorData {
+    let bytes = bytes::Bytes::from_owner(Shared(Arc::clone(values)));
+    TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::Native), shape, T::dtype())
+}
+
 impl Buffer {
     fn from_data(data: TensorData, dtype: DType) -> Result<Self> {
         with_real!(dtype, T => data.convert::<T>().try_into_vec().map(T::hold).map_err(unreadable))
@@ -438,10 +457,10 @@ impl Buffer {
         let shape = shape.to_vec();
         Ok(match self {
             Buffer::Filled(number) => with_real!(dtype, T => TensorData::full(shape, T::of(*number))),
-            Buffer::F32(values) => TensorData::new(values.clone(), shape),
-            Buffer::F64(values) => TensorData::new(values.clone(), shape),
-            Buffer::F16(values) => TensorData::new(values.clone(), shape),
-            Buffer::BF16(values) => TensorData::new(values.clone(), shape),
+            Buffer::F32(values) => shared(values, shape),
+            Buffer::F64(values) => shared(values, shape),
+            Buffer::F16(values) => shared(values, shape),
+            Buffer::BF16(values) => shared(values, shape),
             Buffer::Tensor(tensor) => {
                 let (bytes, _, dtype) = tensor.clone().try_into_data().map_err(unreadable)?.into_parts();
                 TensorData::try_from_bytes(bytes, shape, dtype).map_err(unreadable)?

@@ -1,5 +1,5 @@
 //! Ten networks that PyTorch exports on the spot, and networks by name, all trained for five steps, are trained by the command for 20 more
-//! beside PyTorch, and PyTorch goes on from what it wrote. `REKINDLE_TORCH` names a Python that has torch, torchvision and transformers; without it
+//! beside PyTorch, and PyTorch goes on from what it wrote. Networks by name predict what their libraries' do, by many configurations. `REKINDLE_TORCH` names a Python that has torch, torchvision and transformers; without it
 //! the test says that it was skipped.
 
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ fn networks_by_name_go_on_with_pytorchs_losses_and_back_and_are_their_own_progra
         assert!(found <= limit, "{name}: {found}, and PyTorch differs from itself by {noise}");
         limits.insert(name.to_owned(), limit);
     }
-    assert_eq!(limits.len(), 7);
+    assert_eq!(limits.len(), 9);
     let printed = torch.run("zoo_runs.py", ["go".as_ref(), folder.path()]);
     for line in printed.lines() {
         let mut words = line.split_whitespace();
@@ -111,4 +111,48 @@ fn networks_by_name_go_on_with_pytorchs_losses_and_back_and_are_their_own_progra
         assert!(apart.len() == 2 && apart.iter().all(|&apart| apart <= limit), "{line}");
     }
     assert!(limits.is_empty(), "{limits:?}");
+}
+
+#[test]
+fn networks_by_name_compute_what_their_configurations_say_or_refuse_it() {
+    let Some(torch) = Torch::find() else { return };
+    let folder = scratch();
+    let printed = torch.run("zoo_configs.py", [folder.path()]);
+    let state = |file: &str| StateDict::from_value(Checkpoint::open(folder.path().join(file)).unwrap().root()).unwrap();
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for line in printed.lines() {
+        let mut words = line.splitn(5, ' ');
+        let mut word = || words.next().unwrap_or_default();
+        let [name, opened, limit, call, refusal] = std::array::from_fn(|_| word());
+        let [x, y, out] = ["-x.safetensors", "-y.safetensors", "-out.pt"].map(|end| format!("{name}{end}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+            .args(["predict", opened, "--model", call, "--input", &x, "--out", &out])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        compared += 1;
+        if limit == "refused" {
+            if output.status.success() || !said.contains(refusal) {
+                wrong.push(format!("{name}: not refused for '{refusal}': {said}"));
+            }
+            continue;
+        }
+        if !output.status.success() {
+            wrong.push(format!("{name}: {said}"));
+            continue;
+        }
+        let (found, exact) = (state(&out), state(&y));
+        let limit: f64 = limit.parse().unwrap();
+        for (key, exact) in exact.iter() {
+            let own = found.get(key).unwrap();
+            let distance = apart(&own.to_f64_vec().unwrap(), &exact.to_f64_vec().unwrap());
+            println!("{name:36} {key:18} {distance:.1e} apart");
+            if distance.is_nan() || distance > limit || own.dtype() != exact.dtype() {
+                wrong.push(format!("{name}: {key} of {} is {distance:.1e} apart", own.dtype()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared >= 85, "{compared}");
 }

@@ -72,6 +72,9 @@ fn open(told: &Config, error: ModelError) -> std::result::Result<Error, ModelErr
     let said = told.iter().chain(open.iter().map(|(name, default)| (name.as_str(), default.as_str())));
     let pairs: Vec<String> = said.map(|(key, value)| format!("{key}={value}")).collect();
     let answer = format!("Network::named(\"{network}({})\")", pairs.join(", "));
-    let says = "with the run's own values, of which these are the library's defaults; or put the library's config.json beside the checkpoint";
+    let mut says = "with the run's own values, of which these are the library's defaults".to_owned();
+    if Network::model_type(&network).is_some() {
+        says += "; or put transformers' config.json beside the checkpoint";
+    }
     Ok(Error::new(ErrorKind::Open(vec![Question::new(what).or(answer, says)])))
 }

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{FloatDType, Int, Tensor, TensorData};
 use rekindle::models::functional::Array;
 use rekindle::models::init::Init;
 use rekindle::models::zoo::bert::Encoded;
@@ -91,7 +91,7 @@ fn networks_of_tokens_train_twenty_steps_as_pytorchs_do() {
             factor: 8.0,
             low_freq_factor: 1.0,
             high_freq_factor: 4.0,
-            original_max_position_embeddings: 16.0,
+            original_max_position_embeddings: Some(16.0),
         },
         attention_dropout: 0.1,
         ..LlamaConfig::default()
@@ -180,6 +180,50 @@ fn a_network_is_made_of_what_is_told_beside_its_weights_or_by_their_shapes_and_o
         said.contains("the network 'gpt2' has no setting 'heads'; it has vocab_size, n_positions, n_embd"),
         "{said}"
     );
+}
+
+#[test]
+fn a_network_by_name_computes_in_the_type_of_its_checkpoint() {
+    let folder = scratch();
+    let network = Network::named(GPT2, &Device::flex()).unwrap().to_dtype(FloatDType::F64);
+    let weights = folder.path().join("double.pt");
+    Checkpoint::from(network.state_dict().unwrap()).save(&weights).unwrap();
+    let tokens = numbers(1, 7, 10);
+    let x = write(folder.path(), "x.pt", &[("input_ids", &[2, 5], tokens.clone())]);
+    let out = folder.path().join("y.pt");
+    let output =
+        text(&[&"predict", &weights, &"--model", &"gpt2(n_head=2)", &"--input", &x, &"--out", &out, &"--overwrite"]);
+    assert!(output.status.success(), "{output:?}");
+    let tokens = Array::from_ints(&tokens, &[2, 5], &Device::flex()).unwrap();
+    let exact = network.forward_named(&[tokens]).unwrap().remove(0).1;
+    let scores = || Checkpoint::open(&out).unwrap().value("logits").unwrap().as_tensor().unwrap().clone();
+    assert_eq!((scores().dtype().name(), scores().to_f64_vec().unwrap()), ("float64", exact.floats().unwrap()));
+    // Unless it is told another.
+    let told = [&"--dtype" as &dyn AsRef<std::ffi::OsStr>, &"f32"];
+    let arguments: [&dyn AsRef<std::ffi::OsStr>; 8] =
+        [&"predict", &weights, &"--model", &"gpt2(n_head=2)", &"--input", &x, &"--out", &out];
+    let output = text(&[&arguments[..], &told[..], &[&"--overwrite"]].concat());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(scores().dtype().name(), "float32");
+}
+
+#[test]
+fn only_networks_that_read_a_config_json_are_said_to() {
+    let folder = scratch();
+    for (call, told, reads) in [
+        (GPT2, "gpt2", true),
+        ("lstm_lm(ntoken=7, ninp=4, nhid=4, nlayers=1)", "lstm_lm", false),
+        ("nanogpt(vocab_size=7, block_size=6, n_embd=8, n_layer=1, n_head=2)", "nanogpt", false),
+    ] {
+        let network = Network::named(call, &Device::flex().autodiff()).unwrap();
+        let path = folder.path().join(format!("{told}.pt"));
+        let optimizer = Optimizer::adamw(&network, AdamWOptions::default()).unwrap();
+        Run::start(network, optimizer).save(&path).unwrap();
+        let output = text(&[&"plan", &path, &"--model", &told]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(said.contains("is open: its weights do not show"), "{said}");
+        assert_eq!(said.contains("config.json"), reads, "{said}");
+    }
 }
 
 #[test]
@@ -291,7 +335,7 @@ fn help_lists_the_networks_with_their_settings() {
         let said = String::from_utf8(output.stdout).unwrap();
         for row in [
             "  lenet\n",
-            "  resnet18(num_classes=1000)\n",
+            "  resnet18(num_classes=1000, groups=1, width_per_group=64,",
             "  gpt2(vocab_size=50257, n_positions=1024, n_embd=768,",
             "rope_theta=10000.0",
         ] {

@@ -21,7 +21,7 @@ import transformers
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "fixtures"))
-from sections.zoo import NanoGpt, RNNModel  # noqa: E402
+from sections.zoo import Mnist, NanoGpt, RNNModel  # noqa: E402
 
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def llama():
     rope = dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8)
     config = transformers.LlamaConfig(
         vocab_size=60, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=64, tie_word_embeddings=True, rope_parameters=rope, bos_token_id=1, eos_token_id=2,
+        max_position_embeddings=64, tie_word_embeddings=True, rope_parameters=rope, bos_token_id=1, eos_token_id=2, attention_dropout=P,
     )
     return transformers.LlamaForCausalLM(config), labelled
 
@@ -80,6 +80,16 @@ def resnet18():
     return torchvision.models.resnet18(num_classes=10), lambda: {"inputs": torch.randn(4, 3, 64, 64), "targets": torch.randint(0, 10, (4,))}
 
 
+def vit_b_16():
+    sizes = dict(image_size=32, patch_size=8, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=64, num_classes=10)
+    net = torchvision.models.VisionTransformer(**sizes, dropout=P, attention_dropout=P)
+    return net, lambda: {"inputs": torch.randn(4, 3, 32, 32), "targets": torch.randint(0, 10, (4,))}
+
+
+def mnist():
+    return Mnist(P, P), lambda: {"inputs": torch.randn(4, 1, 28, 28), "targets": torch.randint(0, 10, (4,))}
+
+
 def following(time_first=False):
     tokens = torch.randint(0, 60, (4, 13))
     batch = {"inputs": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
@@ -104,11 +114,13 @@ CALLS = {
     gpt2: "gpt2",  # a folder of transformers' Trainer, with config.json
     nanogpt: "nanogpt",  # model_args in the file
     llama: "llama(num_attention_heads=4,num_key_value_heads=2,rms_norm_eps=1e-6,rope_theta=500,rope_type=llama3,factor=8,low_freq_factor=1,"
-    "high_freq_factor=4,original_max_position_embeddings=8,attention_dropout=0)",
+    f"high_freq_factor=4,original_max_position_embeddings=8,attention_dropout={P})",
     lstm_lm: f"lstm_lm(dropout={P})",
     bert_for_masked_lm: f"bert_for_masked_lm(num_attention_heads=4,hidden_dropout_prob={P},attention_probs_dropout_prob={P})",
     bert_for_sequence_classification: f"bert_for_sequence_classification(num_attention_heads=4,hidden_dropout_prob={P},attention_probs_dropout_prob={P})",
     resnet18: "resnet18",
+    vit_b_16: f"vit_b_16(num_heads=4,dropout={P},attention_dropout={P})",
+    mnist: f"mnist(dropout1={P},dropout2={P})",
 }
 
 
@@ -143,6 +155,8 @@ def optimizer_of(make, net):
         return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95))
     if make is resnet18:
         return torch.optim.SGD(net.parameters(), 1e-3, momentum=0.9, weight_decay=1e-4)
+    if make is mnist:
+        return torch.optim.Adadelta(net.parameters(), lr=1.0)
     return torch.optim.AdamW(net.parameters(), 1e-3, weight_decay=0.05)
 
 

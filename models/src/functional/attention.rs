@@ -98,7 +98,9 @@ impl Array {
     pub fn cosine_similarity(&self, other: &Array, dim: i64, eps: f64) -> Result<Self> {
         let norm = |x: &Array| -> Result<Array> {
             let norm = x.vector_norm(2.0, &[dim], true)?;
-            x.div(&select(&norm.gt(eps)?, &norm, eps)?)
+            // The gradient goes through the norm as it is, not as it is bounded.
+            let bounded = select(&norm.gt(eps)?, &norm, eps)?;
+            x.div(&norm.add(&bounded.sub(&norm)?.detach())?)
         };
         // The norms are those of what is broadcast.
         let shape = super::broadcast_shape(self.shape(), other.shape())?;

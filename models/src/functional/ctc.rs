@@ -6,6 +6,7 @@
 use burn::tensor::{DType, Device};
 
 use super::array::{Array, Kind, refused};
+use super::autocast::single;
 use super::index::signed;
 use super::loss::Reduction;
 use crate::Result;
@@ -121,8 +122,8 @@ macro_rules! recursions {
     };
 }
 
-recursions!(single, f32);
-recursions!(double, f64);
+recursions!(of_single, f32);
+recursions!(of_double, f64);
 
 impl Array {
     /// `ctc_loss(self, targets, input_lengths, target_lengths, blank, reduction, zero_infinity)`: this is `[time, batch, classes]` or
@@ -138,16 +139,24 @@ impl Array {
         target_lengths: &[usize],
         how: &Ctc,
     ) -> Result<Self> {
+        let [scores] = &single([self])?;
+        scores.aligned(targets, input_lengths, target_lengths, how)
+    }
+
+    fn aligned(&self, targets: &Array, input_lengths: &[usize], target_lengths: &[usize], how: &Ctc) -> Result<Self> {
         let wrong = |reason: String| refused("ctc_loss", reason);
         if self.rank() == 2 {
-            let loss = self.unsqueeze(1)?.ctc_loss(&targets.lifted(1)?, input_lengths, target_lengths, how)?;
+            let loss = self.unsqueeze(1)?.aligned(&targets.lifted(1)?, input_lengths, target_lengths, how)?;
             return if loss.rank() == 1 { loss.squeeze(Some(&[0])) } else { Ok(loss) };
         }
         let &[times, batch, classes] = self.shape() else {
             return Err(wrong(format!("scores are [time, batch, classes], not {:?}", self.shape())));
         };
         if !matches!(self.dtype(), DType::F32 | DType::F64) || targets.kind() != Kind::Int {
-            return Err(wrong("scores are float32 or float64, targets whole numbers".to_owned()));
+            let (own, other) = (self.dtype_name(), targets.dtype_name());
+            return Err(wrong(format!(
+                "it is not implemented for {own} and {other}, as in PyTorch on the CPU: scores are float32 or float64, targets whole numbers"
+            )));
         }
         if input_lengths.len() != batch || target_lengths.len() != batch || how.blank >= classes {
             let lengths = [input_lengths.len(), target_lengths.len()];
@@ -198,10 +207,10 @@ impl Array {
     #[allow(clippy::cast_possible_truncation)] // they are of that type
     fn one(&self, scores: &[f64], classes: usize, path: &Path<'_>) -> (f64, Vec<f64>) {
         if self.dtype() == DType::F64 {
-            return double::sample(scores, classes, path);
+            return of_double::sample(scores, classes, path);
         }
         let scores: Vec<f32> = scores.iter().map(|&score| score as f32).collect();
-        let (loss, slopes) = single::sample(&scores, classes, path);
+        let (loss, slopes) = of_single::sample(&scores, classes, path);
         (f64::from(loss), slopes.into_iter().map(f64::from).collect())
     }
 }

@@ -1,31 +1,38 @@
 //! `fractional_max_pool2d` and `3d`: the largest of windows that overlap at random, so that their number is any (Graham, "Fractional
 //! Max-Pooling", 2014).
 
-use burn::tensor::DType;
+use burn::tensor::{DType, bf16, f16};
 
-use super::array::{Array, refused};
+use super::array::{Array, Kind, refused};
+use super::autocast::single;
 use super::index::signed;
 use crate::Result;
 
-/// Where the windows of one dimension begin, as PyTorch places them in the type of the samples.
-macro_rules! starts {
-    ($name:ident, $real:ty) => {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)] // lengths of pictures
-        fn $name(sample: $real, length: usize, windows: usize, kernel: usize) -> Vec<usize> {
-            let mut starts = Vec::with_capacity(windows);
-            if windows > 1 {
-                let step = (length - kernel) as $real / (windows - 1) as $real;
-                let first = (sample * step) as usize;
-                starts.extend((0..windows - 1).map(|at| ((at as $real + sample) * step) as usize - first));
-            }
-            starts.push(length - kernel);
-            starts
-        }
-    };
+/// Where the windows of one dimension begin, as PyTorch places them in the type of the samples: each step is rounded to it.
+#[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)] // lengths of pictures
+fn starts(sample: f64, length: usize, windows: usize, kernel: usize, round: fn(f64) -> f64) -> Vec<usize> {
+    let (last, of) = (length - kernel, |number: usize| round(number as f64));
+    let mut starts = Vec::with_capacity(windows);
+    if windows > 1 {
+        let step = round(of(last) / of(windows - 1));
+        let first = round(sample * step) as usize;
+        let start = |at: usize| (round(round(of(at) + sample) * step) as usize).saturating_sub(first).min(last);
+        starts.extend((0..windows - 1).map(start));
+    }
+    starts.push(last);
+    starts
 }
 
-starts!(single, f32);
-starts!(double, f64);
+/// To a number of this type.
+#[allow(clippy::cast_possible_truncation)] // that is what it does
+fn rounding(dtype: DType) -> fn(f64) -> f64 {
+    match dtype {
+        DType::F64 => |number| number,
+        DType::F16 => |number| f16::from_f32(number as f32).to_f64(),
+        DType::BF16 => |number| bf16::from_f32(number as f32).to_f64(),
+        _ => |number| f64::from(number as f32),
+    }
+}
 
 impl Array {
     /// `fractional_max_pool2d` or `3d` of `[batch, channels, ...]` or `[channels, ...]`, by as many kernel sizes as it has dimensions:
@@ -36,22 +43,28 @@ impl Array {
     /// When windows are larger than the input, or there are not as many of them as can begin at different places, or the shapes do
     /// not go together.
     pub fn fractional_max_pool(&self, kernel: &[usize], sizes: &[usize], samples: &Array) -> Result<(Self, Self)> {
+        let [x, samples] = &single([self, samples])?;
+        x.placed_max_pool(kernel, sizes, samples)
+    }
+
+    fn placed_max_pool(&self, kernel: &[usize], sizes: &[usize], samples: &Array) -> Result<(Self, Self)> {
         let wrong = |reason: String| refused("fractional_max_pool", reason);
         let dimensions = kernel.len();
         if self.rank() == dimensions + 1 {
-            let (values, indices) = self.unsqueeze(0)?.fractional_max_pool(kernel, sizes, samples)?;
+            let (values, indices) = self.unsqueeze(0)?.placed_max_pool(kernel, sizes, samples)?;
             return Ok((values.squeeze(Some(&[0]))?, indices.squeeze(Some(&[0]))?));
         }
         let fits = sizes.len() == dimensions && self.rank() == dimensions + 2;
         let lengths = self.shape().get(2..).unwrap_or_default();
-        if !fits || !matches!(self.dtype(), DType::F32 | DType::F64) {
+        if !fits || self.kind() != Kind::Float || samples.dtype() != self.dtype() {
+            let (own, other) = (self.dtype_name(), samples.dtype_name());
             let reason = format!(
-                "{:?} of {} has not {dimensions} dimensions of float32 or float64",
-                self.shape(),
-                self.dtype_name()
+                "{:?} of {own} with samples of {other} has not {dimensions} dimensions of one type",
+                self.shape()
             );
             return Err(wrong(reason));
         }
+        let round = rounding(self.dtype());
         for ((&length, &size), &window) in lengths.iter().zip(sizes).zip(kernel) {
             // Of a room PyTorch wants one place more.
             if size == 0 || window == 0 || size + window - 1 + usize::from(dimensions == 3) > length {
@@ -71,12 +84,7 @@ impl Array {
                     // In a plane the first sample is the width's.
                     let of = if dimensions == 2 { 1 - at } else { at };
                     let sample = samples[plane * dimensions + of];
-                    #[allow(clippy::cast_possible_truncation)] // they are of that type
-                    let placed = match self.dtype() {
-                        DType::F64 => double(sample, lengths[at], sizes[at], kernel[at]),
-                        _ => single(sample as f32, lengths[at], sizes[at], kernel[at]),
-                    };
-                    placed
+                    starts(sample, lengths[at], sizes[at], kernel[at], round)
                 })
                 .collect();
             for window in 0..windows {

@@ -57,7 +57,7 @@ impl AdaptiveLogSoftmaxConfig {
     /// The layer, with weights as PyTorch draws them.
     ///
     /// # Errors
-    /// When the cutoffs do not go up within the classes, or a cluster's vectors would have no length.
+    /// When the cutoffs do not go up within the classes, or vectors would have a length below 0.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)] // as Python's `int(n // x)`
     pub fn init(&self, init: &mut Init<'_>) -> Result<AdaptiveLogSoftmaxWithLoss> {
         let wrong = |reason: String| refused("AdaptiveLogSoftmaxWithLoss", reason);
@@ -75,10 +75,15 @@ impl AdaptiveLogSoftmaxConfig {
         let mut tail = Vec::with_capacity(clusters);
         for at in 0..clusters {
             let power = i32::try_from(at + 1).unwrap_or(i32::MAX);
-            let width = (self.in_features as f64 / self.div_value.powi(power)).floor() as usize;
-            if width == 0 {
-                return Err(wrong(format!("cluster {at} would have vectors without a length")));
+            let width = (self.in_features as f64 / self.div_value.powi(power)).floor();
+            if !width.is_finite() || width < 0.0 {
+                return Err(wrong(format!(
+                    "with div_value={} cluster {at} would have vectors of {width}",
+                    self.div_value
+                )));
             }
+            // As in PyTorch vectors may have no elements: all classes of such a cluster are as probable then.
+            let width = width as usize;
             let linear = |from, to, init: &mut Init<'_>| LinearConfig::new(from, to).with_bias(false).init(init);
             let first = linear(self.in_features, width, init)?;
             let second = linear(width, ends[at + 1] - ends[at], init)?;

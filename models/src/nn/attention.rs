@@ -53,10 +53,16 @@ impl Masks {
         Masks::default()
     }
 
-    /// `key_padding_mask`: `[batch, keys]`, true for a key that is padding.
+    /// `key_padding_mask`: `[batch, keys]`, or `[keys]` without a batch, true for a key that is padding.
     #[must_use]
-    pub fn with_key_padding(self, mask: Tensor<2, Bool>) -> Self {
+    pub fn with_key_padding<const D: usize>(self, mask: Tensor<D, Bool>) -> Self {
         Masks { keys: Some(Array::from_bool(mask)), ..self }
+    }
+
+    /// `key_padding_mask` of numbers that are added to the scores of a key.
+    #[must_use]
+    pub fn with_key_padding_added<const D: usize>(self, mask: Tensor<D>) -> Self {
+        Masks { keys: Some(Array::from_float(mask)), ..self }
     }
 
     /// `attn_mask`: `[queries, keys]`, or `[batch * heads, queries, keys]`, true where a key is not looked at.
@@ -108,7 +114,9 @@ impl Masks {
         };
         let padding = match &self.keys {
             None => None,
-            Some(mask) if *mask.shape() == [batch, keys] => Some(numbers(mask)?.reshaped(&[batch, 1, 1, all])?),
+            Some(mask) if *mask.shape() == [batch, keys] || batch == 1 && *mask.shape() == [keys] => {
+                Some(numbers(mask)?.reshaped(&[batch, 1, 1, all])?)
+            }
             Some(mask) => return Err(wrong(mask)),
         };
         match (pairs, padding) {
@@ -209,11 +217,12 @@ impl MultiheadAttentionConfig {
 }
 
 impl MultiheadAttention {
-    /// `layer(query, key, value, need_weights=False)[0]` of `[length, batch, features]`, or `[batch, length, features]`.
+    /// `layer(query, key, value, need_weights=False)[0]` of `[length, batch, features]`, or `[batch, length, features]`, or without a
+    /// batch.
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, query: Tensor<3>, key: Tensor<3>, value: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, query: Tensor<D>, key: Tensor<D>, value: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(query, key, value, &Masks::new())
     }
 
@@ -222,13 +231,13 @@ impl MultiheadAttention {
     ///
     /// # Errors
     /// As there.
-    pub fn forward_masked(
+    pub fn forward_masked<const D: usize>(
         &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        value: Tensor<3>,
+        query: Tensor<D>,
+        key: Tensor<D>,
+        value: Tensor<D>,
         masks: &Masks,
-    ) -> Result<Tensor<3>> {
+    ) -> Result<Tensor<D>> {
         let [query, key, value] = [query, key, value].map(Array::from_float);
         self.attend(&query, &key, &value, masks, false)?.0.into_float()
     }
@@ -238,18 +247,38 @@ impl MultiheadAttention {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_weights(
+    pub fn forward_weights<const D: usize>(
         &self,
-        query: Tensor<3>,
-        key: Tensor<3>,
-        value: Tensor<3>,
+        query: Tensor<D>,
+        key: Tensor<D>,
+        value: Tensor<D>,
         masks: &Masks,
-    ) -> Result<(Tensor<3>, Tensor<3>)> {
-        let [query, key, value] = [query, key, value].map(Array::from_float);
+    ) -> Result<(Tensor<D>, Tensor<D>)> {
+        let (output, weights) = self.weighted([query, key, value], masks)?;
+        Ok((output, weights.mean(&[-3], false)?.into_float()?))
+    }
+
+    /// The same with the weights of each head, `[batch, heads, queries, keys]`: `average_attn_weights=False`. `W` is one more than `D`.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and when `W` is another.
+    pub fn forward_head_weights<const D: usize, const W: usize>(
+        &self,
+        query: Tensor<D>,
+        key: Tensor<D>,
+        value: Tensor<D>,
+        masks: &Masks,
+    ) -> Result<(Tensor<D>, Tensor<W>)> {
+        let (output, weights) = self.weighted([query, key, value], masks)?;
+        Ok((output, weights.into_float()?))
+    }
+
+    fn weighted<const D: usize>(&self, given: [Tensor<D>; 3], masks: &Masks) -> Result<(Tensor<D>, Array)> {
+        let [query, key, value] = given.map(Array::from_float);
         let (output, weights) = self.attend(&query, &key, &value, masks, true)?;
         let weights =
             weights.ok_or_else(|| refused("MultiheadAttention", "it has weights where they are asked for"))?;
-        Ok((output.into_float()?, weights.mean(&[1], false)?.into_float()?))
+        Ok((output.into_float()?, weights))
     }
 
     /// The map and the bias of queries (0), keys (1) or values (2).
@@ -275,8 +304,18 @@ impl MultiheadAttention {
         need_weights: bool,
     ) -> Result<(Array, Option<Array>)> {
         let [embed, heads] = self.sizes;
+        if [query, key, value_].iter().all(|x| x.rank() == 2) {
+            let at = i64::from(!self.batch_first);
+            let [query, key, value] = [query.unsqueeze(at)?, key.unsqueeze(at)?, value_.unsqueeze(at)?];
+            let (output, weights) = self.attend(&query, &key, &value, masks, need_weights)?;
+            let weights = weights.map(|weights| weights.squeeze(Some(&[0]))).transpose()?;
+            return Ok((output.squeeze(Some(&[at]))?, weights));
+        }
         if [query, key, value_].iter().any(|x| x.rank() != 3) {
-            return Err(refused("MultiheadAttention", "queries, keys and values have three dimensions"));
+            return Err(refused(
+                "MultiheadAttention",
+                "queries, keys and values have three dimensions, or two without a batch",
+            ));
         }
         // [length, batch, features], as PyTorch computes it.
         let time_first = |x: &Array| if self.batch_first { x.transpose(0, 1) } else { Ok(x.clone()) };
@@ -332,8 +371,8 @@ impl MultiheadAttention {
         Ok((output, weights))
     }
 
-    /// The order of an output's dimensions in PyTorch's memory: dropout behind it draws so.
-    pub(super) fn order(&self) -> &'static [usize] {
-        if self.batch_first { &[1, 0, 2] } else { &[] }
+    /// The order of such an output's dimensions in PyTorch's memory: dropout behind it draws so.
+    pub(crate) fn order(&self, output: &Array) -> &'static [usize] {
+        if self.batch_first && output.rank() == 3 { &[1, 0, 2] } else { &[] }
     }
 }

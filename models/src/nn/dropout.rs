@@ -100,7 +100,7 @@ impl Dropout {
     }
 
     /// Of a tensor that lies in PyTorch's memory in this order of its dimensions.
-    pub(super) fn forward_laid(&self, input: &Array, order: &[usize]) -> Result<Array> {
+    pub(crate) fn forward_laid(&self, input: &Array, order: &[usize]) -> Result<Array> {
         if self.drops(&input.device()) {
             return self.draw(|generator| input.dropout_as_laid(self.p, order, generator));
         }

@@ -1,18 +1,19 @@
 //! `Embedding` and `EmbeddingBag`: rows of a matrix by their numbers.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Int, Tensor};
 
-use super::module::{module, options, refused, value};
+use super::module::{options, refused, value};
 use crate::Result;
 use crate::functional::{Array, Number, signed};
 use crate::init::{Init, Rule};
 
 options! {
-    /// `torch.nn.Embedding(num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0)`. Gradients are never sparse,
-    /// and not scaled by how often a row was looked up.
+    /// `torch.nn.Embedding(num_embeddings, embedding_dim, padding_idx=None, max_norm=None, norm_type=2.0, scale_grad_by_freq=False)`.
+    /// Gradients are never sparse.
     EmbeddingConfig(
         /// How many rows there are.
         num_embeddings: usize,
@@ -25,15 +26,24 @@ options! {
         max_norm / with_max_norm: Option<f64> = None,
         /// The norm that says how long a row is. Default 2.
         norm_type / with_norm_type: f64 = 2.0,
+        /// Whether a row's gradient is divided by how often it was looked up. Default false.
+        scale_grad_by_freq / with_scale_grad_by_freq: bool = false,
     }
 
-    /// `torch.nn.EmbeddingBag(num_embeddings, embedding_dim, mode='mean', include_last_offset=False, padding_idx=None)`.
+    /// `torch.nn.EmbeddingBag(num_embeddings, embedding_dim, max_norm=None, norm_type=2.0, scale_grad_by_freq=False, mode='mean',
+    /// include_last_offset=False, padding_idx=None)`.
     EmbeddingBagConfig(
         /// How many rows there are.
         num_embeddings: usize,
         /// How long a row is.
         embedding_dim: usize,
     ) {
+        /// Rows that are looked up and longer than this are made so long. Default none.
+        max_norm / with_max_norm: Option<f64> = None,
+        /// The norm that says how long a row is. Default 2.
+        norm_type / with_norm_type: f64 = 2.0,
+        /// Whether a row's gradient is divided by how often it was looked up; of sums and means only. Default false.
+        scale_grad_by_freq / with_scale_grad_by_freq: bool = false,
         /// What becomes of a bag's rows. Default their mean.
         mode / with_mode: BagMode = BagMode::Mean,
         /// Whether the last offset is the end of the last bag. Default false.
@@ -78,6 +88,7 @@ pub struct Embedding {
     padding_idx: Option<usize>,
     max_norm: Option<f64>,
     norm_type: f64,
+    scale_grad_by_freq: bool,
     renewed: Renewed,
 }
 
@@ -148,6 +159,7 @@ impl EmbeddingConfig {
             padding_idx: self.padding_idx,
             max_norm: self.max_norm,
             norm_type: self.norm_type,
+            scale_grad_by_freq: self.scale_grad_by_freq,
             renewed: Renewed::default(),
         })
     }
@@ -208,42 +220,100 @@ impl Embedding {
     /// # Errors
     /// When a number has no row.
     pub fn forward_array(&self, index: &Array) -> Result<Array> {
-        match self.max_norm {
-            Some(max) => self.shortened_rows(index, max),
-            None => value(&self.weight).embedding(index, self.padding_idx.map(signed)),
+        let rows = match self.max_norm {
+            Some(max) => self.shortened_rows(index, max)?,
+            None => value(&self.weight).embedding(index, self.padding_idx.map(signed))?,
+        };
+        if !self.scale_grad_by_freq {
+            return Ok(rows);
         }
+        let numbers = index.ints()?;
+        let mut often: HashMap<i64, f64> = HashMap::new();
+        numbers.iter().for_each(|number| *often.entry(*number).or_default() += 1.0);
+        let shares: Vec<f64> = numbers.iter().map(|number| 1.0 / often[number]).collect();
+        let shares = Array::from_floats(&shares, index.shape(), rows.dtype(), &rows.device())?.unsqueeze(-1)?;
+        // Only the gradient goes by them.
+        rows.detach().add(&rows.sub(&rows.detach())?.mul(&shares)?)
     }
 }
 
 /// `torch.nn.EmbeddingBag`: sums, means or maxima of rows.
 #[derive(Clone, Debug)]
 pub struct EmbeddingBag {
-    /// `[rows, width]`.
-    pub weight: Param<Tensor<2>>,
+    rows: Embedding,
     mode: BagMode,
     include_last_offset: bool,
-    padding_idx: Option<usize>,
 }
 
-module!(EmbeddingBag { weight; mode, include_last_offset, padding_idx });
+/// Its parameter is that of its rows, under the same name.
+impl Module for EmbeddingBag {
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        Module::visit(&self.rows, visitor);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        EmbeddingBag { rows: Module::map(self.rows, mapper), ..self }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        EmbeddingBag { rows: self.rows.to_device(device), ..self }
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        EmbeddingBag { rows: self.rows.fork(device), ..self }
+    }
+
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        self.rows.collect_devices(devices)
+    }
+
+    fn materialize(self) -> Self {
+        EmbeddingBag { rows: self.rows.materialize(), ..self }
+    }
+
+    fn valid(&self) -> Self {
+        EmbeddingBag { rows: self.rows.valid(), ..*self }
+    }
+
+    fn train(self) -> Self {
+        EmbeddingBag { rows: self.rows.train(), ..self }
+    }
+}
+
+impl ModuleDisplayDefault for EmbeddingBag {
+    fn content(&self, content: Content) -> Option<Content> {
+        let content = content.set_top_level_type("EmbeddingBag").add("weight", &self.rows.weight);
+        content.add_debug_attribute("mode", &self.mode).optional()
+    }
+}
+
+impl ModuleDisplay for EmbeddingBag {}
 
 impl EmbeddingBagConfig {
     /// The layer, with weights as PyTorch draws them: normal.
     ///
     /// # Errors
-    /// When there is no row for `padding_idx`.
+    /// When there is no row for `padding_idx`, or gradients of maxima are to be divided.
     pub fn init(&self, init: &mut Init<'_>) -> Result<EmbeddingBag> {
-        let rows = Rule::Rows { padding: self.padding_idx, std: 1.0 };
-        Ok(EmbeddingBag {
-            weight: init.param([self.num_embeddings, self.embedding_dim], rows)?,
-            mode: self.mode,
-            include_last_offset: self.include_last_offset,
-            padding_idx: self.padding_idx,
-        })
+        if self.mode == BagMode::Max && self.scale_grad_by_freq {
+            return Err(refused("EmbeddingBag", "scale_grad_by_freq is for sums and means"));
+        }
+        let rows = EmbeddingConfig::new(self.num_embeddings, self.embedding_dim)
+            .with_padding_idx(self.padding_idx)
+            .with_max_norm(self.max_norm)
+            .with_norm_type(self.norm_type)
+            .with_scale_grad_by_freq(self.scale_grad_by_freq);
+        Ok(EmbeddingBag { rows: rows.init(init)?, mode: self.mode, include_last_offset: self.include_last_offset })
     }
 }
 
 impl EmbeddingBag {
+    /// `[rows, width]`, as it is now: see [`Embedding::weight`](Embedding::weight()).
+    #[must_use]
+    pub fn weight(&self) -> Param<Tensor<2>> {
+        self.rows.weight()
+    }
+
     /// Bags of one length, `[bags, length]`, to `[bags, width]`. With weights for each row, of its shape: for sums only.
     ///
     /// # Errors
@@ -282,9 +352,9 @@ impl EmbeddingBag {
         if weights.is_some() && self.mode != BagMode::Sum {
             return Err(refused("EmbeddingBag", "weights for each row are for sums only"));
         }
-        let weight = value(&self.weight);
-        let rows = weight.embedding(index, self.padding_idx.map(signed))?;
-        let kept: Vec<bool> = match self.padding_idx {
+        let rows = self.rows.forward_array(index)?;
+        let width = rows.shape().last().copied().unwrap_or(0);
+        let kept: Vec<bool> = match self.rows.padding_idx {
             Some(padding) => index.ints()?.into_iter().map(|number| number != signed(padding)).collect(),
             None => vec![true; index.numel()],
         };
@@ -296,9 +366,9 @@ impl EmbeddingBag {
         let bag = |(&start, end): (&usize, usize)| -> Result<Array> {
             let places: Vec<i64> = (start..end).filter(|&at| kept[at]).map(signed).collect();
             if places.is_empty() {
-                return Ok(Array::full(&[weight.shape()[1]], Number::Int(0), weight.dtype(), &weight.device()));
+                return Ok(Array::full(&[width], Number::Int(0), rows.dtype(), &rows.device()));
             }
-            let places = Array::from_ints(&places, &[places.len()], &weight.device())?;
+            let places = Array::from_ints(&places, &[places.len()], &rows.device())?;
             let rows = rows.index_select(0, &places)?;
             match self.mode {
                 BagMode::Sum => rows.sum(&[0], false),

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::functional::{Array, Classes, Ctc, Number, Reduction, Unary};
 
 /// A loss without dimensions as Burn has it.
-fn scalar(layer: &'static str, loss: Array) -> Result<Tensor<1>> {
+pub(super) fn scalar(layer: &'static str, loss: Array) -> Result<Tensor<1>> {
     if loss.rank() > 0 {
         let reason = "without a reduction it gives a loss for each element: call `unreduced`";
         return Err(refused(layer, reason));
@@ -85,13 +85,15 @@ losses! {
         /// How far apart what is not alike should be. Default 1.
         margin / with_margin: f64 = 1.0
     } (input, target) |this, reduction| input.hinge_embedding_loss(target, this.margin, reduction);
-    /// `torch.nn.PoissonNLLLoss(log_input=True, eps=1e-08)`; `full=True` is not supported.
+    /// `torch.nn.PoissonNLLLoss(log_input=True, full=False, eps=1e-08)`.
     PoissonNLLLoss {
         /// Whether the input is the logarithm of the rate. Default true.
         log_input / with_log_input: bool = true,
+        /// Whether Stirling's approximation of the factorial is there, too. Default false.
+        full / with_full: bool = false,
         /// What is added to a rate before its logarithm is taken. Default 1e-8.
         eps / with_eps: f64 = 1e-8
-    } (input, target) |this, reduction| input.poisson_nll_loss(target, this.log_input, false, this.eps, reduction);
+    } (input, target) |this, reduction| input.poisson_nll_loss(target, this.log_input, this.full, this.eps, reduction);
     /// `torch.nn.BCELoss(weight=None)`: of probabilities.
     BCELoss {
         /// A weight for each element, or for what is broadcast to them. Default none.
@@ -197,6 +199,20 @@ macro_rules! of_three {
                 let [$one, $two] = [$one, $two].map(Array::from_float);
                 scalar(stringify!($name), self.losses(&$one, &$two, &Array::from_float($three))?)
             }
+
+            /// The losses of all elements, where there is no reduction.
+            ///
+            /// # Errors
+            /// When the shapes do not go together, or the losses have not `R` dimensions.
+            pub fn unreduced<const D: usize, const T: usize, const R: usize>(
+                &self,
+                $one: Tensor<D>,
+                $two: Tensor<D>,
+                $three: Tensor<T>,
+            ) -> Result<Tensor<R>> {
+                let [$one, $two] = [$one, $two].map(Array::from_float);
+                self.losses(&$one, &$two, &Array::from_float($three))?.into_float()
+            }
         }
     )+ };
 }
@@ -207,6 +223,62 @@ of_three!(
     MarginRankingLoss(one: "one input", other: "the other", target: "1 or -1 for each pair"),
     TripletMarginLoss(anchor: "anchors", positive: "what is alike", negative: "what is not")
 );
+
+options! {
+    /// `torch.nn.TripletMarginWithDistanceLoss(margin=1.0, swap=False, reduction='mean')`: as [`TripletMarginLoss`] with another distance,
+    /// which [`forward`](Self::forward) is given. PyTorch's default is [`PairwiseDistance`](super::PairwiseDistance).
+    TripletMarginWithDistanceLoss() {
+        /// By how much one should be nearer. Default 1.
+        margin / with_margin: f64 = 1.0,
+        /// Whether the distance of the two others counts, where it is less. Default false.
+        swap / with_swap: bool = false,
+        /// What becomes of the losses. Default their mean.
+        reduction / with_reduction: Reduction = Reduction::Mean,
+    }
+}
+
+impl TripletMarginWithDistanceLoss {
+    fn losses<const D: usize, const R: usize>(
+        &self,
+        [anchor, positive, negative]: [Tensor<D>; 3],
+        distance: impl Fn(Tensor<D>, Tensor<D>) -> Result<Tensor<R>>,
+    ) -> Result<Array> {
+        let apart = |one: &Tensor<D>, other: &Tensor<D>| distance(one.clone(), other.clone()).map(Array::from_float);
+        let (near, mut far) = (apart(&anchor, &positive)?, apart(&anchor, &negative)?);
+        if self.swap {
+            far = far.minimum(&apart(&positive, &negative)?)?;
+        }
+        reduced(near.sub(&far)?.add(self.margin)?.clamp(Some(Number::Float(0.0)), None)?, self.reduction)
+    }
+
+    /// The loss of anchors, what is alike and what is not, by this distance, `[1]`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or there is no reduction.
+    pub fn forward<const D: usize, const R: usize>(
+        &self,
+        anchor: Tensor<D>,
+        positive: Tensor<D>,
+        negative: Tensor<D>,
+        distance: impl Fn(Tensor<D>, Tensor<D>) -> Result<Tensor<R>>,
+    ) -> Result<Tensor<1>> {
+        scalar("TripletMarginWithDistanceLoss", self.losses([anchor, positive, negative], distance)?)
+    }
+
+    /// The losses of all, where there is no reduction.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn unreduced<const D: usize, const R: usize>(
+        &self,
+        anchor: Tensor<D>,
+        positive: Tensor<D>,
+        negative: Tensor<D>,
+        distance: impl Fn(Tensor<D>, Tensor<D>) -> Result<Tensor<R>>,
+    ) -> Result<Tensor<R>> {
+        self.losses([anchor, positive, negative], distance)?.into_float()
+    }
+}
 
 fn reduced(losses: Array, reduction: Reduction) -> Result<Array> {
     match reduction {
@@ -284,6 +356,22 @@ impl MultiLabelMarginLoss {
     fn losses(&self, input: &Array, target: &Array) -> Result<Array> {
         input.multilabel_margin_loss(target, self.reduction)
     }
+
+    /// The loss of `[batch, classes]` (or `[classes]`) by as many targets, `[1]`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or there is no reduction.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>, target: Tensor<D, Int>) -> Result<Tensor<1>> {
+        scalar("MultiLabelMarginLoss", self.losses(&Array::from_float(input), &Array::from_int(target))?)
+    }
+
+    /// The losses of all examples, `[batch]`, where there is no reduction.
+    ///
+    /// # Errors
+    /// When the shapes do not go together.
+    pub fn unreduced(&self, input: Tensor<2>, target: Tensor<2, Int>) -> Result<Tensor<1>> {
+        self.losses(&Array::from_float(input), &Array::from_int(target))?.into_float()
+    }
 }
 
 impl CTCLoss {
@@ -315,7 +403,8 @@ impl CTCLoss {
     /// ```
     ///
     /// # Errors
-    /// When shapes and lengths do not go together, a target is blank or no class, the scores have 16 bits, or there is no reduction.
+    /// When shapes and lengths do not go together, a target is blank or no class, the scores have 16 bits (PyTorch's CPU refuses them, too), or there is no
+    /// reduction.
     pub fn forward<const D: usize, const T: usize>(
         &self,
         log_probs: Tensor<D>,
@@ -390,4 +479,4 @@ macro_rules! of_classes {
     )+ };
 }
 
-of_classes!(CrossEntropyLoss, NLLLoss, MultiMarginLoss, MultiLabelMarginLoss);
+of_classes!(CrossEntropyLoss, NLLLoss, MultiMarginLoss);

@@ -137,7 +137,7 @@ keeps_rank!(
     LayerNorm<const K: usize>: "The same shape, which ends in the normalised one.",
     RMSNorm<const K: usize>: "The same shape, which ends in the normalised one.",
     GroupNorm: "`[batch, channels, ...]`, the same shape.",
-    InstanceNorm: "`[batch, channels, ...]`, the same shape.",
+    InstanceNorm: "`[batch, channels, ...]`, or `[channels, length]` without a batch, the same shape.",
     LocalResponseNorm: "`[batch, channels, ...]`, the same shape.",
 );
 
@@ -259,6 +259,9 @@ impl Forward for GroupNorm {
 
 impl Forward for InstanceNorm {
     fn forward_array(&self, input: &Array) -> Result<Array> {
+        if input.rank() == 2 {
+            return self.forward_array(&input.unsqueeze(0)?)?.squeeze(Some(&[0]));
+        }
         has_channels("InstanceNorm", input, self.channels)?;
         if input.shape().iter().skip(2).product::<usize>() < 2 {
             let reason = format!("it needs more than one element a channel, which {:?} has not", input.shape());

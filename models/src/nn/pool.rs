@@ -127,6 +127,19 @@ impl<const N: usize> MaxPool<N> {
     }
 }
 
+impl<const N: usize> AdaptiveMaxPool<N> {
+    /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
+    /// `return_indices=True`.
+    ///
+    /// # Errors
+    /// When there is no window.
+    pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, burn::tensor::Int>)> {
+        let sizes = self.output_size.each("AdaptiveMaxPool", N - 2)?;
+        let (values, indices) = Array::from_float(input).adaptive_max_pool(&sizes)?;
+        Ok((values.into_float()?, indices.into_int()?))
+    }
+}
+
 /// The mean of windows: of 16 bits rounded once, but for three dimensions within autocast, which come out in `float32`.
 fn pooled<const N: usize>(input: &Array, pool: impl FnOnce(&Array) -> Result<Array>) -> Result<Array> {
     if N == 5 && region().is_some() { pool(input) } else { rounded(input, [], |x, []| pool(x)) }

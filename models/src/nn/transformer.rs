@@ -186,11 +186,11 @@ fn residual(x: &Array, norm: &LayerNorm, first: bool, block: impl FnOnce(&Array)
 }
 
 impl TransformerEncoderLayer {
-    /// A sequence to one of the same shape: `layer(src)`.
+    /// A sequence, with a batch or without, to one of the same shape: `layer(src)`.
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, src: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, src: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(src, &Masks::new())
     }
 
@@ -198,14 +198,14 @@ impl TransformerEncoderLayer {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_masked(&self, src: Tensor<3>, masks: &Masks) -> Result<Tensor<3>> {
+    pub fn forward_masked<const D: usize>(&self, src: Tensor<D>, masks: &Masks) -> Result<Tensor<D>> {
         self.run(&Array::from_float(src), masks)?.into_float()
     }
 
     fn run(&self, src: &Array, masks: &Masks) -> Result<Array> {
         let x = residual(src, &self.norm1, self.norm_first, |x| {
             let attended = self.self_attn.attend(x, x, x, masks, false)?.0;
-            self.dropout1.forward_laid(&attended, self.self_attn.order())
+            self.dropout1.forward_laid(&attended, self.self_attn.order(&attended))
         })?;
         residual(&x, &self.norm2, self.norm_first, |x| {
             let inner = self.activation.of(&self.linear1.forward_array(x)?)?;
@@ -219,7 +219,7 @@ impl TransformerDecoderLayer {
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, tgt: Tensor<3>, memory: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, tgt: Tensor<D>, memory: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(tgt, memory, &Masks::new(), &Masks::new())
     }
 
@@ -227,18 +227,24 @@ impl TransformerDecoderLayer {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_masked(&self, tgt: Tensor<3>, memory: Tensor<3>, own: &Masks, other: &Masks) -> Result<Tensor<3>> {
+    pub fn forward_masked<const D: usize>(
+        &self,
+        tgt: Tensor<D>,
+        memory: Tensor<D>,
+        own: &Masks,
+        other: &Masks,
+    ) -> Result<Tensor<D>> {
         self.run(&Array::from_float(tgt), &Array::from_float(memory), own, other)?.into_float()
     }
 
     fn run(&self, tgt: &Array, memory: &Array, own: &Masks, other: &Masks) -> Result<Array> {
         let x = residual(tgt, &self.norm1, self.norm_first, |x| {
             let attended = self.self_attn.attend(x, x, x, own, false)?.0;
-            self.dropout1.forward_laid(&attended, self.self_attn.order())
+            self.dropout1.forward_laid(&attended, self.self_attn.order(&attended))
         })?;
         let x = residual(&x, &self.norm2, self.norm_first, |x| {
             let attended = self.multihead_attn.attend(x, memory, memory, other, false)?.0;
-            self.dropout2.forward_laid(&attended, self.multihead_attn.order())
+            self.dropout2.forward_laid(&attended, self.multihead_attn.order(&attended))
         })?;
         residual(&x, &self.norm3, self.norm_first, |x| {
             let inner = self.activation.of(&self.linear1.forward_array(x)?)?;
@@ -279,7 +285,7 @@ impl TransformerEncoder {
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, src: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, src: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(src, &Masks::new())
     }
 
@@ -287,7 +293,7 @@ impl TransformerEncoder {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_masked(&self, src: Tensor<3>, masks: &Masks) -> Result<Tensor<3>> {
+    pub fn forward_masked<const D: usize>(&self, src: Tensor<D>, masks: &Masks) -> Result<Tensor<D>> {
         let x = self.layers.iter().try_fold(Array::from_float(src), |x, layer| layer.run(&x, masks))?;
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward_array(&x))?.into_float()
     }
@@ -304,7 +310,7 @@ impl TransformerDecoder {
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, tgt: Tensor<3>, memory: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, tgt: Tensor<D>, memory: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(tgt, memory, &Masks::new(), &Masks::new())
     }
 
@@ -312,7 +318,13 @@ impl TransformerDecoder {
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn forward_masked(&self, tgt: Tensor<3>, memory: Tensor<3>, own: &Masks, other: &Masks) -> Result<Tensor<3>> {
+    pub fn forward_masked<const D: usize>(
+        &self,
+        tgt: Tensor<D>,
+        memory: Tensor<D>,
+        own: &Masks,
+        other: &Masks,
+    ) -> Result<Tensor<D>> {
         let memory = Array::from_float(memory);
         let run = |x: Array, layer: &TransformerDecoderLayer| layer.run(&x, &memory, own, other);
         let x = self.layers.iter().try_fold(Array::from_float(tgt), run)?;
@@ -381,7 +393,7 @@ impl Transformer {
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn forward(&self, src: Tensor<3>, tgt: Tensor<3>) -> Result<Tensor<3>> {
+    pub fn forward<const D: usize>(&self, src: Tensor<D>, tgt: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_masked(src, tgt, &Masks::new(), &Masks::new(), &Masks::new())
     }
 
@@ -389,14 +401,14 @@ impl Transformer {
     ///
     /// # Errors
     /// As there.
-    pub fn forward_masked(
+    pub fn forward_masked<const D: usize>(
         &self,
-        src: Tensor<3>,
-        tgt: Tensor<3>,
+        src: Tensor<D>,
+        tgt: Tensor<D>,
         of_src: &Masks,
         of_tgt: &Masks,
         of_memory: &Masks,
-    ) -> Result<Tensor<3>> {
+    ) -> Result<Tensor<D>> {
         let memory = self.encoder.forward_masked(src, of_src)?;
         self.decoder.forward_masked(tgt, memory, of_tgt, of_memory)
     }

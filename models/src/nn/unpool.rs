@@ -134,7 +134,7 @@ impl<const N: usize> FractionalMaxPool<N> {
     /// `[batch, channels, ...]` to the same with as many windows.
     ///
     /// # Errors
-    /// When windows do not fit, or the input has 16 bits.
+    /// When windows do not fit.
     pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
         self.forward_array(&Array::from_float(input))?.into_float()
     }

@@ -113,21 +113,14 @@ impl Config {
         Ok(Some(Config::from_json(&json)).filter(|config| config.get("model_type").is_some()))
     }
 
-    /// The settings in a `config.json`; those of rotary embedding stand in an object of their own there.
+    /// The settings in a `config.json`. Those of rotary embedding stand in an object of their own there, `rope_parameters` or, before
+    /// transformers 5, `rope_scaling`; as in transformers they win over what stands beside it, but for the length that some networks keep
+    /// there.
     #[must_use]
     pub fn from_json(json: &Json) -> Self {
         let mut config = Config::new();
         for (key, value) in json.as_object().into_iter().flatten() {
             match value {
-                Json::Object(rope) if key == "rope_parameters" || key == "rope_scaling" => {
-                    for (key, value) in rope {
-                        // Before transformers 4.43 the kind was called `type`.
-                        let key = if key == "type" { "rope_type" } else { key };
-                        if let Some(value) = of_json(value) {
-                            config.set(key, value);
-                        }
-                    }
-                }
                 // How many there are is `num_labels`.
                 Json::Object(labels) if key == "id2label" => config.set("num_labels", labels.len().to_string()),
                 Json::Array(names) if key == "architectures" => {
@@ -140,6 +133,15 @@ impl Config {
                 }
             }
         }
+        let rope = |key: &str| json.get(key).and_then(Json::as_object).filter(|rope| !rope.is_empty());
+        for (key, value) in rope("rope_scaling").or_else(|| rope("rope_parameters")).into_iter().flatten() {
+            // Before transformers 4.43 the kind was called `type`.
+            let key = if key == "type" { "rope_type" } else { key };
+            let kept = key == "original_max_position_embeddings" && config.get(key).is_some();
+            if let (false, Some(value)) = (kept, of_json(value)) {
+                config.set(key, value);
+            }
+        }
         config
     }
 }
@@ -150,6 +152,9 @@ fn of_json(value: &Json) -> Option<String> {
         Json::Number(number) => Some(number.to_string()),
         Json::String(word) => Some(word.clone()),
         Json::Null => Some("none".to_owned()),
+        Json::Array(numbers) if !numbers.is_empty() && numbers.iter().all(Json::is_number) => {
+            Some(numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
+        }
         Json::Array(_) | Json::Object(_) => None,
     }
 }

@@ -1,8 +1,10 @@
-//! `Network`: any network of the zoo, built by its name and run on batches of any kind. A table says which there are.
+//! `Network`: any network of the zoo, built by its name and run on batches of any kind. The list in `zoo/mod.rs` says which there are.
 //!
+//! - `by_hand.rs`: what the file of a network says of it.
 //! - `config.rs`: settings in words, and where else they are told.
 //! - `settings.rs`: what settings a network has, and where each is told.
 
+pub(crate) mod by_hand;
 mod config;
 pub(crate) mod settings;
 
@@ -16,242 +18,103 @@ use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveReport};
 use rekindle_recorder::{Error, StateDict};
 
+pub use by_hand::Says;
+use by_hand::{About, ByHand, Given, IMAGES, Length, Takes};
 pub use config::Config;
 use settings::Settings;
 pub use settings::{Setting, Told, Weights};
 
-use crate::batch::wrong_rank;
 use crate::functional::{Array, Kind, Number, kind_of};
 use crate::graph::{self, Program};
 use crate::init::Init;
-use crate::nn::{Forward, Layer, Sequential};
-use crate::zoo::{
-    Bert, BertForMaskedLm, BertForSequenceClassification, ConvBn, Digits, FullyConv, Gpt2, LeNet, Llama, LstmLm, Mnist,
-    ResNet, Vit, bert, gpt2, llama, lstm_lm, mlp, mnist, resnet, vit,
-};
+use crate::zoo::{self, each_network};
 use crate::{Inputs, ModelError, Outputs, Result};
 
-/// What a network learns to say, by which its loss is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Says {
-    /// Scores `[batch, classes, ...]`, or values.
-    Scores,
-    /// Scores of each token, `[batch, length, vocabulary]`.
-    Tokens,
-    /// The same, of the token that comes next.
-    NextTokens,
-}
-
-/// What a network by hand takes.
-#[derive(Clone, Copy, Debug)]
-struct Takes {
-    /// Its first input.
-    first: &'static str,
-    /// Others, which need not be there: what number stands in all places then.
-    others: &'static [(&'static str, i64)],
-    says: Says,
-    /// Whether its first input is tokens.
-    tokens: bool,
-}
-
-const IMAGES: Takes = Takes { first: "inputs", others: &[], says: Says::Scores, tokens: false };
-const TEXT: Takes = Takes { first: "input_ids", others: &[], says: Says::NextTokens, tokens: true };
-const PAIRS: Takes = Takes {
-    first: "input_ids",
-    others: &[("attention_mask", 1), ("token_type_ids", 0)],
-    says: Says::Scores,
-    tokens: true,
-};
-
-/// Outputs by their names.
-type Named = Vec<(String, Array)>;
-
 macro_rules! networks {
-    ($($(#[$doc:meta])* $network:ident($type:ty), $name:literal, $settings:expr, $kind:expr, $takes:expr, $build:expr, $lengths:expr, $run:expr;)*) => {
+    ($($network:ident),+) => {
         /// Any network of the zoo. Keys are those of the network itself.
         #[derive(Module, Debug)]
         #[allow(clippy::large_enum_variant)] // there is one of it, and it holds tensors that dwarf it
         #[non_exhaustive]
         pub enum Network {
             $(
-                $(#[$doc])*
-                #[doc = concat!("`", $name, "`.")]
-                $network($type),
-            )*
+                #[doc = concat!("[`", stringify!($network), "`](zoo::", stringify!($network), ").")]
+                $network(zoo::$network),
+            )+
             /// A program of `torch.export`: [`Network::open`].
             Program(Program),
         }
 
-        const NETWORKS: &[Entry] = &[$(Entry {
-            name: $name,
-            settings: $settings,
-            kind: $kind,
-            takes: $takes,
-            build: |settings, init| ($build as Build<$type>)(settings, init).map(Network::$network),
-        }),*];
+        /// What is said of all names, in order.
+        fn all() -> impl Iterator<Item = &'static About> {
+            std::iter::empty()$(.chain(<zoo::$network as ByHand>::NAMES.iter().map(|named| &named.about)))+
+        }
+
+        /// The network of this name, of these settings; `None` where there is none.
+        fn built(name: &str, settings: &Settings<'_>, init: &mut Init<'_>) -> Option<Result<Network>> {
+            $(if let Some(named) = <zoo::$network as ByHand>::NAMES.iter().find(|named| named.about.name == name) {
+                return Some((named.build)(settings, init).map(Network::$network));
+            })+
+            None
+        }
 
         impl Network {
-            /// Its name.
-            #[must_use]
-            pub fn name(&self) -> &'static str {
-                match self { $(Network::$network(_) => $name,)* Network::Program(_) => "program" }
+            /// What is said of it; nothing of a program.
+            fn about(&self) -> Option<&'static About> {
+                match self {
+                    $(Network::$network(net) => Some(by_hand::about(net)),)+
+                    Network::Program(_) => None,
+                }
             }
 
             fn lengths(&self) -> Vec<Length> {
                 match self {
-                    $(Network::$network(net) => ($lengths as fn(&$type) -> Vec<Length>)(net),)*
+                    $(Network::$network(net) => net.lengths(),)+
                     Network::Program(net) => program_lengths(net),
                 }
             }
 
-            fn run(&self, given: &Given<'_>) -> Result<Named> {
+            fn run(&self, given: &Given<'_>) -> Result<by_hand::Outputs> {
                 match self {
-                    $(Network::$network(net) => ($run as Run<$type>)(net, given),)*
+                    $(Network::$network(net) => net.run(given),)+
                     Network::Program(net) => run_program(net, given),
+                }
+            }
+
+            /// What it draws from as it computes, where it draws: the generator of a program, for dropout.
+            #[must_use]
+            pub fn generator(&self) -> Option<&Arc<Mutex<Generator>>> {
+                match self {
+                    $(Network::$network(net) => net.draws(),)+
+                    Network::Program(net) => Some(net.generator()),
                 }
             }
         }
     };
 }
 
-// Its name, its settings, what transformers calls its kind, what it takes, how it is made, what lengths an input has, how it runs.
-networks! {
-    LeNet(LeNet), "lenet", &[], None, IMAGES, |_, init| LeNet::new(init), |_| image(3, Exactly(32)),
-        |net, given| one(net.forward(given.image()?)?);
-    ConvBn(ConvBn), "convbn", &[], None, IMAGES, |_, init| ConvBn::new(init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    // A smaller image is used up before the last convolution.
-    FullyConv(FullyConv), "fullyconv", &[], None, IMAGES, |_, init| FullyConv::new(init), |_| image(3, AtLeast(63)),
-        |net, given| output(net.fully_conv.forward_array(given.first()?)?);
-    Mlp(Sequential), "mlp", mlp::SETTINGS, None, IMAGES, |settings, init| mlp(&settings.sizes("sizes")?, init), features,
-        |net, given| output(net.forward_array(given.first()?)?);
-    Digits(Digits), "digits", &[], None, IMAGES, |_, init| Digits::new(init), |_| image(1, Exactly(8)),
-        |net, given| one(net.forward(given.image()?)?);
-    Mnist(Mnist), "mnist", mnist::SETTINGS, None, IMAGES, mnist::build, |_| image(1, Exactly(28)),
-        |net, given| one(net.forward(given.image()?)?);
-    ResNet18(ResNet), "resnet18", resnet::SETTINGS, None, IMAGES, |settings, init| resnet::build(18, settings, init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    ResNet34(ResNet), "resnet34", resnet::SETTINGS, None, IMAGES, |settings, init| resnet::build(34, settings, init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    ResNet50(ResNet), "resnet50", resnet::SETTINGS, None, IMAGES, |settings, init| resnet::build(50, settings, init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    ResNet101(ResNet), "resnet101", resnet::SETTINGS, None, IMAGES, |settings, init| resnet::build(101, settings, init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    ResNet152(ResNet), "resnet152", resnet::SETTINGS, None, IMAGES, |settings, init| resnet::build(152, settings, init), |_| image(3, AtLeast(1)),
-        |net, given| one(net.forward(given.image()?)?);
-    VitB16(Vit), "vit_b_16", vit::SETTINGS, None, IMAGES, vit::build, |_| image(3, Exactly(224)),
-        |net, given| one(net.forward(given.image()?)?);
-    Gpt2(Gpt2), "gpt2", gpt2::SETTINGS, Some("gpt2"), TEXT, gpt2::build, |_| tokens(),
-        |net, given| logits(net.forward_array(given.first()?)?);
-    NanoGpt(Gpt2), "nanogpt", gpt2::NANO_SETTINGS, None, TEXT, gpt2::build_nano, |_| tokens(),
-        |net, given| logits(net.forward_array(given.first()?)?);
-    Llama(Llama), "llama", llama::SETTINGS, Some("llama"), TEXT, llama::build, |_| tokens(),
-        |net, given| logits(net.forward_array(given.first()?)?);
-    LstmLm(LstmLm), "lstm_lm", lstm_lm::SETTINGS, None, TEXT, lstm_lm::build, |_| tokens(),
-        |net, given| logits(net.forward_array(given.first()?)?);
-    Bert(Bert), "bert", bert::SETTINGS, Some("bert"), PAIRS, bert::build, |_| tokens(),
-        |net, given| net.outputs(&given.encoded()?);
-    BertForMaskedLm(BertForMaskedLm), "bert_for_masked_lm", bert::SETTINGS, Some("bert"), Takes { says: Says::Tokens, ..PAIRS },
-        bert::build_masked, |_| tokens(), |net, given| logits(net.forward_encoded(&given.encoded()?)?);
-    BertForSequenceClassification(BertForSequenceClassification), "bert_for_sequence_classification", bert::CLASSES, Some("bert"), PAIRS,
-        bert::build_classifier, |_| tokens(), |net, given| logits(net.forward_encoded(&given.encoded()?)?);
-}
-
-type Build<T> = fn(&Settings<'_>, &mut Init<'_>) -> Result<T>;
-type Run<T> = fn(&T, &Given<'_>) -> Result<Named>;
-
-/// A network of the table.
-struct Entry {
-    name: &'static str,
-    settings: &'static [Setting],
-    /// Its `model_type` in transformers' `config.json`.
-    kind: Option<&'static str>,
-    takes: Takes,
-    build: Build<Network>,
-}
-
-/// The inputs of a network by hand, in the order of their names.
-struct Given<'a>(&'a [Array]);
-
-impl Given<'_> {
-    fn first(&self) -> Result<&Array> {
-        self.0.first().ok_or(ModelError::Elements { elements: 0, shape: Vec::new() })
-    }
-
-    fn image(&self) -> Result<burn::tensor::Tensor<4>> {
-        let array = self.first()?;
-        if array.rank() != 4 {
-            return Err(wrong_rank("this batch", "4", array.shape()));
-        }
-        array.clone().into_float()
-    }
-
-    fn encoded(&self) -> Result<bert::Encoded> {
-        let other = |at: usize| self.0.get(at).cloned();
-        Ok(bert::Encoded { input_ids: self.first()?.clone(), attention_mask: other(1), token_type_ids: other(2) })
-    }
-}
-
-fn output(array: Array) -> Result<Named> {
-    Ok(vec![("output_0".to_owned(), array)])
-}
-
-fn one(scores: burn::tensor::Tensor<2>) -> Result<Named> {
-    output(Array::from_float(scores))
-}
-
-#[allow(clippy::unnecessary_wraps)] // as the others
-fn logits(array: Array) -> Result<Named> {
-    Ok(vec![("logits".to_owned(), array)])
-}
-
-/// A length that an input may have.
-#[derive(Clone, Copy)]
-enum Length {
-    Exactly(usize),
-    AtLeast(usize),
-}
-use Length::{AtLeast, Exactly};
-
-/// Of images: the channels, and the length of each side.
-fn image(channels: usize, side: Length) -> Vec<Length> {
-    vec![Exactly(channels), side, side]
-}
-
-/// Of tokens: how many there are.
-fn tokens() -> Vec<Length> {
-    vec![AtLeast(1)]
-}
-
-/// Of the features that the first linear layer takes.
-fn features(net: &Sequential) -> Vec<Length> {
-    match net.layers.first() {
-        Some(Layer::Linear(linear)) => vec![Exactly(linear.weight.lazy_shape().dims::<2>()[1])],
-        _ => vec![AtLeast(1)],
-    }
-}
+each_network!(networks);
 
 /// The lengths of a program's first input, without the batch.
 fn program_lengths(program: &Program) -> Vec<Length> {
     let lengths = program.inputs().first().map(|input| input.lengths.as_slice()).unwrap_or_default();
     let length = |length: &graph::Length| match length {
-        graph::Length::Exactly(length) => Exactly(*length),
-        _ => AtLeast(1),
+        graph::Length::Exactly(length) => Length::Exactly(*length),
+        _ => Length::AtLeast(1),
     };
     lengths.iter().skip(1).map(length).collect()
 }
 
 /// A program's outputs.
-fn run_program(program: &Program, given: &Given<'_>) -> Result<Named> {
-    if program.inputs().len() != given.0.len() {
+fn run_program(program: &Program, given: &Given<'_>) -> Result<by_hand::Outputs> {
+    if program.inputs().len() != given.all().len() {
         let names: Vec<String> = program.inputs().iter().map(ToString::to_string).collect();
-        let (count, others) = (names.len(), given.0.len());
+        let (count, others) = (names.len(), given.all().len());
         let reason = format!("it takes {count} inputs ({}), and {others} are given", names.join("; "));
         return Err(ModelError::Program { reason });
     }
-    let mut arrays = Vec::with_capacity(given.0.len());
-    for (input, array) in program.inputs().iter().zip(given.0) {
+    let mut arrays = Vec::with_capacity(given.all().len());
+    for (input, array) in program.inputs().iter().zip(given.all()) {
         // Within its kind the program casts it itself.
         let same = array.kind() == kind_of(input.dtype);
         arrays.push(if same { array.clone() } else { array.cast(input.dtype)? });
@@ -278,31 +141,27 @@ impl Network {
         }
     }
 
-    /// What it draws from as it computes, where it draws: the generator of a program, for dropout.
+    /// Its name.
     #[must_use]
-    pub fn generator(&self) -> Option<&Arc<Mutex<Generator>>> {
-        match self {
-            Network::Program(program) => Some(program.generator()),
-            Network::Mnist(net) => Some(net.generator()),
-            Network::VitB16(net) => Some(net.generator()),
-            Network::Gpt2(net) | Network::NanoGpt(net) => Some(net.generator()),
-            Network::LstmLm(net) => Some(net.generator()),
-            Network::Bert(net) => Some(net.generator()),
-            Network::BertForMaskedLm(net) => Some(net.bert.generator()),
-            Network::BertForSequenceClassification(net) => Some(net.bert.generator()),
-            _ => None,
-        }
+    pub fn name(&self) -> &'static str {
+        self.about().map_or("program", |about| about.name)
     }
 
     /// The names of all networks.
     pub fn names() -> impl Iterator<Item = &'static str> {
-        NETWORKS.iter().map(|entry| entry.name)
+        all().map(|about| about.name)
     }
 
     /// The settings that a network takes, each with its default; `None` where there is no such network.
     #[must_use]
     pub fn settings(name: &str) -> Option<&'static [Setting]> {
-        NETWORKS.iter().find(|entry| entry.name == name).map(|entry| entry.settings)
+        all().find(|about| about.name == name).map(|about| about.settings)
+    }
+
+    /// The `model_type` of the `config.json` that the network of this name reads: transformers'. `None` where it reads none.
+    #[must_use]
+    pub fn model_type(name: &str) -> Option<&'static str> {
+        all().find(|about| about.name == name).and_then(|about| about.model_type)
     }
 
     /// All settings of a network: what the caller told; what a config says ([`Config::beside`]), where it is one of this network; what
@@ -331,8 +190,8 @@ impl Network {
         weights: Option<&StateDict>,
         training: bool,
     ) -> Result<Config> {
-        let entry = Self::entry(name, told)?;
-        let said = match (entry.kind, said) {
+        let about = Self::of_name(name, told)?;
+        let said = match (about.model_type, said) {
             // What nanoGPT says is of no network of transformers.
             (Some(_), Some(said)) if said.get("model_type").is_none() => None,
             (Some(kind), Some(said)) if said.get("model_type") != Some(kind) => {
@@ -347,7 +206,7 @@ impl Network {
             (None, Some(said)) if said.get("model_type").is_some() => None,
             (_, said) => said,
         };
-        settings::settled(entry.name, entry.settings, told, said, weights, training)
+        settings::settled(about.name, about.settings, told, said, weights, training)
     }
 
     /// The network that a checkpoint holds, by its name in words (`gpt2(n_head=12)`), with its weights: what the words leave out is
@@ -410,7 +269,7 @@ impl Network {
     }
 
     fn takes(&self) -> Takes {
-        NETWORKS.iter().find(|entry| entry.name == self.name()).map_or(IMAGES, |entry| entry.takes)
+        self.about().map_or(IMAGES, |about| about.takes)
     }
 
     /// Builds the network of this name. Its weights are drawn by Burn, from PyTorch's distribution, when they are first used.
@@ -466,23 +325,24 @@ impl Network {
         })
     }
 
-    fn entry(name: &str, config: &Config) -> Result<&'static Entry> {
-        let Some(entry) = NETWORKS.iter().find(|entry| entry.name == name) else {
+    fn of_name(name: &str, config: &Config) -> Result<&'static About> {
+        let Some(about) = all().find(|about| about.name == name) else {
             let known = Network::names().collect::<Vec<_>>().join(", ");
             return Err(ModelError::UnknownNetwork { name: name.to_owned(), known });
         };
-        let free = || entry.settings.iter().filter(|setting| setting.is_free());
+        let free = || about.settings.iter().filter(|setting| setting.is_free());
         if let Some((key, _)) = config.iter().find(|(key, _)| free().all(|known| known.name != *key)) {
             let known = free().map(|setting| setting.name).collect::<Vec<_>>().join(", ");
             let known = if known.is_empty() { "none".to_owned() } else { known };
             return Err(ModelError::UnknownSetting { network: name.to_owned(), key: key.to_owned(), known });
         }
-        Ok(entry)
+        Ok(about)
     }
 
     fn build_with(name: &str, config: &Config, init: &mut Init<'_>) -> Result<Self> {
-        let entry = Self::entry(name, config)?;
-        (entry.build)(&Settings { settings: entry.settings, config }, init)
+        let settings = Self::of_name(name, config)?.settings;
+        let unknown = || ModelError::UnknownNetwork { name: name.to_owned(), known: String::new() };
+        built(name, &Settings { settings, config }, init).ok_or_else(unknown)?
     }
 
     /// As [`build`](Self::build), by a name in words: `mlp(sizes=20,32,10)`.
@@ -498,8 +358,8 @@ impl Network {
     #[must_use]
     pub fn input_shape(&self) -> Vec<Option<usize>> {
         let length = |length| match length {
-            Exactly(n) => Some(n),
-            AtLeast(_) => None,
+            Length::Exactly(n) => Some(n),
+            Length::AtLeast(_) => None,
         };
         self.lengths().into_iter().map(length).collect()
     }
@@ -532,14 +392,14 @@ impl Network {
         let (shape, lengths) = (first.shape().to_vec(), self.lengths());
         let fits = shape.len() == lengths.len() + 1
             && shape.iter().skip(1).zip(&lengths).all(|(&found, length)| match *length {
-                Exactly(n) => found == n,
-                AtLeast(n) => found >= n,
+                Length::Exactly(n) => found == n,
+                Length::AtLeast(n) => found >= n,
             });
         if !fits {
             let length = |length: &Length| match length {
-                Exactly(n) => n.to_string(),
-                AtLeast(1) => "any".to_owned(),
-                AtLeast(n) => format!("{n} or more"),
+                Length::Exactly(n) => n.to_string(),
+                Length::AtLeast(1) => "any".to_owned(),
+                Length::AtLeast(n) => format!("{n} or more"),
             };
             let expected = lengths.iter().map(length).collect::<Vec<_>>().join(", ");
             return Err(ModelError::InputShape { network: self.name().to_owned(), expected, found: shape });

@@ -22,6 +22,8 @@ pub struct Setting {
 pub enum Told {
     /// In the state dict.
     Weights(fn(&Weights<'_>) -> Option<String>),
+    /// In some state dicts; where it is not, it is asked for.
+    WeightsOrNowhere(fn(&Weights<'_>) -> Option<String>),
     /// Nowhere, and what the network computes goes by it: it is asked for.
     Nowhere,
     /// Nowhere, and training goes by it, as by dropout: it is asked for before a run goes on.
@@ -40,6 +42,15 @@ impl Setting {
         of: fn(&Weights<'_>) -> Option<String>,
     ) -> Self {
         Setting { name, default, told: Told::Weights(of) }
+    }
+
+    /// One that some state dicts tell, and that is asked for else.
+    pub(crate) const fn shown_or_asked(
+        name: &'static str,
+        default: &'static str,
+        of: fn(&Weights<'_>) -> Option<String>,
+    ) -> Self {
+        Setting { name, default, told: Told::WeightsOrNowhere(of) }
     }
 
     /// One that is asked for.
@@ -150,9 +161,13 @@ impl Settings<'_> {
         })
     }
 
-    /// The number of a row, from 0, or none.
-    pub(crate) fn row(&self, key: &str) -> Result<Option<usize>> {
-        self.read(key, "a number, or none", |text| if is_none(text) { Some(None) } else { text.parse().ok().map(Some) })
+    /// The number of one of so many rows, from 0, or from the last one, -1; or none.
+    pub(crate) fn row(&self, key: &str, rows: usize) -> Result<Option<usize>> {
+        self.read(key, "the number of a row, or none", |text| match text.strip_prefix('-') {
+            _ if is_none(text) => Some(None),
+            Some(behind) => rows.checked_sub(at_least_one(behind)?).map(Some),
+            None => text.parse().ok().map(Some),
+        })
     }
 
     /// A number that may have a part behind the point.
@@ -165,6 +180,14 @@ impl Settings<'_> {
         if is_none(self.text(key)) { Ok(None) } else { self.float(key).map(Some) }
     }
 
+    /// Numbers with commas between them; none of them where there are none.
+    pub(crate) fn floats(&self, key: &str) -> Result<Vec<f64>> {
+        self.read(key, "numbers such as 1.0,1.5, or none", |text| {
+            let numbers = text.trim_matches(['[', ']']).split(',').filter(|_| !is_none(text));
+            numbers.map(|number| number.trim().parse().ok().filter(|number: &f64| number.is_finite())).collect()
+        })
+    }
+
     /// A probability to be dropped.
     pub(crate) fn dropout(&self, key: &str) -> Result<f64> {
         self.read(key, "a number from 0 to 1", |text| text.parse().ok().filter(|p| (0.0..=1.0).contains(p)))
@@ -172,10 +195,16 @@ impl Settings<'_> {
 
     /// Yes or no.
     pub(crate) fn flag(&self, key: &str) -> Result<bool> {
-        self.read(key, "true or false", |text| match text {
-            "true" | "True" | "1" => Some(true),
-            "false" | "False" | "0" => Some(false),
-            _ => None,
+        self.read(key, "true or false", truth)
+    }
+
+    /// The same so many times; none of them is no everywhere.
+    pub(crate) fn flags<const N: usize>(&self, key: &str) -> Result<[bool; N]> {
+        self.read(key, &format!("true or false {N} times, with commas between"), |text| {
+            if is_none(text) {
+                return Some([false; N]);
+            }
+            text.split(',').map(|word| truth(word.trim())).collect::<Option<Vec<_>>>()?.try_into().ok()
         })
     }
 
@@ -196,8 +225,22 @@ impl Settings<'_> {
     }
 }
 
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" | "True" | "1" => Some(true),
+        "false" | "False" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 fn at_least_one(text: &str) -> Option<usize> {
     text.parse().ok().filter(|&number| number > 0)
+}
+
+/// Whether two values are one: 1 is 1.0.
+fn same(one: &str, other: &str) -> bool {
+    let number = |text: &str| text.parse::<f64>().ok();
+    one == other || matches!((number(one), number(other)), (Some(one), Some(other)) if one.total_cmp(&other).is_eq())
 }
 
 fn is_none(text: &str) -> bool {
@@ -220,7 +263,7 @@ pub(super) fn settled(
     let mut open = Vec::new();
     for setting in settings {
         let of_config = said.and_then(|said| said.get(setting.name));
-        if let (Told::Fixed, Some(value)) = (setting.told, of_config.filter(|value| *value != setting.default)) {
+        if let (Told::Fixed, Some(value)) = (setting.told, of_config.filter(|value| !same(value, setting.default))) {
             let (key, value) = (setting.name.to_owned(), value.to_owned());
             let expected = format!("of '{network}' only {}={}", setting.name, setting.default);
             return Err(ModelError::InvalidSetting { key, value, expected });
@@ -229,7 +272,7 @@ pub(super) fn settled(
             continue;
         }
         let shown = match (setting.told, weights) {
-            (Told::Weights(of), Some(weights)) => of(&Weights(weights)),
+            (Told::Weights(of) | Told::WeightsOrNowhere(of), Some(weights)) => of(&Weights(weights)),
             _ => None,
         };
         if let Some(value) = told.get(setting.name).or(of_config) {
@@ -244,5 +287,5 @@ pub(super) fn settled(
 }
 
 fn asks(told: Told, training: bool) -> bool {
-    matches!(told, Told::Nowhere) || training && matches!(told, Told::NowhereInTraining)
+    matches!(told, Told::Nowhere | Told::WeightsOrNowhere(_)) || training && matches!(told, Told::NowhereInTraining)
 }

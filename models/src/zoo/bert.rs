@@ -11,9 +11,10 @@ use crate::functional::{Array, Attention, BOOL, Number, signed};
 use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::module::module;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, PAIRS, Says, Takes, logits, tokens};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of all three; the last row is the classifier's alone.
+/// The settings of all three; the last row is the classifier's alone.
 const ALL: [Setting; 19] = [
     Setting::shown("vocab_size", "30522", |weights| weights.length("embeddings.word_embeddings.weight", 0)),
     Setting::shown("hidden_size", "768", |weights| weights.length("embeddings.word_embeddings.weight", 1)),
@@ -43,10 +44,10 @@ const ALL: [Setting; 19] = [
 ];
 
 /// Of the body and the masked language model.
-pub(crate) const SETTINGS: &[Setting] = ALL.as_slice().split_at(17).0;
+const SETTINGS: &[Setting] = ALL.as_slice().split_at(17).0;
 
 /// Of the classifier.
-pub(crate) const CLASSES: &[Setting] = &ALL;
+const CLASSES: &[Setting] = &ALL;
 
 fn config(settings: &Settings<'_>) -> Result<BertConfig> {
     Ok(BertConfig {
@@ -62,24 +63,24 @@ fn config(settings: &Settings<'_>) -> Result<BertConfig> {
         attention_probs_dropout_prob: settings.dropout("attention_probs_dropout_prob")?,
         activation: settings.one_of("hidden_act", ACTIVATIONS)?,
         layer_norm_eps: settings.float("layer_norm_eps")?,
-        pad_token_id: settings.row("pad_token_id")?,
+        pad_token_id: settings.row("pad_token_id", settings.number("vocab_size")?)?,
         initializer_range: settings.float("initializer_range")?,
         ..BertConfig::default()
     })
 }
 
 /// The body of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Bert> {
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Bert> {
     Bert::new(&config(settings)?, true, init)
 }
 
 /// The masked language model.
-pub(crate) fn build_masked(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForMaskedLm> {
+fn build_masked(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForMaskedLm> {
     BertForMaskedLm::new(&config(settings)?, init)
 }
 
 /// The classifier.
-pub(crate) fn build_classifier(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForSequenceClassification> {
+fn build_classifier(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForSequenceClassification> {
     let classifier_dropout = settings.maybe_float("classifier_dropout")?;
     let num_labels = settings.number("num_labels")?;
     BertForSequenceClassification::new(&BertConfig { classifier_dropout, num_labels, ..config(settings)? }, init)
@@ -351,7 +352,7 @@ impl Bert {
     }
 
     /// Both by transformers' names.
-    pub(crate) fn outputs(&self, given: &Encoded) -> Result<Vec<(String, Array)>> {
+    fn outputs(&self, given: &Encoded) -> Result<Vec<(String, Array)>> {
         let vectors = self.vectors(given)?;
         let pooled = self.pool(&vectors)?;
         Ok(vec![("last_hidden_state".to_owned(), vectors), ("pooler_output".to_owned(), pooled)])
@@ -496,7 +497,7 @@ impl BertForMaskedLm {
         self.forward_encoded(given)?.into_float()
     }
 
-    pub(crate) fn forward_encoded(&self, given: &Encoded) -> Result<Array> {
+    fn forward_encoded(&self, given: &Encoded) -> Result<Array> {
         let BertLmPredictionHead { transform, decoder, .. } = &self.cls.predictions;
         let x = transform.activation.of(&transform.dense.forward_array(&self.bert.vectors(given)?)?)?;
         decoder.forward_array(&transform.LayerNorm.forward_array(&x)?)
@@ -533,8 +534,65 @@ impl BertForSequenceClassification {
         self.forward_encoded(given)?.into_float()
     }
 
-    pub(crate) fn forward_encoded(&self, given: &Encoded) -> Result<Array> {
+    fn forward_encoded(&self, given: &Encoded) -> Result<Array> {
         let pooled = self.bert.pool(&self.bert.vectors(given)?)?;
         self.classifier.forward_array(&self.dropout.forward_array(&pooled)?)
+    }
+}
+
+/// What is given, by the names of `PAIRS`.
+fn encoded(given: &Given<'_>) -> Result<Encoded> {
+    let input_ids = given.first()?.clone();
+    Ok(Encoded { input_ids, attention_mask: given.other(1), token_type_ids: given.other(2) })
+}
+
+impl ByHand for Bert {
+    const NAMES: &'static [Named<Self>] = &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert")];
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        self.outputs(&encoded(given)?)
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.generator())
+    }
+}
+
+impl ByHand for BertForMaskedLm {
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("bert_for_masked_lm", SETTINGS, Takes { says: Says::Tokens, ..PAIRS }, build_masked)
+            .of_transformers("bert")];
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(logits(self.forward_encoded(&encoded(given)?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.bert.generator())
+    }
+}
+
+impl ByHand for BertForSequenceClassification {
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("bert_for_sequence_classification", CLASSES, PAIRS, build_classifier).of_transformers("bert")];
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(logits(self.forward_encoded(&encoded(given)?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.bert.generator())
     }
 }

@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use crate::Result;
 use crate::init::Init;
 use crate::nn::{AdaptiveAvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Linear, LinearConfig, ReLU};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, scores};
 
 /// A convolution, batch normalisation, and a classifier of the mean: `[batch, 3, height, width]` to `[batch, 10]`.
 #[derive(Module, Debug)]
@@ -45,5 +46,17 @@ impl ConvBn {
         let x = self.relu.forward(self.bn1.forward(self.conv1.forward(input)?)?)?;
         let x = self.avgpool.forward(x)?;
         self.fc.forward(x.flatten(1, 3))
+    }
+}
+
+impl ByHand for ConvBn {
+    const NAMES: &'static [Named<Self>] = &[Named::new("convbn", &[], IMAGES, |_, init| ConvBn::new(init))];
+
+    fn lengths(&self) -> Vec<Length> {
+        image(3, Length::AtLeast(1))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(scores(self.forward(given.image()?)?))
     }
 }

@@ -5,7 +5,8 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::init::Init;
-use crate::nn::{BatchNormConfig, Conv2dConfig, MaxPool2d, ReLU, Sequential};
+use crate::nn::{BatchNormConfig, Conv2dConfig, Forward, MaxPool2d, ReLU, Sequential};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, output};
 
 /// Five convolutions without padding: `[batch, 3, height, width]`, of at least 63 by 63 pixels, to `[batch, 32, ...]`.
 #[derive(Module, Debug)]
@@ -48,5 +49,18 @@ impl FullyConv {
     /// None in truth: every layer takes four dimensions.
     pub fn forward(&self, input: Tensor<4>) -> Result<Tensor<4>> {
         self.fully_conv.forward(input)
+    }
+}
+
+impl ByHand for FullyConv {
+    const NAMES: &'static [Named<Self>] = &[Named::new("fullyconv", &[], IMAGES, |_, init| FullyConv::new(init))];
+
+    fn lengths(&self) -> Vec<Length> {
+        // A smaller image is used up before the last convolution.
+        image(3, Length::AtLeast(63))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(output(self.fully_conv.forward_array(given.first()?)?))
     }
 }

@@ -6,13 +6,14 @@ use burn::tensor::{Int, Tensor};
 use super::transformers::{ACTIVATIONS, Activation};
 use crate::Result;
 use crate::functional::{Array, Attention, Number};
-use crate::init::{Init, Rule, refused};
+use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::functional as F;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
+use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of transformers' GPT-2.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// The settings of transformers' GPT-2.
+const SETTINGS: &[Setting] = &[
     Setting::shown("vocab_size", "50257", |weights| weights.length("transformer.wte.weight", 0)),
     Setting::shown("n_positions", "1024", |weights| weights.length("transformer.wpe.weight", 0)),
     Setting::shown("n_embd", "768", |weights| weights.length("transformer.wte.weight", 1)),
@@ -26,13 +27,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::plain("activation_function", "gelu_new"),
     Setting::plain("layer_norm_epsilon", "1e-5"),
     Setting::plain("initializer_range", "0.02"),
-    Setting::fixed("scale_attn_weights", "true"),
-    Setting::fixed("scale_attn_by_inverse_layer_idx", "false"),
+    Setting::plain("scale_attn_weights", "true"),
+    Setting::plain("scale_attn_by_inverse_layer_idx", "false"),
     Setting::fixed("add_cross_attention", "false"),
 ];
 
-/// What it knows of nanoGPT's.
-pub(crate) const NANO_SETTINGS: &[Setting] = &[
+/// Those of nanoGPT's.
+const NANO_SETTINGS: &[Setting] = &[
     Setting::shown("vocab_size", "50304", |weights| weights.length("transformer.wte.weight", 0)),
     Setting::shown("block_size", "1024", |weights| weights.length("transformer.wpe.weight", 0)),
     Setting::shown("n_embd", "768", |weights| weights.length("transformer.wte.weight", 1)),
@@ -43,7 +44,7 @@ pub(crate) const NANO_SETTINGS: &[Setting] = &[
 ];
 
 /// Transformers' network of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
     let config = Gpt2Config {
         vocab_size: settings.number("vocab_size")?,
         n_positions: settings.number("n_positions")?,
@@ -58,13 +59,15 @@ pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2
         layer_norm_epsilon: settings.float("layer_norm_epsilon")?,
         initializer_range: settings.float("initializer_range")?,
         tie_word_embeddings: settings.flag("tie_word_embeddings")?,
+        scale_attn_weights: settings.flag("scale_attn_weights")?,
+        scale_attn_by_inverse_layer_idx: settings.flag("scale_attn_by_inverse_layer_idx")?,
         ..Gpt2Config::small(Flavour::HuggingFace)
     };
     Gpt2::new(&config, init)
 }
 
 /// nanoGPT's.
-pub(crate) fn build_nano(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
+fn build_nano(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Gpt2> {
     let config = Gpt2Config {
         vocab_size: settings.number("vocab_size")?,
         n_positions: settings.number("block_size")?,
@@ -88,6 +91,7 @@ pub enum Flavour {
 
 /// How large it is, and what it drops: transformers' `GPT2Config`.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // as transformers' has them
 pub struct Gpt2Config {
     /// Whose.
     pub flavour: Flavour,
@@ -119,6 +123,10 @@ pub struct Gpt2Config {
     pub initializer_range: f64,
     /// Whether the head's weight is the embedding's.
     pub tie_word_embeddings: bool,
+    /// Whether scores are divided by the root of a head's length.
+    pub scale_attn_weights: bool,
+    /// Whether those of the n-th layer are divided by n, too.
+    pub scale_attn_by_inverse_layer_idx: bool,
 }
 
 impl Gpt2Config {
@@ -145,6 +153,8 @@ impl Gpt2Config {
             layer_norm_epsilon: 1e-5,
             initializer_range: 0.02,
             tie_word_embeddings: true,
+            scale_attn_weights: true,
+            scale_attn_by_inverse_layer_idx: false,
         }
     }
 
@@ -173,7 +183,16 @@ impl Gpt2Config {
         std / (2.0 * self.n_layer as f64).sqrt()
     }
 
-    fn layer(&self, init: &mut Init<'_>) -> Result<Layer> {
+    /// What the scores of a layer are multiplied by; `None`: by what attention has without it.
+    #[allow(clippy::cast_precision_loss)] // layers and the length of a head
+    fn scale(&self, layer: usize) -> Option<f64> {
+        let head = self.n_embd.checked_div(self.n_head).unwrap_or(1).max(1);
+        let scale = if self.scale_attn_weights { (head as f64).powf(-0.5) } else { 1.0 };
+        let inverse = self.scale_attn_by_inverse_layer_idx;
+        (inverse || !self.scale_attn_weights).then(|| if inverse { scale / (layer + 1) as f64 } else { scale })
+    }
+
+    fn layer(&self, at: usize, init: &mut Init<'_>) -> Result<Layer> {
         let (width, inner) = (self.n_embd, self.n_inner.unwrap_or(4 * self.n_embd));
         let resid = Dropout::new(self.resid_pdrop, init);
         let ln_1 = self.norm(init)?;
@@ -183,6 +202,7 @@ impl Gpt2Config {
             attn_dropout: Dropout::new(self.attn_pdrop, init),
             resid_dropout: resid.clone(),
             heads: self.n_head,
+            scale: self.scale(at),
         };
         let ln_2 = self.norm(init)?;
         let mlp = Mlp {
@@ -245,6 +265,8 @@ pub struct SelfAttention {
     pub attn_dropout: Dropout,
     pub resid_dropout: Dropout,
     heads: usize,
+    #[module(skip)]
+    scale: Option<f64>,
 }
 
 /// Two linear maps.
@@ -325,7 +347,7 @@ impl Gpt2 {
             wte: embedding(config.vocab_size, init)?,
             wpe: embedding(config.n_positions, init)?,
             drop: Dropout::new(config.embd_pdrop, init),
-            h: (0..config.n_layer).map(|_| config.layer(init)).collect::<Result<_>>()?,
+            h: (0..config.n_layer).map(|at| config.layer(at, init)).collect::<Result<_>>()?,
             ln_f: config.norm(init)?,
         };
         let head = |init: &mut Init<'_>| LinearConfig::new(width, config.vocab_size).with_bias(false).init(init);
@@ -393,7 +415,7 @@ impl Gpt2 {
 
     /// What it draws from as it trains.
     #[must_use]
-    pub fn generator(&self) -> &crate::init::SharedGenerator {
+    pub fn generator(&self) -> &SharedGenerator {
         self.transformer.drop.generator()
     }
 }
@@ -427,7 +449,7 @@ impl Forward for SelfAttention {
         let heads = parts.iter().map(split).collect::<Result<Vec<_>>>()?;
         let [q, k, v] = &heads[..] else { return Err(refused("GPT-2", "c_attn gives three")) };
         let keeps_all = self.attn_dropout.keeps_all(&x.device());
-        let how = Attention { causal: true, keeps_all, ..Attention::default() };
+        let how = Attention { causal: true, keeps_all, scale: self.scale, ..Attention::default() };
         let attended = q.attention(k, v, &how, |weights| self.attn_dropout.forward_array(&weights))?;
         let joined = attended.transpose(1, 2)?.reshaped(&[batch, length, width])?;
         self.resid_dropout.forward_array(&self.c_proj.forward_array(&joined)?)
@@ -438,5 +460,29 @@ impl Forward for Mlp {
     fn forward_array(&self, x: &Array) -> Result<Array> {
         let inner = self.activation.of(&self.c_fc.forward_array(x)?)?;
         self.dropout.forward_array(&self.c_proj.forward_array(&inner)?)
+    }
+}
+
+impl ByHand for Gpt2 {
+    const NAMES: &'static [Named<Self>] = &[
+        Named::new("gpt2", SETTINGS, TEXT, build).of_transformers("gpt2"),
+        Named::new("nanogpt", NANO_SETTINGS, TEXT, build_nano),
+    ];
+
+    fn named(&self) -> usize {
+        let nano = self.transformer.h.first().is_some_and(|layer| matches!(layer.attn.c_attn, Projection::Linear(_)));
+        usize::from(nano)
+    }
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(logits(self.forward_array(given.first()?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.generator())
     }
 }

@@ -7,6 +7,7 @@ use crate::Result;
 use crate::init::Init;
 use crate::nn::functional::relu;
 use crate::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig, MaxPool2d};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, scores};
 
 /// Two convolutions and three linear layers: `[batch, 3, 32, 32]` to `[batch, 10]`.
 #[derive(Module, Debug)]
@@ -51,5 +52,17 @@ impl LeNet {
         let x = relu(self.fc1.forward(x.flatten(1, 3))?)?;
         let x = relu(self.fc2.forward(x)?)?;
         self.fc3.forward(x)
+    }
+}
+
+impl ByHand for LeNet {
+    const NAMES: &'static [Named<Self>] = &[Named::new("lenet", &[], IMAGES, |_, init| LeNet::new(init))];
+
+    fn lengths(&self) -> Vec<Length> {
+        image(3, Length::Exactly(32))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(scores(self.forward(given.image()?)?))
     }
 }

@@ -1,17 +1,20 @@
 //! Llama, with the keys of Hugging Face's `LlamaForCausalLM`: grouped-query attention, scaled rotary embedding, tied heads.
 
 use burn::module::Module;
-use burn::tensor::{DType, Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
+use super::rope::Rotary;
+pub use super::rope::{LongRope, RopeScaling, Yarn};
 use super::transformers::{ACTIVATIONS, Activation, draw};
 use crate::Result;
 use crate::functional::{Array, Attention};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, Linear, LinearConfig, RMSNorm, RMSNormConfig};
+use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of it.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// Its settings.
+const SETTINGS: &[Setting] = &[
     Setting::shown("vocab_size", "32000", |weights| weights.length("model.embed_tokens.weight", 0)),
     Setting::shown("hidden_size", "4096", |weights| weights.length("model.embed_tokens.weight", 1)),
     Setting::shown("intermediate_size", "11008", |weights| weights.length("model.layers.0.mlp.gate_proj.weight", 0)),
@@ -30,10 +33,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting::asked("rms_norm_eps", "1e-6"),
     Setting::asked("rope_theta", "10000.0"),
     Setting::asked("rope_type", "default"),
-    Setting::plain("factor", "1.0"),
+    Setting::plain("max_position_embeddings", "2048"),
+    Setting::plain("factor", "none"),
+    Setting::plain("original_max_position_embeddings", "none"),
     Setting::plain("low_freq_factor", "1.0"),
     Setting::plain("high_freq_factor", "4.0"),
-    Setting::plain("original_max_position_embeddings", "8192"),
+    Setting::plain("attention_factor", "none"),
+    Setting::plain("beta_fast", "32"),
+    Setting::plain("beta_slow", "1"),
+    Setting::plain("mscale", "none"),
+    Setting::plain("mscale_all_dim", "none"),
+    Setting::plain("truncate", "true"),
+    Setting::plain("short_factor", "none"),
+    Setting::plain("long_factor", "none"),
+    Setting::plain("partial_rotary_factor", "1.0"),
     Setting::trained("attention_dropout", "0.0"),
     Setting::plain("hidden_act", "silu"),
     Setting::plain("pad_token_id", "none"),
@@ -41,16 +54,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 /// The network of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Llama> {
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Llama> {
     let heads = settings.number("num_attention_heads")?;
-    let factor = settings.float("factor")?;
-    let scaled = RopeScaling::Llama3 {
-        factor,
-        low_freq_factor: settings.float("low_freq_factor")?,
-        high_freq_factor: settings.float("high_freq_factor")?,
-        original_max_position_embeddings: settings.float("original_max_position_embeddings")?,
-    };
-    let known = [("default", RopeScaling::None), ("linear", RopeScaling::Linear(factor)), ("llama3", scaled)];
     let config = LlamaConfig {
         vocab_size: settings.number("vocab_size")?,
         hidden_size: settings.number("hidden_size")?,
@@ -61,40 +66,21 @@ pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Llam
         head_dim: settings.maybe("head_dim")?,
         rms_norm_eps: settings.float("rms_norm_eps")?,
         rope_theta: settings.float("rope_theta")?,
-        rope_scaling: settings.one_of("rope_type", &known)?,
+        rope_scaling: RopeScaling::of(settings)?,
+        max_position_embeddings: settings.number("max_position_embeddings")?,
         tie_word_embeddings: settings.flag("tie_word_embeddings")?,
         attention_bias: settings.flag("attention_bias")?,
         mlp_bias: settings.flag("mlp_bias")?,
         attention_dropout: settings.dropout("attention_dropout")?,
         activation: settings.one_of("hidden_act", ACTIVATIONS)?,
-        pad_token_id: settings.row("pad_token_id")?,
+        pad_token_id: settings.row("pad_token_id", settings.number("vocab_size")?)?,
         initializer_range: settings.float("initializer_range")?,
     };
     Llama::new(&config, init)
 }
 
-/// How the frequencies of rotary embedding are scaled (`rope_scaling`).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Not at all.
-    None,
-    /// `linear`: all are divided by this.
-    Linear(f64),
-    /// `llama3`: slow ones are divided by `factor`, fast ones stay, those between are blended.
-    Llama3 {
-        /// What slow ones are divided by.
-        factor: f64,
-        /// Up to how many turns over the original length one is slow.
-        low_freq_factor: f64,
-        /// From how many turns over the original length one is fast.
-        high_freq_factor: f64,
-        /// The length that the network was trained with first.
-        original_max_position_embeddings: f64,
-    },
-}
-
 /// How large it is: transformers' `LlamaConfig`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LlamaConfig {
     /// How many tokens there are.
     pub vocab_size: usize,
@@ -114,6 +100,8 @@ pub struct LlamaConfig {
     pub rope_theta: f64,
     /// How they are scaled.
     pub rope_scaling: RopeScaling,
+    /// How long a sequence may be without scaling, by which some kinds of it go; it bounds nothing.
+    pub max_position_embeddings: usize,
     /// How long a head's vector is. Default `None`: the token's, divided among the heads.
     pub head_dim: Option<usize>,
     /// Whether the head's weight is the embedding's.
@@ -145,6 +133,7 @@ impl Default for LlamaConfig {
             rms_norm_eps: 1e-6,
             rope_theta: 10000.0,
             rope_scaling: RopeScaling::None,
+            max_position_embeddings: 2048,
             head_dim: None,
             tie_word_embeddings: false,
             attention_bias: false,
@@ -192,33 +181,6 @@ impl LlamaConfig {
             input_layernorm: norm.init(init)?,
             post_attention_layernorm: norm.init(init)?,
         })
-    }
-
-    /// The frequencies of half a head, as transformers computes them.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)] // the width of a head; they are float32 there
-    fn frequencies(&self, width: usize) -> Vec<f32> {
-        let base = |at: usize| 1.0 / (self.rope_theta as f32).powf((2 * at) as f32 / width as f32);
-        let scaled = |frequency: f32| match self.rope_scaling {
-            RopeScaling::None => frequency,
-            RopeScaling::Linear(factor) => frequency / factor as f32,
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor: low,
-                high_freq_factor: high,
-                original_max_position_embeddings: length,
-            } => {
-                let wave = std::f64::consts::TAU / f64::from(frequency);
-                if wave > length / low {
-                    return frequency / factor as f32;
-                }
-                if wave < length / high {
-                    return frequency;
-                }
-                let smooth = ((length / wave - low) / (high - low)) as f32;
-                (1.0 - smooth) * (frequency / factor as f32) + smooth * frequency
-            }
-        };
-        (0..width / 2).map(base).map(scaled).collect()
     }
 }
 
@@ -271,7 +233,8 @@ pub struct LlamaModel {
 pub struct Llama {
     pub model: LlamaModel,
     pub lm_head: Linear,
-    frequencies: Vec<f32>,
+    #[module(skip)]
+    rotary: Rotary,
     #[module(skip)]
     generator: SharedGenerator,
 }
@@ -280,9 +243,12 @@ impl Llama {
     /// A new network, with weights as transformers 5 draws them: the body once more when it is made, then the head.
     ///
     /// # Errors
-    /// When the length of a vector cannot be divided among the heads, or heads of queries among those of keys.
+    /// When the length of a vector cannot be divided among the heads, or heads of queries among those of keys, or the scaling of rotary
+    /// embedding does not fit a head.
     pub fn new(config: &LlamaConfig, init: &mut Init<'_>) -> Result<Self> {
         let (width, hidden, std) = (config.width()?, config.hidden_size, config.initializer_range);
+        let rotary =
+            Rotary::new(config.rope_theta, width, config.max_position_embeddings, config.rope_scaling.clone())?;
         let embedding = EmbeddingConfig::new(config.vocab_size, hidden).with_padding_idx(config.pad_token_id);
         let mut model = LlamaModel {
             embed_tokens: embedding.init(init)?,
@@ -303,7 +269,7 @@ impl Llama {
         if config.tie_word_embeddings {
             lm_head.weight = model.embed_tokens.weight.clone();
         }
-        Ok(Llama { model, lm_head, frequencies: config.frequencies(width), generator: init.generator().clone() })
+        Ok(Llama { model, lm_head, rotary, generator: init.generator().clone() })
     }
 
     /// What it draws from as it trains.
@@ -319,25 +285,13 @@ impl Llama {
     pub fn forward(&self, tokens: Tensor<2, Int>) -> Result<Tensor<3>> {
         self.forward_array(&Array::from_int(tokens))?.into_float()
     }
-
-    /// The cosines and sines of all places, `[length, width]`.
-    #[allow(clippy::cast_precision_loss)] // places
-    fn turns(&self, length: usize, dtype: DType, device: &Device) -> Result<[Array; 2]> {
-        let width = 2 * self.frequencies.len();
-        let angle = |at: usize| (at / width) as f32 * self.frequencies[at % width % self.frequencies.len()];
-        let table = |of: fn(f32) -> f32| {
-            let numbers: Vec<f64> = (0..length * width).map(|at| f64::from(of(angle(at)))).collect();
-            Array::from_floats(&numbers, &[length, width], dtype, device)
-        };
-        Ok([table(f32::cos)?, table(f32::sin)?])
-    }
 }
 
 impl Forward for Llama {
     fn forward_array(&self, tokens: &Array) -> Result<Array> {
         let mut x = self.model.embed_tokens.forward_array(tokens)?;
         let length = tokens.shape().last().copied().unwrap_or(0);
-        let turns = self.turns(length, x.dtype(), &x.device())?;
+        let turns = self.rotary.turns(length, x.dtype(), &x.device())?;
         for layer in &self.model.layers {
             x = x.add(&layer.self_attn.attend(&layer.input_layernorm.forward_array(&x)?, &turns)?)?;
             x = x.add(&layer.mlp.forward_array(&layer.post_attention_layernorm.forward_array(&x)?)?)?;
@@ -375,5 +329,21 @@ impl Forward for LlamaMlp {
     fn forward_array(&self, x: &Array) -> Result<Array> {
         let gate = self.activation.of(&self.gate_proj.forward_array(x)?)?;
         self.down_proj.forward_array(&gate.mul(&self.up_proj.forward_array(x)?)?)
+    }
+}
+
+impl ByHand for Llama {
+    const NAMES: &'static [Named<Self>] = &[Named::new("llama", SETTINGS, TEXT, build).of_transformers("llama")];
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(logits(self.forward_array(given.first()?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.generator())
     }
 }

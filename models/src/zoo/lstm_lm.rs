@@ -7,10 +7,11 @@ use crate::Result;
 use crate::functional::{Array, Kind};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LSTM, LSTMConfig, Linear, LinearConfig};
+use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of it.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// Its settings.
+const SETTINGS: &[Setting] = &[
     Setting::shown("ntoken", "33278", |weights| weights.length("encoder.weight", 0)),
     Setting::shown("ninp", "200", |weights| weights.length("encoder.weight", 1)),
     Setting::shown("nhid", "200", |weights| weights.length("rnn.weight_hh_l0", 1)),
@@ -21,7 +22,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
 ];
 
 /// The network of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<LstmLm> {
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<LstmLm> {
     let config = LstmLmConfig {
         ntoken: settings.number("ntoken")?,
         ninp: settings.number("ninp")?,
@@ -117,5 +118,21 @@ impl Forward for LstmLm {
             return Err(refused("the language model", "tokens are whole numbers"));
         }
         Ok(Array::from_float(self.forward(tokens.clone().into_int()?, None)?.0))
+    }
+}
+
+impl ByHand for LstmLm {
+    const NAMES: &'static [Named<Self>] = &[Named::new("lstm_lm", SETTINGS, TEXT, build)];
+
+    fn lengths(&self) -> Vec<Length> {
+        tokens()
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(logits(self.forward_array(given.first()?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.generator())
     }
 }

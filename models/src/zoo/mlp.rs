@@ -2,11 +2,15 @@
 
 use crate::Result;
 use crate::init::Init;
-use crate::nn::{LinearConfig, ReLU, Sequential};
+use crate::nn::{Forward, Layer, LinearConfig, ReLU, Sequential};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, output};
 use crate::registry::settings::Setting;
 
-/// What the registry knows of it.
-pub(crate) const SETTINGS: &[Setting] = &[Setting::shown("sizes", "20,32,16,10", |weights| {
+/// Nothing around its layers.
+pub type Mlp = Sequential;
+
+/// Its settings.
+const SETTINGS: &[Setting] = &[Setting::shown("sizes", "20,32,16,10", |weights| {
     let outputs = (0..).map_while(|layer: usize| weights.length(&format!("{}.weight", 2 * layer), 0));
     let sizes: Vec<String> = weights.length("0.weight", 1).into_iter().chain(outputs).collect();
     (sizes.len() > 1).then(|| sizes.join(","))
@@ -27,4 +31,20 @@ pub fn mlp(sizes: &[usize], init: &mut Init<'_>) -> Result<Sequential> {
         }
     }
     Ok(Sequential::new(layers))
+}
+
+impl ByHand for Mlp {
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("mlp", SETTINGS, IMAGES, |settings, init| mlp(&settings.sizes("sizes")?, init))];
+
+    fn lengths(&self) -> Vec<Length> {
+        match self.layers.first() {
+            Some(Layer::Linear(linear)) => vec![Length::Exactly(linear.weight.lazy_shape().dims::<2>()[1])],
+            _ => vec![Length::AtLeast(1)],
+        }
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(output(self.forward_array(given.first()?)?))
+    }
 }

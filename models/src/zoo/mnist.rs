@@ -7,13 +7,14 @@ use crate::Result;
 use crate::init::{Init, SharedGenerator};
 use crate::nn::functional::{log_softmax, relu};
 use crate::nn::{Conv2d, Conv2dConfig, Dropout, Linear, LinearConfig, MaxPool2d};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, scores};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of it: settings with the example's values.
-pub(crate) const SETTINGS: &[Setting] = &[Setting::plain("dropout1", "0.25"), Setting::plain("dropout2", "0.5")];
+/// Its settings, with the example's values.
+const SETTINGS: &[Setting] = &[Setting::plain("dropout1", "0.25"), Setting::plain("dropout2", "0.5")];
 
 /// The network of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Mnist> {
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Mnist> {
     Mnist::new([settings.dropout("dropout1")?, settings.dropout("dropout2")?], init)
 }
 
@@ -56,10 +57,20 @@ impl Mnist {
         let x = relu(self.fc1.forward(x.flatten::<2>(1, 3))?)?;
         log_softmax(self.fc2.forward(self.dropout2.forward(x)?)?, 1)
     }
+}
 
-    /// What it draws from as it trains.
-    #[must_use]
-    pub fn generator(&self) -> &SharedGenerator {
-        self.dropout1.generator()
+impl ByHand for Mnist {
+    const NAMES: &'static [Named<Self>] = &[Named::new("mnist", SETTINGS, IMAGES, build)];
+
+    fn lengths(&self) -> Vec<Length> {
+        image(1, Length::Exactly(28))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(scores(self.forward(given.image()?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.dropout1.generator())
     }
 }

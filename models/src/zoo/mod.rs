@@ -1,29 +1,45 @@
 //! Whole networks, one file each. Fields are named and ordered as PyTorch registers them.
 
-pub mod bert;
-mod convbn;
-mod digits;
-mod fullyconv;
-pub mod gpt2;
-mod lenet;
-pub mod llama;
-pub mod lstm_lm;
-pub(crate) mod mlp;
-pub(crate) mod mnist;
-pub mod resnet;
+mod rope;
 mod transformers;
-pub mod vit;
 
-pub use bert::{Bert, BertConfig, BertForMaskedLm, BertForSequenceClassification};
-pub use convbn::ConvBn;
-pub use digits::Digits;
-pub use fullyconv::FullyConv;
-pub use gpt2::{Gpt2, Gpt2Config};
-pub use lenet::LeNet;
-pub use llama::{Llama, LlamaConfig};
-pub use lstm_lm::{LstmLm, LstmLmConfig};
+/// A file and the networks in it, which say of themselves what the registry is to know (`registry/by_hand.rs`): what is listed is there by its
+/// name, too.
+macro_rules! zoo {
+    ($($file:ident: $($network:ident),+;)+) => {
+        $(
+            pub mod $file;
+            pub use $file::{$($network),+};
+        )+
+
+        /// Gives all networks to a macro.
+        macro_rules! each_network {
+            ($then:ident) => { $then! { $($($network),+),+ } };
+        }
+        pub(crate) use each_network;
+    };
+}
+
+zoo! {
+    lenet: LeNet;
+    convbn: ConvBn;
+    fullyconv: FullyConv;
+    mlp: Mlp;
+    digits: Digits;
+    mnist: Mnist;
+    resnet: ResNet;
+    vit: Vit;
+    gpt2: Gpt2;
+    llama: Llama;
+    lstm_lm: LstmLm;
+    bert: Bert, BertForMaskedLm, BertForSequenceClassification;
+}
+
+pub use bert::BertConfig;
+pub use gpt2::Gpt2Config;
+pub use llama::LlamaConfig;
+pub use lstm_lm::LstmLmConfig;
 pub use mlp::mlp;
-pub use mnist::Mnist;
-pub use resnet::{ResNet, ResNetConfig};
+pub use resnet::ResNetConfig;
 pub use transformers::Activation;
-pub use vit::{Vit, VitConfig};
+pub use vit::VitConfig;

@@ -1,24 +1,45 @@
-//! torchvision's residual networks: `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`.
+//! torchvision's residual networks: `resnet18`, `resnet34`, `resnet50`, `resnet101`, `resnet152`; with groups `resnext50_32x4d`, with wider
+//! blocks `wide_resnet50_2` and their kin.
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::Tensor;
 
 use crate::functional::Array;
-use crate::init::{Fan, Init, Nonlinearity};
+use crate::init::{Fan, Init, Nonlinearity, refused};
 use crate::nn::{
     AdaptiveAvgPool2d, BatchNorm2d, BatchNormConfig, Conv2d, Conv2dConfig, Forward, Linear, LinearConfig, MaxPool2d,
     ReLU, Sequential,
 };
-use crate::registry::settings::{Setting, Settings};
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, scores};
+use crate::registry::settings::{Setting, Settings, Weights};
 use crate::{ModelError, Result};
 
-/// What the registry knows of them.
-pub(crate) const SETTINGS: &[Setting] =
-    &[Setting::shown("num_classes", "1000", |weights| weights.length("fc.weight", 0))];
+/// Their settings. torchvision's `replace_stride_with_dilation` is a word for each of the three last stages.
+const SETTINGS: &[Setting] = &[
+    Setting::shown("num_classes", "1000", |weights| weights.length("fc.weight", 0)),
+    Setting::shown("groups", "1", |weights| Some(grouped(*weights)?.0.to_string())),
+    Setting::shown("width_per_group", "64", |weights| Some(grouped(*weights)?.1.to_string())),
+    Setting::plain("replace_stride_with_dilation", "false,false,false"),
+    Setting::plain("zero_init_residual", "false"),
+];
+
+/// How many groups the blocks' second convolution has, and how many channels one has in the first stage.
+fn grouped(weights: Weights<'_>) -> Option<(usize, usize)> {
+    let dim = |at| weights.dim("layer1.0.conv2.weight", at);
+    let (channels, width) = (dim(0)?, dim(1)?);
+    Some((channels.checked_div(width).filter(|groups| groups * width == channels)?, width))
+}
 
 /// The network of this depth, of its settings.
-pub(crate) fn build(depth: usize, settings: &Settings<'_>, init: &mut Init<'_>) -> Result<ResNet> {
-    ResNet::new(&ResNetConfig::new(depth, settings.number("num_classes")?)?, init)
+fn build(depth: usize, settings: &Settings<'_>, init: &mut Init<'_>) -> Result<ResNet> {
+    let config = ResNetConfig {
+        groups: settings.number("groups")?,
+        width_per_group: settings.number("width_per_group")?,
+        replace_stride_with_dilation: settings.flags("replace_stride_with_dilation")?,
+        zero_init_residual: settings.flag("zero_init_residual")?,
+        ..ResNetConfig::new(depth, settings.number("num_classes")?)?
+    };
+    ResNet::new(&config, init)
 }
 
 /// Which residual network.
@@ -30,6 +51,14 @@ pub struct ResNetConfig {
     pub bottleneck: bool,
     /// How many classes. torchvision's default: 1000.
     pub num_classes: usize,
+    /// Of bottlenecks: how many groups their second convolution has. Default 1.
+    pub groups: usize,
+    /// Of bottlenecks: how many channels a group has, in the first stage. Default 64.
+    pub width_per_group: usize,
+    /// Of bottlenecks: whether the second, third and fourth stage spread their kernels in the place of making the image smaller. Default none.
+    pub replace_stride_with_dilation: [bool; 3],
+    /// Whether the last norm of each block begins with factors of 0. Default false.
+    pub zero_init_residual: bool,
 }
 
 impl ResNetConfig {
@@ -49,8 +78,39 @@ impl ResNetConfig {
                 return Err(ModelError::UnknownNetwork { name, known });
             }
         };
-        Ok(ResNetConfig { blocks, bottleneck, num_classes })
+        Ok(ResNetConfig {
+            blocks,
+            bottleneck,
+            num_classes,
+            groups: 1,
+            width_per_group: 64,
+            replace_stride_with_dilation: [false; 3],
+            zero_init_residual: false,
+        })
     }
+
+    /// What torchvision refuses, too.
+    fn check(&self) -> Result<()> {
+        let plain = self.groups == 1 && self.width_per_group == 64 && self.replace_stride_with_dilation == [false; 3];
+        if !self.bottleneck && !plain {
+            let reason = "blocks of two convolutions have groups=1, width_per_group=64 and no dilation";
+            return Err(refused("ResNet", reason));
+        }
+        Ok(())
+    }
+
+    /// How many channels the second convolution of a stage's bottlenecks has.
+    fn width(&self, planes: usize) -> usize {
+        // As `int(planes * (base_width / 64.0)) * groups`.
+        planes * self.width_per_group / 64 * self.groups
+    }
+}
+
+/// How a block's second convolution moves.
+#[derive(Clone, Copy)]
+struct Steps {
+    stride: usize,
+    dilation: usize,
 }
 
 /// A block of two convolutions, added to its input.
@@ -115,32 +175,35 @@ fn norm(channels: usize, init: &mut Init<'_>) -> Result<BatchNorm2d> {
 
 impl Block {
     fn new(
+        config: &ResNetConfig,
         from: usize,
-        width: usize,
-        stride: usize,
-        bottleneck: bool,
-        wide: Option<Sequential>,
+        planes: usize,
+        Steps { stride, dilation }: Steps,
+        downsample: Option<Sequential>,
         init: &mut Init<'_>,
     ) -> Result<Self> {
-        if !bottleneck {
+        if !config.bottleneck {
             return Ok(Block::Basic(BasicBlock {
-                conv1: conv(from, width, 3, stride, init)?,
-                bn1: norm(width, init)?,
+                conv1: conv(from, planes, 3, stride, init)?,
+                bn1: norm(planes, init)?,
                 relu: ReLU::new(),
-                conv2: conv(width, width, 3, 1, init)?,
-                bn2: norm(width, init)?,
-                downsample: wide,
+                conv2: conv(planes, planes, 3, 1, init)?,
+                bn2: norm(planes, init)?,
+                downsample,
             }));
         }
+        let width = config.width(planes);
+        let second = Conv2dConfig::new(width, width, 3).with_stride(stride).with_padding(dilation);
+        let second = second.with_dilation(dilation).with_groups(config.groups).with_bias(false);
         Ok(Block::Bottleneck(Bottleneck {
             conv1: conv(from, width, 1, 1, init)?,
             bn1: norm(width, init)?,
-            conv2: conv(width, width, 3, stride, init)?,
+            conv2: second.init(init)?,
             bn2: norm(width, init)?,
-            conv3: conv(width, 4 * width, 1, 1, init)?,
-            bn3: norm(4 * width, init)?,
+            conv3: conv(width, 4 * planes, 1, 1, init)?,
+            bn3: norm(4 * planes, init)?,
             relu: ReLU::new(),
-            downsample: wide,
+            downsample,
         }))
     }
 }
@@ -168,25 +231,29 @@ impl ResNet {
     /// A new network, with weights as torchvision draws them.
     ///
     /// # Errors
-    /// None in truth.
+    /// When blocks of two convolutions are to have groups, another width or dilation.
     pub fn new(config: &ResNetConfig, init: &mut Init<'_>) -> Result<Self> {
+        config.check()?;
         let times = if config.bottleneck { 4 } else { 1 };
-        let mut from = 64;
+        let (mut from, mut dilation) = (64, 1);
         let mut stage = |at: usize, init: &mut Init<'_>| -> Result<Sequential<Block>> {
-            let (width, stride) = (64 << at, if at == 0 { 1 } else { 2 });
+            let (planes, before) = (64 << at, dilation);
+            let dilates = at > 0 && config.replace_stride_with_dilation[at - 1];
+            let stride = if at == 0 || dilates { 1 } else { 2 };
+            dilation *= if dilates { 2 } else { 1 };
             let mut blocks = Vec::new();
             for index in 0..config.blocks[at] {
-                let stride = if index == 0 { stride } else { 1 };
+                let steps = if index == 0 { Steps { stride, dilation: before } } else { Steps { stride: 1, dilation } };
                 // Made before the block, as torchvision makes it: it draws first.
-                let wide = if stride != 1 || from != times * width {
+                let downsample = if index == 0 && (stride != 1 || from != times * planes) {
                     let layers =
-                        vec![conv(from, times * width, 1, stride, init)?.into(), norm(times * width, init)?.into()];
+                        vec![conv(from, times * planes, 1, stride, init)?.into(), norm(times * planes, init)?.into()];
                     Some(Sequential::new(layers))
                 } else {
                     None
                 };
-                blocks.push(Block::new(from, width, stride, config.bottleneck, wide, init)?);
-                from = times * width;
+                blocks.push(Block::new(config, from, planes, steps, downsample, init)?);
+                from = times * planes;
             }
             Ok(Sequential::of(blocks))
         };
@@ -203,8 +270,22 @@ impl ResNet {
             fc: LinearConfig::new(512 * times, config.num_classes).init(init)?,
         };
         let mut again = Again { init, error: None };
-        let net = net.map(&mut again);
-        again.error.map_or(Ok(net), Err)
+        let mut net = net.map(&mut again);
+        if let Some(error) = again.error {
+            return Err(error);
+        }
+        if config.zero_init_residual {
+            for stage in [&mut net.layer1, &mut net.layer2, &mut net.layer3, &mut net.layer4] {
+                for block in &mut stage.layers {
+                    let last = match block {
+                        Block::Basic(block) => &mut block.bn2,
+                        Block::Bottleneck(block) => &mut block.bn3,
+                    };
+                    last.weight.as_mut().map_or(Ok(()), |weight| init.zeros_(weight))?;
+                }
+            }
+        }
+        Ok(net)
     }
 
     /// `[batch, 3, height, width]` to the scores of the classes, `[batch, classes]`.
@@ -235,5 +316,41 @@ impl ModuleMapper for Again<'_, '_> {
             self.error.get_or_insert(error);
         }
         param
+    }
+}
+
+/// The network of this depth, by its name.
+macro_rules! named {
+    ($name:literal, $depth:literal) => {
+        Named::new($name, SETTINGS, IMAGES, |settings, init| build($depth, settings, init))
+    };
+}
+
+impl ByHand for ResNet {
+    const NAMES: &'static [Named<Self>] = &[
+        named!("resnet18", 18),
+        named!("resnet34", 34),
+        named!("resnet50", 50),
+        named!("resnet101", 101),
+        named!("resnet152", 152),
+    ];
+
+    fn named(&self) -> usize {
+        let basic = matches!(self.layer1.layers.first(), Some(Block::Basic(_)));
+        match (basic, self.layer3.layers.len()) {
+            (true, ..=2) => 0,
+            (true, _) => 1,
+            (false, ..=6) => 2,
+            (false, ..=23) => 3,
+            (false, _) => 4,
+        }
+    }
+
+    fn lengths(&self) -> Vec<Length> {
+        image(3, Length::AtLeast(1))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(scores(self.forward(given.image()?)?))
     }
 }

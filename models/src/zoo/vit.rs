@@ -5,21 +5,48 @@ use burn::tensor::Tensor;
 
 use crate::Result;
 use crate::functional::Array;
-use crate::init::{Init, Rule, refused};
+use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::functional::add;
 use crate::nn::{
     Conv2d, Conv2dConfig, Dropout, GELU, LayerNorm, LayerNormConfig, LinearConfig, ModuleDict, MultiheadAttention,
     MultiheadAttentionConfig, Sequential,
 };
+use crate::registry::by_hand::{ByHand, Given, IMAGES, Length, Named, Outputs, image, scores};
 use crate::registry::settings::{Setting, Settings};
 
-/// What the registry knows of it. Dropout is torchvision's: none.
-pub(crate) const SETTINGS: &[Setting] =
-    &[Setting::shown("num_classes", "1000", |weights| weights.length("heads.head.weight", 0))];
+/// Its settings: sizes are the weights'. How many heads there are they do not show; those of `vit_b_16` have 12, those of
+/// another width are asked for.
+const SETTINGS: &[Setting] = &[
+    Setting::shown("image_size", "224", |weights| {
+        let (places, patch) = (weights.dim("encoder.pos_embedding", 1)?, weights.dim("conv_proj.weight", 2)?);
+        Some((places.checked_sub(1)?.isqrt() * patch).to_string())
+    }),
+    Setting::shown("patch_size", "16", |weights| weights.length("conv_proj.weight", 2)),
+    Setting::shown("num_layers", "12", |weights| weights.count("encoder.layers.encoder_layer_{}.ln_1.weight")),
+    Setting::shown_or_asked("num_heads", "12", |weights| {
+        weights.dim("conv_proj.weight", 0).filter(|width| *width == 768).map(|_| "12".to_owned())
+    }),
+    Setting::shown("hidden_dim", "768", |weights| weights.length("conv_proj.weight", 0)),
+    Setting::shown("mlp_dim", "3072", |weights| weights.length("encoder.layers.encoder_layer_0.mlp.0.weight", 0)),
+    Setting::plain("dropout", "0.0"),
+    Setting::plain("attention_dropout", "0.0"),
+    Setting::shown("num_classes", "1000", |weights| weights.length("heads.head.weight", 0)),
+];
 
-/// `vit_b_16`, of its settings.
-pub(crate) fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Vit> {
-    Vit::new(&VitConfig { num_classes: settings.number("num_classes")?, ..VitConfig::b_16() }, init)
+/// `vit_b_16`, or one of other sizes, of its settings.
+fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Vit> {
+    let config = VitConfig {
+        image_size: settings.number("image_size")?,
+        patch_size: settings.number("patch_size")?,
+        num_layers: settings.number("num_layers")?,
+        num_heads: settings.number("num_heads")?,
+        hidden_dim: settings.number("hidden_dim")?,
+        mlp_dim: settings.number("mlp_dim")?,
+        dropout: settings.dropout("dropout")?,
+        attention_dropout: settings.dropout("attention_dropout")?,
+        num_classes: settings.number("num_classes")?,
+    };
+    Vit::new(&config, init)
 }
 
 /// How large it is, and what it drops.
@@ -37,8 +64,10 @@ pub struct VitConfig {
     pub hidden_dim: usize,
     /// How long it is between the two linear maps.
     pub mlp_dim: usize,
-    /// What is dropped in training.
+    /// What is dropped in training of what a layer adds, and of the patches.
     pub dropout: f64,
+    /// What is dropped of the weights of attention.
+    pub attention_dropout: f64,
     /// How many classes.
     pub num_classes: usize,
 }
@@ -47,9 +76,17 @@ impl VitConfig {
     /// `vit_b_16`.
     #[must_use]
     pub fn b_16() -> Self {
-        let (image_size, patch_size, num_layers, num_heads) = (224, 16, 12, 12);
-        let (hidden_dim, mlp_dim, dropout, num_classes) = (768, 3072, 0.0, 1000);
-        VitConfig { image_size, patch_size, num_layers, num_heads, hidden_dim, mlp_dim, dropout, num_classes }
+        VitConfig {
+            image_size: 224,
+            patch_size: 16,
+            num_layers: 12,
+            num_heads: 12,
+            hidden_dim: 768,
+            mlp_dim: 3072,
+            dropout: 0.0,
+            attention_dropout: 0.0,
+            num_classes: 1000,
+        }
     }
 }
 
@@ -90,8 +127,8 @@ impl EncoderBlock {
         let (width, inner) = (config.hidden_dim, config.mlp_dim);
         let norm = LayerNormConfig::new([width]).with_eps(1e-6);
         let ln_1 = norm.init(init)?;
-        let self_attention =
-            MultiheadAttentionConfig::new(width, config.num_heads).with_batch_first(true).init(init)?;
+        let attention = MultiheadAttentionConfig::new(width, config.num_heads).with_batch_first(true);
+        let self_attention = attention.with_dropout(config.attention_dropout).init(init)?;
         let mut one = LinearConfig::new(width, inner).init(init)?;
         let mut two = LinearConfig::new(inner, width).init(init)?;
         for linear in [&mut one, &mut two] {
@@ -107,8 +144,9 @@ impl EncoderBlock {
 
     fn forward(&self, input: Tensor<3>) -> Result<Tensor<3>> {
         let x = self.ln_1.forward(input.clone())?;
-        let x = self.self_attention.forward(x.clone(), x.clone(), x)?;
-        let x = add(self.dropout.forward(x)?, input)?;
+        let x = Array::from_float(self.self_attention.forward(x.clone(), x.clone(), x)?);
+        let x = self.dropout.forward_laid(&x, self.self_attention.order(&x))?.into_float()?;
+        let x = add(x, input)?;
         let y: Tensor<3> = self.mlp.forward(self.ln_2.forward(x.clone())?)?;
         add(x, y)
     }
@@ -173,7 +211,23 @@ impl Vit {
 
     /// What it draws from as it trains.
     #[must_use]
-    pub fn generator(&self) -> &crate::init::SharedGenerator {
+    pub fn generator(&self) -> &SharedGenerator {
         self.encoder.dropout.generator()
+    }
+}
+
+impl ByHand for Vit {
+    const NAMES: &'static [Named<Self>] = &[Named::new("vit_b_16", SETTINGS, IMAGES, build)];
+
+    fn lengths(&self) -> Vec<Length> {
+        image(3, Length::Exactly(self.side))
+    }
+
+    fn run(&self, given: &Given<'_>) -> Result<Outputs> {
+        Ok(scores(self.forward(given.image()?)?))
+    }
+
+    fn draws(&self) -> Option<&SharedGenerator> {
+        Some(self.generator())
     }
 }

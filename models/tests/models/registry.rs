@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use rekindle_burn::ModuleStateDict;
 use rekindle_models::{Batch, Config, ModelError, Network};
-use rekindle_recorder::StateDict;
+use rekindle_recorder::{StateDict, Tensor};
 
 fn build(name: &str, config: &Config) -> Result<Network, String> {
     Network::build(name, config, &Device::flex()).map_err(|error| error.to_string())
@@ -13,6 +13,9 @@ fn build(name: &str, config: &Config) -> Result<Network, String> {
 fn a_network_is_found_by_its_name_and_says_it() {
     // The largest are tried at small size elsewhere.
     let large = ["resnet50", "resnet101", "resnet152", "vit_b_16"];
+    for name in large {
+        assert_eq!(build(name, &Config::new()).unwrap().name(), name);
+    }
     for name in Network::names().filter(|name| !large.contains(name)) {
         let (called, config) = Config::call(&small(name)).unwrap();
         let network = build(&called, &config).unwrap();
@@ -107,9 +110,9 @@ fn shapes_and_configs_tell_what_a_caller_does_not() {
     let other = Config::new().with("model_type", "mistral");
     let error = Network::settled("llama", &Config::new(), Some(&other), None, false).unwrap_err().to_string();
     assert_eq!(error, "model_type=mistral: of the network 'llama' llama is expected");
-    let scaled = said.with("scale_attn_by_inverse_layer_idx", "true");
-    let error = Network::settled("gpt2", &Config::new(), Some(&scaled), None, false).unwrap_err().to_string();
-    assert!(error.contains("scale_attn_by_inverse_layer_idx=false is expected"), "{error}");
+    let crossed = said.with("add_cross_attention", "true");
+    let error = Network::settled("gpt2", &Config::new(), Some(&crossed), None, false).unwrap_err().to_string();
+    assert!(error.contains("add_cross_attention=false is expected"), "{error}");
 }
 
 #[test]
@@ -123,8 +126,72 @@ fn the_config_of_rotary_embedding_is_read_as_transformers_wrote_it() {
             (Some("linear"), Some("2.0"), Some("500000.0"))
         );
     }
-    let yarn = Config::call(&small("llama")).unwrap().1.with("rope_type", "yarn");
-    assert_eq!(build("llama", &yarn).unwrap_err(), "rope_type=yarn: one of default, linear, llama3 is expected");
+    // A length beside them wins, a base does not; factors of each frequency are a list.
+    let json = serde_json::json!({
+        "model_type": "llama", "rope_theta": 7, "original_max_position_embeddings": 8,
+        "rope_parameters": {"rope_theta": 500000.0, "original_max_position_embeddings": 16, "long_factor": [1, 2.5]},
+    });
+    let said = Config::from_json(&json);
+    let of = |key: &str| said.get(key);
+    assert_eq!(
+        (of("rope_theta"), of("original_max_position_embeddings"), of("long_factor")),
+        (Some("500000.0"), Some("8"), Some("1,2.5"))
+    );
+}
+
+#[test]
+fn what_rotary_embedding_cannot_be_is_refused_by_its_name() {
+    let said = |settings: &[(&str, &str)]| {
+        let config = Config::call(&small("llama")).unwrap().1;
+        let config = settings.iter().fold(config, |config, (key, value)| config.with(*key, *value));
+        build("llama", &config).unwrap_err()
+    };
+    let error = said(&[("rope_type", "su")]);
+    assert_eq!(
+        error,
+        "rope_type=su: one of default, linear, proportional, dynamic, llama3, yarn, longrope is expected"
+    );
+    let error = said(&[("rope_type", "dynamic")]);
+    assert_eq!(error, "factor=none: a number (rope_type=dynamic needs it) is expected");
+    let error = said(&[("partial_rotary_factor", "0.5")]);
+    assert_eq!(error, "partial_rotary_factor=0.5: of rope_type=default only 1.0 is expected");
+    let error = said(&[("rope_type", "longrope"), ("short_factor", "1,2,3"), ("long_factor", "1,2")]);
+    assert!(error.contains("[3, 2] factors (short_factor, long_factor) are not the 2 of half a head"), "{error}");
+    let error = said(&[("rope_type", "longrope"), ("short_factor", "1,x")]);
+    assert_eq!(error, "short_factor=1,x: numbers such as 1.0,1.5, or none is expected");
+}
+
+#[test]
+fn a_row_for_padding_may_be_counted_from_the_last_one() {
+    let config = Config::call(&small("llama")).unwrap().1;
+    assert!(build("llama", &config.clone().with("pad_token_id", "-1")).is_ok());
+    let error = build("llama", &config.with("pad_token_id", "-100")).unwrap_err();
+    assert_eq!(error, "pad_token_id=-100: the number of a row, or none is expected");
+}
+
+#[test]
+fn groups_and_width_of_a_resnet_are_its_weights() {
+    let tensor = |shape: &[usize]| Tensor::from_vec(shape, vec![0.0_f32; shape.iter().product()]).unwrap();
+    let weights: StateDict =
+        [("layer1.0.conv2.weight", tensor(&[128, 4, 1, 1])), ("fc.weight", tensor(&[7, 2048]))].into_iter().collect();
+    let settled = Network::settled("resnet50", &Config::new(), None, Some(&weights), false).unwrap();
+    let of = |key: &str| settled.get(key);
+    assert_eq!((of("groups"), of("width_per_group"), of("num_classes")), (Some("32"), Some("4"), Some("7")));
+    let error = build("resnet18", &Config::new().with("groups", "2")).unwrap_err();
+    assert!(error.contains("blocks of two convolutions have groups=1"), "{error}");
+}
+
+#[test]
+fn the_sizes_of_a_vision_transformer_are_its_weights_and_its_heads_are_asked_for() {
+    let sizes = "image_size=32, patch_size=8, num_layers=1, num_heads=2, hidden_dim=8, mlp_dim=12, num_classes=3";
+    let (_, config) = Config::call(&format!("vit_b_16({sizes})")).unwrap();
+    let weights = build("vit_b_16", &config).unwrap().state_dict().unwrap();
+    let open = Network::settled("vit_b_16", &Config::new(), None, Some(&weights), false);
+    assert!(matches!(open, Err(ModelError::OpenSettings { open, .. }) if open == [("num_heads".into(), "12".into())]));
+    let told = Config::new().with("num_heads", "2");
+    let settled = Network::settled("vit_b_16", &told, None, Some(&weights), true).unwrap();
+    assert_eq!(settled.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(", "), sizes);
+    assert_eq!(build("vit_b_16", &settled).unwrap().input_shape(), [Some(3), Some(32), Some(32)]);
 }
 
 #[test]

@@ -9,8 +9,10 @@ use rekindle_models::graph::Program;
 use rekindle_models::init::Init;
 use rekindle_models::zoo::{
     Activation, Bert, BertConfig, BertForMaskedLm, BertForSequenceClassification, Gpt2, Gpt2Config, Llama, LlamaConfig,
-    LstmLm, LstmLmConfig, Mnist, ResNet, ResNetConfig, Vit, VitConfig, bert::Encoded, gpt2::Flavour,
-    llama::RopeScaling,
+    LstmLm, LstmLmConfig, Mnist, ResNet, ResNetConfig, Vit, VitConfig,
+    bert::Encoded,
+    gpt2::Flavour,
+    llama::{LongRope, RopeScaling, Yarn},
 };
 use rekindle_models::{Config, Network, Result};
 use rekindle_recorder::{Checkpoint, StateDict, Tensor as TorchTensor};
@@ -184,14 +186,39 @@ fn llama_is_hugging_faces() {
     };
     let run = |net: &Llama, input: Input| Ok(Array::from_float(net.forward(input.tokens())?));
     exercise("llama", |init| Llama::new(&plain, init), run);
-    let scaling = RopeScaling::Llama3 {
+    let scaled = |scaling: RopeScaling| LlamaConfig {
+        rope_theta: 500.0,
+        rope_scaling: scaling,
+        tie_word_embeddings: false,
+        ..plain.clone()
+    };
+    let llama3 = scaled(RopeScaling::Llama3 {
         factor: 8.0,
         low_freq_factor: 1.0,
         high_freq_factor: 4.0,
-        original_max_position_embeddings: 16.0,
-    };
-    let scaled = LlamaConfig { rope_theta: 500.0, rope_scaling: scaling, tie_word_embeddings: false, ..plain };
-    exercise("llama_scaled", |init| Llama::new(&scaled, init), run);
+        original_max_position_embeddings: Some(16.0),
+    });
+    exercise("llama_scaled", |init| Llama::new(&llama3, init), run);
+    // Sequences of 7 tokens are longer than these.
+    let original_max_position_embeddings = Some(4.0);
+    let yarn = scaled(RopeScaling::Yarn(Yarn {
+        factor: Some(8.0),
+        original_max_position_embeddings,
+        mscale: Some(1.0),
+        mscale_all_dim: Some(0.5),
+        ..Yarn::default()
+    }));
+    exercise("llama_yarn", |init| Llama::new(&yarn, init), run);
+    let longrope = scaled(RopeScaling::LongRope(LongRope {
+        short_factor: vec![1.0, 1.5],
+        long_factor: vec![2.0, 4.0],
+        factor: Some(4.0),
+        original_max_position_embeddings,
+        ..LongRope::default()
+    }));
+    exercise("llama_longrope", |init| Llama::new(&longrope, init), run);
+    let dynamic = LlamaConfig { max_position_embeddings: 4, ..scaled(RopeScaling::Dynamic { factor: 2.0 }) };
+    exercise("llama_dynamic", |init| Llama::new(&dynamic, init), run);
     let wider = LlamaConfig {
         rope_scaling: RopeScaling::Linear(2.0),
         head_dim: Some(6),

@@ -14,6 +14,7 @@ use rekindle::recorder::{Error, ResultExt as _, StateDict, Tensor, Value, printa
 use crate::cli::answer::{Anything, usage};
 use crate::cli::input::say_notes;
 use crate::cli::named;
+use crate::cli::precision;
 use crate::cli::settings::key_and_value;
 
 /// Which network it is, and with which weights.
@@ -30,7 +31,7 @@ pub(super) struct Choice {
     /// A checkpoint whose weights a program takes in the place of its own
     #[arg(long, value_name = "CHECKPOINT", conflicts_with = "model")]
     weights: Option<PathBuf>,
-    /// The floating-point type to compute in, of weights, constants and inputs: bf16, f16, f32 or f64 (default: the network's own)
+    /// The floating-point type to compute in, of weights, constants and inputs: bf16, f16, f32 or f64 (default: the program's own; by name that of the checkpoint)
     #[arg(long, value_name = "D", value_parser = dtype)]
     dtype: Option<FloatDType>,
 }
@@ -147,10 +148,12 @@ impl Predictor {
             config.set(key, value);
         }
         let checkpoint = opened(&choice.network)?;
-        let mut network = named::build(name, &config, &checkpoint, None, false, device)?;
+        let network = named::build(name, &config, &checkpoint, None, false, device)?;
+        let dtype = choice.dtype.unwrap_or_else(|| precision::of(&checkpoint, &network, device));
+        // Before it has its weights: those of float64 stay what they are.
+        let mut network = precision::as_in(network, dtype);
         load(&mut network, &checkpoint, &choice.network)?;
-        let dtype = choice.dtype.unwrap_or(FloatDType::F32);
-        Ok(Predictor::Network(Box::new(network.to_dtype(dtype)), dtype.into()))
+        Ok(Predictor::Network(Box::new(network), dtype.into()))
     }
 
     /// The inputs, in order.

@@ -2,7 +2,7 @@
 
 use super::row::ops;
 use crate::Result;
-use crate::functional::{Classes, Reduction};
+use crate::functional::{Array, Classes, Ctc, Reduction, refused};
 use crate::graph::item::Given;
 
 fn reduction(g: &Given<'_>) -> Result<Reduction> {
@@ -16,6 +16,18 @@ pub(super) fn classes<'a>(g: &Given<'a>) -> Result<Classes<'a>> {
         ignore_index: g.int("ignore_index", -100)?,
         label_smoothing: g.float("label_smoothing", 0.0)?,
     })
+}
+
+/// The lengths of samples: a list, or a tensor.
+fn lengths(g: &Given<'_>, name: &str) -> Result<Vec<usize>> {
+    let whole = |length: i64| usize::try_from(length).map_err(|_| refused("ctc_loss", "lengths are 0 or more"));
+    g.tensor(name)?.ints()?.into_iter().map(whole).collect()
+}
+
+fn ctc(g: &Given<'_>, input_lengths: &[usize], target_lengths: &[usize]) -> Result<Array> {
+    let how =
+        Ctc { blank: g.size("blank", 0)?, reduction: reduction(g)?, zero_infinity: g.flag("zero_infinity", false)? };
+    g.tensor("log_probs")?.ctc_loss(g.tensor("targets")?, input_lengths, target_lengths, &how)
 }
 
 ops! {
@@ -35,6 +47,8 @@ ops! {
     "aten.margin_ranking_loss.default" (input1, input2, target, margin, reduction) |c| c.given.tensor("input1")?.margin_ranking_loss(c.given.tensor("input2")?, c.given.tensor("target")?, c.given.float("margin", 0.0)?, reduction(&c.given)?)?;
     "aten.multi_margin_loss.default" (self, target, p, margin, weight, reduction) |c| c.given.tensor("self")?.multi_margin_loss(c.given.tensor("target")?, c.given.float("p", 1.0)?, c.given.float("margin", 1.0)?, c.given.maybe_tensor("weight")?, reduction(&c.given)?)?;
     "aten.multilabel_margin_loss.default" (self, target, reduction) |c| c.given.tensor("self")?.multilabel_margin_loss(c.given.tensor("target")?, reduction(&c.given)?)?;
+    "aten.ctc_loss.IntList" (log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity) |c| ctc(&c.given, &c.given.sizes("input_lengths", &[])?, &c.given.sizes("target_lengths", &[])?)?;
+    "aten.ctc_loss.Tensor" (log_probs, targets, input_lengths, target_lengths, blank, reduction, zero_infinity) |c| ctc(&c.given, &lengths(&c.given, "input_lengths")?, &lengths(&c.given, "target_lengths")?)?;
     "aten.poisson_nll_loss.default" (input, target, log_input, full, eps, reduction) |c| c.given.tensor("input")?.poisson_nll_loss(c.given.tensor("target")?, c.given.flag("log_input", true)?, c.given.flag("full", false)?, c.given.float("eps", 1e-8)?, reduction(&c.given)?)?;
     "aten.cosine_embedding_loss.default" (input1, input2, target, margin, reduction) |c| c.given.tensor("input1")?.cosine_embedding_loss(c.given.tensor("input2")?, c.given.tensor("target")?, c.given.float("margin", 0.0)?, reduction(&c.given)?)?;
     "aten.triplet_margin_loss.default" (anchor, positive, negative, margin, p, eps, swap, reduction) |c| c.given.tensor("anchor")?.triplet_margin_loss(

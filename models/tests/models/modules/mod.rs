@@ -4,6 +4,7 @@
 mod harness;
 mod layers;
 mod sequences;
+mod variants;
 
 use rekindle_models::init::{Fan, Init, Nonlinearity};
 
@@ -27,6 +28,16 @@ fn every_layer_is_pytorchs() {
     sequences::embeddings(&mut checked);
     sequences::recurrent(&mut checked);
     sequences::attention(&mut checked);
+    variants::convolutions(&mut checked);
+    variants::norms(&mut checked);
+    variants::activations(&mut checked);
+    variants::pools(&mut checked);
+    variants::distances(&mut checked);
+    variants::embeddings(&mut checked);
+    variants::recurrent(&mut checked);
+    variants::attention(&mut checked);
+    variants::transformers(&mut checked);
+    variants::losses(&mut checked);
     checked.finish();
 }
 

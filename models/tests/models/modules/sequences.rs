@@ -107,7 +107,7 @@ pub(super) fn recurrent(c: &mut Checked) {
 
 pub(super) fn attention(c: &mut Checked) {
     let weights = |layer: &MultiheadAttention, i: &Inputs, masks: &Masks| -> Outputs {
-        let (output, weights) = layer.forward_weights(i.float(0), i.float(1), i.float(2), masks)?;
+        let (output, weights) = layer.forward_weights(i.float::<3>(0), i.float(1), i.float(2), masks)?;
         Ok(vec![float(output), float(weights)])
     };
     let plain = |layer: &MultiheadAttention, i: &Inputs| weights(layer, i, &Masks::new());
@@ -117,8 +117,8 @@ pub(super) fn attention(c: &mut Checked) {
         "attention_no_weights",
         |init| config.init(init),
         |layer, i| {
-            let masks = Masks::new().with_key_padding(i.boolean(3));
-            Ok(vec![float(layer.forward_masked(i.float(0), i.float(1), i.float(2), &masks)?)])
+            let masks = Masks::new().with_key_padding(i.boolean::<2>(3));
+            Ok(vec![float(layer.forward_masked(i.float::<3>(0), i.float(1), i.float(2), &masks)?)])
         },
     );
     let config = MultiheadAttentionConfig::new(8, 2).with_kdim(Some(3)).with_vdim(Some(5)).with_bias(false);
@@ -129,7 +129,7 @@ pub(super) fn attention(c: &mut Checked) {
         |init| config.init(init),
         |layer, i| {
             // Taken in the order of the inputs.
-            let (q, k, v) = (i.float(0), i.float(1), i.float(2));
+            let (q, k, v) = (i.float::<3>(0), i.float(1), i.float(2));
             let masks = Masks::new().with_added(i.float::<2>(3));
             let (output, weights) = layer.forward_weights(q, k, v, &masks)?;
             Ok(vec![float(output), float(weights)])
@@ -137,7 +137,11 @@ pub(super) fn attention(c: &mut Checked) {
     );
 
     let layer = || TransformerLayerConfig::new(8, 2).with_dim_feedforward(16);
-    c.case("encoder_layer", |init| layer().init_encoder(init), |layer, i| Ok(vec![float(layer.forward(i.float(0))?)]));
+    c.case(
+        "encoder_layer",
+        |init| layer().init_encoder(init),
+        |layer, i| Ok(vec![float(layer.forward(i.float::<3>(0))?)]),
+    );
     let first = || layer().with_batch_first(true).with_norm_first(true);
     let config = first().with_activation(Activation::Gelu).with_bias(false).with_layer_norm_eps(1e-4);
     c.case(
@@ -145,20 +149,20 @@ pub(super) fn attention(c: &mut Checked) {
         |init| config.init_encoder(init),
         |layer, i| {
             let masks = Masks::new().with_causal(4, &i.device.clone().inner())?;
-            Ok(vec![float(layer.forward_masked(i.float(0), &masks)?)])
+            Ok(vec![float(layer.forward_masked(i.float::<3>(0), &masks)?)])
         },
     );
     c.case(
         "decoder_layer",
         |init| layer().with_dropout(0.2).init_decoder(init),
-        |layer, i| Ok(vec![float(layer.forward(i.float(0), i.float(1))?)]),
+        |layer, i| Ok(vec![float(layer.forward(i.float::<3>(0), i.float(1))?)]),
     );
     c.case(
         "decoder_layer_first",
         |init| first().init_decoder(init),
         |layer, i| {
-            let masks = Masks::new().with_key_padding(i.boolean(2));
-            Ok(vec![float(layer.forward_masked(i.float(0), i.float(1), &Masks::new(), &masks)?)])
+            let masks = Masks::new().with_key_padding(i.boolean::<2>(2));
+            Ok(vec![float(layer.forward_masked(i.float::<3>(0), i.float(1), &Masks::new(), &masks)?)])
         },
     );
     let encoder = |init: &mut Init<'_>| {
@@ -167,8 +171,12 @@ pub(super) fn attention(c: &mut Checked) {
         let layer = config.init_encoder(init)?;
         Ok(TransformerEncoder::new(&layer, 2, Some(LayerNormConfig::new([8]).init(init)?)))
     };
-    c.case("encoder", encoder, |layer, i| Ok(vec![float(layer.forward(i.float(0))?)]));
+    c.case("encoder", encoder, |layer, i| Ok(vec![float(layer.forward(i.float::<3>(0))?)]));
     let config = TransformerConfig::new(TransformerLayerConfig::new(8, 2).with_dim_feedforward(12));
     let config = config.with_num_encoder_layers(1).with_num_decoder_layers(2);
-    c.case("transformer", |init| config.init(init), |layer, i| Ok(vec![float(layer.forward(i.float(0), i.float(1))?)]));
+    c.case(
+        "transformer",
+        |init| config.init(init),
+        |layer, i| Ok(vec![float(layer.forward(i.float::<3>(0), i.float(1))?)]),
+    );
 }

@@ -172,3 +172,44 @@ fn timm_goes_on_from_a_run_with_its_schedule_made_again() {
     let cosine = "CosineLRScheduler(t_initial=8, lr_min=1e-5, warmup_t=2, warmup_lr_init=1e-4)";
     goes_on_as_from_its_own("timm", &["--scheduler", cosine]);
 }
+
+/// The place in the data that Lightning keeps of torchdata's loader, with workers and without, amid an epoch: the weights of its own run.
+#[test]
+fn a_run_of_lightnings_goes_on_amid_an_epoch_of_torchdatas_loader() {
+    let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
+        eprintln!("skipped: set REKINDLE_TORCH to a Python that has torch");
+        return;
+    };
+    for workers in ["0", "2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(&python)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/lightning_loader.py"))
+            .args([folder.path(), Path::new(workers)])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .expect("the Python of REKINDLE_TORCH starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        if output.status.code() == Some(77) {
+            eprintln!("skipped: {said}");
+            return;
+        }
+        assert!(output.status.success(), "{said}");
+        let [amid, end, data, out] =
+            ["amid.ckpt", "end.ckpt", "data.safetensors", "out.ckpt"].map(|name| folder.path().join(name));
+        let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+            .args([Path::new("resume"), &amid, Path::new("--data"), &data, Path::new("--save"), &out])
+            .args(["--model", "mlp", "--config", "sizes=6,8,3", "--batch-size", "7", "--steps", "9"])
+            .args(["--scheduler", "none", "--allow-objects"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("combined_loader[0]"), "{said}");
+        let weights = |path: &Path| Checkpoint::open(path).unwrap().state_dict("state_dict").unwrap();
+        let (ours, theirs) = (weights(&out), weights(&end));
+        for ((name, ours), (_, theirs)) in ours.iter().zip(theirs.iter()) {
+            let (ours, theirs) = (ours.to_f64_vec().unwrap(), theirs.to_f64_vec().unwrap());
+            let apart = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-6, "{workers} workers, {name}: {apart}");
+        }
+    }
+}

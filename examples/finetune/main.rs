@@ -1,16 +1,17 @@
 //! A network that PyTorch trained is tuned for another task: its layers are kept, its last one is new, and the first ones stay as they
-//! are. Here digits become even and odd ones.
+//! are. Here digits become even and odd ones. train.py is the same program in PyTorch, and its losses are these.
 
 use burn::module::Module as _;
 use rekindle::models::nn::LinearConfig;
 use rekindle::models::zoo::Digits;
 use rekindle::prelude::*;
 use rekindle::train::data::Elements;
+use rekindle::train::log::LogLine;
 use rekindle::train::lr_scheduler::OneCycleLR;
 use rekindle::train::optim::AdamWOptions;
 
-/// Trains ten epochs, and gives the accuracy on samples that were held back.
-fn tune(out: &std::path::Path) -> rekindle::Result<f64> {
+/// Trains ten epochs, and gives what it saw of each step, and the accuracy on samples that were held back.
+fn tune(out: &std::path::Path) -> rekindle::Result<(Vec<LogLine>, f64)> {
     let device = device("cpu")?.autodiff();
     let checkpoint = Checkpoint::open("examples/digits/run.pt")?;
     let init = &mut Init::seeded(&device, 1);
@@ -31,10 +32,17 @@ fn tune(out: &std::path::Path) -> rekindle::Result<f64> {
     let steps = i64::try_from(10 * loader.len()).unwrap_or(i64::MAX);
     let scheduler = LRScheduler::new(OneCycleLR::new([2e-3, 1e-2], steps), &mut optimizer)?;
 
-    let mut run = Run::start(network, optimizer).with_scheduler(scheduler).with_loader(loader).until_epoch(10);
+    // The order of the samples is drawn from the generator that the first weights were drawn from, as in PyTorch.
+    let mut run = Run::start(network, optimizer)
+        .with_shared_generator(init.generator().clone())
+        .with_scheduler(scheduler)
+        .with_loader(loader)
+        .until_epoch(10);
+    let mut log = Vec::new();
     while let Some(batch) = run.next_batch()? {
-        let logits = run.model().forward(batch.inputs(&device)?)?;
+        let (lr, logits) = (run.lr()?, run.model().forward(batch.inputs(&device)?)?);
         run.step(cross_entropy(logits, batch.classes::<1>(&device)?)?)?;
+        log.push(LogLine { step: run.steps().unsigned_abs(), loss: run.loss()?.unwrap_or(f64::NAN), lr });
     }
     run.save(out)?;
 
@@ -43,7 +51,7 @@ fn tune(out: &std::path::Path) -> rekindle::Result<f64> {
     let best = run.model().valid().forward(batch.inputs(&inner)?)?.argmax(1).flatten::<1>(0, 1);
     let right = best.equal(batch.classes::<1>(&inner)?).int().sum().into_scalar::<i64>();
     #[allow(clippy::cast_precision_loss)] // counts of samples
-    Ok(right as f64 / batch.len() as f64)
+    Ok((log, right as f64 / batch.len() as f64))
 }
 
 /// The same pictures with other classes.
@@ -54,7 +62,7 @@ fn even_or_odd(digits: &Dataset) -> rekindle::Result<Dataset> {
 }
 
 fn main() -> rekindle::Result<()> {
-    let accuracy = tune(std::path::Path::new("even-or-odd.pt"))?;
+    let (_, accuracy) = tune(std::path::Path::new("even-or-odd.pt"))?;
     println!("accuracy on the samples held back: {accuracy:.4}");
     Ok(())
 }
@@ -62,13 +70,25 @@ fn main() -> rekindle::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rekindle_testing::fixtures;
 
     #[test]
-    fn a_network_of_pytorch_s_learns_another_task_and_what_is_frozen_stays() {
+    fn a_network_of_pytorch_s_learns_another_task_with_pytorch_s_losses_and_what_is_frozen_stays() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("even-or-odd.pt");
-        let accuracy = tune(&out).unwrap();
-        assert!(accuracy > 0.9, "{accuracy}");
+        let (log, accuracy) = tune(&out).unwrap();
+        let expected = fixtures::lines(&fixtures::root().join("examples/finetune/expect.jsonl"));
+        assert_eq!(log.len() + 1, expected.len());
+        let mut largest = 0.0_f64;
+        for (ours, theirs) in log.iter().zip(&expected) {
+            let exact = theirs["loss"].as_f64().unwrap();
+            largest = largest.max((ours.loss - exact).abs() / exact);
+            let rates: Vec<f64> = theirs["lr"].as_array().unwrap().iter().map(|lr| lr.as_f64().unwrap()).collect();
+            assert_eq!(ours.lr, rates, "step {}", ours.step);
+        }
+        println!("largest difference of a loss: {largest:.1e}");
+        assert!(largest <= 1e-5, "{largest}");
+        assert_eq!(accuracy, expected[log.len()]["accuracy"].as_f64().unwrap());
         let (before, after) = (Checkpoint::open("examples/digits/run.pt").unwrap(), Checkpoint::open(&out).unwrap());
         let bytes = |checkpoint: &Checkpoint, name: &str| {
             let place = format!("model_state_dict.{name}");

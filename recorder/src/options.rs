@@ -48,6 +48,11 @@ crate::settings! {
         /// go, places in lists and tuples hold `None`, whole modules become their state dicts, subclasses of `dict` dicts.
         /// Default false.
         weights_only: bool = false,
+        /// Whether a file of nothing but tensors (`safetensors`, `burnpack`) keeps all other values, too: in its metadata, with
+        /// checksums of the tensors. It is opened as what it was; other programs see the tensors, each under its path. In a
+        /// distributed checkpoint (`dcp`) what that does not keep, such as keys that are numbers, is kept so. Default false: what
+        /// is no tensor is an error, or lost as the format has it.
+        values: bool = false,
         /// The format; `None`, the default, goes by the file's extension, and where that says nothing writes a zip archive as
         /// `torch.save` does.
         format(impl Into<Option<Format>>): Option<Format> = None,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rekindle::Checkpoint;
 use rekindle::models::Network;
+use rekindle::recorder::Format;
 use rekindle::recorder::diff::{Tolerance, compare};
 use rekindle::train::checkpoints::{Better, CheckpointOptions, Checkpoints, Found, any_in, newest};
 use rekindle::train::data::Samples;
@@ -31,6 +32,7 @@ impl Kept {
         let flags = [
             ("--every", settings.every.is_some()),
             ("--keep", settings.keep.is_some()),
+            ("--keep-format", settings.keep_format.is_some()),
             ("--best", settings.best.is_some()),
         ];
         let Some(folder) = settings.run.clone() else {
@@ -48,6 +50,9 @@ impl Kept {
         if let Some(keep) = settings.keep {
             options = options.keep_last(usize::try_from(keep).unwrap_or(usize::MAX));
         }
+        if let Some(format) = &settings.keep_format {
+            options = options.format(format.parse::<Format>()?);
+        }
         if let Some(best) = settings.best {
             let better = if best == Metric::Accuracy { Better::Higher } else { Better::Lower };
             options = options.best(best.name(), better);
@@ -60,6 +65,11 @@ impl Kept {
     pub(super) fn open(&self, origin: &Checkpoint) -> Anything<Checkpoints> {
         let objects = self.options.allow_objects || origin.path().is_some_and(Path::is_dir);
         Ok(Checkpoints::new(&self.folder, self.options.clone().allow_objects(objects))?)
+    }
+
+    /// The folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What is measured when a checkpoint is due.

@@ -25,6 +25,7 @@ mod scan;
 mod schedule;
 mod settings;
 mod several;
+mod started;
 mod task;
 mod verify;
 

@@ -28,19 +28,20 @@ use super::precision::Amp;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
-use super::several;
 use super::task::Task;
-use super::{named, precision};
+use super::{named, precision, several, started};
 
 pub(super) use batches::Batches;
 pub(super) use course::Course;
 
 const EXAMPLE: &str = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
-    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it.";
+    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it. The folder of --run by itself goes on as it was \
+    started: rekindle resume DIR.";
 
 /// The arguments of `rekindle resume`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE, after_long_help = named::listed(EXAMPLE))]
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 pub(super) struct Resume {
     /// The checkpoint to go on from
     pub(super) checkpoint: PathBuf,
@@ -51,15 +52,27 @@ pub(super) struct Resume {
     pub(super) overwrite: bool,
     /// Only print what would be done, as `rekindle plan` does
     #[arg(long)]
-    plan: bool,
+    pub(super) plan: bool,
     /// Print the summary as one JSON document
     #[arg(long)]
     pub(super) json: bool,
+    /// At which step the run stands from which steps are counted, where that is not the checkpoint's.
+    #[arg(skip)]
+    pub(super) made: Option<i64>,
+    /// Whether it is the command that a run's folder keeps.
+    #[arg(skip)]
+    pub(super) restored: bool,
 }
 
 impl Resume {
     /// What resuming would do: yes where nothing is open.
-    pub(super) fn plan(mut self) -> Answer {
+    pub(super) fn plan(self) -> Answer {
+        let mut this = started::restored(self)?;
+        this.plan = true;
+        this.planned()
+    }
+
+    fn planned(mut self) -> Answer {
         self.settings.complete(&self.checkpoint)?;
         let mut scheduling = self.scheduling(self.source())?;
         let (device, models) = (self.device()?.autodiff(), told::models(&self)?);
@@ -88,10 +101,12 @@ impl Resume {
         }
     }
 
-    pub(super) fn run(mut self) -> Answer {
-        if self.plan {
-            return self.plan();
-        }
+    pub(super) fn run(self) -> Answer {
+        let this = started::restored(self)?;
+        if this.plan { this.planned() } else { this.resumed() }
+    }
+
+    fn resumed(mut self) -> Answer {
         self.settings.complete(&self.checkpoint)?;
         let settings = &self.settings;
         let save = settings.save.clone().unwrap_or_else(|| resumed_name(&self.checkpoint));
@@ -119,6 +134,7 @@ impl Resume {
         let mut run = Resume::with_epochs(run, &batches, per_epoch)?;
         let steps = self.steps(&run, &batches).map_err(|said| usage(format!("{}: {said}", source.display())))?;
         let first = run.steps();
+        let steps = self.counted(steps, first, &batches);
         // Where nobody knows at which step the run is, the lines that are expected are those of the next steps.
         let begins = expected.first().map(|line| line.step).filter(|_| run.known_steps().is_none());
         for line in &mut expected {
@@ -145,6 +161,9 @@ impl Resume {
         let from = Began { step: run.steps(), waiting: run.waiting_batches() };
         if let Some(kept) = &kept {
             run = run.with_checkpoints(kept.open(&checkpoint)?)?;
+            if !self.restored {
+                started::keep(kept.folder())?;
+            }
         }
         let written = is_written(&save, self.overwrite, run.is_done(), || Ok(run.checkpoint()?))?;
         let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?
@@ -205,6 +224,17 @@ impl Resume {
 
     fn device(&self) -> Anything<burn::tensor::Device> {
         Ok(rekindle::device(self.settings.device.as_deref().unwrap_or("cpu"))?)
+    }
+
+    /// So many steps as they are counted from the checkpoint, after this step.
+    pub(super) fn counted(&self, steps: u64, first: i64, batches: &Batches) -> u64 {
+        let made = self.made.and_then(|made| u64::try_from(made.saturating_sub(first)).ok()).unwrap_or(0);
+        match batches {
+            Batches::Fixed(fixed) if made > 0 => {
+                steps.saturating_add(made).min(fixed.len() as u64 / self.settings.accumulate.unwrap_or(1).max(1))
+            }
+            _ => steps.saturating_add(made),
+        }
     }
 
     /// How many steps are taken.

@@ -247,6 +247,10 @@ pub(super) struct Settings {
     /// How many of the newest checkpoints stay in the folder of --run (default: 3)
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) keep: Option<u64>,
+    /// In which format checkpoints are kept in the folder of --run: zip, which is torch.save's (default), safetensors, burnpack, or
+    /// dcp, whose checkpoints are folders
+    #[arg(long, value_name = "FORMAT", value_parser = ["zip", "safetensors", "burnpack", "dcp"])]
+    pub(super) keep_format: Option<String>,
     /// Keep the checkpoint in the folder of --run, too, that is the best by this metric, as DIR/best.pt
     #[arg(long, value_enum, value_name = "METRIC")]
     pub(super) best: Option<Metric>,
@@ -264,11 +268,26 @@ pub(super) struct Settings {
     pub(super) expect: Option<PathBuf>,
 }
 
-/// Takes each field from another, where it is not set here. No field can be forgotten.
+/// Takes each field from another, where it is not set here, and says those that both set otherwise. No field can be forgotten.
 macro_rules! fill {
-    ($settings:ident from $others:ident: $($field:ident),* $(,)?) => {
+    ($settings:ident from $others:ident, said: $said:ident) => {
+        fill!($settings from $others, $said:
+            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
+            augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
+            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
+            schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
+            unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
+            scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)
+    };
+    ($settings:ident from $others:ident, $said:ident: $($field:ident),* $(,)?) => {
         let Settings { $($field),* } = $others;
-        $($settings.$field.fill($field);)*
+        $(
+            let (now, before) = (format!("{:?}", $settings.$field), format!("{:?}", $field));
+            if $settings.$field.is_said() && now != before {
+                $said.push((stringify!($field), now, before));
+            }
+            $settings.$field.fill($field);
+        )*
     };
 }
 
@@ -276,26 +295,48 @@ impl Settings {
     /// What was not said as a flag is as `rekindle.toml` beside the checkpoint has it, if there is one.
     pub(super) fn complete(&mut self, checkpoint: &Path) -> Anything<()> {
         let mut file = Settings::beside(checkpoint)?;
+        self.make_room(&mut file);
+        // What a flag says in the place of a key is not news.
+        let mut said: Vec<(&str, String, String)> = Vec::new();
+        fill!(self from file, said: said);
+        drop(said);
+        Ok(())
+    }
+
+    /// Takes out of others what these say otherwise, where that excludes it.
+    fn make_room(&mut self, others: &mut Settings) {
         // Of settings that exclude each other, a flag replaces either.
         if self.batches.is_some() || self.data.is_some() {
-            (file.batches, file.data) = (None, None);
+            (others.batches, others.data) = (None, None);
         }
         if self.steps.is_some() || self.epochs.is_some() {
-            (file.steps, file.epochs) = (None, None);
+            (others.steps, others.epochs) = (None, None);
         }
         if self.clip_norm.is_some() || self.clip_value.is_some() {
-            (file.clip_norm, file.clip_value) = (None, None);
+            (others.clip_norm, others.clip_value) = (None, None);
         }
         // The network's settings are a table: a flag replaces the one of its name.
-        self.config = [file.config.split_off(0), self.config.split_off(0)].concat();
-        fill!(self from file:
-            model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
-            augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
-            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
-            schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
-            scheduler_at, member, unexpected, allow_objects, device, run, every, keep, best, save, log, tensorboard, expect);
-        Ok(())
+        self.config = [others.config.split_off(0), self.config.split_off(0)].concat();
+    }
+
+    /// Puts these over others, which they win over; gives what differs, a sentence each.
+    pub(super) fn over(mut self, others: &mut Settings) -> Vec<String> {
+        let steps = self.steps.is_some() || self.epochs.is_some();
+        let (given, had, mut said) = (self.config.clone(), others.config.clone(), Vec::new());
+        self.make_room(others);
+        let before = std::mem::take(others);
+        fill!(self from before, said: said);
+        *others = self;
+        let told = |(name, now, before): (&str, String, String)| {
+            let flag = name.replace('_', "-");
+            format!("--{flag} is {} now, and was {} when the run was started", plain(&now), plain(&before))
+        };
+        // The network's own are put together, and steps are counted anew.
+        said.retain(|(name, ..)| *name != "config" && !(steps && matches!(*name, "steps" | "epochs")));
+        if !given.is_empty() && given != had {
+            said.push(("config", format!("{given:?}"), format!("{had:?}")));
+        }
+        said.into_iter().map(told).collect()
     }
 
     /// How the checkpoint is opened.
@@ -317,12 +358,18 @@ impl Settings {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             usage(format!("{}: line {line}: {}", path.display(), error.message()))
         })?;
-        if let Some(order) = &mut settings.order
+        settings.start_at(folder);
+        Ok(settings)
+    }
+
+    /// Lets paths start at a folder.
+    pub(super) fn start_at(&mut self, folder: &Path) {
+        if let Some(order) = &mut self.order
             && folder.join(&*order).is_file()
         {
             *order = folder.join(&*order).display().to_string();
         }
-        for model in &mut settings.model {
+        for model in &mut self.model {
             // A program is a file: its path starts here, too.
             let (part, name) = model.split_once('=').map_or((None, &**model), |(part, name)| (Some(part), name));
             if super::predict::is_program(Path::new(name)) {
@@ -331,18 +378,17 @@ impl Settings {
             }
         }
         for file in [
-            &mut settings.batches,
-            &mut settings.data,
-            &mut settings.targets,
-            &mut settings.val,
-            &mut settings.run,
-            &mut settings.log,
-            &mut settings.tensorboard,
-            &mut settings.expect,
+            &mut self.batches,
+            &mut self.data,
+            &mut self.targets,
+            &mut self.val,
+            &mut self.run,
+            &mut self.log,
+            &mut self.tensorboard,
+            &mut self.expect,
         ] {
             *file = file.take().map(|file| folder.join(file));
         }
-        Ok(settings)
     }
 }
 
@@ -356,11 +402,27 @@ pub(super) fn key_and_value(pair: &str) -> Anything<(&str, &str)> {
 trait Fill {
     /// Takes the other, where this is not set.
     fn fill(&mut self, other: Self);
+    /// Whether it is set.
+    fn is_said(&self) -> bool;
 }
 
-impl<T> Fill for Option<T> {
+/// A setting as one reads it.
+fn plain(debugged: &str) -> String {
+    let inner = debugged.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(debugged);
+    match inner {
+        "None" | "[]" | "false" => "not said".to_owned(),
+        "true" => "said".to_owned(),
+        inner => inner.trim_matches(['[', ']']).replace('"', ""),
+    }
+}
+
+impl<T: std::fmt::Debug> Fill for Option<T> {
     fn fill(&mut self, other: Self) {
         *self = self.take().or(other);
+    }
+
+    fn is_said(&self) -> bool {
+        self.is_some()
     }
 }
 
@@ -370,11 +432,19 @@ impl<T> Fill for Vec<T> {
             *self = other;
         }
     }
+
+    fn is_said(&self) -> bool {
+        !self.is_empty()
+    }
 }
 
 impl Fill for bool {
     fn fill(&mut self, other: Self) {
         *self |= other;
+    }
+
+    fn is_said(&self) -> bool {
+        *self
     }
 }
 

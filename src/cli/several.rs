@@ -10,7 +10,6 @@ use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
 
-use super::answer;
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Keeper, Kept, is_written, say};
@@ -21,6 +20,7 @@ use super::resume::told::{self, Model};
 use super::resume::{Batches, Course, Resume, drawing, planned, unless_open};
 use super::schedule::Scheduling;
 use super::task::Task;
+use super::{answer, started};
 
 /// What resuming would do with each part.
 pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Model]) -> Answer {
@@ -86,6 +86,7 @@ pub(super) fn run(
         Batches::Fixed(_) => said.unwrap_or(there).min(there),
         Batches::Data { .. } | Batches::Tokens(_) => said.unwrap_or(there),
     };
+    let steps = resume.counted(steps, runs.first().map_or(0, Run::steps), batches);
     let scheduling = resume.scheduling(batches.source())?;
     let runs = runs.into_iter().map(|run| {
         let (mut pers, mut found, mut average) = (Vec::new(), None, None);
@@ -136,6 +137,9 @@ pub(super) fn run(
         (Some(kept), Some(origin)) => Some(Keeper::open(kept, &origin, &mut runs)?),
         _ => None,
     };
+    if let Some(kept) = kept.as_ref().filter(|_| !resume.restored) {
+        started::keep(kept.folder())?;
+    }
     let now = (began, runs[0].steps(), length.map_or(0, |length| runs[0].steps().rem_euclid(length.max(1))));
     let at_end = runs[0].is_done();
     let written =

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rekindle::random::Generator;
 use rekindle::train::data::{Array, Dataset, StatefulDataLoader};
-use rekindle::{Checkpoint, Tensor};
+use rekindle::{Checkpoint, Dict, Tensor};
 use rekindle_testing::fixtures;
 use serde_json::Value as Json;
 
@@ -69,6 +69,41 @@ fn a_place_of_torchdata_s_is_where_the_command_goes_on() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("its batch size was another") && said.contains("--loader-state none"), "{said}");
+}
+
+/// What torchdata 0.11 keeps of an iterable data set, and of accelerate's `DataLoader(shuffle=True)`, whose sampler is PyTorch's.
+#[test]
+fn a_place_that_does_not_tell_the_order_is_refused_before_the_first_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let none = || rekindle::Value::None;
+    let place = |sampler: rekindle::Value, data: rekindle::Value| {
+        Dict::from_iter([
+            ("_index_sampler_state", none()),
+            ("_sampler_iter_state", sampler),
+            ("_sampler_iter_yielded", 2_i64.into()),
+            ("_num_yielded", 2_i64.into()),
+            ("_IterableDataset_len_called", none()),
+            ("_shared_seed", none()),
+            ("fetcher_state", data.clone()),
+            ("dataset_state", data),
+            ("_iterator_finished", rekindle::Value::Bool(false)),
+        ])
+    };
+    let taken = Dict::from_iter([("samples_yielded", 128_i64)]);
+    let iterable = place(taken.into(), Dict::from_iter([("i", 128_i64)]).into());
+    for (state, told) in
+        [(iterable, "is the state of a data set"), (place(none(), none()), "the order of the samples is not told")]
+    {
+        let run = changed(folder, |checkpoint| checkpoint.set("dataloader_state_dict", state).unwrap());
+        let output = resume(&run, &["--steps", "4", "--save", "out.pt", "--log", "log.jsonl"], folder);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(told) && said.contains("--loader-state none"), "{said}");
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let made: Vec<String> = names.filter(|name| name.starts_with("out") || name.starts_with("log")).collect();
+        assert!(made.is_empty(), "{made:?}");
+    }
 }
 
 /// `nn.Linear` of so many inputs and classes, and its optimizer, as a file.

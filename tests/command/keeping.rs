@@ -48,14 +48,15 @@ fn written(folder: &Path) -> [Vec<u8>; 2] {
 fn a_run_that_is_killed_at_any_moment_goes_on_by_the_same_command_and_ends_with_the_same_bits() {
     let kills: usize = std::env::var("REKINDLE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10);
     let folder = scratch();
-    let whole = uncut(folder.path(), "69");
-    let arguments = [&KEPT[..], &["--every", "4", "--keep", "2", "--best", "accuracy"]].concat();
+    // So many that the last kill finds the run at work, too: a kill costs it some steps that it makes again.
+    let all = (8 * kills).max(69).to_string();
+    let whole = uncut(folder.path(), &all);
+    let arguments = [&KEPT[..6], &["--steps", &all, "--every", "4", "--keep", "2", "--best", "accuracy"]].concat();
     let log = folder.path().join("log.jsonl");
     let lines = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
     let mut generator = Generator::new(3);
-    // Some steps after the last moment, and a part of one: so few that the last kill finds the run at work, too.
-    let most = i64::try_from((2 * 69 / kills).max(5)).unwrap();
-    let steps = randint(&mut generator, 0, most, kills).unwrap();
+    // Some steps after the last moment, and a part of one.
+    let steps = randint(&mut generator, 0, 10, kills).unwrap();
     let parts = randint(&mut generator, 0, 15_000, kills).unwrap();
     let (mut amid, mut ended) = (0, 0);
     for (steps, part) in steps.into_iter().zip(parts) {
@@ -81,7 +82,8 @@ fn a_run_that_is_killed_at_any_moment_goes_on_by_the_same_command_and_ends_with_
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .filter(|name| name.starts_with("step-"))
         .collect();
-    assert!((2..=3).contains(&kept.len()) && kept.contains(&"step-368.pt".to_owned()), "{kept:?}");
+    let end = format!("step-{}.pt", 299 + all.parse::<usize>().unwrap());
+    assert!((2..=3).contains(&kept.len()) && kept.contains(&end), "{kept:?}");
 }
 
 /// The command after so many lines of its log. It runs until it is asked to end.
@@ -180,6 +182,44 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_taken() {
 }
 
 #[test]
+fn a_run_is_kept_in_other_formats_and_goes_on_from_each_with_the_same_bits() {
+    let folder = scratch();
+    let whole = uncut(folder.path(), "6");
+    for (format, ending) in [("safetensors", "safetensors"), ("burnpack", "bpk"), ("dcp", "dcp")] {
+        let said = |more: &[&str]| {
+            let common = [&KEPT[..6], &["--keep-format", format, "--every", "2", "--best", "loss"]].concat();
+            resume(&run_pt(), &[&common, more].concat(), folder.path())
+        };
+        succeeded(&said(&["--steps", "4"]));
+        let kept = folder.path().join("kept");
+        let names = [format!("last.{ending}"), format!("best.{ending}"), format!("step-303.{ending}")];
+        assert!(names.iter().all(|name| kept.join(name).exists()), "{format}");
+        let last = Checkpoint::open(kept.join(&names[0])).unwrap();
+        assert!(last.value("model_state_dict.fc1.weight").is_ok() && last.get::<i64>("epoch").is_ok(), "{format}");
+
+        // One bit of the weights, in the newest.
+        let mut path = kept.join(&names[2]);
+        if path.is_dir() {
+            path = path.join("__0_0.distcp");
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::remove_file(folder.path().join("out.pt")).unwrap();
+        let said = succeeded(&said(&["--steps", "6"]));
+        let damaged = format!("warning: kept/step-303.{ending}");
+        assert!(said.contains(&damaged) && said.contains("after step 302"), "{said}");
+        assert!(written(folder.path()) == whole, "{format}");
+        std::fs::remove_file(folder.path().join("out.pt")).unwrap();
+        std::fs::remove_file(folder.path().join("log.jsonl")).unwrap();
+        std::fs::remove_dir_all(kept).unwrap();
+    }
+    let output = resume(&run_pt(), &[&KEPT[..6], &["--keep-format", "npz", "--steps", "4"]].concat(), folder.path());
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn a_folder_of_a_runs_checkpoints_is_resumed_and_planned_from_its_newest() {
     let folder = scratch();
     std::fs::copy(fixtures::digits("digits.csv.gz"), folder.path().join("digits.csv.gz")).unwrap();
@@ -212,6 +252,80 @@ fn a_folder_of_a_runs_checkpoints_is_resumed_and_planned_from_its_newest() {
     );
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("began from another checkpoint"), "{}", text(&output.stderr));
+}
+
+/// From another folder, too, and for more steps than were asked for.
+#[cfg(unix)]
+#[test]
+fn the_folder_alone_goes_on_as_the_run_was_started_and_what_is_said_anew_wins() {
+    let [folder, elsewhere] = [scratch(), scratch()];
+    let whole = uncut(folder.path(), "69");
+    let arguments = [&KEPT[..], &["--every", "4"]].concat();
+    after_lines(&arguments, folder.path(), 9, |process| {
+        assert!(Command::new("kill").args(["-TERM", &process.to_string()]).status().unwrap().success());
+    });
+    assert!(!folder.path().join("out.pt").exists());
+    let kept = folder.path().join("kept");
+    let planned = command([Path::new("plan"), &kept]).output().unwrap();
+    assert!(planned.status.success() && text(&planned.stdout).contains("digits"), "{}", text(&planned.stderr));
+    let said = succeeded(&resume(&kept, &["--every", "5"], elsewhere.path()));
+    assert!(
+        said.contains("the run goes on as it was started: rekindle resume") && said.contains("--every 4"),
+        "{said}"
+    );
+    assert!(said.contains("--every is 5 now, and was 4 when the run was started"), "{said}");
+    assert!(written(folder.path()) == whole, "{said}");
+
+    let more = folder.path().join("more.pt");
+    succeeded(&resume(&kept, &["--steps", "3", "--save", more.to_str().unwrap()], elsewhere.path()));
+    let further = folder.path().join("further");
+    std::fs::create_dir(&further).unwrap();
+    assert!(std::fs::read(&more).unwrap() == uncut(&further, "72")[0]);
+    assert_eq!(fixtures::lines(&folder.path().join("log.jsonl")).len(), 72);
+
+    std::fs::write(kept.join("started.json"), r#"{"folder": "/", "arguments": ["gone.pt", "--model", "digits"]}"#)
+        .unwrap();
+    let said = refusal(&resume(&kept, &[], elsewhere.path()));
+    assert!(said.contains("the run began from /gone.pt, which is not there any more"), "{said}");
+}
+
+/// In three processes, and in one: the very file, and the same log.
+fn goes_on_in_its_folder(checkpoint: &Path, arguments: &[&str], steps: [&str; 3], folder: &Path) {
+    let run = |name: &str, steps: &str, more: &[&str]| {
+        let (save, log) = (format!("{name}.pt"), format!("{name}.jsonl"));
+        let _ = std::fs::remove_file(folder.join(&save));
+        let own = ["--save", &save, "--log", &log, "--steps", steps];
+        succeeded(&resume(checkpoint, &[arguments, &own, more].concat(), folder))
+    };
+    run("whole", steps[2], &[]);
+    for (nth, steps) in steps.into_iter().enumerate() {
+        let said = run("cut", steps, &["--run", "kept", "--every", "2"]);
+        assert_eq!(said.contains("the run goes on from kept/step-"), nth > 0, "{said}");
+    }
+    for ending in ["pt", "jsonl"] {
+        let read = |name: &str| std::fs::read(folder.join(format!("{name}.{ending}"))).unwrap();
+        assert!(read("cut") == read("whole"), "{ending}");
+    }
+}
+
+#[test]
+fn random_blocks_of_tokens_and_several_models_go_on_in_a_folder_to_the_very_file() {
+    let folder = scratch();
+    let tokens = folder.path().join("tokens.bin");
+    let drawn = randint(&mut Generator::new(5), 0, 7, 300).unwrap();
+    let bytes: Vec<u8> = drawn.iter().flat_map(|&token| u16::try_from(token).unwrap().to_le_bytes()).collect();
+    std::fs::write(&tokens, bytes).unwrap();
+    let blocks =
+        ["--model", "nanogpt", "--data", "tokens.bin", "--block-size", "5", "--batch-size", "3", "--seed", "3"];
+    let nanogpt = fixtures::path("frameworks/nanogpt/start.pt");
+    goes_on_in_its_folder(&nanogpt, &blocks, ["3", "4", "9"], folder.path());
+
+    let folder = scratch();
+    let batches = fixtures::path("several/two_batches.safetensors");
+    let both = ["--model", "A=mlp", "--model", "modelB_state_dict=mlp", "--config", "A.sizes=6,8,3"];
+    let both =
+        [&both[..], &["--config", "modelB_state_dict.sizes=6,5,3", "--batches", batches.to_str().unwrap()]].concat();
+    goes_on_in_its_folder(&fixtures::path("several/two.pt"), &both, ["1", "3", "6"], folder.path());
 }
 
 #[test]

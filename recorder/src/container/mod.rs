@@ -26,6 +26,7 @@ pub mod tar;
 mod template;
 pub mod torchscript;
 mod transfer;
+mod values;
 mod weights_only;
 pub mod zip;
 

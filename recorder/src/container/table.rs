@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 #[cfg(doc)]
 use crate::ErrorKind;
-use crate::container::keeps::Keeps;
+use crate::container::keeps::{Keeps, Values};
 use crate::container::ranks::{deepspeed, llama, others};
 use crate::container::run_folder::origin::Origin;
 use crate::container::zip::{self, Archive};
 use crate::container::{
     appended, burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder,
-    safetensors, tar, torchscript, transfer, weights_only,
+    safetensors, tar, torchscript, transfer, values, weights_only,
 };
 use crate::io::{self, FileBytes, Ready};
 use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
@@ -350,14 +350,28 @@ fn open_folder(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// [`ErrorKind::Unsupported`] for a format that cannot be written; as the format's own `write` otherwise.
 pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     let saved = match row(format).write {
-        Some(write) => taken(root, options, |root| write(root, path, options)),
+        Some(write) => taken(root, format, options, |root| write(root, path, options)),
         None => Err(Error::unsupported(format!("writing the format '{format}'"))),
     };
     saved.in_file(path)
 }
 
-/// Writes all of a value, or what plain `torch.load` takes of it where the options say so.
-fn taken(root: &Value, options: &SaveOptions, write: impl FnOnce(&Value) -> Result<SaveReport>) -> Result<SaveReport> {
+/// Writes all of a value, or what plain `torch.load` takes of it where the options say so; into a file of nothing but tensors with
+/// the other values in its metadata, where they say that.
+fn taken(
+    root: &Value,
+    format: Format,
+    options: &SaveOptions,
+    write: impl FnOnce(&Value) -> Result<SaveReport>,
+) -> Result<SaveReport> {
+    let write = |root: &Value| match (options.values && keeps(format).values != Values::All, format) {
+        (false, _) => write(root),
+        (true, Format::SAFETENSORS | Format::BURNPACK) => write(&values::packed(root, options.allow_objects)?),
+        (true, _) => {
+            let error = Error::unsupported(format!("keeping all values in the format '{format}'"));
+            Err(error.advise("name safetensors or burnpack, or a format that holds them anyway, such as zip"))
+        }
+    };
     if !options.weights_only {
         return write(root);
     }
@@ -383,7 +397,7 @@ pub(crate) fn write_to(
     options: &SaveOptions,
 ) -> Result<SaveReport> {
     match row(format).ready {
-        Some(ready) => taken(root, options, |root| ready(root, options)?.write_to(out)),
+        Some(ready) => taken(root, format, options, |root| ready(root, options)?.write_to(out)),
         None => {
             let error = Error::unsupported(format!("writing the format '{format}' to a stream"));
             Err(error.advise("name a file or a folder"))
@@ -396,7 +410,8 @@ pub(crate) fn write_to(
 /// # Errors
 /// As [`save`].
 pub(crate) fn save_folder(root: &Value, origin: &Origin, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
-    taken(root, options, |root| run_folder::write(root, Some(origin), path, options, save)).in_file(path)
+    taken(root, Format::RUN_FOLDER, options, |root| run_folder::write(root, Some(origin), path, options, save))
+        .in_file(path)
 }
 
 /// What a format keeps of a checkpoint.

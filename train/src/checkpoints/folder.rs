@@ -7,20 +7,47 @@ use std::path::{Path, PathBuf};
 use rekindle_recorder::checkpoint::OpenOptions;
 use rekindle_recorder::run::BESIDE;
 use rekindle_recorder::verify::verify;
-use rekindle_recorder::{Checkpoint, Error, ErrorKind, IoResultExt as _, Result, ResultExt as _};
+use rekindle_recorder::{Checkpoint, Error, ErrorKind, Format, IoResultExt as _, Result, ResultExt as _};
 
 use super::options::CheckpointOptions;
 use crate::attributes::invalid;
 
-/// The newest checkpoint, under a name that does not change.
-pub(super) const LAST: &str = "last.pt";
+/// The newest checkpoint, under a name that does not change, but for what follows it.
+pub(super) const LAST: &str = "last";
 /// The best one.
-pub(super) const BEST: &str = "best.pt";
+pub(super) const BEST: &str = "best";
+
+/// In which formats checkpoints are kept, and what their names end with.
+const FORMS: [(Format, &str); 4] =
+    [(Format::ZIP, "pt"), (Format::SAFETENSORS, "safetensors"), (Format::BURNPACK, "bpk"), (Format::DCP, "dcp")];
+
+impl Found {
+    /// After how many steps it is, as its name says; `None` where it lies under another name.
+    #[must_use]
+    pub fn step(&self) -> Option<i64> {
+        self.path.file_name()?.to_str().and_then(Entry::of).map(|entry| entry.step)
+    }
+}
+
+/// What the names of checkpoints in a format end with.
+///
+/// # Errors
+/// When none are kept in it.
+pub(super) fn ending(format: Format) -> Result<&'static str> {
+    let found = FORMS.iter().find(|(known, _)| *known == format);
+    found.map(|(_, ending)| *ending).ok_or_else(|| {
+        let names: Vec<&str> = FORMS.iter().map(|(format, _)| format.name()).collect();
+        let what = format!("keeping a run's checkpoints in the format '{format}'");
+        Error::unsupported(what).advise(format!("{} hold all of a run", names.join(", ")))
+    })
+}
 
 /// A checkpoint of the folder.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) step: i64,
+    /// What its name ends with.
+    pub(super) ending: &'static str,
     /// The metric that tells which are the best, where the run was told it at this step.
     pub(super) metric: Option<f64>,
 }
@@ -38,30 +65,44 @@ pub struct Found {
     pub passed_over: Vec<String>,
 }
 
-/// The name of a step's file.
-pub(super) fn name_of(step: i64) -> String {
-    format!("step-{step}.pt")
+impl Entry {
+    /// The name of its file, or of its folder.
+    pub(super) fn name(&self) -> String {
+        named(&format!("step-{}", self.step), self.ending)
+    }
+
+    /// That of this name, without its metric.
+    fn of(name: &str) -> Option<Self> {
+        let (step, found) = name.strip_prefix("step-")?.rsplit_once('.')?;
+        let (_, ending) = FORMS.iter().find(|(_, ending)| *ending == found)?;
+        let entry = Entry { step: step.parse().ok()?, ending, metric: None };
+        (entry.name() == name).then_some(entry)
+    }
 }
 
-/// The step whose file has this name.
-fn step_of(name: &str) -> Option<i64> {
-    let step = name.strip_prefix("step-")?.strip_suffix(".pt")?.parse().ok()?;
-    (name_of(step) == name).then_some(step)
+/// A name of a checkpoint.
+pub(super) fn named(stem: &str, ending: &str) -> String {
+    format!("{stem}.{ending}")
 }
 
-/// The steps that a folder has checkpoints of, the newest first; none where there is no folder.
-fn steps(folder: &Path) -> Result<Vec<i64>> {
+/// The checkpoints that a folder has, the newest first; none where there is no folder.
+fn there(folder: &Path) -> Result<Vec<Entry>> {
     let names = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         names => names.and_then(|names| names.map(|name| Ok(name?.file_name())).collect::<std::io::Result<Vec<_>>>()),
     };
     let names = names.doing("cannot list the folder").in_file(folder)?;
-    let mut steps: Vec<i64> = names.iter().filter_map(|name| step_of(name.to_str()?)).collect();
-    steps.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(steps)
+    let mut entries: Vec<Entry> = names.iter().filter_map(|name| Entry::of(name.to_str()?)).collect();
+    entries.sort_unstable_by(|a, b| b.step.cmp(&a.step).then(a.ending.cmp(b.ending)));
+    Ok(entries)
 }
 
-/// The newest checkpoint of a folder that is complete and undamaged: `last.pt`, or where that is not, the one before it, and so on.
+/// The newest under the name that does not change.
+fn last(folder: &Path) -> Option<PathBuf> {
+    FORMS.iter().map(|(_, ending)| folder.join(named(LAST, ending))).find(|last| last.exists())
+}
+
+/// The newest checkpoint of a folder that is complete and undamaged, in whichever format it is kept: `last.pt`, or where that is not, the one before it, and so on.
 /// `None` where there is no folder, or none in it.
 ///
 /// # Errors
@@ -77,11 +118,11 @@ fn steps(folder: &Path) -> Result<Vec<i64>> {
 /// ```
 pub fn newest(folder: impl AsRef<Path>) -> Result<Option<Found>> {
     let folder = folder.as_ref();
-    let steps = steps(folder)?;
+    let mut paths: Vec<PathBuf> = there(folder)?.iter().map(|entry| folder.join(entry.name())).collect();
     // Under a name of its own where the one with its step was taken away.
-    let last = folder.join(LAST);
-    let paths: Vec<PathBuf> = steps.iter().map(|step| folder.join(name_of(*step))).collect();
-    let paths = if paths.is_empty() && last.exists() { vec![last] } else { paths };
+    if paths.is_empty() {
+        paths.extend(last(folder));
+    }
     let mut passed_over = Vec::new();
     for path in &paths {
         match whole(path) {
@@ -107,7 +148,7 @@ pub fn newest(folder: impl AsRef<Path>) -> Result<Option<Found>> {
 /// When there is a folder that cannot be listed.
 pub fn any_in(folder: impl AsRef<Path>) -> Result<bool> {
     let folder = folder.as_ref();
-    Ok(folder.is_dir() && (!steps(folder)?.is_empty() || folder.join(LAST).exists()))
+    Ok(folder.is_dir() && (!there(folder)?.is_empty() || last(folder).is_some()))
 }
 
 /// A checkpoint whose bytes are all as they were written.
@@ -137,12 +178,12 @@ fn is_damage(error: &Error) -> bool {
 
 /// What a folder holds, the newest first, with the values of a metric. Damaged ones have none.
 pub(super) fn entries(folder: &Path, metric: Option<&str>) -> Result<Vec<Entry>> {
-    let told = |step: i64| {
-        let checkpoint = Checkpoint::open(folder.join(name_of(step))).ok()?;
+    let told = |entry: &Entry| {
+        let checkpoint = Checkpoint::open(folder.join(entry.name())).ok()?;
         let metrics = checkpoint.value(&format!("{BESIDE}.told")).ok()?;
         metrics.as_dict()?.get(metric?)?.as_f64()
     };
-    Ok(steps(folder)?.into_iter().map(|step| Entry { step, metric: told(step) }).collect())
+    Ok(there(folder)?.into_iter().map(|entry| Entry { metric: told(&entry), ..entry }).collect())
 }
 
 /// The best of these, the best first: of equal ones the newer.
@@ -172,66 +213,68 @@ fn gone(entries: &[Entry], options: &CheckpointOptions) -> Vec<i64> {
 /// entries are the newest first.
 pub(super) fn settle(folder: &Path, entries: &mut Vec<Entry>, options: &CheckpointOptions) -> Result<()> {
     if let Some(last) = entries.first() {
-        link(folder, last.step, LAST)?;
+        link(folder, last, LAST)?;
     }
     if let Some(first) = best(entries, options).first() {
-        link(folder, first.step, BEST)?;
+        link(folder, first, BEST)?;
     }
     for step in gone(entries, options) {
-        let path = folder.join(name_of(step));
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).doing("cannot remove a checkpoint that is not kept").in_file(path);
-            }
-            _ => entries.retain(|entry| entry.step != step),
+        for entry in entries.iter().filter(|entry| entry.step == step) {
+            remove(&folder.join(entry.name()))?;
         }
+        entries.retain(|entry| entry.step != step);
     }
     Ok(())
 }
 
-/// Gives the checkpoint of a step another name, in one step. It is the same file; where the file system has no links, a copy.
-fn link(folder: &Path, step: i64, name: &str) -> Result<()> {
-    let (from, to) = (folder.join(name_of(step)), folder.join(name));
+/// Removes a checkpoint, if it is there.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() && !path.is_symlink() {
+        // Under a name that is none of a checkpoint's, until all of it is gone.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let leaves = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+        fs::rename(path, &leaves).and_then(|()| fs::remove_dir_all(&leaves))
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing("cannot remove a checkpoint that is not kept").in_file(path)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives a checkpoint another name, in one step. It is the same file, where the file system has no links a copy; of a folder it
+/// is a link that leads there. The same name of a checkpoint in another format goes.
+fn link(folder: &Path, entry: &Entry, name: &str) -> Result<()> {
+    let (from, to) = (folder.join(entry.name()), folder.join(named(name, entry.ending)));
     let staged = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     // Left by a process of the same number that was killed.
     let _ = fs::remove_file(&staged);
-    let linked = fs::hard_link(&from, &staged).or_else(|_| fs::copy(&from, &staged).map(drop));
+    let linked = if from.is_dir() {
+        link_folder(Path::new(&entry.name()), &staged)
+    } else {
+        fs::hard_link(&from, &staged).or_else(|_| fs::copy(&from, &staged).map(drop))
+    };
     linked.and_then(|()| fs::rename(&staged, &to)).doing("cannot name the checkpoint").in_file(&to)?;
     // Two names of one file stay both where one is renamed to the other.
     let _ = fs::remove_file(&staged);
-    Ok(())
+    let others = FORMS.iter().filter(|(_, ending)| *ending != entry.ending);
+    others.into_iter().try_for_each(|(_, ending)| remove(&folder.join(named(name, ending))))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::options::Better;
-    use super::*;
+#[cfg(unix)]
+fn link_folder(to: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(to, link)
+}
 
-    fn entries(all: &[(i64, Option<f64>)]) -> Vec<Entry> {
-        all.iter().map(|&(step, metric)| Entry { step, metric }).collect()
-    }
+#[cfg(windows)]
+fn link_folder(to: &Path, link: &Path) -> std::io::Result<()> {
+    std::os::windows::fs::symlink_dir(to, link)
+}
 
-    #[test]
-    fn a_name_is_a_steps_or_nobodys() {
-        assert_eq!(step_of(&name_of(400)), Some(400));
-        for name in ["step-0400.pt", "step-4.pt.tmp", "step-.pt", "last.pt", "step-+4.pt"] {
-            assert_eq!(step_of(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn the_newest_the_best_and_each_so_many_th_stay() {
-        let all =
-            entries(&[(60, None), (50, Some(0.7)), (40, Some(0.9)), (30, Some(0.9)), (20, Some(f64::NAN)), (10, None)]);
-        let options = CheckpointOptions::default().keep_last(2);
-        assert_eq!(gone(&all, &options), [40, 30, 20, 10]);
-        let options = options.best("accuracy", Better::Higher).keep_every(20);
-        // Of two that are as good, the newer one.
-        assert_eq!(best(&all, &options)[0].step, 40);
-        assert_eq!(gone(&all, &options), [30, 10]);
-        assert_eq!(gone(&all, &options.clone().keep_best(2)), [10]);
-        let lower = CheckpointOptions::default().keep_last(1).best("loss", Better::Lower);
-        assert_eq!(gone(&all, &lower), [40, 30, 20, 10]);
-        assert_eq!(gone(&all, &lower.clone().keep_last(0)), [40, 30, 20, 10], "one always stays");
-    }
+#[cfg(not(any(unix, windows)))]
+fn link_folder(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }

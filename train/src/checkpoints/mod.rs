@@ -7,7 +7,7 @@
 //!
 //! A folder holds a file for each step that was saved, `step-400.pt`, and two names that do not change: `last.pt` is the newest,
 //! `best.pt` the best by a metric. Each file is a checkpoint of PyTorch's, which plain `torch.load` opens, with everything of the run
-//! in it, and appears whole or not at all. The run that they are of: [`Run::with_checkpoints`](crate::Run::with_checkpoints).
+//! in it, and appears whole or not at all. In another [format](CheckpointOptions::format) they end with `.safetensors`, `.bpk` or `.dcp`. The run that they are of: [`Run::with_checkpoints`](crate::Run::with_checkpoints).
 
 mod folder;
 mod options;
@@ -24,7 +24,7 @@ pub use folder::{Found, any_in, newest};
 pub use options::{Better, CheckpointOptions};
 
 use crate::attributes::invalid;
-use folder::{Entry, entries, name_of, settle};
+use folder::{Entry, ending, entries, named, settle};
 use signals::Signals;
 use writer::Writer;
 
@@ -61,6 +61,8 @@ const LOCK: &str = ".lock";
 pub struct Checkpoints {
     folder: PathBuf,
     options: CheckpointOptions,
+    /// What the names of its files end with.
+    ending: &'static str,
     writer: Writer,
     signals: Option<Signals>,
     /// The step that was saved last.
@@ -75,8 +77,9 @@ impl Checkpoints {
     /// Those of a folder, which is made where there is none. It is this process's alone as long as this lives.
     ///
     /// # Errors
-    /// When it cannot be made or written, or another process keeps its checkpoints there.
+    /// When it cannot be made or written, another process keeps its checkpoints there, or no run is kept in the format.
     pub fn new(folder: impl AsRef<Path>, options: CheckpointOptions) -> Result<Self> {
+        let ending = ending(options.format)?;
         let folder = folder.as_ref().to_owned();
         fs::create_dir_all(&folder).doing("cannot make the folder").in_file(&folder)?;
         let lock = File::options().create(true).truncate(false).write(true).open(folder.join(LOCK));
@@ -90,7 +93,7 @@ impl Checkpoints {
         let there = entries(&folder, metric)?;
         let signals = if options.signals { Some(Signals::listen().in_file(&folder)?) } else { None };
         let writer = Writer::new(folder.clone(), options.clone(), there);
-        Ok(Checkpoints { folder, options, writer, signals, saved: None, saved_at: Instant::now(), _lock: lock })
+        Ok(Checkpoints { folder, options, ending, writer, signals, saved: None, saved_at: Instant::now(), _lock: lock })
     }
 
     /// The folder.
@@ -105,16 +108,16 @@ impl Checkpoints {
         &self.options
     }
 
-    /// `last.pt`: the newest checkpoint, once there is one.
+    /// `last.pt`, or as the format has it: the newest checkpoint, once there is one.
     #[must_use]
     pub fn last(&self) -> PathBuf {
-        self.folder.join(folder::LAST)
+        self.folder.join(named(folder::LAST, self.ending))
     }
 
-    /// `best.pt`: the best checkpoint, once a metric was told.
+    /// `best.pt`, or as the format has it: the best checkpoint, once a metric was told.
     #[must_use]
     pub fn best(&self) -> PathBuf {
-        self.folder.join(folder::BEST)
+        self.folder.join(named(folder::BEST, self.ending))
     }
 
     /// The newest checkpoint that is complete and undamaged ([`newest`]). Newer ones that are damaged are set aside: they get
@@ -127,10 +130,10 @@ impl Checkpoints {
         let Some(found) = newest(&self.folder)? else { return Ok(None) };
         let metric = self.options.metric.as_ref().map(|(name, _)| name.as_str());
         let mut there = entries(&self.folder, metric)?;
-        let own = there.iter().position(|entry| self.folder.join(name_of(entry.step)) == found.path);
+        let own = there.iter().position(|entry| self.folder.join(entry.name()) == found.path);
         for damaged in there.drain(..own.unwrap_or(0)) {
-            let path = self.folder.join(name_of(damaged.step));
-            let aside = self.folder.join(format!("{}.damaged", name_of(damaged.step)));
+            let path = self.folder.join(damaged.name());
+            let aside = self.folder.join(format!("{}.damaged", damaged.name()));
             fs::rename(&path, aside).doing("cannot set a damaged checkpoint aside").in_file(path)?;
         }
         settle(&self.folder, &mut there, &self.options)?;
@@ -160,7 +163,7 @@ impl Checkpoints {
     /// last one.
     pub fn save(&mut self, step: i64, metric: Option<f64>, checkpoint: Checkpoint) -> Result<()> {
         self.wait()?;
-        self.writer.write(Entry { step, metric }, checkpoint)?;
+        self.writer.write(Entry { step, ending: self.ending, metric }, checkpoint)?;
         (self.saved, self.saved_at) = (Some(step), Instant::now());
         Ok(())
     }
@@ -197,7 +200,8 @@ fn sweep(folder: &Path) {
         let staged = (name.starts_with(".step-") || name.starts_with(".last.") || name.starts_with(".best."))
             && name.ends_with(".tmp");
         if staged {
-            let _ = fs::remove_file(folder.join(name));
+            let path = folder.join(name);
+            let _ = if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
     }
 }

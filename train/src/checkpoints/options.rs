@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rekindle_recorder::Format;
+
 /// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,6 +58,10 @@ rekindle_recorder::settings! {
         /// The metric that tells which are the best, and which of its values is the better one:
         /// [`best`](CheckpointOptions::best).
         metric(impl Into<Option<(String, Better)>>): Option<(String, Better)> = None,
+        /// The format of the files: [`Format::ZIP`], which is `torch.save`'s, [`Format::SAFETENSORS`], [`Format::BURNPACK`] or
+        /// [`Format::DCP`], whose checkpoints are folders. The last three hold what is no tensor as
+        /// [`SaveOptions::values`](rekindle_recorder::checkpoint::SaveOptions::values) says. Default: that of `torch.save`.
+        format: Format = Format::ZIP,
         /// Whether SIGINT (Ctrl-C) and SIGTERM end the run after the step that is under way, with a checkpoint of it. A second one
         /// ends the process at once. Default true.
         signals: bool = true,

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use rekindle_recorder::checkpoint::SaveOptions;
-use rekindle_recorder::{Checkpoint, Format, IoResultExt as _, Result, ResultExt as _};
+use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
 
-use super::folder::{Entry, name_of, settle};
+use super::folder::{Entry, remove, settle};
 use super::options::CheckpointOptions;
 use crate::attributes::invalid;
 
@@ -86,8 +86,11 @@ fn put(
     entry: Entry,
     checkpoint: &Checkpoint,
 ) -> Result<()> {
-    let save = SaveOptions::default().format(Format::ZIP).allow_objects(options.allow_objects);
-    checkpoint.save_with(folder.join(name_of(entry.step)), &save)?;
+    let save = SaveOptions::default().format(options.format).values(true).allow_objects(options.allow_objects);
+    checkpoint.save_with(folder.join(entry.name()), &save)?;
+    // One of the same step in another format.
+    let others = entries.iter().filter(|other| other.step == entry.step && other.ending != entry.ending);
+    others.into_iter().try_for_each(|other| remove(&folder.join(other.name())))?;
     entries.retain(|other| other.step != entry.step);
     let place = entries.iter().position(|other| other.step < entry.step).unwrap_or(entries.len());
     entries.insert(place, entry);

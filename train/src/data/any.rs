@@ -95,7 +95,8 @@ impl Loader {
         let sampler = Attributes::from_value(format!("{place}_sampler_iter_state."), sampler);
         let sampler = sampler.map_err(|error| {
             error.advise(
-                "its sampler or its data set was one of its program's own, and the order of the samples is not told",
+                "its sampler was PyTorch's or its program's own, which torchdata keeps nothing of (accelerate's `DataLoader` has one), and \
+                 the order of the samples is not told; begin an epoch (`ResumeOptions::no_loader_state`)",
             )
         })?;
         let loader = StatefulDataLoader::new(dataset, batch_size)?.drop_last(drop_last).workers(workers);

@@ -160,6 +160,7 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// As [`save_with`](Self::save_with), but that a file may be there.
     pub fn try_save(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        self.named(self.fits_together())?;
         self.named(self.try_schedule())?;
         self.checkpoint()?.try_save_with(path, options).map_err(with_objects)
     }

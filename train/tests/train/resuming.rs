@@ -11,7 +11,7 @@ use rekindle_models::init::Init;
 use rekindle_models::nn::{BatchNorm, BatchNormConfig, Dropout, Linear, LinearConfig};
 use rekindle_random::{Generator, randint, randn};
 use rekindle_recorder::diff::{Tolerance, compare};
-use rekindle_recorder::{Checkpoint, Error};
+use rekindle_recorder::{Checkpoint, Error, Format};
 use rekindle_testing::scratch;
 use rekindle_train::Run;
 use rekindle_train::amp::{GradScaler, GradScalerOptions};
@@ -255,6 +255,37 @@ fn a_run_is_kept_in_its_folder_and_goes_on_from_there() {
     assert_eq!(names(&folder), all);
     assert_eq!(std::fs::read(folder.join("last.pt")).unwrap(), std::fs::read(folder.join("step-60.pt")).unwrap());
     assert_eq!(run(3).with_checkpoints(checkpoints(&folder, options())).unwrap().steps(), 60);
+}
+
+#[test]
+fn a_run_is_kept_in_each_format_that_holds_all_of_it_and_goes_on_where_that_changes() {
+    let folder = scratch();
+    let kept = folder.path().join("kept");
+    let mut whole = run(1);
+    while turn(&mut whole).is_some() {}
+    let formats = [Format::SAFETENSORS, Format::BURNPACK, Format::DCP, Format::ZIP];
+    let mut goes_on = run(1);
+    for (nth, format) in (1_i64..).zip(formats) {
+        let options = CheckpointOptions::default().every_steps(4).format(format).best("loss", Better::Lower);
+        let until = 15 * nth;
+        goes_on = run(nth.unsigned_abs()).until_step(until).with_checkpoints(checkpoints(&kept, options)).unwrap();
+        assert_eq!(goes_on.went_on().is_some(), nth > 1);
+        while turn(&mut goes_on).is_some() {
+            if goes_on.is_save_due() {
+                let loss = goes_on.loss().unwrap().unwrap();
+                goes_on.tell("loss", loss);
+            }
+        }
+        goes_on.finish().unwrap();
+        let found = newest(&kept).unwrap().unwrap();
+        assert_eq!((found.checkpoint.format(), found.passed_over.len()), (Some(format), 0));
+        same(&found.checkpoint, &goes_on.whole_checkpoint().unwrap(), format.name());
+        assert_eq!(names(&kept).iter().filter(|name| name.starts_with("last.")).count(), 1);
+        assert_eq!(names(&kept).iter().filter(|name| name.starts_with("best.")).count(), 1);
+    }
+    assert_eq!(weights(&whole), weights(&goes_on));
+    let refused = Checkpoints::new(folder.path(), CheckpointOptions::default().format(Format::NUMPY)).unwrap_err();
+    assert!(refused.to_string().contains("zip, safetensors, burnpack, dcp hold all of a run"), "{refused}");
 }
 
 #[test]

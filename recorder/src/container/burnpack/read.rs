@@ -6,6 +6,7 @@ use crate::container::burnpack::attributes::{ATTRIBUTE, DTYPES, PARAM_IDS, SIGNE
 use crate::container::burnpack::dtype::BurnType;
 use crate::container::burnpack::header::{self, Descriptor, Metadata, Scalar};
 use crate::container::named::{self, METADATA, Slice};
+use crate::container::values;
 use crate::value::tensor::element_count;
 use crate::{Dict, Error, FileBytes, Format, OpenOptions, Opened, Result, ResultExt as _, Source, Tensor, Value};
 
@@ -53,7 +54,7 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
         let reason = format!("the last tensor ends at byte {last}, and the file goes on to byte {len}");
         return Err(Error::damaged("the tensors", reason));
     }
-    Ok(Opened::new(Format::BURNPACK, value, Vec::new(), len))
+    values::unpacked(Opened::new(Format::BURNPACK, value, Vec::new(), len), options)
 }
 
 /// burn-store 0.19 wrote the data right behind the metadata, without padding. The files say who wrote them.

@@ -32,5 +32,5 @@ pub(crate) use places::{Place, places};
 pub use read::{detect, read};
 pub(super) use read::{detect_folder, read_metadata};
 pub(super) use shards::{detect_shards, read_shards};
-pub(super) use write::TARGET;
 pub use write::write;
+pub(super) use write::{TARGET, leaves};

@@ -12,7 +12,7 @@ use crate::container::dcp::item::{Assembled, Item, Piece, spend};
 use crate::container::dcp::metadata::{Entry, Location, METADATA, Metadata, TensorEntry};
 use crate::container::dcp::nested::Nest;
 use crate::container::zip::Storages;
-use crate::container::{content, named};
+use crate::container::{content, named, values};
 use crate::format::add_new;
 use crate::pickle::{self, KeepIds};
 use crate::value::tensor::{TensorParts, contiguous_stride, element_count};
@@ -84,6 +84,7 @@ pub fn read(path: &Path, options: &OpenOptions) -> Result<Opened> {
 /// Reads the checkpoint whose metadata are in this file.
 pub(crate) fn read_metadata(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let opened = Reader::open(file, options).and_then(Reader::finish);
+    let opened = opened.and_then(|opened| values::unnested(opened, options));
     opened.in_file_if(file.path())
 }
 

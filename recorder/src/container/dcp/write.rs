@@ -15,6 +15,7 @@ use crate::container::dcp::nested::{Flat, Leaf};
 use crate::container::folder::{Files, WriteFile};
 use crate::container::keeps::Keeps;
 use crate::container::named::{self, Item, Named, Target};
+use crate::container::values;
 use crate::container::zip;
 use crate::io::commit::{commit, commit_bytes};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
@@ -42,6 +43,8 @@ const SUFFIX: &str = ".distcp";
 /// [`ErrorKind::Invalid`] when two items would have the same name; [`ErrorKind::Refused`] for what plain `torch.load` refuses
 /// (unless [`SaveOptions::allow_objects`] is set); [`ErrorKind::Exists`] and [`ErrorKind::Io`] for the folder.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
+    let whole = options.values.then(|| values::nested(root, options.allow_objects)).transpose()?;
+    let root = whole.as_ref().unwrap_or(root);
     let mut flat = Flat::of(root)?;
     let leaves = std::mem::take(&mut flat.leaves);
     check_names(&leaves)?;
@@ -81,6 +84,11 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     let mut report = files.commit(path, options.overwrite)?;
     report.notes.splice(0..0, notes);
     Ok(report)
+}
+
+/// The items of a nested state dict, under the names as which they are flattened.
+pub(crate) fn leaves(root: &Value) -> Result<Vec<(Arc<str>, Value)>> {
+    Ok(Flat::of(root)?.leaves.into_iter().map(|leaf| (leaf.name, leaf.value)).collect())
 }
 
 /// Two paths may lead to one flattened name: `{"a": {"b": 1}, "a.b": 2}`.

@@ -9,6 +9,7 @@ use crate::ErrorKind;
 use crate::container::named::{self, Metadata, Slice};
 use crate::container::safetensors::header::{Header, Info, MAX_LEN};
 use crate::container::safetensors::ties;
+use crate::container::values;
 use crate::{DType, Error, FileBytes, Format, OpenOptions, Opened, Result, Tensor, Value};
 
 impl Format {
@@ -32,7 +33,7 @@ pub fn detect(file: &FileBytes) -> bool {
 pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     let (tensors, metadata) = read_tensors(file, options)?;
     let value = ties::restore(tensors, metadata)?;
-    Ok(Opened::new(Format::SAFETENSORS, value, Vec::new(), file.len() as u64))
+    values::unpacked(Opened::new(Format::SAFETENSORS, value, Vec::new(), file.len() as u64), options)
 }
 
 /// The tensors and texts of a file as they stand there.

@@ -131,7 +131,7 @@ fn a_counter_stops_where_a_float32_does() {
 
 #[test]
 fn state_follows_its_parameter_between_devices() {
-    let mut buffer = Buffer::F32(vec![1.0, 2.0]);
+    let mut buffer = Buffer::F32(vec![1.0, 2.0].into());
     let tensor = buffer.take(2, BurnDType::F32, &Device::flex()).unwrap();
     buffer.put(tensor * 2.0);
     assert_eq!(*buffer.values::<f32>(2).unwrap(), [2.0, 4.0]);

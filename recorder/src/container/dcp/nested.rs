@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use crate::container::dcp::metadata::Part;
-use crate::value::{DictKind, Key, List};
+use crate::value::{Key, List};
 use crate::{Dict, Error, Limits, Result, Tensor, Value, walk};
 
 /// As many places of lists may stay without a value: an index beyond the end is followed by `None`s.
@@ -144,9 +144,7 @@ impl Flat {
             self.keys.push(called());
         }
         match dict {
-            Value::Dict(dict) if dict.kind() == DictKind::Dict && dict.state().is_none() => {}
             Value::Dict(dict) if dict.state().is_some() => self.attributes.push(called()),
-            Value::Dict(_) => {}
             Value::Object(object) => {
                 let class = object.read().class().map(ToString::to_string).unwrap_or_default();
                 self.classes.entry(class).or_default().push(called());

@@ -105,7 +105,7 @@ impl<M: Module> Run<M> {
 
     /// Whether the batch that was passed last is an epoch's last one, where that is known without a loader.
     pub(super) fn is_last_of_epoch(&self) -> bool {
-        let ends = |batches: u64| self.batches() % batches == 0 && self.passed.batches > 0;
+        let ends = |batches: u64| self.batches().is_multiple_of(batches) && self.passed.batches > 0;
         self.batches_per_epoch.filter(|&batches| batches > 0).is_some_and(ends)
     }
 }

@@ -168,6 +168,12 @@ fn lightning_goes_on_from_a_run_that_was_written_amid_an_epoch() {
 }
 
 #[test]
+fn lightning_goes_on_from_a_run_of_two_optimizers_and_from_one_whose_epochs_end_amid_a_step() {
+    goes_on_as_from_its_own("lightning_two", &[]);
+    goes_on_as_from_its_own("lightning_average", &["--accumulate", "2", "--ema", "0.9"]);
+}
+
+#[test]
 fn timm_goes_on_from_a_run_with_its_schedule_made_again() {
     let cosine = "CosineLRScheduler(t_initial=8, lr_min=1e-5, warmup_t=2, warmup_lr_init=1e-4)";
     goes_on_as_from_its_own("timm", &["--scheduler", cosine]);

@@ -27,6 +27,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::no_scheduler", "--scheduler none"),
     ("Run::steps_per_epoch", "--steps-per-epoch"),
     ("Run::step_scheduler", "--metric"),
+    ("Run::mean_over", "--mean-over"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),

@@ -12,6 +12,7 @@ mod input;
 mod inspect;
 mod json;
 mod kept;
+mod mean_over;
 mod named;
 mod plan;
 mod plot;

@@ -3,10 +3,9 @@
 use std::fmt::Write as _;
 
 use burn::tensor::Device;
-use rekindle::models::{Config, ModelError, Network, Says};
-use rekindle::recorder::run::{Layout, Question, RunState};
+use rekindle::models::{Config, ModelError, Network};
+use rekindle::recorder::run::{Question, RunState};
 use rekindle::recorder::{Error, ErrorKind, StateDict};
-use rekindle::train::run::Plan;
 use rekindle::{Checkpoint, Result};
 
 /// What `--help` says after the examples: the networks with their settings.
@@ -44,17 +43,6 @@ pub(super) fn build(
         Err(error) => error.into(),
     })?;
     Ok(Network::build(&name, &config, device)?)
-}
-
-/// Says in the plan by how much a loss may differ from the one that the file's program took.
-pub(super) fn explain(network: &Network, plan: &mut Plan) {
-    if network.says() == Says::NextTokens && plan.layout == Layout::HfTrainer.to_string() {
-        plan.told_of_run.push(
-            "transformers' Trainer divides the loss of GPT-2, and older versions that of other language models, by all labels, of which \
-             the first of a row is never predicted: of rows of 32 its loss is 31/32 of the model's own, which is the one here"
-                .to_owned(),
-        );
-    }
 }
 
 /// The weights of a part of the checkpoint, or of its only model; `None` where they are not to be found: whoever loads them says why.

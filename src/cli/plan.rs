@@ -75,6 +75,7 @@ fn document(plan: &Plan) -> Json {
         "scaler": plan.scaler,
         "clip_norm": plan.clip_norm,
         "not_in_file": plan.not_in_file,
+        "not_told": plan.untold,
         "average": plan.average,
         "generator": plan.generator,
         "epoch": plan.epoch,

@@ -23,6 +23,7 @@ use rekindle::train::run::{Plan, ResumeOptions, Run};
 use super::answer::{Answer, Anything, note, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
+use super::mean_over::Meant;
 use super::plan::{ask, show};
 use super::precision::Amp;
 use super::rescue::or_rescued;
@@ -74,9 +75,11 @@ impl Resume {
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
+        let meant = self.meant(&checkpoint, &network, Some(&plan))?;
+        plan.questions.extend(meant.open());
         scheduling.explain(&mut plan);
         Amp::explain(self.settings.amp, &mut plan);
-        named::explain(&network, &mut plan);
+        meant.explain(self.settings.mean_over, &mut plan);
         show(&plan, self.json)
     }
 
@@ -111,7 +114,9 @@ impl Resume {
         let mut scheduling = self.scheduling(batches.source())?;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(|| run.known_steps_per_epoch());
         let plan = run.resumed_by().cloned();
-        let open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
+        let meant = self.meant(&checkpoint, run.model(), plan.as_ref())?;
+        let mut open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
+        open.extend(meant.open());
         if !open.is_empty() {
             return Err(Error::new(ErrorKind::Open(open)).in_file(&self.checkpoint).into());
         }
@@ -128,7 +133,7 @@ impl Resume {
 
         // What could fail later is tried before any work.
         let (loss, dtype) = (settings.loss.clone().unwrap_or_default(), precision::dtype_of(run.model()));
-        let task = Task::new(device, loss, dtype, settings.amp);
+        let task = Task::new(device, loss, dtype, settings.amp).with_mean_over(meant.over);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
@@ -142,7 +147,7 @@ impl Resume {
         let measure = kept.as_ref().map(|kept| kept.measure(&task, held_back, &run));
         let mut measure = measure.transpose()?.flatten();
         // Where the run began: what was taken since then is told by the steps.
-        let from = Began { step: run.steps(), waiting: run.waiting_batches() };
+        let from = Began { step: run.steps(), batches: run.batches() };
         if let Some(kept) = &kept {
             run = run.with_checkpoints(kept.open(&checkpoint)?)?;
         }
@@ -151,8 +156,8 @@ impl Resume {
             .with_events(settings.tensorboard.as_deref())?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
-            Amp::explain(self.settings.amp, &mut plan);
-            named::explain(run.model(), &mut plan);
+            Amp::explain(settings.amp, &mut plan);
+            meant.explain(settings.mean_over, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
@@ -203,6 +208,12 @@ impl Resume {
         course.finish(&save, accuracy)
     }
 
+    /// What the losses of a step are the mean over.
+    fn meant(&self, checkpoint: &Checkpoint, network: &Network, plan: Option<&Plan>) -> Anything<Meant> {
+        let Settings { mean_over, accumulate, .. } = self.settings;
+        Meant::find(mean_over, accumulate, checkpoint, network, plan)
+    }
+
     fn device(&self) -> Anything<burn::tensor::Device> {
         Ok(rekindle::device(self.settings.device.as_deref().unwrap_or("cpu"))?)
     }
@@ -222,15 +233,16 @@ impl Resume {
             return Ok(settings.steps.or(of_epochs).or(epoch).unwrap_or(0));
         };
         let (there, each) = (fixed.len() as u64, settings.accumulate.unwrap_or(1));
+        let all = run.steps_of(there);
         match (of_epochs, settings.steps) {
-            (Some(steps), _) if steps > there / each => {
+            (Some(steps), _) if steps > all => {
                 Err(format!("{there} batches are there, and so many epochs have {steps} steps of {each}"))
             }
             (Some(steps), _) => Ok(steps),
-            (None, None) if there % each != 0 => {
+            (None, None) if there > 0 && run.steps_of(there) == run.steps_of(there - 1) => {
                 Err(format!("{there} batches are no whole number of steps of {each} batches; say how many --steps"))
             }
-            (None, steps) => Ok(steps.unwrap_or(u64::MAX).min(there / each)),
+            (None, steps) => Ok(steps.unwrap_or(u64::MAX).min(all)),
         }
     }
 
@@ -277,8 +289,8 @@ pub(super) fn unless_open<T>(done: Anything<T>, json: bool) -> Anything<Option<T
 #[derive(Clone, Copy)]
 struct Began {
     step: i64,
-    /// How many batches waited for a step that takes several.
-    waiting: u64,
+    /// How many batches it had passed through.
+    batches: u64,
 }
 
 /// What is measured on the way.
@@ -301,9 +313,7 @@ fn next(
     if !run.goes_on()? {
         return Ok(None);
     }
-    let made = u64::try_from(run.steps().saturating_sub(from.step)).unwrap_or(0);
-    let taken = made.saturating_mul(run.batches_per_step()).saturating_add(run.waiting_batches());
-    Ok(Some(fixed.batch(usize::try_from(taken.saturating_sub(from.waiting))?)?))
+    Ok(Some(fixed.batch(usize::try_from(run.batches().saturating_sub(from.batches))?)?))
 }
 
 /// Takes the steps, until the run is at its end.
@@ -318,7 +328,7 @@ fn go(
     while let Some(batch) = next(run, batches, from, helpers.measure.as_deref_mut())? {
         course.saw(batch.input_shape().first().copied().unwrap_or(0));
         let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
-        drawing(run, |run| run.step_closure(|network| task.loss(network, &batch)))?;
+        drawing(run, |run| run.step_closure_of(|network| task.shared(network, &batch)))?;
         let ended = run.epochs() > epoch;
         // Of several batches a step is made of, only the last one makes it.
         if run.steps() > before {

@@ -78,9 +78,8 @@ impl Scheduling {
                 open.push(leave(question.or("ResumeOptions::schedule_per(epoch)", "after every epoch")));
             }
         }
-        let by_epoch =
-            plan.schedulers.iter().find(|plan| matches!(plan.per, SchedulePer::Epoch | SchedulePer::Fraction));
-        let told = by_metric.filter(|scheduler| self.metric_per(scheduler) == Some(SchedulePer::Epoch));
+        let by_epoch = plan.schedulers.iter().find(|plan| plan.per.is_by_epochs());
+        let told = by_metric.filter(|scheduler| self.metric_per(scheduler).is_some_and(SchedulePer::is_by_epochs));
         if let (Some(scheduler), Source::Fixed, None) = (by_epoch.or(told), self.source, self.epoch_length(plan)) {
             let what = format!("{} goes by epochs, and nothing tells how many steps one has", scheduler.kind);
             open.push(leave(Question::new(what).or("Run::steps_per_epoch(N)", "for that")));
@@ -144,18 +143,32 @@ impl Scheduling {
     /// Says in the plan what the metric is, and how many steps an epoch is taken to have where only the file's counts tell it.
     pub(super) fn explain(&self, plan: &mut Plan) {
         if let (Source::Fixed, None, Some(length)) = (self.source, self.steps_per_epoch, self.epoch_length(plan)) {
-            let by_epochs = |per: SchedulePer| matches!(per, SchedulePer::Epoch | SchedulePer::Fraction);
-            for scheduler in plan.schedulers.iter_mut().filter(|scheduler| by_epochs(scheduler.per)) {
+            for scheduler in plan.schedulers.iter_mut().filter(|scheduler| scheduler.per.is_by_epochs()) {
                 let counts = "as the file's steps and epochs tell where it was saved at an epoch's end";
                 let why = format!("{}; an epoch has {length} steps, {counts} (`Run::steps_per_epoch`)", scheduler.why);
                 scheduler.why = why;
             }
         }
+        let uncounted = self.source == Source::Fixed && self.epoch_length(plan).is_none();
+        if let Some(epoch) = plan.epoch.filter(|_| uncounted) {
+            plan.untold.push(format!(
+                "how many steps an epoch has: the file's stays at {epoch}, however many steps are made (`Run::steps_per_epoch(N)` counts on)"
+            ));
+        }
         let Some(metric) = self.metric else { return };
         for index in 0..plan.schedulers.len() {
             if plan.schedulers[index].per == SchedulePer::Metric {
                 let per = self.metric_per(&plan.schedulers[index]).unwrap_or_default();
-                plan.schedulers[index].why = format!("it is told {} after every {}", metric.says(), per.name());
+                let told = plan.schedulers[index].last_epoch;
+                if per == SchedulePer::Epoch && plan.epoch.zip(told).is_some_and(|(epoch, told)| told + 1 == epoch) {
+                    plan.untold.push(format!(
+                        "the metric of the last of {} epochs, which {} was told after the file was saved: it goes on without",
+                        told.unwrap_or(0) + 1,
+                        plan.schedulers[index].kind
+                    ));
+                }
+                plan.schedulers[index].why =
+                    format!("it is told {} after every {}", metric.says(), per.name().replace('-', " "));
             }
         }
     }
@@ -230,7 +243,13 @@ impl Teller<'_> {
         ended: bool,
     ) -> Result<(), Box<dyn std::error::Error>> {
         run.record(LOSSES, loss);
-        if self.per != SchedulePer::Step && !ended {
+        let due = match self.per {
+            SchedulePer::Step => true,
+            SchedulePer::Steps(each) => run.steps() % i64::from(each) == 0,
+            SchedulePer::Epochs(each) => ended && run.epochs() % i64::from(each) == 0,
+            _ => ended,
+        };
+        if !due {
             return Ok(());
         }
         let mean = run.take_mean(LOSSES).unwrap_or(f64::NAN);

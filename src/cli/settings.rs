@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::answer::{Anything, usage};
 use super::input::Opening;
+use super::mean_over::MeanOver;
 use super::precision::Amp;
 use super::schedule::Metric;
 use super::task::Loss;
@@ -135,8 +136,9 @@ pub(super) struct Settings {
     /// The scheduler of --scheduler begins anew, even where the checkpoint has one of its kind
     #[arg(long, requires = "scheduler")]
     pub(super) new_scheduler: bool,
-    /// How often the scheduler steps (default: as the file tells); of several, each of them in the file's order
-    #[arg(long, value_parser = ["step", "epoch", "fraction", "metric"], value_delimiter = ',', value_name = "PER[,PER]")]
+    /// How often the scheduler steps: step, epoch, fraction, metric, or every so many, as 2-steps or 3-epochs (default: as the file
+    /// tells); of several, each of them in the file's order
+    #[arg(long, value_delimiter = ',', value_name = "PER[,PER]")]
     #[serde(deserialize_with = "one_or_several")]
     pub(super) schedule_per: Vec<String>,
     /// How far the scheduler has come, where its state does not say it, such as timm's
@@ -184,6 +186,9 @@ pub(super) struct Settings {
     /// Take the mean of N batches for each step; the last step of an epoch may have fewer. 1: each batch is a whole step's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) accumulate: Option<u64>,
+    /// What the losses of a step's batches are the mean over (default: `batches`; of transformers' Trainer as its version has it)
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) mean_over: Option<MeanOver>,
     /// Where in the checkpoint the number of epochs is, where its key does not tell, such as `[2]`; `none`: no number counts them
     #[arg(long, value_name = "PATH|none")]
     pub(super) epoch_at: Option<String>,
@@ -291,7 +296,7 @@ impl Settings {
         fill!(self from file:
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
-            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate,
+            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, best, save, log, tensorboard, expect);

@@ -77,6 +77,16 @@ pub(super) fn run(
             (length.and_then(|length| i64::try_from(length).ok()), length.unwrap_or(0) as u64)
         }
     };
+    let each = settings.accumulate.unwrap_or(1);
+    if let (Batches::Data { .. } | Batches::Tokens(_), true) = (batches, there % each != 0) {
+        let what = format!("an epoch has {there} batches, which are no whole number of steps of {each} (--accumulate)");
+        return Err(usage(format!("{}: {what}; of several models the last ones cannot make a step", source.display())));
+    }
+    let length = match batches {
+        Batches::Fixed(_) => length,
+        _ => length.map(|length| length / i64::try_from(each).unwrap_or(i64::MAX)),
+    };
+    let there = there / each;
     let said = match (settings.epochs, length.and_then(|length| u64::try_from(length).ok())) {
         (None, _) => settings.steps,
         (Some(epochs), Some(length)) => Some(epochs.saturating_mul(length)),
@@ -94,7 +104,6 @@ pub(super) fn run(
             average = plan.average_per;
             found = scheduling.epoch_length(plan);
         }
-        let by_epochs = |per: &SchedulePer| matches!(per, SchedulePer::Epoch | SchedulePer::Fraction);
         let end = run.steps().saturating_add(i64::try_from(steps).unwrap_or(i64::MAX));
         let run = run.until_step(end);
         match length.or_else(|| run.known_steps_per_epoch()).or(found) {
@@ -102,7 +111,7 @@ pub(super) fn run(
                 "{}: a scheduler goes by a metric, which the command does not give several models; say --scheduler none",
                 resume.checkpoint.display()
             ))),
-            None if pers.iter().any(by_epochs) => Err(usage(format!(
+            None if pers.iter().any(|per: &SchedulePer| per.is_by_epochs()) => Err(usage(format!(
                 "{}: a scheduler is stepped per epoch, and nothing tells how many steps an epoch has; say --steps-per-epoch N",
                 resume.checkpoint.display()
             ))),
@@ -130,7 +139,7 @@ pub(super) fn run(
         run.try_save(&save, &options)?;
     }
     rekindle::train::run::checkpoint_of(&parts(&runs))?;
-    let began = runs[0].steps();
+    let (began, passed) = (runs[0].steps(), runs[0].batches());
     let origin = runs[0].origin().cloned();
     let mut keeper = match (&kept, origin) {
         (Some(kept), Some(origin)) => Some(Keeper::open(kept, &origin, &mut runs)?),
@@ -153,7 +162,7 @@ pub(super) fn run(
     }
     say(found.as_ref(), runs[0].steps());
     course.header()?;
-    let done = go(&mut runs, task, batches, began, keeper.as_mut(), &mut course);
+    let done = go(&mut runs, task, batches, passed, keeper.as_mut(), &mut course);
     let done = match (done, &mut keeper) {
         (Ok(()), Some(keeper)) => {
             course.clear();
@@ -185,7 +194,7 @@ pub(super) fn run(
 fn takes(resume: &Resume) -> answer::Anything<()> {
     let settings = &resume.settings;
     let flags = [
-        ("--accumulate", settings.accumulate.is_some()),
+        ("--mean-over", settings.mean_over.is_some()),
         ("--weights-only", settings.weights_only),
         ("--best", settings.best.is_some()),
     ];
@@ -220,21 +229,22 @@ fn go(
     runs: &mut [Run<Network>],
     task: &Task,
     batches: &Batches,
-    began: i64,
+    began: u64,
     mut keeper: Option<&mut Keeper>,
     course: &mut Course,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let groups = together(runs);
     while !runs[0].is_done() {
         let batch = match batches {
-            Batches::Fixed(fixed) => fixed.batch(usize::try_from(runs[0].steps().saturating_sub(began))?)?,
+            Batches::Fixed(fixed) => fixed.batch(usize::try_from(runs[0].batches().saturating_sub(began))?)?,
             Batches::Data { .. } | Batches::Tokens(_) => match runs[0].next_batch()? {
                 Some(batch) => batch,
                 None => break,
             },
         };
         course.saw(batch.input_shape().first().copied().unwrap_or(0));
-        let (epoch, mut line) = (runs[0].epochs(), LogLine { step: 0, loss: 0.0, lr: Vec::new() });
+        let (epoch, steps) = (runs[0].epochs(), runs[0].steps());
+        let mut line = LogLine { step: 0, loss: 0.0, lr: Vec::new() };
         for run in runs.iter() {
             line.lr.extend(run.lr()?);
         }
@@ -248,6 +258,10 @@ fn go(
                 let losses = losses.collect::<Result<Vec<_>, _>>()?;
                 step_together(&mut together, losses)?;
             }
+        }
+        // Of several batches a step is made of, only the last one makes it.
+        if runs[0].steps() == steps {
+            continue;
         }
         for run in runs.iter() {
             line.loss += run.loss()?.unwrap_or(f64::NAN);

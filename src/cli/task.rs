@@ -8,9 +8,11 @@ use rekindle::models::{Inputs, Network, Outputs, Says};
 use rekindle::random::Generator;
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Samples};
-use rekindle::train::loss::{bce_with_logits, cross_entropy, mse, nll};
+use rekindle::train::loss::{CrossEntropy, bce_with_logits, mse, nll};
+use rekindle::train::run::Share;
 
 use super::answer::{Anything, usage};
+use super::mean_over::MeanOver;
 use super::precision::Amp;
 
 /// The losses of `--loss`.
@@ -77,11 +79,13 @@ pub(super) struct Task {
     dtype: FloatDType,
     /// What autocast computes in around them and their losses.
     amp: Option<FloatDType>,
+    /// What the losses of a step are the mean over.
+    over: MeanOver,
 }
 
 impl Task {
     pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<Amp>) -> Self {
-        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype) }
+        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype), over: MeanOver::default() }
     }
 
     /// The loss of a batch, ready for its backward pass.
@@ -93,24 +97,70 @@ impl Task {
         self.of(network.says(), self.forward(network, batch, &device)?, batch, &device)
     }
 
+    pub(super) fn with_mean_over(self, over: MeanOver) -> Self {
+        Task { over, ..self }
+    }
+
+    /// The loss of a batch, and its share in a step, ready for its backward pass.
+    pub(super) fn shared(&self, network: &Network, batch: &Batch) -> Result<(Tensor<1>, Share), Error> {
+        match self.over {
+            MeanOver::Batches => Ok((self.loss(network, batch)?, Share::Batch)),
+            MeanOver::Sum => Ok((self.loss(network, batch)?, Share::Whole)),
+            MeanOver::Targets | MeanOver::Labels => {
+                let items = self.items(network, batch)?;
+                let device = self.device.clone().autodiff();
+                let outputs = in_float32(self.forward(network, batch, &device)?)?;
+                Ok((self.reduced(network.says(), outputs, batch, &device, true)?, Share::Items(items)))
+            }
+        }
+    }
+
+    /// How many targets or labels a batch has that count.
+    #[allow(clippy::cast_precision_loss)] // a count
+    fn items(&self, network: &Network, batch: &Batch) -> Result<f64, Error> {
+        let only = "--mean-over targets and labels are of cross_entropy over a network's own outputs; say --mean-over batches or sum";
+        if self.loss != Loss::CrossEntropy {
+            return Err(Error::invalid(only));
+        }
+        let labels = batch.get("targets").is_none() && network.says() == Says::NextTokens;
+        let data = batch.target_data();
+        let length = data.shape().as_slice().last().copied().unwrap_or(1).max(1);
+        // The first of a row is never predicted.
+        let predicted = |place: usize| !labels || self.over == MeanOver::Labels || !place.is_multiple_of(length);
+        Ok(data.iter::<i64>().enumerate().filter(|(place, label)| *label != -100 && predicted(*place)).count() as f64)
+    }
+
     fn of(&self, says: Says, outputs: Outputs, batch: &Batch, device: &Device) -> Result<Tensor<1>, Error> {
+        self.reduced(says, outputs, batch, device, false)
+    }
+
+    /// The mean of the losses, or where it is asked for the sum of those that have classes.
+    fn reduced(
+        &self,
+        says: Says,
+        outputs: Outputs,
+        batch: &Batch,
+        device: &Device,
+        sum: bool,
+    ) -> Result<Tensor<1>, Error> {
         if batch.get("targets").or_else(|| batch.get("labels")).is_none() {
             return Err(Error::invalid("there is no tensor `targets` for the loss to compare with"));
         }
+        let cross_entropy = CrossEntropy::default().sum(sum);
         // Autocast computes these losses in float32.
         let outputs = if self.amp.is_some() { in_float32(outputs)? } else { outputs };
         match (&self.loss, outputs) {
             (Loss::CrossEntropy, Outputs::D3(logits)) if says != Says::Scores => {
                 let [rows, length, words] = logits.dims();
                 let targets = words_of(batch, says, [rows, length], device)?;
-                cross_entropy(logits.reshape([rows * length, words]), targets)
+                cross_entropy.forward(logits.reshape([rows * length, words]), targets)
             }
             (_, Outputs::D3(_)) if says != Says::Scores => Err(Error::invalid(
                 "the network gives scores of tokens, of which cross_entropy is the loss; leave --loss out",
             )),
-            (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy(logits, batch.classes::<1>(device)?),
+            (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy.forward(logits, batch.classes::<1>(device)?),
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
-            (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy(logits, batch.classes::<3>(device)?),
+            (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy.forward(logits, batch.classes::<3>(device)?),
             (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(device)?),
             (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values_in::<2>(device, self.dtype)?),
             (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values_in::<4>(device, self.dtype)?),
@@ -129,6 +179,9 @@ impl Task {
     /// Makes sure before any work that the network takes such samples and the loss their targets: by what the network, which
     /// does not change, makes of one batch of them, and a look at all classes.
     pub(super) fn check(&self, network: &Network, batch: &Batch, samples: &dyn Samples) -> Result<(), Error> {
+        if matches!(self.over, MeanOver::Targets | MeanOver::Labels) {
+            self.items(network, batch)?;
+        }
         if self.loss.is_in_program() {
             return self.loss_of_program(&network.valid(), batch).map(drop);
         }

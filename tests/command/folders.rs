@@ -28,16 +28,29 @@ fn plan(checkpoint: &Path, arguments: &[&str]) -> Output {
 
 /// The steps of a case, from this folder, written to `out` in the working folder.
 fn go_on(checkpoint: &Path, name: &str, arguments: &[&str], folder: &Path) -> Output {
+    go_on_with(&MODEL, checkpoint, name, arguments, folder)
+}
+
+fn go_on_with(model: &[&str], checkpoint: &Path, name: &str, arguments: &[&str], folder: &Path) -> Output {
     let (batches, expected) = (case(name).join("batches.pt"), case(name).join("expected.jsonl"));
     let given = ["--batches", batches.to_str().unwrap(), "--expect", expected.to_str().unwrap()];
     let out: &[&str] = if arguments.contains(&"--save") { &[] } else { &["--save", "out"] };
-    resume(checkpoint, &[&MODEL[..], &given, &["--json"], out, arguments].concat(), folder)
+    resume(checkpoint, &[model, &given, &["--json"], out, arguments].concat(), folder)
 }
 
 /// The case goes on as its framework did: losses, learning rates, weights.
 fn as_its_framework(name: &str, arguments: &[&str]) -> (tempfile::TempDir, Checkpoint) {
+    as_its_framework_from(&case(name).join("checkpoint"), &MODEL, name, arguments)
+}
+
+fn as_its_framework_from(
+    from: &Path,
+    model: &[&str],
+    name: &str,
+    arguments: &[&str],
+) -> (tempfile::TempDir, Checkpoint) {
     let folder = tempfile::tempdir().unwrap();
-    let output = go_on(&case(name).join("checkpoint"), name, arguments, folder.path());
+    let output = go_on_with(model, from, name, arguments, folder.path());
     assert!(output.status.success(), "{name}: {}", text(&output.stderr));
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let compared = &document["expect"];
@@ -98,6 +111,49 @@ fn a_trainers_run_goes_on_as_the_trainers_and_its_folder_has_the_same_files() {
         };
         assert_eq!(generator(&now), generator(&before), "{name}");
     }
+}
+
+/// The Trainer's runs of language models, the network of each, and what it takes the mean of a step's losses over.
+const LANGUAGE: [(&str, &str, &str, &str); 3] = [
+    ("hf-gpt2", "gpt2", "labels", "divided by all its `labels`, the first of each row too"),
+    ("hf-llama", "llama", "targets", "divided by its targets"),
+    ("hf-bert", "bert_for_masked_lm", "sum", "adds its batches up"),
+];
+
+#[test]
+fn a_trainer_s_losses_are_the_mean_over_what_its_version_has_it_over_with_the_network() {
+    for (name, network, _, says) in LANGUAGE {
+        let model = ["--model", network, "--accumulate", "2"];
+        as_its_framework_from(&case(name).join("checkpoint"), &model, name, &[]);
+        let all = [Path::new("plan"), &case(name).join("checkpoint")].map(Path::to_path_buf);
+        let planned = command(all.into_iter().chain(model.iter().map(PathBuf::from))).output().unwrap();
+        assert_eq!(planned.status.code(), Some(0), "{planned:?}");
+        let said = text(&planned.stdout);
+        assert!(said.contains(says) && said.contains("transformers 5.24"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn where_no_version_tells_what_a_trainer_takes_the_mean_over_it_is_asked_and_the_answer_is_its_own() {
+    for (name, network, answer, _) in LANGUAGE {
+        let (_folder, path) = copy(name);
+        let config = fs::read_to_string(path.join("config.json")).unwrap();
+        fs::write(path.join("config.json"), config.replace("\"transformers_version\": \"5.24.0\"", "\"version\": 1"))
+            .unwrap();
+        let model = ["--model", network, "--accumulate", "2"];
+        let folder = tempfile::tempdir().unwrap();
+        let asked = go_on_with(&model, &path, name, &[], folder.path());
+        assert_eq!(asked.status.code(), Some(2), "{name}: {asked:?}");
+        let (said, flag) = (text(&asked.stderr), format!("--mean-over {answer}"));
+        assert!(said.contains(&flag) && said.contains("--mean-over batches"), "{name}: {said}");
+        as_its_framework_from(&path, &model, name, &["--mean-over", answer]);
+    }
+    // Where all ways are one, nothing is asked.
+    let planned = plan(&case("hf-cosine").join("checkpoint"), &["--accumulate", "2"]);
+    assert_eq!(planned.status.code(), Some(1));
+    assert!(text(&planned.stdout).contains("--mean-over sum"), "{planned:?}");
+    let planned = plan(&case("hf-cosine").join("checkpoint"), &["--accumulate", "1"]);
+    assert_eq!(planned.status.code(), Some(0), "{planned:?}");
 }
 
 #[test]

@@ -29,10 +29,12 @@ const fn case(name: &'static str, told: &'static [&'static str], kept: &'static 
 
 const OBJECTS: &str = "--allow-objects";
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     case("nanogpt", &[], &[]),
     case("lightning", &[], &["callbacks"]),
     case("lightning_amid", &[], &["callbacks"]),
+    case("lightning_two", &[], &["callbacks"]),
+    case("lightning_average", &["--accumulate", "2", "--ema", "0.9"], &["callbacks"]),
     case("fabric", &[], &[]),
     case(
         "timm",

@@ -85,3 +85,120 @@ fn autocast_in_another_type_is_refused() {
     let (whole, said) = plan(&crate::run_pt(), &["--amp", "f32"]);
     assert!(!whole && said.contains("it is f16 or bf16, and not 'f32'"), "{said}");
 }
+
+const MLP: [&str; 4] = ["--model", "mlp", "--config", "sizes=20,32,16,10"];
+
+fn dict(value: Value) -> Dict {
+    value.as_dict().unwrap().clone()
+}
+
+/// Fabric's run before its first step, with this scheduler in it.
+fn fresh(folder: &Path, scheduler: &[(&str, Value)]) -> PathBuf {
+    changed(fixtures::path("frameworks").join("fabric/start.pt"), folder, |root| {
+        let optimizer = dict(root.get("optimizer").unwrap());
+        optimizer.insert("state", Dict::new());
+        let group = dict(optimizer.get("param_groups").unwrap().items().unwrap().remove(0));
+        let rates = Value::from(vec![group.get("lr").unwrap()]);
+        let state: Dict = scheduler.iter().map(|(key, value)| (*key, value.clone())).collect();
+        for (key, value) in [("base_lrs", rates.clone()), ("_last_lr", rates)] {
+            state.insert(key, value);
+        }
+        state.insert("last_epoch", 0_i64);
+        state.insert("_step_count", 1_i64);
+        root.insert("scheduler", state);
+        root.insert("step", 0_i64);
+    })
+}
+
+#[test]
+fn whether_a_scheduler_is_stepped_per_step_or_epoch_is_asked_where_nothing_was_stepped_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let step_lr = [("step_size", Value::from(2_i64)), ("gamma", Value::from(0.5))];
+    let path = fresh(folder.path(), &step_lr);
+    let (whole, said) = plan(&path, &MLP);
+    assert!(!whole, "{said}");
+    for answer in ["--schedule-per step", "--schedule-per epoch", "--scheduler none"] {
+        assert!(said.contains(answer), "{answer} is in {said}");
+        let answer: Vec<&str> = answer.split(' ').collect();
+        let (whole, said) = plan(&path, &[&MLP[..], &answer].concat());
+        assert!(whole, "{said}");
+    }
+    // PyTorch's documentation has this one stepped after every batch.
+    let cyclic = [
+        ("base_lrs", Value::from(vec![0.05])),
+        ("max_lrs", vec![0.1].into()),
+        ("total_size", 8.0.into()),
+        ("step_ratio", 0.5.into()),
+        ("mode", "triangular".into()),
+        ("gamma", 1.0.into()),
+        ("_scale_fn_ref", Value::None),
+        ("_scale_fn_custom", Value::None),
+        ("scale_mode", "cycle".into()),
+        ("cycle_momentum", false.into()),
+    ];
+    let (whole, said) = plan(&fresh(folder.path(), &cyclic), &MLP);
+    assert!(whole && said.contains("CyclicLR at 0, stepped per step: it was not stepped yet"), "{said}");
+}
+
+#[test]
+fn what_no_state_tells_of_frozen_parameters_is_said_or_asked_where_a_setting_speaks_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = |more: &[(&str, Value)]| {
+        changed(fixtures::path("frameworks").join("fabric/start.pt"), folder.path(), |root| {
+            let optimizer = dict(root.get("optimizer").unwrap());
+            optimizer.insert("state", Dict::new());
+            dict(optimizer.get("param_groups").unwrap().items().unwrap().remove(0)).insert("momentum", 0.0);
+            root.insert("scheduler", Value::None);
+            more.iter().for_each(|(key, value)| drop(root.insert(*key, value.clone())));
+        })
+    };
+    let path = plain(&[]);
+    let (whole, said) = plan(&path, &MLP);
+    assert!(whole, "{said}");
+    assert!(said.contains("not told   which parameters were frozen: SGD keeps no state of each"), "{said}");
+    // Once somebody has said it, it is told.
+    let (whole, said) = plan(&path, &[&MLP[..], &["--freeze", "0.*"]].concat());
+    assert!(whole && !said.contains("which parameters were frozen") && said.contains("frozen: 0.weight"), "{said}");
+
+    let setting = |value: Value| Dict::from_iter([("lr", Value::from(0.1)), ("freeze_backbone", value)]).into();
+    let (whole, said) = plan(&plain(&[("args", setting(true.into()))]), &MLP);
+    assert!(!whole && said.contains("args.freeze_backbone"), "{said}");
+    for answer in [["--freeze", "0.*"], ["--unfreeze", "*"]] {
+        let (whole, said) = plan(&plain(&[("args", setting(true.into()))]), &[&MLP[..], &answer].concat());
+        assert!(whole, "{said}");
+    }
+    let (whole, said) = plan(&plain(&[("args", setting(false.into()))]), &MLP);
+    assert!(whole, "{said}");
+}
+
+#[test]
+fn a_group_without_any_state_beside_others_that_have_some_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = |scheduled: bool| {
+        changed(fixtures::path("frameworks").join("fabric/start.pt"), folder.path(), |root| {
+            let optimizer = dict(root.get("optimizer").unwrap());
+            let group = optimizer.get("param_groups").unwrap().items().unwrap().remove(0);
+            let second: Dict = group.as_dict().unwrap().entries().into_iter().collect();
+            second.insert("params", vec![Value::from(4_i64), 5_i64.into()]);
+            dict(group.clone()).insert("params", (0_i64..4).map(Value::from).collect::<Vec<_>>());
+            if scheduled {
+                second.remove("initial_lr");
+            }
+            optimizer.insert("param_groups", vec![group, second.into()]);
+            let state = dict(optimizer.get("state").unwrap());
+            let kept = state.entries().into_iter().filter(|(id, _)| id.as_i64().unwrap() < 4);
+            optimizer.insert("state", kept.collect::<Dict>());
+            root.insert("scheduler", Value::None);
+        })
+    };
+    let (whole, said) = plan(&without(false), &MLP);
+    assert!(!whole && said.contains("are all of group 1 and have no state"), "{said}");
+    for answer in [["--freeze", "4.*"], ["--unfreeze", "4.*"]] {
+        assert!(said.contains(&answer.join(" ")), "{said}");
+        let (whole, said) = plan(&without(false), &[&MLP[..], &answer].concat());
+        assert!(whole, "{said}");
+    }
+    // A group that came after the scheduler was made is new.
+    let (whole, said) = plan(&without(true), &MLP);
+    assert!(whole, "{said}");
+}

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "fixtures"))
 from sections import frameworks as runs  # noqa: E402
 
 
-def lightning(path, **more):
+def lightning(path, module=None, trainer=None, callbacks=(), **more):
     """`Trainer.fit(ckpt_path=...)` for two epochs more."""
     import lightning as L
 
@@ -31,17 +31,27 @@ def lightning(path, **more):
 
     saved = torch.load(path, weights_only=False)
     trainer = L.Trainer(
-        max_epochs=saved["epoch"] + 3, accelerator="cpu", logger=False, callbacks=[Watch()], enable_progress_bar=False,
-        enable_model_summary=False, enable_checkpointing=False,
+        max_epochs=saved["epoch"] + 3, accelerator="cpu", logger=False, callbacks=[*callbacks, Watch()], enable_progress_bar=False,
+        enable_model_summary=False, enable_checkpointing=False, **(trainer or {}),
     )  # fmt: skip
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*runs.dataset()), batch_size=8)
-    trainer.fit(runs.lightning_module()(**more), data, ckpt_path=path, weights_only=False)
+    trainer.fit(module or runs.lightning_module()(**more), data, ckpt_path=path, weights_only=False)
     lines.append((trainer.current_epoch, trainer.global_step, 0, 1.0, []))
     return lines
 
 
 def lightning_amid(path):
     return lightning(path, interval="step", criterion=True)
+
+
+def lightning_two(path):
+    return lightning(path, module=runs.lightning_two_module()())
+
+
+def lightning_average(path):
+    from lightning.pytorch.callbacks import EMAWeightAveraging
+
+    return lightning(path, trainer={"accumulate_grad_batches": 2}, callbacks=[EMAWeightAveraging(decay=0.9)])
 
 
 def timm(path):

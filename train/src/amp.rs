@@ -164,7 +164,7 @@ impl GradScaler {
             growth_factor: saved.float("growth_factor")?,
             backoff_factor: saved.float("backoff_factor")?,
             growth_interval: saved.int("growth_interval")?,
-            growth_tracker: saved.int("_growth_tracker")?,
+            growth_tracker: whole_of(&saved, "_growth_tracker")?,
             enabled: true,
             began: self.began,
             optimizers: std::mem::take(&mut self.optimizers),
@@ -284,6 +284,17 @@ impl GradScaler {
         self.optimizers.clear();
     }
 
+    /// Whether a gradient that was looked at since the last update is infinite or NaN.
+    pub(crate) fn has_found_inf(&self) -> bool {
+        self.optimizers.values().any(|checked| checked.found_inf)
+    }
+
+    /// Makes no step of those whose gradients were looked at since the last update: gradients of the same optimizer elsewhere are
+    /// infinite or NaN.
+    pub(crate) fn skip(&mut self) {
+        self.optimizers.values_mut().for_each(|checked| checked.found_inf = true);
+    }
+
     /// Whether a step is to be made with these gradients, which are unscaled then.
     ///
     /// # Errors
@@ -355,6 +366,17 @@ impl GradScaler {
             return Ok(());
         }
         Err(invalid(format!("`{what}` was called before anything was scaled; scale the loss before its backward pass")))
+    }
+}
+
+/// A whole number, or a tensor of one: programs keep the scaler's own.
+#[allow(clippy::cast_possible_truncation)] // a count
+fn whole_of(saved: &Attributes, name: &str) -> Result<i64> {
+    match saved.get(name) {
+        Some(Value::Tensor(tensor)) if tensor.numel() == 1 && !tensor.dtype().is_floating_point() => {
+            tensor.item().map(|count| count as i64)
+        }
+        _ => saved.int(name),
     }
 }
 

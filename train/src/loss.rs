@@ -97,6 +97,8 @@ rekindle_recorder::settings! {
         ignore_index: i64 = -100,
         /// How much of each target goes to all classes alike, from 0 to 1. Default 0.
         label_smoothing: f64 = 0.0,
+        /// Whether losses are added up, rather than averaged: `reduction="sum"`. Default false.
+        sum: bool = false,
     }
 }
 
@@ -135,10 +137,14 @@ impl CrossEntropy {
             let absent = absent.expand(log_probabilities.shape());
             log_probabilities = log_probabilities.mask_fill(absent, f64::NAN);
         }
-        let counted = ignored.clone().bool_not().float().cast(log_probabilities.dtype()).sum();
+        let counted = if self.sum {
+            Tensor::ones([1], (&log_probabilities.device(), log_probabilities.dtype()))
+        } else {
+            ignored.clone().bool_not().float().cast(log_probabilities.dtype()).sum()
+        };
 
         let of_targets = log_probabilities.clone().gather(1, classes).mask_fill(ignored.clone(), 0.0);
-        if is_half(log_probabilities.dtype()) && self.label_smoothing == 0.0 {
+        if is_half(log_probabilities.dtype()) && self.label_smoothing == 0.0 && !self.sum {
             return half::nll(of_targets, ignored.bool_not());
         }
         let nll = -of_targets.sum() / counted.clone();

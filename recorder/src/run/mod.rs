@@ -25,6 +25,7 @@ mod account;
 mod averages;
 mod beside;
 mod by_name;
+mod frozen;
 mod generators;
 mod layout;
 mod loaders;
@@ -49,6 +50,7 @@ use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
 
 pub use account::{Accounted, Taken, account, account_of};
 pub use beside::{BESIDE, with_beside, without_beside};
+pub use frozen::frozen_setting;
 pub use layout::Layout;
 pub use part::RunPart;
 pub use question::{Choice, Question};
@@ -135,6 +137,8 @@ pub struct RunState {
     pub step_in_epoch: Option<i64>,
     /// How many steps an epoch has, where the layout tells it.
     pub steps_per_epoch: Option<i64>,
+    /// How many batches make a step, where the run that is written says it; else they are as many as before.
+    pub batches_per_step: Option<i64>,
     /// The norm that gradients are clipped to, where the file tells it: `torch.nn.utils.clip_grad_norm_`. It is not written.
     pub clip_norm: Option<f64>,
     /// The last loss: a number, or a tensor of no dimensions.
@@ -343,7 +347,7 @@ pub(crate) fn with_models(
 }
 
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
-    let Progress { epoch, step, step_in_epoch, steps_per_epoch } = progress(root, &layout, paths);
+    let Progress { epoch, step, step_in_epoch, steps_per_epoch, .. } = progress(root, &layout, paths);
     let (clip_norm, told) = (layout.clip_norm(root), layout.told(root));
     let mut run =
         RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, told, ..RunState::default() };
@@ -363,7 +367,8 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let average = paths.values(root, Role::Ema).next();
     run.ema_place = average.as_ref().map(|(path, _)| path.spelled(root));
     run.ema = average.map(|(_, value)| value);
-    let others = averages::all(root).into_iter().map(|path| path.spelled(root));
+    // What counts the updates of one is none.
+    let others = averages::all(root).into_iter().filter(|path| !paths.inside(path)).map(|path| path.spelled(root));
     run.other_averages = others.filter(|place| Some(place) != run.ema_place.as_ref()).collect();
     run.updates = values(Role::Updates).next().as_ref().and_then(spellings::whole);
     let generator = paths.values(root, Role::Rng).next();

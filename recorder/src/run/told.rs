@@ -14,6 +14,8 @@ pub struct Told {
     pub clips_by_default: Option<f64>,
     /// How many batches make a step.
     pub accumulated: Option<i64>,
+    /// How many batches an epoch has.
+    pub batches_per_epoch: Option<i64>,
     /// What else of it does not go on by itself, a clause each.
     pub not_continued: Vec<String>,
     /// The key of the optimizer's state, for a checkpoint that lacks it; and what is known of where it is.

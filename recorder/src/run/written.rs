@@ -68,8 +68,8 @@ impl RunState {
                 }
             }
         }
-        let RunState { epoch, step, step_in_epoch, steps_per_epoch, .. } = *self;
-        layout.settle(root, &before, &Progress { epoch, step, step_in_epoch, steps_per_epoch })
+        let RunState { epoch, step, step_in_epoch, steps_per_epoch, batches_per_step, .. } = *self;
+        layout.settle(root, &before, &Progress { epoch, step, step_in_epoch, steps_per_epoch, batches_per_step })
     }
 
     fn of_role(&self, role: Role, layout: &Layout) -> Vec<Part<'_>> {

@@ -109,11 +109,7 @@ fn network(
 
 /// How often the schedulers are stepped, as far as it was told.
 pub(super) fn pers(settings: &Settings) -> Anything<Vec<SchedulePer>> {
-    let named = |name: &String| {
-        let names = SchedulePer::ALL.map(SchedulePer::name).join(", ");
-        let found = SchedulePer::ALL.into_iter().find(|per| per.name() == name);
-        found.ok_or_else(|| usage(format!("rekindle.toml: schedule_per is one of {names}, and not '{name}'")))
-    };
+    let named = |name: &String| name.parse().map_err(|error| usage(format!("--schedule-per: {error}")));
     settings.schedule_per.iter().map(named).collect()
 }
 

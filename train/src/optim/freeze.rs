@@ -4,8 +4,9 @@
 use burn::module::Module;
 use rekindle_recorder::{Result, Value};
 
-use super::group::Select;
+use super::group::{ParamGroup, Select};
 use super::optimizer::{Optimizer, OptimizerBuilder, Parameter};
+use super::registry::OptimizerKind;
 use super::rule::View;
 use crate::attributes::invalid;
 
@@ -24,6 +25,19 @@ impl Optimizer {
             members.iter().filter(bare).map(|parameter| parameter.named.name.as_str()).collect()
         };
         self.groups.iter().map(|group| without(group.params())).collect()
+    }
+
+    /// The groups in which no parameter has state, and whether its optimizer keeps any for them: SGD does not without momentum, nor
+    /// LBFGS for each by itself.
+    pub(crate) fn bare_groups(&self) -> Vec<(usize, bool)> {
+        let bare = |parameter: &Parameter| parameter.state.is_empty() || parameter.state.number("step") == Some(0.0);
+        let keeps = |group: &ParamGroup| match self.kind() {
+            OptimizerKind::Sgd => group.get("momentum").and_then(Value::as_f64).is_some_and(|momentum| momentum != 0.0),
+            _ => self.rule().view != View::Closure,
+        };
+        let groups = self.groups.iter().enumerate();
+        let bare = groups.filter(|(_, group)| self.parameters[group.params()].iter().all(bare));
+        bare.map(|(place, group)| (place, keeps(group))).collect()
     }
 
     /// The parameters that have made steps, and fewer than others, with how many: they were frozen for a while or are still,

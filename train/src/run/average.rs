@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use rekindle_burn::LayerRows;
-use rekindle_recorder::run::{Question, RunState};
+use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{DType, Error, Result, StateDict, Value, rebuild};
 
 use super::options::{ResumeOptions, SchedulePer};
@@ -172,7 +172,9 @@ fn rule(
         (Some(Averaging::Ema { decay }), told) => {
             let grows = match layout {
                 Some(AveragedLayout::EmaPytorch) => Decay::named("ema_pytorch", &[]).ok(),
-                Some(AveragedLayout::Plain) if state.updates.is_some() => Decay::named("yolo", &[]).ok(),
+                Some(AveragedLayout::Plain) if state.updates.is_some() && state.layout != Layout::Lightning => {
+                    Decay::named("yolo", &[]).ok()
+                }
                 _ => None,
             };
             let grown = told.or(grows).map(|rule| Averaging::Decaying(rule.with_decay(*decay)));

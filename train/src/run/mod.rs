@@ -13,6 +13,7 @@
 //! - `parts.rs`: the run and what it is made of.
 //! - `schedule.rs`: when schedulers are stepped.
 //! - `several.rs`: runs of several models.
+//! - `share.rs`: what a loss has of a step of several batches.
 //! - `steps.rs`: the loop's verbs.
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
 //! - `resume.rs`: the run that a checkpoint is of.
@@ -34,6 +35,7 @@ mod resume;
 mod save;
 mod schedule;
 mod several;
+mod share;
 mod steps;
 mod tell;
 mod turns;
@@ -43,5 +45,6 @@ pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};
 pub use several::{AnyRun, checkpoint_of, save_parts, save_parts_with};
+pub use share::Share;
 pub use steps::step_together;
 pub use whole::{restore_parts, whole_checkpoint_of};

@@ -1,9 +1,10 @@
 //! `ResumeOptions`: what a run that is resumed has to be told where its checkpoint leaves it open.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use rekindle_burn::LayerRows;
-use rekindle_recorder::{LoadOptions, Result, Value};
+use rekindle_recorder::{Error, LoadOptions, Result, Value};
 
 use crate::attributes::invalid;
 use crate::call::value_of;
@@ -20,6 +21,10 @@ pub enum SchedulePer {
     Step,
     /// After the last step of every epoch.
     Epoch,
+    /// After every so many steps: where their number is divided by it, as Lightning has it with a `frequency`.
+    Steps(u32),
+    /// After the last step of every so many epochs.
+    Epochs(u32),
     /// When the run is told a metric: [`Run::step_scheduler`](super::Run::step_scheduler).
     Metric,
     /// After every step of the optimizer, to the part of the epochs that is done: `scheduler.step(epoch + batch / batches)`, as
@@ -260,18 +265,47 @@ fn each(per: impl Into<Option<SchedulePer>>) -> Vec<SchedulePer> {
 }
 
 impl SchedulePer {
-    /// All there are.
+    /// All there are, but those of several steps or epochs.
     pub const ALL: [SchedulePer; 4] =
         [SchedulePer::Step, SchedulePer::Epoch, SchedulePer::Metric, SchedulePer::Fraction];
 
-    /// Its name in lower case, as it is said to the command.
+    /// Its name in lower case, as it is said to the command: `epoch`, `2-epochs`.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(self) -> Cow<'static, str> {
         match self {
-            SchedulePer::Step => "step",
-            SchedulePer::Epoch => "epoch",
-            SchedulePer::Metric => "metric",
-            SchedulePer::Fraction => "fraction",
+            SchedulePer::Step => "step".into(),
+            SchedulePer::Epoch => "epoch".into(),
+            SchedulePer::Metric => "metric".into(),
+            SchedulePer::Fraction => "fraction".into(),
+            SchedulePer::Steps(each) => format!("{each}-steps").into(),
+            SchedulePer::Epochs(each) => format!("{each}-epochs").into(),
         }
+    }
+
+    /// Whether it goes by epochs, or parts of them.
+    #[must_use]
+    pub fn is_by_epochs(self) -> bool {
+        matches!(self, SchedulePer::Epoch | SchedulePer::Epochs(_) | SchedulePer::Fraction)
+    }
+}
+
+impl std::str::FromStr for SchedulePer {
+    type Err = Error;
+
+    /// Takes the [name](SchedulePer::name).
+    fn from_str(name: &str) -> Result<Self> {
+        let several = || {
+            let (each, what) = name.split_once('-')?;
+            let each = each.parse::<u32>().ok().filter(|&each| each > 0)?;
+            match what {
+                "steps" => Some(SchedulePer::Steps(each)),
+                "epochs" => Some(SchedulePer::Epochs(each)),
+                _ => None,
+            }
+        };
+        SchedulePer::ALL.into_iter().find(|per| per.name() == name).or_else(several).ok_or_else(|| {
+            let names = SchedulePer::ALL.map(SchedulePer::name).join(", ");
+            invalid(format!("a scheduler is stepped per {names}, 2-steps or 2-epochs, and not per '{name}'"))
+        })
     }
 }

@@ -17,6 +17,7 @@ use super::options::SchedulePer;
 use super::place::Place;
 use super::plan::Plan;
 use super::schedule::Schedulers;
+use super::share::Passed;
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::checkpoints::{Checkpoints, Found};
@@ -73,8 +74,8 @@ pub struct Run<M: Module> {
     pub(super) clip: Option<Clip>,
     /// Of how many batches a step takes the mean.
     pub(super) accumulate: u64,
-    /// How many batches were passed through since the last step, and the sum of their losses.
-    pub(super) passed: (u64, Option<Tensor<1>>),
+    /// What was passed through since the last step.
+    pub(super) passed: Passed,
     pub(super) average: Average,
     /// What the checkpoint calls the model's tensors.
     pub(super) names: Names,
@@ -106,6 +107,8 @@ pub struct Run<M: Module> {
     pub(super) loss: Option<Tensor<1>>,
     /// How many steps an epoch has, where no loader says it.
     pub(super) steps_per_epoch: Option<i64>,
+    /// How many batches, where a step takes several and the last one of an epoch takes fewer.
+    pub(super) batches_per_epoch: Option<u64>,
     pub(super) until_epoch: Option<i64>,
     pub(super) until_step: Option<i64>,
     /// What the run came from, whose layout it is written back in.
@@ -208,7 +211,7 @@ impl<M: Module> Run<M> {
             scaler: None,
             clip: None,
             accumulate: 1,
-            passed: (0, None),
+            passed: Passed::default(),
             average: Average::None,
             names: Names::default(),
             rows: Arc::new(LayerRows::default()),
@@ -226,6 +229,7 @@ impl<M: Module> Run<M> {
             step: Some(0),
             loss: None,
             steps_per_epoch: None,
+            batches_per_epoch: None,
             until_epoch: None,
             until_step: None,
             origin: None,
@@ -523,7 +527,7 @@ impl<M: Module> Run<M> {
     /// How many batches were passed through since the last step, where a step takes several: their gradients wait for it.
     #[must_use]
     pub fn waiting_batches(&self) -> u64 {
-        self.passed.0
+        self.passed.batches
     }
 
     /// The norm of all gradients together in the last step, before they were clipped by it ([`with_clip`](Self::with_clip)), scaled

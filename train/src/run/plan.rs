@@ -46,6 +46,8 @@ pub struct Plan {
     pub clip_norm: Option<f64>,
     /// What the program may do in each step that is in no file.
     pub not_in_file: &'static str,
+    /// What nothing tells, and goes on as it says, a clause each: where an optimizer keeps no state, which parameters were frozen.
+    pub untold: Vec<String>,
     /// What becomes of an average of the weights.
     pub average: String,
     /// How often it is updated, if it goes on.
@@ -179,7 +181,7 @@ impl fmt::Display for Plan {
         }
         for SchedulerPlan { kind, last_epoch, per, why, next, .. } in &self.schedulers {
             let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
-            line("scheduler", format!("{kind}{at}, stepped per {}: {why}", per.name()))?;
+            line("scheduler", format!("{kind}{at}, stepped per {}: {why}", per.name().replace('-', " ")))?;
             let rates: Vec<_> = next.iter().filter_map(|groups| Some(groups.first()?.to_string())).collect();
             if !rates.is_empty() {
                 line("  next", format!("lr {}", rates.join(", ")))?;
@@ -204,6 +206,7 @@ impl fmt::Display for Plan {
         if !self.not_in_file.is_empty() {
             line("not in it", self.not_in_file.to_owned())?;
         }
+        self.untold.iter().try_for_each(|clause| line("not told", clause.clone()))?;
         self.told_of_run.iter().try_for_each(|clause| line("told", clause.clone()))?;
         self.changed.iter().try_for_each(|said| line("changed", said.clone()))?;
         let rows = [

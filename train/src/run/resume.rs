@@ -135,18 +135,32 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     }
     let first =
         if trainers.is_empty() { Trainer::make(&of, &mut options, &mut questions)? } else { trainers.remove(0) };
-    let Trainer { optimized: Optimized { mut optimizer, told, groups, steps, changes, .. }, mut scheduling } = first;
+    let Trainer {
+        optimized: Optimized { mut optimizer, told, groups, steps, changes, .. },
+        mut scheduling,
+        mut untold,
+    } = first;
     // A schedule-free one: the file may have the weights that are evaluated, in place of those that are trained.
     let mut model = optimizer.train(model)?;
     let scheduler_places = shares.iter().flat_map(|share| share.schedulers.clone()).collect();
     let (mut further, mut more, mut steps) = (Vec::new(), Vec::new(), steps);
     let mut changed_there = Vec::new();
-    for (Trainer { optimized, scheduling: own }, share) in trainers.into_iter().zip(shares.iter().skip(1)) {
+    for (Trainer { optimized, scheduling: own, untold: more_untold }, share) in
+        trainers.into_iter().zip(shares.iter().skip(1))
+    {
         let Optimized { mut optimizer, told, groups, steps: counted, changes, .. } = optimized;
         model = optimizer.train(model)?;
+        untold.extend(steps.zip(counted).filter(|(ours, theirs)| ours != theirs).map(|(ours, theirs)| {
+            let first = &shares[0].place;
+            format!(
+                "how often each optimizer is stepped: {first} made {ours} steps and {} {theirs}; here each makes one on every batch",
+                share.place
+            )
+        }));
         steps = steps.max(counted);
         changed_there.extend(changes.said);
         scheduling.plans.extend(own.plans);
+        untold.extend(more_untold.iter().map(|clause| format!("{}: {clause}", share.place)));
         more.push(OptimizerPlan { place: share.place.clone(), optimizer: optimizer.kind(), told, groups });
         further.push(Beside { optimizer, schedulers: own.schedulers });
     }
@@ -191,6 +205,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         scaler: state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty()),
         clip_norm: clip.and_then(Clip::norm),
         not_in_file: state.layout.not_in_file(),
+        untold,
         average: says,
         average_per: average.per(),
         generator: from,
@@ -213,6 +228,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
         clip,
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
+        batches_per_epoch: told::ragged(&state, around.accumulate),
         average,
         names,
         rows,

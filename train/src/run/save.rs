@@ -86,6 +86,8 @@ impl<M: Module> Run<M> {
             (state.epoch_place, state.step_place) = (there.epoch_place, there.step_place);
             state.step_in_epoch = self.step_in_epoch();
             state.steps_per_epoch = self.epoch_length();
+            let several = i64::try_from(self.accumulate).ok().filter(|&batches| batches > 1);
+            state.batches_per_step = several;
             // A program that makes its scheduler again keeps none.
             if there.schedulers.is_empty() && !there.layout.keeps_scheduler() {
                 state.schedulers.clear();
@@ -129,10 +131,10 @@ impl<M: Module> Run<M> {
         Ok(there)
     }
 
-    /// Steps since the last epoch was finished, where it is known how many an epoch has.
+    /// Steps since the last epoch was finished, where it is known how many an epoch has: whole ones, however many batches each took.
     fn step_in_epoch(&self) -> Option<i64> {
         match &self.loader {
-            Some(loader) => i64::try_from(loader.taken()).ok(),
+            Some(loader) => i64::try_from(loader.taken() as u64 / self.accumulate).ok(),
             None => Some(self.steps().rem_euclid(self.epoch_length()?)),
         }
     }
@@ -195,6 +197,7 @@ impl<M: Module> Run<M> {
             steps: self.until_step.map(|end| end.saturating_sub(self.steps())),
             epochs: self.until_epoch.map(|end| end.saturating_sub(self.epoch)),
             per_epoch: self.epoch_length(),
+            now: (self.steps(), self.epoch),
         };
         self.schedulers.check(self.optimizer.param_groups(), ahead)?;
         let beside = &self.beside;

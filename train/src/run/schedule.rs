@@ -31,6 +31,8 @@ pub(super) struct Ahead {
     pub(super) steps: Option<i64>,
     pub(super) epochs: Option<i64>,
     pub(super) per_epoch: Option<i64>,
+    /// How many steps were made, and epochs finished.
+    pub(super) now: (i64, i64),
 }
 
 impl Schedulers {
@@ -74,20 +76,26 @@ impl Schedulers {
     }
 
     /// Steps those that are stepped with the optimizer.
-    pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, per_epoch: Option<i64>) -> Result<()> {
+    /// So many were made.
+    pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, made: i64, per_epoch: Option<i64>) -> Result<()> {
         for Scheduled { scheduler, per, times } in &mut self.list {
             match per {
                 SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
+                SchedulePer::Steps(each) if made % i64::from(*each) == 0 => scheduler.step(optimizer)?,
                 SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
-                SchedulePer::Epoch | SchedulePer::Metric => {}
+                SchedulePer::Steps(_) | SchedulePer::Epoch | SchedulePer::Epochs(_) | SchedulePer::Metric => {}
             }
         }
         Ok(())
     }
 
-    /// Steps those that are stepped when an epoch has ended.
-    pub(super) fn after_epoch(&mut self, optimizer: &mut Optimizer) -> Result<()> {
-        let due = self.list.iter_mut().filter(|scheduled| scheduled.per == SchedulePer::Epoch);
+    /// Steps those that are stepped when an epoch has ended. So many were finished.
+    pub(super) fn after_epoch(&mut self, optimizer: &mut Optimizer, finished: i64) -> Result<()> {
+        let is_due = |per: SchedulePer| match per {
+            SchedulePer::Epochs(each) => finished % i64::from(each) == 0,
+            per => per == SchedulePer::Epoch,
+        };
+        let due = self.list.iter_mut().filter(|scheduled| is_due(scheduled.per));
         due.into_iter().try_for_each(|scheduled| scheduled.scheduler.step(optimizer))
     }
 
@@ -106,13 +114,19 @@ impl Schedulers {
 
     /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
     pub(super) fn check(&self, groups: &[ParamGroup], ahead: Ahead) -> Result<()> {
-        let Ahead { steps, epochs, per_epoch } = ahead;
+        let Ahead { steps, epochs, per_epoch, now } = ahead;
+        let steps = steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?)));
+        let among =
+            |now: i64, ahead: i64, each: u32| now.saturating_add(ahead) / i64::from(each) - now / i64::from(each);
         for Scheduled { scheduler, per, times } in &self.list {
             let count = match per {
-                SchedulePer::Step => steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?))),
-                SchedulePer::Epoch => {
+                SchedulePer::Step => steps,
+                SchedulePer::Steps(each) => steps.map(|steps| among(now.0, steps, *each)),
+                SchedulePer::Epoch | SchedulePer::Epochs(_) => {
                     let length = length(per_epoch)?;
-                    epochs.or_else(|| Some(steps? / length))
+                    let epochs = epochs.or_else(|| Some(steps? / length));
+                    let each = if let SchedulePer::Epochs(each) = per { *each } else { 1 };
+                    epochs.map(|epochs| among(now.1, epochs, each))
                 }
                 SchedulePer::Fraction => {
                     scheduler.check_part(length(per_epoch)?, groups)?;

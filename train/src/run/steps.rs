@@ -10,10 +10,12 @@ use rekindle_recorder::Result;
 use super::options::SchedulePer;
 use super::parts::{Clip, Run};
 use super::schedule::Schedulers;
+use super::share::{Items, Passed, Share};
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
 use crate::clip::{Together, clip_together};
-use crate::data::{Batch, Loader};
+use crate::data::Batch;
+use crate::gradients::for_each;
 use crate::lr_scheduler::SteppedBy;
 use crate::optim::{Optimizer, OptimizerKind};
 
@@ -90,43 +92,71 @@ impl<M: Module> Run<M> {
     /// When the optimizer's state does not fit the model, the scheduler cannot go on, or gradients cannot be clipped. The run
     /// is there afterwards, too, with its model.
     pub fn step(&mut self, loss: Tensor<1>) -> Result<()> {
-        let stepped = self.step_with(loss);
+        self.step_of(loss, Share::Batch)
+    }
+
+    /// As [`step`](Self::step), of a loss that has another share in the step than one batch of [`accumulate`](Self::accumulate) has:
+    /// transformers' Trainer divides the sum of the losses of all tokens of a step by their number, wherever the batches end.
+    ///
+    /// ```
+    /// # use burn::{nn::LinearConfig, tensor::{Device, Tensor}};
+    /// # use rekindle_train::{Run, optim::{Optimizer, SgdOptions}};
+    /// use rekindle_train::run::Share;
+    /// # let device = Device::flex().autodiff();
+    /// # let model = LinearConfig::new(3, 2).init(&device);
+    /// # let optimizer = Optimizer::sgd(&model, SgdOptions::default())?;
+    ///
+    /// let mut run = Run::start(model, optimizer).accumulate(2);
+    /// for rows in [4, 2] {
+    ///     let outputs = run.model().forward(Tensor::<2>::ones([rows, 3], &device));
+    ///     run.step_of(outputs.powf_scalar(2.0).sum(), Share::Items(2.0 * rows as f64))?;
+    /// }
+    /// assert_eq!(run.steps(), 1);
+    /// # Ok::<(), rekindle_recorder::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_of(&mut self, loss: Tensor<1>, share: Share) -> Result<()> {
+        let stepped = self.pass(loss, share).and_then(|due| if due { self.stepped() } else { Ok(()) });
+        let stepped = self.named(stepped);
         self.or_kept(stepped)
     }
 
-    fn step_with(&mut self, loss: Tensor<1>) -> Result<()> {
-        if self.accumulate > 1 {
-            #[allow(clippy::cast_precision_loss)] // a count of batches
-            let (share, said) = (self.accumulate as f64, loss.clone().inner());
-            // Losses of 16 bits are added up in more.
-            let said = if said.dtype() == DType::F64 { said } else { said.cast(FloatDType::F32) };
-            self.backward(loss / share)?;
-            let (passed, sum) = (self.passed.0 + 1, self.passed.1.take());
-            let sum = sum.map_or(said.clone(), |sum| sum + said);
-            #[allow(clippy::cast_precision_loss)]
-            let mean = sum.clone() / passed as f64;
-            (self.loss, self.passed) = (Some(mean), (passed, Some(sum)));
-            let ends = self.loader.as_ref().is_some_and(Loader::is_exhausted);
-            if passed < self.accumulate && !ends {
-                return Ok(());
-            }
-            self.passed = (0, None);
-        } else {
+    /// A backward pass, and whether it is the last one of a step.
+    fn pass(&mut self, loss: Tensor<1>, share: Share) -> Result<bool> {
+        if self.accumulate <= 1 && share == Share::Batch {
             self.backward(loss)?;
+            return Ok(true);
         }
-        let stepped = self.stepped();
+        let said = loss.clone().inner();
+        // Losses of 16 bits are added up in more.
+        let said = if said.dtype() == DType::F64 { said } else { said.cast(FloatDType::F32) };
+        let portion = share.portion(self.passed.items, self.accumulate);
+        self.backward(if share == Share::Whole { loss } else { loss / portion })?;
+        let Passed { batches, sum, items } = std::mem::take(&mut self.passed);
+        let sum = sum.map_or(said.clone(), |sum| sum + said);
+        self.passed = Passed { batches: batches + 1, items: share.counted(items, portion), sum: Some(sum.clone()) };
+        self.loss = Some(self.passed.mean(sum, share));
+        let ends = match &self.loader {
+            Some(loader) => loader.is_exhausted(),
+            None => self.is_last_of_epoch(),
+        };
+        Ok(self.passed.batches >= self.accumulate || ends)
+    }
+
+    /// A step on the gradients of the passes before it.
+    fn stepped(&mut self) -> Result<()> {
+        let stepped = self.unscaled(false).and_then(|mut grads| {
+            if let (Some(clip), Some(model)) = (self.clip, &self.model) {
+                self.grad_norm = clip.apply(model, self.parameters(), &mut grads)?;
+            }
+            self.stepped_on(grads)
+        });
         if let (Err(_), Some(scaler)) = (&stepped, &mut self.scaler) {
             scaler.forget();
         }
-        self.named(stepped)
-    }
-
-    fn stepped(&mut self) -> Result<()> {
-        let mut grads = self.unscaled()?;
-        if let (Some(clip), Some(model)) = (self.clip, &self.model) {
-            self.grad_norm = clip.apply(model, self.parameters(), &mut grads)?;
-        }
-        self.stepped_on(grads)
+        stepped
     }
 
     /// The parameters of all optimizers.
@@ -134,12 +164,17 @@ impl<M: Module> Run<M> {
         self.optimizers().flat_map(Optimizer::parameters)
     }
 
-    /// The gradients that wait for a step, as they are where they are to be clipped.
-    fn unscaled(&mut self) -> Result<Gradients> {
+    /// The gradients that wait for a step, divided by what the step's items are more than they were taken for; unscaled where they
+    /// are to be clipped, or anyhow.
+    fn unscaled(&mut self, anyhow: bool) -> Result<Gradients> {
+        let items = std::mem::take(&mut self.passed).items;
         let (Some(model), Some(mut grads)) = (&self.model, self.grads.take()) else {
             return Err(invalid("the model was lost in a step that panicked"));
         };
-        if let (Some(scaler), Some(_)) = (&mut self.scaler, self.clip) {
+        if let Some(factor) = items.map(Items::factor).filter(|&factor| factor != 1.0) {
+            for_each(model, self.parameters(), &mut grads, |_, grad| grad * factor)?;
+        }
+        if let (Some(scaler), true) = (&mut self.scaler, anyhow || self.clip.is_some()) {
             scaler.unscale_(&self.optimizer, model, &mut grads)?;
             self.beside.iter().try_for_each(|beside| scaler.unscale_(&beside.optimizer, model, &mut grads))?;
         }
@@ -178,13 +213,26 @@ impl<M: Module> Run<M> {
     /// closures, in PyTorch as here, and after a [`backward`](Self::backward) that no step followed. The run is there
     /// afterwards, too, with its model.
     pub fn step_closure(&mut self, mut closure: impl FnMut(&M) -> Result<Tensor<1>>) -> Result<()> {
+        self.step_closure_of(|model| closure(model).map(|loss| (loss, Share::Batch)))
+    }
+
+    /// As [`step_closure`](Self::step_closure), of losses each with its share in the step: see [`step_of`](Self::step_of).
+    ///
+    /// # Errors
+    /// As [`step_closure`](Self::step_closure).
+    pub fn step_closure_of(&mut self, mut closure: impl FnMut(&M) -> Result<(Tensor<1>, Share)>) -> Result<()> {
         if self.optimizer.kind() != OptimizerKind::Lbfgs {
             let loss = self.named(closure(self.model()));
-            let loss = self.or_kept(loss)?;
-            return self.step(loss);
+            let (loss, share) = self.or_kept(loss)?;
+            return self.step_of(loss, share);
         }
         self.try_end()?;
-        let stepped = self.minimized(closure);
+        let stepped = self.minimized(|model| {
+            closure(model).map(|(loss, share)| match share {
+                Share::Items(items) => loss / items,
+                Share::Batch | Share::Whole => loss,
+            })
+        });
         let stepped = self.named(stepped);
         self.or_kept(stepped)
     }
@@ -233,7 +281,8 @@ impl<M: Module> Run<M> {
             self.average.update(model, SchedulePer::Step)?;
         }
         let per_epoch = self.epoch_length();
-        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, per_epoch))?;
+        let made = self.steps();
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, made, per_epoch))?;
         let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
@@ -268,37 +317,71 @@ impl<M: Module> Run<M> {
         if let Some(model) = &self.model {
             self.average.update(model, SchedulePer::Epoch)?;
         }
-        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer))
+        let finished = self.epoch;
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer, finished))
     }
 }
 
 /// A step of an optimizer that several models share, each on a loss of its own: as [`Run::step`] of each, but that a norm to which
-/// gradients are clipped is of all of them together, as `clip_grad_norm_` has it over the optimizer's parameters. The first run says
-/// how they are clipped.
+/// gradients are clipped is of all of them together, as `clip_grad_norm_` has it over the optimizer's parameters, and that gradients of
+/// one which overflowed skip the step of all. The first run says how they are clipped. With [`Run::accumulate`] only every so many calls
+/// make a step, and the last one of an epoch of any loader.
 ///
 /// # Errors
-/// As [`Run::step`]; and when there are not as many losses as runs.
+/// As [`Run::step`]; when there are not as many losses as runs; and when they take different numbers of batches for a step.
 pub fn step_together<M: Module>(runs: &mut [&mut Run<M>], losses: Vec<Tensor<1>>) -> Result<()> {
     if runs.len() != losses.len() {
         return Err(invalid(format!("{} runs cannot make a step on {} losses", runs.len(), losses.len())));
     }
-    let Some(Clip::Norm(clip)) = runs.first().and_then(|run| run.clip) else {
-        return runs.iter_mut().zip(losses).try_for_each(|(run, loss)| run.step(loss));
-    };
-    let mut all = Vec::with_capacity(runs.len());
+    let Some(first) = runs.first() else { return Ok(()) };
+    let batches = |run: &Run<M>| (run.accumulate, run.passed.batches);
+    if let Some(other) = runs.iter().find(|run| batches(run) != batches(first)) {
+        let ((each, passed), (others, theirs)) = (batches(first), batches(other));
+        return Err(invalid(format!(
+            "runs make their steps together on as many batches each; one takes {each} (`Run::accumulate`) and has passed {passed}, another \
+             takes {others} and has passed {theirs}"
+        )));
+    }
+    let mut due = false;
     for (run, loss) in runs.iter_mut().zip(losses) {
-        run.backward(loss)?;
-        let unscaled = run.unscaled();
+        let passed = run.pass(loss, Share::Batch);
+        due |= run.named(passed)?;
+    }
+    if !due {
+        return Ok(());
+    }
+    let stepped = stepped_together(runs);
+    if stepped.is_err() {
+        runs.iter_mut().filter_map(|run| run.scaler.as_mut()).for_each(GradScaler::forget);
+    }
+    stepped
+}
+
+fn stepped_together<M: Module>(runs: &mut [&mut Run<M>]) -> Result<()> {
+    let mut all = Vec::with_capacity(runs.len());
+    for run in runs.iter_mut() {
+        let unscaled = run.unscaled(true);
         all.push(run.named(unscaled)?);
     }
-    let mut together = Vec::with_capacity(runs.len());
-    for (run, grads) in runs.iter().zip(&mut all) {
-        let Some(model) = &run.model else { return Err(invalid("the model was lost in a step that panicked")) };
-        together.push(Together { model, parameters: run.parameters().collect(), grads });
+    if runs.iter().filter_map(|run| run.scaler.as_ref()).any(GradScaler::has_found_inf) {
+        runs.iter_mut().filter_map(|run| run.scaler.as_mut()).for_each(GradScaler::skip);
     }
-    let norm = clip_together(&mut together, clip)?;
+    let clip = runs.first().and_then(|run| run.clip);
+    if let Some(Clip::Norm(clip)) = clip {
+        let mut together = Vec::with_capacity(runs.len());
+        for (run, grads) in runs.iter().zip(&mut all) {
+            let Some(model) = &run.model else { return Err(invalid("the model was lost in a step that panicked")) };
+            together.push(Together { model, parameters: run.parameters().collect(), grads });
+        }
+        let norm = clip_together(&mut together, clip)?;
+        runs.iter_mut().for_each(|run| run.grad_norm = Some(norm));
+    } else if let Some(clip) = clip {
+        for (run, grads) in runs.iter_mut().zip(&mut all) {
+            let Some(model) = &run.model else { return Err(invalid("the model was lost in a step that panicked")) };
+            run.grad_norm = clip.apply(model, run.parameters(), grads)?;
+        }
+    }
     for (run, grads) in runs.iter_mut().zip(all) {
-        run.grad_norm = Some(norm);
         let stepped = run.stepped_on(grads);
         run.named(stepped)?;
     }

@@ -8,6 +8,7 @@ use rekindle_recorder::{Error, Result, ResultExt as _};
 
 use super::between::{Before, Rates};
 use super::parts::Run;
+use super::share::Passed;
 use crate::attributes::invalid;
 use crate::checkpoints::{Checkpoints, Found};
 use crate::data::Batch;
@@ -255,7 +256,7 @@ impl<M: Module> Run<M> {
         if let (Some(loader), Some(state)) = (&mut self.loader, &before.loader) {
             loader.load_state_dict(state)?;
         }
-        (self.grads, self.passed, self.loss) = (Pending::default(), (0, None), before.loss);
+        (self.grads, self.passed, self.loss) = (Pending::default(), Passed::default(), before.loss);
         self.keep().and_then(|()| self.wait()).at("the run before the step that failed")
     }
 

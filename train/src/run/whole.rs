@@ -14,6 +14,7 @@ use rekindle_recorder::{Checkpoint, Dict, Error, LoadOptions, Result, ResultExt 
 use super::average::Average;
 use super::parts::Run;
 use super::several::{AnyRun, gathered};
+use super::share::{Items, Passed};
 use crate::amp::GradScaler;
 use crate::attributes::{Attributes, invalid, wrong_type};
 use crate::data::Loader;
@@ -73,12 +74,14 @@ impl<M: Module> Run<M> {
         own.insert("generator", tensor_of(&generator)?);
         own.insert("loader", loader);
         own.insert("accumulate", i64::try_from(self.accumulate).unwrap_or(i64::MAX));
-        own.insert("passed", i64::try_from(self.passed.0).unwrap_or(i64::MAX));
+        own.insert("passed", i64::try_from(self.passed.batches).unwrap_or(i64::MAX));
         let read = |tensor: &BurnTensor<1>| {
             let data = tensor.clone().try_into_data();
             data_to_tensor(data.map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))?)
         };
-        own.insert("passed_loss", self.passed.1.as_ref().map(read).transpose()?.map(Value::from));
+        own.insert("passed_loss", self.passed.sum.as_ref().map(read).transpose()?.map(Value::from));
+        let items = self.passed.items.map(|items| Value::from(vec![items.divided_by, items.count]));
+        own.insert("passed_items", items);
         own.insert("loss", self.loss.as_ref().map(read).transpose()?.map(Value::from));
         own.insert("gradients", self.grads.listed(self.model())?);
         own.insert("values", self.notes.values());
@@ -201,7 +204,13 @@ impl<M: Module> Run<M> {
             };
             there(name).map(read).transpose()
         };
-        self.passed = (u64::try_from(passed).unwrap_or(0), tensor("passed_loss")?);
+        let items = there("passed_items").and_then(Value::items).unwrap_or_default();
+        let items: Vec<f64> = items.iter().filter_map(Value::as_f64).collect();
+        self.passed = Passed {
+            batches: u64::try_from(passed).unwrap_or(0),
+            sum: tensor("passed_loss")?,
+            items: if let [divided_by, count] = items[..] { Some(Items { divided_by, count }) } else { None },
+        };
         self.loss = tensor("loss")?;
         self.grads = match there("gradients") {
             Some(list) => Pending::of_list(self.model(), list)?,

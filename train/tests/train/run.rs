@@ -13,7 +13,7 @@ use rekindle_train::clip::ClipGradNorm;
 use rekindle_train::ema::{AveragedModel, Averaging};
 use rekindle_train::lr_scheduler::{LRScheduler, ReduceLROnPlateau, StepLR, transformers};
 use rekindle_train::optim::{Optimizer, SgdOptions};
-use rekindle_train::run::{ResumeOptions, SchedulePer};
+use rekindle_train::run::{ResumeOptions, SchedulePer, Share, step_together};
 
 fn device() -> Device {
     Device::flex().autodiff()
@@ -165,4 +165,116 @@ fn a_schedule_with_a_function_is_resumed_with_the_function() {
     }
     assert_eq!(whole.lr().unwrap(), [0.0]);
     assert_eq!(weights(&whole), weights(&resumed));
+}
+
+/// Two runs of different rates.
+fn two() -> (Run<Linear>, Run<Linear>) {
+    (run(sgd(0.1)), run(sgd(0.2)))
+}
+
+#[test]
+fn runs_that_step_together_take_as_many_batches_for_a_step_as_they_were_told() {
+    let clip = ClipGradNorm::new(0.05);
+    for clipped in [false, true] {
+        let with = |run: Run<Linear>, batches| {
+            let run = run.accumulate(batches);
+            if clipped { run.with_clip(clip) } else { run }
+        };
+        let (a, b) = two();
+        let (mut a, mut b) = (with(a, 2), with(b, 2));
+        for row in [2.0, -1.0, 0.5, 3.0] {
+            let losses = vec![loss(&a, row), loss(&b, row)];
+            step_together(&mut [&mut a, &mut b], losses).unwrap();
+        }
+        let (mut c, mut d) = two();
+        if clipped {
+            (c, d) = (c.with_clip(clip), d.with_clip(clip));
+        }
+        for rows in [[2.0, -1.0], [0.5, 3.0]] {
+            c.backward(loss(&c, rows[0]) / 2.0).unwrap();
+            d.backward(loss(&d, rows[0]) / 2.0).unwrap();
+            let losses = vec![loss(&c, rows[1]) / 2.0, loss(&d, rows[1]) / 2.0];
+            step_together(&mut [&mut c, &mut d], losses).unwrap();
+        }
+        for (ours, theirs) in [(&a, &c), (&b, &d)] {
+            assert_eq!((ours.steps(), ours.waiting_batches()), (2, 0), "clipped: {clipped}");
+            assert_eq!(weights(ours), weights(theirs), "clipped: {clipped}");
+        }
+        if clipped {
+            // The norm is of all their gradients together.
+            assert_eq!(a.grad_norm(), b.grad_norm());
+        }
+    }
+    let (a, b) = two();
+    let (mut a, mut b) = (a.accumulate(2), b.accumulate(3));
+    let losses = vec![loss(&a, 1.0), loss(&b, 1.0)];
+    let error = step_together(&mut [&mut a, &mut b], losses).unwrap_err().to_string();
+    assert!(error.contains("one takes 2") && error.contains("another takes 3"), "{error}");
+}
+
+#[test]
+fn gradients_of_one_run_that_overflow_skip_the_step_of_all_that_step_together() {
+    let scaler = || GradScaler::new(GradScalerOptions::default().init_scale(4.0)).unwrap();
+    let (a, b) = two();
+    let (mut a, mut b) = (a.with_scaler(scaler()), b.with_scaler(scaler()));
+    let before = [weights(&a), weights(&b)];
+    let infinite = loss(&b, 1.0) * f32::INFINITY;
+    let losses = vec![loss(&a, 2.0), infinite];
+    step_together(&mut [&mut a, &mut b], losses).unwrap();
+    assert_eq!([weights(&a), weights(&b)], before);
+    assert_eq!([&a, &b].map(|run| run.scaler().unwrap().get_scale()), [2.0, 2.0]);
+    let losses = vec![loss(&a, 2.0), loss(&b, 1.0)];
+    step_together(&mut [&mut a, &mut b], losses).unwrap();
+    assert_ne!(weights(&a), before[0]);
+}
+
+#[test]
+fn a_step_together_that_failed_is_made_again_as_if_it_had_not_begun() {
+    let scaler = || GradScaler::new(GradScalerOptions::default().init_scale(4.0)).unwrap();
+    let (a, b) = two();
+    let clip = ClipGradNorm::new(1.0).error_if_nonfinite(true);
+    let mut a = a.with_scaler(scaler()).with_clip(clip);
+    let mut b = b.with_scaler(scaler()).with_clip(clip);
+    let losses = vec![loss(&a, 2.0), loss(&b, 1.0) * f32::NAN];
+    let error = step_together(&mut [&mut a, &mut b], losses).unwrap_err().to_string();
+    assert!(error.contains("cannot be clipped"), "{error}");
+    let losses = vec![loss(&a, 2.0), loss(&b, 1.0)];
+    step_together(&mut [&mut a, &mut b], losses).unwrap();
+    assert_eq!([a.steps(), b.steps()], [1, 1]);
+}
+
+#[test]
+fn a_step_s_losses_are_the_mean_over_all_its_items_wherever_its_batches_end() {
+    // Three rows and one, or all at once: as transformers' Trainer has it with `num_items_in_batch`.
+    let rows = [[2.0, 1.0, -0.5], [1.0, 2.0, 2.0], [0.5, -1.0, 0.25], [-1.5, 0.0, 1.0]];
+    let sum = |run: &Run<Linear>, rows: &[[f32; 3]]| {
+        let data = burn::tensor::TensorData::new(rows.concat(), [rows.len(), 3]);
+        run.model().forward(Tensor::<2>::from_data(data, &device())).powf_scalar(2.0).sum()
+    };
+    let mut parts = run(sgd(0.1)).accumulate(2);
+    parts.step_of(sum(&parts, &rows[..3]), Share::Items(3.0)).unwrap();
+    assert_eq!((parts.steps(), parts.waiting_batches()), (0, 1));
+    // Cut between the batches, too.
+    let whole = parts.whole_checkpoint().unwrap();
+    let mut again = run(sgd(0.1)).accumulate(2);
+    again.restore(&whole).unwrap();
+    let mut at_once = run(sgd(0.1));
+    at_once.step(sum(&at_once, &rows) / 4.0).unwrap();
+    for run in [&mut parts, &mut again] {
+        run.step_of(sum(run, &rows[3..]), Share::Items(1.0)).unwrap();
+        assert_eq!((run.steps(), run.waiting_batches()), (1, 0));
+        for (a, b) in weights(run).iter().zip(weights(&at_once)) {
+            assert!((a - b).abs() < 2e-7, "{a} {b}");
+        }
+        let (ours, theirs) = (run.loss().unwrap().unwrap(), at_once.loss().unwrap().unwrap());
+        assert!((ours - theirs).abs() < 1e-6 * theirs, "{ours} {theirs}");
+    }
+    // Added up, as it has it where nobody divides.
+    let mut added = run(sgd(0.1)).accumulate(2);
+    added.step_of(loss(&added, 2.0), Share::Whole).unwrap();
+    added.step_of(loss(&added, -1.0), Share::Whole).unwrap();
+    let mut passes = run(sgd(0.1));
+    passes.backward(loss(&passes, 2.0)).unwrap();
+    passes.step(loss(&passes, -1.0)).unwrap();
+    assert_eq!(weights(&added), weights(&passes));
 }

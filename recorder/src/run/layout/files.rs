@@ -106,6 +106,7 @@ fn trainer_progress(root: &Value, told: Progress) -> Progress {
         step: Some(step),
         step_in_epoch: Some(step % steps),
         steps_per_epoch: Some(steps),
+        ..told
     }
 }
 

@@ -38,6 +38,11 @@ impl Paths {
         self.0.retain(|(known, _)| *known != role);
     }
 
+    /// Leaves out what is inside a key of the root.
+    pub(super) fn leave_out(&mut self, key: &str) {
+        self.0.retain(|(_, path)| path.keys().first().and_then(crate::Value::as_str) != Some(key));
+    }
+
     /// Adds what a list at the root has of a role, all of it, whatever it looks like.
     pub(super) fn all_in(&mut self, root: &Value, role: Role, key: &str) {
         let list = KeyPath::key(key);

@@ -13,6 +13,8 @@ pub(in crate::run) struct Progress {
     pub(in crate::run) step_in_epoch: Option<i64>,
     /// Steps that an epoch has.
     pub(in crate::run) steps_per_epoch: Option<i64>,
+    /// Batches that make a step.
+    pub(in crate::run) batches_per_step: Option<i64>,
 }
 
 /// How a framework's other counters are read and written.

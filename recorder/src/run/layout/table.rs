@@ -145,7 +145,7 @@ const ROWS: [Row; 18] = [
         counts: Some(lightning::COUNTS),
         members: true,
         told: lightning::told,
-        absent: "the Trainer's gradient_clip_val and accumulate_grad_batches",
+        absent: "the Trainer's precision, gradient_clip_val and accumulate_grad_batches",
         ..ROW
     },
     Row {

@@ -36,8 +36,15 @@ impl Counts {
             return Some((SchedulePer::Epoch, "its state says so".to_owned()));
         }
         let stepped = scheduler.position()?;
+        // Nothing was done yet: every count is 0 and tells nothing.
+        if stepped == 0 && (self.step == Some(0) || self.step.is_none() && !self.begun && self.epoch <= Some(0)) {
+            let why = "it was not stepped yet, and PyTorch's is stepped after every batch";
+            return is_per_batch(scheduler.kind()).then(|| (SchedulePer::Step, why.to_owned()));
+        }
         let by_step = self.step.map(|step| step == stepped);
-        let by_epoch = self.epoch.map(|epoch| (epoch..=epoch.saturating_add(1)).contains(&stepped));
+        // One that goes by a metric is told it after the file was saved, as Lightning has it.
+        let late = i64::from(scheduler.stepped_by() == Some(SteppedBy::Metric) && stepped > 0);
+        let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(1)).contains(&stepped));
         let more = || self.epoch.is_some_and(|epoch| stepped > epoch);
         let times = format!("it was stepped {stepped} times");
         match (by_step, by_epoch) {
@@ -52,13 +59,15 @@ impl Counts {
                 let why = "it was not stepped yet, though the optimizer made steps";
                 first.then(|| (SchedulePer::Epoch, why.to_owned()))
             }
-            // Nothing was done yet.
-            _ if stepped == 0 && self.step.unwrap_or(0) == 0 => {
-                Some((SchedulePer::Step, "it was not stepped yet".to_owned()))
-            }
             _ => None,
         }
     }
+}
+
+/// Whether PyTorch's documentation has a scheduler stepped after every batch; of most others it has it after every epoch, and people
+/// do both.
+fn is_per_batch(kind: SchedulerKind) -> bool {
+    matches!(kind, SchedulerKind::OneCycleLR | SchedulerKind::CyclicLR)
 }
 
 impl Counts {
@@ -71,27 +80,47 @@ impl Counts {
     }
 }
 
-/// A scheduler, how far it has come, and how often it is stepped where that is told.
-pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>);
+impl Counts {
+    /// After how many steps or epochs each a scheduler may have been stepped, that was stepped as often as so many of them, but not as
+    /// often as there were.
+    pub(super) fn every(&self, scheduler: &LRScheduler) -> Vec<SchedulePer> {
+        let Some(stepped) = scheduler.position().filter(|&stepped| stepped > 0) else { return Vec::new() };
+        let each = |made: Option<i64>, per: fn(u32) -> SchedulePer| {
+            let made = made.filter(|&made| made > stepped).unwrap_or(0);
+            let fits = move |each: &u32| made / i64::from(*each) == stepped;
+            (2..=u32::try_from(made / stepped).unwrap_or(0)).filter(fits).rev().take(3).map(per)
+        };
+        // Steps are many: all but a number that divides them would be a chance.
+        let steps = self.step.filter(|&steps| stepped > 1 && steps % stepped == 0);
+        let steps = each(steps, SchedulePer::Steps).take(1);
+        steps.chain(each(self.epoch, SchedulePer::Epochs)).collect()
+    }
+}
+
+/// A scheduler, how far it has come, how often it is stepped where that is told, and how else it may have been.
+pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>, Vec<SchedulePer>);
 
 /// The question of how often schedulers are stepped, where it is open of one of them.
 pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
-    let open: Vec<&Told> = schedulers.iter().filter(|(.., per)| per.is_none()).collect();
+    let open: Vec<&Told> = schedulers.iter().filter(|(_, _, per, _)| per.is_none()).collect();
     let [first, more @ ..] = &open[..] else { return None };
     let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
-    let names = open.iter().map(|(kind, at, _)| format!("{kind}{}", stepped(*at))).collect::<Vec<_>>().join(" and ");
+    let names = open.iter().map(|(kind, at, ..)| format!("{kind}{}", stepped(*at))).collect::<Vec<_>>().join(" and ");
     let are = if more.is_empty() { "is" } else { "are each" };
     let mut question =
         Question::new(format!("the file does not tell whether {names} {are} stepped per step or per epoch"));
     // What is known of the others is said along, in the file's order.
     let answer = |per: &[SchedulePer]| {
         let mut per = per.iter().cycle();
-        let each = schedulers.iter().map(|(.., told)| told.or_else(|| per.next().copied()));
+        let each = schedulers.iter().map(|(_, _, told, _)| told.or_else(|| per.next().copied()));
         let each: Vec<_> = each.flatten().map(SchedulePer::name).collect();
         format!("ResumeOptions::schedule_per({})", each.join(","))
     };
     let (step, epoch) = (SchedulePer::Step, SchedulePer::Epoch);
     if more.is_empty() {
+        for per in &first.3 {
+            question = question.or(answer(&[*per]), format!("after every {}", per.name().replace('-', " ")));
+        }
         question = question.or(answer(&[step]), "after every step").or(answer(&[epoch]), "after every epoch");
         if first.0 == SchedulerKind::CosineAnnealingWarmRestarts {
             question = question.or(answer(&[SchedulePer::Fraction]), "after every step, to the part of the epoch");

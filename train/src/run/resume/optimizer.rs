@@ -229,7 +229,8 @@ pub(super) fn ask_which(error: Error, saved: &Value) -> Error {
     }
     let why = if recognition.foreign.is_empty() { "where it is" } else { "where it steps as it all the same" };
     let ErrorKind::Invalid(what) = error.kind() else { return error };
-    let question = recognition.kinds.iter().fold(Question::new(what.clone()), |question, kind| {
+    let kinds = recognition.kind.map_or(recognition.kinds, |kind| vec![kind]);
+    let question = kinds.iter().fold(Question::new(what.clone()), |question, kind| {
         question.or(format!("ResumeOptions::optimizer(OptimizerKind::{kind:?})"), why)
     });
     let anew = question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");

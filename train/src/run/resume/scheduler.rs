@@ -145,7 +145,8 @@ impl Making<'_> {
                 let why = format!("{times} times after each, as accelerate does with {times} processes");
                 told = Some((SchedulePer::Step, why));
             }
-            open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per)));
+            let each = counts.every(&scheduler);
+            open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per), each));
             let (per, mut why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
             if placed && at.is_none() {
                 why += ", and the learning rates where it stands";
@@ -222,10 +223,17 @@ impl Making<'_> {
         let own = match made.stepped_by() {
             Some(SteppedBy::Step) => Some(SchedulePer::Step),
             Some(SteppedBy::Epoch) => Some(SchedulePer::Epoch),
+            Some(SteppedBy::Metric) => Some(SchedulePer::Metric),
             _ => None,
         };
-        let per = said.or(own).unwrap_or(SchedulePer::Epoch);
-        let position = options.schedule_at.take().or(if per == SchedulePer::Step { step } else { state.epoch });
+        let by_metric = own == Some(SchedulePer::Metric);
+        let per = said.filter(|_| !by_metric).or(own).unwrap_or(SchedulePer::Epoch);
+        let position = options.schedule_at.take().or(match per {
+            SchedulePer::Step => step,
+            SchedulePer::Steps(each) => step.map(|step| step / i64::from(each)),
+            SchedulePer::Epochs(each) => state.epoch.map(|epoch| epoch / i64::from(each)),
+            _ => state.epoch,
+        });
         let Some(position) = position else {
             let what = format!("{layout} does not say how far its schedule has come");
             questions.push(none(what));
@@ -234,13 +242,16 @@ impl Making<'_> {
         // PyTorch's own are made where they are, the others stepped there.
         made = match LRScheduler::at(schedule.clone(), position, optimizer) {
             Ok(made) => made,
+            // What it knows of the metric is in no file: it begins anew, as it does there.
+            Err(_) if by_metric => made,
             Err(_) => LRScheduler::with_last_epoch(schedule, optimizer, position.saturating_sub(1))?,
         };
         questions.extend(conflict(&made, optimizer, changes, options));
         let next = made.preview(optimizer.param_groups(), 5).unwrap_or_default();
-        let (kind, last_epoch, why) = (made.kind(), Some(position), why.to_owned());
+        let (kind, last_epoch, why) = (made.kind(), Some(position).filter(|_| !by_metric), why.to_owned());
         let monitor = made.monitor();
-        let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted: None, next };
+        let counted = made.counts_epochs().then_some(SchedulePer::Epoch);
+        let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted, next };
         let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per, times: 1 }], per);
         Ok(Scheduling { schedulers, plans: vec![plan], ..Scheduling::default() })
     }
@@ -412,10 +423,14 @@ fn as_said(scheduler: &LRScheduler, per: SchedulePer) -> Result<(SchedulePer, St
         (SchedulePer::Metric, false) => {
             Err(invalid(format!("{kind} goes by no metric; it is stepped per step or epoch")))
         }
-        (SchedulePer::Step | SchedulePer::Epoch, false) if scheduler.fraction().is_some() => Err(invalid(format!(
-            "{kind} stands between two epochs, so that it was stepped by parts of them; say \
+        (SchedulePer::Step | SchedulePer::Steps(_) | SchedulePer::Epoch | SchedulePer::Epochs(_), false)
+            if scheduler.fraction().is_some() =>
+        {
+            Err(invalid(format!(
+                "{kind} stands between two epochs, so that it was stepped by parts of them; say \
              `ResumeOptions::schedule_per(fraction)`"
-        ))),
+            )))
+        }
         (_, true) => Ok((SchedulePer::Metric, "it goes by a metric".to_owned())),
         (per, false) => Ok((per, "as it was said".to_owned())),
     }

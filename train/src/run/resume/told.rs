@@ -42,6 +42,13 @@ fn several(told: &Told) -> Option<i64> {
     told.accumulated.filter(|batches| *batches > 1)
 }
 
+/// How many batches an epoch has, where they are no whole number of steps of so many: the last step takes what is left.
+pub(super) fn ragged(state: &RunState, accumulate: u64) -> Option<u64> {
+    let (batches, steps) = (state.told.batches_per_epoch?, state.steps_per_epoch.filter(|&steps| steps > 0)?);
+    let (batches, steps) = (u64::try_from(batches).ok()?, u64::try_from(steps).ok()?);
+    (batches % accumulate.max(1) != 0 && batches.div_ceil(accumulate.max(1)) == steps).then_some(batches)
+}
+
 /// What of the steps has to be said.
 pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
     let mut open = Vec::new();
@@ -55,7 +62,16 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
     if let Some(batches) = several(&state.told).filter(|_| options.accumulate.is_none()) {
         let what = format!("a step took {batches} batches ({}), and nothing tells what yours are", state.told.by);
         let each = format!("ResumeOptions::accumulate({batches})");
-        let question = Question::new(what).or(each, "where they are as small as those, to take so many for a step");
+        let mut question = Question::new(what).or(each, "where they are as small as those, to take so many for a step");
+        for more in (batches.saturating_add(1)..).take(8).filter_map(|more| u64::try_from(more).ok()) {
+            if let Some(all) = ragged(state, more) {
+                let left = all % more;
+                question = question.or(
+                    format!("ResumeOptions::accumulate({more})"),
+                    format!("where the last step of an epoch of {all} batches took {left}"),
+                );
+            }
+        }
         open.push(question.or("ResumeOptions::accumulate(1)", "where each of them is a whole step's"));
     }
     open

@@ -16,6 +16,8 @@ use crate::run::options::ResumeOptions;
 pub(super) struct Trainer {
     pub(super) optimized: Optimized,
     pub(super) scheduling: Scheduling,
+    /// What nothing tells of which parameters are trained.
+    pub(super) untold: Vec<String>,
 }
 
 /// What a trainer is made of.
@@ -44,7 +46,10 @@ impl Trainer {
     ) -> Result<Trainer> {
         let mut optimized = Optimized::make(of.saved, of.class, of.model, options, of.rows, of.share, questions)?;
         let Optimized { optimizer, groups, steps, changes, before, .. } = &mut optimized;
-        questions.extend(of.trained.open(before.as_ref().unwrap_or(optimizer)));
+        let frozen = of.trained.open(before.as_ref().unwrap_or(optimizer), of.checkpoint);
+        questions.extend(frozen.questions);
+        // A new run has nothing to be told.
+        let untold = if of.saved.is_some() && !options.weights_only { frozen.untold } else { Vec::new() };
         let making = Making {
             state: of.state,
             checkpoint: of.checkpoint,
@@ -61,6 +66,6 @@ impl Trainer {
                 plan.lr = group.lr()?;
             }
         }
-        Ok(Trainer { optimized, scheduling })
+        Ok(Trainer { optimized, scheduling, untold })
     }
 }

@@ -1,0 +1,111 @@
+//! `Share`: what a loss has of a step that several batches make; and how many batches make so many steps.
+
+use burn::module::Module;
+use burn::tensor::Tensor;
+
+use super::parts::Run;
+
+/// What a loss has of its step, where a step takes several batches: [`Run::step_of`](super::Run::step_of).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Share {
+    /// `loss / N`, with the N batches of [`Run::accumulate`](super::Run::accumulate).
+    #[default]
+    Batch,
+    /// The loss is a sum over so many items: it is divided by those of all batches of the step together, as transformers' Trainer does
+    /// with `num_items_in_batch`. A mean counts as one item where batches count alike, however many are left for a step.
+    Items(f64),
+    /// All of it: the losses of a step's batches are added up.
+    Whole,
+}
+
+impl Share {
+    /// What a loss is divided by before its backward pass. A step's items are not known before its last batch: those of the batches that
+    /// come are taken to be as many as the first one's, and [`Items::factor`] makes up for it.
+    #[allow(clippy::cast_precision_loss)] // a count of batches
+    pub(super) fn portion(self, before: Option<Items>, batches: u64) -> f64 {
+        match (self, before) {
+            (Share::Batch, _) => batches as f64,
+            (Share::Items(_), Some(Items { divided_by, .. })) => divided_by,
+            (Share::Items(count), None) => count.max(1.0) * batches as f64,
+            (Share::Whole, _) => 1.0,
+        }
+    }
+
+    /// The items that were counted, with this loss's.
+    pub(super) fn counted(self, before: Option<Items>, divided_by: f64) -> Option<Items> {
+        let Share::Items(count) = self else { return before };
+        Some(Items { divided_by, count: before.map_or(0.0, |before| before.count) + count })
+    }
+}
+
+/// The items of a step whose losses were divided before they were counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Items {
+    pub(super) divided_by: f64,
+    pub(super) count: f64,
+}
+
+impl Items {
+    /// What the gradients are multiplied by, so that the losses were divided by the count.
+    pub(super) fn factor(self) -> f64 {
+        self.divided_by / self.count
+    }
+}
+
+/// The batches that were passed through since the last step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    pub(super) batches: u64,
+    /// The sum of their losses.
+    pub(super) sum: Option<Tensor<1>>,
+    /// What they hold, where their losses are sums over it.
+    pub(super) items: Option<Items>,
+}
+
+impl Passed {
+    /// The loss of the step so far.
+    #[allow(clippy::cast_precision_loss)] // a count of batches
+    pub(super) fn mean(&self, sum: Tensor<1>, share: Share) -> Tensor<1> {
+        match (share, self.items) {
+            (Share::Items(_), Some(items)) => sum / items.count,
+            (Share::Whole, _) => sum,
+            _ => sum / self.batches as f64,
+        }
+    }
+}
+
+impl<M: Module> Run<M> {
+    /// How many batches so many steps take, where the last step of an epoch may take fewer.
+    fn batches_of(&self, steps: i64) -> u64 {
+        let whole = |steps: i64| u64::try_from(steps).unwrap_or(0);
+        match (self.batches_per_epoch, self.epoch_length()) {
+            (Some(batches), Some(length)) => {
+                let begun = whole(steps % length).saturating_mul(self.accumulate).min(batches);
+                whole(steps / length).saturating_mul(batches).saturating_add(begun)
+            }
+            _ => whole(steps).saturating_mul(self.accumulate),
+        }
+    }
+
+    /// How many batches this run and the one before its checkpoint have passed through, as far as its steps tell.
+    #[must_use]
+    pub fn batches(&self) -> u64 {
+        self.batches_of(self.steps()).saturating_add(self.passed.batches)
+    }
+
+    /// How many steps so many batches make from here on.
+    #[must_use]
+    pub fn steps_of(&self, batches: u64) -> u64 {
+        let (first, there) = (self.steps(), self.batches().saturating_add(batches));
+        let fits = |more: &i64| self.batches_of(first.saturating_add(*more)) <= there;
+        let most = i64::try_from(batches).unwrap_or(i64::MAX);
+        u64::try_from((1..=most).take_while(fits).last().unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Whether the batch that was passed last is an epoch's last one, where that is known without a loader.
+    pub(super) fn is_last_of_epoch(&self) -> bool {
+        let ends = |batches: u64| self.batches().is_multiple_of(batches) && self.passed.batches > 0;
+        self.batches_per_epoch.filter(|&batches| batches > 0).is_some_and(ends)
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use burn_pack::{Bytes, DType as BurnDType, Reader, Scalar, Writer};
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions, SaveReport};
-use rekindle_recorder::container::burnpack;
+use rekindle_recorder::container::{self, burnpack};
 use rekindle_recorder::io::FileBytes;
 use rekindle_recorder::tensor::{TensorData, TensorParts};
 use rekindle_recorder::{DType, Dict, Error, ErrorKind, Limits, Result, Tensor, Value};
@@ -484,4 +484,27 @@ fn a_later_version_of_the_format_is_not_guessed_at() {
         matches!(error.kind(), ErrorKind::Unsupported { .. }) && error.to_string().contains("version 2"),
         "{error}"
     );
+}
+
+#[test]
+fn bytes_behind_the_last_tensor_are_damage_and_a_transfer_as_text_says_so() {
+    let folder = rekindle_testing::scratch();
+    let path = folder.path().join("model.bpk");
+    // So that a line feed is among the bytes, and often.
+    let weight =
+        Tensor::from_vec(&[64], (0..64_u8).map(|i| if i % 4 == 0 { 10 } else { i }).collect::<Vec<u8>>()).unwrap();
+    burnpack::write(&Dict::from_iter([("w", weight)]).into(), &path, &SaveOptions::default()).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        container::open(&path, &OpenOptions::default())
+    };
+    let padded = [&whole[..], &[0; 40]].concat();
+    assert!(read(&padded).is_ok());
+    let longer = read(&[&whole[..], b"more"].concat()).unwrap_err();
+    assert!(longer.to_string().contains("the file goes on to byte"), "{longer}");
+    let text: Vec<u8> =
+        whole.iter().flat_map(|&byte| if byte == b'\n' { vec![b'\r', b'\n'] } else { vec![byte] }).collect();
+    let error = read(&text).unwrap_err().to_string();
+    assert!(error.contains("transferred as text"), "{error}");
 }

@@ -12,6 +12,7 @@ use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
 use crate::state_dict::module::is_module;
+use crate::value::Array;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
 use crate::walk::attributes;
 use crate::{DType, Dict, Error, Limits, Result, Source, StateDict, Storage, Tensor, Value, walk};
@@ -132,8 +133,8 @@ impl Named {
                 "had the conjugate or negative bit; the numbers themselves are written",
             ),
             (
-                |tensor| tensor.requires_grad() || !matches!(tensor.parts().class, TensorClass::Tensor),
-                "were parameters, required a gradient or had a class of their own, which is not kept",
+                |tensor| tensor.requires_grad() || tensor.is_parameter(),
+                "were parameters or required a gradient, which is not kept",
             ),
             (has_attributes, "had attributes, which are not kept"),
             (|tensor| tensor.device() != "cpu", "were tagged with another device than cpu, which is not kept"),
@@ -150,15 +151,12 @@ impl Named {
         let mut classes: IndexMap<String, Vec<&str>> = IndexMap::new();
         for Item { name, tensor, .. } in &self.tensors {
             if let TensorClass::Other { class, .. } = &tensor.parts().class
-                && !class.module.starts_with("torch.")
-                && &*class.module != "torch"
+                && !class.is("torch", "Tensor")
             {
                 classes.entry(class.to_string()).or_default().push(name);
             }
         }
-        for (class, names) in classes {
-            notes.push(format!("{}: the class {class} is not kept ({container})", listed(&names)));
-        }
+        notes.extend(classes.into_iter().map(|(class, names)| class_is_lost(&class, &listed(&names), container)));
         let tied: Vec<String> = self.ties().map(|(name, first)| format!("'{name}' (is '{first}')")).collect();
         if !tied.is_empty() {
             notes.push(if target.keeps.ties {
@@ -230,6 +228,7 @@ impl Named {
             _ => None,
         };
         let entries = attributes.as_ref().and_then(Value::as_dict).map(Dict::entries).unwrap_or_default();
+        self.notes.extend(lost_class_of_root(root, container));
         if is_module(root) {
             let kept: HashSet<&str> = self.tensors.iter().map(|item| &*item.name).collect();
             let lost = lost_of_module(root, &|name| kept.contains(name), container)?;
@@ -374,6 +373,49 @@ pub(crate) fn lost_of_module(root: &Value, is_kept: &dyn Fn(&str) -> bool, conta
         notes.push(format!("{count} of the module, left out: {} ({container})", listed(&values)));
     }
     Ok(notes)
+}
+
+/// The class of the root, where what is in it is written and it is not.
+pub(crate) fn lost_class_of_root(root: &Value, container: &str) -> Option<String> {
+    let Value::Object(object) = root else { return None };
+    let class = object.read().class()?.to_string();
+    Some(class_is_lost(&class, ROOT, container))
+}
+
+/// The classes of objects of which only tensors and numbers in them are written, a line each; of whole modules that of the outermost.
+pub(crate) fn lost_classes(root: &Value, container: &str) -> Result<Vec<String>> {
+    let mut classes: IndexMap<String, Vec<String>> = IndexMap::new();
+    let mut modules: Vec<String> = Vec::new();
+    walk::each(root, &Limits::default(), &mut |path, _, value| {
+        let inside = |module: &String| {
+            path.strip_prefix(module.as_str())
+                .is_some_and(|rest| module.is_empty() || !rest.starts_with(char::is_alphanumeric))
+        };
+        let Value::Object(object) = value else { return Ok(()) };
+        if Array::of(value).is_some() || modules.iter().any(inside) {
+            return Ok(());
+        }
+        if is_module(value) {
+            modules.push(path.to_owned());
+        }
+        // A scalar of NumPy's is the number that it is.
+        let class = object.read().class().filter(|class| !class.module.starts_with("numpy")).map(ToString::to_string);
+        let Some(class) = class else { return Ok(()) };
+        let places = classes.entry(class).or_default();
+        let place = if path.is_empty() { ROOT.to_owned() } else { format!("'{path}'") };
+        if !places.contains(&place) {
+            places.push(place);
+        }
+        Ok(())
+    })?;
+    Ok(classes.into_iter().map(|(class, places)| class_is_lost(&class, &shortened(&places), container)).collect())
+}
+
+/// For notes, what has no path.
+const ROOT: &str = "the root";
+
+fn class_is_lost(class: &str, places: &str, container: &str) -> String {
+    format!("{places}: the class {class} is not kept ({container})")
 }
 
 /// `'a', 'b' and 3 more`.

@@ -109,7 +109,7 @@ static FORMATS: &[Row] = &[
     Row {
         format: Format::DCP,
         forms: &[
-            Folder(Sure, dcp::detect_folder, dcp::read),
+            Folder(Sure, dcp::detect_around, |folder, options| dcp::read_folder(folder, options, read_plain)),
             Folder(Weak, dcp::detect_shards, dcp::read_shards),
             // A `.metadata` that is damaged is still a distributed checkpoint's where nothing else fits.
             Folder(Weak, |_, names| names.iter().any(|name| name == dcp::METADATA), dcp::read),
@@ -143,6 +143,7 @@ static FORMATS: &[Row] = &[
                 |_, names| names.iter().any(|name| hf::detect_name(name)),
                 |folder, options| hf::read(folder, options, read),
             ),
+            Folder(Weak, hf::detect_shards, |folder, options| hf::read(folder, options, read)),
             File(Weak, hf::detect, |file, options| hf::read_index(file, options, read)),
         ],
         write: Some(hf::write),
@@ -271,7 +272,7 @@ fn read_format(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>
         let Some(save) = nth.checked_sub(1).and_then(|place| saves.get(place)) else {
             let count = saves.len();
             let error = Error::invalid(format!(
-                "the file holds {count} save{}, and the {nth}th was asked for",
+                "the file holds {count} save{}, and number {nth} was asked for",
                 if count == 1 { "" } else { "s" }
             ));
             return Err(error.advise(format!("say one of 1 to {count} with `OpenOptions::nth`")));

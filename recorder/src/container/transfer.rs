@@ -58,7 +58,15 @@ fn change(bytes: &[u8]) -> Option<&'static str> {
     }
     let replaced = bytes.windows(3).filter(|window| *window == "\u{fffd}".as_bytes()).count();
     let is_text = std::str::from_utf8(bytes).map_or_else(|error| error.error_len().is_none(), |_| true);
-    (replaced >= 8 && count(0) > 0 && is_text).then_some("what is no text in it was replaced by U+FFFD")
+    if count(0) == 0 || !is_text {
+        return None;
+    }
+    if replaced >= 8 {
+        return Some("what is no text in it was replaced by U+FFFD");
+    }
+    // Bytes from 0x80 on begin with one of two in UTF-8.
+    let leading: usize = counts[0xc0..].iter().sum();
+    (leading >= 16 && count(0xc2) + count(0xc3) == leading).then_some("every byte beyond ASCII was written as UTF-8")
 }
 
 #[cfg(test)]
@@ -87,6 +95,8 @@ mod tests {
             }
             [&out, rest].concat()
         };
+        let latin: String = random.iter().map(|&byte| char::from(byte)).collect();
+        assert_eq!(change(latin.as_bytes()), Some("every byte beyond ASCII was written as UTF-8"));
         assert_eq!(change(&text("\n", "\r\n")), Some("every line feed became CR LF"));
         assert_eq!(change(&text("\r", "")), Some("every CR was taken out"));
         let pairs = [&random[..], &b"\r\n".repeat(4096)].concat();

@@ -55,7 +55,8 @@ enum Step {
 #[derive(Default)]
 struct Strip {
     way: Vec<Step>,
-    /// By the identity of a value: what is left of it. A value inside itself is taken as it is until it is known.
+    /// By the identity of a value: what is left of it. Until that is known, a dict or list inside itself is the copy that is being
+    /// made; any other value has no place in itself, since plain `torch.load` does not make it of itself.
     known: HashMap<usize, Kept>,
     left_out: Vec<String>,
     emptied: Vec<String>,
@@ -68,15 +69,29 @@ impl Strip {
         if let Some(known) = value.id().and_then(|id| self.known.get(&id)) {
             return Ok(known.clone());
         }
+        let copy = match value {
+            Value::Dict(_) => Some(Value::from(Dict::new())),
+            Value::List(_) => Some(Value::list([])),
+            _ => None,
+        };
         if let Some(id) = value.id() {
-            self.known.insert(id, Kept::Same);
+            self.known.insert(id, copy.clone().map_or(Kept::Gone, Kept::Changed));
         }
         let kept = match value {
             Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) | Value::Size(_) => {
                 Kept::Same
             }
-            Value::Dict(dict) => self.dict(dict)?,
-            Value::List(items) => self.items(&items.read().clone(), Value::list)?,
+            Value::Dict(dict) => self.dict(dict, copy.as_ref().and_then(Value::as_dict))?,
+            Value::List(items) => {
+                let items = items.read().clone();
+                self.items(&items, |items| match copy {
+                    Some(Value::List(copy)) => {
+                        *copy.write() = items;
+                        Value::List(copy)
+                    }
+                    _ => Value::list(items),
+                })?
+            }
             Value::Tuple(items) => self.items(items, Value::tuple)?,
             other if !is_refused(other) => Kept::Same,
             Value::Tensor(tensor) => self.tensor(tensor),
@@ -89,7 +104,8 @@ impl Strip {
         Ok(kept)
     }
 
-    fn dict(&mut self, dict: &Dict) -> Result<Kept> {
+    /// What is left of a dict, in `copy` where there is one.
+    fn dict(&mut self, dict: &Dict, copy: Option<&Dict>) -> Result<Kept> {
         let mut changed = false;
         let mut data = DictData { kind: dict.kind(), ..DictData::default() };
         for (index, (key, value)) in dict.entries().into_iter().enumerate() {
@@ -127,7 +143,7 @@ impl Strip {
         if !changed {
             return Ok(Kept::Same);
         }
-        let copy = Dict::new();
+        let copy = copy.cloned().unwrap_or_default();
         *copy.write() = data;
         Ok(Kept::Changed(copy.into()))
     }
@@ -160,7 +176,11 @@ impl Strip {
         // A distributed tensor, where the process that wrote it held all of it.
         if let Some(whole) = tensor.whole_local() {
             let path = self.path();
-            self.changed.push(format!("'{path}' as the elements that it holds, without its class"));
+            let class = match &tensor.parts().class {
+                TensorClass::Other { class, .. } => format!(" {class}"),
+                _ => String::new(),
+            };
+            self.changed.push(format!("'{path}' as the elements that it holds, without its class{class}"));
             return match self.value(&Value::Tensor(whole.clone())) {
                 Ok(Kept::Same) => Kept::Changed(Value::Tensor(whole)),
                 Ok(kept) => kept,
@@ -177,7 +197,11 @@ impl Strip {
             return Kept::Gone;
         }
         let path = self.path();
-        self.changed.push(format!("'{path}' without its class, attributes and hooks"));
+        let class = match &tensor.parts().class {
+            TensorClass::Other { class, .. } if !class.is("torch", "Tensor") => format!("its class {class}, "),
+            _ => String::new(),
+        };
+        self.changed.push(format!("'{path}' without {class}attributes and hooks"));
         Kept::Changed(plain)
     }
 
@@ -199,7 +223,7 @@ impl Strip {
         }
         let dict = Dict::from_iter(entries);
         self.changed.push(format!("'{path}' ({}) as a dict", value.describe()));
-        Ok(match self.dict(&dict)? {
+        Ok(match self.dict(&dict, None)? {
             Kept::Same => Kept::Changed(dict.into()),
             kept => kept,
         })

@@ -321,6 +321,10 @@ impl LoadOptions {
         for step in &self.steps {
             let before = keys.len();
             let mut renamed = false;
+            if let Step::Include(globs) = step {
+                let idle_globs = globs.iter().filter(|glob| !keys.iter().any(|(key, _)| glob.is_match(key)));
+                idle.extend(idle_globs.map(|glob| format!("no key fits '{}'", glob.glob())));
+            }
             keys = (keys.into_iter())
                 .filter_map(|(key, value)| {
                     let new = step.map_name(&key)?;

@@ -279,6 +279,7 @@ fn fit(checkpoint: Checkpoint, format: Format) -> Result<(Checkpoint, Vec<String
     if !left_out.is_empty() {
         notes.push(format!("{}: left out, {format} keeps {} alone", named::listed(&left_out), kept.words()));
     }
+    notes.extend(named::lost_classes(root, format.name())?);
     flat.write().state = root.as_dict().and_then(Dict::state);
     Ok((checkpoint.with_root(flat.into()), notes))
 }
@@ -309,7 +310,7 @@ fn with_hanging(checkpoint: Checkpoint, state_dict: &StateDict, format: Format) 
         // The writer says of attributes that are no tensors that they are lost.
         return Ok((checkpoint, Vec::new()));
     }
-    let mut notes = Vec::new();
+    let mut notes = Vec::from_iter(named::lost_class_of_root(checkpoint.root(), format.name()));
     if module::is_module(checkpoint.root()) {
         let is_kept = |path: &str| state_dict.contains(path);
         notes.extend(named::lost_of_module(checkpoint.root(), &is_kept, format.name())?);

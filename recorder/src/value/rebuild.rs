@@ -40,9 +40,8 @@ pub(crate) struct Cast {
 impl Cast {
     pub(crate) fn new(dtype: DType) -> Result<Self> {
         if !dtype.is_floating_point() {
-            return Err(Error::unsupported(format!(
-                "casting to {dtype}; float64, float32, float16 and bfloat16 are, this"
-            )));
+            let error = Error::unsupported(format!("casting to {dtype}"));
+            return Err(error.advise("float64, float32, float16 and bfloat16 are what tensors are cast to"));
         }
         Ok(Cast { dtype, storages: Storages::new() })
     }

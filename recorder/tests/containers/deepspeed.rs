@@ -70,6 +70,69 @@ fn moments_are_those_of_the_engine() {
     }
 }
 
+/// Those that `ds_to_universal` made of a folder's parts have the same weights and moments.
+#[test]
+fn universal_checkpoints_are_read_as_the_folders_that_they_were_made_of() {
+    for run in ["z1_bf16", "z3"] {
+        let parts = Checkpoint::open(path(run)).unwrap();
+        let universal = Checkpoint::open(path(&format!("universal_{run}"))).unwrap();
+        assert_eq!((universal.format().unwrap().name(), universal.layout().name()), ("deepspeed", "deepspeed"));
+        assert!(universal.notes().is_empty(), "{run}: {:?}", universal.notes());
+        let [ours, theirs] = [&universal, &parts].map(|checkpoint| checkpoint.state_dict("module").unwrap());
+        assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{run}");
+        for (name, tensor) in theirs.iter() {
+            let found = ours.get(name).unwrap();
+            assert_eq!((found.dtype(), found.shape()), (tensor.dtype(), tensor.shape()), "{run}: {name}");
+            assert_eq!(found.to_le_bytes().unwrap(), tensor.to_le_bytes().unwrap(), "{run}: {name}");
+        }
+        let storage = |name: &str| ours.get(name).unwrap().storage().unwrap().clone();
+        assert!(storage("last.weight").same(&storage("middle.weight")), "{run}: weights are tied again");
+        for name in ["first.bias", "middle.weight", "middle.bias"] {
+            for key in ["exp_avg", "exp_avg_sq", "step"] {
+                let place = format!("optimizer.state['{name}'].{key}");
+                let [ours, theirs] = [&universal, &parts].map(|checkpoint| checkpoint.get::<Tensor>(&place).unwrap());
+                assert_eq!(ours.shape(), theirs.shape(), "{run}: {place}");
+                assert_eq!(ours.to_f64_vec().unwrap(), theirs.to_f64_vec().unwrap(), "{run}: {place}");
+            }
+        }
+        for group in 0..2 {
+            let place = format!("optimizer.param_groups[{group}]");
+            let [ours, theirs] =
+                [&universal, &parts].map(|it| it.get::<Vec<String>>(&format!("{place}.params")).unwrap());
+            assert_eq!(ours, theirs, "{run}");
+            assert!(universal.get::<f64>(&format!("{place}.lr")).is_ok(), "{run}");
+        }
+        assert_eq!(universal.get::<i64>("epoch").unwrap(), 2);
+        let folder = rekindle_testing::scratch();
+        universal.save(folder.path().join("merged.pt")).unwrap();
+    }
+}
+
+#[test]
+fn weights_that_only_the_missing_files_of_the_optimizer_hold_are_missed() {
+    let folder = rekindle_testing::scratch();
+    for entry in std::fs::read_dir(path("z3").join("global_step3")).unwrap() {
+        let from = entry.unwrap().path();
+        let name = from.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.ends_with("model_states.pt") {
+            std::fs::copy(&from, folder.path().join(name)).unwrap();
+        }
+    }
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Missing { .. }), "{error}");
+    assert!(error.to_string().contains("'first.bias'") && error.to_string().contains("*_optim_states.pt"), "{error}");
+}
+
+#[test]
+fn the_layers_of_a_pipeline_are_named_as_older_versions_call_them() {
+    let folder = rekindle_testing::scratch();
+    for name in ["layer_00-model_states.pt", "layer_01-model_states.pt"] {
+        std::fs::copy(path("z1").join("global_step3/mp_rank_00_model_states.pt"), folder.path().join(name)).unwrap();
+    }
+    let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("DeepSpeed's pipelines") && error.contains("ds_to_universal"), "{error}");
+}
+
 #[test]
 fn what_is_merged_is_saved_as_one_file_that_plain_torch_load_opens() {
     let folder = rekindle_testing::scratch();

@@ -66,6 +66,62 @@ fn the_index_itself_can_be_named() {
 }
 
 #[test]
+fn a_variant_is_read_with_a_note_where_there_is_no_plain_model() {
+    for (fixture, from, to) in [
+        ("single", "model.safetensors", "model.fp16.safetensors"),
+        ("sharded", INDEX, "model.safetensors.index.fp16.json"),
+        ("bin", "pytorch_model.bin", "pytorch_model.non_ema.bin"),
+        ("single", "model.safetensors", "diffusion_pytorch_model.fp16.safetensors"),
+    ] {
+        let folder = copy(fixture);
+        std::fs::rename(folder.path().join(from), folder.path().join(to)).unwrap();
+        let opened = container::open(folder.path(), &OpenOptions::default()).unwrap();
+        assert_eq!(opened.format, Format::HF, "{to}");
+        assert!(opened.notes.iter().any(|note| note.contains("variant") && note.contains(to)), "{:?}", opened.notes);
+        let whole = state_dict(&fixtures::path(&format!("hf/{fixture}")));
+        let found = StateDict::from_value(&opened.value).unwrap();
+        assert_eq!(found.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>(), "{to}");
+    }
+    // The plain one goes first, and of two that are none it has to be said which.
+    let folder = copy("single");
+    let model = folder.path().join("model.safetensors");
+    std::fs::copy(&model, folder.path().join("model.fp16.safetensors")).unwrap();
+    assert!(container::open(folder.path(), &OpenOptions::default()).unwrap().notes.is_empty());
+    std::fs::rename(&model, folder.path().join("model.bf16.safetensors")).unwrap();
+    let error = container::open(folder.path(), &OpenOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("'bf16', 'fp16'") && error.contains("name one of the files"), "{error}");
+}
+
+#[test]
+fn the_model_of_mistral_is_found_under_its_name() {
+    let folder = copy("single");
+    std::fs::rename(folder.path().join("model.safetensors"), folder.path().join("consolidated.safetensors")).unwrap();
+    assert_eq!(container::open(folder.path(), &OpenOptions::default()).unwrap().format, Format::HF);
+}
+
+#[test]
+fn shards_without_an_index_say_that_it_is_missing_and_are_read_where_the_reader_is_lenient() {
+    let folder = copy("sharded");
+    std::fs::remove_file(folder.path().join(INDEX)).unwrap();
+    let error = container::open(folder.path(), &OpenOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("the index of the shards") && error.contains("is missing"), "{error}");
+    let lenient = OpenOptions::default().lenient(true);
+    let names = |path: &Path| {
+        let opened = container::open(path, &lenient).unwrap();
+        let mut names: Vec<String> = StateDict::from_value(&opened.value).unwrap().keys().map(str::to_owned).collect();
+        names.sort();
+        (names, opened.notes)
+    };
+    let (found, notes) = names(folder.path());
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    let kept: Vec<String> = names(&fixtures::path("hf/sharded")).0;
+    assert!(found.iter().all(|name| kept.contains(name)) && found.len() + 1 >= kept.len(), "{found:?} of {kept:?}");
+    let first = files(folder.path()).into_keys().find(|name| name.contains("-00001-of-")).unwrap();
+    std::fs::remove_file(folder.path().join(first)).unwrap();
+    assert!(names(folder.path()).1[0].contains("a shard is missing"));
+}
+
+#[test]
 fn folders_are_written_with_the_names_and_sizes_of_huggingface_hub() {
     let truth = json("hf/truth.json");
     for (name, format) in [("single", ShardFormat::Safetensors), ("sharded", ShardFormat::Safetensors)] {

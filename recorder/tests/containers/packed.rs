@@ -88,6 +88,16 @@ fn an_unpacked_archive_is_read_as_the_archive_it_was() {
 }
 
 #[test]
+fn an_unpacked_archive_without_its_version_is_read() {
+    let folder = rekindle_testing::scratch();
+    unpack(&fixtures::path("zip/tutorial.pt"), folder.path(), false);
+    std::fs::remove_file(folder.path().join("version")).unwrap();
+    let [whole, unpacked] =
+        [fixtures::path("zip/tutorial.pt"), folder.path().to_owned()].map(|path| Checkpoint::open(path).unwrap());
+    assert!(compare(&whole, &unpacked, Tolerance::default()).unwrap().is_empty());
+}
+
+#[test]
 fn the_pickle_of_an_unpacked_archive_says_where_its_tensors_are() {
     let folder = rekindle_testing::scratch();
     unpack(&path("model.nemo").with_file_name("protocol0.pt"), folder.path(), false);

@@ -1,9 +1,9 @@
 //! Folders of several files that are one model: what its files contradict each other in is settled, noted or named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
-use rekindle_recorder::{ErrorKind, Tensor};
+use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
+use rekindle_recorder::{Dict, ErrorKind, Format, StateDict, Tensor, Value};
 use rekindle_testing::fixtures;
 
 fn path(name: &str) -> PathBuf {
@@ -130,5 +130,83 @@ fn shards_that_are_not_put_together_are_named() {
         let error = Checkpoint::open(path(name)).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Unsupported { .. }), "{error}");
         assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+/// Llama's first shards without the last one, and what is not split by the layer's name.
+#[test]
+fn shards_of_llama_that_are_too_few_are_missed_and_biases_that_each_has_are_one() {
+    let folder = rekindle_testing::scratch();
+    for name in ["consolidated.00.pth", "consolidated.01.pth", "params.json"] {
+        std::fs::copy(path("llama2").join(name), folder.path().join(name)).unwrap();
+    }
+    let error = Checkpoint::open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("'tok_embeddings.weight'") && error.contains("a shard is missing"), "{error}");
+    let folder = rekindle_testing::scratch();
+    let bias = |from: f32, len: u16| (0..len).map(|i| from + f32::from(i)).collect::<Vec<f32>>();
+    for rank in 0..2_u8 {
+        let part = StateDict::from_iter([
+            ("wq.bias", Tensor::from_vec(&[2], bias(2.0 * f32::from(rank), 2)).unwrap()),
+            ("wo.bias", Tensor::from_vec(&[4], bias(7.0, 4)).unwrap()),
+            ("norm.weight", Tensor::from_vec(&[4], bias(1.0, 4)).unwrap()),
+        ]);
+        Checkpoint::from(part).save(folder.path().join(format!("consolidated.0{rank}.pth"))).unwrap();
+    }
+    let merged = Checkpoint::open(folder.path()).unwrap();
+    for (name, elements) in [("wq.bias", bias(0.0, 4)), ("wo.bias", bias(7.0, 4))] {
+        let joined: Tensor = merged.get(&format!("['{name}']")).unwrap();
+        assert_eq!(joined.to_vec::<f32>().unwrap(), elements, "{name}");
+    }
+}
+
+fn distributed(folder: &Path, root: Dict) {
+    Checkpoint::from(root).save_with(folder, &SaveOptions::default().format(Format::DCP)).unwrap();
+}
+
+fn weight() -> StateDict {
+    StateDict::from_iter([("fc.weight", Tensor::from_vec(&[2], vec![1.0_f32, 2.0]).unwrap())])
+}
+
+/// As `FSDPStrategy` of Lightning saves sharded checkpoints, and its own `consolidate_checkpoint` puts them together.
+#[test]
+fn what_lightning_keeps_beside_a_distributed_checkpoint_belongs_to_it() {
+    let folder = rekindle_testing::scratch();
+    let (trainer, fabric) = (folder.path().join("trainer"), folder.path().join("fabric"));
+    let optimizer = Dict::from_iter([("state", Dict::from_iter([("fc.weight", weight())]))]);
+    let parts = || Dict::from_iter([("model", Value::from(weight())), ("optimizer_0", optimizer.clone().into())]);
+    distributed(&trainer, parts());
+    let rest = Dict::from_iter([("epoch", Value::Int(3)), ("global_step", 12.into())]);
+    rest.insert("pytorch-lightning_version", "2.6.6");
+    Checkpoint::from(rest).save(trainer.join("meta.pt")).unwrap();
+    let opened = Checkpoint::open(&trainer).unwrap();
+    assert_eq!((opened.format(), opened.layout().name()), (Some(Format::DCP), "lightning"));
+    assert_eq!(opened.get::<i64>("global_step").unwrap(), 12);
+    assert!(opened.contains("['state_dict']['fc.weight']") && opened.contains("optimizer_states[0].state"));
+    assert!(!opened.contains("model") && !opened.contains("optimizer_0"));
+    assert!(opened.notes()[0].contains("'epoch', 'global_step'") && opened.notes()[0].contains("meta.pt"));
+    distributed(&fabric, parts());
+    Checkpoint::from(Dict::from_iter([("iteration", 5)])).save(fabric.join("meta.pt")).unwrap();
+    std::fs::write(fabric.join("notes.bin"), b"other").unwrap();
+    let opened = Checkpoint::open(&fabric).unwrap();
+    assert_eq!(opened.get::<i64>("iteration").unwrap(), 5);
+    assert!(opened.contains("['model']['fc.weight']") && opened.contains("optimizer_0"));
+    let notes = opened.notes();
+    assert!(notes.len() == 2 && notes[1].contains("'notes.bin'") && notes[1].contains("not read"), "{notes:?}");
+}
+
+/// Its checkpoints of the format `torch_dist` are distributed ones, and are not said to be split over `mp_rank_00`.
+#[test]
+fn a_distributed_checkpoint_of_megatron_is_read_by_its_newest_iteration() {
+    let folder = rekindle_testing::scratch();
+    let newest = folder.path().join("iter_0000010");
+    distributed(&newest, Dict::from_iter([("decoder.weight", Tensor::scalar(1.5_f32))]));
+    let rest = Dict::from_iter([("iteration", Value::Int(10)), ("checkpoint_version", Value::Float(3.0))]);
+    Checkpoint::from(rest).save(newest.join("common.pt")).unwrap();
+    std::fs::write(folder.path().join("latest_checkpointed_iteration.txt"), "10\n").unwrap();
+    for folder in [folder.path(), &newest] {
+        let opened = Checkpoint::open(folder).unwrap();
+        assert_eq!(opened.format(), Some(Format::DCP));
+        assert_eq!(opened.get::<i64>("iteration").unwrap(), 10);
+        assert!(opened.contains("['decoder.weight']"));
     }
 }

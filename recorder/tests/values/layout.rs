@@ -320,3 +320,42 @@ fn weights_at_the_root_beside_an_optimizer_are_a_model_of_their_own() {
         assert_eq!(written.get::<Tensor>("fc.bias").unwrap().item().unwrap(), 1.0);
     }
 }
+
+/// Lightning before 1.0, whose version was misspelt or not there yet; `DeepSpeed` before 0.5; and what has some of their keys.
+#[test]
+fn older_files_of_frameworks_are_told_and_what_is_only_like_them_is_not() {
+    let lightning = |version: &str| {
+        let root =
+            Dict::from_iter([("epoch", Value::Int(3)), ("global_step", 12.into()), ("state_dict", model().into())]);
+        root.insert("optimizer_states", vec![optimizer(0.1)]);
+        root.insert("lr_schedulers", vec![scheduler()]);
+        if !version.is_empty() {
+            root.insert(version, "0.8.5");
+        }
+        root
+    };
+    let deepspeed = Dict::from_iter([("module", Value::from(model())), ("optimizer", optimizer(0.1))]);
+    deepspeed.insert("csr_tensor_module_names", Value::None);
+    deepspeed.insert("skipped_steps", 0);
+    deepspeed.insert("global_steps", 3);
+    let nanogpt = |arguments: Value| {
+        let root = Dict::from_iter([("model", Value::from(model())), ("model_args", arguments)]);
+        root.insert("iter_num", 10);
+        root
+    };
+    let without = lightning("");
+    without.remove("lr_schedulers");
+    let module = Dict::from_iter([("module", Value::from(model())), ("optimizer", optimizer(0.1))]);
+    for (root, name) in [
+        (lightning("pytorch-lightning_version"), "lightning"),
+        (lightning("pytorch-ligthning_version"), "lightning"),
+        (lightning(""), "lightning"),
+        (without, "tutorial"),
+        (deepspeed, "deepspeed"),
+        (nanogpt(Dict::from_iter([("n_layer", 2)]).into()), "nanogpt"),
+        (nanogpt(Value::Int(3)), "tutorial"),
+    ] {
+        assert_eq!(Layout::detect(&root.clone().into()).name(), name, "{root:?}");
+    }
+    assert_ne!(Layout::detect(&module.into()), Layout::DeepSpeed);
+}

@@ -5,8 +5,10 @@ use std::path::Path;
 use rekindle_recorder::checkpoint::{OpenOptions, SaveOptions};
 use rekindle_recorder::convert::Conversion;
 use rekindle_recorder::inspect::Inspection;
+use rekindle_recorder::tensor::TensorClass;
+use rekindle_recorder::value::{Construction, Global, ObjectData};
 use rekindle_recorder::verify::verify;
-use rekindle_recorder::{Checkpoint, Error, Format, Tensor};
+use rekindle_recorder::{Checkpoint, Dict, Error, Format, StateDict, Tensor, Value};
 use rekindle_testing::fixtures;
 
 fn open(name: &str) -> Checkpoint {
@@ -108,6 +110,77 @@ fn a_script_to_a_pt_file_says_which_of_two_things_is_to_be_told() {
     checkpoint.save_with(&path, &SaveOptions::default().template(script).overwrite(true)).unwrap();
 }
 
+/// An object of a class that nobody knows, as pickle makes one, with these attributes.
+fn object(class: &str, attributes: Dict) -> Value {
+    let mut data = ObjectData::call(Global::new("home", class), Vec::new());
+    data.construction = Construction::New;
+    data.states.push(attributes.into());
+    data.into()
+}
+
+/// A dict of a class of its own.
+fn dict_of(class: &str, tensors: &StateDict) -> Value {
+    let mut data = ObjectData::call(Global::new("home", class), Vec::new());
+    data.construction = Construction::New;
+    for (name, tensor) in tensors.iter() {
+        data.entries.push((name.into(), tensor.clone().into()));
+    }
+    data.into()
+}
+
+/// In whatever place it is, and into whatever format.
+#[test]
+fn a_class_that_a_conversion_drops_is_named() {
+    let folder = rekindle_testing::scratch();
+    let weight = StateDict::from_iter([("w", Tensor::from_vec(&[2], vec![1.0_f32, 2.0]).unwrap())]);
+    let with = |key: &str, value: Value| -> Value {
+        let root = Dict::from_iter([("model", Value::from(weight.clone()))]);
+        root.insert(key, value);
+        root.into()
+    };
+    let attributes = || Dict::from_iter([("lr", Value::Float(0.5)), ("mean", Tensor::scalar(1.0_f32).into())]);
+    let mut own = weight.iter().next().unwrap().1.parts().clone();
+    own.class = TensorClass::Other { class: Global::new("home", "Labelled"), state: Value::None };
+    let labelled = Dict::from_iter([("w", Tensor::new(own).unwrap())]);
+    let cases: [(&str, Value, &str); 6] = [
+        ("root_dict", dict_of("MyDict", &weight), "the root: the class home.MyDict is not kept"),
+        ("root", object("Run", attributes()), "the root: the class home.Run is not kept"),
+        ("beside", with("args", object("Conf", attributes())), "'args': the class home.Conf is not kept"),
+        ("numbers", with("args", object("Conf", Dict::from_iter([("lr", 0.5)]))), "'args': the class home.Conf"),
+        ("nested", with("more", vec![dict_of("MyDict", &weight)].into()), "'more[0]': the class home.MyDict"),
+        ("tensor", labelled.into(), "'w': the class home.Labelled is not kept"),
+    ];
+    for (name, root, says) in &cases {
+        for (file, format) in [
+            ("a.safetensors", Format::SAFETENSORS),
+            ("hf", Format::HF),
+            ("a.npz", Format::NUMPY),
+            ("a.bpk", Format::BURNPACK),
+        ] {
+            let path = folder.path().join(format!("{name}_{file}"));
+            let options = SaveOptions::default().format(format);
+            let report = Conversion::default().save(&Checkpoint::from(root.clone()), &path, &options).unwrap();
+            let said = report.notes.iter().filter(|note| note.contains(says)).count();
+            assert_eq!(said, 1, "{name} to {format}: {:?}", report.notes);
+            let classes = report.notes.iter().filter(|note| note.contains("the class ")).count();
+            assert_eq!(classes, 1, "{name} to {format}: {:?}", report.notes);
+        }
+    }
+    // What a distributed checkpoint makes plain dicts of, and what plain torch.load takes.
+    let [(_, my_dict, _), .., (_, labelled, _)] = &cases;
+    for (root, says, options) in [
+        (my_dict, "the class home.MyDict is not kept, a plain dict", SaveOptions::default().format(Format::DCP)),
+        (labelled, "'w' without its class home.Labelled", SaveOptions::default().weights_only(true)),
+    ] {
+        let path = folder.path().join(format!("out{}", says.len()));
+        let report = Checkpoint::from(root.clone()).save_with(path, &options).unwrap();
+        assert!(report.notes.iter().any(|note| note.contains(says)), "{:?}", report.notes);
+    }
+    // The class of a whole module is one more thing that no state dict has.
+    let notes = notes("whole.pt", &folder.path().join("whole.safetensors"), Format::SAFETENSORS);
+    assert!(notes.iter().any(|note| note.contains("the root: the class home.Tied is not kept")), "{notes:?}");
+}
+
 /// Every occurrence replaced.
 fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let (mut out, mut at) = (Vec::new(), 0);
@@ -135,6 +208,8 @@ fn a_file_that_was_transferred_as_text_says_so() {
             continue;
         }
         let mut changes = vec![(replaced(&bytes, b"\n", b"\r\n"), "every line feed became CR LF")];
+        let latin: String = bytes.iter().map(|&byte| char::from(byte)).collect();
+        changes.push((latin.into_bytes(), "every byte beyond ASCII was written as UTF-8"));
         if name != "digits" {
             changes.push((String::from_utf8_lossy(&bytes).into_owned().into_bytes(), "was replaced by U+FFFD"));
         }

@@ -451,3 +451,18 @@ fn items_of_distributed_checkpoints_are_found_where_the_metadata_say() {
         assert!(place_of_evil(&report)[0].contains(&format!("(byte {last})")), "{report:?}");
     }
 }
+
+/// What no scanner here unpacks is not passed over, wherever it lies.
+#[test]
+fn compressed_records_that_are_not_looked_into_are_said() {
+    for (name, head) in
+        [("in.bz2", &b"BZh91AY&SY rest"[..]), ("in.xz", b"\xfd7zXZ\0 rest"), ("in.7z", b"7z\xbc\xaf\x27\x1c rest")]
+    {
+        let report = scanned(&archive(&[("data.pkl", GOOD), (name, head)]));
+        let [problem] = &report.problems[..] else { panic!("{name}: {report:?}") };
+        assert!(problem.place == name && problem.error.to_string().contains("unpack it"), "{problem:?}");
+        // The elements of a tensor may begin so.
+        let report = scanned(&archive(&[("data.pkl", GOOD), ("data/0", head)]));
+        assert!(report.problems.is_empty(), "{report:?}");
+    }
+}

@@ -5,7 +5,8 @@ use std::path::Path;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
 use rekindle_recorder::convert::Conversion;
 use rekindle_recorder::pickle::{Verdict, verdict};
-use rekindle_recorder::{Tensor, Value};
+use rekindle_recorder::value::{Global, ObjectData};
+use rekindle_recorder::{Dict, Tensor, Value};
 use rekindle_testing::fixtures;
 
 /// Everything in it is what plain `torch.load` takes.
@@ -129,4 +130,29 @@ fn a_tensor_whose_elements_are_in_its_attributes_is_left_out() {
         assert!(!again.contains(key), "{name}");
         assert!(notes.iter().any(|note| note.contains("left out") && note.contains(&format!("'{key}'"))), "{notes:?}");
     }
+}
+
+/// A list in a tuple that holds the tuple, and a dict that holds itself beside something refused.
+#[test]
+fn values_that_are_part_of_themselves_are_written_as_far_as_plain_torch_load_makes_them() {
+    let folder = rekindle_testing::scratch();
+    let to = folder.path().join("out.pt");
+    let options = SaveOptions::default().weights_only(true);
+    let list = Value::list([]);
+    let tuple = Value::tuple([list.clone()]);
+    let Value::List(items) = &list else { panic!("a list") };
+    items.write().push(tuple.clone());
+    let root = Dict::from_iter([("tuple", tuple), ("kept", Value::Int(1))]);
+    let report = Checkpoint::from(root).save_with(&to, &options).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("'tuple[0][0]'")), "{:?}", report.notes);
+    assert_eq!(Checkpoint::open(&to).unwrap().get::<i64>("kept").unwrap(), 1);
+
+    let dict = Dict::from_iter([("kept", Value::Int(2))]);
+    dict.insert("me", dict.clone());
+    dict.insert("refused", ObjectData::call(Global::new("home", "Conf"), Vec::new()));
+    let report = Checkpoint::from(dict).save_with(&to, &options.overwrite(true)).unwrap();
+    assert!(report.notes.iter().any(|note| note.contains("'refused' (")), "{:?}", report.notes);
+    let again = Checkpoint::open(&to).unwrap();
+    assert_eq!(again.get::<i64>("me.me.kept").unwrap(), 2);
+    assert!(!again.contains("me.refused"));
 }

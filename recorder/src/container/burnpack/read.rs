@@ -45,7 +45,14 @@ pub fn read(file: &FileBytes, options: &OpenOptions) -> Result<Opened> {
     };
     let metadata = header::read(&cbor, &options.limits).at("the metadata")?;
     let data = if is_packed(&metadata) { end } else { end.next_multiple_of(header::ALIGNMENT) };
+    let last = metadata.tensors.iter().map(|(_, tensor)| data.saturating_add(tensor.end)).fold(end, u64::max);
     let value = root(file, data, metadata)?;
+    // Burn writes nothing behind the last tensor; zeros up to where another would begin are let pass.
+    let behind = file.slice(last.min(len)..len).unwrap_or_default();
+    if behind.len() as u64 >= header::ALIGNMENT || behind.iter().any(|&byte| byte != 0) {
+        let reason = format!("the last tensor ends at byte {last}, and the file goes on to byte {len}");
+        return Err(Error::damaged("the tensors", reason));
+    }
     Ok(Opened::new(Format::BURNPACK, value, Vec::new(), len))
 }
 

@@ -129,6 +129,7 @@ impl Plan {
             plan.metadata.texts.push((key, text.as_ref().to_owned()));
         }
         plan.notes = named.notes;
+        plan.notes.extend(named::lost_class_of_root(whole, TARGET.name));
         if module::is_module(whole) {
             let tensors = named.tensors.iter().map(|item| &*item.name);
             let kept: HashSet<&str> = tensors.chain(plan.metadata.scalars.iter().map(|(name, _)| &**name)).collect();

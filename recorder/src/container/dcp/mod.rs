@@ -10,9 +10,12 @@
 //! slice of the mapped file; one in several is put together each time it is asked for, and not kept. That every element is in
 //! one piece, and every piece in its file, is checked when the folder is opened.
 //!
+//! What Lightning and Megatron keep in the folder besides (`meta.pt`, `common.pt`) is read with it.
+//!
 //! The safetensors files that `HuggingFaceStorageWriter(save_distributed=True)` leaves, one for each process and no index, are read
 //! in the same way.
 
+mod beside;
 mod describe;
 mod extent;
 mod item;
@@ -23,6 +26,7 @@ mod read;
 mod shards;
 mod write;
 
+pub(super) use beside::{detect as detect_around, read_folder};
 pub(crate) use metadata::METADATA;
 pub(crate) use places::{Place, places};
 pub use read::{detect, read};

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use indexmap::IndexMap;
+
 use crate::container::dcp::metadata::Part;
 use crate::value::{DictKind, Key, List};
 use crate::{Dict, Error, Limits, Result, Tensor, Value, walk};
@@ -112,8 +114,8 @@ pub(super) struct Flat {
     pub(super) empty: Vec<String>,
     /// Paths of dicts with attributes.
     pub(super) attributes: Vec<String>,
-    /// Paths of dicts of other classes than `dict`.
-    pub(super) classes: Vec<String>,
+    /// Classes of dicts other than `dict`, each with the paths of its dicts.
+    pub(super) classes: IndexMap<String, Vec<String>>,
     above: Vec<usize>,
     depth: usize,
 }
@@ -144,8 +146,11 @@ impl Flat {
         match dict {
             Value::Dict(dict) if dict.kind() == DictKind::Dict && dict.state().is_none() => {}
             Value::Dict(dict) if dict.state().is_some() => self.attributes.push(called()),
-            Value::Dict(_) => {}
-            _ => self.classes.push(called()),
+            Value::Object(object) => {
+                let class = object.read().class().map(ToString::to_string).unwrap_or_default();
+                self.classes.entry(class).or_default().push(called());
+            }
+            _ => {}
         }
         for (key, value) in entries {
             let key = match key {

@@ -104,10 +104,12 @@ impl Flat {
             (&self.keys, "had keys that are no strings and become ones"),
             (&self.empty, "had no entries, and nothing in such a checkpoint stands for a dict without entries"),
             (&self.attributes, "had attributes, which are left out"),
-            (&self.classes, "had a class of their own and become plain dicts"),
         ];
         let named = table.into_iter().filter(|(paths, _)| !paths.is_empty());
-        named.map(|(paths, what)| format!("{}: {what} ({container})", named::listed(paths))).collect()
+        let classes = self.classes.iter().map(|(class, paths)| {
+            format!("{}: the class {class} is not kept, a plain dict is written ({container})", named::listed(paths))
+        });
+        named.map(|(paths, what)| format!("{}: {what} ({container})", named::listed(paths))).chain(classes).collect()
     }
 }
 

@@ -6,19 +6,6 @@ use serde::{Deserialize, Serialize};
 use crate::container::named::Metadata;
 use crate::{Error, Limits, Result, Value};
 
-/// What the file of a whole model may be called, the first that is there counts; each also with `.index.json`.
-pub(super) const MODELS: [&str; 6] = [
-    "model.safetensors",
-    "pytorch_model.bin",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-];
-
-/// What an index's name ends with.
-pub(super) const INDEX: &str = ".index.json";
-
 /// The key under which the metadata counts the bytes of all tensors.
 const TOTAL_SIZE: &str = "total_size";
 

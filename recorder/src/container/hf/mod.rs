@@ -1,6 +1,6 @@
 //! Hugging Face's folders: `model.safetensors`, or shards `model-00001-of-00002.safetensors` and an index that says where each
 //! tensor is; the same as `pytorch_model.bin`, by `torch.save`. Read and written as transformers' `save_pretrained` and
-//! `huggingface_hub` do.
+//! `huggingface_hub` do. Variants (`model.fp16.safetensors`) where there is no plain one.
 //!
 //! **Value.** Of shards, an `OrderedDict` of tensors in the order of the index's `weight_map`. Texts and numbers of the index's
 //! metadata, and the shards' `__metadata__`, are its attribute `__metadata__`; `total_size` is not kept, since the
@@ -13,11 +13,14 @@
 
 mod agree;
 mod index;
+mod names;
 mod read;
 mod split;
 mod write;
 
-pub use read::{detect, detect_name};
+pub use names::detect_name;
+pub(crate) use names::detect_shards;
+pub use read::detect;
 pub(crate) use read::{read, read_index, shards, weight_map};
 pub use split::{DEFAULT_SHARD_SIZE, parse_size};
 pub use write::{ShardFormat, ShardOptions, write, write_shards};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::container::hf::agree::{self, Config};
-use crate::container::hf::index::{INDEX, Index, MODELS};
+use crate::container::hf::index::Index;
+use crate::container::hf::names::{self, Found, is_index_name};
 use crate::container::named::Metadata;
 use crate::container::safetensors;
 use crate::format::{Read, add_new};
@@ -20,12 +21,6 @@ impl Format {
     pub const HF: Format = Format::named("hf");
 }
 
-/// Whether a folder that has a file of this name is a model of Hugging Face's.
-#[must_use]
-pub fn detect_name(name: &str) -> bool {
-    MODELS.contains(&name) || is_index_name(name)
-}
-
 /// Whether a file looks like an index: JSON with a `weight_map`.
 #[must_use]
 pub fn detect(file: &FileBytes) -> bool {
@@ -36,10 +31,6 @@ pub fn detect(file: &FileBytes) -> bool {
     start.trim_ascii_start().first() == Some(&b'{') && start.windows(KEY.len()).any(|window| window == KEY)
 }
 
-fn is_index_name(name: &str) -> bool {
-    name.strip_suffix(INDEX).is_some_and(|stem| matches!(stem.rsplit_once('.'), Some((_, "safetensors" | "bin"))))
-}
-
 /// Reads a folder, or the index in it; `open` reads the files. Tensors are read when they are asked for.
 ///
 /// # Errors
@@ -48,33 +39,17 @@ fn is_index_name(name: &str) -> bool {
 /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) when shards lack a tensor of the index that is tied to no other; as the shards' own formats
 /// otherwise. An error names the file it is about.
 pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<Opened> {
-    let path = folder.join(find(folder)?);
+    let (name, said) = match names::find(folder)? {
+        Found::File(name, said) => (name, said),
+        Found::Shards(shards) => return read_without_index(folder, &shards, options, open).in_file(folder),
+    };
+    let path = folder.join(name);
     let file = FileBytes::open(&path)?;
-    let is_index = detect(&file) || path.to_str().is_some_and(is_index_name);
+    let is_index = detect(&file) || path.file_name().and_then(|name| name.to_str()).is_some_and(is_index_name);
     let opened = if is_index { read_index(&file, options, open) } else { open(&file, options) };
-    Ok(Opened { format: Format::HF, ..opened.in_file(&path)? })
-}
-
-/// The name of the model's file in a folder: a single file before an index of the same kind, known names before others.
-fn find(folder: &Path) -> Result<String> {
-    let names = io::names(folder)?;
-    for model in MODELS {
-        let index = format!("{model}{INDEX}");
-        if let Some(name) = [model, &index].into_iter().find(|wanted| names.iter().any(|name| name == wanted)) {
-            return Ok(name.to_owned());
-        }
-    }
-    let mut others: Vec<String> = names.into_iter().filter(|name| is_index_name(name)).collect();
-    match (others.pop(), others.is_empty()) {
-        (Some(index), true) => Ok(index),
-        (Some(_), false) => {
-            Err(Error::not_a_checkpoint("the folder holds several indexes of shards; name one of them").in_file(folder))
-        }
-        (None, _) => {
-            let reason = format!("the folder holds neither {} nor an index of shards", MODELS[..2].join(" nor "));
-            Err(Error::not_a_checkpoint(reason).in_file(folder))
-        }
-    }
+    let mut opened = opened.in_file(&path)?;
+    opened.notes.splice(0..0, said);
+    Ok(Opened { format: Format::HF, ..opened })
 }
 
 /// What is in one shard.
@@ -90,29 +65,71 @@ pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) ->
     let index = Index::read(file, &options.limits)?;
     let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
     let names: IndexSet<&str> = index.weight_map.values().map(String::as_str).collect();
-    let mut notes = missing(folder, &names, options)?;
-    let mut metadata = index.metadata.clone();
-    let (mut globals, mut bytes) = (Vec::new(), file.len() as u64);
-    let mut shards = IndexMap::with_capacity(names.len());
-    for name in names {
-        let path = folder.join(name);
-        if !path.exists() {
-            shards.insert(name, None);
-            continue;
+    let notes = missing(folder, &names, options)?;
+    let shards = Shards::open(folder, names, options, open)?;
+    shards.merged(&index, folder, file.len() as u64, notes, options.lenient)
+}
+
+/// Reads shards of which no index says where each tensor is: all that they hold, where the reader is lenient.
+fn read_without_index(folder: &Path, names: &[String], options: &OpenOptions, open: Read) -> Result<Opened> {
+    let first = names.first().map(String::as_str).unwrap_or_default();
+    let lacking = match names::lacking(names) {
+        0 => String::new(),
+        1 => ", and a shard is missing".to_owned(),
+        count => format!(", and {count} shards are missing"),
+    };
+    let what = format!("the index of the shards ({first}, ...) is missing{lacking}");
+    if !options.lenient {
+        return Err(Error::missing(what).advise("pass `OpenOptions::lenient(true)` to read what the shards hold"));
+    }
+    let shards = Shards::open(folder, names.iter().map(String::as_str).collect(), options, open)?;
+    let mut index = Index { metadata: Metadata::new(), total_size: None, weight_map: IndexMap::new() };
+    for (file, shard) in &shards.read {
+        for name in shard.iter().flat_map(|shard| shard.entries.keys()) {
+            index.weight_map.entry(name.to_string()).or_insert_with(|| (*file).to_owned());
         }
-        let file = FileBytes::open(&path)?;
-        let mut shard = read_shard(&file, options, open).in_file(&path)?;
-        for (key, text) in &shard.metadata {
+    }
+    let notes = vec![format!("{what}: all that the shards hold is read, in their order")];
+    shards.merged(&index, folder, 0, notes, true)
+}
+
+/// Shards that were read, by their names; `None` for one that is missing.
+struct Shards<'a> {
+    read: IndexMap<&'a str, Option<Shard>>,
+    globals: Vec<Global>,
+    bytes: u64,
+}
+
+impl<'a> Shards<'a> {
+    fn open(folder: &Path, names: IndexSet<&'a str>, options: &OpenOptions, open: Read) -> Result<Self> {
+        let mut shards = Shards { read: IndexMap::with_capacity(names.len()), globals: Vec::new(), bytes: 0 };
+        for name in names {
+            let path = folder.join(name);
+            if !path.exists() {
+                shards.read.insert(name, None);
+                continue;
+            }
+            let file = FileBytes::open(&path)?;
+            let mut shard = read_shard(&file, options, open).in_file(&path)?;
+            add_new(&mut shards.globals, std::mem::take(&mut shard.globals));
+            shards.bytes = shards.bytes.saturating_add(shard.bytes);
+            shards.read.insert(name, Some(shard));
+        }
+        Ok(shards)
+    }
+
+    /// The whole model, with the bytes of the index.
+    fn merged(self, index: &Index, folder: &Path, bytes: u64, mut notes: Vec<String>, lenient: bool) -> Result<Opened> {
+        let mut metadata = index.metadata.clone();
+        for (key, text) in self.read.values().flatten().flat_map(|shard| &shard.metadata) {
             metadata.entry(key.clone()).or_insert_with(|| text.clone());
         }
-        add_new(&mut globals, std::mem::take(&mut shard.globals));
-        bytes = bytes.saturating_add(shard.bytes);
-        shards.insert(name, Some(shard));
+        let (entries, said) = agree::entries(index, &self.read, &Config::read(folder), lenient)?;
+        notes.extend(said);
+        let value = safetensors::restore_ties(entries, metadata)?;
+        let opened = Opened::new(Format::HF, value, self.globals, self.bytes.saturating_add(bytes));
+        Ok(Opened { notes, ..opened })
     }
-    let (entries, said) = agree::entries(&index, &shards, &Config::read(folder), options.lenient)?;
-    notes.extend(said);
-    let value = safetensors::restore_ties(entries, metadata)?;
-    Ok(Opened { notes, ..Opened::new(Format::HF, value, globals, bytes) })
 }
 
 /// Looks for the shards that an index names and the folder lacks. A lenient reader goes on without them.

@@ -8,7 +8,8 @@ use indexmap::IndexMap;
 #[cfg(doc)]
 use crate::ErrorKind;
 use crate::container::folder::{Files, WriteFile};
-use crate::container::hf::index::{self, INDEX, MODELS};
+use crate::container::hf::index;
+use crate::container::hf::names::{INDEX, MODELS};
 use crate::container::hf::split::{DEFAULT_SHARD_SIZE, Split, Weight, split};
 use crate::container::named::{Item, Metadata, Named};
 use crate::container::safetensors::{self, FORMAT};

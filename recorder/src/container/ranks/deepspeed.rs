@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use super::universal;
 use super::zero::{self, Parts};
 use crate::format::{Read, add_new};
 use crate::walk::list_names;
@@ -41,14 +42,15 @@ fn newest(folder: &Path, names: &[String]) -> Option<Result<PathBuf>> {
         let inside = folder.join(name);
         inside.is_dir() && io::names(&inside).is_ok_and(|names| names.iter().any(|name| member(name).is_some()))
     };
-    let latest = folder.join("latest");
-    let text = latest.is_file().then(|| std::fs::read_to_string(&latest).ok()).flatten();
+    let said = |name: &&str| folder.join(name).is_file();
+    let latest = ["latest", "latest_universal"].into_iter().find(said).unwrap_or("latest");
+    let text = std::fs::read_to_string(folder.join(latest)).ok();
     if let Some(tag) = text.as_deref().map(str::trim).filter(|tag| !tag.is_empty() && io::is_below(tag)) {
         if holds(tag) {
             return Some(Ok(folder.join(tag)));
         }
         if names.iter().any(|name| holds(name)) {
-            let what = format!("the folder {tag}, which the file 'latest' names, is missing");
+            let what = format!("the folder {tag}, which the file '{latest}' names, is missing");
             return Some(Err(Error::missing(what).advise("name one of the other folders of steps")));
         }
     }
@@ -78,9 +80,17 @@ pub(crate) fn detect(folder: &Path, names: &[String]) -> bool {
 pub(crate) fn read(folder: &Path, options: &OpenOptions, open: Read) -> Result<Opened> {
     let folder = newest(folder, &io::names(folder)?).unwrap_or_else(|| Ok(folder.to_owned()))?;
     let names = io::names(&folder)?;
-    let members: Vec<Member> = names.iter().filter_map(|name| member(name)).collect();
-    check_supported(&names, &members)?;
+    let mut members: Vec<Member> = names.iter().filter_map(|name| member(name)).collect();
     let mut reader = Reader { folder, options, open, globals: Vec::new(), bytes: 0 };
+    if universal::detect(&reader.folder) {
+        // The parameters are whole, however the model was split.
+        members.retain(|member| member.model == 0);
+        let models = reader.files(&members, false)?;
+        let folder = reader.folder.clone();
+        let (value, notes) = universal::merge(&folder, models, &mut |path| reader.file(path)).in_file(&folder)?;
+        return Ok(Opened { notes, ..Opened::new(Format::DEEPSPEED, value, reader.globals, reader.bytes) });
+    }
+    check_supported(&names, &members)?;
     let models = reader.files(&members, false)?;
     let optimizers = reader.files(&members, true)?;
     let (value, notes) = zero::merge(&Parts { models, optimizers }).in_file(&reader.folder)?;
@@ -127,13 +137,12 @@ impl Reader<'_> {
                     .advise("copy it here, too"));
             }
         }
-        members.into_iter().map(|member| self.file(&member.name)).collect()
+        members.into_iter().map(|member| self.file(&self.folder.join(&member.name))).collect()
     }
 
-    fn file(&mut self, name: &str) -> Result<Value> {
-        let path = self.folder.join(name);
-        let file = FileBytes::open(&path)?;
-        let opened = (self.open)(&file, self.options).in_file(&path)?;
+    fn file(&mut self, path: &Path) -> Result<Value> {
+        let file = FileBytes::open(path)?;
+        let opened = (self.open)(&file, self.options).in_file(path)?;
         self.bytes = self.bytes.saturating_add(opened.bytes);
         add_new(&mut self.globals, opened.globals);
         Ok(opened.value)

@@ -132,7 +132,9 @@ struct Merging<'a> {
 
 impl Merging<'_> {
     fn join(&self, name: &str, parts: &[Tensor]) -> Result<Tensor> {
-        let how = self.told(name)?.or_else(|| self.known(name, parts)).or_else(|| differing(parts));
+        let told = self.told(name)?;
+        let known = if told.is_some() { told } else { self.known(name, parts)? };
+        let how = known.or_else(|| differing(parts));
         let Some(how) = how else {
             let reason = format!("nothing says how its {} parts are put together", parts.len());
             let advice = format!(
@@ -185,14 +187,29 @@ impl Merging<'_> {
     }
 
     /// As the layers of Llama are split.
-    fn known(&self, name: &str, parts: &[Tensor]) -> Option<Join> {
-        let (module, shape) = (module(name), parts.first()?.shape());
+    ///
+    /// # Errors
+    /// [`ErrorKind::Damaged`](crate::ErrorKind::Damaged) for words whose vectors are as wide as the model along neither axis.
+    fn known(&self, name: &str, parts: &[Tensor]) -> Result<Option<Join>> {
+        let (module, shape) = (module(name), parts.first().map(Tensor::shape).unwrap_or_default());
         if module == "tok_embeddings" {
-            let (dim, width) = (self.dim?, *shape.get(1)?);
-            let by_width = [(width == dim, 0), (width * parts.len() == dim, 1)];
-            return by_width.into_iter().find_map(|(fits, axis)| fits.then_some(Join::Axis(axis)));
+            let (Some(dim), [_, width]) = (self.dim, shape) else { return Ok(None) };
+            let by_width = [(*width == dim, 0), (width.saturating_mul(parts.len()) == dim, 1)];
+            let axis = by_width.into_iter().find_map(|(fits, axis)| fits.then_some(Join::Axis(axis)));
+            return match axis {
+                None if !self.options.lenient => {
+                    let parts = parts.len();
+                    Err(too_few(name, format!("its {parts} parts are {width} wide, where the model is {dim} wide")))
+                }
+                axis => Ok(axis),
+            };
         }
-        JOINS.iter().find(|row| row.0 == module).map(|row| row.1)
+        let join = JOINS.iter().find(|row| row.0 == module).map(|row| row.1);
+        // What is added once all have been summed is in each shard: the bias of a layer that is split by what comes in.
+        Ok(match join {
+            Some(Join::Axis(axis)) if axis >= shape.len() => Some(Join::Same),
+            join => join,
+        })
     }
 
     /// A matrix into or out of the stream has the model's width: else shards are missing.
@@ -207,12 +224,13 @@ impl Merging<'_> {
         if !wrong || self.options.lenient {
             return Ok(());
         }
-        let reason = format!(
-            "its {parts} parts make {:?}, where the model is {dim} wide: a shard is missing or of another model",
-            joined.shape()
-        );
-        Err(Error::damaged(format!("'{name}'"), reason).advise("copy or download all of them again"))
+        Err(too_few(name, format!("its {parts} parts make {:?}, where the model is {dim} wide", joined.shape())))
     }
+}
+
+fn too_few(name: &str, what: String) -> Error {
+    let error = Error::damaged(format!("'{name}'"), format!("{what}: a shard is missing or of another model"));
+    error.advise("copy or download all of them again")
 }
 
 /// The only axis along which the parts have different lengths.

@@ -14,7 +14,7 @@ const TABLE: &[(&str, &str, &str)] = &[
         "convert it with Megatron's tools/checkpoint/convert.py first, or name the file of one rank",
     ),
     (
-        r"^layer_\d+-model_\d+-model_states\.pt$",
+        r"^layer_\d+-(model_\d+-)?model_states\.pt$",
         "a checkpoint of DeepSpeed's pipelines, a file for each layer (layer_00-model_00-model_states.pt)",
         "merge it with DeepSpeed's ds_to_universal.py, or name one of the files",
     ),

@@ -17,7 +17,7 @@ pub(super) struct Parts {
 }
 
 /// Parameters by their names, with their shapes.
-type Shapes = IndexMap<String, Vec<usize>>;
+pub(super) type Shapes = IndexMap<String, Vec<usize>>;
 
 /// What of `mp_rank_00_model_states.pt` describes the parts, and is nothing of the whole.
 const OF_PARTS: [&str; 3] = ["param_shapes", "frozen_param_shapes", "frozen_param_fragments"];
@@ -47,6 +47,12 @@ pub(super) fn merge(parts: &Parts) -> Result<(Value, Vec<String>)> {
         return Err(error.advise("merge them with DeepSpeed's ds_to_universal.py"));
     }
     let Some(stage) = stage(&optimizers) else {
+        if let Some(name) = elsewhere(model)? {
+            let what = format!(
+                "the weights, such as '{name}', are in the files *_optim_states.pt of all ranks, which are missing"
+            );
+            return Err(Error::missing(what).advise("copy them here, too"));
+        }
         let why = if parts.optimizers.is_empty() {
             "there are no files *_optim_states.pt"
         } else {
@@ -59,6 +65,11 @@ pub(super) fn merge(parts: &Parts) -> Result<(Value, Vec<String>)> {
     let mut notes = Vec::new();
     let weights = zero.weights(model, &mut notes)?;
     let optimizer = zero.optimizer(&mut notes)?;
+    Ok((whole(model, weights, optimizer, zero.rest()), notes))
+}
+
+/// The model's file with the weights, and with the optimizer's state and what else that says, in the places of the parts.
+pub(super) fn whole(model: &Dict, weights: Value, optimizer: Value, rest: Value) -> Value {
     let root = Dict::new();
     for (key, value) in model.entries() {
         match key.as_str() {
@@ -68,15 +79,27 @@ pub(super) fn merge(parts: &Parts) -> Result<(Value, Vec<String>)> {
             _ => drop(root.insert(key, value)),
         }
     }
-    root.insert("zero_optimizer", zero.rest());
+    root.insert("zero_optimizer", rest);
     if root.get("optimizer").is_none() {
         root.insert("optimizer", optimizer);
     }
-    Ok((root.into(), notes))
+    root.into()
 }
 
-fn no_model() -> Error {
+pub(super) fn no_model() -> Error {
     Error::missing("the file mp_rank_00_model_states.pt is missing").advise("copy it here, too")
+}
+
+/// A weight that `module` has a place for and no elements of, as in stage 3.
+fn elsewhere(model: &Dict) -> Result<Option<String>> {
+    let (Some(Value::Dict(module)), Some(shapes)) = (model.get("module"), model.get("param_shapes")) else {
+        return Ok(None);
+    };
+    let named = groups_of(&shapes)?.into_iter().flatten();
+    let is_empty =
+        |name: &str| module.get(name).is_some_and(|value| value.as_tensor().is_some_and(|it| it.numel() == 0));
+    let mut lacking = named.filter(|(name, shape)| element_count(shape) != Some(0) && is_empty(name));
+    Ok(lacking.next().map(|(name, _)| name))
 }
 
 fn experts_are_split(model: &Dict) -> bool {
@@ -91,7 +114,7 @@ fn experts_are_split(model: &Dict) -> bool {
 }
 
 /// The stage that the optimizer's state says it is of, or has the form of; `None` where it has no parts.
-fn stage(optimizers: &[Dict]) -> Option<i64> {
+pub(super) fn stage(optimizers: &[Dict]) -> Option<i64> {
     let first = optimizers.first()?;
     let said = first.get("zero_stage").and_then(|stage| enum_value(&stage));
     // The optimizer for bfloat16 says no stage, and cuts as stage 1 does.
@@ -116,16 +139,16 @@ fn enum_value(value: &Value) -> Option<i64> {
     value.as_i64()
 }
 
-struct Zero {
-    stage: i64,
+pub(super) struct Zero {
+    pub(super) stage: i64,
     /// The trained parameters of each group, in the order of their elements.
-    shapes: Vec<Shapes>,
+    pub(super) shapes: Vec<Shapes>,
     /// After each parameter of a group so many elements are none.
-    gaps: Vec<Vec<usize>>,
+    pub(super) gaps: Vec<Vec<usize>>,
     /// By rank and group.
-    fp32: Vec<Vec<Tensor>>,
-    optimizers: Vec<Dict>,
-    models: Vec<Dict>,
+    pub(super) fp32: Vec<Vec<Tensor>>,
+    pub(super) optimizers: Vec<Dict>,
+    pub(super) models: Vec<Dict>,
 }
 
 impl Zero {
@@ -155,10 +178,7 @@ impl Zero {
                 "it has no param_shapes, so that nothing says which parameters the ranks have parts of",
             ));
         };
-        let shapes = match &shapes {
-            Value::Dict(group) => vec![shapes_of(group)?],
-            groups => items(groups).iter().filter_map(Value::as_dict).map(shapes_of).collect::<Result<_>>()?,
-        };
+        let shapes = groups_of(&shapes)?;
         let gaps = optimizers.first().and_then(|first| first.get("param_alignment_paddings"));
         let gaps = gaps.map(|gaps| items(&gaps).iter().map(|group| items(group).iter().map(size).collect()).collect());
         let models = parts.models.iter().filter_map(|model| model.as_dict().cloned()).collect();
@@ -171,53 +191,25 @@ impl Zero {
 
     /// The state dict, in the order of the module's.
     fn weights(&self, model: &Dict, notes: &mut Vec<String>) -> Result<Value> {
+        let mut found = self.untrained(model)?;
+        for (name, tensor) in self.split(&self.fp32, str::to_owned)? {
+            found.insert(name, full(&tensor.into())?);
+        }
+        in_order(model, found, self.stage == 3, notes)
+    }
+
+    /// What is in no part that is trained: buffers, and parameters that are not.
+    pub(super) fn untrained(&self, model: &Dict) -> Result<IndexMap<String, Value>> {
         let module = model.get("module");
-        let module = module.as_ref().and_then(Value::as_dict).cloned().unwrap_or_default();
         let buffers = model.get("buffer_names").map(|names| items(&names)).unwrap_or_default();
         let mut found: IndexMap<String, Value> = IndexMap::new();
         for name in buffers.iter().filter_map(Value::as_str) {
-            if let Some(buffer) = module.get(name) {
+            if let Some(buffer) = module.as_ref().and_then(|module| module.as_dict()?.get(name)) {
                 found.insert(name.to_owned(), full(&buffer)?);
             }
         }
         self.frozen(&mut found)?;
-        for (name, tensor) in self.split(&self.fp32, str::to_owned)? {
-            found.insert(name, full(&tensor.into())?);
-        }
-        let shared =
-            model.get("shared_params").and_then(|shared| shared.as_dict().map(Dict::entries)).unwrap_or_default();
-        for (name, kept) in &shared {
-            let (Some(name), Some(kept)) = (name.as_str(), kept.as_str()) else { continue };
-            if let Some(tensor) = found.get(kept).and_then(Value::as_tensor).map(Tensor::alias) {
-                found.insert(name.to_owned(), tensor.into());
-            }
-        }
-        let (mut halves, mut lost) = (Vec::new(), Vec::new());
-        let mut ordered = Dict::ordered();
-        for (key, value) in module.entries() {
-            let Some(name) = key.as_str() else { continue };
-            match (found.shift_remove(name), value.as_tensor()) {
-                (Some(value), _) => drop(ordered.insert(name, value)),
-                // In stage 3 what stands here is a place without elements.
-                (None, Some(tensor)) if self.stage == 3 && tensor.numel() == 0 => lost.push(name.to_owned()),
-                (None, _) => {
-                    halves.push(name.to_owned());
-                    ordered.insert(name, full(&value)?);
-                }
-            }
-        }
-        ordered.extend(found);
-        ordered.write().state = module.state();
-        if !halves.is_empty() {
-            notes.push(format!(
-                "{}: in no rank's part; as `module` has them, in the precision that it was saved in",
-                named::listed(&halves)
-            ));
-        }
-        if !lost.is_empty() {
-            notes.push(format!("{}: in no file; left out", named::listed(&lost)));
-        }
-        Ok(ordered.into())
+        Ok(found)
     }
 
     /// Parameters that are not trained.
@@ -407,7 +399,7 @@ impl Zero {
     }
 
     /// What else the optimizer's state says.
-    fn rest(&self) -> Value {
+    pub(super) fn rest(&self) -> Value {
         let rest = Dict::new();
         for (key, value) in self.optimizers.first().map(Dict::entries).unwrap_or_default() {
             match (key.as_str(), &value) {
@@ -423,6 +415,51 @@ impl Zero {
         }
         rest.into()
     }
+}
+
+/// A state dict in the order of the module's, with the names that share a weight, and what no rank has a part of as `module` has it; where
+/// that holds `places` alone, it has none of it either.
+pub(super) fn in_order(
+    model: &Dict,
+    mut found: IndexMap<String, Value>,
+    places: bool,
+    notes: &mut Vec<String>,
+) -> Result<Value> {
+    let module = model.get("module");
+    let module = module.as_ref().and_then(Value::as_dict).cloned().unwrap_or_default();
+    let shared = model.get("shared_params").and_then(|shared| shared.as_dict().map(Dict::entries)).unwrap_or_default();
+    for (name, kept) in &shared {
+        let (Some(name), Some(kept)) = (name.as_str(), kept.as_str()) else { continue };
+        if let Some(tensor) = found.get(kept).and_then(Value::as_tensor).map(Tensor::alias) {
+            found.insert(name.to_owned(), tensor.into());
+        }
+    }
+    let (mut halves, mut lost) = (Vec::new(), Vec::new());
+    let mut ordered = Dict::ordered();
+    for (key, value) in module.entries() {
+        let Some(name) = key.as_str() else { continue };
+        match (found.shift_remove(name), value.as_tensor()) {
+            (Some(value), _) => drop(ordered.insert(name, value)),
+            // In stage 3 what stands here is a place without elements.
+            (None, Some(tensor)) if places && tensor.numel() == 0 => lost.push(name.to_owned()),
+            (None, _) => {
+                halves.push(name.to_owned());
+                ordered.insert(name, full(&value)?);
+            }
+        }
+    }
+    ordered.extend(found);
+    ordered.write().state = module.state();
+    if !halves.is_empty() {
+        notes.push(format!(
+            "{}: in no rank's part; as `module` has them, in the precision that it was saved in",
+            named::listed(&halves)
+        ));
+    }
+    if !lost.is_empty() {
+        notes.push(format!("{}: in no file; left out", named::listed(&lost)));
+    }
+    Ok(ordered.into())
 }
 
 /// The state of the optimizer inside, of one rank.
@@ -465,14 +502,14 @@ fn uneven(named: usize, there: usize) -> Error {
 }
 
 /// A value that is one parameter's alone.
-fn own(value: &Value) -> Value {
+pub(super) fn own(value: &Value) -> Value {
     let Some(tensor) = value.as_tensor() else { return value.clone() };
     let copy = tensor.to_le_bytes().and_then(|bytes| Tensor::from_le_bytes(tensor.dtype(), tensor.shape(), bytes));
     copy.map_or_else(|_| value.clone(), Value::from)
 }
 
 /// A tensor in full precision; whole numbers as they are.
-fn full(value: &Value) -> Result<Value> {
+pub(super) fn full(value: &Value) -> Result<Value> {
     match value.as_tensor() {
         Some(tensor) if tensor.dtype().is_floating_point() && tensor.dtype() != DType::Float32 => {
             rebuild::cast(value, DType::Float32)
@@ -491,6 +528,14 @@ fn flat(key: &str, value: &Value) -> Result<Tensor> {
     }
 }
 
+/// The parameters of each group; once they were in one.
+pub(super) fn groups_of(shapes: &Value) -> Result<Vec<Shapes>> {
+    match shapes {
+        Value::Dict(group) => Ok(vec![shapes_of(group)?]),
+        groups => items(groups).iter().filter_map(Value::as_dict).map(shapes_of).collect(),
+    }
+}
+
 fn shapes_of(group: &Dict) -> Result<Shapes> {
     let shape = |(name, shape): (Value, Value)| {
         let name = name.as_str().map(str::to_owned);
@@ -505,12 +550,12 @@ fn shapes_of(group: &Dict) -> Result<Shapes> {
     group.entries().into_iter().map(shape).collect()
 }
 
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &Value) -> usize {
     value.as_i64().and_then(|size| usize::try_from(size).ok()).unwrap_or_default()
 }
 
 /// The items of a list or tuple.
-fn items(value: &Value) -> Vec<Value> {
+pub(super) fn items(value: &Value) -> Vec<Value> {
     match value {
         Value::List(list) => list.read().clone(),
         Value::Tuple(items) => items.to_vec(),

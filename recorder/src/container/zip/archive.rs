@@ -72,6 +72,11 @@ impl Archive {
         Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone(), files })
     }
 
+    /// Whether it is an archive that somebody has unpacked into a folder.
+    pub(super) fn is_folder(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// All records, in the order of the directory.
     #[must_use]
     pub fn records(&self) -> &[Record] {

@@ -23,7 +23,7 @@ pub(super) const RUNNING_ITER: &[&str] = &["message_hub", "runtime_info", "iter"
 pub(super) const TRAINERS: [&[&str]; 2] = [&["trainer", "iteration"], &["trainer", "_trainer", "iteration"]];
 
 /// What `DeepSpeed`'s engine saves beside what the script has it save.
-const DEEPSPEED: [&str; 19] = [
+const DEEPSPEED: [&str; 20] = [
     "module",
     "buffer_names",
     "optimizer",
@@ -36,6 +36,8 @@ const DEEPSPEED: [&str; 19] = [
     "data_sampler",
     "random_ltd",
     "sparse_tensor_module_names",
+    // Before 0.5.
+    "csr_tensor_module_names",
     "skipped_steps",
     "global_steps",
     "global_samples",
@@ -45,12 +47,15 @@ const DEEPSPEED: [&str; 19] = [
     "ds_version",
 ];
 
-/// `DeepSpeed`'s: told by its version, or by nothing but keys of its own around the `module`.
+/// `DeepSpeed`'s: told by its version, or by nothing but keys of its own around the `module`, of which one is no other program's.
 pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     let dict = root.as_dict()?;
     let is_model = has_tensors(&dict.get("module")?) && !module::is_module(&dict.get("module")?);
     let alone = || dict.entries().iter().all(|(key, _)| key.as_str().is_some_and(|key| DEEPSPEED.contains(&key)));
-    if !is_model || dict.get("ds_version").is_none() && !alone() {
+    let own = || {
+        ["skipped_steps", "global_samples", "dp_world_size", "param_shapes"].iter().any(|key| dict.get(key).is_some())
+    };
+    if !is_model || dict.get("ds_version").is_none() && !(alone() && own()) {
         return None;
     }
     let mut paths = parts(root)?;
@@ -102,7 +107,8 @@ pub(super) fn put(root: Value, names: &[&str], value: i64) -> Result<Value> {
 
 /// nanoGPT's `ckpt.pt`: `iter_num` is the number of steps.
 pub(super) fn nanogpt(root: &Value) -> Option<Paths> {
-    has(root, &["model", "model_args", "iter_num"]).then(|| tutorial(root))?
+    let told = has(root, &["model", "iter_num"]) && at(root, &["model_args"])?.as_dict().is_some();
+    told.then(|| tutorial(root))?
 }
 
 /// timm's `CheckpointSaver`, whose `epoch` has been the index of the finished epoch since version 2.

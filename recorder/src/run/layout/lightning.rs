@@ -31,7 +31,9 @@ const STEPS: [&[&str]; 5] = [
 
 /// The parts. With the `WeightAveraging` callback the average is in `state_dict`, and the weights are in `current_model_state`.
 pub(super) fn lightning(root: &Value) -> Option<Paths> {
-    at(root, &["pytorch-lightning_version"])?;
+    if !is_ours(root) {
+        return None;
+    }
     at(root, &["state_dict"])?;
     let mut paths = tutorial(root)?;
     if let (Some(_), Some(_)) = (at(root, &["current_model_state"]), at(root, &["averaging_state"])) {
@@ -46,6 +48,13 @@ pub(super) fn lightning(root: &Value) -> Option<Paths> {
         paths.push(Role::Position, way(&["loops"]));
     }
     Some(paths)
+}
+
+/// Told by its version, which 0.8 misspelt; before, nothing but Lightning kept these together.
+fn is_ours(root: &Value) -> bool {
+    let there = |name: &&str| at(root, &[name]).is_some();
+    ["pytorch-lightning_version", "pytorch-ligthning_version"].iter().any(there)
+        || ["epoch", "global_step", "state_dict", "optimizer_states", "lr_schedulers"].iter().all(there)
 }
 
 fn counter(root: &Value, place: &[&str], of: &str, what: &str) -> Option<i64> {

@@ -181,7 +181,13 @@ impl Scanner<'_> {
             let asked = has_extension(name);
             let payload = match self.payload(archive, number, &place, asked) {
                 Ok(Some(payload)) => payload,
-                Ok(None) => continue,
+                Ok(None) => {
+                    let head = archive.prefix(number, 8).ok().flatten().map(|head| file.within(head));
+                    if let Some(head) = head.filter(|head| is_sealed(name, head)) {
+                        self.found.problem(&place, content::describe(&head));
+                    }
+                    continue;
+                }
                 Err(error) => {
                     broken = true;
                     self.found.problem(&place, error);
@@ -189,7 +195,7 @@ impl Scanner<'_> {
                 }
             };
             let inner = file.within(payload);
-            if !self.content(&inner, &place, asked, depth + 1) && asked {
+            if !self.content(&inner, &place, asked, depth + 1) && (asked || is_sealed(name, &inner)) {
                 self.found.problem(&place, content::describe(&inner));
             }
         }
@@ -334,6 +340,11 @@ fn may_hold_pickles(head: &Bytes) -> bool {
         || numpy::detect(&file)
         || content::is_tar(&file)
         || head.starts_with(&[0x1f, 0x8b, 8])
+}
+
+/// Whether a record is compressed in a way that is not unpacked here. The elements of a storage may look like anything.
+fn is_sealed(name: &str, bytes: &FileBytes) -> bool {
+    !name.starts_with("data/") && content::is_packed(bytes)
 }
 
 pub(super) fn has_extension(name: &str) -> bool {

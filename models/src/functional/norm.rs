@@ -148,14 +148,15 @@ impl Array {
         self.widened()?.standardised(&over, eps)?.affine(weight.as_ref(), bias.as_ref())?.cast(self.dtype())
     }
 
-    /// `torch.nn.functional.rms_norm` over the last `dims` dimensions; without `eps` the type's own.
+    /// `torch.nn.functional.rms_norm` over the last `dims` dimensions; without `eps` that of the type that it is computed in: of 16 bits
+    /// `float32`.
     ///
     /// # Errors
     /// When there are not so many.
     pub fn rms_norm(&self, dims: usize, weight: Option<&Array>, eps: Option<f64>) -> Result<Self> {
-        let own = self.dtype().finfo().map_or(f64::from(f32::EPSILON), |info| info.epsilon);
         let over: Vec<i64> = (1..=dims).map(|dim| -signed(dim)).collect();
         let x = self.widened()?;
+        let own = x.dtype().finfo().map_or(f64::from(f32::EPSILON), |info| info.epsilon);
         let scale = x.mul(&x)?.mean(&over, true)?.inverse_root(eps.unwrap_or(own))?;
         let weight = weight.map(Array::widened).transpose()?;
         x.mul(&scale)?.affine(weight.as_ref(), None)?.cast(self.dtype())

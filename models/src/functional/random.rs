@@ -1,12 +1,31 @@
 //! What is drawn: dropout and tensors of random numbers. On every device the numbers come from a generator on the CPU, as
 //! PyTorch's CPU draws them: a run that draws after the same seed drops the same units.
 
-use burn::tensor::{DType, Device, TensorData};
-use rekindle_random::{Generator, bernoulli, bernoulli_, rand, randint, randn, randperm, uniform_};
+use burn::tensor::{DType, Device, Element, TensorData, bf16, f16};
+use rekindle_random::{BFloat16, Generator, Half, bernoulli, bernoulli_, rand, randint, randn, randperm, uniform_};
 
 use super::array::{Array, Kind, refused};
 use super::number::Number;
 use crate::Result;
+
+fn drawn<E: Element>(elements: Vec<E>) -> TensorData {
+    let row = [elements.len()];
+    TensorData::new(elements, row)
+}
+
+/// As Burn has them.
+fn halves(elements: &[Half]) -> Vec<f16> {
+    elements.iter().map(|element| f16::from_bits(element.to_bits())).collect()
+}
+
+/// As Burn has them.
+fn bfloats(elements: &[BFloat16]) -> Vec<bf16> {
+    elements.iter().map(|element| bf16::from_bits(element.to_bits())).collect()
+}
+
+fn not_drawn(dtype: DType) -> crate::ModelError {
+    refused("rand", format!("there are no random numbers of {} between 0 and 1", super::dtype_name(dtype)))
+}
 
 impl Array {
     /// `torch.nn.functional.dropout(self, p, training=True)`: `x * mask / (1 - p)`.
@@ -148,39 +167,31 @@ impl Array {
     /// `torch.rand(shape)`: uniform in 0 to 1.
     ///
     /// # Errors
-    /// None at present.
+    /// When the type is no floating-point one.
     pub fn rand(shape: &[usize], dtype: DType, device: &Device, generator: &mut Generator) -> Result<Self> {
         let count = shape.iter().product();
-        Array::drawn(shape, dtype, device, rand::<f64>, rand::<f32>, generator, count)
+        let data = match dtype {
+            DType::F64 => drawn(rand::<f64>(generator, count)),
+            DType::F32 => drawn(rand::<f32>(generator, count)),
+            DType::F16 => drawn(halves(&rand(generator, count))),
+            DType::BF16 => drawn(bfloats(&rand(generator, count))),
+            other => return Err(not_drawn(other)),
+        };
+        Array::from_data(data, shape, device)
     }
 
     /// `torch.randn(shape)`: normal.
     ///
     /// # Errors
-    /// None at present.
+    /// When the type is no floating-point one.
     pub fn randn(shape: &[usize], dtype: DType, device: &Device, generator: &mut Generator) -> Result<Self> {
         let count = shape.iter().product();
-        Array::drawn(shape, dtype, device, randn::<f64>, randn::<f32>, generator, count)
-    }
-
-    fn drawn(
-        shape: &[usize],
-        dtype: DType,
-        device: &Device,
-        double: fn(&mut Generator, usize) -> Vec<f64>,
-        single: fn(&mut Generator, usize) -> Vec<f32>,
-        generator: &mut Generator,
-        count: usize,
-    ) -> Result<Self> {
-        let row = if count == 0 { vec![0] } else { vec![count] };
         let data = match dtype {
-            DType::F64 => TensorData::new(double(generator, count), row),
-            DType::F32 => TensorData::new(single(generator, count), row),
-            other => {
-                let reason =
-                    format!("random numbers of {} are not drawn as PyTorch draws them", super::dtype_name(other));
-                return Err(refused("rand", reason));
-            }
+            DType::F64 => drawn(randn::<f64>(generator, count)),
+            DType::F32 => drawn(randn::<f32>(generator, count)),
+            DType::F16 => drawn(halves(&randn(generator, count))),
+            DType::BF16 => drawn(bfloats(&randn(generator, count))),
+            other => return Err(not_drawn(other)),
         };
         Array::from_data(data, shape, device)
     }

@@ -92,11 +92,11 @@ pub type BatchNorm3d = BatchNorm;
 
 impl BatchNorm {
     /// The factors and what is added; 1 and 0 where there are none.
-    fn affine(&self, device: &Device) -> [Tensor<1>; 2] {
+    fn affine(&self, device: &Device, dtype: DType) -> [Tensor<1>; 2] {
         let shape = [self.channels];
         [
-            self.weight.as_ref().map_or_else(|| Tensor::ones(shape, device), Param::val),
-            self.bias.as_ref().map_or_else(|| Tensor::zeros(shape, device), Param::val),
+            self.weight.as_ref().map_or_else(|| Tensor::ones(shape, (device, dtype)), Param::val),
+            self.bias.as_ref().map_or_else(|| Tensor::zeros(shape, (device, dtype)), Param::val),
         ]
     }
 
@@ -119,7 +119,7 @@ impl BatchNorm {
             let dtype = FloatDType::from(input.dtype());
             return Ok(self.forward(input.cast(FloatDType::F32))?.cast(dtype));
         }
-        let [weight, bias] = self.affine(&device);
+        let [weight, bias] = self.affine(&device, input.dtype());
         let trains = device.is_autodiff() && self.training.is_enabled();
         if let (false, Some(mean), Some(var)) = (trains, &self.running_mean, &self.running_var) {
             let (mean, var) = (mean.value().to_device(&device), var.value().to_device(&device));
@@ -202,7 +202,8 @@ impl BatchNorm {
                 batch.mul_scalar(momentum).add(old.mul_scalar(1.0 - momentum))
             } else {
                 // The mean over all batches: the n-th counts 1/n.
-                let share = batches.clone().float().recip().to_device(&batch.device());
+                let dtype = FloatDType::from(batch.dtype());
+                let share = batches.clone().float().cast(dtype).recip().to_device(&batch.device());
                 batch.mul(share.clone()).add(old.mul(share.neg().add_scalar(1.0)))
             };
             running.set(new.detach());

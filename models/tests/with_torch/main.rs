@@ -3,6 +3,7 @@
 
 #[path = "../judge/mod.rs"]
 mod judge;
+mod modules;
 mod operations;
 
 use std::panic::resume_unwind;

@@ -1,7 +1,7 @@
 //! Layers of one tensor, and losses.
 
 use burn::module::Module;
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 use rekindle_models::functional::{Array, Interpolation};
 use rekindle_models::init::Init;
 use rekindle_models::nn::functional::{Reduction, log_softmax, sigmoid, softmax};
@@ -22,7 +22,7 @@ fn wide<L: Module + Forward>(checked: &mut Checked, name: &str, build: impl Fn(&
     checked.case(name, build, |layer, inputs| Ok(vec![layer.forward_array(&inputs.array())?]));
 }
 
-pub(super) fn linear_and_convolutions(c: &mut Checked) {
+pub(crate) fn linear_and_convolutions(c: &mut Checked) {
     one(c, "linear", |init| LinearConfig::new(4, 5).init(init));
     one(c, "linear_no_bias", |init| LinearConfig::new(4, 5).with_bias(false).init(init));
     let bilinear =
@@ -70,7 +70,7 @@ pub(super) fn linear_and_convolutions(c: &mut Checked) {
     });
 }
 
-pub(super) fn norms(c: &mut Checked) {
+pub(crate) fn norms(c: &mut Checked) {
     one(c, "batch_norm1d", |init| BatchNormConfig::new(4).init(init));
     one(c, "batch_norm2d_plain", |init| {
         BatchNormConfig::new(4).with_affine(false).with_momentum(Some(0.3)).with_eps(1e-3).init(init)
@@ -98,7 +98,7 @@ pub(super) fn norms(c: &mut Checked) {
     one(c, "feature_alpha_dropout", |init| Ok(Dropout::feature_alpha(0.4, init)));
 }
 
-pub(super) fn activations(c: &mut Checked) {
+pub(crate) fn activations(c: &mut Checked) {
     one(c, "prelu", |init| PReLUConfig::new().init(init));
     one(c, "prelu_channels", |init| PReLUConfig::new().with_num_parameters(3).with_init_value(0.1).init(init));
     one(c, "rrelu", |init| Ok(RReLU::new(1.0 / 8.0, 1.0 / 3.0, init)));
@@ -132,7 +132,7 @@ pub(super) fn activations(c: &mut Checked) {
     layer("glu", GLU::new().into());
 }
 
-pub(super) fn pools(c: &mut Checked) {
+pub(crate) fn pools(c: &mut Checked) {
     one(c, "max_pool1d", |_| Ok(MaxPool1d::new(3).with_stride(2).with_padding(1)));
     one(c, "max_pool2d", |_| Ok(MaxPool2d::new([3, 2]).with_ceil_mode(true).with_dilation([2, 1])));
     one(c, "max_pool3d", |_| Ok(MaxPool3d::new(2).with_stride(1)));
@@ -195,7 +195,7 @@ fn loss(c: &mut Checked, name: &str, of: impl Fn(&Inputs) -> Built<burn::tensor:
     c.case(name, |_| Ok(Identity), |_, inputs| Ok(vec![Array::from_float(of(inputs)?)]));
 }
 
-pub(super) fn losses(c: &mut Checked) {
+pub(crate) fn losses(c: &mut Checked) {
     macro_rules! of_two {
         ($($name:literal: $loss:expr),+ $(,)?) => { $(loss(c, $name, |i| $loss.forward(i.float::<2>(0), i.float(1)));)+ };
     }
@@ -244,7 +244,7 @@ pub(super) fn losses(c: &mut Checked) {
     });
     loss(c, "multi_margin_loss", |i| MultiMarginLoss::new().forward(i.float::<2>(0), i.int::<1>(1)));
     loss(c, "multi_margin_loss_squared", |i| {
-        let weight = Array::from_floats(&[0.5, 1.0, 2.0, 1.5, 0.25], &[5], DType::F32, i.device)?;
+        let weight = Array::from_floats(&[0.5, 1.0, 2.0, 1.5, 0.25], &[5], i.dtype, i.device)?;
         let loss = MultiMarginLoss::new().with_p(2.0).with_margin(0.5).with_weight(Some(weight));
         loss.forward(i.float::<2>(0), i.int::<1>(1))
     });

@@ -4,6 +4,7 @@
 mod harness;
 mod layers;
 mod sequences;
+mod tables;
 mod variants;
 
 use rekindle_models::init::{Fan, Init, Nonlinearity};
@@ -20,24 +21,7 @@ use harness::Checked;
 #[test]
 fn every_layer_is_pytorchs() {
     let mut checked = Checked::new();
-    layers::linear_and_convolutions(&mut checked);
-    layers::norms(&mut checked);
-    layers::activations(&mut checked);
-    layers::pools(&mut checked);
-    layers::losses(&mut checked);
-    sequences::embeddings(&mut checked);
-    sequences::recurrent(&mut checked);
-    sequences::attention(&mut checked);
-    variants::convolutions(&mut checked);
-    variants::norms(&mut checked);
-    variants::activations(&mut checked);
-    variants::pools(&mut checked);
-    variants::distances(&mut checked);
-    variants::embeddings(&mut checked);
-    variants::recurrent(&mut checked);
-    variants::attention(&mut checked);
-    variants::transformers(&mut checked);
-    variants::losses(&mut checked);
+    tables::all(&mut checked);
     checked.finish();
 }
 

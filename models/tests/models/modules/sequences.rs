@@ -13,7 +13,7 @@ fn float<const D: usize>(tensor: Tensor<D>) -> Array {
     Array::from_float(tensor)
 }
 
-pub(super) fn embeddings(c: &mut Checked) {
+pub(crate) fn embeddings(c: &mut Checked) {
     let rows = |layer: &Embedding, i: &Inputs| Ok(vec![float(layer.forward::<2, 3>(i.int(0))?)]);
     c.case("embedding", |init| EmbeddingConfig::new(7, 3).init(init), rows);
     c.case("embedding_padding", |init| EmbeddingConfig::new(7, 3).with_padding_idx(Some(2)).init(init), rows);
@@ -52,7 +52,7 @@ fn two<const D: usize>((output, h): (Tensor<D>, Tensor<D>)) -> Vec<Array> {
     vec![float(output), float(h)]
 }
 
-pub(super) fn recurrent(c: &mut Checked) {
+pub(crate) fn recurrent(c: &mut Checked) {
     let lstm = || LSTMConfig::new(3, 4);
     let plain = |layer: &LSTM, i: &Inputs| -> Outputs { Ok(three(layer.forward(i.float::<3>(0), None)?)) };
     c.case("lstm", |init| lstm().init_lstm(init), plain);
@@ -105,7 +105,7 @@ pub(super) fn recurrent(c: &mut Checked) {
     );
 }
 
-pub(super) fn attention(c: &mut Checked) {
+pub(crate) fn attention(c: &mut Checked) {
     let weights = |layer: &MultiheadAttention, i: &Inputs, masks: &Masks| -> Outputs {
         let (output, weights) = layer.forward_weights(i.float::<3>(0), i.float(1), i.float(2), masks)?;
         Ok(vec![float(output), float(weights)])

@@ -1,7 +1,7 @@
 //! Beside one case of each layer: other options, inputs without a batch, batches of one and of none, masks and weights of all kinds.
 
 use burn::module::Module;
-use burn::tensor::{Bool, DType, Device, Int, Tensor, TensorData};
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use rekindle_models::functional::{Array, Interpolation};
 use rekindle_models::init::Init;
 use rekindle_models::nn::functional::{Reduction, log_softmax, relu, sigmoid, softmax};
@@ -27,7 +27,7 @@ fn float<const D: usize>(tensor: Tensor<D>) -> Array {
     Array::from_float(tensor)
 }
 
-pub(super) fn convolutions(c: &mut Checked) {
+pub(crate) fn convolutions(c: &mut Checked) {
     one(c, "linear_vector", |init| LinearConfig::new(4, 3).init(init));
     one(c, "linear_empty", |init| LinearConfig::new(4, 3).init(init));
     let run = |layer: &Bilinear, i: &Inputs| Ok(vec![float(layer.forward(i.float::<3>(0), i.float(1))?)]);
@@ -75,7 +75,7 @@ pub(super) fn convolutions(c: &mut Checked) {
     });
 }
 
-pub(super) fn norms(c: &mut Checked) {
+pub(crate) fn norms(c: &mut Checked) {
     one(c, "batch_norm1d_length", |init| BatchNormConfig::new(4).with_momentum(None).init(init));
     one(c, "batch_norm2d_one", |init| BatchNormConfig::new(4).init(init));
     one(c, "batch_norm2d_nothing", |init| {
@@ -98,7 +98,7 @@ pub(super) fn norms(c: &mut Checked) {
     one(c, "alpha_dropout_all", |init| Ok(Dropout::alpha(1.0, init)));
 }
 
-pub(super) fn activations(c: &mut Checked) {
+pub(crate) fn activations(c: &mut Checked) {
     one(c, "rrelu_bounds", |init| Ok(RReLU::new(0.3, 0.3, init)));
     one(c, "prelu_matrix", |init| PReLUConfig::new().with_num_parameters(5).init(init));
     let mut layer = |name: &str, layer: Layer| one(c, &format!("activation_{name}"), |_| Ok(layer.clone()));
@@ -114,7 +114,7 @@ pub(super) fn activations(c: &mut Checked) {
     layer("hardtanh_default", Hardtanh::new().into());
 }
 
-pub(super) fn pools(c: &mut Checked) {
+pub(crate) fn pools(c: &mut Checked) {
     one(c, "max_pool1d_unbatched", |_| Ok(MaxPool1d::new(3).with_ceil_mode(true)));
     one(c, "max_pool2d_unbatched", |_| Ok(MaxPool2d::new(2).with_padding(1)));
     one(c, "max_pool2d_empty", |_| Ok(MaxPool2d::new(2)));
@@ -163,7 +163,7 @@ pub(super) fn pools(c: &mut Checked) {
     one(c, "pixel_unshuffle_unbatched", |_| Ok(PixelUnshuffle::new(2)));
 }
 
-pub(super) fn distances(c: &mut Checked) {
+pub(crate) fn distances(c: &mut Checked) {
     let cosine = |layer: &CosineSimilarity, i: &Inputs| -> Outputs {
         Ok(vec![float(layer.forward::<2, 1>(i.float(0), i.float(1))?)])
     };
@@ -183,7 +183,7 @@ pub(super) fn distances(c: &mut Checked) {
     c.case("pairwise_distance_kept", |_| Ok(kept()), apart);
 }
 
-pub(super) fn embeddings(c: &mut Checked) {
+pub(crate) fn embeddings(c: &mut Checked) {
     let embedding = || EmbeddingConfig::new(7, 3);
     let rows = |layer: &Embedding, i: &Inputs| Ok(vec![float(layer.forward::<2, 3>(i.int(0))?)]);
     c.case(
@@ -231,7 +231,7 @@ fn two<const D: usize>((output, h): (Tensor<D>, Tensor<D>)) -> Vec<Array> {
     vec![float(output), float(h)]
 }
 
-pub(super) fn recurrent(c: &mut Checked) {
+pub(crate) fn recurrent(c: &mut Checked) {
     let lstm = || LSTMConfig::new(3, 4);
     let config = lstm().with_num_layers(2).with_proj_size(2).with_bidirectional(true).with_batch_first(true);
     c.case(
@@ -291,7 +291,7 @@ fn weighted<const D: usize>(layer: &MultiheadAttention, i: &Inputs, masks: &Mask
     Ok(vec![float(output), float(weights)])
 }
 
-pub(super) fn attention(c: &mut Checked) {
+pub(crate) fn attention(c: &mut Checked) {
     let heads = || MultiheadAttentionConfig::new(8, 2);
     c.case("attention_unbatched", |init| heads().init(init), |layer, i| weighted::<2>(layer, i, &Masks::new()));
     let config = MultiheadAttentionConfig::new(8, 4).with_dropout(0.4).with_batch_first(true);
@@ -342,7 +342,7 @@ pub(super) fn attention(c: &mut Checked) {
     c.case("attention_one", |init| config.init(init), |layer, i| weighted::<3>(layer, i, &Masks::new()));
 }
 
-pub(super) fn transformers(c: &mut Checked) {
+pub(crate) fn transformers(c: &mut Checked) {
     let layer = || TransformerLayerConfig::new(8, 2).with_dim_feedforward(12);
     c.case(
         "encoder_layer_padding",
@@ -404,10 +404,10 @@ fn loss<const R: usize>(c: &mut Checked, name: &str, of: impl Fn(&Inputs) -> Bui
 
 fn weights(i: &Inputs, times: f64) -> Option<Array> {
     let numbers = [0.5, 1.0, 2.0, 1.5, 0.25].map(|weight| weight * times);
-    Array::from_floats(&numbers, &[5], DType::F32, i.device).ok()
+    Array::from_floats(&numbers, &[5], i.dtype, i.device).ok()
 }
 
-pub(super) fn losses(c: &mut Checked) {
+pub(crate) fn losses(c: &mut Checked) {
     let (none, sum) = (Reduction::None, Reduction::Sum);
     loss(c, "l1_loss_none", |i| L1Loss::new().with_reduction(none).unreduced::<2, 2>(i.float(0), i.float(1)));
     loss(c, "mse_loss_mean", |i| MSELoss::new().forward(i.float::<3>(0), i.float(1)));

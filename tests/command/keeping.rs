@@ -4,9 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use rekindle::Checkpoint;
+use rekindle::models::init::Init;
+use rekindle::models::zoo::gpt2::Flavour;
+use rekindle::models::zoo::{Gpt2, Gpt2Config};
+use rekindle::prelude::Device;
 use rekindle::random::{Generator, randint};
 use rekindle::recorder::diff::Tolerance;
+use rekindle::train::optim::AdamWOptions;
+use rekindle::{Checkpoint, Optimizer, Run};
 use rekindle_testing::{fixtures, scratch};
 
 use crate::resume::resume;
@@ -267,7 +272,11 @@ fn the_folder_alone_goes_on_as_the_run_was_started_and_what_is_said_anew_wins() 
     assert!(!folder.path().join("out.pt").exists());
     let kept = folder.path().join("kept");
     let planned = command([Path::new("plan"), &kept]).output().unwrap();
-    assert!(planned.status.success() && text(&planned.stdout).contains("digits"), "{}", text(&planned.stderr));
+    assert!(
+        planned.status.success() && text(&planned.stdout).contains("CosineAnnealingLR at"),
+        "{}",
+        text(&planned.stderr)
+    );
     let said = succeeded(&resume(&kept, &["--every", "5"], elsewhere.path()));
     assert!(
         said.contains("the run goes on as it was started: rekindle resume") && said.contains("--every 4"),
@@ -315,10 +324,22 @@ fn random_blocks_of_tokens_and_several_models_go_on_in_a_folder_to_the_very_file
     let drawn = randint(&mut Generator::new(5), 0, 7, 300).unwrap();
     let bytes: Vec<u8> = drawn.iter().flat_map(|&token| u16::try_from(token).unwrap().to_le_bytes()).collect();
     std::fs::write(&tokens, bytes).unwrap();
-    let blocks =
-        ["--model", "nanogpt", "--data", "tokens.bin", "--block-size", "5", "--batch-size", "3", "--seed", "3"];
-    let nanogpt = fixtures::path("frameworks/nanogpt/start.pt");
-    goes_on_in_its_folder(&nanogpt, &blocks, ["3", "4", "9"], folder.path());
+    let sizes = Gpt2Config {
+        vocab_size: 7,
+        n_positions: 6,
+        n_embd: 8,
+        n_layer: 1,
+        n_head: 2,
+        ..Gpt2Config::small(Flavour::NanoGpt)
+    };
+    let sizes = sizes.with_dropout(0.1);
+    let network = Gpt2::new(&sizes, &mut Init::seeded(&Device::flex().autodiff(), 5)).unwrap();
+    let optimizer = Optimizer::adamw(&network, AdamWOptions::default()).unwrap();
+    let start = folder.path().join("start.pt");
+    Run::start(network, optimizer).save(&start).unwrap();
+    let model = "nanogpt(vocab_size=7, block_size=6, n_embd=8, n_layer=1, n_head=2, dropout=0.1)";
+    let blocks = ["--model", model, "--data", "tokens.bin", "--block-size", "5", "--batch-size", "3", "--seed", "3"];
+    goes_on_in_its_folder(&start, &blocks, ["3", "4", "9"], folder.path());
 
     let folder = scratch();
     let batches = fixtures::path("several/two_batches.safetensors");

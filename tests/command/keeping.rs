@@ -285,7 +285,9 @@ fn the_folder_alone_goes_on_as_the_run_was_started_and_what_is_said_anew_wins() 
     assert!(said.contains("--every is 5 now, and was 4 when the run was started"), "{said}");
     assert!(written(folder.path()) == whole, "{said}");
 
-    let more = folder.path().join("more.pt");
+    // An archive has its file's name inside.
+    let more = folder.path().join("out.pt");
+    std::fs::remove_file(&more).unwrap();
     succeeded(&resume(&kept, &["--steps", "3", "--save", more.to_str().unwrap()], elsewhere.path()));
     let further = folder.path().join("further");
     std::fs::create_dir(&further).unwrap();
@@ -301,7 +303,9 @@ fn the_folder_alone_goes_on_as_the_run_was_started_and_what_is_said_anew_wins() 
 /// In three processes, and in one: the very file, and the same log.
 fn goes_on_in_its_folder(checkpoint: &Path, arguments: &[&str], steps: [&str; 3], folder: &Path) {
     let run = |name: &str, steps: &str, more: &[&str]| {
-        let (save, log) = (format!("{name}.pt"), format!("{name}.jsonl"));
+        // An archive has its file's name inside.
+        let [save, log] = ["out.pt", "log.jsonl"].map(|file| format!("{name}/{file}"));
+        std::fs::create_dir_all(folder.join(name)).unwrap();
         let _ = std::fs::remove_file(folder.join(&save));
         let own = ["--save", &save, "--log", &log, "--steps", steps];
         succeeded(&resume(checkpoint, &[arguments, &own, more].concat(), folder))
@@ -311,9 +315,9 @@ fn goes_on_in_its_folder(checkpoint: &Path, arguments: &[&str], steps: [&str; 3]
         let said = run("cut", steps, &["--run", "kept", "--every", "2"]);
         assert_eq!(said.contains("the run goes on from kept/step-"), nth > 0, "{said}");
     }
-    for ending in ["pt", "jsonl"] {
-        let read = |name: &str| std::fs::read(folder.join(format!("{name}.{ending}"))).unwrap();
-        assert!(read("cut") == read("whole"), "{ending}");
+    for file in ["out.pt", "log.jsonl"] {
+        let read = |name: &str| std::fs::read(folder.join(name).join(file)).unwrap();
+        assert!(read("cut") == read("whole"), "{file}");
     }
 }
 

@@ -32,3 +32,4 @@ pub mod zip;
 
 pub use crate::format::{Format, Opened};
 pub use table::{open, read, save};
+pub use values::BESIDE;

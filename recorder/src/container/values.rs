@@ -18,10 +18,11 @@ use serde::{Deserialize, Serialize};
 use crate::container::dcp;
 use crate::container::named::METADATA;
 use crate::pickle::{self, Dialect, PersistentLoad, PickleOptions};
-use crate::run::BESIDE;
 use crate::value::tensor::{TensorData, TensorParts, contiguous_stride};
 use crate::{DType, Dict, Error, ErrorKind, Limits, OpenOptions, Opened, Result, Source, Storage, Tensor, Value, walk};
 
+/// The key under which a run of this program keeps what no layout has a place for. What reads a run passes over it.
+pub const BESIDE: &str = "rekindle";
 const PICKLE: &str = "rekindle.pickle";
 const STORAGES: &str = "rekindle.storages";
 

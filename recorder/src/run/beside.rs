@@ -2,12 +2,10 @@
 //! everything else as it was.
 
 use crate::checkpoint::Checkpoint;
+use crate::container::BESIDE;
 use crate::run::layout::Layout;
 use crate::state_dict::module::shallow;
 use crate::{Dict, Value};
-
-/// The key under which a run of this program keeps what no layout has a place for. What reads a run passes over it.
-pub const BESIDE: &str = "rekindle";
 
 /// Where a checkpoint goes that has no keys for anything but tensors.
 const WHOLE: &str = "checkpoint";

@@ -48,8 +48,9 @@ use crate::checkpoint::Checkpoint;
 use crate::state_dict::module;
 use crate::{Dict, Error, Result, ResultExt as _, StateDict, Tensor, Value};
 
+pub use crate::container::BESIDE;
 pub use account::{Accounted, Taken, account, account_of};
-pub use beside::{BESIDE, with_beside, without_beside};
+pub use beside::{with_beside, without_beside};
 pub use frozen::frozen_setting;
 pub use layout::Layout;
 pub use part::RunPart;

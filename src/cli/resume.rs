@@ -1,11 +1,13 @@
 //! `rekindle resume`: a training run goes on.
 //!
+//! - `given.rs`: its arguments, and what one run and several are made with.
 //! - `told.rs`: what the run is told.
 //! - `batches.rs`: what it is trained on.
 //! - `course.rs`: what is shown of it.
 
-mod batches;
-mod course;
+pub(super) mod batches;
+pub(super) mod course;
+pub(super) mod given;
 pub(super) mod told;
 
 use std::path::{Path, PathBuf};
@@ -18,52 +20,25 @@ use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::checkpoints::{Checkpoints, any_in};
 use rekindle::train::data::Batch;
 use rekindle::train::log::{LogLine, read_log};
-use rekindle::train::run::{Plan, ResumeOptions, Run};
+use rekindle::train::run::{Plan, Run};
 
 use super::answer::{Answer, Anything, note, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::mean_over::Meant;
-use super::plan::{ask, show};
+use super::plan::show;
 use super::precision::Amp;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
 use super::task::Task;
-use super::{named, precision, several, started};
+use super::{precision, several, started};
 
-pub(super) use batches::Batches;
-pub(super) use course::Course;
+pub(super) use given::Resume;
 
-const EXAMPLE: &str = "Example:\n  rekindle resume examples/digits/run.pt\n\n\
-    A rekindle.toml beside the checkpoint may hold the same settings; flags win over it. The folder of --run by itself goes on as it was \
-    started: rekindle resume DIR.";
-
-/// The arguments of `rekindle resume`.
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLE, after_long_help = named::listed(EXAMPLE))]
-#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
-pub(super) struct Resume {
-    /// The checkpoint to go on from
-    pub(super) checkpoint: PathBuf,
-    #[command(flatten)]
-    pub(super) settings: Settings,
-    /// Replace OUT and the log if they exist
-    #[arg(long)]
-    pub(super) overwrite: bool,
-    /// Only print what would be done, as `rekindle plan` does
-    #[arg(long)]
-    pub(super) plan: bool,
-    /// Print the summary as one JSON document
-    #[arg(long)]
-    pub(super) json: bool,
-    /// At which step the run stands from which steps are counted, where that is not the checkpoint's.
-    #[arg(skip)]
-    pub(super) made: Option<i64>,
-    /// Whether it is the command that a run's folder keeps.
-    #[arg(skip)]
-    pub(super) restored: bool,
-}
+use batches::Batches;
+use course::Course;
+use given::{drawing, planned, unless_open};
 
 impl Resume {
     /// What resuming would do: yes where nothing is open.
@@ -292,29 +267,6 @@ impl Resume {
     }
 }
 
-/// The plan of a run; `None` where it cannot be made before something is told, which is printed.
-pub(super) fn planned(
-    checkpoint: &Checkpoint,
-    network: &Network,
-    options: ResumeOptions,
-    json: bool,
-) -> Anything<Option<Plan>> {
-    unless_open(Run::plan(checkpoint, network, options).map_err(Into::into), json)
-}
-
-/// What was done; `None` where something has to be told first, which is printed.
-pub(super) fn unless_open<T>(done: Anything<T>, json: bool) -> Anything<Option<T>> {
-    let error = match done {
-        Ok(done) => return Ok(Some(done)),
-        Err(error) => error,
-    };
-    let kind = error.downcast_ref::<Error>().map(Error::kind);
-    match kind.or(error.downcast_ref::<rekindle::Error>().and_then(rekindle::Error::kind)) {
-        Some(ErrorKind::Open(questions)) => ask(&*error, questions, json).map(|()| None),
-        _ => Err(error),
-    }
-}
-
 /// Where a run began.
 #[derive(Clone, Copy)]
 struct Began {
@@ -376,19 +328,6 @@ fn go(
         }
     }
     Ok(())
-}
-
-/// Does it while the network draws from the run's generator: dropout drops what PyTorch's drops.
-pub(super) fn drawing<T>(run: &mut Run<Network>, act: impl FnOnce(&mut Run<Network>) -> T) -> T {
-    let Some(shared) = run.model().generator().cloned() else { return act(run) };
-    let swap = |run: &mut Run<Network>| {
-        let mut own = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        std::mem::swap(&mut *run.generator_mut(), &mut *own);
-    };
-    swap(run);
-    let done = act(run);
-    swap(run);
-    done
 }
 
 /// `NAME-resumed.pt` in the current folder; of a folder `NAME-resumed`.

@@ -7,7 +7,7 @@ use rekindle::train::checkpoints::{any_in, newest};
 use serde::{Deserialize, Serialize};
 
 use super::answer::{Anything, note, usage};
-use super::resume::Resume;
+use super::resume::given::Resume;
 
 /// The file in the folder.
 const NAME: &str = "started.json";

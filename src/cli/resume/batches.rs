@@ -7,7 +7,7 @@ use rekindle::random::Generator;
 use rekindle::recorder::{Error, Value};
 use rekindle::train::data::{Batch, DataLoader, FixedBatches, Loader, RandomBlocks, Samples, Subset};
 
-use super::Resume;
+use super::given::Resume;
 use crate::cli::answer::{Anything, usage};
 use crate::cli::data::{self, Data};
 use crate::cli::schedule::Source;

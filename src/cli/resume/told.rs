@@ -10,7 +10,7 @@ use rekindle::train::lr_scheduler::Schedule;
 use rekindle::train::optim::Hyperparameters;
 use rekindle::train::run::{ResumeOptions, SchedulePer, Unexpected};
 
-use super::Resume;
+use super::given::Resume;
 use crate::cli::answer::{Anything, usage};
 use crate::cli::kept::opened;
 use crate::cli::predict::is_program;

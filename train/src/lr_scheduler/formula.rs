@@ -4,8 +4,7 @@
 use rekindle_recorder::{Error, Result};
 
 use super::number::Number;
-use super::options::Function;
-use super::scheduler::SteppedBy;
+use super::options::{Function, SteppedBy};
 use crate::attributes::{Attributes, invalid};
 
 /// A scheduler's hyper-parameters, and what it computes with them.

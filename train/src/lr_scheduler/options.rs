@@ -10,6 +10,20 @@ use super::arguments::Argument;
 use super::number::Number;
 use crate::attributes::{Attributes, invalid};
 
+/// How a scheduler is stepped, where its class or its state says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SteppedBy {
+    /// After each step of the optimizer.
+    Step,
+    /// After each epoch.
+    Epoch,
+    /// To parts of an epoch: [`LRScheduler::step_to`](super::LRScheduler::step_to).
+    Fraction,
+    /// With a metric: [`LRScheduler::step_with_metric`](super::LRScheduler::step_with_metric).
+    Metric,
+}
+
 /// Where a scheduler's attributes stand, for messages.
 pub(super) const PLACE: &str = "scheduler.";
 

@@ -5,6 +5,7 @@ use std::fmt;
 use rekindle_recorder::{Error, Result, Value};
 
 use super::options::Function;
+pub use super::options::SteppedBy;
 use super::schedule::Make;
 use crate::attributes::{Attributes, invalid};
 use crate::optim::{Optimizer, ParamGroup};
@@ -79,20 +80,6 @@ impl Tail {
             Tail::Functions(key) | Tail::Function(key) | Tail::Schedulers(key) => key,
         }
     }
-}
-
-/// How a scheduler is stepped, where its class or its state says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SteppedBy {
-    /// After each step of the optimizer.
-    Step,
-    /// After each epoch.
-    Epoch,
-    /// To parts of an epoch: [`LRScheduler::step_to`].
-    Fraction,
-    /// With a metric: [`LRScheduler::step_with_metric`].
-    Metric,
 }
 
 /// What a scheduler does. It keeps nothing itself: its numbers are in the scheduler's attributes.

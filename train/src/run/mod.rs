@@ -2,6 +2,7 @@
 //!
 //! - `options.rs`: what a run that is resumed has to be told.
 //! - `average.rs`: the average of the weights, where a run has one.
+//! - `batches.rs`: how many batches make so many steps.
 //! - `between.rs`: what it has between two turns of the loop.
 //! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
@@ -21,6 +22,7 @@
 //! - `turns.rs`: the turns of the loop, and checkpoints between them.
 
 mod average;
+mod batches;
 mod between;
 mod evaluate;
 mod freeze;

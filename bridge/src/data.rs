@@ -1,6 +1,6 @@
 //! Between PyTorch's tensors and Burn's `TensorData`: the same elements, row-major, on the host.
 
-use burn::tensor::{BoolStore, DType as BurnDType, TensorData};
+use burn::tensor::{AllocationProperty, BoolStore, DType as BurnDType, TensorData};
 use bytes::Bytes;
 use half::{bf16, f16};
 
@@ -33,6 +33,26 @@ pub fn data_to_tensor(data: TensorData) -> Result<Tensor> {
         }
     };
     Tensor::from_le_bytes(dtype, &shape, bytes)
+}
+
+/// The elements that something holds, in Burn's order and type, without a copy: whoever changes them copies them first. Bytes in the order
+/// of this machine, as many as the shape says.
+///
+/// ```
+/// use burn::tensor::DType;
+///
+/// let held: Vec<u8> = [1.0_f32, 2.0].into_iter().flat_map(f32::to_ne_bytes).collect();
+/// let data = rekindle_burn::shared_data(held, vec![2], DType::F32);
+/// assert_eq!(data.iter::<f32>().collect::<Vec<_>>(), [1.0, 2.0]);
+/// ```
+#[must_use]
+pub fn shared_data(
+    holder: impl AsRef<[u8]> + Send + 'static,
+    shape: impl Into<burn::tensor::Shape>,
+    dtype: BurnDType,
+) -> TensorData {
+    let bytes = burn::tensor::Bytes::from_shared(Bytes::from_owner(holder), AllocationProperty::Native);
+    TensorData::from_bytes(bytes, shape, dtype)
 }
 
 /// Burn's buffer, as the owner of the bytes.

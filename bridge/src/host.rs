@@ -2,7 +2,9 @@
 //! copies it first, as Burn's CPU backend does of itself; and by then a file that it was for is often written.
 
 use burn::backend::flex::FlexTensor;
-use burn::tensor::{AllocationProperty, Bytes, TensorData};
+use burn::tensor::TensorData;
+
+use crate::data::shared_data;
 
 /// A tensor as the owner of its elements.
 struct Held(FlexTensor);
@@ -19,8 +21,7 @@ pub(super) fn shared(tensor: FlexTensor) -> Option<TensorData> {
     let whole = tensor.is_contiguous()
         && tensor.layout().start_offset() == 0
         && tensor.bytes().len() == tensor.layout().num_elements() * dtype.size();
-    let bytes = whole.then(|| bytes::Bytes::from_owner(Held(tensor)))?;
-    Some(TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::Native), shape, dtype))
+    whole.then(|| shared_data(Held(tensor), shape, dtype))
 }
 
 #[cfg(test)]

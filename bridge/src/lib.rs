@@ -53,7 +53,7 @@
 //! | save a model with its configuration, and build it again with one call | [`save_with_config`], [`load_with_config`] |
 //! | say how a layer of your own lies in PyTorch | [`LayerRows::with`] and a [`Row`] |
 //! | move gradients, moments and masks between the two | [`NamedParameter::split`], [`NamedParameter::join`] |
-//! | move one tensor | [`tensor_to_data`], [`data_to_tensor`] |
+//! | move one tensor | [`tensor_to_data`], [`data_to_tensor`]; without a copy [`shared_data`] |
 //!
 //! # How a layer lies
 //!
@@ -107,7 +107,7 @@ mod tree;
 mod value;
 
 pub use config::{load_with_config, save_with_config};
-pub use data::{data_to_tensor, tensor_to_data};
+pub use data::{data_to_tensor, shared_data, tensor_to_data};
 pub use layer_rows::{LayerRows, Part, Role, Row, Shapes, Transform};
 pub use leaves::SCALAR;
 pub use module::ModuleStateDict;

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{AllocationProperty, Bytes, DType as BurnDType, Device, Element, Tensor, TensorData, bf16, f16};
+use burn::tensor::{DType as BurnDType, Device, Element, Tensor, TensorData, bf16, f16};
 use bytemuck::NoUninit;
 use indexmap::IndexMap;
-use rekindle_burn::{NamedParameter, data_to_tensor, tensor_to_data};
+use rekindle_burn::{NamedParameter, data_to_tensor, shared_data, tensor_to_data};
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
 use super::array::{Real, rounded, with_real};
@@ -443,8 +443,7 @@ impl<T: NoUninit> AsRef<[u8]> for Shared<T> {
 
 /// The elements, without a copy.
 fn shared<T: Element + NoUninit + Sync>(values: &Arc<Vec<T>>, shape: Vec<usize>) -> TensorData {
-    let bytes = bytes::Bytes::from_owner(Shared(Arc::clone(values)));
-    TensorData::from_bytes(Bytes::from_shared(bytes, AllocationProperty::Native), shape, T::dtype())
+    shared_data(Shared(Arc::clone(values)), shape, T::dtype())
 }
 
 impl Buffer {

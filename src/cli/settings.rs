@@ -273,10 +273,10 @@ pub(super) struct Settings {
     pub(super) expect: Option<PathBuf>,
 }
 
-/// Takes each field from another, where it is not set here, and says those that both set otherwise. No field can be forgotten.
-macro_rules! fill {
-    ($settings:ident from $others:ident, said: $said:ident) => {
-        fill!($settings from $others, $said:
+/// Hands all fields to a macro. No field can be forgotten: [`fill`] takes a whole apart by them.
+macro_rules! all_fields {
+    ($each:ident!($($given:ident),*)) => {
+        $each!($($given),*:
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over,
@@ -284,14 +284,24 @@ macro_rules! fill {
             unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)
     };
-    ($settings:ident from $others:ident, $said:ident: $($field:ident),* $(,)?) => {
+}
+
+/// Takes each field from another, where it is not set here.
+macro_rules! fill {
+    ($settings:ident, $others:ident: $($field:ident),*) => {
         let Settings { $($field),* } = $others;
+        $($settings.$field.fill($field);)*
+    };
+}
+
+/// The fields that are set here and stand otherwise in another: the name, and how they stand here and there.
+macro_rules! differing {
+    ($settings:ident, $others:ident, $said:ident: $($field:ident),*) => {
         $(
-            let (now, before) = (format!("{:?}", $settings.$field), format!("{:?}", $field));
+            let (now, before) = (format!("{:?}", $settings.$field), format!("{:?}", $others.$field));
             if $settings.$field.is_said() && now != before {
                 $said.push((stringify!($field), now, before));
             }
-            $settings.$field.fill($field);
         )*
     };
 }
@@ -301,10 +311,7 @@ impl Settings {
     pub(super) fn complete(&mut self, checkpoint: &Path) -> Anything<()> {
         let mut file = Settings::beside(checkpoint)?;
         self.make_room(&mut file);
-        // What a flag says in the place of a key is not news.
-        let mut said: Vec<(&str, String, String)> = Vec::new();
-        fill!(self from file, said: said);
-        drop(said);
+        all_fields!(fill!(self, file));
         Ok(())
     }
 
@@ -330,7 +337,8 @@ impl Settings {
         let (given, had, mut said) = (self.config.clone(), others.config.clone(), Vec::new());
         self.make_room(others);
         let before = std::mem::take(others);
-        fill!(self from before, said: said);
+        all_fields!(differing!(self, before, said));
+        all_fields!(fill!(self, before));
         *others = self;
         let told = |(name, now, before): (&str, String, String)| {
             let flag = name.replace('_', "-");
@@ -411,17 +419,7 @@ trait Fill {
     fn is_said(&self) -> bool;
 }
 
-/// A setting as one reads it.
-fn plain(debugged: &str) -> String {
-    let inner = debugged.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(debugged);
-    match inner {
-        "None" | "[]" | "false" => "not said".to_owned(),
-        "true" => "said".to_owned(),
-        inner => inner.trim_matches(['[', ']']).replace('"', ""),
-    }
-}
-
-impl<T: std::fmt::Debug> Fill for Option<T> {
+impl<T> Fill for Option<T> {
     fn fill(&mut self, other: Self) {
         *self = self.take().or(other);
     }
@@ -450,6 +448,16 @@ impl Fill for bool {
 
     fn is_said(&self) -> bool {
         *self
+    }
+}
+
+/// A setting as one reads it.
+fn plain(debugged: &str) -> String {
+    let inner = debugged.strip_prefix("Some(").and_then(|inner| inner.strip_suffix(')')).unwrap_or(debugged);
+    match inner {
+        "None" | "[]" | "false" => "not said".to_owned(),
+        "true" => "said".to_owned(),
+        inner => inner.trim_matches(['[', ']']).replace('"', ""),
     }
 }
 

@@ -7,7 +7,8 @@ use rekindle_recorder::{Error, Result};
 use super::formula::{Computed, Failure, Formula, Given, Now};
 use super::momentum::set_momentum;
 use super::number::Number;
-use super::scheduler::{LRScheduler, Rule, SteppedBy, check_groups, rates};
+use super::options::SteppedBy;
+use super::scheduler::{LRScheduler, Rule, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 

@@ -2,7 +2,8 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::scheduler::{LRScheduler, SteppedBy};
+use super::options::SteppedBy;
+use super::scheduler::LRScheduler;
 use crate::attributes::invalid;
 use crate::call::shown;
 use crate::optim::ParamGroup;

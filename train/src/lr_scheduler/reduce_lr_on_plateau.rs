@@ -3,9 +3,9 @@
 
 use rekindle_recorder::{Result, Value};
 
-use super::options::{PerGroup, Word, options, word_argument, wrong_count};
+use super::options::{PerGroup, SteppedBy, Word, options, word_argument, wrong_count};
 use super::schedule::{Entries, Options};
-use super::scheduler::{LRScheduler, Rule, SteppedBy, check_groups, rates};
+use super::scheduler::{LRScheduler, Rule, check_groups, rates};
 use crate::attributes::{Attributes, invalid};
 use crate::optim::ParamGroup;
 

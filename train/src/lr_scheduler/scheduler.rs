@@ -4,8 +4,7 @@ use std::fmt;
 
 use rekindle_recorder::{Error, Result, Value};
 
-use super::options::Function;
-pub use super::options::SteppedBy;
+use super::options::{Function, SteppedBy};
 use super::schedule::Make;
 use crate::attributes::{Attributes, invalid};
 use crate::optim::{Optimizer, ParamGroup};

@@ -86,8 +86,7 @@ impl<M: Module> Run<M> {
             (state.epoch_place, state.step_place) = (there.epoch_place, there.step_place);
             state.step_in_epoch = self.step_in_epoch();
             state.steps_per_epoch = self.epoch_length();
-            let several = i64::try_from(self.accumulate).ok().filter(|&batches| batches > 1);
-            state.batches_per_step = several;
+            state.batches_per_step = i64::try_from(self.accumulate).ok().filter(|&batches| batches > 1);
             // A program that makes its scheduler again keeps none.
             if there.schedulers.is_empty() && !there.layout.keeps_scheduler() {
                 state.schedulers.clear();

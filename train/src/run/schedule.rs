@@ -75,8 +75,7 @@ impl Schedulers {
         })
     }
 
-    /// Steps those that are stepped with the optimizer.
-    /// So many were made.
+    /// Steps those that are stepped with the optimizer, which has `made` so many steps.
     pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, made: i64, per_epoch: Option<i64>) -> Result<()> {
         for Scheduled { scheduler, per, times } in &mut self.list {
             match per {
@@ -89,7 +88,7 @@ impl Schedulers {
         Ok(())
     }
 
-    /// Steps those that are stepped when an epoch has ended. So many were finished.
+    /// Steps those that are stepped when an epoch has ended; so many are `finished`.
     pub(super) fn after_epoch(&mut self, optimizer: &mut Optimizer, finished: i64) -> Result<()> {
         let is_due = |per: SchedulePer| match per {
             SchedulePer::Epochs(each) => finished % i64::from(each) == 0,

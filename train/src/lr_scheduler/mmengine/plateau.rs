@@ -6,10 +6,10 @@ use super::base::{common, mmengine_options, prepared, put_initial};
 use crate::attributes::{Attributes, invalid};
 use crate::lr_scheduler::momentum::set_momentum;
 use crate::lr_scheduler::number::Number;
-use crate::lr_scheduler::options::{PLACE, PerGroup, values};
+use crate::lr_scheduler::options::{PLACE, PerGroup, SteppedBy, values};
 use crate::lr_scheduler::reduce_lr_on_plateau::{is_due, shrunk};
 use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule, SteppedBy, check_groups};
+use crate::lr_scheduler::scheduler::{LRScheduler, Rule, check_groups};
 use crate::optim::ParamGroup;
 
 mmengine_options! {

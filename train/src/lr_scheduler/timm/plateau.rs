@@ -5,10 +5,10 @@ use rekindle_recorder::{Result, Value};
 use super::base::{noise, range, update_groups};
 use crate::attributes::{Attributes, invalid};
 use crate::lr_scheduler::formula::real;
-use crate::lr_scheduler::options::options;
+use crate::lr_scheduler::options::{SteppedBy, options};
 use crate::lr_scheduler::reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, check, judge};
 use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule, SteppedBy};
+use crate::lr_scheduler::scheduler::{LRScheduler, Rule};
 use crate::optim::ParamGroup;
 
 options! {

@@ -121,6 +121,23 @@ fn pytorch_goes_on_from_a_run_of_a_model_with_rows_of_its_own() {
     assert!(matches!(numbers[..], [4.0, before, after] if before < 2e-6 && after < 2e-6), "{printed}");
 }
 
+/// What a script of `tests/with_torch` prints; `None` where the framework that it asks is not there.
+fn asked(python: &Path, script: &str, arguments: &[&Path]) -> Option<String> {
+    let output = Command::new(python)
+        .arg(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch")).join(script))
+        .args(arguments)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("the Python of REKINDLE_TORCH starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.code() == Some(77) {
+        eprintln!("skipped: {said}");
+        return None;
+    }
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 /// A framework goes on from what the command wrote as it does from its own checkpoint after the same steps.
 fn goes_on_as_from_its_own(name: &str, told: &[&str]) {
     let Some(python) = std::env::var_os("REKINDLE_TORCH") else {
@@ -138,19 +155,8 @@ fn goes_on_as_from_its_own(name: &str, told: &[&str]) {
         .status()
         .unwrap();
     assert!(status.success());
-    let output = Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/frameworks.py"))
-        .args([Path::new(name), &fixture.join("end.pt"), &written])
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()
-        .expect("the Python of REKINDLE_TORCH starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.code() == Some(77) {
-        eprintln!("skipped: {said}");
-        return;
-    }
-    assert!(output.status.success(), "{name}: {said}");
-    let printed = String::from_utf8_lossy(&output.stdout);
+    let arguments = [Path::new(name), &fixture.join("end.pt"), &written];
+    let Some(printed) = asked(Path::new(&python), "frameworks.py", &arguments) else { return };
     println!("{name}: steps, apart: {printed}");
     let last = printed.lines().last().unwrap_or_default();
     let numbers: Vec<f64> = last.split_whitespace().map(|number| number.parse().unwrap()).collect();
@@ -188,18 +194,10 @@ fn a_run_of_lightnings_goes_on_amid_an_epoch_of_torchdatas_loader() {
     };
     for workers in ["0", "2"] {
         let folder = tempfile::tempdir().unwrap();
-        let output = Command::new(&python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/with_torch/lightning_loader.py"))
-            .args([folder.path(), Path::new(workers)])
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .output()
-            .expect("the Python of REKINDLE_TORCH starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        if output.status.code() == Some(77) {
-            eprintln!("skipped: {said}");
+        let arguments = [folder.path(), Path::new(workers)];
+        if asked(Path::new(&python), "lightning_loader.py", &arguments).is_none() {
             return;
         }
-        assert!(output.status.success(), "{said}");
         let [amid, end, data, out] =
             ["amid.ckpt", "end.ckpt", "data.safetensors", "out.ckpt"].map(|name| folder.path().join(name));
         let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))

@@ -261,6 +261,17 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// The second input as sets of labels, such as `MultiLabelMarginLoss` takes: no class twice in a row, and some rows end early.
+    pub(super) fn label_sets(&self) -> Tensor<2, Int> {
+        let mut classes: Vec<i64> = self.int::<2>(1).into_data().iter::<i64>().collect();
+        for row in classes.chunks_exact_mut(5) {
+            let first = row[0];
+            row.iter_mut().zip(0..).for_each(|(class, at)| *class = (first + at) % 5);
+        }
+        (classes[5 + 2], classes[10]) = (-1, -1);
+        Tensor::from_data(TensorData::new(classes, [3, 5]), &self.device.clone().inner())
+    }
+
     pub(super) fn int<const D: usize>(&self, index: usize) -> Tensor<D, Int> {
         let rule = &self.rules[index];
         let (below, shape) = (rule[1].as_u64().unwrap(), sizes(&rule[2]));

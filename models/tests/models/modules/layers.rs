@@ -1,7 +1,7 @@
 //! Layers of one tensor, and losses.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor};
 use rekindle_models::functional::{Array, Interpolation};
 use rekindle_models::init::Init;
 use rekindle_models::nn::functional::{Reduction, log_softmax, sigmoid, softmax};
@@ -248,16 +248,7 @@ pub(crate) fn losses(c: &mut Checked) {
         let loss = MultiMarginLoss::new().with_p(2.0).with_margin(0.5).with_weight(Some(weight));
         loss.forward(i.float::<2>(0), i.int::<1>(1))
     });
-    loss(c, "multi_label_margin_loss", |i| {
-        let mut classes: Vec<i64> = i.int::<2>(1).into_data().iter::<i64>().collect();
-        for row in classes.chunks_exact_mut(5) {
-            let first = row[0];
-            row.iter_mut().zip(0..).for_each(|(class, at)| *class = (first + at) % 5);
-        }
-        (classes[5 + 2], classes[10]) = (-1, -1);
-        let classes = Tensor::<2, Int>::from_data(TensorData::new(classes, [3, 5]), &i.device.clone().inner());
-        MultiLabelMarginLoss::new().forward(i.float::<2>(0), classes)
-    });
+    loss(c, "multi_label_margin_loss", |i| MultiLabelMarginLoss::new().forward(i.float::<2>(0), i.label_sets()));
     connectionist(c);
     c.case(
         "adaptive_log_softmax",

@@ -1,15 +1,25 @@
 //! Checkpoints that the command reads: files, folders, and `-`, standard input.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use super::answer::note;
 use rekindle::Checkpoint;
 use rekindle::recorder::checkpoint::OpenOptions;
-use rekindle::recorder::{Result, ResultExt as _};
+use rekindle::recorder::{IoResultExt as _, Result, ResultExt as _};
 
 /// Whether it stands for standard input or output.
 pub(super) fn is_stream(path: &Path) -> bool {
     path.as_os_str() == "-"
+}
+
+/// What `-` stands for, read to its end; `None` for a path.
+pub(super) fn standard_input(path: &Path) -> Result<Option<Vec<u8>>> {
+    let read = || {
+        let mut bytes = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    };
+    is_stream(path).then(|| read().doing("cannot read it").in_file("standard input")).transpose()
 }
 
 /// How a checkpoint is opened.
@@ -39,10 +49,9 @@ impl Opening {
     /// Opens a checkpoint, and says on standard error what a user should know of it; `-` is read from standard input to its end.
     pub(super) fn open(&self, path: &Path) -> Result<Checkpoint> {
         let options = self.options();
-        let checkpoint = if is_stream(path) {
-            Checkpoint::read_from_with(std::io::stdin().lock(), &options).in_file("standard input")?
-        } else {
-            Checkpoint::open_with(path, &options)?
+        let checkpoint = match standard_input(path)? {
+            Some(bytes) => Checkpoint::from_bytes_with(bytes, &options).in_file("standard input")?,
+            None => Checkpoint::open_with(path, &options)?,
         };
         say_notes(&checkpoint);
         Ok(checkpoint)

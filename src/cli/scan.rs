@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use rekindle::recorder::Limits;
 use rekindle::recorder::pickle::Verdict;
-use rekindle::recorder::scan::{ScanReport, scan};
+use rekindle::recorder::scan::{ScanReport, scan, scan_bytes};
+use rekindle::recorder::{Limits, ResultExt as _};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
+use super::input::standard_input;
 
 /// The arguments of `rekindle scan`.
 #[derive(Debug, clap::Args)]
@@ -18,7 +19,7 @@ use super::flags::in_flags;
     the network. Exit status: 0 nothing but torch and inert, 1 something is unknown or dangerous, 2 something could not be\n\
     looked through.")]
 pub(super) struct Scan {
-    /// Checkpoints, or folders: every file in them is scanned
+    /// Checkpoints, or folders: every file in them is scanned; - is standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Print one JSON document: an array, an object for each PATH
@@ -29,7 +30,10 @@ pub(super) struct Scan {
 impl Scan {
     pub(super) fn run(&self) -> Answer {
         each(&self.paths, self.json, |path| {
-            let report = scan(path, &Limits::default())?;
+            let report = match standard_input(path)? {
+                Some(bytes) => scan_bytes(bytes, &Limits::default()).in_file("standard input")?,
+                None => scan(path, &Limits::default())?,
+            };
             let said = |place: &str| format!("{}: {place}", path.display()).trim_end_matches(": ").to_owned();
             let failures =
                 report.problems.iter().map(|problem| in_flags(&format!("{}: {}", said(&problem.place), problem.error)));

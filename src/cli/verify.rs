@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 
 use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::printable_name;
-use rekindle::recorder::verify::{NotFinite, VerifyReport, verify};
+use rekindle::recorder::verify::{NotFinite, VerifyReport, verify, verify_bytes};
+use rekindle::recorder::{Error, ResultExt as _};
 use serde_json::{Value as Json, json};
 
 use self::samples::Computed;
 use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
+use super::input::{is_stream, standard_input};
 
 /// The arguments of `rekindle verify`.
 #[derive(Debug, clap::Args)]
@@ -20,7 +22,7 @@ use super::flags::in_flags;
     2 something could not be read.")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Verify {
-    /// The checkpoints
+    /// The checkpoints; - is standard input
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Count NaN and infinity in every tensor
@@ -41,7 +43,12 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(&self) -> Answer {
         each(&self.paths, self.json, |path| {
-            let report = verify(path, &OpenOptions::default().lenient(self.lenient), self.finite)?;
+            let options = OpenOptions::default().lenient(self.lenient);
+            let report = match standard_input(path)? {
+                None => verify(path, &options, self.finite)?,
+                Some(_) if self.run => return Err(Error::invalid("--run computes programs in files; name the file")),
+                Some(bytes) => verify_bytes(bytes, &options, self.finite).in_file("standard input")?,
+            };
             let (mut document, mut text) = (document(path, &report), text(path, &report));
             let (mut answer, mut failures) = (report.is_sound() && report.is_finite(), Vec::new());
             // What is damaged is not computed with.

@@ -129,8 +129,18 @@ fn a_dash_is_standard_input_and_standard_output() {
     assert_eq!(key.status.code(), Some(0), "{key:?}");
     let keys = fed(["inspect", "-", "--keys"], &converted.stdout);
     assert!(String::from_utf8(keys.stdout).unwrap().lines().count() > 1);
-    let refused = fed(["inspect", "-"], b"nothing");
-    assert!(crate::refusal(&refused).contains("standard input: this is not a checkpoint"), "{refused:?}");
+    let whole = fed(["verify", "-", "--finite"], &bytes);
+    assert_eq!(whole.status.code(), Some(0), "{whole:?}");
+    assert!(String::from_utf8_lossy(&whole.stdout).starts_with("-: whole, "), "{whole:?}");
+    let hostile = fed(["scan", "-"], b"cposix\nsystem\n(S'echo pwned'\ntR.");
+    assert_eq!(hostile.status.code(), Some(1), "{hostile:?}");
+    assert_eq!(fed(["scan", "-"], &bytes).status.code(), Some(0));
+    let computed = fed(["verify", "-", "--run"], &bytes);
+    assert!(crate::refusal(&computed).contains("name the file"), "{computed:?}");
+    for verb in ["inspect", "verify", "scan"] {
+        let refused = fed([verb, "-"], b"nothing");
+        assert!(crate::refusal(&refused).contains("standard input: this is not a checkpoint"), "{refused:?}");
+    }
 }
 
 #[test]

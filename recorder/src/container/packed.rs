@@ -1,5 +1,6 @@
 //! Archives around a checkpoint: a zip file as `torch.hub` publishes old ones, `NeMo`'s `.nemo` and physicsnemo's `.mdlus` (tar or
-//! zip, the checkpoint beside its configuration), `.tar.gz`. What they hold is read where it is exactly one.
+//! zip, the checkpoint beside its configuration), `.tar.gz`, a file that was compressed (`.pt.gz`). What they hold is read where it
+//! is exactly one.
 
 use bytes::Bytes;
 
@@ -34,11 +35,19 @@ pub(super) fn members(file: &FileBytes, options: &OpenOptions) -> Result<Option<
     if content::is_tar(file) {
         return Ok(Some(tarred(file, "a tar archive", options)));
     }
-    if gzip::detect(file) && content::is_tar(&file.within(gzip::head(file, HEAD).into())) {
+    if gzip::detect(file) {
+        let head = file.within(gzip::head(file, HEAD).into());
         let unpacked = file.within(gzip::inflate(file, options)?);
-        return Ok(Some(tarred(&unpacked, "a compressed tar archive", options)));
+        let tar = content::is_tar(&head);
+        return Ok(Some(if tar { tarred(&unpacked, "a compressed tar archive", options) } else { gzipped(&unpacked) }));
     }
     Ok(None)
+}
+
+/// A file that was compressed by itself.
+fn gzipped(unpacked: &FileBytes) -> Packed {
+    let none = content::describe(unpacked).at("the gzip stream");
+    Packed { what: "a compressed file", members: vec![(String::new(), unpacked.bytes())], problem: None, none }
 }
 
 fn tarred(file: &FileBytes, what: &'static str, options: &OpenOptions) -> Packed {
@@ -91,7 +100,8 @@ impl Packed {
                 Ok(_) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::NotACheckpoint { .. }) => {}
                 Err(error) => {
-                    damaged.get_or_insert(error.at(format_args!("member {name}")));
+                    let error = if name.is_empty() { error } else { error.at(format_args!("member {name}")) };
+                    damaged.get_or_insert(error);
                 }
             }
         }

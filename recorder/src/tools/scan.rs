@@ -15,9 +15,11 @@ mod items;
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 pub use found::{ScanEntry, ScanProblem, ScanReport, UNPACKED};
 
-use crate::{Limits, Result, ResultExt as _};
+use crate::{FileBytes, Limits, Result, ResultExt as _};
 use found::Found;
 
 /// Lists every name in every pickle of a file or folder. In a folder, files that hold no pickles are passed over.
@@ -43,5 +45,15 @@ pub fn scan(path: impl AsRef<Path>, limits: &Limits) -> Result<ScanReport> {
     let path = path.as_ref();
     let mut found = Found::default();
     folders::path(path, limits, &mut found).in_file(path)?;
+    Ok(found.report())
+}
+
+/// The same of bytes in memory, which are shared.
+///
+/// # Errors
+/// [`ErrorKind::NotACheckpoint`](crate::ErrorKind::NotACheckpoint) when they are of no known format.
+pub fn scan_bytes(bytes: impl Into<Bytes>, limits: &Limits) -> Result<ScanReport> {
+    let mut found = Found::default();
+    folders::bytes(&FileBytes::unnamed(bytes.into()), limits, &mut found)?;
     Ok(found.report())
 }

@@ -7,11 +7,13 @@ mod records;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::container::{self, Opened};
 use crate::value::Array;
 use crate::value::tensor::Quantizer;
 use crate::value::valid;
-use crate::{Error, ErrorKind, OpenOptions, Result, ResultExt as _, Tensor, walk};
+use crate::{Error, ErrorKind, FileBytes, OpenOptions, Result, ResultExt as _, Tensor, walk};
 
 /// What was compared, and what is wrong.
 #[derive(Debug, Default)]
@@ -114,37 +116,71 @@ impl VerifyReport {
 /// ```
 pub fn verify(path: impl AsRef<Path>, options: &OpenOptions, finite: bool) -> Result<VerifyReport> {
     let path = path.as_ref();
-    let mut report = VerifyReport::default();
-    let checked = check(path, options, finite, &mut report);
-    checked.map(|()| report).in_file(path)
+    check(&Input::Path(path), options, finite).in_file(path)
 }
 
-fn check(path: &Path, options: &OpenOptions, finite: bool, report: &mut VerifyReport) -> Result<()> {
-    let opened = open(path, options, report)?;
+/// The same of a checkpoint in memory, whose bytes are shared.
+///
+/// # Errors
+/// As [`verify`], but for the file's name.
+pub fn verify_bytes(bytes: impl Into<Bytes>, options: &OpenOptions, finite: bool) -> Result<VerifyReport> {
+    check(&Input::Memory(FileBytes::unnamed(bytes.into())), options, finite)
+}
+
+/// Where the bytes are.
+enum Input<'a> {
+    Path(&'a Path),
+    Memory(FileBytes),
+}
+
+impl Input<'_> {
+    fn open(&self, options: &OpenOptions) -> Result<Opened> {
+        match self {
+            Input::Path(path) => container::open(path, options),
+            Input::Memory(file) => container::read(file, options),
+        }
+    }
+
+    /// Names the file in an error, where there is one.
+    fn name(&self, error: Error) -> Error {
+        match self {
+            Input::Path(path) => error.in_file(path),
+            Input::Memory(_) => error,
+        }
+    }
+}
+
+fn check(input: &Input<'_>, options: &OpenOptions, finite: bool) -> Result<VerifyReport> {
+    let report = &mut VerifyReport::default();
+    let opened = open(input, options, report)?;
     let saves = opened.as_ref().map_or(1, |opened| opened.saves);
     report.notes = opened.as_ref().map(|opened| opened.notes.clone()).unwrap_or_default();
     if saves > 1 {
         report.notes = vec![format!("the file holds {saves} saves, one behind the other: all are looked at")];
     }
     for nth in 2..=saves {
-        let another = open(path, &options.clone().nth(nth), report)?;
+        let another = open(input, &options.clone().nth(nth), report)?;
         let Some(another) = another else { continue };
         let mut tensors = walk::tensors(&another.value, &options.limits)?;
         let save = format!("save {nth}: ");
         tensors.iter_mut().for_each(|(name, _)| name.insert_str(0, &save));
-        check_tensors(path, &tensors, finite, report);
+        check_tensors(input, &tensors, finite, report);
         if finite {
             check_arrays(&another, &save, options, report)?;
         }
     }
     let tensors =
         opened.as_ref().map_or_else(|| Ok(Vec::new()), |opened| walk::tensors(&opened.value, &options.limits))?;
-    records::check(path, options, &first_views(&tensors), report)?;
-    check_tensors(path, &tensors, finite, report);
-    match opened {
-        Some(opened) if finite => check_arrays(&opened, "", options, report),
-        _ => Ok(()),
+    let first_views = first_views(&tensors);
+    match input {
+        Input::Path(path) => records::check(path, options, &first_views, report)?,
+        Input::Memory(file) => records::check_file(file, "", false, options, &first_views, report),
     }
+    check_tensors(input, &tensors, finite, report);
+    if let Some(opened) = opened.filter(|_| finite) {
+        check_arrays(&opened, "", options, report)?;
+    }
+    Ok(std::mem::take(report))
 }
 
 /// Counts what is not finite in NumPy arrays, which lie in the pickle: they can be read.
@@ -167,7 +203,7 @@ fn check_arrays(opened: &Opened, save: &str, options: &OpenOptions, report: &mut
 }
 
 /// Reads every storage, and counts what is not finite.
-fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report: &mut VerifyReport) {
+fn check_tensors(input: &Input<'_>, tensors: &[(String, Tensor)], finite: bool, report: &mut VerifyReport) {
     report.tensors += tensors.len() as u64;
     let (mut read, mut checked) = (HashSet::new(), HashSet::new());
     for (name, tensor) in tensors {
@@ -185,7 +221,7 @@ fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report
         if first && let Ok(Some(reason)) = valid::refusal(tensor) {
             let storage = parts(tensor).first().and_then(|part| part.storage()?.name()).unwrap_or_default();
             let error = Error::invalid_tensor(name, reason);
-            report.problem(storage, Some(name.clone()), None, error.in_file(path));
+            report.problem(storage, Some(name.clone()), None, input.name(error));
         }
         if finite {
             if let Some(Quantizer::PerTensor { scale, .. }) = &tensor.parts().quantizer
@@ -212,10 +248,10 @@ fn check_tensors(path: &Path, tensors: &[(String, Tensor)], finite: bool, report
 }
 
 /// Opens it in spite of wrong checksums; `None` where it is damaged beyond that.
-fn open(path: &Path, options: &OpenOptions, report: &mut VerifyReport) -> Result<Option<Opened>> {
+fn open(input: &Input<'_>, options: &OpenOptions, report: &mut VerifyReport) -> Result<Option<Opened>> {
     let mut options = options.clone().verify(true);
     loop {
-        let error = match container::open(path, &options) {
+        let error = match input.open(&options) {
             Ok(opened) => return Ok(Some(opened)),
             Err(error) => error,
         };

@@ -1,5 +1,6 @@
 //! Archives around a checkpoint, and archives that were unpacked: read as what they hold, or what they hold is named.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions};
@@ -38,6 +39,26 @@ fn the_only_checkpoint_in_an_archive_is_read() {
         let opened = container::open(&path(name), &OpenOptions::default()).unwrap();
         assert_eq!((opened.format, opened.bytes), (Format::ZIP, std::fs::metadata(path(name)).unwrap().len()));
     }
+}
+
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn a_checkpoint_that_was_compressed_by_itself_is_read() {
+    for name in ["zip/tutorial.pt", "legacy/tutorial.pt", "legacy/plain2.pkl", "reading/model.nemo"] {
+        let file = Checkpoint::open(fixtures::path(name)).unwrap();
+        let bytes = gzipped(&std::fs::read(fixtures::path(name)).unwrap());
+        let packed = Checkpoint::from_bytes(bytes).unwrap();
+        assert_eq!(packed.format(), file.format(), "{name}");
+        assert!(compare(&file, &packed, Tolerance::default()).unwrap().is_empty(), "{name}");
+    }
+    let error = Checkpoint::from_bytes(gzipped(b"epoch,loss\n1,0.5\n")).unwrap_err().to_string();
+    let words = "the gzip stream: this is not a checkpoint: it looks like a text file (it begins with 'epoch,loss')";
+    assert_eq!(error, words);
 }
 
 #[test]

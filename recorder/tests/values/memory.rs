@@ -1,9 +1,11 @@
 //! From memory, and to memory: what is a file on disk is the same in bytes.
 
-use rekindle_recorder::checkpoint::{Checkpoint, SaveOptions};
+use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::Format;
 use rekindle_recorder::diff::{Tolerance, compare};
-use rekindle_recorder::{ErrorKind, StateDict, Tensor};
+use rekindle_recorder::scan::{scan, scan_bytes};
+use rekindle_recorder::verify::{verify, verify_bytes};
+use rekindle_recorder::{ErrorKind, Limits, StateDict, Tensor};
 use rekindle_testing::fixtures;
 
 const TIED: &[u8] = include_bytes!("../../../tests/fixtures/zip/tied.pt");
@@ -27,6 +29,36 @@ fn bytes_are_opened_as_the_file_is() {
     assert!(Checkpoint::from_bytes(TIED).unwrap().tensors().unwrap().len() > 1);
     let error = Checkpoint::from_bytes(&b"no checkpoint"[..]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::NotACheckpoint { .. }), "{error}");
+}
+
+#[test]
+fn bytes_are_verified_and_scanned_as_the_file_is() {
+    let said = |report: rekindle_recorder::verify::VerifyReport, path: &str| format!("{report:?}").replace(path, "");
+    for name in ["zip/tutorial.pt", "legacy/tutorial.pt", "legacy/plain2.pkl", "reading/model.tar.gz"] {
+        let path = fixtures::path(name);
+        let whole = std::fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 0x10;
+        for bytes in [whole, flipped] {
+            let folder = rekindle_testing::scratch();
+            let file = folder.path().join("file");
+            std::fs::write(&file, &bytes).unwrap();
+            let prefix = format!("{}: ", file.display());
+            let options = OpenOptions::default();
+            let both = (verify(&file, &options, true), verify_bytes(bytes.clone(), &options, true));
+            match both {
+                (Ok(one), Ok(other)) => assert_eq!(said(one, &prefix), said(other, &prefix), "{name}"),
+                (one, other) => {
+                    let (one, other) = (one.unwrap_err().to_string(), other.unwrap_err().to_string());
+                    assert_eq!(one.replace(&prefix, ""), other, "{name}");
+                }
+            }
+            let (one, other) =
+                (scan(&file, &Limits::default()).unwrap(), scan_bytes(bytes, &Limits::default()).unwrap());
+            assert_eq!(format!("{one:?}").replace(&prefix, ""), format!("{other:?}"), "{name}");
+        }
+    }
 }
 
 #[test]

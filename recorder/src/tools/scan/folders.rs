@@ -24,13 +24,19 @@ pub(super) fn path(path: &Path, limits: &Limits, found: &mut Found) -> Result<()
     {
         return Ok(());
     }
-    if scanner.content(&file, "", true, 0) {
-        return Ok(());
-    }
-    Err(content::describe(&file))
+    scanner.whole(&file)
+}
+
+/// Scans bytes that are no file, which have nothing beside them.
+pub(super) fn bytes(file: &FileBytes, limits: &Limits, found: &mut Found) -> Result<()> {
+    Scanner::new(limits, found).whole(file)
 }
 
 impl Scanner<'_> {
+    fn whole(&mut self, file: &FileBytes) -> Result<()> {
+        if self.content(file, "", true, 0) { Ok(()) } else { Err(content::describe(file)) }
+    }
+
     fn folder(&mut self, path: &Path, place: &str, depth: usize) -> Result<()> {
         let items = Items::of(path, &self.pickle_limits);
         for name in io::list_all(path)? {

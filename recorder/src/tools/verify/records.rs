@@ -34,23 +34,37 @@ pub(super) fn check(
         files.push(path.to_owned());
     }
     for path in files {
-        let file = FileBytes::open(&path)?;
-        report.files += 1;
         let inside = path.strip_prefix(root).unwrap_or(&path);
         let outer = if is_folder { inside.to_string_lossy().into_owned() } else { String::new() };
-        if zip::detect(&file) {
-            // What is no archive at all was found when the checkpoint was opened, if it belongs to it: in a folder of its own it may not.
-            let mut archives: Vec<Bytes> = zip::archives(&file.bytes()).into_iter().collect();
-            if archives.is_empty() && inside.components().count() > 1 {
-                archives.push(file.bytes());
-            }
-            for bytes in archives {
-                let mut records = Records { options, first_views, report: &mut *report, file: &file };
-                records.archive(bytes, &outer, 0);
-            }
-        }
+        let deeper = inside.components().count() > 1;
+        check_file(&FileBytes::open(&path)?, &outer, deeper, options, first_views, report);
     }
     Ok(())
+}
+
+/// Compares every record of the archives in a file; `outer` is the file's name in its folder, `deeper` whether it is in a folder of
+/// its own there.
+pub(super) fn check_file(
+    file: &FileBytes,
+    outer: &str,
+    deeper: bool,
+    options: &OpenOptions,
+    first_views: &HashMap<&str, &str>,
+    report: &mut VerifyReport,
+) {
+    report.files += 1;
+    if !zip::detect(file) {
+        return;
+    }
+    // What is no archive at all was found when the checkpoint was opened, if it belongs to it: in a folder of its own it may not.
+    let mut archives: Vec<Bytes> = zip::archives(&file.bytes()).into_iter().collect();
+    if archives.is_empty() && deeper {
+        archives.push(file.bytes());
+    }
+    for bytes in archives {
+        let mut records = Records { options, first_views, report: &mut *report, file };
+        records.archive(bytes, outer, 0);
+    }
 }
 
 /// The files of a folder and of those in it.

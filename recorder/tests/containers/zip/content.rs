@@ -39,7 +39,7 @@ fn what_is_no_checkpoint_is_named_with_a_remedy() {
         ),
         ("caf\u{e9}".as_bytes(), "it looks like a text file"),
         (b"\x89PNG\r\n\x1a\n", "it is a PNG image"),
-        (b"\x1f\x8b\x08\0", "it is compressed with gzip; unpack it with gunzip first"),
+        (b"BZh9", "it is compressed with bzip2; unpack it with bunzip2 first"),
         (b"PK\x05\x06", "it is an empty zip archive"),
         (b"\xfe\xed\xfa", "its first bytes (fe ed fa) are those of no format known here"),
     ] {

@@ -9,6 +9,8 @@
 #[path = "../models/tests/judge/mod.rs"]
 mod judge;
 
+use burn::tensor::DType;
+use rekindle::models::functional::Array;
 use rekindle_testing::fixtures;
 
 /// Convolutions, recurrent layers, attention, a U-Net, language models: in evaluation and in training, with dropout and batch norm.
@@ -34,4 +36,29 @@ fn programs_compute_what_pytorch_computes_on_the_cpu() {
         }
     }
     assert!(wrong.is_empty(), "on {name}: {wrong:?}");
+}
+
+#[test]
+fn an_index_that_names_no_element_is_refused_on_the_cpu_and_gives_nan_elsewhere() {
+    let name = std::env::var("REKINDLE_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = rekindle::device(&name).unwrap_or_else(|error| panic!("{error}"));
+    let x = Array::from_floats(&[0.5, 1.5, 2.5, 3.5], &[2, 2], DType::F32, &device).unwrap();
+    let rows = Array::from_ints(&[1, 2, -1, 0], &[4], &device).unwrap();
+    let grid = rows.reshaped(&[2, 2]).unwrap();
+    let expected = [2.5, 3.5, f64::NAN, f64::NAN, f64::NAN, f64::NAN, 0.5, 1.5];
+    let same = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+    for (picked, expected) in [
+        (x.embedding(&rows, None), &expected[..]),
+        (x.index_select(0, &rows), &expected),
+        (x.index(&[Some(rows.clone())]), &[2.5, 3.5, f64::NAN, f64::NAN, 2.5, 3.5, 0.5, 1.5]),
+        (x.gather(0, &grid), &[2.5, f64::NAN, f64::NAN, 1.5]),
+    ] {
+        match picked {
+            Ok(picked) if name != "cpu" => {
+                let found = picked.floats().unwrap();
+                assert!(found.len() == expected.len() && same(&found, expected), "{found:?}");
+            }
+            picked => assert!(name == "cpu" && picked.is_err(), "{picked:?}"),
+        }
+    }
 }

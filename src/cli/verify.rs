@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use self::samples::Computed;
 use super::answer::{Answer, Lines, Said, each};
 use super::flags::in_flags;
-use super::input::{is_stream, standard_input};
+use super::input::standard_input;
 
 /// The arguments of `rekindle verify`.
 #[derive(Debug, clap::Args)]

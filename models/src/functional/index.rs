@@ -7,6 +7,7 @@ use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::{DType, IndexingUpdateOp};
 
 use super::array::{Array, BOOL, Kind, refused};
+use super::autocast::is_on_cpu;
 use super::broadcast::{broadcast_shape, select};
 use super::number::Number;
 use crate::Result;
@@ -26,11 +27,34 @@ pub enum Update {
     Max,
 }
 
+/// Says which number names no element along a dimension, as PyTorch does. Devices other than the CPU are not asked for what they
+/// hold: there [`Array::unless_outside`] marks what was picked.
+fn check(index: &Array, from: i64, dim: usize, length: usize, op: &'static str) -> Result<()> {
+    if !is_on_cpu(index) {
+        return Ok(());
+    }
+    let odd = index.ints()?.into_iter().find(|&number| number < from || number >= signed(length));
+    odd.map_or(Ok(()), |odd| {
+        Err(refused(op, format!("index {odd} is out of bounds for dimension {dim} with size {length}")))
+    })
+}
+
 impl Array {
-    /// `torch.gather(self, dim, index)`.
+    /// What was picked by an index of the same rank, with NaN where a number names no element, on the devices that would give
+    /// another one: that a program is wrong must not stay unseen, and asking the device for the index would hold everything up.
+    fn unless_outside(self, index: &Array, length: usize) -> Result<Self> {
+        if is_on_cpu(&self) || self.kind() != Kind::Float {
+            return Ok(self);
+        }
+        let outside = index.lt(0)?.logical_or(&index.ge(signed(length))?)?;
+        select(&outside, f64::NAN, &self)
+    }
+
+    /// `torch.gather(self, dim, index)`. On a device other than the CPU a number that names no element gives NaN.
     ///
     /// # Errors
-    /// When the index has other dimensions, or is longer than the tensor in one that is not gathered.
+    /// When the index has other dimensions, or is longer than the tensor in one that is not gathered; on the CPU when a number
+    /// names no element.
     pub fn gather(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
         if index.numel() == 0 {
@@ -45,6 +69,8 @@ impl Array {
         if self.rank() != index.rank() {
             return Err(refused("gather", "the index needs as many dimensions as the tensor"));
         }
+        let length = self.shape()[at];
+        check(index, 0, at, length, "gather")?;
         let mut x = self.clone();
         for (other, &length) in index.shape().iter().enumerate().filter(|(other, _)| *other != at) {
             if length > x.shape()[other] {
@@ -55,20 +81,21 @@ impl Array {
             }
             x = x.sliced(other, 0, length, 1);
         }
-        Ok(match x.kind() {
+        let picked = match x.kind() {
             Kind::Float => Array::new(Dispatch::float_gather(at, x.prim(), index.prim()), index.shape()),
             Kind::Int => Array::new(Dispatch::int_gather(at, x.prim(), index.prim()), index.shape()),
             Kind::Bool => {
                 let bytes = x.as_bytes();
                 Array::new(Dispatch::int_gather(at, bytes.prim(), index.prim()), index.shape()).as_truth()
             }
-        })
+        };
+        picked.unless_outside(index, length)
     }
 
-    /// `torch.index_select(self, dim, index)`.
+    /// `torch.index_select(self, dim, index)`. On a device other than the CPU a number that names no element gives NaN.
     ///
     /// # Errors
-    /// When there is no such dimension, or the index has several.
+    /// When there is no such dimension, or the index has several; on the CPU when a number names no element.
     pub fn index_select(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
         let x = self.lifted(1)?;
@@ -76,15 +103,17 @@ impl Array {
             return Err(refused("index_select", "the index has one dimension"));
         }
         let index = index.lifted(1)?;
+        let length = x.shape()[at];
+        check(&index, 0, at, length, "index_select")?;
         if index.numel() == 0 || x.numel() == 0 {
             let mut shape = x.shape().to_vec();
             shape[at] = index.numel();
             return Ok(Array::full(&shape, Number::Int(0), x.dtype(), &x.device()));
         }
-        if self.rank() == 0 && index.numel() == 1 {
-            return x.selected(at, &index).reshaped(&[]);
-        }
-        Ok(x.selected(at, &index))
+        let mut along = vec![1; x.rank()];
+        along[at] = index.numel();
+        let picked = x.selected(at, &index).unless_outside(&index.reshaped(&along)?, length)?;
+        if self.rank() == 0 && index.numel() == 1 { picked.reshaped(&[]) } else { Ok(picked) }
     }
 
     /// The place in a row of all elements that each index along `dim` names; the other coordinates are the index's own.
@@ -127,6 +156,7 @@ impl Array {
         for (dim, &length) in index.shape().iter().enumerate() {
             source = source.sliced(dim, 0, length, 1);
         }
+        check(&index, 0, at, x.shape()[at], "scatter")?;
         let places = x.places(at, &index)?;
         x.put_row(&places, &source.reshaped(&[index.numel()])?, update)?.reshaped(self.shape())
     }
@@ -225,11 +255,13 @@ impl Array {
     /// gradient.
     ///
     /// # Errors
-    /// When this is no matrix, or a number has no row.
+    /// When this is no matrix; on the CPU when a number has no row, which gives NaN on other devices.
     pub fn embedding(&self, index: &Array, padding_idx: Option<i64>) -> Result<Self> {
         let [rows, width] = *self.shape() else { return Err(refused("embedding", "the weight must be a matrix")) };
-        // A device takes another row, or stops the program.
-        if let Some(odd) = index.ints()?.into_iter().find(|&number| number < 0 || number >= signed(rows)) {
+        let is_odd = |&number: &i64| number < 0 || number >= signed(rows);
+        if is_on_cpu(index)
+            && let Some(odd) = index.ints()?.into_iter().find(is_odd)
+        {
             return Err(refused("embedding", format!("there is no row {odd} of {rows}")));
         }
         let mut shape = index.shape().to_vec();
@@ -309,7 +341,8 @@ impl Indexed {
         let (inner, rest) = (lengths(&indexed), lengths(&others));
         let shape = given.iter().try_fold(Vec::new(), |shape, (_, index)| broadcast_shape(&shape, index.shape()))?;
         let mut places = Array::full(&shape, Number::Int(0), DType::I64, &x.device());
-        for ((_, index), (&length, &stride)) in given.iter().zip(inner.iter().zip(&strides(&inner))) {
+        for ((dim, index), (&length, &stride)) in given.iter().zip(inner.iter().zip(&strides(&inner))) {
+            check(index, -signed(length), *dim, length, "indexing")?;
             let wrapped = select(&index.lt(0)?, &index.add(signed(length))?, index)?;
             places = places.add(&wrapped.mul(signed(stride))?)?;
         }

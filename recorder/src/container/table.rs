@@ -287,7 +287,7 @@ fn read_format(file: &FileBytes, options: &OpenOptions) -> Result<Option<Opened>
     }
     let Some(opened) = read_one(file, options)? else { return Ok(None) };
     let behind = opened.end.filter(|end| *end < file.len()).map(|end| file.within(file.bytes().slice(end..)));
-    let saves = behind.map_or(0, |rest| appended::saves(&rest, &options.limits).len()) + 1;
+    let saves = behind.map_or(0, |rest| appended::behind(&rest, &options.limits).len()) + 1;
     Ok(Some(if saves > 1 { with_saves(opened, saves, bytes) } else { opened }))
 }
 

@@ -135,9 +135,17 @@ enum Input<'a> {
 
 impl Input<'_> {
     fn open(&self, options: &OpenOptions) -> Result<Opened> {
-        match self {
+        let open = |options: &OpenOptions| match self {
             Input::Path(path) => container::open(path, options),
             Input::Memory(file) => container::read(file, options),
+        };
+        let opened = open(options);
+        // Of several pickles one has to be said to be read. Here all are.
+        match &opened {
+            Err(error) if options.nth.is_none() && matches!(error.kind(), ErrorKind::Unsupported { .. }) => {
+                open(&options.clone().nth(1)).ok().filter(|first| first.saves > 1).map_or(opened, Ok)
+            }
+            _ => opened,
         }
     }
 

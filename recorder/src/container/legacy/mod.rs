@@ -17,7 +17,7 @@ mod storages;
 mod write;
 
 pub(super) use read::storage_in;
-pub(crate) use read::{PICKLES, end};
+pub(crate) use read::{PICKLES, begins, end};
 pub use read::{detect, read};
 pub(super) use storages::Part;
 pub(super) use write::ready;

@@ -30,14 +30,14 @@ pub(super) const VERSION: i64 = 1001;
 /// Whether the bytes begin with the magic number, in a pickle of any protocol.
 #[must_use]
 pub fn detect(file: &FileBytes) -> bool {
-    detect_bytes(file)
+    begins(file)
 }
 
-fn detect_bytes(bytes: &[u8]) -> bool {
-    // Protocols 4 and 5 put a frame of 9 bytes before it.
-    let start = bytes.get(..32).unwrap_or(bytes);
-    start.starts_with(MAGIC_AS_TEXT)
-        || start.first() == Some(&0x80) && start.windows(MAGIC_PICKLED.len()).any(|window| window == MAGIC_PICKLED)
+/// The same of bytes.
+pub(crate) fn begins(bytes: &[u8]) -> bool {
+    // The protocol, two bytes; protocols 4 and 5 put a frame of 9 bytes behind it.
+    let magic = |at: usize| bytes.get(at..).is_some_and(|rest| rest.starts_with(MAGIC_PICKLED));
+    bytes.starts_with(MAGIC_AS_TEXT) || bytes.first() == Some(&0x80) && (magic(2) || magic(11))
 }
 
 /// Reads the checkpoint in a stream. Storages of `torch.UntypedStorage`, which PyTorch 2.15 writes but cannot load, are read.
@@ -86,7 +86,7 @@ fn read_bytes(bytes: Bytes, limits: &Limits) -> Result<(Opened, usize)> {
 /// The storage in bytes that hold a stream of nothing else, as PyTorch puts it into a plain pickle; `None` where they are
 /// something else.
 pub(crate) fn storage_in(bytes: &Arc<[u8]>, limits: &Limits) -> Result<Option<Value>> {
-    if !detect_bytes(bytes) {
+    if !begins(bytes) {
         return Ok(None);
     }
     let (opened, _) = read_bytes(Bytes::from_owner(Arc::clone(bytes)), limits)?;

@@ -335,7 +335,7 @@ impl Array {
     /// `max_unpool1d`, `2d` or `3d`: each element at the place that its index names, of as many as `sizes` says; the rest is 0.
     ///
     /// # Errors
-    /// When the indices do not fit, or name a place that there is not.
+    /// When the indices do not fit, or name a place that there is not, or the device does not give them.
     pub fn max_unpool(&self, indices: &Array, sizes: &[usize]) -> Result<Self> {
         if self.shape() != indices.shape() || self.rank() < sizes.len() + 1 {
             let reason = format!("indices of {:?} do not fit {:?}", indices.shape(), self.shape());
@@ -343,6 +343,9 @@ impl Array {
         }
         let mut shape = self.shape()[..self.rank() - sizes.len()].to_vec();
         let (rows, width) = (shape.iter().product::<usize>(), sizes.iter().product::<usize>());
+        if let Some(index) = indices.ints()?.into_iter().find(|index| !(0..signed(width)).contains(index)) {
+            return Err(refused("max_unpool", format!("there is no place {index} in an output of {sizes:?}")));
+        }
         shape.extend(sizes);
         let length = self.numel() / rows.max(1);
         let whole = Array::full(&[rows, width], Number::Int(0), self.dtype(), &self.device());

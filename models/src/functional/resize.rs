@@ -25,6 +25,8 @@ pub enum Interpolation {
     LinearSmoothed,
     /// As cubic, with -0.5, and in the same way.
     CubicSmoothed,
+    /// The mean of the pixels that an output covers, as `adaptive_avg_pool`.
+    Area,
 }
 
 /// The size of one dimension and how it comes about.
@@ -317,6 +319,11 @@ fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool, dou
         match how {
             Interpolation::Nearest => vec![(clamped(single(index * nearest).floor() as i64), 1.0)],
             Interpolation::NearestExact => vec![(clamped(single((index + 0.5) * nearest).floor() as i64), 1.0)],
+            Interpolation::Area => {
+                let at = index as usize;
+                let (start, end) = (at * length / to.size, ((at + 1) * length).div_ceil(to.size));
+                (start..end).map(|place| (place, 1.0 / (end - start) as f64)).collect()
+            }
             Interpolation::Linear => {
                 let centre = centre.max(0.0);
                 let low = (centre.floor() as usize).min(last);

@@ -90,6 +90,16 @@ pub(crate) fn pools(c: &mut Checked) {
         Ok(vec![float(layer.forward(values, indices, None)?)])
     };
     c.case("max_unpool2d_empty", |_| Ok(MaxUnpool2d::new(2)), back);
+    let both = |layer: &MaxPool2d, i: &Inputs| {
+        let (values, indices) = layer.forward_with_indices(i.float::<4>(0))?;
+        Ok(vec![float(values), Array::from_int(indices)])
+    };
+    c.case("max_pool2d_beyond", |_| Ok(MaxPool2d::new([3, 2]).with_stride(3).with_ceil_mode(true)), both);
+    one(c, "max_pool1d_beyond", |_| Ok(MaxPool1d::new(2).with_stride(4).with_dilation(3).with_ceil_mode(true)));
+    one(c, "avg_pool2d_beyond", |_| Ok(AvgPool2d::new(3).with_stride(2).with_ceil_mode(true)));
+    one(c, "max_pool3d_beyond", |_| Ok(MaxPool3d::new([3, 1, 1]).with_stride(2).with_ceil_mode(true)));
+    one(c, "upsample_nearest_same", |_| Ok(Upsample::by([1.3, 2.3], Interpolation::Nearest)));
+    one(c, "upsample_nearest1d_same", |_| Ok(Upsample::by([1.3], Interpolation::Nearest)));
     one(c, "upsample_area", |_| Ok(Upsample::to([3, 7], Interpolation::Area)));
     one(c, "upsample_recomputed", |_| {
         Ok(Upsample::by([1.7], Interpolation::Linear).with_recompute_scale_factor(true))

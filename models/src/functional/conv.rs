@@ -102,7 +102,10 @@ impl Array {
             return Err(refused("a convolution", reason));
         }
         if self.shape()[2..].contains(&0) {
-            let reason = format!("only a batch may be empty, and an input of {:?} has dimensions without elements", self.shape());
+            let reason = format!(
+                "only a batch may be empty, and an input of {:?} has dimensions without elements",
+                self.shape()
+            );
             return Err(refused("a convolution", reason));
         }
         let inputs: Vec<&Array> = [Some(self), Some(weight), bias].into_iter().flatten().collect();

@@ -138,7 +138,9 @@ impl Array {
     /// The two dimensions of windows, as Burn takes them.
     fn plane(&self, how: &Windows) -> Result<[Axis; 2]> {
         let [rows, columns] = self.axes::<2>(how)?;
-        let &[_, _, height, width] = self.shape() else { return Err(refused("pooling", "an image has four dimensions")) };
+        let &[_, _, height, width] = self.shape() else {
+            return Err(refused("pooling", "an image has four dimensions"));
+        };
         Ok([rows.within(height), columns.within(width)])
     }
 

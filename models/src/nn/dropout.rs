@@ -142,7 +142,8 @@ impl Forward for Dropout {
             }
             What::ChannelsOf(spatial) => {
                 let (shape, more) = (input.shape(), spatial + 2);
-                let reason = format!("an input of {shape:?} has not {more} dimensions, or {} without a batch", more - 1);
+                let reason =
+                    format!("an input of {shape:?} has not {more} dimensions, or {} without a batch", more - 1);
                 Err(refused("Dropout", reason))
             }
             What::Alpha => input.alpha_dropout(self.p, false, generator),

@@ -300,7 +300,8 @@ impl<const N: usize> Forward for InstanceNorm<N> {
             return self.forward_array(&input.unsqueeze(0)?)?.squeeze(Some(&[0]));
         }
         if input.rank() != N {
-            let reason = format!("an input of {:?} has not {N} dimensions, or {} without a batch", input.shape(), N - 1);
+            let reason =
+                format!("an input of {:?} has not {N} dimensions, or {} without a batch", input.shape(), N - 1);
             return Err(refused("InstanceNorm", reason));
         }
         has_channels("InstanceNorm", input, self.channels)?;
@@ -355,7 +356,10 @@ impl Forward for LocalResponseNorm {
             return Err(refused("LocalResponseNorm", "it needs a batch and channels"));
         };
         if input.rank() < 3 {
-            return Err(refused("LocalResponseNorm", format!("an input of {:?} has not three dimensions", input.shape())));
+            return Err(refused(
+                "LocalResponseNorm",
+                format!("an input of {:?} has not three dimensions", input.shape()),
+            ));
         }
         if self.size == 0 {
             return Err(refused("LocalResponseNorm", "its size is at least 1"));

@@ -58,7 +58,8 @@ impl Forward for Upsample {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         let pixels = input.shape().get(2..).unwrap_or_default();
         if !(1..=3).contains(&pixels.len()) {
-            let reason = format!("an input of {:?} is no [batch, channels, ...] of one to three dimensions", input.shape());
+            let reason =
+                format!("an input of {:?} is no [batch, channels, ...] of one to three dimensions", input.shape());
             return Err(refused("Upsample", reason));
         }
         let to: Vec<Resized> = match &self.to {

@@ -18,8 +18,8 @@ use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveReport};
 use rekindle_recorder::{Error, StateDict};
 
-pub use by_hand::{Problem, Says};
 use by_hand::{About, ByHand, Given, IMAGES, Length, Takes};
+pub use by_hand::{Problem, Says};
 pub use config::Config;
 use settings::Settings;
 pub use settings::{Setting, Told, Weights};
@@ -248,7 +248,11 @@ impl Network {
             }
             (Some(_), Some(said)) if let Some(class) = other_head(about, said) => {
                 let expected = match all().find(|other| other.class == Some(class)) {
-                    Some(other) => format!("the class of '{name}', {}, not that of '{}',", about.class.unwrap_or_default(), other.name),
+                    Some(other) => format!(
+                        "the class of '{name}', {}, not that of '{}',",
+                        about.class.unwrap_or_default(),
+                        other.name
+                    ),
                     None => format!("a class that is here ({})", classes(about.model_type)),
                 };
                 let (key, value) = ("architectures".to_owned(), class.to_owned());

@@ -451,7 +451,8 @@ fn encoded(given: &Given<'_>) -> Result<Encoded> {
 }
 
 impl ByHand for Bert {
-    const NAMES: &'static [Named<Self>] = &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert", "BertModel")];
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert", "BertModel")];
 
     fn lengths(&self) -> Vec<Length> {
         tokens()

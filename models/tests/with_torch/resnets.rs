@@ -1,4 +1,4 @@
-//! First weights of ResNets that are too large for a fixture: torchvision makes them on the spot.
+//! First weights of networks that are too large for a fixture, the deep ones of `resnet.rs`: torchvision makes them on the spot.
 
 use burn::tensor::Device;
 use rekindle_burn::ModuleStateDict;

@@ -101,9 +101,7 @@ pub(crate) fn pools(c: &mut Checked) {
     one(c, "upsample_nearest_same", |_| Ok(Upsample::by([1.3, 2.3], Interpolation::Nearest)));
     one(c, "upsample_nearest1d_same", |_| Ok(Upsample::by([1.3], Interpolation::Nearest)));
     one(c, "upsample_area", |_| Ok(Upsample::to([3, 7], Interpolation::Area)));
-    one(c, "upsample_recomputed", |_| {
-        Ok(Upsample::by([1.7], Interpolation::Linear).with_recompute_scale_factor(true))
-    });
+    one(c, "upsample_recomputed", |_| Ok(Upsample::by([1.7], Interpolation::Linear).with_recompute_scale_factor(true)));
 }
 
 pub(crate) fn lazy(c: &mut Checked) {
@@ -119,9 +117,7 @@ pub(crate) fn lazy(c: &mut Checked) {
     one(c, "lazy_batch_norm3d", |init| {
         LazyBatchNorm3d::new().with(|norm| norm.with_eps(1e-3)).for_input(&first([2, 4, 1, 2, 2], init))?.init(init)
     });
-    one(c, "lazy_instance_norm2d", |init| {
-        LazyInstanceNorm2d::new().for_input(&first([1, 4, 2, 2], init))?.init(init)
-    });
+    one(c, "lazy_instance_norm2d", |init| LazyInstanceNorm2d::new().for_input(&first([1, 4, 2, 2], init))?.init(init));
 }
 
 pub(crate) fn sequences(c: &mut Checked) {

@@ -109,6 +109,10 @@ fn what_cannot_be_is_an_error_and_no_panic() {
     assert!(LayerNormConfig::new([3]).init(init).unwrap().forward(x).is_err());
 }
 
+fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::zeros(shape, &Device::flex())
+}
+
 #[test]
 fn what_pytorch_refuses_of_empty_tensors_and_dimensions_is_refused() {
     use rekindle_models::nn::*;
@@ -118,9 +122,6 @@ fn what_pytorch_refuses_of_empty_tensors_and_dimensions_is_refused() {
         let error = outcome.unwrap_err().to_string();
         assert!(error.contains(word), "'{word}' is not in: {error}");
     };
-    fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
-        Tensor::zeros(shape, &Device::flex())
-    }
     let transposed = ConvTranspose2dConfig::new(4, 2, 2).init(init).unwrap();
     refused(transposed.forward(zeros([2, 4, 0, 3])).map(drop), "only a batch may be empty");
     let group = GroupNormConfig::new(3, 3).init(init).unwrap();

@@ -36,4 +36,4 @@ pub use batch::{Batch, Inputs, Outputs};
 pub use cast::to_dtype;
 pub use error::{ModelError, Result};
 pub use labels::{Labels, top_k};
-pub use registry::{Config, Network, Says, Setting, Told, Weights};
+pub use registry::{Config, Network, Problem, Says, Setting, Told, Weights};

@@ -31,7 +31,7 @@ use super::precision::Amp;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
-use super::task::Task;
+use super::task::{Loss, Task};
 use super::{precision, several, started};
 
 pub(super) use given::Resume;
@@ -123,12 +123,13 @@ impl Resume {
         run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
 
         // What could fail later is tried before any work.
-        let (loss, dtype) = (settings.loss.clone().unwrap_or_default(), precision::dtype_of(run.model()));
+        let (first, all) = batches.first().in_file(&source)?;
+        let loss = settings.loss.clone().unwrap_or_else(|| Loss::of(run.model(), first.first()));
+        let dtype = precision::dtype_of(run.model());
         let task = Task::new(device, loss, dtype, settings.amp).with_mean_over(meant.over);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
-        let (first, all) = batches.first().in_file(&source)?;
         first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(&source)?;
         let options = SaveOptions::default().overwrite(self.overwrite).allow_objects(settings.allow_objects);
         run.try_save(&save, &options)?;

@@ -111,8 +111,8 @@ pub(super) struct Settings {
     /// How many epochs to take, those of the checkpoint not counted in
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) epochs: Option<u64>,
-    /// The loss: `cross_entropy`, `mse`, `bce_with_logits` or `nll` of the first output (default: `cross_entropy`); of a program that
-    /// computes it itself `graph`, the output called `loss` or the first, or `output:N`, the N-th from 0 or of that name
+    /// The loss: `cross_entropy`, `mse`, `bce_with_logits` or `nll` of the first output (default: `cross_entropy`, and of a
+    /// classifier of transformers what its `problem_type` says); of a program that computes it itself `graph`, the output called `loss` or the first, or `output:N`, the N-th from 0 or of that name
     #[arg(long, value_name = "NAME")]
     pub(super) loss: Option<Loss>,
     /// NAME: the optimizer that the checkpoint leaves open; `NAME(lr=1e-4)`: a new one in its place, which begins without moments

@@ -4,7 +4,7 @@ use burn::module::Module as _;
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, TensorData};
 use rekindle::models::functional::{Array, Kind, autocast};
 use rekindle::models::graph::Program;
-use rekindle::models::{Inputs, Network, Outputs, Says};
+use rekindle::models::{Inputs, Network, Outputs, Problem, Says};
 use rekindle::random::Generator;
 use rekindle::recorder::Error;
 use rekindle::train::data::{Batch, Samples};
@@ -64,6 +64,18 @@ impl TryFrom<String> for Loss {
 }
 
 impl Loss {
+    /// The loss where none was said: of a classifier the one that its `problem_type` says, or, as in transformers, what its labels and
+    /// the targets of its first batch tell; else `cross_entropy`.
+    pub(super) fn of(network: &Network, first: Option<&Batch>) -> Self {
+        let targets = first.filter(|batch| batch.get("targets").or_else(|| batch.get("labels")).is_some());
+        let whole = targets.is_none_or(|batch| batch.target_data().dtype().is_int());
+        match network.problem(whole) {
+            Some(Problem::Regression) => Loss::Mse,
+            Some(Problem::MultiLabel) => Loss::BceWithLogits,
+            _ => Loss::CrossEntropy,
+        }
+    }
+
     /// Whether a program computes it.
     fn is_in_program(&self) -> bool {
         matches!(self, Loss::Graph | Loss::Output(_))
@@ -162,6 +174,10 @@ impl Task {
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
             (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy.forward(logits, batch.classes::<3>(device)?),
             (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(device)?),
+            // Of one number each, as transformers has it.
+            (Loss::Mse, Outputs::D2(outputs)) if outputs.dims()[1] == 1 && batch.target_data().rank() == 1 => {
+                mse(outputs.squeeze_dim::<1>(1), batch.values_in::<1>(device, self.dtype)?)
+            }
             (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values_in::<2>(device, self.dtype)?),
             (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values_in::<4>(device, self.dtype)?),
             (Loss::BceWithLogits, Outputs::D2(logits)) => {

@@ -2,7 +2,8 @@
 
     zoo_configs.py FOLDER    # NAME/ or NAME.pt, NAME-x.safetensors (inputs), NAME-y.safetensors (outputs of PyTorch in evaluation); a line
                              # for each: the name, what to open, how far apart outputs may be (or `refused`), what --model says, and of what
-                             # is refused a word that the refusal has
+                             # is refused a word that the refusal has. Of 16 bits outputs may be three times as far apart as PyTorch's are from
+                             # what it computes of the same numbers in float64
 """
 
 import json
@@ -92,6 +93,9 @@ NETWORKS = {
 }
 # In double precision; rotary embedding is computed in single there, too.
 DOUBLE = {"llama_yarn": 1e-6, "gpt2_inverse": 1e-12, "bert": 1e-12, "bert_for_sequence_classification": 1e-12}
+NARROW = {"bf16": torch.bfloat16, "f16": torch.float16}
+# In 16 bits.
+HALF_TEXTS = ["llama", "llama_yarn", "gpt2", "gpt2_inverse", "bert", "bert_for_masked_lm", "bert_for_sequence_classification"]
 
 
 def resnet(block, layers, **more):
@@ -102,10 +106,13 @@ BASIC, NECK = torchvision.models.resnet.BasicBlock, torchvision.models.resnet.Bo
 FIFTY = [3, 4, 6, 3]
 VIT = dict(image_size=24, patch_size=8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=24, num_classes=5)
 DOUBLE_PICTURES = ["resnet18", "vit", "mnist"]
+HALF_PICTURES = ["resnet18", "vit", "mnist"]
 # Of torchvision and pytorch/examples: name -> how it is made, what --model says, the shape of its inputs.
 PICTURES = {
     "resnet18": (lambda: resnet(BASIC, [2, 2, 2, 2]), "resnet18", (2, 3, 40, 33)),
     "resnet34": (lambda: resnet(BASIC, FIFTY), "resnet34", (2, 3, 33, 40)),
+    "resnet101": (lambda: resnet(NECK, [3, 4, 23, 3]), "resnet101", (2, 3, 40, 33)),
+    "resnet152": (lambda: resnet(NECK, [3, 8, 36, 3]), "resnet152", (2, 3, 33, 40)),
     "resnet50_zero": (lambda: resnet(NECK, FIFTY, zero_init_residual=True), "resnet50(zero_init_residual=true)", (2, 3, 40, 40)),
     "resnext50": (lambda: resnet(NECK, FIFTY, groups=8, width_per_group=4), "resnet50", (2, 3, 40, 40)),
     "resnet50_wide": (lambda: resnet(NECK, FIFTY, width_per_group=96), "resnet50", (2, 3, 40, 40)),
@@ -139,6 +146,9 @@ REFUSED = {
     "bert_relative": (lambda: bert(MASKED), {"position_embedding_type": "relative_key"}, "position_embedding_type=relative_key"),
     "bert_decoder": (lambda: bert(MASKED), {"is_decoder": True}, "is_decoder=true"),
     "bert_other": (lambda: bert(MASKED), {"model_type": "roberta"}, "model_type=roberta"),
+    "bert_pretraining": (lambda: bert(MASKED), {"architectures": ["BertForPreTraining"]}, "architectures=BertForPreTraining"),
+    "llama_classifier": (llama, {"architectures": ["LlamaForSequenceClassification"]}, "LlamaForCausalLM ('llama')"),
+    "gpt2_heads": (gpt2, {"architectures": ["GPT2DoubleHeadsModel"]}, "architectures=GPT2DoubleHeadsModel"),
 }
 
 # As configurations were written before transformers 5: what stands in config.json in the place of `rope_parameters`.
@@ -189,6 +199,24 @@ def outputs(net, given):
     return {"last_hidden_state": found.last_hidden_state.clone(), "pooler_output": found.pooler_output.clone()}
 
 
+def limit_of(found, exact):
+    """Three times as far as outputs in 16 bits are from what is computed of the same numbers in float64."""
+    return max(3 * ((found[key].double() - exact[key]).norm() / exact[key].norm()).item() for key in exact)
+
+
+def half_one(folder, name, kind):
+    """A network of transformers in 16 bits; how far apart outputs may be."""
+    build, length = NETWORKS[name]
+    torch.manual_seed(0)
+    net = moved(build()).to(NARROW[kind])
+    given = inputs(net, length, isinstance(net, transformers.BertPreTrainedModel))
+    net.save_pretrained(folder / f"{name}_{kind}")
+    found = outputs(net, given)
+    save_file(given, folder / f"{name}_{kind}-x.safetensors")
+    save_file(found, folder / f"{name}_{kind}-y.safetensors")
+    return limit_of(found, outputs(net.double(), given))
+
+
 def transformers_one(folder, name, build, length, double=False, change=None, model=None):
     torch.manual_seed(0)
     net = moved(build())
@@ -215,15 +243,21 @@ def main(folder):
     for name, limit in DOUBLE.items():
         build, length = NETWORKS[name]
         print(f"{name}_double", f"{name}_double", limit, transformers_one(folder, f"{name}_double", build, length, double=True), flush=True)
+    for kind in NARROW:
+        for name in HALF_TEXTS:
+            limit = half_one(folder, name, kind)
+            print(f"{name}_{kind}", f"{name}_{kind}", limit, model_of(name), flush=True)
     for name, (build, change) in OLD.items():
         print(name, name, 1e-5, transformers_one(folder, name, build, 12, change=change), flush=True)
     for name, (build, change, word) in REFUSED.items():
         model = "bert_for_masked_lm" if name.startswith("bert") else None
         print(name, name, "refused", transformers_one(folder, name, build, 12, change=change, model=model), word, flush=True)
-    for double in (False, True):
-        for name in DOUBLE_PICTURES if double else PICTURES:
+    kinds = {"": (torch.float32, PICTURES), "double": (torch.float64, DOUBLE_PICTURES)}
+    kinds |= {kind: (dtype, HALF_PICTURES) for kind, dtype in NARROW.items()}
+    for kind, (dtype, names) in kinds.items():
+        for name in names:
             build, call, shape = PICTURES[name]
-            name += "_double" if double else ""
+            name += f"_{kind}" if kind else ""
             torch.manual_seed(0)
             net = build()
             for module in net.modules():
@@ -234,11 +268,13 @@ def main(folder):
             with torch.no_grad():
                 for parameter in net.parameters():
                     parameter.add_(torch.randn_like(parameter) * 0.01)
-            net, x = (net.double(), torch.randn(shape).double()) if double else (net, torch.randn(shape))
+            net, x = net.to(dtype), torch.randn(shape).to(dtype)
             torch.save(net.state_dict(), folder / f"{name}.pt")
             save_file({"inputs": x}, folder / f"{name}-x.safetensors")
-            save_file({"output_0": net(x).detach()}, folder / f"{name}-y.safetensors")
-            print(name, f"{name}.pt", 1e-12 if double else 1e-5, call, flush=True)
+            found = {"output_0": net(x).detach()}
+            save_file(found, folder / f"{name}-y.safetensors")
+            limit = limit_of(found, {"output_0": net.double()(x.double()).detach()}) if kind in NARROW else 1e-12 if kind else 1e-5
+            print(name, f"{name}.pt", limit, call, flush=True)
 
 
 main(Path(sys.argv[1]))

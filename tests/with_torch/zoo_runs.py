@@ -76,6 +76,21 @@ def bert_for_sequence_classification():
     return transformers.BertForSequenceClassification(config), lambda: masked(lambda ids, mask: torch.randint(0, 3, (4,)))
 
 
+def bert_regression():
+    net = transformers.BertForSequenceClassification(bert_config(num_labels=1))
+    return net, lambda: masked(lambda ids, mask: torch.randn(4))
+
+
+def bert_several_numbers():
+    net = transformers.BertForSequenceClassification(bert_config(num_labels=3, problem_type="regression"))
+    return net, lambda: masked(lambda ids, mask: torch.randn(4, 3))
+
+
+def bert_multi_label():
+    net = transformers.BertForSequenceClassification(bert_config(num_labels=3))
+    return net, lambda: masked(lambda ids, mask: torch.randint(0, 2, (4, 3)).float())
+
+
 def resnet18():
     return torchvision.models.resnet18(num_classes=10), lambda: {"inputs": torch.randn(4, 3, 64, 64), "targets": torch.randint(0, 10, (4,))}
 
@@ -109,6 +124,7 @@ def masked(labels):
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": types, "labels": labels(ids, mask)}
 
 
+CLASSIFIER = f"bert_for_sequence_classification(num_attention_heads=4,hidden_dropout_prob={P},attention_probs_dropout_prob={P})"
 # What --model says: what the file tells is left out.
 CALLS = {
     gpt2: "gpt2",  # a folder of transformers' Trainer, with config.json
@@ -117,7 +133,10 @@ CALLS = {
     f"high_freq_factor=4,original_max_position_embeddings=8,attention_dropout={P})",
     lstm_lm: f"lstm_lm(dropout={P})",
     bert_for_masked_lm: f"bert_for_masked_lm(num_attention_heads=4,hidden_dropout_prob={P},attention_probs_dropout_prob={P})",
-    bert_for_sequence_classification: f"bert_for_sequence_classification(num_attention_heads=4,hidden_dropout_prob={P},attention_probs_dropout_prob={P})",
+    bert_for_sequence_classification: CLASSIFIER,
+    bert_regression: CLASSIFIER,
+    bert_several_numbers: CLASSIFIER.replace(")", ",problem_type=regression)"),
+    bert_multi_label: CLASSIFIER,
     resnet18: "resnet18",
     vit_b_16: f"vit_b_16(num_heads=4,dropout={P},attention_dropout={P})",
     mnist: f"mnist(dropout1={P},dropout2={P})",

@@ -376,6 +376,9 @@ impl Array {
         let Some(front) = front.filter(|&front| fits(front)) else {
             return Err(refused("expand", format!("a tensor of {:?} cannot be expanded to {shape:?}", self.shape)));
         };
+        if shape.contains(&0) {
+            return Ok(Array::nothing(shape, self.dtype(), &[self]));
+        }
         let mut aligned = vec![1; front];
         aligned.extend(&self.shape);
         let x = self.reshaped(&aligned)?;
@@ -396,7 +399,7 @@ impl Array {
         let mut shape = self.shape.clone();
         shape[dim] = end.saturating_sub(start).div_ceil(step);
         if shape.contains(&0) {
-            return Array::full(&shape, Number::Int(0), self.dtype(), &self.device());
+            return Array::nothing(&shape, self.dtype(), &[self]);
         }
         let slices = self.slices(dim, start, end, step);
         let inner = of_kind!(self, float_slice, int_slice, bool_slice, (self.prim(), &slices));
@@ -444,7 +447,7 @@ impl Array {
         }
         let parts: Vec<_> = arrays.iter().filter(|array| array.numel() > 0).map(Array::prim).collect();
         if parts.is_empty() {
-            return Ok(Array::full(&shape, Number::Int(0), first.dtype(), &first.device()));
+            return Ok(Array::nothing(&shape, first.dtype(), &arrays.iter().collect::<Vec<_>>()));
         }
         Ok(Array::new(of_kind!(first, float_cat, int_cat, bool_cat, (parts, dim)), &shape))
     }

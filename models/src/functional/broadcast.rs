@@ -35,7 +35,7 @@ pub fn select<'a>(condition: &Array, one: impl Into<Operand<'a>>, other: impl In
     let shape = broadcast_shape(&broadcast_shape(one.shape(), other.shape())?, condition.shape())?;
     let (one, other) = (one.expanded(&shape)?, other.expanded(&shape)?);
     if shape.contains(&0) {
-        return Ok(other);
+        return Ok(Array::nothing(&shape, dtype, &[&one, &other]));
     }
     Ok(other.masked(&condition.cast(BOOL)?.expanded(&shape)?, &one))
 }

@@ -101,6 +101,13 @@ impl Array {
             let reason = format!("it is for floating-point numbers, not {}", self.dtype_name());
             return Err(refused("a convolution", reason));
         }
+        if self.shape()[2..].contains(&0) {
+            let reason = format!(
+                "only a batch may be empty, and an input of {:?} has dimensions without elements",
+                self.shape()
+            );
+            return Err(refused("a convolution", reason));
+        }
         let inputs: Vec<&Array> = [Some(self), Some(weight), bias].into_iter().flatten().collect();
         let work = self.numel() / channels.max(1) * weight.numel() / how.stride.iter().product::<usize>().max(1);
         let own = !transposed

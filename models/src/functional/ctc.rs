@@ -152,6 +152,9 @@ impl Array {
         let &[times, batch, classes] = self.shape() else {
             return Err(wrong(format!("scores are [time, batch, classes], not {:?}", self.shape())));
         };
+        if self.numel() == 0 {
+            return Err(wrong(format!("there must be scores, and {:?} has none", self.shape())));
+        }
         if !matches!(self.dtype(), DType::F32 | DType::F64) || targets.kind() != Kind::Int {
             let (own, other) = (self.dtype_name(), targets.dtype_name());
             return Err(wrong(format!(

@@ -60,7 +60,7 @@ fn apply(op: &'static str, binary: &Binary, a: Operand<'_>, b: Operand<'_>, dtyp
     let (a, b) = (array(a)?, array(b)?);
     let shape = broadcast_shape(a.shape(), b.shape())?;
     if shape.contains(&0) {
-        return Ok(Array::full(&shape, Number::Int(0), dtype, &device));
+        return Ok(Array::nothing(&shape, dtype, &[&a, &b]));
     }
     let (a, b) = (a.lifted(shape.len())?, b.lifted(shape.len())?);
     let run = match kind_of(dtype) {

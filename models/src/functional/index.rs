@@ -58,7 +58,7 @@ impl Array {
     pub fn gather(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
         if index.numel() == 0 {
-            return Ok(Array::full(index.shape(), Number::Int(0), self.dtype(), &self.device()));
+            return Ok(Array::nothing(index.shape(), self.dtype(), &[self]));
         }
         if self.rank() == 0 || index.rank() == 0 {
             return self
@@ -108,7 +108,7 @@ impl Array {
         if index.numel() == 0 || x.numel() == 0 {
             let mut shape = x.shape().to_vec();
             shape[at] = index.numel();
-            return Ok(Array::full(&shape, Number::Int(0), x.dtype(), &x.device()));
+            return Ok(Array::nothing(&shape, x.dtype(), &[&x]));
         }
         let mut along = vec![1; x.rank()];
         along[at] = index.numel();
@@ -151,7 +151,11 @@ impl Array {
             return Err(refused("scatter", reason));
         }
         if index.numel() == 0 {
-            return Ok(self.clone());
+            return if self.kind() == Kind::Float {
+                self.add(&Array::nothing(self.shape(), self.dtype(), &[&source]))
+            } else {
+                Ok(self.clone())
+            };
         }
         for (dim, &length) in index.shape().iter().enumerate() {
             source = source.sliced(dim, 0, length, 1);

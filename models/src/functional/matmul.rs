@@ -39,7 +39,7 @@ impl Array {
         let mut shape = batch.clone();
         shape.extend([rows, columns]);
         let product = if shape.contains(&0) || inner == 0 {
-            Array::full(&shape, Number::Int(0), dtype, &a.device())
+            Array::nothing(&shape, dtype, &[&a, &b])
         } else if b.rank() == 2 && a.rank() > 2 {
             // One matrix for the whole batch: its rows one under the other.
             let flat = a.reshaped(&[a.numel() / inner, inner])?;

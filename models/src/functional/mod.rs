@@ -14,6 +14,7 @@ mod conv;
 mod cpu;
 mod ctc;
 mod elementwise;
+mod empty;
 mod fold;
 mod fractional;
 mod index;

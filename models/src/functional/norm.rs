@@ -71,7 +71,12 @@ impl Array {
     ) -> Result<(Self, Option<Running>)> {
         let channels = self.shape().get(1).copied().unwrap_or(0);
         let count = self.numel() / channels.max(1);
-        if channels == 0 || count < 2 {
+        if self.numel() == 0 {
+            // As in PyTorch statistics stay as they are.
+            let given: Vec<&Array> = [Some(self), weight, bias].into_iter().flatten().collect();
+            return Ok((Array::nothing(self.shape(), self.dtype(), &given), running.cloned()));
+        }
+        if count < 2 {
             let reason =
                 format!("in training it needs more than one value per channel, which {:?} has not", self.shape());
             return Err(refused("batch_norm", reason));

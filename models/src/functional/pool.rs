@@ -62,12 +62,31 @@ struct Axis {
 }
 
 impl Axis {
-    /// How many windows there are over `length`: a last one that begins in what was added on the right is none.
+    /// How far a window reaches.
+    fn reach(self) -> usize {
+        self.dilation * (self.kernel - 1) + 1
+    }
+
+    /// How many windows there are over `length`: a last one that begins in what was added on the right is none. As in PyTorch a first one
+    /// may reach beyond the end, too, by less than a stride.
     fn count(self, length: usize, ceil: bool) -> usize {
-        let reach = self.dilation * (self.kernel - 1) + 1;
-        let Some(free) = (length + 2 * self.padding).checked_sub(reach) else { return 0 };
+        let (reach, there) = (self.reach(), length + 2 * self.padding);
+        let free = match there.checked_sub(reach) {
+            Some(free) => free,
+            None if ceil && reach - there < self.stride => 0,
+            None => return 0,
+        };
         let windows = (if ceil { free.div_ceil(self.stride) } else { free / self.stride }) + 1;
         if ceil && (windows - 1) * self.stride >= length + self.padding { windows - 1 } else { windows }
+    }
+
+    /// The same windows, of which the only one does not reach beyond the end, which Burn's would.
+    fn within(self, length: usize) -> Self {
+        let there = length + 2 * self.padding;
+        if self.reach() <= there || there == 0 {
+            return self;
+        }
+        Axis { kernel: (there - 1) / self.dilation + 1, stride: there, ..self }
     }
 }
 
@@ -102,7 +121,8 @@ impl Array {
             dilation: dilation[at],
         });
         for (axis, &length) in axes.iter().zip(self.shape().iter().skip(2)) {
-            if axis.kernel == 0 || axis.stride == 0 || axis.dilation == 0 || axis.padding * 2 > axis.kernel {
+            let wrong = axis.kernel == 0 || axis.stride == 0 || axis.dilation == 0;
+            if wrong || axis.padding * 2 > axis.kernel {
                 return Err(refused(
                     "pooling",
                     "windows have a size, a stride, and padding of at most half their size",
@@ -113,6 +133,15 @@ impl Array {
             }
         }
         Ok(axes)
+    }
+
+    /// The two dimensions of windows, as Burn takes them.
+    fn plane(&self, how: &Windows) -> Result<[Axis; 2]> {
+        let [rows, columns] = self.axes::<2>(how)?;
+        let &[_, _, height, width] = self.shape() else {
+            return Err(refused("pooling", "an image has four dimensions"));
+        };
+        Ok([rows.within(height), columns.within(width)])
     }
 
     /// `max_pool1d`, `max_pool2d` or `max_pool3d`: the largest of each window.
@@ -164,7 +193,7 @@ impl Array {
                 Ok((values.squeeze(Some(&[2]))?, indices))
             }
             2 => {
-                let axes = x.axes::<2>(how)?;
+                let axes = x.plane(how)?;
                 let pair = |field: fn(Axis) -> usize| axes.map(field);
                 let (kernel, stride) = (pair(|axis| axis.kernel), pair(|axis| axis.stride));
                 let (padding, dilation) = (pair(|axis| axis.padding), pair(|axis| axis.dilation));
@@ -234,7 +263,8 @@ impl Array {
     fn avg_pooled<const N: usize>(&self, how: &Windows) -> Result<Self> {
         let axes = self.axes::<N>(how)?;
         if N == 2 && how.divisor.is_none() {
-            let pair = |field: fn(Axis) -> usize| [field(axes[0]), field(axes[1])];
+            let axes = self.plane(how)?;
+            let pair = |field: fn(Axis) -> usize| axes.map(field);
             let pooled = Dispatch::avg_pool2d(
                 self.prim(),
                 pair(|axis| axis.kernel),
@@ -335,7 +365,7 @@ impl Array {
     /// `max_unpool1d`, `2d` or `3d`: each element at the place that its index names, of as many as `sizes` says; the rest is 0.
     ///
     /// # Errors
-    /// When the indices do not fit, or name a place that there is not.
+    /// When the indices do not fit, or name a place that there is not, or the device does not give them.
     pub fn max_unpool(&self, indices: &Array, sizes: &[usize]) -> Result<Self> {
         if self.shape() != indices.shape() || self.rank() < sizes.len() + 1 {
             let reason = format!("indices of {:?} do not fit {:?}", indices.shape(), self.shape());
@@ -343,6 +373,9 @@ impl Array {
         }
         let mut shape = self.shape()[..self.rank() - sizes.len()].to_vec();
         let (rows, width) = (shape.iter().product::<usize>(), sizes.iter().product::<usize>());
+        if let Some(index) = indices.ints()?.into_iter().find(|index| !(0..signed(width)).contains(index)) {
+            return Err(refused("max_unpool", format!("there is no place {index} in an output of {sizes:?}")));
+        }
         shape.extend(sizes);
         let length = self.numel() / rows.max(1);
         let whole = Array::full(&[rows, width], Number::Int(0), self.dtype(), &self.device());

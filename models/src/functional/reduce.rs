@@ -51,7 +51,7 @@ impl Array {
         let x = if self.kind() == Kind::Float { self.clone() } else { self.cast(DType::I64)? };
         let dims = x.dims(dims)?;
         if x.numel() == 0 {
-            return Ok(Array::full(&x.reduced_shape(&dims, keepdim), Number::Int(0), x.dtype(), &x.device()));
+            return Ok(Array::nothing(&x.reduced_shape(&dims, keepdim), x.dtype(), &[&x]));
         }
         if dims.len() == x.rank() && x.rank() > 0 {
             let shape = x.reduced_shape(&dims, keepdim);
@@ -158,6 +158,9 @@ impl Array {
         };
         if x.rank() == 0 {
             return Ok(x);
+        }
+        if x.numel() == 0 {
+            return Array::nothing(&x.reduced_shape(&[dim], keepdim), x.dtype(), &[&x]).add(1);
         }
         x.along(&[dim], keepdim, |x, dim| {
             Array::of(match x.kind() {

@@ -25,6 +25,8 @@ pub enum Interpolation {
     LinearSmoothed,
     /// As cubic, with -0.5, and in the same way.
     CubicSmoothed,
+    /// The mean of the pixels that an output covers, as `adaptive_avg_pool`.
+    Area,
 }
 
 /// The size of one dimension and how it comes about.
@@ -54,10 +56,39 @@ impl Array {
             return Err(refused("interpolate", reason));
         }
         let mut x = self.clone();
+        if how == Interpolation::Nearest {
+            return x.nearest(to);
+        }
         for (at, &resized) in to.iter().enumerate() {
             x = x.resized(at + 2, resized, how, align_corners)?;
         }
         Ok(x)
+    }
+
+    /// The nearest pixels. Where a side is as long as it was, or twice as long, PyTorch's CPU takes factors for 1 or 2: of images whose
+    /// sides are together at most 128, and in every backward pass.
+    fn nearest(&self, to: &[Resized]) -> Result<Self> {
+        let by_size = |at: usize, to: Resized| {
+            let length = self.shape()[at + 2];
+            to.size == length || to.size == 2 * length
+        };
+        let found = |x: &Array, by_factors: bool| {
+            to.iter().enumerate().try_fold(x.clone(), |x, (at, &to)| {
+                let scale = to.scale.filter(|_| by_factors || !by_size(at, to));
+                x.resized(at + 2, Resized { scale, ..to }, Interpolation::Nearest, false)
+            })
+        };
+        let small = to.len() == 2 && to.iter().map(|to| to.size).sum::<usize>() <= 128;
+        let differs = to.iter().enumerate().any(|(at, &to)| to.scale.is_some() && by_size(at, to));
+        if small || !differs {
+            return found(self, !small);
+        }
+        let value = found(&self.detach(), true)?;
+        if self.kind() != super::Kind::Float {
+            return Ok(value);
+        }
+        let path = found(self, false)?;
+        value.add(&path.sub(&path.detach())?)
     }
 
     /// One dimension of it.
@@ -317,6 +348,11 @@ fn taps(length: usize, to: Resized, how: Interpolation, align_corners: bool, dou
         match how {
             Interpolation::Nearest => vec![(clamped(single(index * nearest).floor() as i64), 1.0)],
             Interpolation::NearestExact => vec![(clamped(single((index + 0.5) * nearest).floor() as i64), 1.0)],
+            Interpolation::Area => {
+                let at = index as usize;
+                let (start, end) = (at * length / to.size, ((at + 1) * length).div_ceil(to.size));
+                (start..end).map(|place| (place, 1.0 / (end - start) as f64)).collect()
+            }
             Interpolation::Linear => {
                 let centre = centre.max(0.0);
                 let low = (centre.floor() as usize).min(last);

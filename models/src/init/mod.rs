@@ -273,7 +273,8 @@ pub(crate) fn layer_weight(shape: &[usize]) -> Result<Draw> {
 pub(crate) fn layer_bias(weight: &[usize]) -> Result<Draw> {
     let (inputs, _) = fans(weight)?;
     let bound = if inputs == 0.0 { 0.0 } else { 1.0 / inputs.sqrt() };
-    Ok(Draw::Uniform { a: -bound, b: bound })
+    // PyTorch has no -0 there.
+    Ok(Draw::Uniform { a: 0.0 - bound, b: bound })
 }
 
 pub(crate) use draw::Draw as Rule;

@@ -12,13 +12,13 @@ use crate::init::{Init, Rule};
 macro_rules! activations {
     ($(
         $(#[$doc:meta])*
-        $name:ident ($($(#[$needed_doc:meta])* $needed:ident: $needed_type:ty),*)
+        $name:ident ($($(#[$needed_doc:meta])* $needed:ident: $needed_type:ty $(=> $stored:ty)?),*)
         {$($(#[$field_doc:meta])* $field:ident / $with:ident: $type:ty = $default:expr),*}
         |$this:ident, $x:ident| $compute:expr;
     )+) => {
         options! { $(
             $(#[$doc])*
-            $name($($(#[$needed_doc])* $needed: $needed_type),*) {$($(#[$field_doc])* $field / $with: $type = $default),*}
+            $name($($(#[$needed_doc])* $needed: $needed_type $(=> $stored)?),*) {$($(#[$field_doc])* $field / $with: $type = $default),*}
         )+ }
         stateless!($($name),+);
         $(
@@ -32,6 +32,11 @@ macro_rules! activations {
             keeps_rank!($name: "The same shape; `GLU` halves one dimension.");
         )+
     };
+}
+
+/// The dimension that was said, or that PyTorch takes where none is.
+fn softmax_dim(dim: Option<i64>, x: &Array) -> i64 {
+    dim.unwrap_or_else(|| i64::from(!matches!(x.rank(), 0 | 1 | 3)))
 }
 
 activations! {
@@ -112,21 +117,21 @@ activations! {
     ) {} |this, x| x.threshold(this.threshold, this.value);
     /// `torch.nn.Softmax(dim)`.
     Softmax(
-        /// Along which dimension they sum to 1.
-        dim: i64
-    ) {} |this, x| x.softmax(this.dim);
+        /// Along which dimension they sum to 1. `None`: PyTorch's old default, 0 of one or three dimensions and 1 of others.
+        dim: impl Into<Option<i64>> => Option<i64>
+    ) {} |this, x| x.softmax(softmax_dim(this.dim, x));
     /// `torch.nn.Softmin(dim)`: the softmax of `-x`.
     Softmin(
-        /// Along which dimension they sum to 1.
-        dim: i64
-    ) {} |this, x| x.unary(Unary::Neg)?.softmax(this.dim);
+        /// Along which dimension they sum to 1. `None`: PyTorch's old default, 0 of one or three dimensions and 1 of others.
+        dim: impl Into<Option<i64>> => Option<i64>
+    ) {} |this, x| x.unary(Unary::Neg)?.softmax(softmax_dim(this.dim, x));
     /// `torch.nn.Softmax2d`: over the channels of an image.
     Softmax2d() {} |this, x| x.softmax(-3);
     /// `torch.nn.LogSoftmax(dim)`.
     LogSoftmax(
-        /// Along which dimension they are logarithms of what sums to 1.
-        dim: i64
-    ) {} |this, x| x.log_softmax(this.dim);
+        /// Along which dimension they are logarithms of what sums to 1. `None`: PyTorch's old default, 0 of one or three dimensions and 1 of others.
+        dim: impl Into<Option<i64>> => Option<i64>
+    ) {} |this, x| x.log_softmax(softmax_dim(this.dim, x));
     /// `torch.nn.GLU(dim=-1)`: one half times the sigmoid of the other.
     GLU() {
         /// Which dimension is halved. Default -1.

@@ -15,7 +15,7 @@ use crate::functional::Array;
 use crate::init::Init;
 
 options! {
-    /// `torch.nn.BatchNorm1d(num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)`, and 2d, 3d.
+    /// `torch.nn.BatchNorm1d(num_features, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True, bias=True)`, and 2d, 3d.
     BatchNormConfig(
         /// The number of channels.
         num_features: usize,
@@ -23,11 +23,13 @@ options! {
         /// What is added to the variance. Default 1e-5.
         eps / with_eps: f64 = 1e-5,
         /// The weight of a new batch in the running statistics; `None` makes them the mean over all batches. Default 0.1.
-        momentum / with_momentum: Option<f64> = Some(0.1),
+        momentum / with_momentum: impl Into<Option<f64>> => Option<f64> = Some(0.1),
         /// Whether each channel has a factor, and something that is added. Default true.
         affine / with_affine: bool = true,
         /// Whether running statistics are kept; without, it normalises by the batch in evaluation, too. Default true.
         track_running_stats / with_track_running_stats: bool = true,
+        /// Whether something is added to each channel that has a factor. Default true.
+        bias / with_bias: bool = true,
     }
 }
 
@@ -38,7 +40,8 @@ impl BatchNormConfig {
     /// None in truth.
     pub fn init(&self, init: &mut Init<'_>) -> Result<BatchNorm> {
         let shape = [self.num_features];
-        let (weight, bias) = (filled(init, self.affine, shape, 1.0)?, filled(init, self.affine, shape, 0.0)?);
+        let weight = filled(init, self.affine, shape, 1.0)?;
+        let bias = filled(init, self.affine && self.bias, shape, 0.0)?;
         let (device, kept) = (init.device(), self.track_running_stats);
         Ok(BatchNorm {
             weight,
@@ -89,6 +92,9 @@ pub type BatchNorm1d = BatchNorm;
 pub type BatchNorm2d = BatchNorm;
 /// `torch.nn.BatchNorm3d`: `[batch, channels, depth, height, width]`.
 pub type BatchNorm3d = BatchNorm;
+/// `torch.nn.SyncBatchNorm`: in one process it is a `BatchNorm`, of any number of dimensions, with the same keys. So there is nothing to
+/// convert (`convert_sync_batchnorm`); statistics over several processes are not there.
+pub type SyncBatchNorm = BatchNorm;
 
 impl BatchNorm {
     /// The factors and what is added; 1 and 0 where there are none.
@@ -113,6 +119,9 @@ impl BatchNorm {
         };
         if dims.get(1) != Some(&channels) {
             return Err(refused(&format!("{channels} channels in the second dimension")));
+        }
+        if dims.contains(&0) {
+            return self.nothing(input);
         }
         if is_half(input.dtype()) && self.is_single() {
             // Within autocast: statistics are of the parameters' type.
@@ -144,6 +153,23 @@ impl BatchNorm {
             self.track(&batch.mean.detach(), &batch.variance.detach(), count);
         }
         Ok(batch.output)
+    }
+
+    /// Of a batch of none, as in PyTorch: it is counted, and statistics stay as they are.
+    fn nothing<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
+        if input.device().is_autodiff()
+            && self.training.is_enabled()
+            && let Some(counter) = &self.num_batches_tracked
+        {
+            counter.set(counter.value().add_scalar(1));
+        }
+        let (x, dtype) = (Array::from_float(input), |x: Array| x.cast(DType::F32));
+        let mut shape = vec![1; D];
+        shape[1] = self.channels;
+        let one = |param: &Param<Tensor<1>>| dtype(Array::from_float(param.val()))?.reshaped(&shape);
+        let scaled = self.weight.as_ref().map_or(Ok(x.clone()), |weight| x.mul(&one(weight)?))?;
+        let shifted = self.bias.as_ref().map_or(Ok(scaled.clone()), |bias| scaled.add(&one(bias)?))?;
+        shifted.cast(x.dtype())?.into_float()
     }
 
     /// Whether its parameters, or else its statistics, are of `float32`.

@@ -186,11 +186,11 @@ impl<const N: usize> ConvConfig<N> {
 }
 
 impl<const N: usize> Conv<N> {
-    /// `[batch, in, ...]` to `[batch, out, ...]`.
+    /// `[batch, in, ...]` to `[batch, out, ...]`, or both without a batch.
     ///
     /// # Errors
     /// When the channels are others, or the kernel is larger than the padded input.
-    pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_array(&Array::from_float(input))?.into_float()
     }
 }
@@ -239,11 +239,11 @@ impl<const N: usize> ConvTransposeConfig<N> {
 }
 
 impl<const N: usize> ConvTranspose<N> {
-    /// `[batch, in, ...]` to `[batch, out, ...]`.
+    /// `[batch, in, ...]` to `[batch, out, ...]`, or both without a batch.
     ///
     /// # Errors
     /// When the channels are others.
-    pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_array(&Array::from_float(input))?.into_float()
     }
 }

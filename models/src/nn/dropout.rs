@@ -6,7 +6,7 @@ use burn::module::{Flag, Param};
 use burn::tensor::Device;
 use rekindle_random::Generator;
 
-use super::module::{Forward, keeps_rank, module};
+use super::module::{Forward, keeps_rank, module, refused};
 use crate::Result;
 use crate::functional::Array;
 use crate::init::{Init, SharedGenerator};
@@ -16,6 +16,8 @@ use crate::init::{Init, SharedGenerator};
 enum What {
     Elements,
     Channels,
+    /// Channels of this many dimensions, of an input with a batch or without.
+    ChannelsOf(usize),
     Alpha,
     AlphaChannels,
 }
@@ -64,10 +66,23 @@ impl Dropout {
         Dropout::of(p, What::Elements, init)
     }
 
-    /// `torch.nn.Dropout1d(p)`, `Dropout2d`, `Dropout3d`: whole channels of `[batch, channels, ...]`.
+    /// `torch.nn.Dropout2d(p)`: whole channels of `[batch, channels, ...]`. Of three dimensions, too, the first is the batch, as in
+    /// PyTorch, which says that it will change that.
     #[must_use]
     pub fn channels(p: f64, init: &Init<'_>) -> Self {
         Dropout::of(p, What::Channels, init)
+    }
+
+    /// `torch.nn.Dropout1d(p)`: whole channels of `[batch, channels, length]` or, without a batch, `[channels, length]`.
+    #[must_use]
+    pub fn channels_1d(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::ChannelsOf(1), init)
+    }
+
+    /// `torch.nn.Dropout3d(p)`: whole channels of `[batch, channels, depth, height, width]` or, without a batch, of four dimensions.
+    #[must_use]
+    pub fn channels_3d(p: f64, init: &Init<'_>) -> Self {
+        Dropout::of(p, What::ChannelsOf(3), init)
     }
 
     /// `torch.nn.AlphaDropout(p)`: single elements, keeping mean and variance of what SELU gives.
@@ -121,6 +136,16 @@ impl Forward for Dropout {
         self.draw(|generator| match self.what {
             What::Elements => input.dropout(self.p, generator),
             What::Channels => input.feature_dropout(self.p, generator),
+            What::ChannelsOf(spatial) if input.rank() == spatial + 2 => input.feature_dropout(self.p, generator),
+            What::ChannelsOf(spatial) if input.rank() == spatial + 1 => {
+                input.unsqueeze(0)?.feature_dropout(self.p, generator)?.squeeze(Some(&[0]))
+            }
+            What::ChannelsOf(spatial) => {
+                let (shape, more) = (input.shape(), spatial + 2);
+                let reason =
+                    format!("an input of {shape:?} has not {more} dimensions, or {} without a batch", more - 1);
+                Err(refused("Dropout", reason))
+            }
             What::Alpha => input.alpha_dropout(self.p, false, generator),
             What::AlphaChannels => input.alpha_dropout(self.p, true, generator),
         })

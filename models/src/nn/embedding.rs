@@ -8,7 +8,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use super::module::{options, refused, value};
 use crate::Result;
-use crate::functional::{Array, Number, signed};
+use crate::functional::{Array, signed};
 use crate::init::{Init, Rule};
 
 options! {
@@ -339,11 +339,14 @@ impl EmbeddingBag {
         let wrong = || refused("EmbeddingBag", format!("offsets go up from 0 to {length} at most"));
         let offsets = Array::from_int(offsets).ints()?.into_iter().map(usize::try_from).collect::<Result<Vec<_>, _>>();
         let mut starts = offsets.map_err(|_| wrong())?;
-        if starts.first() != Some(&0) || !starts.is_sorted() || starts.last().is_some_and(|&last| last > length) {
+        if starts.first().is_some_and(|&first| first != 0)
+            || !starts.is_sorted()
+            || starts.last().is_some_and(|&last| last > length)
+        {
             return Err(wrong());
         }
-        if self.include_last_offset {
-            starts.pop();
+        if self.include_last_offset && starts.pop().is_none() {
+            return Err(refused("EmbeddingBag", "with include_last_offset there is at least one offset"));
         }
         self.bags(&Array::from_int(input), &starts, per_sample_weights.map(Array::from_float).as_ref())
     }
@@ -354,6 +357,9 @@ impl EmbeddingBag {
         }
         let rows = self.rows.forward_array(index)?;
         let width = rows.shape().last().copied().unwrap_or(0);
+        if starts.is_empty() {
+            return rows.narrow(0, 0, 0)?.into_float();
+        }
         let kept: Vec<bool> = match self.rows.padding_idx {
             Some(padding) => index.ints()?.into_iter().map(|number| number != signed(padding)).collect(),
             None => vec![true; index.numel()],
@@ -366,7 +372,8 @@ impl EmbeddingBag {
         let bag = |(&start, end): (&usize, usize)| -> Result<Array> {
             let places: Vec<i64> = (start..end).filter(|&at| kept[at]).map(signed).collect();
             if places.is_empty() {
-                return Ok(Array::full(&[width], Number::Int(0), rows.dtype(), &rows.device()));
+                // The sum of no rows.
+                return rows.narrow(0, 0, 0)?.sum(&[0], false)?.reshaped(&[width]);
             }
             let places = Array::from_ints(&places, &[places.len()], &rows.device())?;
             let rows = rows.index_select(0, &places)?;

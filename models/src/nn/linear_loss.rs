@@ -109,6 +109,18 @@ impl LinearCrossEntropyLoss {
         )
     }
 
+    /// The losses of all targets by probabilities, `[batch, ...]`, where there is no reduction: `R` is one less than `T`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or `R` is another.
+    pub fn unreduced_probabilities<const T: usize, const R: usize>(
+        &self,
+        input: Tensor<2>,
+        target: Tensor<T>,
+    ) -> Result<Tensor<R>> {
+        self.losses(&Array::from_float(input), &Array::from_float(target))?.into_float()
+    }
+
     /// The losses of all targets, `[batch, ...]`, where there is no reduction.
     ///
     /// # Errors

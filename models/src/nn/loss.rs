@@ -129,6 +129,12 @@ losses! {
         /// The least variance. Default 1e-6.
         eps / with_eps: f64 = 1e-6
     } (input, target, var) |this, reduction| {
+        if var.lt(0.0)?.any(&[], false)?.item()?.is_true() {
+            return Err(refused("GaussianNLLLoss", "there is a variance below 0"));
+        }
+        // One variance for each vector, as PyTorch takes it.
+        let one_each = var.shape() != input.shape() && Some(var.shape()) == input.shape().split_last().map(|(_, front)| front);
+        let var = &if one_each { var.unsqueeze(-1)? } else { var.clone() };
         // The gradient goes through the variance as it is, not as it is bounded.
         let bounded = var.add(&var.clamp(Some(Number::Float(this.eps)), None)?.sub(var)?.detach())?;
         let difference = input.sub(target)?;
@@ -365,11 +371,11 @@ impl MultiLabelMarginLoss {
         scalar("MultiLabelMarginLoss", self.losses(&Array::from_float(input), &Array::from_int(target))?)
     }
 
-    /// The losses of all examples, `[batch]`, where there is no reduction.
+    /// The losses of all examples, `[batch]`, where there is no reduction; of `[classes]` its own, `[1]`.
     ///
     /// # Errors
     /// When the shapes do not go together.
-    pub fn unreduced(&self, input: Tensor<2>, target: Tensor<2, Int>) -> Result<Tensor<1>> {
+    pub fn unreduced<const D: usize>(&self, input: Tensor<D>, target: Tensor<D, Int>) -> Result<Tensor<1>> {
         self.losses(&Array::from_float(input), &Array::from_int(target))?.into_float()
     }
 }
@@ -448,6 +454,18 @@ impl CrossEntropyLoss {
     pub fn forward_probabilities<const D: usize>(&self, input: Tensor<D>, target: Tensor<D>) -> Result<Tensor<1>> {
         scalar("CrossEntropyLoss", self.losses(&Array::from_float(input), &Array::from_float(target))?)
     }
+
+    /// The losses of all elements by probabilities, `[batch, ...]`, where there is no reduction: `R` is one less than `D`.
+    ///
+    /// # Errors
+    /// When the shapes do not go together, or `R` is another.
+    pub fn unreduced_probabilities<const D: usize, const R: usize>(
+        &self,
+        input: Tensor<D>,
+        target: Tensor<D>,
+    ) -> Result<Tensor<R>> {
+        self.losses(&Array::from_float(input), &Array::from_float(target))?.into_float()
+    }
 }
 
 impl NLLLoss {
@@ -480,3 +498,6 @@ macro_rules! of_classes {
 }
 
 of_classes!(CrossEntropyLoss, NLLLoss, MultiMarginLoss);
+
+/// `torch.nn.NLLLoss2d`, an old name of [`NLLLoss`].
+pub type NLLLoss2d = NLLLoss;

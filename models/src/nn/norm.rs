@@ -34,7 +34,7 @@ options! {
         elementwise_affine / with_elementwise_affine: bool = true,
     }
 
-    /// `torch.nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True)`.
+    /// `torch.nn.GroupNorm(num_groups, num_channels, eps=1e-05, affine=True, bias=True)`.
     GroupNormConfig(
         /// How many groups the channels make.
         num_groups: usize,
@@ -45,21 +45,26 @@ options! {
         eps / with_eps: f64 = 1e-5,
         /// Whether each channel has a factor, and something that is added. Default true.
         affine / with_affine: bool = true,
+        /// Whether something is added to each channel that has a factor. Default true.
+        bias / with_bias: bool = true,
     }
 
-    /// `torch.nn.InstanceNorm1d(num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)`, and 2d, 3d.
-    InstanceNormConfig(
+    /// `torch.nn.InstanceNorm1d(num_features, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False, bias=True)`, and
+    /// `InstanceNorm2d`, `InstanceNorm3d`. `N` is two more than there are dimensions.
+    InstanceNormConfig<const N: usize>(
         /// How many channels there are.
         num_features: usize,
     ) {
         /// What is added to the variance. Default 1e-5.
         eps / with_eps: f64 = 1e-5,
-        /// The weight of a new batch in the running statistics. Default 0.1.
-        momentum / with_momentum: f64 = 0.1,
+        /// The weight of a new batch in the running statistics; `None` is 0, as in PyTorch: they stay. Default 0.1.
+        momentum / with_momentum: impl Into<Option<f64>> => Option<f64> = Some(0.1),
         /// Whether each channel has a factor, and something that is added. Default false.
         affine / with_affine: bool = false,
         /// Whether running statistics are kept, by which it normalises in evaluation. Default false.
         track_running_stats / with_track_running_stats: bool = false,
+        /// Whether something is added to each channel that has a factor. Default true.
+        bias / with_bias: bool = true,
     }
 }
 
@@ -106,9 +111,36 @@ pub struct GroupNorm {
     eps: f64,
 }
 
-/// `torch.nn.InstanceNorm1d`, `InstanceNorm2d`, `InstanceNorm3d`: each channel of each example less its mean, over its deviation.
+/// Options of an [`InstanceNorm1d`].
+pub type InstanceNorm1dConfig = InstanceNormConfig<3>;
+/// Options of an [`InstanceNorm2d`].
+pub type InstanceNorm2dConfig = InstanceNormConfig<4>;
+/// Options of an [`InstanceNorm3d`].
+pub type InstanceNorm3dConfig = InstanceNormConfig<5>;
+
+/// `torch.nn.InstanceNorm1d`: `[batch, channels, length]`, or without a batch.
+pub type InstanceNorm1d = InstanceNorm<3>;
+/// `torch.nn.InstanceNorm2d`: `[batch, channels, height, width]`, or without a batch.
+pub type InstanceNorm2d = InstanceNorm<4>;
+/// `torch.nn.InstanceNorm3d`: `[batch, channels, depth, height, width]`, or without a batch.
+pub type InstanceNorm3d = InstanceNorm<5>;
+
+/// `torch.nn.InstanceNorm1d`, `InstanceNorm2d`, `InstanceNorm3d`: each channel of each example less its mean, over its deviation. `N` is
+/// two more than there are dimensions.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use rekindle_models::init::Init;
+/// use rekindle_models::nn::InstanceNorm2dConfig;
+///
+/// let device = Device::flex();
+/// let layer = InstanceNorm2dConfig::new(3).with_affine(true).init(&mut Init::seeded(&device, 0))?;
+/// assert_eq!(layer.forward(Tensor::<4>::ones([2, 3, 8, 8], &device))?.dims(), [2, 3, 8, 8]);
+/// assert_eq!(layer.forward(Tensor::<3>::ones([3, 8, 8], &device))?.dims(), [3, 8, 8]);
+/// # Ok::<(), rekindle_models::ModelError>(())
+/// ```
 #[derive(Clone, Debug)]
-pub struct InstanceNorm {
+pub struct InstanceNorm<const N: usize> {
     /// `[channels]`.
     pub weight: Option<Param<Tensor<1>>>,
     /// `[channels]`.
@@ -122,14 +154,14 @@ pub struct InstanceNorm {
     /// Whether it trains on an autodiff device.
     pub training: Param<Flag>,
     channels: usize,
-    momentum: f64,
+    momentum: Option<f64>,
     eps: f64,
 }
 
 module!(LayerNorm<const D: usize> { weight, bias; shape, eps });
 module!(RMSNorm<const D: usize> { weight; shape, eps });
 module!(GroupNorm { weight, bias; groups, channels, eps });
-module!(InstanceNorm {
+module!(InstanceNorm<const N: usize> {
     weight, bias, running_mean, running_var, num_batches_tracked, training; channels, momentum, eps
 });
 
@@ -137,7 +169,7 @@ keeps_rank!(
     LayerNorm<const K: usize>: "The same shape, which ends in the normalised one.",
     RMSNorm<const K: usize>: "The same shape, which ends in the normalised one.",
     GroupNorm: "`[batch, channels, ...]`, the same shape.",
-    InstanceNorm: "`[batch, channels, ...]`, or `[channels, length]` without a batch, the same shape.",
+    InstanceNorm<const N: usize>: "`[batch, channels, ...]`, or `[channels, ...]` without a batch, the same shape.",
     LocalResponseNorm: "`[batch, channels, ...]`, the same shape.",
 );
 
@@ -179,16 +211,17 @@ impl GroupNormConfig {
             return Err(refused("GroupNorm", format!("{channels} channels make no {groups} groups")));
         }
         let weight = filled(init, self.affine, [channels], 1.0)?;
-        Ok(GroupNorm { weight, bias: filled(init, self.affine, [channels], 0.0)?, groups, channels, eps: self.eps })
+        let bias = filled(init, self.affine && self.bias, [channels], 0.0)?;
+        Ok(GroupNorm { weight, bias, groups, channels, eps: self.eps })
     }
 }
 
-impl InstanceNormConfig {
+impl<const N: usize> InstanceNormConfig<N> {
     /// The layer, as PyTorch begins it.
     ///
     /// # Errors
     /// None in truth.
-    pub fn init(&self, init: &mut Init<'_>) -> Result<InstanceNorm> {
+    pub fn init(&self, init: &mut Init<'_>) -> Result<InstanceNorm<N>> {
         let shape = [self.num_features];
         let kept = |tensor: fn([usize; 1], &burn::tensor::Device) -> Tensor<1>| {
             self.track_running_stats.then(|| Buffer::new(tensor(shape, init.device())))
@@ -198,7 +231,7 @@ impl InstanceNormConfig {
         let count = self.track_running_stats.then(|| Buffer::new(Tensor::zeros([1], init.device())));
         Ok(InstanceNorm {
             weight: filled(init, self.affine, shape, 1.0)?,
-            bias: filled(init, self.affine, shape, 0.0)?,
+            bias: filled(init, self.affine && self.bias, shape, 0.0)?,
             running_mean,
             running_var,
             num_batches_tracked: count,
@@ -252,18 +285,27 @@ impl<const D: usize> Forward for RMSNorm<D> {
 impl Forward for GroupNorm {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         has_channels("GroupNorm", input, self.channels)?;
+        if input.numel() == self.groups {
+            let reason = format!("it needs more than one value a group, which {:?} has not", input.shape());
+            return Err(refused("GroupNorm", reason));
+        }
         let (weight, bias) = (maybe(self.weight.as_ref()), maybe(self.bias.as_ref()));
         input.group_norm(self.groups, weight.as_ref(), bias.as_ref(), self.eps)
     }
 }
 
-impl Forward for InstanceNorm {
+impl<const N: usize> Forward for InstanceNorm<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        if input.rank() == 2 {
+        if input.rank() == N - 1 {
             return self.forward_array(&input.unsqueeze(0)?)?.squeeze(Some(&[0]));
         }
+        if input.rank() != N {
+            let reason =
+                format!("an input of {:?} has not {N} dimensions, or {} without a batch", input.shape(), N - 1);
+            return Err(refused("InstanceNorm", reason));
+        }
         has_channels("InstanceNorm", input, self.channels)?;
-        if input.shape().iter().skip(2).product::<usize>() < 2 {
+        if input.shape().iter().skip(2).product::<usize>() == 1 {
             let reason = format!("it needs more than one element a channel, which {:?} has not", input.shape());
             return Err(refused("InstanceNorm", reason));
         }
@@ -277,9 +319,13 @@ impl Forward for InstanceNorm {
             let by = Running { mean: running(mean), var: running(var) };
             return rounded(input, [weight, bias], |x, [weight, bias]| x.batch_norm(&by, weight, bias, self.eps));
         }
+        if input.numel() == 0 {
+            return Err(refused("InstanceNorm", format!("a batch of {:?} has no statistics to keep", input.shape())));
+        }
         let batch = input.instance_statistics()?;
         for (buffer, new) in [(mean, &batch.mean), (var, &batch.var)] {
-            let blend = new.mul(self.momentum)?.add(&running(buffer).detach().mul(1.0 - self.momentum)?)?;
+            let momentum = self.momentum.unwrap_or(0.0);
+            let blend = new.mul(momentum)?.add(&running(buffer).detach().mul(1.0 - momentum)?)?;
             buffer.set(blend.detach().into_float()?);
         }
         input.instance_norm(weight.as_ref(), bias.as_ref(), self.eps)
@@ -309,6 +355,12 @@ impl Forward for LocalResponseNorm {
         let &[batch, channels, ..] = input.shape() else {
             return Err(refused("LocalResponseNorm", "it needs a batch and channels"));
         };
+        if input.rank() < 3 {
+            return Err(refused(
+                "LocalResponseNorm",
+                format!("an input of {:?} has not three dimensions", input.shape()),
+            ));
+        }
         if self.size == 0 {
             return Err(refused("LocalResponseNorm", "its size is at least 1"));
         }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use super::module::{Forward, Sizes, options, rounded, stateless};
+use super::module::{Forward, Sizes, options, refused, rounded, stateless};
 use crate::Result;
 use crate::functional::{Array, Unary, Windows, region};
 
@@ -58,16 +58,47 @@ options! {
     /// `torch.nn.AdaptiveAvgPool1d(output_size)`, and 2d, 3d: means of as many windows as are wanted. `N` is two more than there are
     /// dimensions.
     AdaptiveAvgPool<const N: usize>(
-        /// How many: a number, or one for each dimension.
-        output_size: impl Into<Sizes> => Sizes,
+        /// How many: a number, or one for each dimension, `None` for as many as the input is long (`[None, Some(7)]`).
+        output_size: impl Into<OutputSize> => OutputSize,
     ) {}
 
     /// `torch.nn.AdaptiveMaxPool1d(output_size)`, and 2d, 3d: the largest of as many windows as are wanted. `N` is two more than there
     /// are dimensions.
     AdaptiveMaxPool<const N: usize>(
-        /// How many: a number, or one for each dimension.
-        output_size: impl Into<Sizes> => Sizes,
+        /// How many: a number, or one for each dimension, `None` for as many as the input is long (`[None, Some(7)]`).
+        output_size: impl Into<OutputSize> => OutputSize,
     ) {}
+}
+
+/// How many windows an adaptive pool has: a number, or one for each dimension, where `None` is as many as the input is long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputSize(Vec<Option<usize>>);
+
+impl<T: Into<Sizes>> From<T> for OutputSize {
+    fn from(sizes: T) -> Self {
+        OutputSize(sizes.into().0.into_iter().map(Some).collect())
+    }
+}
+
+impl<const N: usize> From<[Option<usize>; N]> for OutputSize {
+    fn from(sizes: [Option<usize>; N]) -> Self {
+        OutputSize(sizes.to_vec())
+    }
+}
+
+impl OutputSize {
+    /// One for each of the last dimensions of such an input.
+    fn each(&self, layer: &'static str, dimensions: usize, input: &Array) -> Result<Vec<usize>> {
+        let wanted = match self.0[..] {
+            [one] => vec![one; dimensions],
+            _ => self.0.clone(),
+        };
+        let Some(front) = input.rank().checked_sub(dimensions).filter(|_| wanted.len() == dimensions) else {
+            let reason = format!("sizes {:?} and an input of {:?} do not go together", self.0, input.shape());
+            return Err(refused(layer, reason));
+        };
+        Ok(wanted.iter().zip(&input.shape()[front..]).map(|(wanted, &length)| wanted.unwrap_or(length)).collect())
+    }
 }
 
 /// How far apart windows are; `None`: as far as they are long.
@@ -121,7 +152,10 @@ impl<const N: usize> MaxPool<N> {
     ///
     /// # Errors
     /// When there is no window.
-    pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, burn::tensor::Int>)> {
+    pub fn forward_with_indices<const D: usize>(
+        &self,
+        input: Tensor<D>,
+    ) -> Result<(Tensor<D>, Tensor<D, burn::tensor::Int>)> {
         let (values, indices) = Array::from_float(input).max_pool_with_indices(N - 2, &self.windows())?;
         Ok((values.into_float()?, indices.into_int()?))
     }
@@ -133,9 +167,13 @@ impl<const N: usize> AdaptiveMaxPool<N> {
     ///
     /// # Errors
     /// When there is no window.
-    pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, burn::tensor::Int>)> {
-        let sizes = self.output_size.each("AdaptiveMaxPool", N - 2)?;
-        let (values, indices) = Array::from_float(input).adaptive_max_pool(&sizes)?;
+    pub fn forward_with_indices<const D: usize>(
+        &self,
+        input: Tensor<D>,
+    ) -> Result<(Tensor<D>, Tensor<D, burn::tensor::Int>)> {
+        let input = Array::from_float(input);
+        let sizes = self.output_size.each("AdaptiveMaxPool", N - 2, &input)?;
+        let (values, indices) = input.adaptive_max_pool(&sizes)?;
         Ok((values.into_float()?, indices.into_int()?))
     }
 }
@@ -176,14 +214,14 @@ impl<const N: usize> Forward for LPPool<N> {
 
 impl<const N: usize> Forward for AdaptiveAvgPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        let sizes = self.output_size.each("AdaptiveAvgPool", N - 2)?;
+        let sizes = self.output_size.each("AdaptiveAvgPool", N - 2, input)?;
         pooled::<N>(input, |x| x.adaptive_avg_pool(&sizes))
     }
 }
 
 impl<const N: usize> Forward for AdaptiveMaxPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        Ok(input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2)?)?.0)
+        Ok(input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2, input)?)?.0)
     }
 }
 
@@ -197,11 +235,11 @@ macro_rules! pools {
         pub type $three = $name<5>;
 
         impl<const N: usize> $name<N> {
-            /// `[batch, channels, ...]` to the same with other lengths.
+            /// `[batch, channels, ...]` to the same with other lengths, or both without a batch.
             ///
             /// # Errors
             /// When there is no window.
-            pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
+            pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
                 self.forward_array(&Array::from_float(input))?.into_float()
             }
         }

@@ -13,13 +13,15 @@ use crate::functional::Array;
 use crate::init::{Init, is_trained};
 
 /// The activation of a transformer layer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default)]
 pub enum Activation {
     /// `relu`.
     #[default]
     Relu,
     /// `gelu`, exact.
     Gelu,
+    /// Another function: `Activation::Of(Array::silu)`.
+    Of(fn(&Array) -> Result<Array>),
 }
 
 impl Activation {
@@ -27,6 +29,7 @@ impl Activation {
         match self {
             Activation::Relu => x.relu(),
             Activation::Gelu => x.gelu(false),
+            Activation::Of(function) => function(x),
         }
     }
 }

@@ -45,35 +45,41 @@ enum Output {
 stateless!(MaxUnpool<const N: usize>, FractionalMaxPool<const N: usize>);
 
 impl<const N: usize> MaxUnpool<N> {
-    /// How long each dimension is without an `output_size`.
+    /// How long each of these dimensions is without an `output_size`.
     fn lengths(&self, input: &[usize]) -> Result<(Vec<usize>, Vec<usize>)> {
         let kernel = self.kernel_size.each("MaxUnpool", N - 2)?;
         let stride = self.stride.each("MaxUnpool", &kernel)?;
         let padding = self.padding.each("MaxUnpool", N - 2)?;
         let length = |at: usize| {
-            let full = input[at + 2].saturating_sub(1) * stride[at] + kernel[at];
+            let full = input[at].saturating_sub(1) * stride[at] + kernel[at];
             full.checked_sub(2 * padding[at]).filter(|&length| length > 0)
         };
         let lengths = (0..N - 2).map(length).collect::<Option<Vec<_>>>();
         Ok((lengths.ok_or_else(|| refused("MaxUnpool", "padding is larger than what there is"))?, stride))
     }
 
-    /// `[batch, channels, ...]` and the indices of [`forward_with_indices`](super::MaxPool::forward_with_indices), to what was pooled.
-    /// Of several inputs to it that make equal outputs `output_size` says which; default: the smallest.
+    /// `[batch, channels, ...]` (or without a batch) and the indices of
+    /// [`forward_with_indices`](super::MaxPool::forward_with_indices), to what was pooled. Of several inputs to it that make equal outputs
+    /// `output_size` says which; default: the smallest.
     ///
     /// # Errors
     /// When the indices do not fit, or the pool gives no such output of an input of `output_size`.
-    pub fn forward(
+    pub fn forward<const D: usize>(
         &self,
-        input: Tensor<N>,
-        indices: Tensor<N, Int>,
-        output_size: Option<[usize; N]>,
-    ) -> Result<Tensor<N>> {
-        let (default, stride) = self.lengths(&input.dims())?;
+        input: Tensor<D>,
+        indices: Tensor<D, Int>,
+        output_size: Option<[usize; D]>,
+    ) -> Result<Tensor<D>> {
+        if D != N && D + 1 != N {
+            let reason = format!("an input of {:?} has not {N} dimensions, or {} without a batch", input.dims(), N - 1);
+            return Err(refused("MaxUnpool", reason));
+        }
+        let front = D + 2 - N;
+        let (default, stride) = self.lengths(&input.dims()[front..])?;
         let lengths = match output_size {
             None => default,
             Some(given) => {
-                let lengths = given[2..].to_vec();
+                let lengths = given[front..].to_vec();
                 let near = |at: usize| lengths[at] + stride[at] > default[at] && lengths[at] < default[at] + stride[at];
                 if !(0..N - 2).all(near) {
                     let reason = format!("an output of {lengths:?} is too far from {default:?}");
@@ -131,11 +137,11 @@ impl<const N: usize> FractionalMaxPool<N> {
         input.fractional_max_pool(&self.kernel_size.each("FractionalMaxPool", N - 2)?, &sizes, &samples)
     }
 
-    /// `[batch, channels, ...]` to the same with as many windows.
+    /// `[batch, channels, ...]` to the same with as many windows, or both without a batch.
     ///
     /// # Errors
     /// When windows do not fit.
-    pub fn forward(&self, input: Tensor<N>) -> Result<Tensor<N>> {
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_array(&Array::from_float(input))?.into_float()
     }
 
@@ -144,7 +150,7 @@ impl<const N: usize> FractionalMaxPool<N> {
     ///
     /// # Errors
     /// As there.
-    pub fn forward_with_indices(&self, input: Tensor<N>) -> Result<(Tensor<N>, Tensor<N, Int>)> {
+    pub fn forward_with_indices<const D: usize>(&self, input: Tensor<D>) -> Result<(Tensor<D>, Tensor<D, Int>)> {
         let (values, indices) = self.pooled(&Array::from_float(input))?;
         Ok((values.into_float()?, indices.into_int()?))
     }

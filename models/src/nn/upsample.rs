@@ -11,10 +11,12 @@ enum To {
     Factors(Vec<f64>),
 }
 
-/// `torch.nn.Upsample(size=None, scale_factor=None, mode='nearest', align_corners=None)`; `UpsamplingNearest2d` is
-/// `Upsample::by([2.0], Interpolation::Nearest)`, `UpsamplingBilinear2d` is `Interpolation::Linear` with `align_corners`.
+/// `torch.nn.Upsample(size=None, scale_factor=None, mode='nearest', align_corners=None, recompute_scale_factor=None)`;
+/// `UpsamplingNearest2d` is `Upsample::by([2.0], Interpolation::Nearest)`, `UpsamplingBilinear2d` is `Interpolation::Linear` with
+/// `align_corners`. As in PyTorch there is always a batch.
 ///
-/// `Interpolation::Linear` is PyTorch's `linear`, `bilinear` or `trilinear`, by the number of dimensions; `Cubic` its `bicubic`.
+/// `Interpolation::Linear` is PyTorch's `linear`, `bilinear` or `trilinear`, by the number of dimensions; `Cubic` its `bicubic`, `Area` its
+/// `area`.
 #[derive(Clone, Debug)]
 pub struct Upsample {
     to: To,
@@ -22,19 +24,21 @@ pub struct Upsample {
     pub mode: Interpolation,
     /// Whether the corners stay where they are. Default false.
     pub align_corners: bool,
+    /// Whether factors only say the size, and distances follow from that. Default false.
+    pub recompute_scale_factor: bool,
 }
 
 impl Upsample {
     /// To this size: a number, or one for each dimension of pixels.
     #[must_use]
     pub fn to(size: impl Into<Sizes>, mode: Interpolation) -> Self {
-        Upsample { to: To::Size(size.into()), mode, align_corners: false }
+        Upsample { to: To::Size(size.into()), mode, align_corners: false, recompute_scale_factor: false }
     }
 
     /// By these factors: one, or one for each dimension of pixels.
     #[must_use]
     pub fn by(scale_factor: impl Into<Vec<f64>>, mode: Interpolation) -> Self {
-        Upsample { to: To::Factors(scale_factor.into()), mode, align_corners: false }
+        Upsample { to: To::Factors(scale_factor.into()), mode, align_corners: false, recompute_scale_factor: false }
     }
 
     /// Whether the corners stay where they are.
@@ -42,11 +46,22 @@ impl Upsample {
     pub fn with_align_corners(self, align_corners: bool) -> Self {
         Upsample { align_corners, ..self }
     }
+
+    /// Whether factors only say the size, and distances between outputs follow from that.
+    #[must_use]
+    pub fn with_recompute_scale_factor(self, recompute_scale_factor: bool) -> Self {
+        Upsample { recompute_scale_factor, ..self }
+    }
 }
 
 impl Forward for Upsample {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         let pixels = input.shape().get(2..).unwrap_or_default();
+        if !(1..=3).contains(&pixels.len()) {
+            let reason =
+                format!("an input of {:?} is no [batch, channels, ...] of one to three dimensions", input.shape());
+            return Err(refused("Upsample", reason));
+        }
         let to: Vec<Resized> = match &self.to {
             To::Size(sizes) => {
                 sizes.each("Upsample", pixels.len())?.into_iter().map(|size| Resized { size, scale: None }).collect()
@@ -59,8 +74,10 @@ impl Forward for Upsample {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
                 // numbers of pixels
                 let size = |length: usize, factor: f64| (length as f64 * factor).floor() as usize;
-                let resized =
-                    |(&length, factor): (&usize, f64)| Resized { size: size(length, factor), scale: Some(factor) };
+                let resized = |(&length, factor): (&usize, f64)| Resized {
+                    size: size(length, factor),
+                    scale: Some(factor).filter(|_| !self.recompute_scale_factor),
+                };
                 pixels.iter().zip(factors).map(resized).collect()
             }
         };
@@ -128,6 +145,9 @@ impl Forward for PixelUnshuffle {
 impl Forward for ChannelShuffle {
     fn forward_array(&self, input: &Array) -> Result<Array> {
         let channels = input.shape().get(1).copied().unwrap_or(0);
+        if input.rank() < 3 {
+            return Err(refused("ChannelShuffle", format!("an input of {:?} has not three dimensions", input.shape())));
+        }
         if channels.checked_rem(self.groups) != Some(0) || channels == 0 {
             return Err(refused("ChannelShuffle", format!("{channels} channels make no {} groups", self.groups)));
         }

@@ -20,6 +20,18 @@ pub enum Says {
     NextTokens,
 }
 
+/// What a classifier's scores are compared with: transformers' `problem_type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Numbers, by the mean of squares.
+    Regression,
+    /// One class of each example, by cross entropy.
+    SingleLabel,
+    /// Each label as it is true or not, by `binary_cross_entropy_with_logits`.
+    MultiLabel,
+}
+
 /// What a network takes and says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Takes {
@@ -52,8 +64,9 @@ pub(crate) type Build<T> = fn(&Settings<'_>, &mut Init<'_>) -> Result<T>;
 pub(crate) struct About {
     pub(crate) name: &'static str,
     pub(crate) settings: &'static [Setting],
-    /// Its `model_type` in transformers' `config.json`.
+    /// Its `model_type` in transformers' `config.json`, and its class among `architectures` there.
     pub(crate) model_type: Option<&'static str>,
+    pub(crate) class: Option<&'static str>,
     pub(crate) takes: Takes,
 }
 
@@ -66,13 +79,13 @@ pub(crate) struct Named<T> {
 impl<T> Named<T> {
     /// A network of this name.
     pub(crate) const fn new(name: &'static str, settings: &'static [Setting], takes: Takes, build: Build<T>) -> Self {
-        Named { about: About { name, settings, model_type: None, takes }, build }
+        Named { about: About { name, settings, model_type: None, class: None, takes }, build }
     }
 
-    /// Transformers', whose `config.json` has this `model_type`.
-    pub(crate) const fn of_transformers(self, model_type: &'static str) -> Self {
+    /// Transformers' network of this class, whose `config.json` has this `model_type`.
+    pub(crate) const fn of_transformers(self, model_type: &'static str, class: &'static str) -> Self {
         let Named { about, build } = self;
-        Named { about: About { model_type: Some(model_type), ..about }, build }
+        Named { about: About { model_type: Some(model_type), class: Some(class), ..about }, build }
     }
 }
 
@@ -97,6 +110,12 @@ pub(crate) trait ByHand: Sized + 'static {
     /// # Errors
     /// When an input does not fit.
     fn run(&self, given: &Given<'_>) -> Result<Outputs>;
+
+    /// Of a classifier that may be trained in several ways: which it is, where targets are whole numbers or not.
+    fn problem(&self, whole: bool) -> Option<Problem> {
+        let _ = whole;
+        None
+    }
 
     /// What it draws from as it trains, where it drops.
     fn draws(&self) -> Option<&SharedGenerator> {

@@ -18,8 +18,8 @@ use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveReport};
 use rekindle_recorder::{Error, StateDict};
 
-pub use by_hand::Says;
 use by_hand::{About, ByHand, Given, IMAGES, Length, Takes};
+pub use by_hand::{Problem, Says};
 pub use config::Config;
 use settings::Settings;
 pub use settings::{Setting, Told, Weights};
@@ -81,6 +81,16 @@ macro_rules! networks {
                 }
             }
 
+            /// Of a classifier whose `problem_type` says with what its scores are compared: with what. As in transformers, where none is
+            /// said numbers are where it has one label, classes where targets are `whole` numbers, else labels.
+            #[must_use]
+            pub fn problem(&self, whole: bool) -> Option<Problem> {
+                match self {
+                    $(Network::$network(net) => net.problem(whole),)+
+                    Network::Program(_) => None,
+                }
+            }
+
             /// What it draws from as it computes, where it draws: the generator of a program, for dropout.
             #[must_use]
             pub fn generator(&self) -> Option<&Arc<Mutex<Generator>>> {
@@ -94,6 +104,40 @@ macro_rules! networks {
 }
 
 each_network!(networks);
+
+/// What classes of transformers end with that have another head than a language model's body.
+const HEADS: &[&str] = &[
+    "ForSequenceClassification",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
+    "ForMultipleChoice",
+    "ForNextSentencePrediction",
+    "ForPreTraining",
+    "ForMaskedLM",
+    "ForCausalLM",
+    "DoubleHeadsModel",
+    "LMHeadModel",
+];
+
+/// The class that a config names, where its head is not this network's.
+fn other_head<'a>(about: &About, said: &'a Config) -> Option<&'a str> {
+    let named = said.get("architectures")?;
+    let own = |class: &str| Some(class) == about.class;
+    let has_head = |class: &&str| HEADS.iter().any(|head| class.ends_with(head));
+    // A class of one's own has a name of its own.
+    let head_of = |class: &str| HEADS.iter().find(|head| class.ends_with(**head)).copied();
+    let same = |class: &str| about.class.is_some_and(|own| head_of(own).is_some() && head_of(own) == head_of(class));
+    if named.split(',').any(|class| own(class) || same(class)) {
+        return None;
+    }
+    named.split(',').find(has_head)
+}
+
+/// The classes that there are of this `model_type`, with their names here.
+fn classes(model_type: Option<&'static str>) -> String {
+    let of = all().filter(|about| about.model_type == model_type);
+    of.map(|about| format!("{} ('{}')", about.class.unwrap_or_default(), about.name)).collect::<Vec<_>>().join(", ")
+}
 
 /// The lengths of a program's first input, without the batch.
 fn program_lengths(program: &Program) -> Vec<Length> {
@@ -201,6 +245,18 @@ impl Network {
                     value,
                     expected: format!("of the network '{name}' {kind}"),
                 });
+            }
+            (Some(_), Some(said)) if let Some(class) = other_head(about, said) => {
+                let expected = match all().find(|other| other.class == Some(class)) {
+                    Some(other) => format!(
+                        "the class of '{name}', {}, not that of '{}',",
+                        about.class.unwrap_or_default(),
+                        other.name
+                    ),
+                    None => format!("a class that is here ({})", classes(about.model_type)),
+                };
+                let (key, value) = ("architectures".to_owned(), class.to_owned());
+                return Err(ModelError::InvalidSetting { key, value, expected });
             }
             // A transformers' one says nothing of other networks.
             (None, Some(said)) if said.get("model_type").is_some() => None,

@@ -2,72 +2,22 @@
 
 #![allow(non_snake_case)] // transformers' `LayerNorm`, also in what is derived
 
+mod config;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 
-use super::transformers::{ACTIVATIONS, Activation, draw};
+pub use config::BertConfig;
+use config::{CLASSES, PROBLEMS, SETTINGS, config};
+
+use super::transformers::{Activation, draw};
 use crate::Result;
 use crate::functional::{Array, Attention, BOOL, Number, signed};
 use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::module::module;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, PAIRS, Says, Takes, logits, tokens};
-use crate::registry::settings::{Setting, Settings};
-
-/// The settings of all three; the last row is the classifier's alone.
-const ALL: [Setting; 19] = [
-    Setting::shown("vocab_size", "30522", |weights| weights.length("embeddings.word_embeddings.weight", 0)),
-    Setting::shown("hidden_size", "768", |weights| weights.length("embeddings.word_embeddings.weight", 1)),
-    Setting::shown("num_hidden_layers", "12", |weights| weights.count("encoder.layer.{}.intermediate.dense.weight")),
-    Setting::asked("num_attention_heads", "12"),
-    Setting::shown("intermediate_size", "3072", |weights| {
-        weights.length("encoder.layer.0.intermediate.dense.weight", 0)
-    }),
-    Setting::shown("max_position_embeddings", "512", |weights| {
-        weights.length("embeddings.position_embeddings.weight", 0)
-    }),
-    Setting::shown("type_vocab_size", "2", |weights| weights.length("embeddings.token_type_embeddings.weight", 0)),
-    Setting::shown("tie_word_embeddings", "true", |weights| {
-        weights.tied("embeddings.word_embeddings.weight", "cls.predictions.decoder.weight")
-    }),
-    Setting::trained("hidden_dropout_prob", "0.1"),
-    Setting::trained("attention_probs_dropout_prob", "0.1"),
-    Setting::plain("hidden_act", "gelu"),
-    Setting::plain("layer_norm_eps", "1e-12"),
-    Setting::plain("pad_token_id", "0"),
-    Setting::plain("initializer_range", "0.02"),
-    Setting::fixed("is_decoder", "false"),
-    Setting::fixed("add_cross_attention", "false"),
-    Setting::fixed("position_embedding_type", "absolute"),
-    Setting::plain("classifier_dropout", "none"),
-    Setting::shown("num_labels", "2", |weights| weights.length("classifier.weight", 0)),
-];
-
-/// Of the body and the masked language model.
-const SETTINGS: &[Setting] = ALL.as_slice().split_at(17).0;
-
-/// Of the classifier.
-const CLASSES: &[Setting] = &ALL;
-
-fn config(settings: &Settings<'_>) -> Result<BertConfig> {
-    Ok(BertConfig {
-        vocab_size: settings.number("vocab_size")?,
-        hidden_size: settings.number("hidden_size")?,
-        num_hidden_layers: settings.number("num_hidden_layers")?,
-        num_attention_heads: settings.number("num_attention_heads")?,
-        intermediate_size: settings.number("intermediate_size")?,
-        max_position_embeddings: settings.number("max_position_embeddings")?,
-        type_vocab_size: settings.number("type_vocab_size")?,
-        tie_word_embeddings: settings.flag("tie_word_embeddings")?,
-        hidden_dropout_prob: settings.dropout("hidden_dropout_prob")?,
-        attention_probs_dropout_prob: settings.dropout("attention_probs_dropout_prob")?,
-        activation: settings.one_of("hidden_act", ACTIVATIONS)?,
-        layer_norm_eps: settings.float("layer_norm_eps")?,
-        pad_token_id: settings.row("pad_token_id", settings.number("vocab_size")?)?,
-        initializer_range: settings.float("initializer_range")?,
-        ..BertConfig::default()
-    })
-}
+use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, PAIRS, Problem, Says, Takes, logits, tokens};
+use crate::registry::settings::Settings;
 
 /// The body of its settings.
 fn build(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<Bert> {
@@ -83,68 +33,9 @@ fn build_masked(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForM
 fn build_classifier(settings: &Settings<'_>, init: &mut Init<'_>) -> Result<BertForSequenceClassification> {
     let classifier_dropout = settings.maybe_float("classifier_dropout")?;
     let num_labels = settings.number("num_labels")?;
-    BertForSequenceClassification::new(&BertConfig { classifier_dropout, num_labels, ..config(settings)? }, init)
-}
-
-/// How large it is, and what it drops: transformers' `BertConfig`.
-#[derive(Clone, Copy, Debug)]
-pub struct BertConfig {
-    /// How many tokens there are.
-    pub vocab_size: usize,
-    /// How long a token's vector is.
-    pub hidden_size: usize,
-    /// How many layers.
-    pub num_hidden_layers: usize,
-    /// How many heads.
-    pub num_attention_heads: usize,
-    /// How long a vector is between the two linear maps.
-    pub intermediate_size: usize,
-    /// How many places.
-    pub max_position_embeddings: usize,
-    /// How many types of tokens: of the first sentence or the second.
-    pub type_vocab_size: usize,
-    /// Whether the masked language model's decoder is the embedding.
-    pub tie_word_embeddings: bool,
-    /// What is dropped in training of what a layer adds, and of the embeddings.
-    pub hidden_dropout_prob: f64,
-    /// What is dropped of the weights of attention.
-    pub attention_probs_dropout_prob: f64,
-    /// What is between the two linear maps.
-    pub activation: Activation,
-    /// What norms add to the variance.
-    pub layer_norm_eps: f64,
-    /// The token that stands for nothing: its row has no gradient.
-    pub pad_token_id: Option<usize>,
-    /// The deviation of first weights.
-    pub initializer_range: f64,
-    /// What the classifier drops before its last map. Default `None`: `hidden_dropout_prob`.
-    pub classifier_dropout: Option<f64>,
-    /// How many classes the classifier tells apart.
-    pub num_labels: usize,
-}
-
-impl Default for BertConfig {
-    /// Transformers' defaults: those of `bert-base-uncased`.
-    fn default() -> Self {
-        BertConfig {
-            vocab_size: 30522,
-            hidden_size: 768,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            intermediate_size: 3072,
-            max_position_embeddings: 512,
-            type_vocab_size: 2,
-            tie_word_embeddings: true,
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            activation: Activation::Gelu,
-            layer_norm_eps: 1e-12,
-            pad_token_id: Some(0),
-            initializer_range: 0.02,
-            classifier_dropout: None,
-            num_labels: 2,
-        }
-    }
+    let problem_type = settings.one_of("problem_type", PROBLEMS)?;
+    let config = BertConfig { classifier_dropout, num_labels, problem_type, ..config(settings)? };
+    BertForSequenceClassification::new(&config, init)
 }
 
 impl BertConfig {
@@ -511,6 +402,8 @@ pub struct BertForSequenceClassification {
     pub bert: Bert,
     pub dropout: Dropout,
     pub classifier: Linear,
+    #[module(skip)]
+    problem_type: Option<Problem>,
 }
 
 impl BertForSequenceClassification {
@@ -523,7 +416,18 @@ impl BertForSequenceClassification {
         let dropout = Dropout::new(config.classifier_dropout.unwrap_or(config.hidden_dropout_prob), init);
         let mut classifier = LinearConfig::new(config.hidden_size, config.num_labels).init(init)?;
         draw(&mut classifier, config.initializer_range, init)?;
-        Ok(BertForSequenceClassification { bert, dropout, classifier })
+        Ok(BertForSequenceClassification { bert, dropout, classifier, problem_type: config.problem_type })
+    }
+
+    /// With what its scores are compared, where targets are whole numbers or not: as `problem_type` says, else as transformers finds it.
+    #[must_use]
+    pub fn problem_type(&self, whole: bool) -> Problem {
+        let labels = self.classifier.weight.lazy_shape().dims::<2>()[0];
+        self.problem_type.unwrap_or(match (labels, whole) {
+            (1, _) => Problem::Regression,
+            (_, true) => Problem::SingleLabel,
+            (_, false) => Problem::MultiLabel,
+        })
     }
 
     /// The scores, `[batch, labels]`.
@@ -547,7 +451,8 @@ fn encoded(given: &Given<'_>) -> Result<Encoded> {
 }
 
 impl ByHand for Bert {
-    const NAMES: &'static [Named<Self>] = &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert")];
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert", "BertModel")];
 
     fn lengths(&self) -> Vec<Length> {
         tokens()
@@ -565,7 +470,7 @@ impl ByHand for Bert {
 impl ByHand for BertForMaskedLm {
     const NAMES: &'static [Named<Self>] =
         &[Named::new("bert_for_masked_lm", SETTINGS, Takes { says: Says::Tokens, ..PAIRS }, build_masked)
-            .of_transformers("bert")];
+            .of_transformers("bert", "BertForMaskedLM")];
 
     fn lengths(&self) -> Vec<Length> {
         tokens()
@@ -582,7 +487,8 @@ impl ByHand for BertForMaskedLm {
 
 impl ByHand for BertForSequenceClassification {
     const NAMES: &'static [Named<Self>] =
-        &[Named::new("bert_for_sequence_classification", CLASSES, PAIRS, build_classifier).of_transformers("bert")];
+        &[Named::new("bert_for_sequence_classification", CLASSES, PAIRS, build_classifier)
+            .of_transformers("bert", "BertForSequenceClassification")];
 
     fn lengths(&self) -> Vec<Length> {
         tokens()
@@ -590,6 +496,10 @@ impl ByHand for BertForSequenceClassification {
 
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         Ok(logits(self.forward_encoded(&encoded(given)?)?))
+    }
+
+    fn problem(&self, whole: bool) -> Option<Problem> {
+        Some(self.problem_type(whole))
     }
 
     fn draws(&self) -> Option<&SharedGenerator> {

@@ -465,7 +465,7 @@ impl Forward for Mlp {
 
 impl ByHand for Gpt2 {
     const NAMES: &'static [Named<Self>] = &[
-        Named::new("gpt2", SETTINGS, TEXT, build).of_transformers("gpt2"),
+        Named::new("gpt2", SETTINGS, TEXT, build).of_transformers("gpt2", "GPT2LMHeadModel"),
         Named::new("nanogpt", NANO_SETTINGS, TEXT, build_nano),
     ];
 

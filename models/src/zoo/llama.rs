@@ -333,7 +333,8 @@ impl Forward for LlamaMlp {
 }
 
 impl ByHand for Llama {
-    const NAMES: &'static [Named<Self>] = &[Named::new("llama", SETTINGS, TEXT, build).of_transformers("llama")];
+    const NAMES: &'static [Named<Self>] =
+        &[Named::new("llama", SETTINGS, TEXT, build).of_transformers("llama", "LlamaForCausalLM")];
 
     fn lengths(&self) -> Vec<Length> {
         tokens()

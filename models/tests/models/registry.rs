@@ -236,3 +236,44 @@ fn a_batch_of_another_shape_is_refused() {
     assert!(Batch::from_vec(vec![0.0; 5], &[5], &device).is_err());
     assert!(batch(&[2, 3]).into_4d().is_err() && batch(&[2, 3, 4]).into_2d().is_err());
 }
+
+#[test]
+fn what_a_classifiers_scores_are_compared_with_its_problem_type_says() {
+    use rekindle_models::Problem::{MultiLabel, Regression, SingleLabel};
+    let sizes = "vocab_size=7,hidden_size=4,num_hidden_layers=1,num_attention_heads=2,intermediate_size=4,max_position_embeddings=4";
+    let problems = |more: &str| {
+        let call = format!("bert_for_sequence_classification({sizes},{more})");
+        let network = Network::named(&call, &Device::flex()).unwrap();
+        [true, false].map(|whole| network.problem(whole).unwrap())
+    };
+    assert_eq!(problems("num_labels=1"), [Regression; 2]);
+    assert_eq!(problems("num_labels=3"), [SingleLabel, MultiLabel]);
+    assert_eq!(problems("num_labels=3,problem_type=regression"), [Regression; 2]);
+    assert_eq!(problems("num_labels=1,problem_type=multi_label_classification"), [MultiLabel; 2]);
+    assert_eq!(problems("num_labels=2,problem_type=single_label_classification"), [SingleLabel; 2]);
+    let other = Network::named(&format!("bert({sizes})"), &Device::flex()).unwrap();
+    assert_eq!(other.problem(true), None);
+    let wrong = format!("bert_for_sequence_classification({sizes},problem_type=ranking)");
+    assert!(Network::named(&wrong, &Device::flex()).unwrap_err().to_string().contains("multi_label_classification"));
+}
+
+#[test]
+fn a_config_of_a_class_with_another_head_is_refused_by_its_name() {
+    let settled = |name: &str, kind: &str, classes: &[&str]| {
+        let json = serde_json::json!({"model_type": kind, "architectures": classes});
+        Network::settled(name, &Config::new(), Some(&Config::from_json(&json)), None, false).map_err(|e| e.to_string())
+    };
+    let said = settled("llama", "llama", &["LlamaForSequenceClassification"]).unwrap_err();
+    assert!(
+        said.contains("LlamaForSequenceClassification: a class that is here (LlamaForCausalLM ('llama'))"),
+        "{said}"
+    );
+    let said = settled("bert", "bert", &["BertForMaskedLM"]).unwrap_err();
+    assert!(said.contains("the class of 'bert', BertModel, not that of 'bert_for_masked_lm'"), "{said}");
+    assert!(settled("gpt2", "gpt2", &["GPT2DoubleHeadsModel"]).unwrap_err().contains("GPT2LMHeadModel ('gpt2')"));
+    // Its own, a class of one's own with such a head, and what says nothing of a head.
+    settled("gpt2", "gpt2", &["GPT2LMHeadModel"]).unwrap();
+    settled("gpt2", "gpt2", &["OurLMHeadModel"]).unwrap();
+    settled("bert_for_masked_lm", "bert", &["Encoder"]).unwrap();
+    settled("llama", "llama", &[]).unwrap();
+}

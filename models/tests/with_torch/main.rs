@@ -5,6 +5,7 @@
 mod judge;
 mod modules;
 mod operations;
+mod resnets;
 
 use std::panic::resume_unwind;
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The layers of `nn` in float64, float16 and bfloat16: the tables of tests/models/modules, whose numbers PyTorch computes on the spot.
 
+#[path = "../models/modules/edges.rs"]
+mod edges;
 #[path = "../models/modules/harness.rs"]
 mod harness;
 #[path = "../models/modules/layers.rs"]

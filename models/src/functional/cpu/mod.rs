@@ -18,6 +18,7 @@ mod linear;
 mod lstm;
 mod math;
 mod memory;
+mod nothing;
 mod pointwise;
 mod simd;
 mod softmax;
@@ -98,6 +99,11 @@ pub(super) fn computed(operator: impl Operator + 'static, inputs: &[&Array]) -> 
         return None;
     }
     backend::run(operator, &inputs.iter().map(|input| input.prim()).collect::<Vec<_>>())
+}
+
+/// Zeros of this shape, which is Burn's, made of tensors of `flex`: no gradient comes from them to anything.
+pub(super) fn nothing(shape: Vec<usize>, dtype: DType, inputs: &[&Array]) -> Option<DispatchTensor> {
+    backend::run(nothing::Nothing { shape, dtype }, &inputs.iter().map(|input| input.prim()).collect::<Vec<_>>())
 }
 
 /// Whether the operators compute for these tensors.

@@ -86,9 +86,9 @@ pub(crate) fn norms(c: &mut Checked) {
     });
     one(c, "group_norm", |init| GroupNormConfig::new(2, 4).init(init));
     one(c, "group_norm_plain", |init| GroupNormConfig::new(4, 4).with_affine(false).init(init));
-    one(c, "instance_norm1d", |init| InstanceNormConfig::new(4).init(init));
+    one(c, "instance_norm1d", |init| InstanceNorm1dConfig::new(4).init(init));
     one(c, "instance_norm2d", |init| {
-        InstanceNormConfig::new(4).with_affine(true).with_track_running_stats(true).with_momentum(0.2).init(init)
+        InstanceNorm2dConfig::new(4).with_affine(true).with_track_running_stats(true).with_momentum(0.2).init(init)
     });
     one(c, "local_response_norm", |_| Ok(LocalResponseNorm::new(3).with_alpha(0.1).with_beta(0.5).with_k(2.0)));
     one(c, "local_response_norm_even", |_| Ok(LocalResponseNorm::new(2)));
@@ -144,14 +144,14 @@ pub(crate) fn pools(c: &mut Checked) {
     one(c, "lp_pool2d", |_| Ok(LPPool2d::new(2.0, [2, 3])));
     one(c, "fractional_max_pool2d", |init| Ok(FractionalMaxPool2d::new([3, 2], [3, 4], init)));
     let both = |layer: &FractionalMaxPool2d, i: &Inputs| {
-        let (values, indices) = layer.forward_with_indices(i.float(0))?;
+        let (values, indices) = layer.forward_with_indices(i.float::<4>(0))?;
         Ok(vec![Array::from_float(values), Array::from_int(indices)])
     };
     c.case("fractional_max_pool2d_ratio", |init| FractionalMaxPool2d::with_ratio(2, &[0.6], init), both);
     one(c, "fractional_max_pool3d", |init| Ok(FractionalMaxPool3d::new(2, [2, 3, 2], init)));
     let back = |layer: &MaxUnpool1d, i: &Inputs| {
         let pool = MaxPool1d::new(3).with_stride(2).with_padding(1);
-        let (values, indices) = pool.forward_with_indices(i.float(0))?;
+        let (values, indices) = pool.forward_with_indices(i.float::<3>(0))?;
         Ok(vec![Array::from_float(layer.forward(values, indices, None)?)])
     };
     c.case("max_unpool1d", |_| Ok(MaxUnpool1d::new(3).with_stride(2).with_padding(1)), back);

@@ -1,6 +1,7 @@
 //! The layers of `nn` against PyTorch's: keys, metadata, first weights, outputs, gradients, buffers, in training and in evaluation
 //! (`tests/fixtures/sections/_modules.py` says what each case is). One table a family; each case must be in one.
 
+mod edges;
 mod harness;
 mod layers;
 mod sequences;
@@ -106,6 +107,108 @@ fn what_cannot_be_is_an_error_and_no_panic() {
     let x = Tensor::<2>::ones([2, 4], &device);
     assert!(said(two.forward(x.clone(), x.clone()).unwrap_err()).contains("unreduced"));
     assert!(LayerNormConfig::new([3]).init(init).unwrap().forward(x).is_err());
+}
+
+fn zeros<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::zeros(shape, &Device::flex())
+}
+
+#[test]
+fn what_pytorch_refuses_of_empty_tensors_and_dimensions_is_refused() {
+    use rekindle_models::nn::*;
+    let device = Device::flex();
+    let init = &mut Init::seeded(&device, 0);
+    let refused = |outcome: rekindle_models::Result<()>, word: &str| {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains(word), "'{word}' is not in: {error}");
+    };
+    let transposed = ConvTranspose2dConfig::new(4, 2, 2).init(init).unwrap();
+    refused(transposed.forward(zeros([2, 4, 0, 3])).map(drop), "only a batch may be empty");
+    let group = GroupNormConfig::new(3, 3).init(init).unwrap();
+    refused(group.forward(zeros([1, 3])).map(drop), "more than one value");
+    refused(InstanceNorm2dConfig::new(4).init(init).unwrap().forward(zeros([4, 4])).map(drop), "4 dimensions, or 3");
+    refused(LocalResponseNorm::new(2).forward(zeros([2, 4])).map(drop), "three dimensions");
+    refused(ChannelShuffle::new(2).forward(zeros([2, 4])).map(drop), "three dimensions");
+    let nearest = rekindle_models::functional::Interpolation::Nearest;
+    refused(Upsample::by([2.0], nearest).forward(zeros([2, 4])).map(drop), "one to three dimensions");
+    refused(AdaptiveAvgPool2d::new([None, Some(2), None]).forward(zeros([2, 4, 5, 5])).map(drop), "sizes");
+    let places = Tensor::<3, burn::tensor::Int>::from_ints([[[0, 9]]], &device);
+    refused(MaxUnpool1d::new(2).forward(zeros([1, 1, 2]), places, None).map(drop), "no place 9");
+    let below = zeros([2, 3]) - 1.0;
+    refused(GaussianNLLLoss::new().forward(zeros([2, 3]), zeros([2, 3]), below).map(drop), "below 0");
+    let bags = EmbeddingBagConfig::new(3, 2).with_include_last_offset(true).init(init).unwrap();
+    let none = || Tensor::<1, burn::tensor::Int>::zeros([0], &device);
+    refused(bags.forward_offsets(none(), none(), None).map(drop), "at least one offset");
+    refused(LazyConv2d::new(4, 3).for_input(&zeros([3, 4])).map(drop), "has not its dimensions");
+}
+
+#[test]
+fn after_a_batch_of_none_each_parameter_has_a_gradient_of_zeros() {
+    use burn::module::Module;
+    use rekindle_models::nn::*;
+    let device = Device::flex().autodiff();
+    let init = &mut Init::seeded(&device, 0);
+    let network = Sequential::new(vec![
+        Conv2dConfig::new(3, 4, 3).init(init).unwrap().into(),
+        BatchNormConfig::new(4).init(init).unwrap().into(),
+        MaxPool2d::new(2).into(),
+        Flatten::default().into(),
+        LayerNormConfig::new([36]).init(init).unwrap().into(),
+        LinearConfig::new(36, 5).init(init).unwrap().into(),
+        GELU::new().into(),
+    ]);
+    let output: Tensor<2> = network.forward(Tensor::<4>::zeros([0, 3, 8, 8], &device)).unwrap();
+    assert_eq!(output.dims(), [0, 5]);
+    let loss = MSELoss::new().forward(output.clone(), output.zeros_like()).unwrap();
+    assert!(loss.clone().into_scalar::<f32>().is_nan());
+    let gradients = rekindle_testing::gradients(&network, &loss.backward());
+    assert_eq!(gradients.len(), 8);
+    assert!(gradients.iter().all(|(_, tensor)| tensor.to_f64_vec().unwrap().iter().all(|x| *x == 0.0)));
+    assert_eq!(network.valid().forward::<4, 2>(Tensor::zeros([0, 3, 8, 8], &Device::flex())).unwrap().dims(), [0, 5]);
+}
+
+#[test]
+fn how_many_inputs_a_lazy_layer_has_a_state_dict_says() {
+    use rekindle_models::nn::*;
+    let mut state = rekindle_recorder::StateDict::new();
+    let mut insert = |name: &str, shape: &[usize]| {
+        let zeros = vec![0.0_f32; shape.iter().product()];
+        state.insert(name, rekindle_recorder::Tensor::from_vec(shape, zeros).unwrap());
+    };
+    insert("fc.weight", &[10, 4]);
+    insert("conv.weight", &[6, 2, 3, 3]);
+    insert("up.weight", &[8, 3, 2]);
+    insert("norm.running_mean", &[7]);
+    insert("weight", &[5, 9]);
+    assert_eq!(LazyLinear::new(10).for_state_dict(&state, "fc").unwrap().in_features, 4);
+    assert_eq!(LazyLinear::new(5).for_state_dict(&state, "").unwrap().in_features, 9);
+    let grouped = LazyConv2d::new(6, 3).with(|conv| conv.with_groups(2));
+    assert_eq!(grouped.for_state_dict(&state, "conv").unwrap().in_channels, 4);
+    assert_eq!(LazyConvTranspose1d::new(3, 2).for_state_dict(&state, "up").unwrap().in_channels, 8);
+    assert_eq!(LazyBatchNorm2d::new().for_state_dict(&state, "norm").unwrap().num_features, 7);
+    let missing = LazyInstanceNorm2d::new().for_state_dict(&state, "other").unwrap_err().to_string();
+    assert!(missing.contains("other.weight or other.running_mean"), "{missing}");
+}
+
+#[test]
+fn lists_and_dicts_of_parameters_have_pytorchs_keys() {
+    use burn::module::Module;
+    use rekindle_burn::ModuleStateDict;
+    use rekindle_models::nn::{ModuleDict, ModuleList};
+    #[derive(Module, Debug)]
+    struct Network {
+        weights: ModuleList<Param<Tensor<2>>>,
+        scales: ModuleDict<Param<Tensor<1>>>,
+    }
+    let device = Device::flex();
+    let matrix = || Param::from_tensor(Tensor::<2>::zeros([2, 3], &device));
+    let vector = || Param::from_tensor(Tensor::<1>::zeros([4], &device));
+    let scales = [("left", vector()), ("right", vector())].into_iter().collect();
+    let network = Network { weights: vec![matrix(), matrix()], scales };
+    // nn.ParameterList, nn.ParameterDict
+    let state = network.state_dict().unwrap();
+    let keys: Vec<&str> = state.iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["weights.0", "weights.1", "scales.left", "scales.right"]);
 }
 
 #[test]

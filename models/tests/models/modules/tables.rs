@@ -1,7 +1,7 @@
 //! All tables of layers.
 
 use super::harness::Checked;
-use super::{layers, sequences, variants};
+use super::{edges, layers, sequences, variants};
 
 pub(crate) fn all(checked: &mut Checked) {
     layers::linear_and_convolutions(checked);
@@ -22,4 +22,10 @@ pub(crate) fn all(checked: &mut Checked) {
     variants::attention(checked);
     variants::transformers(checked);
     variants::losses(checked);
+    edges::convolutions(checked);
+    edges::norms(checked);
+    edges::pools(checked);
+    edges::lazy(checked);
+    edges::sequences(checked);
+    edges::losses(checked);
 }

@@ -87,14 +87,14 @@ pub(crate) fn norms(c: &mut Checked) {
     wide(c, "rms_norm_2d", |init| RMSNormConfig::new([3, 4]).with_eps(Some(1e-3)).init(init));
     one(c, "group_norm_one", |init| GroupNormConfig::new(1, 4).with_eps(1e-2).init(init));
     one(c, "group_norm_each", |init| GroupNormConfig::new(4, 4).init(init));
-    one(c, "instance_norm1d_unbatched", |init| InstanceNormConfig::new(4).with_affine(true).init(init));
-    one(c, "instance_norm1d_tracked", |init| InstanceNormConfig::new(4).with_track_running_stats(true).init(init));
-    one(c, "instance_norm3d", |init| InstanceNormConfig::new(4).with_affine(true).with_eps(1e-2).init(init));
+    one(c, "instance_norm1d_unbatched", |init| InstanceNorm1dConfig::new(4).with_affine(true).init(init));
+    one(c, "instance_norm1d_tracked", |init| InstanceNorm1dConfig::new(4).with_track_running_stats(true).init(init));
+    one(c, "instance_norm3d", |init| InstanceNorm3dConfig::new(4).with_affine(true).with_eps(1e-2).init(init));
     one(c, "local_response_norm_wide", |_| Ok(LocalResponseNorm::new(7).with_alpha(1.0)));
     one(c, "dropout_none", |init| Ok(Dropout::new(0.0, init)));
     one(c, "dropout_all", |init| Ok(Dropout::new(1.0, init)));
-    one(c, "dropout1d", |init| Ok(Dropout::channels(0.5, init)));
-    one(c, "dropout3d", |init| Ok(Dropout::channels(0.5, init)));
+    one(c, "dropout1d", |init| Ok(Dropout::channels_1d(0.5, init)));
+    one(c, "dropout3d", |init| Ok(Dropout::channels_3d(0.5, init)));
     one(c, "alpha_dropout_all", |init| Ok(Dropout::alpha(1.0, init)));
 }
 
@@ -133,14 +133,14 @@ pub(crate) fn pools(c: &mut Checked) {
     one(c, "adaptive_avg_pool2d_more", |_| Ok(AdaptiveAvgPool2d::new([9, 4])));
     one(c, "adaptive_max_pool2d_unbatched", |_| Ok(AdaptiveMaxPool2d::new(2)));
     let both = |layer: &AdaptiveMaxPool3d, i: &Inputs| {
-        let (values, indices) = layer.forward_with_indices(i.float(0))?;
+        let (values, indices) = layer.forward_with_indices(i.float::<5>(0))?;
         Ok(vec![float(values), Array::from_int(indices)])
     };
     c.case("adaptive_max_pool3d", |_| Ok(AdaptiveMaxPool3d::new([1, 2, 2])), both);
     one(c, "fractional_max_pool2d_unbatched", |init| FractionalMaxPool2d::with_ratio(2, &[0.5, 0.8], init));
     let back = |layer: &MaxUnpool2d, i: &Inputs| {
         let pool = MaxPool2d::new(3).with_stride(2).with_padding(1);
-        let (values, indices) = pool.forward_with_indices(i.float(0))?;
+        let (values, indices) = pool.forward_with_indices(i.float::<4>(0))?;
         Ok(vec![float(layer.forward(values, indices, None)?)])
     };
     c.case("max_unpool2d_stride", |_| Ok(MaxUnpool2d::new(3).with_stride(2).with_padding(1)), back);

@@ -94,7 +94,7 @@ impl<O: Send + 'static> TorchLoader<O> {
 
 impl<O: Send + 'static> BurnLoader<O> for TorchLoader<O> {
     fn iter<'a>(&'a self) -> Box<dyn DataLoaderIterator<O> + 'a> {
-        self.place.end_epoch();
+        self.place.leave_epoch();
         Box::new(Batches { loader: self, given: 0, ended: false })
     }
 

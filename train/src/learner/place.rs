@@ -59,9 +59,12 @@ impl Place {
         }
     }
 
-    /// Leaves an epoch that was not gone through: the next batch begins another one.
-    pub(super) fn end_epoch(&self) {
-        if let Some(loader) = &mut locked(&self.0).loader {
+    /// Leaves an epoch that was not gone through: the next batch begins another one. That of torchdata's loader may have begun before its
+    /// first batch, and goes on.
+    pub(super) fn leave_epoch(&self) {
+        if let Some(loader) = &mut locked(&self.0).loader
+            && loader.taken() > 0
+        {
             loader.end_epoch();
         }
     }

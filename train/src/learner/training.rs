@@ -58,6 +58,9 @@ use crate::run::{ResumeOptions, Run, SchedulePer};
 /// # }
 /// ```
 ///
+/// It holds the weights and the optimizer's state of the last checkpoint, which a [`learner`](Self::learner) begins with, beside those that are
+/// trained.
+///
 /// burn-train saves between epochs, and passes gradients by themselves: what clips the norm of all of them, scales them, or averages
 /// weights is [`Run`]'s.
 pub struct TorchTraining<M: Module> {

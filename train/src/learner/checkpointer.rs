@@ -180,7 +180,7 @@ impl<M: Module> State<M> {
         Ok(())
     }
 
-    /// What a checkpoint of where the training is.
+    /// The checkpoint of where the training is.
     pub(super) fn checkpoint(&self, keeps_loader: bool) -> Result<Checkpoint> {
         let mut run = self.origin.as_ref().map(RunState::read).transpose()?.unwrap_or_default();
         let began = self.origin.is_none();
@@ -193,11 +193,13 @@ impl<M: Module> State<M> {
         run.schedulers = saved.filter(|_| keeps).map(crate::lr_scheduler::LRScheduler::state_dict).collect();
         let epoch = i64::try_from(self.epoch).ok();
         run.epoch = if began { epoch } else { run.epoch.and(epoch) };
-        run.step = run.step.and(i64::try_from(*steps).ok());
+        // Where neither the file nor the optimizer counts steps, as SGD does not.
+        let counts = run.step.is_some() || self.optimizer.steps().is_none();
+        run.step = i64::try_from(*steps).ok().filter(|_| counts);
         run.step_in_epoch = Some(0);
-        // A rate of nothing: burn-train does not tell its checkpointers the loss.
+        // burn-train does not tell its checkpointers the loss.
         run.loss = run.loss.map(|_| Value::Float(f64::NAN));
-        run.rng = if began || run.rng.is_some() { drawn.rng.clone() } else { None };
+        run.rng.clone_from(&drawn.rng);
         run.loader = drawn.loader.clone().filter(|_| keeps_loader || run.loader_place.is_some());
         // What they are in the file, they stay.
         (run.ema, run.updates, run.scaler) = (None, None, None);
@@ -215,18 +217,25 @@ impl<M: Module> State<M> {
         let checkpoint = self.checkpoint(false)?;
         checkpoint.check(false)?;
         let there = RunState::read(&checkpoint)?;
-        let (model, _) = self.loaded(&there).map_err(|error| {
+        self.loaded(&there).map_err(|error| {
             error.advise(
                 "burn-train's checkpoints have the model under its own names; go on with Run, which maps them back",
             )
         })?;
+        let lacks = [
+            (self.at.drawn.rng.is_some() && there.rng.is_none(), "generator's state"),
+            (self.at.scheduler.is_some() && there.schedulers.is_empty(), "scheduler"),
+        ];
+        if let Some((_, part)) = lacks.into_iter().find(|(lacks, _)| *lacks) {
+            let what = format!("the layout '{}', which has no place for a {part}, in burn-train", there.layout);
+            return Err(Error::unsupported(what).advise("go on with Run"));
+        }
         let names = |state_dict: &StateDict| state_dict.keys().map(str::to_owned).collect::<Vec<_>>();
         let before = self.origin.as_ref().map(RunState::read).transpose()?;
         if before.is_some_and(|before| names(&before.model) != names(&there.model)) {
             let what = "a model with other tensors than the checkpoint's, in burn-train,";
             return Err(Error::unsupported(what).advise("go on with Run, which keeps what is beside it"));
         }
-        drop(model);
         Ok(())
     }
 

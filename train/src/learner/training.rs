@@ -135,7 +135,8 @@ impl<M: Module> TorchTraining<M> {
     }
 
     /// A training that goes on from a checkpoint of PyTorch's, with the weights in this model; its own checkpoints are in this
-    /// folder, in the layout of that one, with whatever else it holds. A `loss` that it holds becomes NaN there: burn-train does not tell it.
+    /// folder, in the layout of that one, with whatever else it holds. A `loss` that it holds becomes NaN there: burn-train does not tell it. The
+    /// generator's state is added where it has none.
     ///
     /// # Errors
     /// As [`Run::resume_with`]; and for what burn-train's loop does not do: several optimizers, schedulers or parts, a scaler, an average that goes
@@ -389,17 +390,22 @@ fn fits(scheduler: &LRScheduler, per: SchedulePer) -> Result<()> {
 
 fn resumed<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions) -> Result<State<M>> {
     let (schedule, rows) = (options.schedule.clone(), options.rows.clone().unwrap_or_default());
-    let (keeps_average, place, fresh) = (options.keep_average, options.loader_state.clone(), options.no_loader_state);
-    if options.load.is_some() || options.loader_rng.is_some() {
-        let what = "other names of weights, or a loader's own generator beside its state, in burn-train";
-        return Err(Error::unsupported(what).advise("go on with Run"));
+    let (keeps_average, weights_only) = (options.keep_average, options.weights_only);
+    // What a file is told by that is no part of it, or is where its parts would not be looked for again.
+    let told = [
+        (options.load.is_some(), "load"),
+        (options.member.is_some(), "member"),
+        (options.rng.is_some(), "rng"),
+        (options.loader_rng.is_some(), "loader_rng"),
+        (options.loader_state.is_some(), "loader_state"),
+        (options.epoch_at.is_some(), "epoch_at"),
+        (options.step_at.is_some(), "step_at"),
+    ];
+    if let Some((_, name)) = told.into_iter().find(|(there, _)| *there) {
+        return Err(Error::unsupported(format!("`ResumeOptions::{name}` in burn-train")).advise("go on with Run"));
     }
-    let weights_only = options.weights_only;
     let mut run = Run::resume_with(checkpoint.clone(), model, options)?;
-    let mut state = RunState::read(&checkpoint)?;
-    if let Some(place) = &place {
-        state.take_loader(&checkpoint, place)?;
-    }
+    let state = RunState::read(&checkpoint)?;
     let rng = super::place::state_of(&run.generator_mut())?;
     let plan = run.resumed_by();
     let schedulers: Vec<_> = run.schedulers().cloned().collect();
@@ -442,7 +448,7 @@ fn resumed<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions) 
     scheduler.iter().try_for_each(|scheduler| fits(scheduler, per))?;
     let epoch = usize::try_from(run.epochs()).map_err(|_| invalid("the checkpoint's number of epochs is below 0"))?;
     let steps_per_epoch = run.known_steps_per_epoch().and_then(|steps| u64::try_from(steps).ok());
-    let drawn = Drawn { rng: Some(rng), loader: state.loader.filter(|_| !fresh && !weights_only) };
+    let drawn = Drawn { rng: Some(rng), loader: run.loader_state().cloned() };
     let prefix = plan.map(|plan| plan.prefix.clone()).unwrap_or_default();
     let groups = run.optimizer().param_groups().to_vec();
     let steps = u64::try_from(run.known_steps().unwrap_or(0)).unwrap_or(0);
@@ -480,9 +486,8 @@ impl<M: Module> State<M> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a count
         let counted = counted.map(|steps| steps as u64);
         let steps = there.step.and_then(|steps| u64::try_from(steps).ok()).or(counted);
-        let whole = |steps: u64| self.steps_per_epoch.map_or(steps, |length| length * epoch as u64);
         let drawn = Drawn { rng: there.rng, loader: there.loader };
-        let steps = steps.unwrap_or_else(|| whole(0));
+        let steps = steps.unwrap_or(0);
         self.at = Position { steps, since: 0, scheduler, groups: optimizer.param_groups().to_vec(), drawn };
         (self.model, self.optimizer, self.epoch) = (model, optimizer, epoch);
         Ok(())

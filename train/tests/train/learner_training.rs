@@ -306,6 +306,10 @@ fn a_loader_of_torchdata_s_is_kept_in_the_checkpoint_and_goes_on() {
     let checkpoint = Checkpoint::open(cut.path().join("epoch-4.pt")).unwrap();
     assert!(checkpoint.contains("dataloader_state_dict") && !checkpoint.contains("scheduler_state_dict"));
     assert_eq!(bytes(whole.path(), 4), bytes(cut.path(), 4));
+    // SGD does not count its steps.
+    assert_eq!(checkpoint.get::<i64>("step").unwrap(), 24);
+    let log = |folder: &Path| read_log(folder.join("log.jsonl")).unwrap();
+    assert_eq!((log(whole.path()).len(), log(whole.path())), (24, log(cut.path())));
 }
 
 #[test]
@@ -354,6 +358,8 @@ fn what_burn_train_cannot_do_is_refused_by_name_before_the_first_step() {
     assert!(error.contains("an average of the weights") && error.contains("keep_average"), "{error}");
     let error = refused(ResumeOptions::default().accumulate(2), |_| {});
     assert!(error.contains("grads_accumulation"), "{error}");
+    let error = refused(ResumeOptions::default().rng("rng_state".to_owned()), |_| {});
+    assert!(error.contains("`ResumeOptions::rng`") && error.contains("go on with Run"), "{error}");
 
     let folder = tempfile::tempdir().unwrap();
     let start = |hyperparameters: Hyperparameters| {

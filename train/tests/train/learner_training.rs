@@ -205,7 +205,7 @@ fn groups_with_rates_and_momenta_that_a_schedule_moves_have_pytorch_s_losses_thr
         let betas = checkpoint.get::<(f64, f64)>(&group(place, "betas")).unwrap();
         assert_eq!(betas, expected.pair("betas").unwrap());
     }
-    assert!(!checkpoint.contains("step") && !checkpoint.contains("dataloader_state_dict"));
+    assert!(!checkpoint.contains("global_step") && !checkpoint.contains("dataloader_state_dict"));
 }
 
 /// Rates as PyTorch's loop has them: a step of the optimizer, then the scheduler's where it is its turn.
@@ -307,7 +307,7 @@ fn a_loader_of_torchdata_s_is_kept_in_the_checkpoint_and_goes_on() {
     assert!(checkpoint.contains("dataloader_state_dict") && !checkpoint.contains("scheduler_state_dict"));
     assert_eq!(bytes(whole.path(), 4), bytes(cut.path(), 4));
     // SGD does not count its steps.
-    assert_eq!(checkpoint.get::<i64>("step").unwrap(), 24);
+    assert_eq!(checkpoint.get::<i64>("global_step").unwrap(), 24);
     let log = |folder: &Path| read_log(folder.join("log.jsonl")).unwrap();
     assert_eq!((log(whole.path()).len(), log(whole.path())), (24, log(cut.path())));
 }

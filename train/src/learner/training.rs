@@ -45,8 +45,8 @@ use crate::run::{ResumeOptions, Run, SchedulePer};
 /// # use rekindle_train::run::ResumeOptions;
 /// use rekindle_train::learner::TorchTraining;
 ///
-/// # fn train<M: LearnerModel<Input = I>, I>(model: M, train: Arc<dyn DataLoader<I>>, valid: Arc<dyn DataLoader<I>>) -> rekindle_recorder::Result<()>
-/// # where M: burn_train::TrainStep<Input = I> + burn_train::InferenceStep<Input = I>, I: Send + 'static {
+/// # fn train<M, I>(model: M, train: Arc<dyn DataLoader<I>>, valid: Arc<dyn DataLoader<I>>) -> rekindle_recorder::Result<()>
+/// # where M: LearnerModel + burn_train::TrainStep<Input = I> + burn_train::InferenceStep<Input = I>, I: Send + 'static {
 /// let training = TorchTraining::resume("runs/digits", Checkpoint::open("run.pt")?, model, ResumeOptions::default())?;
 /// training.newest()?; // goes on where the same command was stopped
 /// let trained = SupervisedTraining::new("runs/digits", train, valid)

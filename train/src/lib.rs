@@ -6,7 +6,7 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
-//! | `learner` | no | the optimizers as burn-optim's `Optimizer`, for burn-train's `Learner` |
+//! | `learner` | no | PyTorch's checkpoints, optimizers, schedulers, loaders and logs for burn-train's `SupervisedTraining` |
 //! | `dataset` | no | any `burn::data::dataset::Dataset` for the loaders: `data::Items` |
 //! | `flex` | yes | updates parameters on Burn's CPU backend in place, in one pass over memory; without it every device goes through tensor operations |
 

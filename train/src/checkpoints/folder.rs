@@ -44,7 +44,7 @@ pub(super) fn ending(format: Format) -> Result<&'static str> {
 
 /// A checkpoint of the folder.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub(super) step: i64,
     /// What its name ends with.
     pub(super) ending: &'static str,
@@ -66,6 +66,18 @@ pub struct Found {
 }
 
 impl Entry {
+    /// One that is known by a number of its own.
+    #[cfg(feature = "learner")]
+    pub(crate) fn numbered(number: i64, metric: Option<f64>) -> Self {
+        Entry { step: number, ending: FORMS[0].1, metric }
+    }
+
+    /// The step, or that number.
+    #[cfg(feature = "learner")]
+    pub(crate) fn number(&self) -> i64 {
+        self.step
+    }
+
     /// The name of its file, or of its folder.
     pub(super) fn name(&self) -> String {
         named(&format!("step-{}", self.step), self.ending)
@@ -123,8 +135,16 @@ pub fn newest(folder: impl AsRef<Path>) -> Result<Option<Found>> {
     if paths.is_empty() {
         paths.extend(last(folder));
     }
+    newest_of(folder, &paths)
+}
+
+/// The first of these files that is complete and undamaged. `None` where there are none.
+///
+/// # Errors
+/// As [`newest`].
+pub(crate) fn newest_of(folder: &Path, paths: &[PathBuf]) -> Result<Option<Found>> {
     let mut passed_over = Vec::new();
-    for path in &paths {
+    for path in paths {
         match whole(path) {
             Ok(checkpoint) => return Ok(Some(Found { checkpoint, path: path.clone(), passed_over })),
             Err(error) if is_damage(&error) => passed_over.push(error.to_string()),
@@ -198,7 +218,7 @@ fn best<'a>(entries: &'a [Entry], options: &CheckpointOptions) -> Vec<&'a Entry>
 }
 
 /// Which of these, the newest first, go.
-fn gone(entries: &[Entry], options: &CheckpointOptions) -> Vec<i64> {
+pub(crate) fn gone(entries: &[Entry], options: &CheckpointOptions) -> Vec<i64> {
     let best = best(entries, options).into_iter().take(options.keep_best).map(|entry| entry.step);
     let kept: HashSet<i64> =
         entries.iter().take(options.keep_last.max(1)).map(|entry| entry.step).chain(best).collect();

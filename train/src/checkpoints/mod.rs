@@ -20,11 +20,15 @@ use std::time::Instant;
 
 use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
 
+#[cfg(feature = "learner")]
+pub(crate) use folder::{Entry, gone, newest_of};
 pub use folder::{Found, any_in, newest};
 pub use options::{Better, CheckpointOptions};
 
 use crate::attributes::invalid;
-use folder::{Entry, ending, entries, named, settle};
+#[cfg(not(feature = "learner"))]
+use folder::Entry;
+use folder::{ending, entries, named, settle};
 use signals::Signals;
 use writer::Writer;
 

@@ -83,7 +83,7 @@ impl CheckpointOptions {
     }
 
     /// Whether a run is to be saved that stands after so many steps and epochs, `ended` where the last step ended one.
-    pub(super) fn is_due(&self, step: i64, epoch: i64, ended: bool, since: Duration) -> bool {
+    pub(crate) fn is_due(&self, step: i64, epoch: i64, ended: bool, since: Duration) -> bool {
         let whole = |number: i64, every: Option<u64>| {
             every.and_then(|every| i64::try_from(every).ok()).is_some_and(|every| every > 0 && number % every == 0)
         };

@@ -92,7 +92,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn construct(&self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<LRScheduler> {
+    pub(crate) fn construct(&self, groups: &mut [ParamGroup], last_epoch: i64) -> Result<LRScheduler> {
         let children = self.options.children().iter().map(|child| child.construct(groups, last_epoch));
         let children = children.collect::<Result<_>>()?;
         let mut attributes = Attributes::new(PLACE);

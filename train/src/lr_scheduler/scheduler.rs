@@ -212,13 +212,27 @@ impl LRScheduler {
         optimizer: &mut Optimizer,
         step: impl FnOnce(&mut LRScheduler, &mut [ParamGroup]) -> Result<()>,
     ) -> Result<()> {
+        self.stepped_over(optimizer.param_groups_mut(), step)
+    }
+
+    fn stepped_over(
+        &mut self,
+        groups: &mut [ParamGroup],
+        step: impl FnOnce(&mut LRScheduler, &mut [ParamGroup]) -> Result<()>,
+    ) -> Result<()> {
         // On a copy, so that an error leaves everything as it was.
-        let (mut next, mut groups) = (self.clone(), optimizer.param_groups().to_vec());
-        next.check(groups.len())?;
-        step(&mut next, &mut groups)?;
-        optimizer.param_groups_mut().clone_from_slice(&groups);
+        let (mut next, mut stepped) = (self.clone(), groups.to_vec());
+        next.check(stepped.len())?;
+        step(&mut next, &mut stepped)?;
+        groups.clone_from_slice(&stepped);
         *self = next;
         Ok(())
+    }
+
+    /// As [`step`](Self::step), over groups that are of no optimizer here.
+    #[cfg(feature = "learner")]
+    pub(crate) fn step_alone(&mut self, groups: &mut [ParamGroup]) -> Result<()> {
+        self.stepped_over(groups, |next, groups| next.step_groups(groups, None))
     }
 
     pub(super) fn step_groups(&mut self, groups: &mut [ParamGroup], metric: Option<f64>) -> Result<()> {

@@ -69,7 +69,7 @@ const NAMES: &[Names] = &[
 ];
 
 /// The rank of each parameter, which Burn's records hold.
-const RANK: &str = "__rank";
+pub(crate) const RANK: &str = "__rank";
 
 impl Optimizer {
     /// The state as Burn's `OptimizerRecord` holds it: `OptimizerRecord::from_bytes(bytes)` reads it, for `Sgd`, `Adam`, `AdamW`,
@@ -108,10 +108,7 @@ impl Optimizer {
                 }
             }
         }
-        let writer = scalars.iter().fold(Writer::new(tensors), |writer, (key, &value)| writer.with_scalar(key, value));
-        writer
-            .into_bytes()
-            .map_err(|error| invalid(format!("the state cannot be written as a record of Burn's: {error}")))
+        written(tensors, &scalars)
     }
 
     /// Takes over the state from the bytes of Burn's `OptimizerRecord`; hyper-parameters stay as they are. Load the model's
@@ -124,17 +121,7 @@ impl Optimizer {
     pub fn load_burn_record<M: Module>(&mut self, model: &M, bytes: Bytes) -> Result<()> {
         self.check_model(model)?;
         let names = self.names()?;
-        let unreadable = |error: burn_pack::Error| invalid(format!("this is no optimizer record of Burn's: {error}"));
-        let reader = Reader::from_bytes(bytes).map_err(unreadable)?;
-        let scalars = reader.scalars().clone();
-        let mut found: HashMap<String, TensorData> = HashMap::new();
-        for tensor in reader.into_tensors().map_err(unreadable)? {
-            let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(unreadable)?;
-            let data = TensorData::try_from_bytes(bytes, shape, dtype);
-            let data = data.map_err(|error| invalid(format!("the record's '{name}' is not whole: {error}")))?;
-            found.insert(name, data);
-        }
-
+        let (scalars, mut found) = read(bytes)?;
         let state = Dict::new();
         for (place, parameter) in self.parameters().enumerate() {
             let entries = Dict::new();
@@ -194,8 +181,29 @@ fn variance(entries: &Dict) -> Result<TorchTensor> {
     }
 }
 
+/// The bytes of an `OptimizerRecord` of these.
+pub(crate) fn written(tensors: Vec<PackTensor>, scalars: &BTreeMap<String, Scalar>) -> Result<Bytes> {
+    let writer = scalars.iter().fold(Writer::new(tensors), |writer, (key, &value)| writer.with_scalar(key, value));
+    writer.into_bytes().map_err(|error| invalid(format!("the state cannot be written as a record of Burn's: {error}")))
+}
+
+/// What the bytes of an `OptimizerRecord` hold.
+pub(crate) fn read(bytes: Bytes) -> Result<(BTreeMap<String, Scalar>, HashMap<String, TensorData>)> {
+    let unreadable = |error: burn_pack::Error| invalid(format!("this is no optimizer record of Burn's: {error}"));
+    let reader = Reader::from_bytes(bytes).map_err(unreadable)?;
+    let scalars = reader.scalars().clone();
+    let mut found = HashMap::new();
+    for tensor in reader.into_tensors().map_err(unreadable)? {
+        let (name, dtype, shape, _, bytes) = tensor.into_parts().map_err(unreadable)?;
+        let data = TensorData::try_from_bytes(bytes, shape, dtype);
+        let data = data.map_err(|error| invalid(format!("the record's '{name}' is not whole: {error}")))?;
+        found.insert(name, data);
+    }
+    Ok((scalars, found))
+}
+
 /// One moment of a parameter, out of the record's pieces.
-fn take(
+pub(crate) fn take(
     parameter: &NamedParameter,
     leaf: &str,
     found: &mut HashMap<String, TensorData>,

@@ -30,7 +30,7 @@ mod array;
 mod asgd;
 mod assign;
 mod bitsandbytes;
-mod burn_record;
+pub(crate) mod burn_record;
 mod closure;
 mod elementwise;
 mod freeze;

@@ -26,7 +26,7 @@ pub(super) type Places = HashMap<ParamId, (usize, usize)>;
 /// place in a fifth of all elements; SGD, Adamax, Rprop and ASGD take none.
 ///
 /// Parameters are `f32`, `f64`, `f16` or `bf16`, and their state is of their type. What has no gradient (frozen, or not used) is left as it is and gets no state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Optimizer {
     pub(super) hyperparameters: Hyperparameters,
     /// How the model's layers lie in PyTorch.
@@ -46,7 +46,7 @@ pub struct Optimizer {
     pub(super) op_by_op: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Parameter {
     pub(super) named: NamedParameter,
     pub(super) group: usize,
@@ -292,6 +292,18 @@ impl Optimizer {
 
     pub(super) fn rule(&self) -> &'static Rule {
         self.hyperparameters.rule()
+    }
+
+    /// Which optimizer, and what its groups have unless they say otherwise.
+    #[cfg(feature = "learner")]
+    pub(crate) fn hyperparameters(&self) -> &Hyperparameters {
+        &self.hyperparameters
+    }
+
+    /// How the model's layers lie in PyTorch.
+    #[cfg(feature = "learner")]
+    pub(crate) fn rows(&self) -> &Arc<LayerRows> {
+        &self.rows
     }
 
     /// The groups, in order.

@@ -192,7 +192,7 @@ impl Hyperparameters {
     }
 
     /// A new group: what is given for it first, then the defaults, as PyTorch orders them.
-    pub(super) fn group(&self, given: &[(String, Value)], names: Option<Vec<Value>>, place: usize) -> Attributes {
+    pub(crate) fn group(&self, given: &[(String, Value)], names: Option<Vec<Value>>, place: usize) -> Attributes {
         let mut group = Attributes::new(format!("param_groups[{place}]."));
         given.iter().for_each(|(name, value)| group.set(name, value.clone()));
         if let Some(names) = names {

@@ -280,22 +280,20 @@ fn slices<'a, T: Held>(
     Ok(Slices { param, grad: grad.as_slice().map_err(unreadable)?, state })
 }
 
-/// One step of one tensor by itself, whose state this is.
+/// One step of one tensor by itself, whose state this is, with the hyper-parameters of its group.
 #[cfg(feature = "learner")]
 pub(crate) fn step_alone<const D: usize>(
     hyperparameters: &Hyperparameters,
-    lr: f64,
+    group: &ParamGroup,
     tensor: Tensor<D>,
     grad: Tensor<D>,
     state: &mut ParamState,
 ) -> Result<Tensor<D>> {
-    let (rule, defaults) = (hyperparameters.rule(), &hyperparameters.defaults);
-    let mut attributes = defaults.clone();
-    attributes.set("lr", lr);
+    let rule = hyperparameters.rule();
     if state.is_empty() {
-        (rule.begin)(defaults, state)?;
+        (rule.begin)(&hyperparameters.defaults, state)?;
     }
-    let update = (rule.prepare)(&ParamGroup::new(attributes, 0..1), state)?;
+    let update = (rule.prepare)(group, state)?;
     let (shape, in_place) = (tensor.shape(), in_host_memory(&tensor.device()));
     let len = shape.num_elements();
     let mut param = Some(tensor.reshape([len]));

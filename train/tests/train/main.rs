@@ -10,6 +10,11 @@ mod digits;
 mod ema;
 #[cfg(feature = "learner")]
 mod learner;
+#[cfg(feature = "learner")]
+mod learner_training;
+#[cfg(feature = "learner")]
+#[path = "../learning/mod.rs"]
+mod learning;
 mod loader;
 mod loaders;
 #[path = "../loading/mod.rs"]

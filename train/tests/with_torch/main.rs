@@ -3,6 +3,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "learner")]
+mod learner;
+#[cfg(feature = "learner")]
+#[path = "../learning/mod.rs"]
+mod learning;
 mod loaders;
 #[path = "../loading/mod.rs"]
 mod loading;

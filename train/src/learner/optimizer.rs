@@ -1,17 +1,40 @@
-//! The optimizers of `torch.optim` as burn-optim's `Optimizer` (feature `learner`): for `ModuleOptimizer`, burn-train's
-//! `Learner`, and whatever else takes one.
+//! `TorchOptimizer`: the optimizers of `torch.optim` as burn-optim's `Optimizer`, for `ModuleOptimizer`, burn-train's `Learner`, and
+//! whatever else takes one.
+
+use std::sync::{Arc, PoisonError, RwLock};
 
 use burn::tensor::{Device, Tensor};
-use burn_optim::{LearningRate, RecordState, StateSink, StateSource};
-use burn_pack::Scalar;
-use rekindle_recorder::{DType, Error, Result};
+use burn_optim::LearningRate;
+use rekindle_recorder::{Error, Result};
 
-use crate::optim::{Hyperparameters, View, step_alone};
+use super::state::TorchState;
+use crate::optim::{Hyperparameters, ParamGroup, View, step_alone};
 
-pub use state::TorchState;
+/// The groups as they are now: a scheduler changes them, and optimizers read them.
+#[derive(Clone, Debug)]
+pub(super) struct Groups(Arc<RwLock<Vec<ParamGroup>>>);
+
+impl Groups {
+    pub(super) fn new(groups: Vec<ParamGroup>) -> Self {
+        Groups(Arc::new(RwLock::new(groups)))
+    }
+
+    pub(super) fn all(&self) -> Vec<ParamGroup> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn of(&self, place: usize) -> Option<ParamGroup> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(place).cloned()
+    }
+
+    pub(super) fn set(&self, groups: &[ParamGroup]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = groups.to_vec();
+    }
+}
 
 /// An optimizer of `torch.optim` with burn-optim's interface: the same formula and the same bits as
-/// [`Optimizer`](crate::optim::Optimizer). The learning rate is the one that each step is given.
+/// [`Optimizer`](crate::optim::Optimizer). The learning rate is the one that each step is given; all else is as its group has it, which a
+/// [`TorchScheduler`](super::TorchScheduler) of this optimizer may change: `OneCycleLR` moves `betas`, too.
 ///
 /// Its records have PyTorch's names (`exp_avg`, `step`), so those of burn-optim's own optimizers are not read; see
 /// [`Optimizer::load_burn_record`](crate::optim::Optimizer::load_burn_record) for them. As burn-optim's own optimizers do, it
@@ -35,6 +58,9 @@ pub use state::TorchState;
 #[derive(Clone, Debug)]
 pub struct TorchOptimizer {
     hyperparameters: Hyperparameters,
+    groups: Groups,
+    /// Which of them its parameters are in; `None` for those that stay as they are.
+    group: Option<usize>,
 }
 
 impl TorchOptimizer {
@@ -46,6 +72,13 @@ impl TorchOptimizer {
     /// steps, which Burn's records do not hold.
     pub fn new(hyperparameters: impl Into<Hyperparameters>) -> Result<Self> {
         let hyperparameters = hyperparameters.into();
+        let group = ParamGroup::new(hyperparameters.group(&[], None, 0), 0..1);
+        hyperparameters.rule().check(&group)?;
+        TorchOptimizer::of_group(hyperparameters, Groups::new(vec![group]), Some(0))
+    }
+
+    /// The optimizer of one of several groups.
+    pub(super) fn of_group(hyperparameters: Hyperparameters, groups: Groups, group: Option<usize>) -> Result<Self> {
         // Burn's record of a state has tensors and floats: a count that is an int would come back as another thing.
         let rule = hyperparameters.rule();
         let alone = rule.view == View::Elements && rule.counters.is_empty() && rule.group_state.is_empty();
@@ -54,8 +87,11 @@ impl TorchOptimizer {
             let advice = "it needs the whole model, which rekindle's Optimizer gives it".to_owned();
             return Err(Error::unsupported(what).advise(advice));
         }
-        hyperparameters.rule().check(&hyperparameters.defaults)?;
-        Ok(TorchOptimizer { hyperparameters })
+        Ok(TorchOptimizer { hyperparameters, groups, group })
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        &self.groups
     }
 }
 
@@ -69,8 +105,10 @@ impl burn_optim::Optimizer for TorchOptimizer {
         grad: Tensor<D>,
         state: Option<TorchState<D>>,
     ) -> (Tensor<D>, Option<TorchState<D>>) {
+        let Some(mut group) = self.group.and_then(|group| self.groups.of(group)) else { return (tensor, state) };
+        group.set_lr(lr);
         let mut state = state.unwrap_or_else(|| TorchState::new(&tensor));
-        match step_alone(&self.hyperparameters, lr, tensor, grad, &mut state.state) {
+        match step_alone(&self.hyperparameters, &group, tensor, grad, &mut state.state) {
             Ok(updated) => (updated, Some(state)),
             Err(error) => panic!("{error}"),
         }
@@ -79,59 +117,5 @@ impl burn_optim::Optimizer for TorchOptimizer {
     // State in host memory stays there, and state on a device follows its parameter at the next step.
     fn to_device<const D: usize>(state: TorchState<D>, _: &Device) -> TorchState<D> {
         state
-    }
-}
-
-mod state {
-    use super::{DType, Device, RecordState, Scalar, StateSink, StateSource, Tensor};
-    use crate::optim::{OptimizerKind, ParamState, View};
-
-    /// The state of one parameter, under PyTorch's names.
-    #[derive(Clone, Debug)]
-    pub struct TorchState<const D: usize> {
-        pub(super) state: ParamState,
-    }
-
-    impl<const D: usize> TorchState<D> {
-        pub(super) fn new(tensor: &Tensor<D>) -> Self {
-            let double = tensor.dtype() == burn::tensor::DType::F64;
-            let dtype = if double { DType::Float64 } else { DType::Float32 };
-            TorchState { state: ParamState::alone(tensor.dims().to_vec(), dtype) }
-        }
-    }
-
-    impl<const D: usize> RecordState for TorchState<D> {
-        fn state_flatten(&self, prefix: &str, out: &mut StateSink) {
-            self.state.scalars().for_each(|(name, number)| out.push_scalar(prefix, name, Scalar::Float(number)));
-            for (name, data) in self.state.moments() {
-                match data {
-                    Ok(data) => out.push_tensor(prefix, name, data),
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        }
-
-        fn state_unflatten(prefix: &str, src: &mut StateSource, _: &Device) -> Option<Self> {
-            let mut state: Option<ParamState> = None;
-            let rules = OptimizerKind::ALL.iter().map(|kind| kind.rule()).filter(|rule| rule.view == View::Elements);
-            let (mut scalars, mut moments): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-            for rule in rules {
-                scalars.extend(rule.scalars);
-                moments.extend(rule.moments);
-            }
-            for name in moments {
-                let Some(data) = src.take_tensor(prefix, name) else { continue };
-                let double = data.dtype() == burn::tensor::DType::F64;
-                let dtype = if double { DType::Float64 } else { DType::Float32 };
-                let shape = data.shape().as_slice().to_vec();
-                state.get_or_insert_with(|| ParamState::alone(shape, dtype)).put_moment(name, data).ok()?;
-            }
-            for name in scalars {
-                if let (Some(Scalar::Float(number)), Some(state)) = (src.take_scalar(prefix, name), &mut state) {
-                    state.scalar(name, number);
-                }
-            }
-            Some(TorchState { state: state? })
-        }
     }
 }

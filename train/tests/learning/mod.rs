@@ -1,0 +1,215 @@
+//! A program of burn-train's: the network of `examples/digits/train.py`, and how it trains.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::data::dataloader::DataLoader as BurnLoader;
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Int, Tensor};
+use burn_train::logger::{EvaluationProgressLogger, TrainingProgressLogger};
+use burn_train::metric::{AccuracyMetric, LearningRateMetric, LossMetric, MetricDefinition};
+use burn_train::renderer::{
+    EvaluationName, MetricState, MetricsRenderer, MetricsRendererEvaluation, MetricsRendererTraining,
+};
+use burn_train::{
+    ClassificationOutput, InferenceStep, Learner, LearnerModel, LearningResult, SupervisedTraining, TrainOutput,
+    TrainStep,
+};
+use rekindle_recorder::{Checkpoint, Result};
+use rekindle_testing::{fixtures, seeded};
+use rekindle_train::data::{Array, Batch, DataLoader, Dataset};
+use rekindle_train::learner::{TorchLoader, TorchLog, TorchTraining};
+use rekindle_train::loss::cross_entropy;
+use rekindle_train::run::{ResumeOptions, SchedulePer};
+
+/// The network of `examples/digits/train.py`.
+#[derive(Module, Debug)]
+pub(crate) struct DigitsNet {
+    conv1: Conv2d,
+    conv2: Conv2d,
+    pool: MaxPool2d,
+    fc1: Linear,
+    fc2: Linear,
+    fc3: Linear,
+}
+
+impl DigitsNet {
+    pub(crate) fn new(seed: i64) -> Self {
+        let device = &device();
+        let conv = |channels| {
+            let padding = PaddingConfig2d::Explicit(1, 1, 1, 1);
+            Conv2dConfig::new(channels, [3, 3]).with_padding(padding).init(device)
+        };
+        let network = DigitsNet {
+            conv1: conv([1, 6]),
+            conv2: conv([6, 16]),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            fc1: LinearConfig::new(64, 120).init(device),
+            fc2: LinearConfig::new(120, 84).init(device),
+            fc3: LinearConfig::new(84, 10).init(device),
+        };
+        seeded(network, seed)
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let x = self.pool.forward(relu(self.conv1.forward(x)));
+        let x = self.pool.forward(relu(self.conv2.forward(x)));
+        let x = relu(self.fc1.forward(x.flatten::<2>(1, 3)));
+        self.fc3.forward(relu(self.fc2.forward(x)))
+    }
+}
+
+/// What the network learns from.
+#[derive(Clone, Debug)]
+pub(crate) struct Digits {
+    pub(crate) images: Tensor<4>,
+    pub(crate) classes: Tensor<1, Int>,
+}
+
+impl Digits {
+    pub(crate) fn of(batch: Batch, device: &Device) -> Result<Self> {
+        Ok(Digits { images: batch.inputs(device)?, classes: batch.classes(device)? })
+    }
+}
+
+/// The mean loss of a batch, and what burn-train measures by.
+pub(crate) fn judged(logits: Tensor<2>, classes: Tensor<1, Int>) -> ClassificationOutput {
+    let loss = cross_entropy(logits.clone(), classes.clone()).unwrap();
+    ClassificationOutput::new(loss, logits, classes)
+}
+
+impl TrainStep for DigitsNet {
+    type Input = Digits;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Digits) -> TrainOutput<ClassificationOutput> {
+        let output = judged(self.forward(batch.images), batch.classes);
+        TrainOutput::new(self, output.loss.backward(), output)
+    }
+}
+
+impl InferenceStep for DigitsNet {
+    type Input = Digits;
+    type Output = ClassificationOutput;
+
+    fn step(&self, batch: Digits) -> ClassificationOutput {
+        judged(self.forward(batch.images), batch.classes)
+    }
+}
+
+pub(crate) fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// The pictures of `examples/digits`: those that are trained on, and the others; classes by what `class` makes of the digit.
+pub(crate) fn pictures(class: impl Fn(i64) -> i64) -> (Dataset, Dataset) {
+    let mut text = String::new();
+    let file = std::fs::File::open(fixtures::digits("digits.csv.gz")).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    let rows: Vec<Vec<u8>> = text.lines().map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect();
+    let images: Vec<f32> = rows.iter().flat_map(|row| &row[..64]).map(|pixel| f32::from(*pixel) / 16.0).collect();
+    let labels: Vec<i64> = rows.iter().map(|row| class(i64::from(row[64]))).collect();
+    let inputs = Array::new(rows.len(), &[1, 8, 8], images).unwrap();
+    let targets = Array::new(rows.len(), &[], labels).unwrap();
+    Dataset::new(inputs, targets).unwrap().split_at(rows.len() - 360).unwrap()
+}
+
+/// The loader of `train.py`.
+pub(crate) fn loader() -> DataLoader {
+    DataLoader::new(pictures(|digit| digit).0, 64).unwrap().shuffle(true)
+}
+
+/// What it holds back, in a loader that draws from a generator of its own.
+pub(crate) fn held_back(class: impl Fn(i64) -> i64) -> Arc<TorchLoader<Digits>> {
+    let loader = DataLoader::new(pictures(class).1, 360).unwrap();
+    Arc::new(TorchLoader::new(loader, Digits::of).unwrap())
+}
+
+/// The run of `train.py`, from its checkpoint after 13 epochs, or from the newest one in the folder.
+pub(crate) fn resumed(folder: &Path) -> TorchTraining<DigitsNet> {
+    let checkpoint = Checkpoint::open(fixtures::digits("run.pt")).unwrap();
+    let options = ResumeOptions::default().schedule_per(SchedulePer::Epoch);
+    let training = TorchTraining::resume(folder, checkpoint, DigitsNet::new(1), options).unwrap();
+    training.newest().unwrap();
+    training
+}
+
+/// burn-train's training of it over these samples, validated on the others, to an epoch.
+pub(crate) fn supervised<M>(
+    folder: &Path,
+    training: &TorchTraining<M>,
+    (loader, valid): (TorchLoader<Digits>, Arc<TorchLoader<Digits>>),
+    until: usize,
+) -> SupervisedTraining<M>
+where
+    M: LearnerModel
+        + TrainStep<Input = Digits, Output = ClassificationOutput>
+        + InferenceStep<Input = Digits, Output = ClassificationOutput>,
+{
+    let valid: Arc<dyn BurnLoader<Digits>> = valid;
+    SupervisedTraining::new(folder, Arc::new(loader), valid)
+        .with_custom_checkpointers(training.clone(), training.clone(), training.clone())
+        .checkpoint(training.epoch())
+        .num_epochs(until)
+        .metrics((LossMetric::new(), AccuracyMetric::new()))
+        .metric_train_numeric(LearningRateMetric::new())
+        .with_metric_logger(TorchLog::new(folder, training.steps()).unwrap())
+        .renderer(Box::new(Quiet))
+        .with_application_logger(None)
+}
+
+/// Trains the run of `train.py` to an epoch, and gives the training as it was launched.
+pub(crate) fn train(folder: &Path, until: usize) -> TorchTraining<DigitsNet> {
+    let training = resumed(folder);
+    let batches = (training.loader(loader(), Digits::of).unwrap(), held_back(|digit| digit));
+    let learner = training.learner().unwrap();
+    launch(supervised(folder, &training, batches, until), learner);
+    training
+}
+
+pub(crate) fn launch<M: LearnerModel>(training: SupervisedTraining<M>, learner: Learner<M>) -> LearningResult<M> {
+    let result = training.launch(learner);
+    assert!(result.error.is_none(), "{}", result.error.unwrap());
+    result
+}
+
+/// Shows nothing.
+pub(crate) struct Quiet;
+
+impl MetricsRendererTraining for Quiet {
+    fn update_train(&mut self, _: MetricState) {}
+    fn update_valid(&mut self, _: MetricState) {}
+}
+
+impl MetricsRendererEvaluation for Quiet {
+    fn update_test(&mut self, _: EvaluationName, _: MetricState) {}
+}
+
+impl TrainingProgressLogger for Quiet {
+    fn start(&mut self, _: usize, _: usize, _: Option<usize>, _: Option<&str>) {}
+    fn start_split(&mut self, _: &str, _: usize) {}
+    fn update_split(&mut self, _: usize) {}
+    fn update_epoch(&mut self, _: usize) {}
+    fn end_split(&mut self) {}
+    fn end(&mut self) {}
+    fn log_event_training(&mut self, _: String) {}
+}
+
+impl EvaluationProgressLogger for Quiet {
+    fn start_global_progress(&mut self, _: usize) {}
+    fn start_test(&mut self, _: &str, _: usize) {}
+    fn update_test_progress(&mut self, _: usize) {}
+    fn end_test(&mut self) {}
+    fn end_global_progress(&mut self) {}
+    fn log_event_evaluation(&mut self, _: String) {}
+}
+
+impl MetricsRenderer for Quiet {
+    fn manual_close(&mut self) {}
+    fn register_metric(&mut self, _: MetricDefinition) {}
+}

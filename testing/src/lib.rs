@@ -2,7 +2,7 @@
 //! are from those that PyTorch computed ([`compare`]); the suite that every container passes ([`conformance`]); object graphs
 //! of any shape ([`graph`]); numbers that anybody can repeat ([`filled`]) and parameters that depend on no other test
 //! (`seeded`); a process of its own for a test that needs one ([`alone`]);
-//! a server on the loopback ([`server`]); and a real PyTorch to run ([`Torch`]). For tests
+//! a server on the loopback ([`server`]), a Hugging Face Hub, too ([`hub`]); and a real PyTorch to run ([`Torch`]). For tests
 //! only: what is wrong here panics.
 #![allow(
     clippy::missing_errors_doc,
@@ -15,6 +15,7 @@ pub mod conformance;
 pub mod corpora;
 pub mod fixtures;
 pub mod graph;
+pub mod hub;
 pub mod server;
 pub mod sparse;
 pub mod tagged;

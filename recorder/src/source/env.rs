@@ -99,6 +99,7 @@ impl Env {
     }
 
     /// The token for the Hub.
+    #[cfg(feature = "fetch")]
     pub(crate) fn hub_token(&self) -> Option<String> {
         if self.is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             return None;
@@ -114,6 +115,7 @@ impl Env {
     }
 
     /// The proxy for a server.
+    #[cfg(feature = "fetch")]
     pub(crate) fn proxy(&self, scheme: &str, host: &str) -> Option<String> {
         let scheme = scheme.to_ascii_uppercase();
         let of = |name: &str| self.first(&[name, &name.to_ascii_lowercase()]);
@@ -125,12 +127,14 @@ impl Env {
     }
 
     /// The file of certificates that are to be trusted.
+    #[cfg(feature = "fetch")]
     pub(crate) fn certificates(&self) -> Option<PathBuf> {
         self.first(&["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]).map(|path| self.expanded(&path))
     }
 }
 
 /// Whether an entry of `NO_PROXY` means a host: `*`, the host, or a domain that it is in.
+#[cfg(feature = "fetch")]
 fn is_host_of(entry: &str, host: &str) -> bool {
     let entry = entry.split(':').next().unwrap_or_default();
     let domain = entry.trim_start_matches('*').trim_start_matches('.').to_ascii_lowercase();
@@ -138,7 +142,7 @@ fn is_host_of(entry: &str, host: &str) -> bool {
     entry == "*" || (!domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}"))))
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "fetch"))]
 mod tests {
     use super::*;
 

@@ -1,11 +1,16 @@
-//! Where checkpoints come from: [`Address`] says what a source's name means, [`zoo`] which names there are, and, with the feature
-//! `fetch`, `fetch` brings it here.
+//! Where checkpoints come from: [`Address`] says what a source's name means, [`zoo`] which names there are, and [`fetch`] brings
+//! it here.
 //!
-//! Without that feature there is no network code in this crate.
+//! Without the feature `fetch` there is no network code in this crate: files of this machine are sources, too, and all others say
+//! that they need it.
 
 mod address;
+mod env;
 pub(crate) mod error;
+mod fetch;
 mod name;
+mod options;
+mod rank;
 pub mod zoo;
 
 #[cfg(feature = "fetch")]
@@ -13,17 +18,11 @@ mod digest;
 #[cfg(feature = "fetch")]
 mod download;
 #[cfg(feature = "fetch")]
-mod env;
-#[cfg(feature = "fetch")]
-mod fetch;
-#[cfg(feature = "fetch")]
 mod held;
 #[cfg(feature = "fetch")]
 mod http;
 #[cfg(feature = "fetch")]
 mod hub;
-#[cfg(feature = "fetch")]
-mod options;
 #[cfg(feature = "fetch")]
 mod patience;
 #[cfg(feature = "fetch")]
@@ -32,11 +31,8 @@ mod url;
 mod web;
 
 pub use address::{Address, HubAddress, RepoKind};
-pub use error::FetchError;
-
-#[cfg(feature = "fetch")]
 pub use env::Env;
-#[cfg(feature = "fetch")]
+pub use error::FetchError;
 pub use fetch::fetch;
-#[cfg(feature = "fetch")]
 pub use options::{FetchEvent, FetchOptions, Fetched, Watch};
+pub use rank::Rank;

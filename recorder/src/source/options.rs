@@ -87,6 +87,11 @@ impl Watch {
     pub fn new(tell: impl Fn(&FetchEvent<'_>) + Send + Sync + 'static) -> Self {
         Watch(Arc::new(tell))
     }
+
+    /// Tells it.
+    pub fn tell(&self, event: &FetchEvent<'_>) {
+        (self.0)(event);
+    }
 }
 
 impl fmt::Debug for Watch {
@@ -96,9 +101,10 @@ impl fmt::Debug for Watch {
 }
 
 impl FetchOptions {
+    #[cfg(feature = "fetch")]
     pub(super) fn tell(&self, event: FetchEvent<'_>) {
-        if let Some(Watch(tell)) = &self.watch {
-            tell(&event);
+        if let Some(watch) = &self.watch {
+            watch.tell(&event);
         }
     }
 }

@@ -101,13 +101,9 @@ impl Repo<'_> {
         Ok(given.or_else(|| Expected::of_hub_etag(&entry.etag)))
     }
 
-    /// A file of the cache, which holds it against a hash only where one is given.
+    /// A file of the cache, held against the hash that is given.
     fn checked(&self, path: PathBuf) -> Result<Fetched> {
-        if let Some(expected) = self.hub.client.options.sha256.as_deref().map(Expected::sha256).transpose()? {
-            let check = || expected.check(&std::fs::File::open(&path)?);
-            check().doing("cannot read the file").in_file(&path)??;
-        }
-        Ok(Fetched { path, moved: 0, notes: Vec::new() })
+        super::web::checked(self.hub.client, &path)
     }
 
     fn cached(&self, entry: &Entry, file: &str, revision: &str) -> Result<Fetched> {

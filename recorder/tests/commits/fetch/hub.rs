@@ -1,31 +1,18 @@
-//! A small Hugging Face Hub on the loopback: files in git, large ones elsewhere, branches that move, tokens; and the cache that
-//! `huggingface_hub` would find.
+//! The Hugging Face Hub, which is a small one on the loopback: files in git, large ones elsewhere, branches that move, tokens; and
+//! the cache that `huggingface_hub` would find.
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use rekindle_recorder::source::{Fetched, fetch};
 use rekindle_recorder::{Checkpoint, Result, StateDict, Tensor};
-use rekindle_testing::server::{Asked, Reply, Server};
+use rekindle_testing::hub::{COMMIT, Hub, NEXT, git_blob, sha256};
+use rekindle_testing::server::{Reply, Server};
 
-use super::{Home, names, sentence, sha256};
+use super::{Home, names, sentence};
 
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
-const NEXT: &str = "89abcdef0123456789abcdef0123456789abcdef";
 const CONFIG: &[u8] = b"{\"n_layer\": 2}\n";
 const TOKEN: &str = "hf_secret";
-
-/// What the Hub has: a file's name, its bytes, and whether it is a large one.
-type Files = Vec<(&'static str, Vec<u8>, bool)>;
-
-pub(super) struct Hub {
-    pub(super) server: Server,
-    /// Where large files are.
-    cdn: Arc<Server>,
-    /// The commit that `main` is at.
-    main: Arc<Mutex<&'static str>>,
-}
 
 pub(super) fn weights(name: &str) -> Vec<u8> {
     let dict = StateDict::from_iter([(name.to_owned(), Tensor::from_vec(&[2], vec![0.5_f32, -0.5]).unwrap())]);
@@ -35,80 +22,19 @@ pub(super) fn weights(name: &str) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-impl Hub {
-    pub(super) fn start() -> Self {
-        Hub::of(vec![("config.json", CONFIG.to_vec(), false), ("model.safetensors", weights("fc.weight"), true)], false)
-    }
-
-    fn of(files: Files, private: bool) -> Self {
-        let main = Arc::new(Mutex::new(COMMIT));
-        let files = Arc::new(files);
-        let large = Arc::clone(&files);
-        let cdn = Arc::new(Server::start(move |asked| {
-            let file = large.iter().find(|(name, ..)| asked.path.starts_with(&format!("/cdn/{name}?")));
-            file.map_or_else(|| Reply::status(404), |(_, bytes, _)| Reply::file(asked, bytes, "\"cdn\""))
-        }));
-        let (head, to) = (Arc::clone(&main), Arc::clone(&cdn));
-        let server = Server::start(move |asked| answer(asked, &files, *head.lock().unwrap(), &to, private));
-        Hub { server, cdn, main }
-    }
-
-    /// How often a large file was sent.
-    pub(super) fn downloads(&self) -> usize {
-        self.cdn.asked().iter().filter(|asked| asked.method == "GET").count()
-    }
-
-    fn fetch(&self, home: &Home, source: &str) -> Result<Fetched> {
-        self.fetch_with(home, source, &[])
-    }
-
-    fn fetch_with(&self, home: &Home, source: &str, more: &[(&str, &str)]) -> Result<Fetched> {
-        let endpoint = self.server.url("/");
-        let variables: Vec<_> = [("HF_ENDPOINT", &*endpoint)].into_iter().chain(more.iter().copied()).collect();
-        fetch(source, &home.options_with(&variables))
-    }
+/// A Hub with two files.
+pub(super) fn small() -> Hub {
+    Hub::of(vec![("config.json", CONFIG.to_vec(), false), ("model.safetensors", weights("fc.weight"), true)], None)
 }
 
-fn answer(asked: &Asked, files: &Files, main: &str, cdn: &Server, private: bool) -> Reply {
-    if private && asked.header("authorization") != Some(&format!("Bearer {TOKEN}")) {
-        return Reply::status(401);
-    }
-    if let Some(revision) = asked.path.strip_prefix("/api/models/org/net/revision/") {
-        let commit = if revision == "main" { main } else { revision };
-        let siblings: Vec<_> = files.iter().map(|(name, ..)| serde_json::json!({"rfilename": name})).collect();
-        return Reply::bytes(serde_json::json!({"sha": commit, "siblings": siblings}).to_string());
-    }
-    // A repository that was renamed.
-    if let Some(rest) = asked.path.strip_prefix("/org/old/") {
-        return Reply::redirect(&format!("/org/net/{rest}"));
-    }
-    let Some((revision, name)) = asked.path.strip_prefix("/org/net/resolve/").and_then(|rest| rest.split_once('/'))
-    else {
-        return Reply::status(404);
-    };
-    let commit = match revision {
-        "main" | "refs%2Fpr%2F7" => main,
-        COMMIT | NEXT => revision,
-        _ => return Reply::status(404),
-    };
-    let Some((_, bytes, large)) = files.iter().find(|(known, ..)| *known == name) else {
-        return Reply::status(404).header("X-Repo-Commit", commit);
-    };
-    if *large {
-        let to = cdn.url(&format!("/cdn/{name}?signature=x"));
-        let etag = format!("\"{}\"", sha256(bytes));
-        let reply = Reply::redirect(&to).header("X-Linked-Etag", &etag).header("ETag", "\"another\"");
-        return reply.header("X-Linked-Size", &bytes.len().to_string()).header("X-Repo-Commit", commit);
-    }
-    Reply::file(asked, bytes, &format!("\"{}\"", git_blob(bytes))).header("X-Repo-Commit", commit)
+fn fetch_from(hub: &Hub, home: &Home, source: &str) -> Result<Fetched> {
+    fetch_with(hub, home, source, &[])
 }
 
-/// As `git hash-object` names it.
-fn git_blob(bytes: &[u8]) -> String {
-    use sha1::Digest as _;
-    let mut digest = sha1::Sha1::new_with_prefix(format!("blob {}\0", bytes.len()));
-    digest.update(bytes);
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+fn fetch_with(hub: &Hub, home: &Home, source: &str, more: &[(&str, &str)]) -> Result<Fetched> {
+    let endpoint = hub.server.url("/");
+    let variables: Vec<_> = [("HF_ENDPOINT", &*endpoint)].into_iter().chain(more.iter().copied()).collect();
+    fetch(source, &home.options_with(&variables))
 }
 
 fn cache(home: &Home) -> PathBuf {
@@ -117,9 +43,9 @@ fn cache(home: &Home) -> PathBuf {
 
 #[test]
 fn files_lie_as_huggingface_hub_lays_them_out() {
-    let (hub, home) = (Hub::start(), Home::new());
-    let fetched = hub.fetch(&home, "hf://org/net/model.safetensors").unwrap();
-    let config = hub.fetch(&home, "hf://org/net/config.json").unwrap();
+    let (hub, home) = (small(), Home::new());
+    let fetched = fetch_from(&hub, &home, "hf://org/net/model.safetensors").unwrap();
+    let config = fetch_from(&hub, &home, "hf://org/net/config.json").unwrap();
     let bytes = weights("fc.weight");
     let folder = cache(&home);
     assert_eq!(fetched.path, folder.join("snapshots").join(COMMIT).join("model.safetensors"));
@@ -136,48 +62,48 @@ fn files_lie_as_huggingface_hub_lays_them_out() {
     assert_eq!(names(&root), [".locks", "CACHEDIR.TAG", "models--org--net"]);
     assert!(names(&root.join(".locks/models--org--net")).contains(&format!("{}.lock", sha256(&bytes))));
     // From the cache: the Hub is only asked whether the branch has moved on.
-    assert_eq!(hub.fetch(&home, "hf://org/net@main/model.safetensors").unwrap().moved, 0);
+    assert_eq!(fetch_from(&hub, &home, "hf://org/net@main/model.safetensors").unwrap().moved, 0);
     assert_eq!((hub.downloads(), hub.server.asked().last().unwrap().method.as_str()), (1, "HEAD"));
     // For a commit nobody is asked.
     let asked = hub.server.asked().len();
-    assert_eq!(hub.fetch(&home, &format!("hf://org/net@{COMMIT}/config.json")).unwrap().moved, 0);
+    assert_eq!(fetch_from(&hub, &home, &format!("hf://org/net@{COMMIT}/config.json")).unwrap().moved, 0);
     assert_eq!(hub.server.asked().len(), asked);
 }
 
 #[test]
 fn what_huggingface_hub_fetched_is_not_fetched_again() {
-    let (hub, home) = (Hub::start(), Home::new());
+    let (hub, home) = (small(), Home::new());
     let bytes = weights("fc.weight");
     let folder = cache(&home);
     // The blob is there, of another commit.
     fs::create_dir_all(folder.join("blobs")).unwrap();
     fs::write(folder.join("blobs").join(sha256(&bytes)), &bytes).unwrap();
-    let fetched = hub.fetch(&home, "hf://org/net/model.safetensors").unwrap();
+    let fetched = fetch_from(&hub, &home, "hf://org/net/model.safetensors").unwrap();
     assert_eq!((fs::read(&fetched.path).unwrap(), fetched.moved, hub.downloads()), (bytes, 0, 0));
 }
 
 #[test]
 fn a_branch_that_moves_on_has_another_snapshot_of_the_same_blob() {
-    let (hub, home) = (Hub::start(), Home::new());
-    hub.fetch(&home, "hf://org/net/model.safetensors").unwrap();
-    *hub.main.lock().unwrap() = NEXT;
-    let fetched = hub.fetch(&home, "hf://org/net/model.safetensors").unwrap();
+    let (hub, home) = (small(), Home::new());
+    fetch_from(&hub, &home, "hf://org/net/model.safetensors").unwrap();
+    hub.move_on();
+    let fetched = fetch_from(&hub, &home, "hf://org/net/model.safetensors").unwrap();
     assert_eq!((fetched.path, fetched.moved), (cache(&home).join("snapshots").join(NEXT).join("model.safetensors"), 0));
     assert_eq!(fs::read_to_string(cache(&home).join("refs/main")).unwrap(), NEXT);
     assert_eq!(names(&cache(&home).join("snapshots")), [COMMIT, NEXT]);
     // A revision with slashes is a folder of refs.
-    hub.fetch(&home, "hf://org/net@refs/pr/7/config.json").unwrap();
+    fetch_from(&hub, &home, "hf://org/net@refs/pr/7/config.json").unwrap();
     assert_eq!(fs::read_to_string(cache(&home).join("refs/refs/pr/7")).unwrap(), NEXT);
 }
 
 #[test]
 fn a_token_goes_to_the_hub_and_not_to_where_it_redirects() {
-    let hub = Hub::of(vec![("model.safetensors", weights("w"), true)], true);
+    let hub = Hub::of(vec![("model.safetensors", weights("w"), true)], Some(TOKEN));
     let home = Home::new();
-    let said = sentence(hub.fetch(&home, "hf://org/net/model.safetensors"));
+    let said = sentence(fetch_from(&hub, &home, "hf://org/net/model.safetensors"));
     assert!(said.starts_with("hf://org/net/model.safetensors: the server answered 401 Unauthorized;"), "{said}");
     assert!(said.contains("HF_TOKEN"), "{said}");
-    hub.fetch_with(&home, "hf://org/net/model.safetensors", &[("HF_TOKEN", TOKEN)]).unwrap();
+    fetch_with(&hub, &home, "hf://org/net/model.safetensors", &[("HF_TOKEN", TOKEN)]).unwrap();
     assert_eq!(hub.downloads(), 1);
     assert!(hub.cdn.asked().iter().all(|asked| asked.header("authorization").is_none()));
     // Files of other servers are not asked for with it.
@@ -188,16 +114,16 @@ fn a_token_goes_to_the_hub_and_not_to_where_it_redirects() {
 
 #[test]
 fn without_the_hub_the_last_snapshot_has_to_do() {
-    let (hub, home) = (Hub::start(), Home::new());
+    let (hub, home) = (small(), Home::new());
     let offline = [("HF_HUB_OFFLINE", "1")];
-    let said = sentence(hub.fetch_with(&home, "hf://org/net/model.safetensors", &offline));
+    let said = sentence(fetch_with(&hub, &home, "hf://org/net/model.safetensors", &offline));
     assert!(said.contains("it is not in the cache") && said.contains("HF_HUB_OFFLINE is set"), "{said}");
-    let said = sentence(hub.fetch_with(&home, "hf://org/net", &offline));
+    let said = sentence(fetch_with(&hub, &home, "hf://org/net", &offline));
     assert!(said.contains("HF_HUB_OFFLINE is set"), "{said}");
-    let path = hub.fetch(&home, "hf://org/net").unwrap().path;
+    let path = fetch_from(&hub, &home, "hf://org/net").unwrap().path;
     let asked = hub.server.asked().len();
     for source in ["hf://org/net/model.safetensors", "hf://org/net"] {
-        let fetched = hub.fetch_with(&home, source, &offline).unwrap();
+        let fetched = fetch_with(&hub, &home, source, &offline).unwrap();
         assert_eq!((fetched.path, fetched.moved), (path.clone(), 0), "{source}");
     }
     assert_eq!(hub.server.asked().len(), asked);
@@ -227,10 +153,10 @@ fn a_repository_is_its_index_with_its_shards_or_its_only_checkpoint() {
             ("model.safetensors.index.json", index.to_string().into_bytes(), false),
             ("pytorch_model.bin", b"other".to_vec(), true),
         ],
-        false,
+        None,
     );
     let home = Home::new();
-    let fetched = hub.fetch(&home, "hf://org/net").unwrap();
+    let fetched = fetch_from(&hub, &home, "hf://org/net").unwrap();
     let snapshot = cache(&home).join("snapshots").join(COMMIT);
     assert_eq!(fetched.path, snapshot.join("model.safetensors.index.json"));
     let expected = [
@@ -242,25 +168,25 @@ fn a_repository_is_its_index_with_its_shards_or_its_only_checkpoint() {
     assert_eq!(names(&snapshot), expected);
     let checkpoint = Checkpoint::open(&fetched.path).unwrap();
     assert_eq!(checkpoint.get::<Tensor>("b").unwrap().to_vec::<f32>().unwrap(), [0.5, -0.5]);
-    assert_eq!(hub.fetch(&home, "hf://org/net").unwrap().moved, 0);
+    assert_eq!(fetch_from(&hub, &home, "hf://org/net").unwrap().moved, 0);
     assert_eq!(hub.downloads(), 2);
 
-    let hub = Hub::of(vec![("a.txt", vec![1], false), ("net.ckpt", vec![2], false)], false);
+    let hub = Hub::of(vec![("a.txt", vec![1], false), ("net.ckpt", vec![2], false)], None);
     let home = Home::new();
-    assert!(hub.fetch(&home, "hf://org/net").unwrap().path.ends_with("net.ckpt"));
-    let hub = Hub::of(vec![("a.pt", vec![1], false), ("b.pt", vec![2], false)], false);
-    let said = sentence(hub.fetch(&Home::new(), "hf://org/net"));
+    assert!(fetch_from(&hub, &home, "hf://org/net").unwrap().path.ends_with("net.ckpt"));
+    let hub = Hub::of(vec![("a.pt", vec![1], false), ("b.pt", vec![2], false)], None);
+    let said = sentence(fetch_from(&hub, &Home::new(), "hf://org/net"));
     assert!(said.contains("several files that may be meant: a.pt, b.pt; name one: hf://ORG/REPO/FILE"), "{said}");
-    let hub = Hub::of(vec![("a.txt", vec![1], false)], false);
-    assert!(sentence(hub.fetch(&Home::new(), "hf://org/net")).contains("has no weights that are known here"));
+    let hub = Hub::of(vec![("a.txt", vec![1], false)], None);
+    assert!(sentence(fetch_from(&hub, &Home::new(), "hf://org/net")).contains("has no weights that are known here"));
 }
 
 #[test]
 fn a_renamed_repository_is_followed_and_a_missing_file_or_branch_is_said() {
-    let (hub, home) = (Hub::start(), Home::new());
-    assert!(hub.fetch(&home, "hf://org/old/model.safetensors").unwrap().path.ends_with("model.safetensors"));
+    let (hub, home) = (small(), Home::new());
+    assert!(fetch_from(&hub, &home, "hf://org/old/model.safetensors").unwrap().path.ends_with("model.safetensors"));
     for source in ["hf://org/net/none.pt", "hf://org/net@none/model.safetensors", "hf://org/none/model.safetensors"] {
-        let said = sentence(hub.fetch(&home, source));
+        let said = sentence(fetch_from(&hub, &home, source));
         assert!(said.starts_with(&format!("{source}: the server answered 404 Not Found;")), "{said}");
     }
     let no_hub = Server::of_file("page");
@@ -287,7 +213,7 @@ fn bytes_that_are_not_the_hubs_leave_nothing_behind() {
 
 #[test]
 fn a_folder_of_ones_own_takes_the_files_of_a_repository() {
-    let (hub, home) = (Hub::start(), Home::new());
+    let (hub, home) = (small(), Home::new());
     let dir = home.0.path().join("mine");
     let options = home.options_with(&[("HF_ENDPOINT", &hub.server.url(""))]).dir(&dir);
     let fetched = fetch("hf://org/net", &options).unwrap();

@@ -11,15 +11,11 @@ use std::time::Duration;
 
 use rekindle_recorder::source::{Env, FetchOptions, Fetched, fetch};
 use rekindle_recorder::{Error, Result};
-use sha2::{Digest as _, Sha256};
+use rekindle_testing::hub::sha256;
 
 /// Bytes that are nowhere equal for long.
 fn body(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i * 7919 % 251).to_le_bytes()[0] ^ (i / 4096).to_le_bytes()[0]).collect()
-}
-
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A name that says the file's hash, as torch.hub's do.

@@ -84,7 +84,7 @@ fn eight_processes_go_on_where_the_first_was_cut() {
 
 #[test]
 fn eight_processes_at_once_fetch_from_the_hub_once() {
-    let hub = super::hub::Hub::start();
+    let hub = super::hub::small();
     let home = Home::new();
     let variables = home.variables(&[("HF_ENDPOINT", &hub.server.url(""))]);
     let name = "fetch::several::eight_processes_at_once_fetch_from_the_hub_once";

@@ -10,9 +10,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use rekindle_recorder::ErrorKind;
 use rekindle_recorder::source::{FetchError, FetchEvent, Watch, fetch};
+use rekindle_testing::hub::sha256;
 use rekindle_testing::server::{Reply, Server};
 
-use super::{Home, body, named, names, sentence, sha256};
+use super::{Home, body, named, names, sentence};
 
 #[test]
 fn a_file_is_moved_once_and_lies_where_torch_hub_looks_for_it() {

@@ -27,6 +27,7 @@
 //! | PyTorch | here |
 //! |---|---|
 //! | `torch.load(p)` | [`Checkpoint::open(p)?`](Checkpoint::open); nothing in the file is run |
+//! | mmcv's `load_checkpoint(model, source)` | [`load_checkpoint(&mut model, source)?`](load_checkpoint): a path, a URL, `torchvision://resnet18`, `hf://ORG/REPO` |
 //! | `checkpoint['epoch']` | [`checkpoint.get::<i64>("epoch")?`](Checkpoint::get) |
 //! | `torch.save(obj, p)` | [`Checkpoint::from(obj).save(p)?`](Checkpoint::save) |
 //! | `model.state_dict()` | [`model.state_dict()?`](bridge::ModuleStateDict::state_dict), for every Burn module |
@@ -61,7 +62,7 @@
 //!
 //! # Features
 //!
-//! The CPU needs none. `wgpu`, `vulkan`, `metal` and `cuda` add devices, which [`device`] names.
+//! `fetch`, which is on by default, takes checkpoints from servers ([`recorder::source`]). The CPU needs none. `wgpu`, `vulkan`, `metal` and `cuda` add devices, which [`device`] names.
 #![recursion_limit = "256"] // the GPU backends' types nest deeply
 
 pub mod data;
@@ -75,6 +76,7 @@ pub use device::{DeviceError, device, devices};
 pub use error::{Error, Result};
 pub use progress::Progress;
 pub use rekindle_burn as bridge;
+pub use rekindle_burn::{load_checkpoint, load_checkpoint_with};
 pub use rekindle_models as models;
 pub use rekindle_random as random;
 pub use rekindle_recorder as recorder;

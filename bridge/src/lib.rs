@@ -48,6 +48,7 @@
 //! |---|---|
 //! | read and write state dicts of a module | [`ModuleStateDict`] |
 //! | map keys, load a part, keep or adopt element types, freeze as the file says | [`LoadOptions`] |
+//! | do what mmcv's `load_checkpoint` does, from a file, a URL or a name | [`load_checkpoint`] |
 //! | know what loaded, what is missing, what is tied | [`LoadReport`](rekindle_recorder::LoadReport) |
 //! | read and write PyTorch's files with `load_from` and `save_into`, as burn-store does | [`TorchStore`] |
 //! | save a model with its configuration, and build it again with one call | [`save_with_config`], [`load_with_config`] |
@@ -98,6 +99,7 @@ mod host;
 mod layer_rows;
 mod leaves;
 mod load;
+mod load_checkpoint;
 mod matching;
 mod module;
 mod named;
@@ -110,6 +112,7 @@ pub use config::{load_with_config, save_with_config};
 pub use data::{data_to_tensor, shared_data, tensor_to_data};
 pub use layer_rows::{LayerRows, Part, Role, Row, Shapes, Transform};
 pub use leaves::SCALAR;
+pub use load_checkpoint::{LoadCheckpointOptions, Loaded, Logger, load_checkpoint, load_checkpoint_with};
 pub use module::ModuleStateDict;
 pub use named::{NamedParameter, Piece};
 pub use store::TorchStore;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::printable::printable;
 use crate::run::question::Question;
+use crate::source::error::FetchError;
 use crate::state_dict::report::LoadReport;
 
 /// The result of reading, changing or writing a checkpoint.
@@ -133,6 +134,8 @@ pub enum ErrorKind {
         /// What it is.
         what: String,
     },
+    /// A source could not be fetched.
+    Fetch(Box<FetchError>),
     /// A checkpoint leaves something open, which has to be told before the first step.
     Open(Vec<Question>),
     /// The target exists and was not to be replaced.
@@ -163,6 +166,7 @@ impl fmt::Display for ErrorKind {
                 f.write_str(&sentences.join("\n"))
             }
             ErrorKind::Refused { what } => write!(f, "{what}, which plain torch.load refuses"),
+            ErrorKind::Fetch(error) => write!(f, "{error}"),
             ErrorKind::Exists => f.write_str("the file exists already"),
         }
     }
@@ -195,6 +199,7 @@ impl ErrorKind {
                 "take it out, or pass `SaveOptions::weights_only(true)` to leave out all that it refuses, or \
                       `SaveOptions::allow_objects(true)` to write it all the same",
             ),
+            ErrorKind::Fetch(error) => error.advice(),
             ErrorKind::Exists => Some("pass `SaveOptions::overwrite(true)` to replace it"),
             _ => None,
         }

@@ -26,6 +26,7 @@
 //! | open, look up, change, save a file | [`Checkpoint`] |
 //! | know what any Python object is here | [`Value`], [`Tensor`], [`Storage`] |
 //! | read values into your own types | [`serde`] |
+//! | take a checkpoint from a server, or weights by their name | [`source`] |
 //! | map the keys of a model's weights | [`StateDict`], [`LoadOptions`] |
 //! | go on with a run, whatever wrote it | [`run::RunState`] |
 //! | see what a file would run in Python | [`scan::scan`] |
@@ -44,6 +45,7 @@ mod printable;
 pub mod run;
 pub mod serde;
 mod settings;
+pub mod source;
 pub mod state_dict;
 pub mod tools;
 pub mod value;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value as Json;
 
 use super::flags::in_flags;
+use super::source::here;
 
 /// What fails in one sentence.
 pub(super) type Anything<T> = Result<T, Box<dyn std::error::Error>>;
@@ -92,7 +93,7 @@ pub(super) struct Said {
 pub(super) fn each(paths: &[PathBuf], json: bool, say: impl Fn(&Path) -> rekindle::recorder::Result<Said>) -> Answer {
     let (mut documents, mut text, mut failures, mut answer) = (Vec::new(), String::new(), Vec::new(), true);
     for path in paths {
-        match say(path) {
+        match here(path).and_then(|path| say(&path)) {
             Ok(said) => {
                 documents.push(said.document);
                 text += &said.text;

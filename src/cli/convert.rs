@@ -11,6 +11,7 @@ use rekindle::recorder::keys::LoadOptions;
 
 use super::answer::{Answer, note, tell, usage};
 use super::input::{Opening, is_stream};
+use super::source::here;
 
 /// The arguments of `rekindle convert`.
 #[derive(Debug, clap::Args)]
@@ -76,7 +77,7 @@ impl Convert {
         save.format = self.to.as_deref().map(str::parse::<Format>).transpose()?;
         save.template.clone_from(&self.template);
         save.max_shard_size = self.max_shard_size.as_deref().map(parse_size).transpose()?;
-        let input = self.opening.open(&self.input)?;
+        let input = self.opening.open(&here(&self.input)?)?;
         let conversion = Conversion::default()
             .key(self.key.clone())
             .location(self.map_location.clone())

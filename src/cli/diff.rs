@@ -1,6 +1,6 @@
 //! `rekindle diff`: which tensors and values of two checkpoints differ, and by how much.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rekindle::recorder::diff::{Difference, Tolerance, compare};
 use rekindle::recorder::printable_name;
@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::answer::{Answer, Lines, print, print_json, usage};
 use super::input::{Opening, is_stream};
 use super::json;
+use super::source::here;
 
 /// The arguments of `rekindle diff`.
 #[derive(Debug, clap::Args)]
@@ -37,7 +38,8 @@ impl Diff {
         if is_stream(&self.a) && is_stream(&self.b) {
             return Err(usage("standard input can be one of the two checkpoints alone"));
         }
-        let (a, b) = (self.opening.open(&self.a)?, self.opening.open(&self.b)?);
+        let open = |path: &Path| here(path).and_then(|path| self.opening.open(&path));
+        let (a, b) = (open(&self.a)?, open(&self.b)?);
         let tolerance = Tolerance { relative: self.rtol, absolute: self.atol };
         let differences = compare(&a, &b, tolerance)?;
         if self.json {

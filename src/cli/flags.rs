@@ -6,7 +6,8 @@ use clap::CommandFactory as _;
 use super::Cli;
 
 /// The types whose options are the flags of the same names, where the command has such.
-const OPTIONS: &[&str] = &["OpenOptions", "SaveOptions", "Conversion", "LoadOptions", "ReadOptions", "ResumeOptions"];
+const OPTIONS: &[&str] =
+    &["OpenOptions", "SaveOptions", "Conversion", "LoadOptions", "ReadOptions", "ResumeOptions", "FetchOptions"];
 
 /// An option that is otherwise called, and its flag.
 const FLAGS: &[(&str, &str)] = &[

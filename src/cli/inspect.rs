@@ -12,6 +12,7 @@ use super::answer::{Answer, Lines, print, print_json, usage};
 use super::input::Opening;
 use super::json;
 use super::program::Shown;
+use super::source::here;
 
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]
@@ -19,7 +20,7 @@ use super::program::Shown;
     rekindle inspect net.pt2 --dot | dot -Tsvg > net.svg")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command")]
 pub(super) struct Inspect {
-    /// The checkpoint; - is standard input
+    /// The checkpoint: a path, or a source such as https://..; - is standard input
     path: PathBuf,
     /// Print one JSON document
     #[arg(long)]
@@ -41,7 +42,8 @@ pub(super) struct Inspect {
 }
 
 impl Inspect {
-    pub(super) fn run(&self) -> Answer {
+    pub(super) fn run(mut self) -> Answer {
+        self.path = here(&self.path)?;
         let checkpoint = self.opening.open(&self.path)?;
         let programs = if self.keys { None } else { Shown::all(&self.path, &checkpoint, self.graph) };
         if self.graph || self.dot {

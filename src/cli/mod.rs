@@ -7,6 +7,7 @@ mod data;
 mod devices;
 mod diff;
 mod dot;
+mod fetch;
 mod flags;
 mod input;
 mod inspect;
@@ -26,6 +27,7 @@ mod scan;
 mod schedule;
 mod settings;
 mod several;
+mod source;
 mod started;
 mod task;
 mod verify;
@@ -62,6 +64,8 @@ enum Verb {
     Resume(resume::Resume),
     /// Compute a network's outputs for its inputs: a program of torch.export, or a checkpoint's network
     Predict(predict::Predict),
+    /// Bring a checkpoint, or weights by their name, from a server
+    Fetch(fetch::Fetch),
     /// Draw the curves of logs, and how far they are apart
     Plot(plot::Plot),
     /// List what can compute here
@@ -86,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Verb::Plan(verb) => verb.plan(),
         Verb::Resume(verb) => verb.run(),
         Verb::Predict(verb) => verb.run(),
+        Verb::Fetch(verb) => verb.run(),
         Verb::Plot(verb) => verb.run(),
         Verb::Devices(verb) => verb.run(),
     });

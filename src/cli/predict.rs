@@ -27,7 +27,8 @@ pub(super) use network::is_program;
 const EXAMPLES: &str = "Examples:\n  rekindle predict net.pt2 --input x.npz --out y.npz\n  \
     rekindle predict net.pt2 --weights run.pt --input x.npz --out y.npz\n  \
     rekindle predict run.pt --model digits --input x.safetensors --out y.npz\n  \
-    rekindle predict resnet18.pt2 --image *.png --preset imagenet --labels labels.txt";
+    rekindle predict resnet18.pt2 --image *.png --preset imagenet --labels labels.txt\n  \
+    rekindle predict torchvision://resnet18 --image *.png --preset imagenet";
 
 /// The arguments of `rekindle predict`.
 #[derive(Debug, clap::Args)]
@@ -64,13 +65,14 @@ pub(super) struct Predict {
 }
 
 impl Predict {
-    pub(super) fn run(&self) -> Answer {
+    pub(super) fn run(mut self) -> Answer {
         if let Some(out) = &self.out {
             new_file(out, self.overwrite)?;
         }
         let pictures = self.pictures.check()?;
         let top = self.top.wanted(self.out.is_none())?;
         let device = rekindle::device(self.device.as_deref().unwrap_or("cpu"))?;
+        self.network.fetch()?;
         let network = Predictor::open(&self.network, &device)?;
         let at_once = self.batch_size.and_then(|size| usize::try_from(size).ok());
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::answer::{Anything, note, usage};
 use super::resume::given::Resume;
+use super::source::{here, here_from};
 
 /// The file in the folder.
 const NAME: &str = "started.json";
@@ -34,7 +35,8 @@ pub(super) fn keep(folder: &Path) -> Anything<()> {
 
 /// The command that the folder's run was started with, where only its folder was named: with what was given anew in the place of what
 /// it said. Steps and epochs that were given anew count from the newest checkpoint: `Resume::made` says how many there are before.
-pub(super) fn restored(given: Resume) -> Anything<Resume> {
+pub(super) fn restored(mut given: Resume) -> Anything<Resume> {
+    given.checkpoint = here(&given.checkpoint)?;
     let folder = given.checkpoint.clone();
     // Settings of the folder's own say how it is resumed, as any checkpoint is.
     let alone = folder.is_dir() && any_in(&folder)? && !folder.join("rekindle.toml").exists();
@@ -51,7 +53,7 @@ pub(super) fn restored(given: Resume) -> Anything<Resume> {
     let matches = command.try_get_matches_from(&started.arguments);
     let matches = matches.map_err(|error| unreadable(&error.to_string().lines().next().unwrap_or_default()))?;
     let mut resume = Resume::from_arg_matches(&matches).map_err(|error| unreadable(&error))?;
-    resume.checkpoint = started.folder.join(&resume.checkpoint);
+    resume.checkpoint = here_from(&started.folder, &resume.checkpoint)?;
     resume.settings.start_at(&started.folder);
     resume.settings.save = resume.settings.save.map(|save| started.folder.join(save));
     if !resume.checkpoint.exists() {

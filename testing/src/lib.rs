@@ -1,7 +1,8 @@
 //! What the workspace's tests share: where the fixtures are and how they are read ([`fixtures`], [`tagged`]); how far numbers
 //! are from those that PyTorch computed ([`compare`]); the suite that every container passes ([`conformance`]); object graphs
 //! of any shape ([`graph`]); numbers that anybody can repeat ([`filled`]) and parameters that depend on no other test
-//! (`seeded`); a process of its own for a test that needs one ([`alone`]); and a real PyTorch to run ([`Torch`]). For tests
+//! (`seeded`); a process of its own for a test that needs one ([`alone`]);
+//! a server on the loopback ([`server`]), a Hugging Face Hub, too ([`hub`]); and a real PyTorch to run ([`Torch`]). For tests
 //! only: what is wrong here panics.
 #![allow(
     clippy::missing_errors_doc,
@@ -14,6 +15,8 @@ pub mod conformance;
 pub mod corpora;
 pub mod fixtures;
 pub mod graph;
+pub mod hub;
+pub mod server;
 pub mod sparse;
 pub mod tagged;
 

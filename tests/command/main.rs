@@ -5,6 +5,8 @@ mod changes;
 mod cli;
 mod data;
 mod devices;
+#[cfg(feature = "fetch")]
+mod fetching;
 mod files;
 mod folders;
 mod frameworks;

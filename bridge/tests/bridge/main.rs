@@ -7,6 +7,7 @@ mod data;
 mod layer_cases;
 mod layers;
 mod load;
+mod load_checkpoint;
 mod memory;
 mod no_panics;
 mod recipes;

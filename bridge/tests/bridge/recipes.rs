@@ -1,12 +1,14 @@
 //! The recipes of PyTorch's save/load tutorial, one test each: what people write there, and what it is here.
 
 use burn::module::Module;
-use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::{BatchNorm, BatchNormConfig, Embedding, EmbeddingConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Tensor as BurnTensor};
 use rekindle_burn::{ModuleStateDict, load_with_config, save_with_config};
+use rekindle_random::{Generator, normal_};
 use rekindle_recorder::keys::LoadOptions;
 use rekindle_recorder::location::MapLocation;
-use rekindle_recorder::{Checkpoint, Dict, Result, StateDict, Value};
+use rekindle_recorder::{Checkpoint, Dict, Error, Result, StateDict, Tensor, Value};
 use rekindle_testing::seeded;
 
 #[derive(Module, Debug)]
@@ -211,5 +213,64 @@ fn burns_records_go_both_ways_and_keep_the_ids_that_optimizers_go_by() -> Result
     assert_eq!(again, ids);
     assert_eq!(output(&loaded), output(&net));
     assert_eq!(loaded.state_dict()?.keys().collect::<Vec<_>>(), net.state_dict()?.keys().collect::<Vec<_>>());
+    Ok(())
+}
+
+#[derive(Module, Debug)]
+struct Backbone {
+    conv: Conv2d,
+    bn: BatchNorm,
+    fc: Linear,
+}
+
+/// `init_weights(pretrained)`, as in docs/loading.md.
+fn init_weights(net: &mut Backbone, generator: &mut Generator, pretrained: &StateDict) -> Result<Vec<String>> {
+    let mut model_dict = net.state_dict()?;
+    let layers = model_dict.clone();
+    let is_norm = |layer: &str| layers.contains(&format!("{layer}.running_mean"));
+    for (name, tensor) in layers.iter() {
+        let (layer, kind) = name.rsplit_once('.').unwrap_or(("", name));
+        let values = match (kind, tensor.shape()) {
+            ("weight", [_, _, _, _]) => {
+                let mut values = vec![0.0_f32; tensor.numel()];
+                normal_(generator, &mut values, 0.0, 0.001).map_err(|error| Error::invalid(error.to_string()))?;
+                values
+            }
+            ("weight", _) if is_norm(layer) => vec![1.0; tensor.numel()],
+            ("bias", _) if is_norm(layer) => vec![0.0; tensor.numel()],
+            _ => continue,
+        };
+        model_dict.insert(name, Tensor::from_vec(tensor.shape(), values)?);
+    }
+    let mut said = Vec::new();
+    for (name, tensor) in pretrained.iter().filter(|(name, _)| layers.contains(name)) {
+        said.push(format!("=> loading {name}"));
+        model_dict.insert(name, tensor.clone());
+    }
+    net.load_state_dict(&model_dict)?;
+    Ok(said)
+}
+
+#[test]
+fn init_weights_draws_first_and_takes_what_the_pretrained_file_has() -> Result<()> {
+    let device = Device::flex();
+    let mut net = Backbone {
+        conv: Conv2dConfig::new([2, 3], [3, 3]).with_bias(false).init(&device),
+        bn: BatchNormConfig::new(3).init(&device),
+        fc: LinearConfig::new(3, 2).init(&device),
+    };
+    let pretrained = StateDict::from_iter([
+        ("bn.bias", Tensor::from_vec(&[3], vec![0.5_f32; 3])?),
+        ("head.weight", Tensor::from_vec(&[1], vec![1.0_f32])?),
+    ]);
+    let fc = net.state_dict()?.get("fc.weight").unwrap().to_vec::<f32>()?;
+    let said = init_weights(&mut net, &mut Generator::new(0), &pretrained)?;
+    assert_eq!(said, ["=> loading bn.bias"]);
+    let after = |name: &str| net.state_dict().unwrap().get(name).unwrap().to_vec::<f32>().unwrap();
+    // torch.manual_seed(0); nn.init.normal_(torch.empty(3, 2, 3, 3), std=0.001)
+    let mut drawn = vec![0.0_f32; 54];
+    normal_(&mut Generator::new(0), &mut drawn, 0.0, 0.001).unwrap();
+    assert_eq!((after("conv.weight"), after("fc.weight")), (drawn, fc));
+    assert_eq!((after("bn.weight"), after("bn.bias")), (vec![1.0; 3], vec![0.5; 3]));
     Ok(())
 }

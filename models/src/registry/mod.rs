@@ -16,6 +16,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, FloatDType};
 use rekindle_random::Generator;
 use rekindle_recorder::checkpoint::{Checkpoint, SaveReport};
+use rekindle_recorder::source::zoo as hub;
 use rekindle_recorder::{Error, StateDict};
 
 use by_hand::{About, ByHand, Given, IMAGES, Length, Takes};
@@ -200,6 +201,23 @@ impl Network {
     #[must_use]
     pub fn settings(name: &str) -> Option<&'static [Setting]> {
         all().find(|about| about.name == name).map(|about| about.settings)
+    }
+
+    /// torchvision's weights of the network of this name, which `torchvision://NAME/WEIGHTS` fetches: where each is, what its hash begins
+    /// with, how many classes it tells, and how pictures are prepared for it.
+    ///
+    /// ```
+    /// use rekindle_models::Network;
+    ///
+    /// let weights: Vec<_> = Network::pretrained("resnet50").collect();
+    /// assert_eq!(weights.iter().map(|weights| weights.name).collect::<Vec<_>>(), ["IMAGENET1K_V1", "IMAGENET1K_V2"]);
+    /// assert_eq!((weights[1].hash_prefix(), weights[1].classes), (Some("11ad3fa6"), Some(1000)));
+    /// assert_eq!(weights[1].preset.map(|preset| (preset.resize, preset.crop)), Some(("232", "224")));
+    /// ```
+    pub fn pretrained(name: &str) -> impl Iterator<Item = hub::Weights> {
+        let known = Network::names().any(|network| network == name);
+        let name = name.to_owned();
+        hub::torchvision().filter(move |weights| known && weights.network == name)
     }
 
     /// The `model_type` of the `config.json` that the network of this name reads: transformers'. `None` where it reads none.

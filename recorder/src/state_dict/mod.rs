@@ -2,6 +2,7 @@
 
 mod dict;
 pub mod keys;
+mod mmcv;
 pub(crate) mod module;
 pub mod report;
 

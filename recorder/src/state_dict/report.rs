@@ -338,19 +338,8 @@ impl LoadReport {
         if self.mismatched.is_empty() {
             return Ok(());
         }
-        let heading = ["key", "expected shape", "loaded shape"].map(ToOwned::to_owned);
         let cells = |m: &ShapeMismatch| [m.key.clone(), format!("{:?}", m.expected), format!("{:?}", m.found)];
-        let rows: Vec<_> = std::iter::once(heading).chain(self.mismatched.iter().map(cells)).collect();
-        let [a, b, c] = [0, 1, 2].map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
-        let line = format!("+{:-<1$}+{2:-<3$}+{4:-<5$}+", "", a + 2, "", b + 2, "", c + 2);
-        write!(f, "\n{line}")?;
-        for (i, [key, expected, found]) in rows.iter().enumerate() {
-            write!(f, "\n| {key:a$} | {expected:b$} | {found:c$} |")?;
-            if i == 0 {
-                write!(f, "\n{line}")?;
-            }
-        }
-        write!(f, "\n{line}")
+        write!(f, "\n{}", table(self.mismatched.iter().map(cells)))
     }
 
     /// How many tensors were converted from which type to which, as first seen.
@@ -361,6 +350,20 @@ impl LoadReport {
         }
         kinds.into_iter().map(|((from, to), n)| (from, to, n)).collect()
     }
+}
+
+/// Keys with the model's shape and the state dict's, drawn as a table.
+pub(super) fn table(shapes: impl Iterator<Item = [String; 3]>) -> String {
+    let heading = ["key", "expected shape", "loaded shape"].map(ToOwned::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(shapes).collect();
+    let [a, b, c] = [0, 1, 2].map(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
+    let line = format!("+{:-<1$}+{2:-<3$}+{4:-<5$}+", "", a + 2, "", b + 2, "", c + 2);
+    let mut lines: Vec<String> =
+        rows.iter().map(|[key, expected, found]| format!("| {key:a$} | {expected:b$} | {found:c$} |")).collect();
+    lines.insert(1, line.clone());
+    lines.insert(0, line.clone());
+    lines.push(line);
+    lines.join("\n")
 }
 
 /// The name among `candidates` that was probably meant: one that holds the other between dots, one a few letters away, or

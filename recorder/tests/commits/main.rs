@@ -1,6 +1,8 @@
 //! Saves are whole or not there, at whatever moment a process is killed. These tests start processes and hold locks: they have
-//! a binary of their own.
+//! a binary of their own. So do those that fetch.
 
+#[cfg(feature = "fetch")]
+mod fetch;
 #[cfg(unix)]
 mod kill;
 #[cfg(unix)]

@@ -2,6 +2,8 @@
 //! torch; without it each test says that it was skipped.
 
 mod dcp;
+#[cfg(feature = "fetch")]
+mod fetched;
 mod roundtrip;
 mod scripted;
 mod tensors;

@@ -16,6 +16,7 @@ use crate::cli::input::say_notes;
 use crate::cli::named;
 use crate::cli::precision;
 use crate::cli::settings::key_and_value;
+use crate::cli::source::{here, is_remote, network_of};
 
 /// Which network it is, and with which weights.
 #[derive(Debug, clap::Args)]
@@ -100,6 +101,23 @@ fn collect(name: &str, value: &Value, found: &mut Vec<(String, Tensor)>) {
             }
         }
         _ => {}
+    }
+}
+
+impl Choice {
+    /// Fetches what is on servers. Weights of torchvision's name their network, too.
+    pub(super) fn fetch(&mut self) -> Anything<()> {
+        self.model = self.model.take().or_else(|| network_of(&self.network));
+        self.network = here(&self.network)?;
+        if let Some(weights) = &mut self.weights {
+            *weights = here(weights)?;
+        }
+        if let Some(model) =
+            self.model.as_mut().filter(|model| is_program(Path::new(model)) && is_remote(Path::new(model)))
+        {
+            *model = here(Path::new(model))?.display().to_string();
+        }
+        Ok(())
     }
 }
 

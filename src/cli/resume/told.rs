@@ -15,6 +15,7 @@ use crate::cli::answer::{Anything, usage};
 use crate::cli::kept::opened;
 use crate::cli::predict::is_program;
 use crate::cli::settings::{Settings, key_and_value};
+use crate::cli::source::here;
 use crate::cli::{named, precision};
 
 /// A network, and which part of the checkpoint it is, where there are several.
@@ -94,7 +95,7 @@ fn network(
     if let Some((key, _)) = config.iter().next() {
         return Err(usage(format!("--config {key}: a program has no settings; {name} says itself what it is")));
     }
-    let network = Network::open(path, device)?;
+    let network = Network::open(here(path)?, device)?;
     if let (Network::Program(program), false) = (&network, resume.settings.from_eval)
         && !program.lacks_for_training().is_empty()
     {

@@ -26,6 +26,7 @@ mod scan;
 mod schedule;
 mod settings;
 mod several;
+mod smoothing;
 mod started;
 mod task;
 mod verify;

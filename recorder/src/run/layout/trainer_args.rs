@@ -37,12 +37,8 @@ pub(super) fn trainer_told(root: &Value) -> Told {
         .filter(|(key, _)| matches!(arguments.get(key), Some(Value::Bool(true))))
         .map(|(_, says)| (*says).to_owned())
         .collect();
-    for (key, says) in
-        [("label_smoothing_factor", "labels were smoothed"), ("neftune_noise_alpha", "embeddings got noise")]
-    {
-        if let Some(by) = number(key).filter(|by| *by != 0.0) {
-            not_continued.push(format!("{says} ({key} {by})"));
-        }
+    if let Some(alpha) = number("neftune_noise_alpha").filter(|alpha| *alpha != 0.0) {
+        not_continued.push(format!("embeddings got noise (neftune_noise_alpha {alpha})"));
     }
     Told {
         by: ARGUMENTS.to_owned(),

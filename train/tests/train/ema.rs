@@ -103,7 +103,7 @@ fn a_run_s_average_goes_on_with_buffers_as_it_did_until_then() {
         let (averaging, units) = averaging(kind);
         let mut model = averaged();
         model.load_state_dict(&moment(&models, 2)).unwrap();
-        let optimizer = Optimizer::sgd(&model, SgdOptions::default()).unwrap().state_dict();
+        let optimizer = Optimizer::sgd(&model, SgdOptions::default()).unwrap().state_dict(&model).unwrap();
         let root = Dict::new();
         root.insert("model_state_dict", model.state_dict().unwrap());
         root.insert("ema_state_dict", moment(&part(&saved, kind), 2));

@@ -29,6 +29,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("Run::steps_per_epoch", "--steps-per-epoch"),
     ("Run::step_scheduler", "--metric"),
     ("Run::mean_over", "--mean-over"),
+    ("Run::label_smoothing", "--label-smoothing"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),

@@ -27,6 +27,7 @@ mod scan;
 mod schedule;
 mod settings;
 mod several;
+mod smoothing;
 mod source;
 mod started;
 mod task;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rekindle::Checkpoint;
 use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
-use rekindle::recorder::run::RunState;
+use rekindle::recorder::run::{Question, RunState};
 use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::checkpoints::{Checkpoints, any_in};
 use rekindle::train::data::Batch;
@@ -32,7 +32,7 @@ use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
 use super::task::{Loss, Task};
-use super::{precision, several, started};
+use super::{precision, several, smoothing, started};
 
 pub(super) use given::Resume;
 
@@ -65,6 +65,7 @@ impl Resume {
         plan.questions.extend(scheduling.open(&plan));
         let meant = self.meant(&checkpoint, &network, Some(&plan))?;
         plan.questions.extend(meant.open());
+        plan.questions.extend(self.smoothing(&checkpoint));
         scheduling.explain(&mut plan);
         Amp::explain(self.settings.amp, &mut plan);
         meant.explain(self.settings.mean_over, &mut plan);
@@ -107,6 +108,7 @@ impl Resume {
         let meant = self.meant(&checkpoint, run.model(), plan.as_ref())?;
         let mut open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
         open.extend(meant.open());
+        open.extend(self.smoothing(&checkpoint));
         if !open.is_empty() {
             return Err(Error::new(ErrorKind::Open(open)).in_file(&self.checkpoint).into());
         }
@@ -127,6 +129,7 @@ impl Resume {
         let loss = settings.loss.clone().unwrap_or_else(|| Loss::of(run.model(), first.first()));
         let dtype = precision::dtype_of(run.model());
         let task = Task::new(device, loss, dtype, settings.amp).with_mean_over(meant.over);
+        let task = task.with_label_smoothing(settings.label_smoothing);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
@@ -207,6 +210,11 @@ impl Resume {
     fn meant(&self, checkpoint: &Checkpoint, network: &Network, plan: Option<&Plan>) -> Anything<Meant> {
         let Settings { mean_over, accumulate, .. } = self.settings;
         Meant::find(mean_over, accumulate, checkpoint, network, plan)
+    }
+
+    /// What has to be told of smoothed labels.
+    fn smoothing(&self, checkpoint: &Checkpoint) -> Option<Question> {
+        smoothing::open(self.settings.label_smoothing, self.settings.loss.as_ref(), checkpoint)
     }
 
     fn device(&self) -> Anything<burn::tensor::Device> {

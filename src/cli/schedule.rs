@@ -84,10 +84,8 @@ impl Scheduling {
             let what = format!("{} goes by epochs, and nothing tells how many steps one has", scheduler.kind);
             open.push(leave(Question::new(what).or("Run::steps_per_epoch(N)", "for that")));
         }
-        if let (Some(SchedulePer::Epoch), Source::Fixed, None) =
-            (plan.average_per, self.source, self.epoch_length(plan))
-        {
-            let what = "the average of the weights is updated per epoch, and nothing tells how many steps one has";
+        if let (true, Source::Fixed, None) = (plan.average_by_epochs, self.source, self.epoch_length(plan)) {
+            let what = "the average of the weights goes by epochs, and nothing tells how many steps one has";
             let question = Question::new(what).or("Run::steps_per_epoch(N)", "for that");
             open.push(question.or("ResumeOptions::keep_average(true)", "to leave it as it is"));
         }

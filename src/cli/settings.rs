@@ -10,6 +10,7 @@ use super::input::Opening;
 use super::mean_over::MeanOver;
 use super::precision::Amp;
 use super::schedule::Metric;
+use super::smoothing::Smoothing;
 use super::task::Loss;
 
 /// The settings, each a flag of `rekindle resume` and a key of `rekindle.toml`.
@@ -189,6 +190,9 @@ pub(super) struct Settings {
     /// What the losses of a step's batches are the mean over (default: `batches`; of transformers' Trainer as its version has it)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(super) mean_over: Option<MeanOver>,
+    /// How much of each target `cross_entropy` gives to all classes alike, from 0 to 1 (default: 0)
+    #[arg(long, value_name = "X")]
+    pub(super) label_smoothing: Option<Smoothing>,
     /// Where in the checkpoint the number of epochs is, where its key does not tell, such as `[2]`; `none`: no number counts them
     #[arg(long, value_name = "PATH|none")]
     pub(super) epoch_at: Option<String>,
@@ -218,8 +222,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "DECAY|RULE|none")]
     #[serde(deserialize_with = "text")]
     pub(super) ema: Option<String>,
-    /// How often the average of the weights is updated (default: as its count tells)
-    #[arg(long, value_parser = ["step", "epoch"])]
+    /// How often the average of the weights is updated: step, epoch, or every so many, as 10-steps (default: as its count tells)
+    #[arg(long, value_name = "HOW")]
     pub(super) ema_per: Option<String>,
     /// Where in the checkpoint the average of the weights is, where there are several
     #[arg(long, value_name = "PATH")]
@@ -279,7 +283,7 @@ macro_rules! all_fields {
         $each!($($given),*:
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
-            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over,
+            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over, label_smoothing,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)

@@ -201,6 +201,7 @@ fn takes(resume: &Resume) -> answer::Anything<()> {
     let settings = &resume.settings;
     let flags = [
         ("--mean-over", settings.mean_over.is_some()),
+        ("--label-smoothing", settings.label_smoothing.is_some()),
         ("--weights-only", settings.weights_only),
         ("--best", settings.best.is_some()),
     ];

@@ -14,6 +14,7 @@ use rekindle::train::run::Share;
 use super::answer::{Anything, usage};
 use super::mean_over::MeanOver;
 use super::precision::Amp;
+use super::smoothing::Smoothing;
 
 /// The losses of `--loss`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -93,11 +94,13 @@ pub(super) struct Task {
     amp: Option<FloatDType>,
     /// What the losses of a step are the mean over.
     over: MeanOver,
+    /// How much of each target cross entropy gives to all classes alike.
+    smoothing: f64,
 }
 
 impl Task {
     pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<Amp>) -> Self {
-        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype), over: MeanOver::default() }
+        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype), over: MeanOver::default(), smoothing: 0.0 }
     }
 
     /// The loss of a batch, ready for its backward pass.
@@ -111,6 +114,10 @@ impl Task {
 
     pub(super) fn with_mean_over(self, over: MeanOver) -> Self {
         Task { over, ..self }
+    }
+
+    pub(super) fn with_label_smoothing(self, smoothing: Option<Smoothing>) -> Self {
+        Task { smoothing: smoothing.map_or(0.0, |Smoothing(part)| part), ..self }
     }
 
     /// The loss of a batch, and its share in a step, ready for its backward pass.
@@ -158,7 +165,7 @@ impl Task {
         if batch.get("targets").or_else(|| batch.get("labels")).is_none() {
             return Err(Error::invalid("there is no tensor `targets` for the loss to compare with"));
         }
-        let cross_entropy = CrossEntropy::default().sum(sum);
+        let cross_entropy = CrossEntropy::default().sum(sum).label_smoothing(self.smoothing);
         // Autocast computes these losses in float32.
         let outputs = if self.amp.is_some() { in_float32(outputs)? } else { outputs };
         match (&self.loss, outputs) {

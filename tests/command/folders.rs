@@ -89,7 +89,7 @@ fn copy(name: &str) -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn a_trainers_run_goes_on_as_the_trainers_and_its_folder_has_the_same_files() {
-    for name in ["hf-cosine", "hf-shards", "hf-bin"] {
+    for name in ["hf-cosine", "hf-shards", "hf-bin", "hf-wsd"] {
         let (folder, after) = as_its_framework(name, &[]);
         let (before, now) = (case(name).join("checkpoint"), folder.path().join("out"));
         assert_eq!(files(&now), files(&before), "{name}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rekindle::recorder::checkpoint::SaveOptions;
-use rekindle::{Checkpoint, Dict, Value};
+use rekindle::{Checkpoint, Dict, Tensor, Value};
 use rekindle_testing::fixtures;
 
 use crate::command;
@@ -201,4 +201,76 @@ fn a_group_without_any_state_beside_others_that_have_some_is_asked_about() {
     // A group that came after the scheduler was made is new.
     let (whole, said) = plan(&without(true), &MLP);
     assert!(whole, "{said}");
+}
+
+#[test]
+fn settings_that_speak_of_clipping_or_several_batches_are_asked_about_wherever_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = ["--model", "mlp", "--config", "sizes=6,8,3"];
+    for (place, key, value, says, answers) in [
+        (
+            "args",
+            "max_grad_norm",
+            Value::Float(0.5),
+            "args.max_grad_norm is 0.5",
+            ["--clip-norm 0.5", "--clip-norm none"],
+        ),
+        ("config", "clip-grad-value", Value::Int(2), "clip-grad-value", ["--clip-value 2.0", "--clip-norm none"]),
+        (
+            "hparams",
+            "accum_iter",
+            Value::Int(4),
+            "a step took 4 batches (hparams.accum_iter)",
+            ["--accumulate 4", "--accumulate 1"],
+        ),
+        (
+            "opt",
+            "update_freq",
+            Value::list([Value::Int(2)]),
+            "a step took 2 batches",
+            ["--accumulate 2", "--accumulate 1"],
+        ),
+    ] {
+        let path = changed(fixtures::path("several").join("averages/swa.pt"), folder.path(), |root| {
+            root.insert(place, Dict::from_iter([(key, value.clone())]));
+            root.insert("loss", Tensor::scalar(0.5_f32));
+        });
+        let (whole, said) = plan(&path, &model);
+        assert!(!whole && said.contains(says), "{key}: {said}");
+        for answer in answers {
+            assert!(said.contains(answer), "{key}: {said}");
+            let flags: Vec<&str> = answer.split(' ').collect();
+            let (whole, said) = plan(&path, &[&model[..], &flags].concat());
+            assert!(whole, "{key}: {answer}: {said}");
+        }
+    }
+    // What is switched off says nothing; autocast is said.
+    for (key, value, says) in [
+        ("max_grad_norm", Value::Float(0.0), None),
+        ("gradient_accumulation_steps", Value::Int(1), None),
+        ("clip_grad", Value::None, None),
+        ("bf16", Value::Bool(true), Some("autocast (args.bf16 is True)")),
+    ] {
+        let path = changed(fixtures::path("several").join("averages/swa.pt"), folder.path(), |root| {
+            root.insert("args", Dict::from_iter([(key, value)]));
+        });
+        let (whole, said) = plan(&path, &model);
+        assert!(whole && says.is_none_or(|says| said.contains(says)), "{key}: {said}");
+    }
+}
+
+#[test]
+fn a_run_in_a_dict_of_its_own_goes_on_as_it_does_at_the_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(fixtures::path("several").join("averages/swa.pt"), folder.path(), |root| {
+        let inside: Dict = root.entries().into_iter().collect();
+        inside.insert("weights", inside.remove("model_state_dict").unwrap());
+        inside.insert("epoch", 3_i64);
+        root.entries().iter().for_each(|(key, _)| drop(root.remove(key.as_str().unwrap())));
+        root.insert("state", inside);
+        root.insert("note", "of a wrapper");
+    });
+    let (whole, said) = plan(&path, &["--model", "mlp", "--config", "sizes=6,8,3"]);
+    assert!(whole && said.contains("position   epoch 3, step 6"), "{said}");
+    assert!(said.contains("tensors of state.weights") && said.contains("goes on by its own rule: swa"), "{said}");
 }

@@ -2,44 +2,17 @@
 
 use super::beside::plain;
 use super::layout;
-use super::path::{KeyPath, children, is_container};
-use super::spellings::{has_tensors, is_optimizer};
-use crate::state_dict::module;
+use super::path::children;
+use super::settings::first;
 use crate::{Checkpoint, Value};
-
-/// How deep it is looked for, and in how many values.
-const DEPTH: usize = 6;
-const MOST: usize = 20_000;
 
 /// Where a checkpoint says that something was frozen, such as `args.freeze`, and what it says: the first setting of such a name that
 /// is on. It says seldom what: `freeze: 10` are ten layers of somebody's count.
 #[must_use]
 pub fn frozen_setting(checkpoint: &Checkpoint) -> Option<(String, String)> {
     let root = &layout::view(plain(checkpoint).root());
-    let mut seen = 0;
-    let path = look(root, &KeyPath::default(), DEPTH, &mut seen)?;
-    Some((path.spelled(root), path.value(root)?.describe()))
-}
-
-fn look(value: &Value, path: &KeyPath, depth: usize, seen: &mut usize) -> Option<KeyPath> {
-    if depth == 0 || !is_container(value) || module::is_module(value) || has_tensors(value) || is_optimizer(value) {
-        return None;
-    }
-    for (key, inside) in children(value) {
-        *seen += 1;
-        if *seen > MOST {
-            return None;
-        }
-        let path = path.clone().then(key.clone());
-        let named = key.as_str().is_some_and(says_frozen);
-        if named && is_on(&inside) {
-            return Some(path);
-        }
-        if let Some(found) = look(&inside, &path, depth - 1, seen) {
-            return Some(found);
-        }
-    }
-    None
+    let on = |key: &str, value: &Value| (says_frozen(key) && is_on(value)).then(|| value.describe());
+    first(root, on).map(|(path, value)| (path.spelled(root), value))
 }
 
 fn says_frozen(name: &str) -> bool {

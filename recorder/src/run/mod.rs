@@ -13,6 +13,7 @@
 //! - `spellings.rs`: the keys under which people save each part.
 //! - `several.rs`: the parts of a run of several models.
 //! - `shared.rs`: one optimizer of several models.
+//! - `settings.rs`: what settings say of the run's steps.
 //! - `told.rs`: what a checkpoint says of how its run was made.
 //! - `types.rs`: the element types that a checkpoint had.
 //! - `part.rs`: a part of a run of several models.
@@ -33,6 +34,7 @@ mod of_checkpoint;
 mod part;
 mod path;
 pub(crate) mod question;
+mod settings;
 mod several;
 mod shared;
 mod spellings;
@@ -55,7 +57,7 @@ pub use frozen::frozen_setting;
 pub use layout::Layout;
 pub use part::RunPart;
 pub use question::{Choice, Question};
-pub use told::Told;
+pub use told::{Told, ToldAverage, ToldBy};
 
 use layout::{Paths, Progress};
 use path::KeyPath;
@@ -349,7 +351,8 @@ pub(crate) fn with_models(
 
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let Progress { epoch, step, step_in_epoch, steps_per_epoch, .. } = progress(root, &layout, paths);
-    let (clip_norm, told) = (layout.clip_norm(root), layout.told(root));
+    let (clip_norm, mut told) = (layout.clip_norm(root), layout.told(root));
+    settings::tell(root, &layout, &mut told);
     let mut run =
         RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, told, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {

@@ -12,12 +12,44 @@ pub struct Told {
     pub scheduled: bool,
     /// The norm that the program clips gradients to by default, where the checkpoint lacks what it was told of that.
     pub clips_by_default: Option<f64>,
+    /// The norm that a setting says gradients are clipped to, where the layout does not tell whether they were.
+    pub clipped: Option<ToldBy>,
+    /// What a setting says each element of the gradients is clipped to.
+    pub clipped_values: Option<ToldBy>,
+    /// How much a setting says that labels were smoothed, from 0 to 1.
+    pub smoothed: Option<ToldBy>,
+    /// A setting that says that steps were computed by autocast, and what it is.
+    pub autocast: Option<(String, String)>,
+    /// How the average of the weights is updated.
+    pub average: Option<ToldAverage>,
     /// How many batches make a step.
     pub accumulated: Option<i64>,
+    /// The setting that says so, where it is not what says all else.
+    pub accumulated_by: Option<String>,
     /// How many batches an epoch has.
     pub batches_per_epoch: Option<i64>,
     /// What else of it does not go on by itself, a clause each.
     pub not_continued: Vec<String>,
     /// The key of the optimizer's state, for a checkpoint that lacks it; and what is known of where it is.
     pub optimizer: Option<(&'static str, String)>,
+}
+
+/// A number in a checkpoint, and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToldBy {
+    /// Where it is, such as `args.label_smoothing`.
+    pub place: String,
+    /// The number.
+    pub number: f64,
+}
+
+/// How a program's settings say that its average of the weights is updated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToldAverage {
+    /// The rule in words: a decay, or `timm(decay=0.9998, use_warmup=1)`.
+    pub rule: String,
+    /// At every how many steps of an epoch, the first one of them.
+    pub every: i64,
+    /// In how many epochs, from the beginning of the run, it is a copy of the weights.
+    pub copied: i64,
 }

@@ -118,10 +118,11 @@ pub(super) fn pers(settings: &Settings) -> Anything<Vec<SchedulePer>> {
 fn options(settings: &Settings) -> Anything<ResumeOptions> {
     let (optimizer, scheduler) = (settings.optimizer.as_deref(), settings.scheduler.as_deref());
     let ema = settings.ema.as_deref();
-    let ema_per = settings.ema_per.as_deref().map(|per| match per {
-        "step" => Ok(SchedulePer::Step),
-        "epoch" => Ok(SchedulePer::Epoch),
-        other => Err(usage(format!("rekindle.toml: ema_per is step or epoch, and not '{other}'"))),
+    let ema_per = settings.ema_per.as_deref().map(|per| match per.parse::<SchedulePer>() {
+        Ok(SchedulePer::Metric | SchedulePer::Fraction) | Err(_) => {
+            Err(usage(format!("an average is updated per step, per epoch, or every so many, such as 10-steps, and not per '{per}' (--ema-per)")))
+        }
+        Ok(per) => Ok(per),
     });
     let unexpected = settings.unexpected.as_deref().map(|said| match said {
         "keep" => Ok(Unexpected::Keep),

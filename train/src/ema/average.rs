@@ -8,6 +8,7 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _};
 use rekindle_recorder::{Dict, Error, LoadOptions, LoadReport, Result, StateDict, Tensor, Value};
 
 use super::blend::Averaging;
+use super::decay::Decay;
 use super::forms;
 use super::update_bn::update_bn_with_rows;
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -33,6 +34,17 @@ pub enum AveragedLayout {
     EmaPytorch,
 }
 
+/// What becomes of an average's entries that are no parameters, such as the running statistics of batch norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Buffers {
+    /// They are averaged like parameters.
+    Averaged,
+    /// They are copied from the model.
+    Copied,
+    /// They stay as they were when the average began.
+    Kept,
+}
+
 const COUNTS: [(AveragedLayout, &str); 2] =
     [(AveragedLayout::PyTorch, "n_averaged"), (AveragedLayout::MmEngine, "steps")];
 const PREFIX: &str = "module.";
@@ -46,7 +58,9 @@ pub struct AveragedModel {
     module: StateDict,
     n_averaged: i64,
     averaging: Averaging,
-    use_buffers: bool,
+    buffers: Buffers,
+    /// Those that hold whole numbers, the counts of batches.
+    counts: Buffers,
     layout: AveragedLayout,
     /// How the model's layers lie.
     rows: Arc<LayerRows>,
@@ -75,19 +89,27 @@ impl AveragedModel {
         averaging.check()?;
         let (rows, layout) = (rows.into(), AveragedLayout::PyTorch);
         let module = model.state_dict_with(&rows)?;
-        Ok(AveragedModel::made(module, 0, averaging, false, layout, rows))
+        Ok(AveragedModel::made(module, 0, averaging, layout, rows))
     }
 
     fn made(
         module: StateDict,
         n_averaged: i64,
         averaging: Averaging,
-        use_buffers: bool,
         layout: AveragedLayout,
         rows: Arc<LayerRows>,
     ) -> Self {
         let (prefix, kept, online) = (String::new(), None, None);
-        AveragedModel { module, n_averaged, averaging, use_buffers, layout, rows, prefix, kept, online }
+        // As each package has it by default.
+        let (buffers, counts) = match (layout, &averaging) {
+            (AveragedLayout::PyTorch | AveragedLayout::MmEngine | AveragedLayout::List, _) => {
+                (Buffers::Copied, Buffers::Copied)
+            }
+            (AveragedLayout::Plain, Averaging::Decaying(Decay::Timm { .. })) => (Buffers::Averaged, Buffers::Copied),
+            (AveragedLayout::EmaPytorch, _) | (_, Averaging::Decaying(_)) => (Buffers::Averaged, Buffers::Kept),
+            (AveragedLayout::Plain, _) => (Buffers::Averaged, Buffers::Copied),
+        };
+        AveragedModel { module, n_averaged, averaging, buffers, counts, layout, rows, prefix, kept, online }
     }
 
     /// Says what a wrapper has put before the model's names in the average, such as `module.`, as far as it has done so.
@@ -112,13 +134,58 @@ impl AveragedModel {
     /// from the model. Default: copied.
     #[must_use]
     pub fn use_buffers(self, use_buffers: bool) -> Self {
-        AveragedModel { use_buffers, ..self }
+        let buffers = if use_buffers { Buffers::Averaged } else { Buffers::Copied };
+        // Counts of a plain one are copied.
+        let counts = if self.layout == AveragedLayout::Plain { Buffers::Copied } else { buffers };
+        AveragedModel { buffers, counts, ..self }
+    }
+
+    /// Goes on with buffers as it did until now, which no file says: it has copied them where they are the model's, and left them as
+    /// they were where running statistics are still those of a new batch norm. `up_to_date` says that it took in the model's last
+    /// weights; where it did not, buffers that are not the model's tell nothing.
+    pub(crate) fn with_buffers_told<M: Module>(mut self, model: &M, up_to_date: bool) -> Result<Self> {
+        let current = model.state_dict_with(&self.rows)?;
+        let parameters: HashSet<String> =
+            model.named_parameters_with(&self.rows)?.into_iter().map(|named| named.name).collect();
+        let named = |full: &str| full.strip_prefix(self.prefix.as_str()).unwrap_or(full).to_owned();
+        let pairs = self.module.iter().filter_map(|(full, average)| {
+            let name = named(full);
+            let value = current.get(&name).filter(|_| !parameters.contains(&name))?;
+            Some((average.dtype().is_floating_point(), average.to_f64_vec(), value.to_f64_vec(), name))
+        });
+        let (mut floats, mut equal, mut new, mut same_counts) = (false, true, true, true);
+        for (is_float, average, value, name) in pairs {
+            let (average, value) = (average?, value?);
+            let same =
+                average.len() == value.len() && average.iter().zip(&value).all(|(a, b)| a.to_bits() == b.to_bits());
+            if !is_float {
+                same_counts &= same;
+                continue;
+            }
+            (floats, equal) = (true, equal && same);
+            let first = if name.ends_with("running_var") { 1.0 } else { 0.0 };
+            new &= average.iter().all(|&element| element.to_bits() == f64::to_bits(first));
+        }
+        if !floats || self.layout == AveragedLayout::EmaPytorch || self.n_averaged == 0 {
+            return Ok(self);
+        }
+        (self.buffers, self.counts) = match (equal, new) {
+            (true, _) => (Buffers::Copied, Buffers::Copied),
+            (false, true) => (Buffers::Kept, Buffers::Kept),
+            (false, false) if !up_to_date => return Ok(self),
+            (false, false) if same_counts => (Buffers::Averaged, Buffers::Copied),
+            (false, false) if matches!(self.averaging, Averaging::Decaying(_)) => (Buffers::Averaged, Buffers::Kept),
+            (false, false) => (Buffers::Averaged, Buffers::Averaged),
+        };
+        Ok(self)
     }
 
     /// In another layout.
     #[must_use]
     pub fn with_layout(self, layout: AveragedLayout) -> Self {
-        AveragedModel { layout, ..self }
+        // A plain one's counts are copied where its other buffers are averaged.
+        let plain = layout == AveragedLayout::Plain && self.counts == Buffers::Averaged;
+        AveragedModel { layout, counts: if plain { Buffers::Copied } else { self.counts }, ..self }
     }
 
     /// The average that wrote a state dict, PyTorch's, mmengine's, timm's or `ema_pytorch`'s, told by its keys. How it goes on
@@ -137,7 +204,7 @@ impl AveragedModel {
         let saved = StateDict::from_value(state_dict)?;
         if forms::is_ema_pytorch(&saved) {
             let (module, count) = forms::read_ema_pytorch(&saved)?;
-            let made = AveragedModel::made(module, count, averaging, true, AveragedLayout::EmaPytorch, rows);
+            let made = AveragedModel::made(module, count, averaging, AveragedLayout::EmaPytorch, rows);
             return Ok(AveragedModel { kept: Some(state_dict.clone()), ..made });
         }
         let count = COUNTS.iter().find(|(_, count)| {
@@ -145,7 +212,7 @@ impl AveragedModel {
         });
         let Some(&(layout, count)) = count else {
             let (module, layout) = (saved, AveragedLayout::Plain);
-            return Ok(AveragedModel::made(module, 1, averaging, true, layout, rows));
+            return Ok(AveragedModel::made(module, 1, averaging, layout, rows));
         };
         let value = saved.get_value(count).cloned().unwrap_or(Value::None);
         let number = match &value {
@@ -174,7 +241,7 @@ impl AveragedModel {
             }
             module.set_metadata(own);
         }
-        Ok(AveragedModel::made(module, n_averaged, averaging, false, layout, rows))
+        Ok(AveragedModel::made(module, n_averaged, averaging, layout, rows))
     }
 
     /// The average that `torch_ema`'s `ExponentialMovingAverage` or diffusers' `EMAModel` wrote: a list of the parameters of a
@@ -191,7 +258,7 @@ impl AveragedModel {
         averaging.check()?;
         let rows = rows.into();
         let (module, count) = forms::read_list(state_dict, model, &rows)?;
-        let made = AveragedModel::made(module, count, averaging, false, AveragedLayout::List, rows);
+        let made = AveragedModel::made(module, count, averaging, AveragedLayout::List, rows);
         Ok(AveragedModel { kept: Some(state_dict.clone()), ..made })
     }
 
@@ -252,8 +319,13 @@ impl AveragedModel {
         let tied: HashSet<&str> = tied.flatten().collect();
         let mut next = self.module.clone();
         let due = self.averaging.is_due(self.n_averaged);
-        for (full, average) in self.module.iter().filter(|_| due) {
+        for (full, average) in self.module.iter() {
             let name = full.strip_prefix(self.prefix.as_str()).unwrap_or(full);
+            let is_parameter = parameters.contains(name) || tied.contains(name);
+            // mmengine copies buffers at all steps, whether the rest is averaged or not.
+            if !due && (self.layout != AveragedLayout::MmEngine || is_parameter || self.buffers != Buffers::Copied) {
+                continue;
+            }
             let Some(value) = current.get(name) else {
                 // A count of batches, which burn-nn's batch norm does not keep.
                 if name.ends_with("num_batches_tracked") {
@@ -267,13 +339,10 @@ impl AveragedModel {
                     "'{name}' has the shape {found:?} in the model and {expected:?} in the average"
                 )));
             }
-            if matches!(self.averaging, Averaging::Decaying(_)) && !average.dtype().is_floating_point() {
-                continue;
-            }
-            let taken = if self.is_copied(average, parameters.contains(name) || tied.contains(name)) {
-                value.clone()
-            } else {
-                self.averaging.blend(name, average, value, self.n_averaged)?
+            let taken = match self.taking(average, is_parameter) {
+                Buffers::Kept => continue,
+                Buffers::Copied => value.clone(),
+                Buffers::Averaged => self.averaging.blend(name, average, value, self.n_averaged)?,
             };
             next.insert(full, taken);
         }
@@ -283,12 +352,14 @@ impl AveragedModel {
         Ok(())
     }
 
-    fn is_copied(&self, average: &Tensor, parameter: bool) -> bool {
-        match self.layout {
-            AveragedLayout::Plain | AveragedLayout::List | AveragedLayout::EmaPytorch => {
-                !average.dtype().is_floating_point() || !(parameter || self.use_buffers)
-            }
-            _ => self.n_averaged == 0 || !(parameter || self.use_buffers),
+    /// What becomes of one of its entries at an update.
+    fn taking(&self, average: &Tensor, is_parameter: bool) -> Buffers {
+        let first = self.n_averaged == 0 && matches!(self.layout, AveragedLayout::PyTorch | AveragedLayout::MmEngine);
+        let buffers = if average.dtype().is_floating_point() { self.buffers } else { self.counts };
+        match (first, is_parameter) {
+            (true, _) => Buffers::Copied,
+            (false, true) => Buffers::Averaged,
+            (false, false) => buffers,
         }
     }
 

@@ -103,7 +103,9 @@ impl Averaging {
                 let Some(decay) = rule.after(n_averaged) else { return average };
                 let rest = 1.0 - decay;
                 match rule {
-                    Decay::EmaPytorch { .. } => each.for_each(|(average, value)| *average = average.lerp(value, rest)),
+                    Decay::EmaPytorch { .. } | Decay::Timm { .. } | Decay::MmEngine { .. } => {
+                        each.for_each(|(average, value)| *average = average.lerp(value, rest));
+                    }
                     Decay::Yolo { .. } => {
                         each.for_each(|(average, value)| *average = average.mul(decay).add(value.mul(rest), 1.0));
                     }

@@ -30,6 +30,27 @@ pub enum Decay {
         /// `inv_gamma` and `power` of `use_ema_warmup`; without it `(1 + n) / (10 + n)`.
         warmup: Option<(f64, f64)>,
     },
+    /// That of timm's `ModelEmaV3`. The first update, and those until `update_after_step`, copy the weights.
+    Timm {
+        /// The largest.
+        decay: f64,
+        /// The least.
+        min_decay: f64,
+        /// Until then the weights are copied.
+        update_after_step: i64,
+        /// `warmup_gamma` and `warmup_power` of `use_warmup`; without it the decay is the same at all updates.
+        warmup: Option<(f64, f64)>,
+    },
+    /// That of mmengine's averaged models: `1 - momentum`, or `1 - gamma / (gamma + n)` of its `MomentumAnnealingEMA` where that is
+    /// less.
+    MmEngine {
+        /// How much of the new value is taken in, at least.
+        momentum: f64,
+        /// `gamma` of `MomentumAnnealingEMA`; 0 is without it.
+        gamma: f64,
+        /// At how many steps there is an update.
+        interval: i64,
+    },
     /// That of yolov5 and ultralytics: `decay * (1 - exp(-n / tau))`. Whole numbers stay as they are.
     Yolo {
         /// The largest.
@@ -55,7 +76,7 @@ pub enum Decay {
 }
 
 /// The names of the rules, their settings, and what those are by default.
-const RULES: [(&str, &[(&str, f64)]); 4] = [
+const RULES: [(&str, &[(&str, f64)]); 6] = [
     ("torch_ema", &[("decay", 0.995), ("use_num_updates", 1.0)]),
     (
         "diffusers",
@@ -68,6 +89,18 @@ const RULES: [(&str, &[(&str, f64)]); 4] = [
             ("power", 2.0 / 3.0),
         ],
     ),
+    (
+        "timm",
+        &[
+            ("decay", 0.9999),
+            ("min_decay", 0.0),
+            ("update_after_step", 0.0),
+            ("use_warmup", 0.0),
+            ("warmup_gamma", 1.0),
+            ("warmup_power", 2.0 / 3.0),
+        ],
+    ),
+    ("mmengine", &[("momentum", 0.0002), ("gamma", 0.0), ("interval", 1.0)]),
     ("yolo", &[("decay", 0.9999), ("tau", 2000.0)]),
     (
         "ema_pytorch",
@@ -110,6 +143,15 @@ impl Decay {
                 update_after_step: count("update_after_step"),
                 warmup: (get("use_ema_warmup") > 0.0).then(|| (get("inv_gamma"), get("power"))),
             },
+            "timm" => Decay::Timm {
+                decay: get("decay"),
+                min_decay: get("min_decay"),
+                update_after_step: count("update_after_step"),
+                warmup: (get("use_warmup") > 0.0).then(|| (get("warmup_gamma"), get("warmup_power"))),
+            },
+            "mmengine" => {
+                Decay::MmEngine { momentum: get("momentum"), gamma: get("gamma"), interval: count("interval").max(1) }
+            }
             "yolo" => Decay::Yolo { decay: get("decay"), tau: get("tau") },
             _ => Decay::EmaPytorch {
                 beta: get("beta"),
@@ -140,9 +182,11 @@ impl Decay {
     #[must_use]
     pub(crate) fn with_decay(mut self, largest: f64) -> Decay {
         match &mut self {
-            Decay::TorchEma { decay, .. } | Decay::Diffusers { decay, .. } | Decay::Yolo { decay, .. } => {
-                *decay = largest;
-            }
+            Decay::TorchEma { decay, .. }
+            | Decay::Diffusers { decay, .. }
+            | Decay::Timm { decay, .. }
+            | Decay::Yolo { decay, .. } => *decay = largest,
+            Decay::MmEngine { momentum, .. } => *momentum = 1.0 - largest,
             Decay::EmaPytorch { beta, .. } => *beta = largest,
         }
         self
@@ -151,8 +195,21 @@ impl Decay {
     /// The largest.
     pub(crate) fn largest(&self) -> f64 {
         match self {
-            Decay::TorchEma { decay, .. } | Decay::Diffusers { decay, .. } | Decay::Yolo { decay, .. } => *decay,
+            Decay::TorchEma { decay, .. }
+            | Decay::Diffusers { decay, .. }
+            | Decay::Timm { decay, .. }
+            | Decay::Yolo { decay, .. } => *decay,
+            Decay::MmEngine { momentum, .. } => 1.0 - momentum,
             Decay::EmaPytorch { beta, .. } => *beta,
+        }
+    }
+
+    /// Whether the decay depends on how many updates there were, so that their number has to be known.
+    pub(crate) fn counts(&self) -> bool {
+        match self {
+            Decay::TorchEma { use_num_updates, .. } => *use_num_updates,
+            Decay::Timm { update_after_step, warmup, .. } => warmup.is_some() || *update_after_step > 0,
+            Decay::Diffusers { .. } | Decay::MmEngine { .. } | Decay::Yolo { .. } | Decay::EmaPytorch { .. } => true,
         }
     }
 
@@ -174,6 +231,21 @@ impl Decay {
                 let now = warmup
                     .map_or_else(|| grown(step), |(inv_gamma, power)| 1.0 - (1.0 + step / inv_gamma).powf(-power));
                 Some(now.min(decay).max(min_decay))
+            }
+            Decay::Timm { decay, min_decay, update_after_step, warmup } => {
+                let step = number(updates.saturating_sub(update_after_step));
+                if step <= 0.0 {
+                    return Some(0.0);
+                }
+                let Some((gamma, power)) = warmup else { return Some(decay) };
+                Some((1.0 - (1.0 + step / gamma).powf(-power)).min(decay).max(min_decay))
+            }
+            Decay::MmEngine { momentum, gamma, interval } => {
+                if updates == 0 {
+                    return Some(0.0);
+                }
+                let grown = if gamma > 0.0 { gamma / (gamma + number(updates)) } else { momentum };
+                (updates % interval.max(1) == 0).then(|| 1.0 - momentum.max(grown))
             }
             Decay::Yolo { decay, tau } => Some(decay * (1.0 - (-number(updates.saturating_add(1)) / tau).exp())),
             Decay::EmaPytorch { beta, update_after_step, update_every, inv_gamma, power, min_value } => {
@@ -204,6 +276,12 @@ impl Decay {
                 let warm = f64::from(u8::from(warmup.is_some()));
                 ("diffusers", vec![decay, min_decay, number(update_after_step), warm, inv_gamma, power])
             }
+            Decay::Timm { decay, min_decay, update_after_step, warmup } => {
+                let (gamma, power) = warmup.unwrap_or((1.0, 2.0 / 3.0));
+                let warm = f64::from(u8::from(warmup.is_some()));
+                ("timm", vec![decay, min_decay, number(update_after_step), warm, gamma, power])
+            }
+            Decay::MmEngine { momentum, gamma, interval } => ("mmengine", vec![momentum, gamma, number(interval)]),
             Decay::Yolo { decay, tau } => ("yolo", vec![decay, tau]),
             Decay::EmaPytorch { beta, update_after_step, update_every, inv_gamma, power, min_value } => (
                 "ema_pytorch",

@@ -8,6 +8,7 @@ use super::arguments::Arguments;
 use super::detectron2::SolverWarmup;
 use super::kind::CLASSES;
 use super::schedule::{Make, Schedule};
+use super::transformers::Along::{Cosine, Linear};
 use super::{transformers, yolo};
 use crate::call::Call;
 
@@ -37,7 +38,7 @@ const FORMULAS: &[(&str, Make)] = &[
     }),
     ("transformers.cosine_with_restarts", |given| {
         let (warmup, total) = warmup_and_total(given)?;
-        let cycles = given.optional("num_cycles", || 1)?;
+        let cycles = given.optional("num_cycles", || 1.0)?;
         Ok(transformers::cosine_with_hard_restarts_schedule_with_warmup(warmup, total, cycles).into())
     }),
     ("transformers.cosine_with_min_lr", |given| {
@@ -63,10 +64,16 @@ const FORMULAS: &[(&str, Make)] = &[
         Ok(transformers::inverse_sqrt_schedule(warmup, timescale).into())
     }),
     ("transformers.warmup_stable_decay", |given| {
-        let (warmup, stable) = (given.required("num_warmup_steps")?, given.required("num_stable_steps")?);
-        let decay = given.required("num_decay_steps")?;
+        let (warmup, decay) = (given.required("num_warmup_steps")?, given.required("num_decay_steps")?);
+        let total: Option<i64> = given.optional("num_training_steps", || None)?;
+        let stable = match (given.optional("num_stable_steps", || None)?, total) {
+            (Some(stable), _) => stable,
+            (None, Some(total)) => total.saturating_sub(warmup).saturating_sub(decay),
+            (None, None) => given.required("num_stable_steps")?,
+        };
+        let (up, down) = (given.optional("warmup_type", || Linear)?, given.optional("decay_type", || Cosine)?);
         let (min, cycles) = (given.optional("min_lr_ratio", || 0.0)?, given.optional("num_cycles", || 0.5)?);
-        Ok(transformers::wsd_schedule(warmup, stable, decay, min, cycles).into())
+        Ok(transformers::wsd_schedule(warmup, stable, decay, up, down, min, cycles).into())
     }),
     ("yolov5.linear", |given| Ok(yolo::linear(given.required("lrf")?, given.required("epochs")?).into())),
     ("yolov5.cosine", |given| Ok(yolo::one_cycle(given.required("lrf")?, given.required("epochs")?).into())),

@@ -21,8 +21,9 @@
 
 use std::f64::consts::PI;
 
-use rekindle_recorder::Dict;
+use rekindle_recorder::{Dict, Value};
 
+use super::arguments::Argument;
 use super::formula::real;
 use super::lambda_lr::LambdaLR;
 use super::options::Function;
@@ -136,14 +137,14 @@ pub fn cosine_with_min_lr_schedule_with_warmup_lr_rate(
 pub fn cosine_with_hard_restarts_schedule_with_warmup(
     num_warmup_steps: i64,
     num_training_steps: i64,
-    num_cycles: i64,
+    num_cycles: f64,
 ) -> LambdaLR {
     warmed_up(num_warmup_steps, move |step| {
         let done = progress(step, num_warmup_steps, num_training_steps);
         if done >= 1.0 {
             return 0.0;
         }
-        max(0.0, 0.5 * (1.0 + (PI * ((real(num_cycles) * done) % 1.0)).cos()))
+        max(0.0, 0.5 * (1.0 + (PI * ((num_cycles * done) % 1.0)).cos()))
     })
 }
 
@@ -178,13 +179,63 @@ pub fn inverse_sqrt_schedule(num_warmup_steps: i64, timescale: Option<i64>) -> L
     })
 }
 
-/// `get_wsd_schedule` with its defaults, a straight line up and half a cosine wave down: to the learning rate in
-/// `num_warmup_steps`, constant for `num_stable_steps`, then to `min_lr_ratio` of it in `num_decay_steps`.
+/// Along what [`wsd_schedule`] goes up and down: transformers' `warmup_type` and `decay_type`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Along {
+    /// `"linear"`: a straight line.
+    #[default]
+    Linear,
+    /// `"cosine"`: up half a cosine wave, down `num_cycles` of them.
+    Cosine,
+    /// `"1-sqrt"`: steep at the lower end of the warmup's and at the upper one of the decay's way.
+    OneMinusSqrt,
+}
+
+impl Along {
+    /// All there are, by their names in transformers.
+    const ALL: [(&'static str, Along); 3] =
+        [("linear", Along::Linear), ("cosine", Along::Cosine), ("1-sqrt", Along::OneMinusSqrt)];
+
+    /// From 0 to 1.
+    fn up(self, progress: f64) -> f64 {
+        match self {
+            Along::Linear => progress,
+            Along::Cosine => 0.5 * (1.0 - (PI * progress).cos()),
+            Along::OneMinusSqrt => 1.0 - (1.0 - progress).sqrt(),
+        }
+    }
+
+    /// From 1 down.
+    fn down(self, progress: f64, num_cycles: f64) -> f64 {
+        match self {
+            Along::Linear => 1.0 - progress,
+            Along::Cosine => waves(num_cycles, progress),
+            Along::OneMinusSqrt => 1.0 - progress.sqrt(),
+        }
+    }
+}
+
+impl Argument for Along {
+    const EXPECTED: &'static str = "'linear', 'cosine' or '1-sqrt'";
+
+    fn read(value: &Value) -> Option<Self> {
+        let word = value.as_str()?;
+        Along::ALL.iter().find(|(name, _)| *name == word).map(|(_, along)| *along)
+    }
+}
+
+/// `get_wsd_schedule`: from `min_lr_ratio` of the learning rate to all of it in `num_warmup_steps`, constant for
+/// `num_stable_steps` (transformers' default is what the other two leave of all steps), then to `min_lr_ratio` of it in
+/// `num_decay_steps`. Transformers' defaults are a warmup along [`Along::Linear`], a decay along [`Along::Cosine`] with
+/// `num_cycles` of 0.5, one way down, and a `min_lr_ratio` of 0.
 #[must_use]
 pub fn wsd_schedule(
     num_warmup_steps: i64,
     num_stable_steps: i64,
     num_decay_steps: i64,
+    warmup_type: Along,
+    decay_type: Along,
     min_lr_ratio: f64,
     num_cycles: f64,
 ) -> LambdaLR {
@@ -192,11 +243,12 @@ pub fn wsd_schedule(
     partial(move |step| {
         let decay_begins = num_warmup_steps.saturating_add(num_stable_steps);
         if step < num_warmup_steps {
-            above(warmup(step, num_warmup_steps))
+            above(warmup_type.up(warmup(step, num_warmup_steps)))
         } else if step < decay_begins {
             1.0
         } else if step.saturating_sub(decay_begins) < num_decay_steps {
-            above(waves(num_cycles, real(step.saturating_sub(decay_begins)) / real(num_decay_steps.max(1))))
+            let progress = real(step.saturating_sub(decay_begins)) / real(num_decay_steps.max(1));
+            above(decay_type.down(progress, num_cycles))
         } else {
             min_lr_ratio
         }

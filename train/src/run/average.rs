@@ -16,11 +16,78 @@ pub(super) enum Average {
     /// There is none.
     #[default]
     None,
-    /// It takes the weights in after each step, or after each epoch.
-    Updated(AveragedModel, SchedulePer),
+    /// It takes the weights in after each step, after each epoch, or otherwise.
+    Updated(AveragedModel, When),
     /// The checkpoint's stays as it is, and the user is told so. It is read only where it has changed places with the
     /// weights.
     Kept(Option<AveragedModel>),
+}
+
+/// When an average takes the weights in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct When {
+    pub(super) per: SchedulePer,
+    /// Of every so many steps after the first, as Lightning and torchvision have it, and not after the last.
+    first: bool,
+    /// Whether these are counted in each epoch anew.
+    in_epoch: bool,
+    /// In how many epochs it is a copy of the weights.
+    copied: i64,
+}
+
+impl Default for When {
+    fn default() -> Self {
+        SchedulePer::Step.into()
+    }
+}
+
+impl From<SchedulePer> for When {
+    fn from(per: SchedulePer) -> Self {
+        When { per, first: false, in_epoch: false, copied: 0 }
+    }
+}
+
+/// What was done, that an average may take in.
+#[derive(Clone, Copy)]
+pub(super) enum Done {
+    /// A step: how many there were, how many of them in its epoch, and how many epochs were finished before it.
+    Step(i64, i64, i64),
+    /// An epoch: how many there were.
+    Epoch(i64),
+}
+
+impl When {
+    fn is_due(&self, done: Done) -> bool {
+        match (self.per, done) {
+            (SchedulePer::Step, Done::Step(..)) | (SchedulePer::Epoch, Done::Epoch(_)) => true,
+            (SchedulePer::Steps(each), Done::Step(step, in_epoch, _)) => {
+                let counted = if self.in_epoch { in_epoch } else { step };
+                (counted - i64::from(self.first)) % i64::from(each) == 0
+            }
+            (SchedulePer::Epochs(each), Done::Epoch(epoch)) => epoch % i64::from(each) == 0,
+            _ => false,
+        }
+    }
+
+    /// Its words in the plan.
+    fn says(&self) -> String {
+        let each = match self.per {
+            SchedulePer::Step => String::new(),
+            SchedulePer::Epoch => ", after each epoch".to_owned(),
+            SchedulePer::Steps(each) => {
+                let which = if self.first { "the first" } else { "the last" };
+                let epoch = if self.in_epoch { " of an epoch" } else { "" };
+                format!(", after {which} of every {each} steps{epoch}")
+            }
+            per => format!(", after every {}", per.name().replace('-', " ")),
+        };
+        let copied = if self.copied > 0 {
+            format!(", a copy of the weights in the first {} epochs", self.copied)
+        } else {
+            String::new()
+        };
+        each + &copied
+    }
 }
 
 /// What is said of an average that stays as it is.
@@ -33,7 +100,11 @@ pub(super) struct Saved {
     /// A list, which a model has the names of.
     list: Option<Value>,
     rule: Option<Averaging>,
-    per: SchedulePer,
+    when: When,
+    /// Whether it has taken in the weights as they are now.
+    up_to_date: bool,
+    /// Whether the program's settings say that it averages buffers, too.
+    buffers: bool,
     kept: bool,
     /// What becomes of it, for the plan.
     pub(super) says: String,
@@ -58,7 +129,9 @@ impl Saved {
             found: None,
             list: None,
             rule: given.clone(),
-            per: options.average_per.unwrap_or_default(),
+            when: options.average_per.unwrap_or_default().into(),
+            up_to_date: true,
+            buffers: state.told.average.is_some(),
             kept: false,
             says: String::new(),
             weights: state.model.clone(),
@@ -73,30 +146,44 @@ impl Saved {
         let found = found(value, &state.model);
         let is_list = matches!(found, Ok(None));
         let count = match &found {
-            Ok(Some(average)) if average.layout() == AveragedLayout::Plain => state.updates,
+            Ok(Some(average)) if average.layout() == AveragedLayout::Plain => state.updates.or_else(|| steps_of(state)),
             Ok(Some(average)) => Some(average.n_averaged()),
             _ => value.as_dict().and_then(|dict| dict.get("optimization_step").or(dict.get("num_updates"))?.as_i64()),
         };
-        let told = options.average_per.or_else(|| per(count, state));
+        let when = when(count, state, options.average_per);
         saved.rule =
-            if options.keep_average { None } else { rule(given.as_ref(), value, &found, state, told.is_some()) };
+            if options.keep_average { None } else { rule(given.as_ref(), value, &found, state, when.is_some()) };
+        let counted =
+            |rule: &Averaging| count.is_some() || !matches!(rule, Averaging::Decaying(decay) if decay.counts());
+        let uncounted = saved.rule.as_ref().is_some_and(|rule| !counted(rule));
         saved.kept = saved.rule.is_none();
         saved.says = match &saved.rule {
             None => "stays as it is".to_owned(),
             Some(rule) if given.is_some() => format!("goes on by the rule that was given: {rule}"),
+            Some(rule) if told_rule(state).is_some() => {
+                format!("goes on as {} says: {rule}", state.told.by)
+            }
             Some(rule) => format!("goes on by its own rule: {rule}"),
         };
-        if saved.rule.is_some() && told.is_none() {
-            questions.push(ask_per(count));
+        if let Some(rule) = saved.rule.as_ref().filter(|_| uncounted) {
+            questions.push(ask_count(rule));
+        }
+        if saved.rule.is_some() && when.is_none() {
+            questions.push(ask_per(count, steps_of(state)));
         }
         let alone = state.other_averages.is_empty() || state.part.is_some() || options.average_at.is_some();
         if given.is_some() && !options.keep_average && !alone {
             questions.push(ask_which(state));
         }
-        if saved.rule.is_some() && told == Some(SchedulePer::Epoch) {
-            saved.says += ", after each epoch";
+        saved.when = when.unwrap_or_default();
+        if saved.rule.is_some() {
+            saved.says += &saved.when.says();
         }
-        saved.per = told.unwrap_or_default();
+        saved.up_to_date = match saved.when.per {
+            SchedulePer::Step => true,
+            SchedulePer::Epoch => matches!(state.step_in_epoch, None | Some(0)),
+            _ => false,
+        };
         // The rule that is taken for one that is not known is never followed.
         let rule = saved.rule.clone().unwrap_or_default();
         saved.found = match found {
@@ -133,10 +220,11 @@ impl Saved {
             (found, _) if self.kept => Average::Kept(found),
             (Some(average), _) => {
                 average.clone().update_parameters(model)?;
-                Average::Updated(average, self.per)
+                let average = if self.buffers { average.use_buffers(true) } else { average };
+                Average::Updated(average.with_buffers_told(model, self.up_to_date)?, self.when)
             }
             (None, Some(rule)) => {
-                Average::Updated(AveragedModel::new_with_rows(model, rule, Arc::clone(rows))?, self.per)
+                Average::Updated(AveragedModel::new_with_rows(model, rule, Arc::clone(rows))?, self.when)
             }
             (None, None) => Average::None,
         })
@@ -167,7 +255,10 @@ fn rule(
     counted: bool,
 ) -> Option<Averaging> {
     let layout = found.as_ref().ok().and_then(Option::as_ref).map(AveragedModel::layout);
-    let told = Decay::told(value);
+    let told = Decay::told(value).or_else(|| match told_rule(state)? {
+        Averaging::Decaying(decay) => Some(decay),
+        _ => None,
+    });
     match (given, told) {
         (Some(Averaging::Ema { decay }), told) => {
             let grows = match layout {
@@ -182,6 +273,7 @@ fn rule(
         }
         (Some(given), _) => Some(given.clone()),
         (None, Some(told)) => Some(Averaging::Decaying(told)),
+        (None, None) if told_rule(state).is_some() => told_rule(state),
         (None, None) => {
             let place = state.ema_place.as_deref().unwrap_or_default().to_lowercase();
             let mean = counted && layout == Some(AveragedLayout::PyTorch) && place.contains("swa");
@@ -190,15 +282,49 @@ fn rule(
     }
 }
 
+/// How the settings of the program say that its average goes on.
+fn told_rule(state: &RunState) -> Option<Averaging> {
+    state.told.average.as_ref()?.rule.parse().ok()
+}
+
+/// When an average is updated: as it is said, as the program's settings have it, or as its count tells; `None` where nothing does.
+fn when(count: Option<i64>, state: &RunState, said: Option<SchedulePer>) -> Option<When> {
+    let steps = steps_of(state);
+    if let Some(told) = state.told.average.as_ref().filter(|_| said.is_none()) {
+        let each = u32::try_from(told.every).ok()?;
+        let per = if each == 1 { SchedulePer::Step } else { SchedulePer::Steps(each) };
+        return Some(When { per, first: true, in_epoch: true, copied: told.copied });
+    }
+    let per = said.or_else(|| per(count, steps, state))?;
+    // It is told by the count whether it was the first of every so many steps, unless they divide the steps.
+    let first = match (per, count.zip(steps)) {
+        (SchedulePer::Steps(each), Some((count, steps))) if steps % i64::from(each) != 0 => {
+            count > steps / i64::from(each)
+        }
+        _ => state.layout == Layout::Lightning,
+    };
+    Some(When { first, ..per.into() })
+}
+
+/// How many steps the run has made, as far as anything tells it.
+fn steps_of(state: &RunState) -> Option<i64> {
+    state.step.or_else(|| steps(state.optimizers.first()?))
+}
+
 /// How often an average was updated, by its count; `None` where that does not tell.
-fn per(count: Option<i64>, state: &RunState) -> Option<SchedulePer> {
+fn per(count: Option<i64>, steps: Option<i64>, state: &RunState) -> Option<SchedulePer> {
     let Some(count) = count.filter(|count| *count > 0) else { return Some(SchedulePer::Step) };
-    let step = state.step.or_else(|| steps(state.optimizers.first()?));
     let by_epoch = state.epoch.is_some_and(|epoch| (epoch..=epoch.saturating_add(1)).contains(&count));
-    match step {
-        Some(step) if step == count => Some(SchedulePer::Step),
+    let stepped = |scheduler: &Value| scheduler.as_dict()?.get("last_epoch")?.as_i64();
+    match steps {
+        Some(steps) if steps == count => Some(SchedulePer::Step),
         Some(_) if by_epoch => Some(SchedulePer::Epoch),
-        None if state.epoch.is_none_or(|epoch| count > epoch.saturating_add(1)) => Some(SchedulePer::Step),
+        // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
+        None if by_epoch && state.epoch > Some(0) => Some(SchedulePer::Epoch),
+        // Something else was stepped as often, more often than there were epochs.
+        None if !by_epoch && state.schedulers.iter().any(|scheduler| stepped(scheduler) == Some(count)) => {
+            Some(SchedulePer::Step)
+        }
         _ => None,
     }
 }
@@ -225,14 +351,30 @@ fn ask_which(state: &RunState) -> Question {
 }
 
 /// The question of how often an average is updated.
-fn ask_per(count: Option<i64>) -> Question {
-    let count = count.map_or_else(String::new, |count| format!(" (it was updated {count} times)"));
-    Question::new(format!(
-        "the file does not tell whether the average of the weights is updated per step or per epoch{count}"
-    ))
-    .or("ResumeOptions::average_per(step)", "after every step")
-    .or("ResumeOptions::average_per(epoch)", "after every epoch")
-    .or("ResumeOptions::keep_average(true)", "to leave it as it is")
+fn ask_per(count: Option<i64>, steps: Option<i64>) -> Question {
+    let times = count.map_or_else(String::new, |count| format!(" (it was updated {count} times)"));
+    let mut question = Question::new(format!(
+        "the file does not tell whether the average of the weights is updated per step or per epoch{times}"
+    ));
+    let each = count.zip(steps).filter(|(count, steps)| *count > 0 && steps > count).and_then(|(count, steps)| {
+        let fits = |each: &i64| steps / each == count || (steps + each - 1) / each == count;
+        (2..=steps).find(fits)
+    });
+    if let Some(each) = each {
+        let option = format!("ResumeOptions::average_per({each}-steps)");
+        question = question.or(option, format!("after one of every {each} steps"));
+    }
+    question
+        .or("ResumeOptions::average_per(step)", "after every step")
+        .or("ResumeOptions::average_per(epoch)", "after every epoch")
+        .or("ResumeOptions::keep_average(true)", "to leave it as it is")
+}
+
+/// The question of how many updates there were, by which a decay grows.
+fn ask_count(rule: &Averaging) -> Question {
+    Question::new(format!("the average of the weights goes by the number of its updates ({rule}), which nothing tells"))
+        .or("ResumeOptions::step_at(PATH)", "for where the number of steps is")
+        .or("ResumeOptions::keep_average(true)", "to leave it as it is")
 }
 
 /// An average in half precision of a model that is not, as yolov5 saves it, in single: it goes back as it was.
@@ -251,15 +393,33 @@ impl Average {
     /// How often it is updated, if it is.
     pub(super) fn per(&self) -> Option<SchedulePer> {
         match self {
-            Average::Updated(_, per) => Some(*per),
+            Average::Updated(_, when) => Some(when.per),
             Average::None | Average::Kept(_) => None,
         }
     }
 
-    /// Takes the model's weights in, if it is to so often.
-    pub(super) fn update<M: Module>(&mut self, model: &M, now: SchedulePer) -> Result<()> {
+    /// Whether it has to be known where epochs end.
+    pub(super) fn goes_by_epochs(&self, epoch: Option<i64>) -> bool {
         match self {
-            Average::Updated(average, per) if *per == now => average.update_parameters(model),
+            Average::Updated(_, when) => {
+                let several = when.in_epoch && matches!(when.per, SchedulePer::Steps(_));
+                when.per.is_by_epochs() || several || when.copied > epoch.unwrap_or(0)
+            }
+            Average::None | Average::Kept(_) => false,
+        }
+    }
+
+    /// Takes the model's weights in, if it is to after what was done.
+    pub(super) fn update<M: Module>(&mut self, model: &M, done: Done) -> Result<()> {
+        match self {
+            Average::Updated(average, when) if when.is_due(done) => {
+                average.update_parameters(model)?;
+                // torchvision counts none while it warms up, so that the next one is a copy, too.
+                if matches!(done, Done::Step(_, _, epochs) if epochs < when.copied) {
+                    *average = average.clone().counted(0);
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -307,7 +307,7 @@ impl<M: Module> Run<M> {
     /// with the model's weights in the checkpoint, as mmengine's `EMAHook` has it.
     #[must_use]
     pub fn with_average(self, average: AveragedModel) -> Self {
-        Run { average: Average::Updated(average, SchedulePer::Step), tried: Tried::default(), ..self }
+        Run { average: Average::Updated(average, SchedulePer::Step.into()), tried: Tried::default(), ..self }
     }
 
     /// With a model whose layers lie in PyTorch as these rows say, the user's own among them: what is saved has

@@ -52,6 +52,8 @@ pub struct Plan {
     pub average: String,
     /// How often it is updated, if it goes on.
     pub average_per: Option<SchedulePer>,
+    /// Whether it has to be known where epochs end, for the average to go on.
+    pub average_by_epochs: bool,
     /// Where the generator's state is from.
     pub generator: String,
     /// The epoch that the file says.

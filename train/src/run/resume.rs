@@ -208,6 +208,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         untold,
         average: says,
         average_per: average.per(),
+        average_by_epochs: average.goes_by_epochs(state.epoch),
         generator: from,
         epoch: state.epoch,
         step,

@@ -7,7 +7,7 @@ use burn::tensor::{DType, FloatDType, Gradients, Tensor};
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
-use super::options::SchedulePer;
+use super::average::Done;
 use super::parts::{Clip, Run};
 use super::schedule::Schedulers;
 use super::share::{Items, Passed, Share};
@@ -277,11 +277,12 @@ impl<M: Module> Run<M> {
         let epoch = self.epoch;
         self.step = Some(self.steps().saturating_add(1));
         self.notes.step();
-        if let Some(model) = &self.model {
-            self.average.update(model, SchedulePer::Step)?;
-        }
         let per_epoch = self.epoch_length();
         let made = self.steps();
+        if let Some(model) = &self.model {
+            let in_epoch = per_epoch.filter(|&length| length > 0).map_or(made, |length| (made - 1) % length + 1);
+            self.average.update(model, Done::Step(made, in_epoch, epoch))?;
+        }
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, made, per_epoch))?;
         let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
         match &mut self.loader {
@@ -315,7 +316,7 @@ impl<M: Module> Run<M> {
     fn finish_epoch(&mut self) -> Result<()> {
         self.epoch = self.epoch.saturating_add(1);
         if let Some(model) = &self.model {
-            self.average.update(model, SchedulePer::Epoch)?;
+            self.average.update(model, Done::Epoch(self.epoch))?;
         }
         let finished = self.epoch;
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_epoch(optimizer, finished))

@@ -7,7 +7,7 @@ use rekindle_train::lr_scheduler::{
     AnnealStrategy, ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CyclicLR,
     CyclicScale, ExponentialLR, Function, LRScheduler, LambdaLR, LinearLR, MultiStepLR, MultiplicativeLR, OneCycleLR,
     PerGroup, PlateauMode, PolynomialLR, ReduceLROnPlateau, SWALR, Schedule, SequentialLR, StepLR, ThresholdMode,
-    transformers,
+    transformers::{self, Along},
 };
 use rekindle_train::optim::{AdamOptions, Optimizer, SgdOptions};
 use serde_json::Value as Json;
@@ -301,7 +301,7 @@ fn transformers_schedule(name: &str, given: &Given, setting: &Json) -> LambdaLR 
             )
         }
         "get_cosine_with_hard_restarts_schedule_with_warmup" => {
-            let cycles = given.int("num_cycles", 1);
+            let cycles = given.float("num_cycles", 1.0);
             transformers::cosine_with_hard_restarts_schedule_with_warmup(warmup, training, cycles)
         }
         "get_polynomial_decay_schedule_with_warmup" => {
@@ -315,7 +315,8 @@ fn transformers_schedule(name: &str, given: &Given, setting: &Json) -> LambdaLR 
         }
         "get_wsd_schedule" => {
             let (stable, decay) = (int("num_stable_steps"), int("num_decay_steps"));
-            transformers::wsd_schedule(warmup, stable, decay, given.float("min_lr_ratio", 0.0), 0.5)
+            let (min, up, down) = (given.float("min_lr_ratio", 0.0), Along::Linear, Along::Cosine);
+            transformers::wsd_schedule(warmup, stable, decay, up, down, min, 0.5)
         }
         other => panic!("{other}"),
     }

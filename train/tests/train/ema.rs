@@ -11,7 +11,10 @@ use rekindle_models::nn::{LinearConfig, ReLU, Sequential};
 use rekindle_recorder::{Checkpoint, DType, Dict, StateDict, Value};
 use rekindle_testing::compare::ulps;
 use rekindle_testing::fixtures;
+use rekindle_train::Run;
 use rekindle_train::ema::{AveragedLayout, AveragedModel, Averaging, update_bn};
+use rekindle_train::optim::{Optimizer, SgdOptions};
+use rekindle_train::run::ResumeOptions;
 
 fn open(name: &str) -> Checkpoint {
     Checkpoint::open(fixtures::path(name)).unwrap()
@@ -88,6 +91,32 @@ fn averages_and_their_state_dicts_are_pytorch_s() {
             if path != "module.2" {
                 assert_eq!(state.version(path), pair[1]["version"].as_i64(), "{kind}, {path}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_run_s_average_goes_on_with_buffers_as_it_did_until_then() {
+    let saved = open("amp_ema/averages.pt");
+    let models = part(&saved, "model");
+    for kind in ["swa", "swa_buffers", "ema_one_by_one", "ema_buffers"] {
+        let (averaging, units) = averaging(kind);
+        let mut model = averaged();
+        model.load_state_dict(&moment(&models, 2)).unwrap();
+        let optimizer = Optimizer::sgd(&model, SgdOptions::default()).unwrap().state_dict(&model).unwrap();
+        let root = Dict::new();
+        root.insert("model_state_dict", model.state_dict().unwrap());
+        root.insert("ema_state_dict", moment(&part(&saved, kind), 2));
+        root.insert("optimizer_state_dict", optimizer);
+        root.insert("step", 3);
+        let options = ResumeOptions::default().average(averaging);
+        let run = Run::resume_with(Checkpoint::from(root), averaged(), options).unwrap();
+        let mut average = run.average().unwrap().clone();
+        for place in 3..7 {
+            model.load_state_dict(&moment(&models, place)).unwrap();
+            average.update_parameters(&model).unwrap();
+            let expected = moment(&part(&saved, kind), place);
+            assert_same(&average.state_dict(), &expected, units, &format!("{kind}, moment {place}"));
         }
     }
 }

@@ -112,6 +112,19 @@ fn averages_go_on_as_their_packages_have_them() {
              power=0.6666666666666666, min_value=0)",
         ),
         ("yolo", given("0.9999"), "goes on by the rule that was given: yolo(decay=0.9999, tau=2000)"),
+        (
+            "timm_warm",
+            given(
+                "timm(decay=0.7, min_decay=0.1, update_after_step=1, use_warmup=True, warmup_gamma=2, warmup_power=0.75)",
+            ),
+            "goes on by the rule that was given: timm(decay=0.7, min_decay=0.1, update_after_step=1, use_warmup=1, warmup_gamma=2, \
+             warmup_power=0.75)",
+        ),
+        (
+            "every",
+            ResumeOptions::default().average(Averaging::EmaAvgFn { decay: 0.9 }).average_per(SchedulePer::Steps(4)),
+            "goes on by the rule that was given: 0.9, after the first of every 4 steps",
+        ),
     ] {
         let before = open(&format!("{name}.pt"));
         let run = gone_on(&before, options, name);
@@ -159,6 +172,8 @@ fn how_often_an_average_is_updated_is_told_by_its_count_or_asked() {
     ] {
         Run::resume_with(counted(4, None), network(), options).unwrap();
     }
+    let error = Run::resume_with(open("every.pt"), network(), given("0.9")).unwrap_err().to_string();
+    assert!(error.contains("`ResumeOptions::average_per(4-steps)`"), "{error}");
     // Two updates in two epochs.
     let run = Run::resume_with(counted(2, Some(2)), network(), given("0.9")).unwrap();
     assert!(run.resumed_by().unwrap().average.ends_with("after each epoch"));

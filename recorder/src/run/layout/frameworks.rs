@@ -4,7 +4,7 @@
 use super::paths::{Paths, way};
 use super::tutorial::{parts, tutorial};
 use crate::run::spellings::{Role, has_tensors, is_optimizer, looks_like_scaler, number_like, whole};
-use crate::run::told::Told;
+use crate::run::told::{Told, ToldAverage};
 use crate::state_dict::module;
 use crate::{Result, Value};
 
@@ -73,13 +73,59 @@ pub(super) fn nanogpt_clip(root: &Value) -> Option<f64> {
 /// How many batches a step of nanoGPT took, those of all its processes counted in.
 pub(super) fn nanogpt_told(root: &Value) -> Told {
     let accumulated = at(root, &["config", "gradient_accumulation_steps"]).and_then(|steps| steps.as_i64());
-    Told { by: "config".to_owned(), accumulated, ..Told::default() }
+    let text =
+        |name| at(root, &["config", name]).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
+    // On the CPU its context is none.
+    let half = text("dtype").contains("16") && text("device").starts_with("cuda");
+    let not_continued = half.then(|| format!("it computed in {} by autocast", text("dtype"))).into_iter().collect();
+    Told { by: "config".to_owned(), accumulated, not_continued, ..Told::default() }
 }
 
 /// That of timm's `--clip-grad`, in the mode that is the default.
 pub(super) fn timm_clip(root: &Value) -> Option<f64> {
     let mode = at(root, &["args", "clip_mode"])?;
     at(root, &["args", "clip_grad"])?.as_f64().filter(|_| mode.as_str() == Some("norm"))
+}
+
+/// What else timm's arguments say of its steps.
+pub(super) fn timm_told(root: &Value) -> Told {
+    let clip = at(root, &["args", "clip_grad"]).and_then(|clip| clip.as_f64()).filter(|_| timm_clip(root).is_none());
+    let mode = at(root, &["args", "clip_mode"]).and_then(|mode| mode.as_str().map(str::to_owned)).unwrap_or_default();
+    let otherwise = clip.map(|clip| format!("gradients were clipped to {clip} by the mode '{mode}'"));
+    let accumulated = at(root, &["args", "grad_accum_steps"]).and_then(|steps| steps.as_i64());
+    let number = |name| at(root, &["args", name]).and_then(|value| value.as_f64());
+    let on = |name| matches!(at(root, &["args", name]), Some(Value::Bool(true)));
+    let average = number("model_ema_decay").filter(|_| on("model_ema")).map(|decay| {
+        let warmup = i32::from(on("model_ema_warmup"));
+        ToldAverage { rule: format!("timm(decay={decay}, use_warmup={warmup})"), every: 1, copied: 0 }
+    });
+    let not_continued = otherwise.into_iter().collect();
+    Told { by: "args".to_owned(), accumulated, average, not_continued, ..Told::default() }
+}
+
+/// What torchvision's arguments say of its average, whose decay goes by how often it is updated.
+pub(super) fn torchvision_told(root: &Value) -> Told {
+    let number = |name| at(root, &["args", name]).and_then(|value| value.as_f64());
+    let average = || {
+        matches!(at(root, &["args", "model_ema"]), Some(Value::Bool(true))).then_some(())?;
+        let (every, decay) = (number("model_ema_steps")?, number("model_ema_decay")?);
+        let adjust = number("world_size").unwrap_or(1.0) * number("batch_size")? * every / number("epochs")?;
+        let decay = 1.0 - ((1.0 - decay) * adjust).min(1.0);
+        let whole = |number: f64| format!("{number:.0}").parse::<i64>().ok();
+        let copied = whole(number("lr_warmup_epochs").unwrap_or(0.0))?;
+        Some(ToldAverage { rule: format!("{decay:?}"), every: whole(every).filter(|&every| every > 0)?, copied })
+    };
+    Told { by: "args".to_owned(), average: average(), ..Told::default() }
+}
+
+/// How many batches a step of ultralytics takes: as many as make its nominal batch size.
+pub(super) fn ultralytics_told(root: &Value) -> Told {
+    let number = |name| at(root, &["train_args", name]).and_then(|value| value.as_f64()).filter(|number| *number > 0.0);
+    let batches =
+        number("nbs").zip(number("batch")).map(|(nominal, batch)| (nominal / batch).round_ties_even().max(1.0));
+    #[allow(clippy::cast_possible_truncation)] // a count
+    let accumulated = batches.map(|batches| batches as i64);
+    Told { by: "train_args.nbs and batch".to_owned(), accumulated, ..Told::default() }
 }
 
 /// That of torchvision's `--clip-grad-norm`.

@@ -38,6 +38,20 @@ impl Paths {
         self.0.retain(|(known, _)| *known != role);
     }
 
+    /// The same in what is under a key.
+    pub(super) fn within(self, key: &Value) -> Self {
+        let within =
+            |path: &KeyPath| path.keys().iter().fold(KeyPath::key(key.clone()), |path, key| path.then(key.clone()));
+        Paths(self.0.iter().map(|(role, path)| (*role, within(path))).collect())
+    }
+
+    /// With those of others whose role has none here.
+    pub(super) fn and(mut self, others: Paths) -> Self {
+        let roles: Vec<Role> = self.0.iter().map(|(role, _)| *role).collect();
+        self.0.extend(others.0.into_iter().filter(|(role, _)| !roles.contains(role)));
+        self
+    }
+
     /// Leaves out what is inside a key of the root.
     pub(super) fn leave_out(&mut self, key: &str) {
         self.0.retain(|(_, path)| path.keys().first().and_then(crate::Value::as_str) != Some(key));

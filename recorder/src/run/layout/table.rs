@@ -155,6 +155,7 @@ const ROWS: [Row; 18] = [
         first: (0, 1),
         scheduler: false,
         clip: |_| Some(10.0),
+        told: frameworks::ultralytics_told,
         absent: "the weights, but as their average, from which ultralytics goes on itself; the schedule, and the warm-up",
         ..ROW
     },
@@ -173,6 +174,7 @@ const ROWS: [Row; 18] = [
         first: (0, 1),
         scheduler: false,
         clip: frameworks::timm_clip,
+        told: frameworks::timm_told,
         absent: "the schedule, which train.py makes of its arguments",
         ..ROW
     },
@@ -201,6 +203,7 @@ const ROWS: [Row; 18] = [
         find: frameworks::torchvision,
         first: (0, 1),
         clip: frameworks::torchvision_clip,
+        told: frameworks::torchvision_told,
         ..ROW
     },
     Row {

@@ -25,6 +25,8 @@ pub(super) fn trainer_told(root: &Value) -> Told {
     };
     let number = |key: &str| arguments.get(key).and_then(|value| value.as_f64());
     let steps = KeyPath::key("trainer_state.json").then("max_steps").value(root).and_then(|steps| steps.as_i64());
+    let base_lrs = KeyPath::key("scheduler.pt").then("base_lrs").value(root).and_then(|rates| rates.items());
+    let base_lrs = base_lrs.unwrap_or_default();
     let flags = [
         ("fp16", "it computed in float16 by autocast"),
         ("bf16", "it computed in bfloat16 by autocast"),
@@ -35,16 +37,12 @@ pub(super) fn trainer_told(root: &Value) -> Told {
         .filter(|(key, _)| matches!(arguments.get(key), Some(Value::Bool(true))))
         .map(|(_, says)| (*says).to_owned())
         .collect();
-    for (key, says) in
-        [("label_smoothing_factor", "labels were smoothed"), ("neftune_noise_alpha", "embeddings got noise")]
-    {
-        if let Some(by) = number(key).filter(|by| *by != 0.0) {
-            not_continued.push(format!("{says} ({key} {by})"));
-        }
+    if let Some(alpha) = number("neftune_noise_alpha").filter(|alpha| *alpha != 0.0) {
+        not_continued.push(format!("embeddings got noise (neftune_noise_alpha {alpha})"));
     }
     Told {
         by: ARGUMENTS.to_owned(),
-        schedule: steps.and_then(|steps| schedule(&arguments, steps)),
+        schedule: steps.and_then(|steps| schedule(&arguments, steps, &base_lrs)),
         clips_by_default: arguments.get("max_grad_norm").is_none().then_some(CLIPS),
         accumulated: arguments.get("gradient_accumulation_steps").and_then(|steps| steps.as_i64()),
         not_continued,
@@ -87,39 +85,41 @@ fn word(value: &Value) -> Option<String> {
     }
 }
 
-/// `create_scheduler` of the Trainer, in words.
-fn schedule(arguments: &Dict, steps: i64) -> Option<String> {
+/// Schedules that are made without `num_training_steps`.
+const ENDLESS: [&str; 3] = ["constant", "constant_with_warmup", "inverse_sqrt"];
+
+/// Those that transformers makes without `lr_scheduler_kwargs`, whatever is in them.
+const PLAIN: [&str; 2] = ["constant", "constant_with_warmup"];
+
+/// `create_scheduler` of the Trainer, in words; `base_lrs` are the rates that the scheduler began with.
+fn schedule(arguments: &Dict, steps: i64, base_lrs: &[Value]) -> Option<String> {
     let kind = word(&arguments.get("lr_scheduler_type")?)?;
-    let mut given: Vec<(String, Value)> = Vec::new();
+    // `optimizer.defaults["lr"]`, which no file has: an optimizer of somebody's own may have another than the arguments say.
+    let lr = || {
+        let lr = arguments.get("learning_rate")?.as_f64()?;
+        base_lrs.iter().any(|base| base.as_f64() == Some(lr)).then_some(lr)
+    };
+    let mut given: Vec<(&str, Value)> = Vec::new();
     if kind != "constant" {
-        given.push(("num_warmup_steps".to_owned(), Value::Int(warmup_steps(arguments, steps)?)));
+        given.push(("num_warmup_steps", Value::Int(warmup_steps(arguments, steps)?)));
     }
-    if !["constant", "constant_with_warmup", "inverse_sqrt", "warmup_stable_decay"].contains(&&*kind) {
-        given.push(("num_training_steps".to_owned(), Value::Int(steps)));
+    if !ENDLESS.contains(&&*kind) {
+        given.push(("num_training_steps", Value::Int(steps)));
     }
-    let lr = arguments.get("learning_rate").filter(|lr| lr.as_f64().is_some());
     if kind == "polynomial" {
-        given.push(("learning_rate".to_owned(), lr.clone()?));
+        given.push(("learning_rate", Value::Float(lr()?)));
     }
-    match arguments.get("lr_scheduler_kwargs") {
-        None | Some(Value::None) => {}
-        Some(Value::Dict(more)) => {
-            for (key, value) in more.entries() {
-                match key.as_str()? {
-                    // transformers divides by the optimizer's.
-                    "min_lr" => {
-                        given.push(("min_lr_rate".to_owned(), Value::Float(value.as_f64()? / lr.as_ref()?.as_f64()?)));
-                    }
-                    key => given.push((key.to_owned(), value)),
-                }
-            }
-        }
+    let more = match arguments.get("lr_scheduler_kwargs") {
+        Some(Value::Dict(more)) if !PLAIN.contains(&&*kind) => more.entries(),
+        Some(Value::Dict(_) | Value::None) | None => Vec::new(),
         Some(_) => return None,
-    }
-    if kind == "warmup_stable_decay" && !given.iter().any(|(key, _)| key == "num_stable_steps") {
-        let of = |name: &str| given.iter().find(|(key, _)| key == name).and_then(|(_, value)| value.as_i64());
-        let stable = steps.checked_sub(of("num_warmup_steps")?)?.checked_sub(of("num_decay_steps")?)?;
-        given.push(("num_stable_steps".to_owned(), Value::Int(stable)));
+    };
+    // What is None is as if it was not said.
+    for (key, value) in more.iter().filter(|(_, value)| !matches!(value, Value::None)) {
+        given.push(match key.as_str()? {
+            "min_lr" => ("min_lr_rate", Value::Float(value.as_f64()? / lr()?)),
+            key => (key, value.clone()),
+        });
     }
     let given: Vec<String> = given.iter().map(|(key, value)| format!("{key}={}", walk::repr(value))).collect();
     Some(format!("transformers.{kind}({})", given.join(", ")))

@@ -11,9 +11,35 @@ use crate::run::several;
 use crate::run::spellings::{Role, SPELLINGS, Spelling, has_tensors, is_kept};
 use crate::run::whole;
 
-/// The parts, where there is a model among them.
+/// The parts, where there is a model among them: in the dict, or in the one dict in it that has a model and its optimizer, such as
+/// `{"state": {...}, "args": ...}`.
 pub(super) fn tutorial(root: &Value) -> Option<Paths> {
-    parts(root).filter(|paths| paths.has(Some(Role::Model)))
+    let paths = parts(root)?;
+    let at_root = paths.of(Role::Model).iter().any(|path| path.keys().len() == 1);
+    if !at_root && let Some(inner) = inside(root) {
+        return Some(inner.and(paths));
+    }
+    Some(paths).filter(|paths| paths.has(Some(Role::Model)))
+}
+
+/// The parts of the one dict at the root that has a model and an optimizer by themselves.
+fn inside(root: &Value) -> Option<Paths> {
+    let mut found = None;
+    for (key, value) in root.as_dict()?.entries() {
+        let whole = |paths: &Paths| {
+            let near = paths.of(Role::Model).iter().any(|path| path.keys().len() == 1);
+            near && paths.has(Some(Role::Optimizer))
+        };
+        if has_tensors(&value) || key.as_str().is_none_or(is_kept) {
+            continue;
+        }
+        if let Some(paths) = parts(&value).filter(whole)
+            && found.replace(paths.within(&key)).is_some()
+        {
+            return None;
+        }
+    }
+    found
 }
 
 /// The parts of a dict.

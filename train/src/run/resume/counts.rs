@@ -97,12 +97,20 @@ impl Counts {
     }
 }
 
-/// A scheduler, how far it has come, how often it is stepped where that is told, and how else it may have been.
-pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>, Vec<SchedulePer>);
+impl Counts {
+    /// Whether a scheduler was stepped once less than the optimizer: the file was saved between the two, or it is stepped before each
+    /// step, and not after it.
+    pub(super) fn is_late(&self, scheduler: &LRScheduler) -> bool {
+        scheduler.position().is_some_and(|stepped| stepped > 0 && self.step == Some(stepped + 1))
+    }
+}
+
+/// A scheduler, how far it has come, how often it is stepped where that is told, how else it may have been, and whether it is late.
+pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>, Vec<SchedulePer>, bool);
 
 /// The question of how often schedulers are stepped, where it is open of one of them.
 pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
-    let open: Vec<&Told> = schedulers.iter().filter(|(_, _, per, _)| per.is_none()).collect();
+    let open: Vec<&Told> = schedulers.iter().filter(|(_, _, per, ..)| per.is_none()).collect();
     let [first, more @ ..] = &open[..] else { return None };
     let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
     let names = open.iter().map(|(kind, at, ..)| format!("{kind}{}", stepped(*at))).collect::<Vec<_>>().join(" and ");
@@ -112,7 +120,7 @@ pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
     // What is known of the others is said along, in the file's order.
     let answer = |per: &[SchedulePer]| {
         let mut per = per.iter().cycle();
-        let each = schedulers.iter().map(|(_, _, told, _)| told.or_else(|| per.next().copied()));
+        let each = schedulers.iter().map(|(_, _, told, ..)| told.or_else(|| per.next().copied()));
         let each: Vec<_> = each.flatten().map(SchedulePer::name).collect();
         format!("ResumeOptions::schedule_per({})", each.join(","))
     };
@@ -121,7 +129,13 @@ pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
         for per in &first.3 {
             question = question.or(answer(&[*per]), format!("after every {}", per.name().replace('-', " ")));
         }
-        question = question.or(answer(&[step]), "after every step").or(answer(&[epoch]), "after every epoch");
+        let after = if first.4 {
+            "after every step, as of a file that was saved before it was: the next step has the rate of the last one. One that is \
+             stepped before every step, as BasicSR's, would be a rate behind"
+        } else {
+            "after every step"
+        };
+        question = question.or(answer(&[step]), after).or(answer(&[epoch]), "after every epoch");
         if first.0 == SchedulerKind::CosineAnnealingWarmRestarts {
             question = question.or(answer(&[SchedulePer::Fraction]), "after every step, to the part of the epoch");
         }

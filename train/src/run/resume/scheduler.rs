@@ -146,7 +146,8 @@ impl Making<'_> {
                 told = Some((SchedulePer::Step, why));
             }
             let each = counts.every(&scheduler);
-            open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per), each));
+            let late = counts.is_late(&scheduler);
+            open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per), each, late));
             let (per, mut why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
             if placed && at.is_none() {
                 why += ", and the learning rates where it stands";

@@ -1,6 +1,6 @@
 //! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
 
-use rekindle_recorder::run::{Accounted, Question, RunState, Taken, Told};
+use rekindle_recorder::run::{Accounted, Question, RunState, Taken, Told, ToldBy};
 use rekindle_recorder::{Dict, Error, Value};
 
 use crate::lr_scheduler::{LRScheduler, Schedule};
@@ -28,13 +28,24 @@ pub(super) fn clauses(told: &Told, schedule: bool) -> Vec<String> {
     if let Some(schedule) = told.schedule.as_ref().filter(|_| schedule) {
         say(format!("the schedule is {schedule}"));
     }
-    if let Some(batches) = several(told) {
-        say(format!("a step took {batches} batches"));
-    }
     for what in &told.not_continued {
         say(format!("not continued: {what}"));
     }
+    if let Some(batches) = several(told) {
+        clauses.push(format!("a step took {batches} batches ({})", by(told)));
+    }
+    if let Some(ToldBy { place, number }) = &told.smoothed {
+        clauses.push(format!("labels were smoothed by {number} ({place})"));
+    }
+    if let Some((place, value)) = &told.autocast {
+        clauses.push(format!("not continued by itself: autocast ({place} is {value})"));
+    }
     clauses
+}
+
+/// What says how many batches made a step.
+fn by(told: &Told) -> &str {
+    told.accumulated_by.as_ref().unwrap_or(&told.by)
 }
 
 /// How many batches made a step, where it was more than one.
@@ -59,8 +70,17 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
         let question = question.or("ResumeOptions::clip_norm(X)", "for another norm");
         open.push(question.or("ResumeOptions::no_clip(true)", "where they were not clipped"));
     }
+    for (said, option) in [(&state.told.clipped, "clip_norm"), (&state.told.clipped_values, "clip_value")] {
+        if let Some(ToldBy { place, number }) = said.as_ref().filter(|_| !clipping && state.clip_norm.is_none()) {
+            let what = format!(
+                "a setting speaks of clipped gradients ({place} is {number}), and nothing tells whether they were"
+            );
+            let question = Question::new(what).or(format!("ResumeOptions::{option}({number:?})"), "to clip them so");
+            open.push(question.or("ResumeOptions::no_clip(true)", "where they were not clipped"));
+        }
+    }
     if let Some(batches) = several(&state.told).filter(|_| options.accumulate.is_none()) {
-        let what = format!("a step took {batches} batches ({}), and nothing tells what yours are", state.told.by);
+        let what = format!("a step took {batches} batches ({}), and nothing tells what yours are", by(&state.told));
         let each = format!("ResumeOptions::accumulate({batches})");
         let mut question = Question::new(what).or(each, "where they are as small as those, to take so many for a step");
         for more in (batches.saturating_add(1)..).take(8).filter_map(|more| u64::try_from(more).ok()) {

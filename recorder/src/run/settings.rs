@@ -1,0 +1,154 @@
+//! What settings of a checkpoint say of its steps, under whatever key they are: `args.max_grad_norm`, `config.label_smoothing`,
+//! `hyper_parameters.accumulate_grad_batches`.
+
+use super::layout::Layout;
+use super::path::{KeyPath, children, is_container};
+use super::spellings::is_optimizer;
+use super::told::{Told, ToldBy};
+use crate::Value;
+use crate::state_dict::module;
+use crate::walk::repr;
+
+/// How deep a setting is looked for, and in how many values.
+const DEPTH: usize = 6;
+const MOST: usize = 20_000;
+
+/// Names of the norm that gradients are clipped to.
+const NORMS: &[&str] = &[
+    "clip",
+    "clip_grad",
+    "clip_gradient",
+    "clip_gradients",
+    "clip_grad_norm",
+    "clip_norm",
+    "gradient_clip",
+    "gradient_clip_norm",
+    "gradient_clip_val",
+    "gradient_clipping",
+    "grad_clip",
+    "grad_clip_norm",
+    "grad_norm_clip",
+    "max_grad_norm",
+    "max_norm",
+];
+
+/// Names of what each element of the gradients is clipped to.
+const VALUES: &[&str] = &["clip_value", "clip_grad_value", "grad_clip_value", "gradient_clip_value"];
+
+/// Names of how many batches make a step.
+const BATCHES: &[&str] = &[
+    "accum",
+    "accum_iter",
+    "accum_steps",
+    "accumulate",
+    "accumulate_grad",
+    "accumulate_grad_batches",
+    "accumulation_steps",
+    "grad_accum",
+    "grad_accum_steps",
+    "grad_accumulation",
+    "grad_accumulation_steps",
+    "gradient_accumulation",
+    "gradient_accumulation_steps",
+    "num_accumulation_steps",
+    "update_freq",
+];
+
+/// Names of how much labels are smoothed.
+const SMOOTHED: &[&str] = &["label_smooth", "label_smoothing", "label_smoothing_factor", "labelsmoothing", "smoothing"];
+
+/// Names of settings that switch autocast on, by themselves or with a type.
+const AUTOCAST: &[&str] = &["amp", "autocast", "bf16", "fp16", "mixed_precision", "precision", "use_amp"];
+
+/// Whose clipping is read from where their programs have it.
+const CLIPPED: [Layout; 5] =
+    [Layout::HfTrainer, Layout::NanoGpt, Layout::Timm, Layout::Torchvision, Layout::Ultralytics];
+
+/// The first setting that is taken, outside of models and optimizers, and where it is.
+pub(super) fn first<T>(root: &Value, take: impl Fn(&str, &Value) -> Option<T>) -> Option<(KeyPath, T)> {
+    look(root, &KeyPath::default(), DEPTH, &mut 0, &take)
+}
+
+fn look<T>(
+    value: &Value,
+    path: &KeyPath,
+    depth: usize,
+    seen: &mut usize,
+    take: &impl Fn(&str, &Value) -> Option<T>,
+) -> Option<(KeyPath, T)> {
+    if depth == 0 || !is_container(value) || module::is_module(value) || is_optimizer(value) {
+        return None;
+    }
+    let inside = children(value);
+    // A state dict, and not a dict that has a generator's state or a loss beside its settings.
+    if inside.iter().filter(|(_, value)| value.as_tensor().is_some()).count() * 2 > inside.len() {
+        return None;
+    }
+    for (key, inside) in inside {
+        *seen += 1;
+        if *seen > MOST {
+            return None;
+        }
+        let path = path.clone().then(key.clone());
+        if let Some(taken) = key.as_str().and_then(|key| take(key, &inside)) {
+            return Some((path, taken));
+        }
+        if let Some(found) = look(&inside, &path, depth - 1, seen, take) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// Fills in what a layout does not tell by itself.
+pub(super) fn tell(root: &Value, layout: &Layout, told: &mut Told) {
+    let by = |(path, number): (KeyPath, f64)| ToldBy { place: path.spelled(root), number };
+    let of = |names: &'static [&'static str]| {
+        first(root, move |key, value| number(value).filter(|number| is(key, names) && *number > 0.0)).map(by)
+    };
+    if !CLIPPED.contains(layout) {
+        told.clipped = of(NORMS);
+        told.clipped_values = of(VALUES);
+    }
+    told.smoothed = of(SMOOTHED).filter(|smoothed| smoothed.number < 1.0);
+    let counts = !matches!(layout, Layout::HfTrainer | Layout::NanoGpt | Layout::Lightning);
+    if let Some(ToldBy { place, number }) = of(BATCHES).filter(|_| counts && told.accumulated.is_none()) {
+        #[allow(clippy::cast_possible_truncation)] // a count
+        let batches = (number.fract() == 0.0 && number < 1e6).then_some(number as i64);
+        told.accumulated = batches;
+        told.accumulated_by = batches.map(|_| place);
+    }
+    let on = |key: &str, value: &Value| (is(key, AUTOCAST) && switches_on(value)).then(|| repr(value));
+    if let Some((path, value)) = first(root, on).filter(|_| *layout != Layout::HfTrainer) {
+        told.autocast = Some((path.spelled(root), value));
+    }
+}
+
+/// Whether a key is one of these names, in any case and with any dashes.
+fn is(key: &str, names: &[&str]) -> bool {
+    let key = key.to_lowercase().replace('-', "_");
+    names.contains(&&*key)
+}
+
+/// A number, one in a text, or the only one in a list.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(_) | Value::Float(_) => value.as_f64(),
+        Value::Str(text) => text.trim().parse().ok(),
+        Value::List(_) | Value::Tuple(_) => match &value.items()?[..] {
+            [one] => number(one),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a setting's value asks for half precision: `True`, or a word such as `bf16-mixed`.
+fn switches_on(value: &Value) -> bool {
+    match value {
+        Value::Bool(on) => *on,
+        Value::Int(bits) => *bits == 16,
+        Value::Str(text) => text.contains("16"),
+        _ => false,
+    }
+}

@@ -22,6 +22,21 @@
 //! }
 //! ```
 //!
+//! Weights come by their names, too, from wherever [`recorder::source`] says, with mmcv's report:
+//!
+//! ```no_run
+//! use rekindle::models::zoo::{ResNet, ResNetConfig};
+//! use rekindle::prelude::*;
+//!
+//! # fn main() -> rekindle::Result<()> {
+//! let device = device("cpu")?;
+//! let mut model = ResNet::new(&ResNetConfig::new(18, 1000)?, &mut Init::lazy(&device))?;
+//! let loaded = rekindle::load_checkpoint(&mut model, "torchvision://resnet18")?;
+//! println!("{}", loaded.report);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # The way people know it
 //!
 //! | PyTorch | here |

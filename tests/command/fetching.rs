@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use rekindle::bridge::ModuleStateDict as _;
+use rekindle::models::{Config, Network};
 use rekindle::{Checkpoint, StateDict, Tensor};
 use rekindle_testing::server::{Reply, Server};
 use serde_json::Value as Json;
@@ -89,6 +91,25 @@ fn a_busy_server_is_asked_again_and_that_is_said() {
     assert_eq!(output.status.code(), Some(0));
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(said, "note: the server answered 503 Service Unavailable; it is tried again in 0.0 s\n");
+}
+
+#[test]
+fn weights_of_torchvisions_name_their_network_too() {
+    let home = Home::new();
+    // A small one lies in the cache, in the large one's place.
+    let sizes = "image_size=8,patch_size=4,num_layers=1,num_heads=2,hidden_dim=8,mlp_dim=8,num_classes=3";
+    let (name, config) = Config::call(&format!("vit_b_16({sizes})")).unwrap();
+    let network = Network::build(&name, &config, &rekindle::device("cpu").unwrap()).unwrap();
+    let path = home.cached("vit_b_16-c867db91.pth");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    Checkpoint::from(network.state_dict().unwrap()).save(path).unwrap();
+    let inputs = Tensor::from_vec(&[2, 3, 8, 8], vec![0.5_f32; 384]).unwrap();
+    Checkpoint::from(StateDict::from_iter([("inputs", inputs)])).save(home.0.path().join("x.safetensors")).unwrap();
+    let more = ["--config", "num_heads=2", "--input", "x.safetensors", "--out", "y.npz"];
+    let output = home.rekindle(&[&["predict", "torchvision://vit_b_16"][..], &more].concat());
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let outputs = Checkpoint::open(home.0.path().join("y.npz")).unwrap();
+    assert_eq!(outputs.get::<Tensor>("output_0").unwrap().shape(), [2, 3]);
 }
 
 #[test]

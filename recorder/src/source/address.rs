@@ -12,7 +12,7 @@ use crate::{Error, Result, ResultExt as _};
 ///
 /// | written | is |
 /// |---|---|
-/// | `run.pt`, `~/run.pt`, `file:///run.pt` | a file or a folder of this machine |
+/// | `run.pt`, `file:///run.pt` | a file or a folder of this machine |
 /// | `https://host/path/net-0123abcd.pth`, `http://..` | a file on a server |
 /// | `torchvision://resnet18`, `torchvision://resnet50/IMAGENET1K_V2`, `torchvision://resnet50/DEFAULT` | weights of torchvision's; `modelzoo://` is an older word |
 /// | `pytorch://models/resnet18-f37072fd.pth`, `pytorch://host/path/net.pth` | a file on download.pytorch.org, or on another server |

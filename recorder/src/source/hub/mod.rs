@@ -60,8 +60,11 @@ impl Repo<'_> {
             return self.checked(path);
         }
         if let Some(why) = self.offline() {
-            let cached = self.cache.latest(revision, file);
-            let place = self.cache.folder.display().to_string();
+            let (cached, place) = match &options.dir {
+                Some(dir) => (Some(dir.join(file)).filter(|path| path.exists()), dir),
+                None => (self.cache.latest(revision, file), &self.cache.folder),
+            };
+            let place = place.display().to_string();
             return cached.map_or_else(|| Err(FetchError::Offline { place, why }.into()), |path| self.checked(path));
         }
         let entry = match self.hub.entry(self.address, revision, file) {
@@ -69,7 +72,8 @@ impl Repo<'_> {
             // Without the Hub, what it had the last time has to do, as in huggingface_hub; that it is not there any more is an answer.
             Err(error) => {
                 let gone = matches!(error, FetchError::Status { status: 404, .. });
-                let cached = self.cache.latest(revision, file).filter(|_| !gone && !options.force);
+                let cached =
+                    self.cache.latest(revision, file).filter(|_| !gone && !options.force && options.dir.is_none());
                 let Some(path) = cached else { return Err(error.into()) };
                 let mut fetched = self.checked(path)?;
                 let note = format!("{}: {error}; taken from the cache, as it was the last time", self.shown);

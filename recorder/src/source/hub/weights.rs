@@ -23,6 +23,10 @@ const BESIDE: [&str; 1] = ["config.json"];
 impl Repo<'_> {
     /// The weights: a file, or an index with its shards beside it.
     pub(super) fn weights(&self) -> Result<Fetched> {
+        if self.hub.client.options.sha256.is_some() {
+            let reason = "a hash is of one file, and this is a repository".to_owned();
+            return Err(Error::from(FetchError::Address { reason }).advise("name the file: hf://ORG/REPO/FILE"));
+        }
         let (commit, files) = self.files()?;
         let main = main_file(&files)?;
         let mut fetched = self.file(main, &commit)?;

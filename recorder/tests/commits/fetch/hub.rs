@@ -179,6 +179,8 @@ fn a_repository_is_its_index_with_its_shards_or_its_only_checkpoint() {
     assert!(said.contains("several files that may be meant: a.pt, b.pt; name one: hf://ORG/REPO/FILE"), "{said}");
     let hub = Hub::of(vec![("a.txt", vec![1], false)], None);
     assert!(sentence(fetch_from(&hub, &Home::new(), "hf://org/net")).contains("has no weights that are known here"));
+    let said = sentence(fetch("hf://org/net", &Home::new().options().sha256("00")));
+    assert!(said.contains("a hash is of one file, and this is a repository; name the file"), "{said}");
 }
 
 #[test]
@@ -221,6 +223,9 @@ fn a_folder_of_ones_own_takes_the_files_of_a_repository() {
     assert_eq!(names(&dir), ["config.json", "model.safetensors"]);
     assert!(!cache(&home).exists());
     assert_eq!(fetch("hf://org/net", &options).unwrap().moved, 0);
+    let offline = options.clone().offline(true);
+    assert_eq!(fetch("hf://org/net/config.json", &offline).unwrap().path, dir.join("config.json"));
+    assert!(sentence(fetch("hf://org/net/other.json", &offline)).contains("it is not in the cache"));
     fs::write(dir.join("config.json"), "mine").unwrap();
     assert!(sentence(fetch("hf://org/net", &options)).contains("`FetchOptions::force(true)`"));
 }

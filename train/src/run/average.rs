@@ -319,14 +319,13 @@ fn per(count: Option<i64>, steps: Option<i64>, state: &RunState) -> Option<Sched
     match steps {
         Some(steps) if steps == count => Some(SchedulePer::Step),
         Some(_) if by_epoch => Some(SchedulePer::Epoch),
-        Some(_) => None,
         // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
         None if by_epoch && state.epoch > Some(0) => Some(SchedulePer::Epoch),
         // Something else was stepped as often, more often than there were epochs.
         None if !by_epoch && state.schedulers.iter().any(|scheduler| stepped(scheduler) == Some(count)) => {
             Some(SchedulePer::Step)
         }
-        None => None,
+        _ => None,
     }
 }
 

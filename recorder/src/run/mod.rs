@@ -352,7 +352,7 @@ pub(crate) fn with_models(
 fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let Progress { epoch, step, step_in_epoch, steps_per_epoch, .. } = progress(root, &layout, paths);
     let (clip_norm, mut told) = (layout.clip_norm(root), layout.told(root));
-    settings::tell(root, &layout, &mut told);
+    settings::tell(root, &layout, clip_norm, &mut told);
     let mut run =
         RunState { layout, epoch, step, step_in_epoch, steps_per_epoch, clip_norm, told, ..RunState::default() };
     for (i, (path, value)) in paths.values(root, Role::Model).enumerate() {

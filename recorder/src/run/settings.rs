@@ -100,13 +100,13 @@ fn look<T>(
     None
 }
 
-/// Fills in what a layout does not tell by itself.
-pub(super) fn tell(root: &Value, layout: &Layout, told: &mut Told) {
+/// Fills in what a layout does not tell by itself; the norm is the one that it tells.
+pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: &mut Told) {
     let by = |(path, number): (KeyPath, f64)| ToldBy { place: path.spelled(root), number };
     let of = |names: &'static [&'static str]| {
         first(root, move |key, value| number(value).filter(|number| is(key, names) && *number > 0.0)).map(by)
     };
-    if !CLIPPED.contains(layout) {
+    if clip_norm.is_none() && !CLIPPED.contains(layout) {
         told.clipped = of(NORMS);
         told.clipped_values = of(VALUES);
     }

@@ -356,11 +356,10 @@ fn ask_per(count: Option<i64>, steps: Option<i64>) -> Question {
     let mut question = Question::new(format!(
         "the file does not tell whether the average of the weights is updated per step or per epoch{times}"
     ));
-    let each = count.zip(steps).filter(|(count, steps)| *count > 0 && steps > count).and_then(|(count, steps)| {
-        let fits = |each: &i64| steps / each == count || (steps + each - 1) / each == count;
-        (2..=steps).find(fits)
-    });
-    if let Some(each) = each {
+    let (count, steps) = count.zip(steps).filter(|(count, steps)| *count > 0 && steps > count).unwrap_or((0, 1));
+    let fits = |each: &i64| steps / each == count || (steps + each - 1) / each == count;
+    // All of them where they are few.
+    for each in (2..=steps).filter(fits).take(4) {
         let option = format!("ResumeOptions::average_per({each}-steps)");
         question = question.or(option, format!("after one of every {each} steps"));
     }

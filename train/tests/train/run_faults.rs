@@ -169,7 +169,8 @@ const LAYOUTS: [AveragedLayout; 3] = [AveragedLayout::PyTorch, AveragedLayout::M
 fn an_average_goes_on_where_its_rule_is_told() {
     for layout in LAYOUTS {
         let mut whole = averaged(layout);
-        let options = ResumeOptions::default().average(EMA);
+        // SGD counts no steps.
+        let options = ResumeOptions::default().average(EMA).average_per(SchedulePer::Step);
         let mut resumed = Run::resume_with(whole.checkpoint().unwrap(), linear(), options).unwrap();
         assert_eq!(resumed.notes().count(), 0, "{layout:?}");
         for row in [0.5, 3.0] {

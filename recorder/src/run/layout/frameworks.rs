@@ -65,6 +65,11 @@ pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     Some(paths)
 }
 
+/// The norm that `DeepSpeed`'s ZeRO clips gradients to, by `clip_grad_norm_`'s formula.
+pub(super) fn deepspeed_clip(root: &Value) -> Option<f64> {
+    at(root, &["zero_optimizer", "clip_grad"])?.as_f64().filter(|&norm| norm > 0.0)
+}
+
 /// The norm that nanoGPT clips gradients to.
 pub(super) fn nanogpt_clip(root: &Value) -> Option<f64> {
     at(root, &["config", "grad_clip"])?.as_f64().filter(|&norm| norm != 0.0)

@@ -134,6 +134,7 @@ const ROWS: [Row; 18] = [
         layout: Layout::DeepSpeed,
         name: "deepspeed",
         find: frameworks::deepspeed,
+        clip: frameworks::deepspeed_clip,
         absent: "the script's own schedule, where the configuration has none",
         ..ROW
     },

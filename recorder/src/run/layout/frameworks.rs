@@ -65,7 +65,7 @@ pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     Some(paths)
 }
 
-/// The norm that `DeepSpeed`'s ZeRO clips gradients to, by `clip_grad_norm_`'s formula.
+/// The norm that `DeepSpeed`'s `ZeRO` clips gradients to, by `clip_grad_norm_`'s formula.
 pub(super) fn deepspeed_clip(root: &Value) -> Option<f64> {
     at(root, &["zero_optimizer", "clip_grad"])?.as_f64().filter(|&norm| norm > 0.0)
 }

@@ -30,10 +30,10 @@ pub(super) fn saves(file: &FileBytes, limits: &Limits) -> Vec<FileBytes> {
             found.push(file.within(rest.slice(..end)));
             Some(end)
         } else {
-            match gap(&here).filter(|_| !found.is_empty()) {
-                Some(gap) => rest = rest.slice(gap..),
-                None => break,
-            }
+            // What the bytes begin with is looked for by whoever has a save before them.
+            let next = if found.is_empty() { None } else { gap(&here) };
+            let Some(next) = next else { break };
+            rest = rest.slice(next..);
             continue;
         };
         match end.filter(|end| *end > 0) {
@@ -56,10 +56,10 @@ fn pickle_end(bytes: &[u8], limits: &Limits) -> Option<usize> {
 /// The saves behind another one, of which these bytes are the rest of the file.
 pub(super) fn behind(file: &FileBytes, limits: &Limits) -> Vec<FileBytes> {
     let there = saves(file, limits);
-    match gap(file).filter(|_| there.is_empty()) {
-        Some(gap) => saves(&file.within(file.bytes().slice(gap..)), limits),
-        None => there,
+    if !there.is_empty() {
+        return there;
     }
+    gap(file).map_or_else(Vec::new, |gap| saves(&file.within(file.bytes().slice(gap..)), limits))
 }
 
 /// Where in the bytes the next archive or stream begins.

@@ -66,7 +66,7 @@ impl Array {
         let places = blocks.places([height, width])?;
         let [top, left] = blocks.padding.map(signed);
         let x = self.pad(&[left, left, top, top], Padding::Constant(Number::Int(0)))?.flatten(2, 3)?;
-        let columns = x.index_select(2, &Array::from_ints(&places, &[places.len()], &x.device())?)?;
+        let columns = x.taken(2, &Array::from_ints(&places, &[places.len()], &x.device())?)?;
         let elements = blocks.kernel[0] * blocks.kernel[1];
         columns.reshaped(&[n, c * elements, places.len() / elements.max(1)])
     }
@@ -200,7 +200,7 @@ impl Array {
         };
         let length = x.shape()[x.dim(dim)?];
         let repeats = repeats.reshaped(&[repeats.numel()])?.expanded(&[length])?;
-        x.index_select(dim, &repeats.repeated_places()?)
+        x.taken(dim, &repeats.repeated_places()?)
     }
 
     /// `torch.repeat_interleave(repeats)`: each place as often as its number says.

@@ -99,9 +99,9 @@ impl Array {
         }
         let places = Array::from_ints(&places, &[planes, windows * elements], &self.device())?;
         let room: usize = lengths.iter().product();
-        let picked = self.reshaped(&[planes, room])?.gather(1, &places)?.reshaped(&[planes, windows, elements])?;
+        let picked = self.reshaped(&[planes, room])?.gathered(1, &places)?.reshaped(&[planes, windows, elements])?;
         let (values, chosen) = picked.extreme_of(2, true, true)?;
-        let indices = places.reshaped(&[planes, windows, elements])?.gather(2, &chosen)?;
+        let indices = places.reshaped(&[planes, windows, elements])?.gathered(2, &chosen)?;
         let shape: Vec<usize> = self.shape()[..2].iter().chain(sizes).copied().collect();
         Ok((values.reshaped(&shape)?, indices.reshaped(&shape)?))
     }

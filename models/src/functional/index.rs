@@ -40,10 +40,10 @@ fn check(index: &Array, from: i64, dim: usize, length: usize, op: &'static str) 
 }
 
 impl Array {
-    /// What was picked by an index of the same rank, with NaN where a number names no element, on the devices that would give
+    /// What was picked by an index that goes along with it, with NaN where a number names no element, on the devices that would give
     /// another one: that a program is wrong must not stay unseen, and asking the device for the index would hold everything up.
     fn unless_outside(self, index: &Array, length: usize) -> Result<Self> {
-        if is_on_cpu(&self) || self.kind() != Kind::Float {
+        if is_on_cpu(&self) || self.kind() != Kind::Float || self.numel() == 0 {
             return Ok(self);
         }
         let outside = index.lt(0)?.logical_or(&index.ge(signed(length))?)?;
@@ -57,20 +57,29 @@ impl Array {
     /// names no element.
     pub fn gather(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
+        let in_a_row = self.rank() == 0 || index.rank() == 0;
+        let length = if in_a_row { self.numel() } else { self.shape()[at] };
+        if in_a_row || self.rank() == index.rank() {
+            check(index, 0, at, length, "gather")?;
+        }
+        self.gathered(dim, index)?.unless_outside(index, length)
+    }
+
+    /// The same by an index of our own, whose numbers all name elements: it is not looked at.
+    pub(super) fn gathered(&self, dim: i64, index: &Array) -> Result<Self> {
+        let at = self.dim(dim)?;
         if index.numel() == 0 {
             return Ok(Array::nothing(index.shape(), self.dtype(), &[self]));
         }
         if self.rank() == 0 || index.rank() == 0 {
             return self
                 .reshaped(&[self.numel()])?
-                .index_select(0, &index.reshaped(&[index.numel()])?)?
+                .taken(0, &index.reshaped(&[index.numel()])?)?
                 .reshaped(index.shape());
         }
         if self.rank() != index.rank() {
             return Err(refused("gather", "the index needs as many dimensions as the tensor"));
         }
-        let length = self.shape()[at];
-        check(index, 0, at, length, "gather")?;
         let mut x = self.clone();
         for (other, &length) in index.shape().iter().enumerate().filter(|(other, _)| *other != at) {
             if length > x.shape()[other] {
@@ -81,15 +90,14 @@ impl Array {
             }
             x = x.sliced(other, 0, length, 1);
         }
-        let picked = match x.kind() {
+        Ok(match x.kind() {
             Kind::Float => Array::new(Dispatch::float_gather(at, x.prim(), index.prim()), index.shape()),
             Kind::Int => Array::new(Dispatch::int_gather(at, x.prim(), index.prim()), index.shape()),
             Kind::Bool => {
                 let bytes = x.as_bytes();
                 Array::new(Dispatch::int_gather(at, bytes.prim(), index.prim()), index.shape()).as_truth()
             }
-        };
-        picked.unless_outside(index, length)
+        })
     }
 
     /// `torch.index_select(self, dim, index)`. On a device other than the CPU a number that names no element gives NaN.
@@ -98,22 +106,36 @@ impl Array {
     /// When there is no such dimension, or the index has several; on the CPU when a number names no element.
     pub fn index_select(&self, dim: i64, index: &Array) -> Result<Self> {
         let at = self.dim(dim)?;
+        if index.rank() <= 1 {
+            check(index, 0, at, self.lifted(1)?.shape()[at], "index_select")?;
+        }
+        self.picked(dim, index)
+    }
+
+    /// The same by an index that was looked at, where it is on the CPU.
+    fn picked(&self, dim: i64, index: &Array) -> Result<Self> {
+        let at = self.dim(dim)?;
+        let picked = self.taken(dim, index)?;
+        let mut along = vec![1; picked.rank()];
+        along.iter_mut().skip(at).take(1).for_each(|length| *length = index.numel());
+        picked.unless_outside(&index.reshaped(&along)?, self.lifted(1)?.shape()[at])
+    }
+
+    /// The same by an index of our own, whose numbers all name elements: it is not looked at.
+    pub(super) fn taken(&self, dim: i64, index: &Array) -> Result<Self> {
+        let at = self.dim(dim)?;
         let x = self.lifted(1)?;
         if index.rank() > 1 {
             return Err(refused("index_select", "the index has one dimension"));
         }
         let index = index.lifted(1)?;
-        let length = x.shape()[at];
-        check(&index, 0, at, length, "index_select")?;
         if index.numel() == 0 || x.numel() == 0 {
             let mut shape = x.shape().to_vec();
             shape[at] = index.numel();
             return Ok(Array::nothing(&shape, x.dtype(), &[&x]));
         }
-        let mut along = vec![1; x.rank()];
-        along[at] = index.numel();
-        let picked = x.selected(at, &index).unless_outside(&index.reshaped(&along)?, length)?;
-        if self.rank() == 0 && index.numel() == 1 { picked.reshaped(&[]) } else { Ok(picked) }
+        let taken = x.selected(at, &index);
+        if self.rank() == 0 && index.numel() == 1 { taken.reshaped(&[]) } else { Ok(taken) }
     }
 
     /// The place in a row of all elements that each index along `dim` names; the other coordinates are the index's own.
@@ -209,7 +231,7 @@ impl Array {
         let plan = Indexed::new(self, indices)?;
         let rows = self.permuted(&plan.order).reshaped(&[plan.rows, plan.width])?;
         let places = plan.places.reshaped(&[plan.places.numel()])?;
-        let picked = rows.index_select(0, &places)?;
+        let picked = rows.picked(0, &places)?;
         let mut shape = plan.places.shape().to_vec();
         shape.extend(&plan.rest);
         Ok(picked.reshaped(&shape)?.permuted(&plan.back()))
@@ -270,7 +292,7 @@ impl Array {
         }
         let mut shape = index.shape().to_vec();
         shape.push(width);
-        let picked = self.index_select(0, &index.reshaped(&[index.numel()])?)?.reshaped(&shape)?;
+        let picked = self.picked(0, &index.reshaped(&[index.numel()])?)?.reshaped(&shape)?;
         let padding = match padding_idx {
             Some(padding) if padding < 0 => padding + signed(rows),
             Some(padding) => padding,

@@ -69,7 +69,7 @@ impl Array {
             }
         }
         let indices = Array::from_ints(&indices, self.shape(), &self.device())?;
-        Ok((self.gather(dim, &indices)?, indices))
+        Ok((self.gathered(dim, &indices)?, indices))
     }
 
     /// `torch.logcumsumexp(self, dim)`. It takes the square of the dimension in memory.
@@ -140,7 +140,7 @@ impl Array {
         let middle = nans.rsub(signed(length))?.sub(1)?.clamp(Some(Number::Int(0)), None)?.floor_divide(2)?;
         let place = if ignore_nan { middle } else { select(&nans.gt(0)?, signed(length) - 1, &middle)? };
         let place = place.cast(DType::I64)?;
-        let (value, index) = (values.gather(dim, &place)?, indices.gather(dim, &place)?);
+        let (value, index) = (values.gathered(dim, &place)?, indices.gathered(dim, &place)?);
         if keepdim { Ok((value, index)) } else { Ok((value.squeeze(Some(&[dim]))?, index.squeeze(Some(&[dim]))?)) }
     }
 
@@ -182,7 +182,7 @@ impl Array {
             Between::Linear | Between::Midpoint => place,
         };
         let low = place.detach().unary(Unary::Floor)?;
-        let picked = |place: &Array| sorted.gather(-1, &place.cast(DType::I64)?);
+        let picked = |place: &Array| sorted.gathered(-1, &place.cast(DType::I64)?);
         let below = picked(&low)?;
         let mut found = match between {
             Between::Linear | Between::Midpoint => {
@@ -233,7 +233,7 @@ impl Array {
         let mut shape = x.shape().to_vec();
         shape[x.rank() - 1] = 1;
         let indices = Array::from_ints(&indices, &shape, &self.device())?.movedim(&[-1], &[dim])?;
-        let values = self.gather(dim, &indices)?;
+        let values = self.gathered(dim, &indices)?;
         if keepdim {
             Ok((values, indices))
         } else {

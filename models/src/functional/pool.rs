@@ -230,7 +230,7 @@ impl Array {
                     (Some(within), Some(chosen)) => {
                         // Which plane it is in, and where in that.
                         let places = chosen.flatten(2, 3)?;
-                        let within = within.reshaped(&[n, c, depth * rows * columns])?.gather(2, &places)?;
+                        let within = within.reshaped(&[n, c, depth * rows * columns])?.gathered(2, &places)?;
                         let plane = places.floor_divide(signed(rows * columns))?.mul(signed(height * width))?;
                         Some(plane.add(&within)?.reshaped(&shape)?)
                     }
@@ -351,7 +351,7 @@ impl Array {
                     let (start, end) = (index * length / size, ((index + 1) * length).div_ceil(size));
                     let window = |x: &Array| x.slice(dim, Some(signed(start)), Some(signed(end)), 1);
                     let (value, place) = window(&x)?.extreme_of(dim, true, true)?;
-                    found.push(window(&indices)?.gather(dim, &place)?);
+                    found.push(window(&indices)?.gathered(dim, &place)?);
                     values.push(value);
                 }
                 (x, indices) = (Array::cat(&values, dim)?, Array::cat(&found, dim)?);

@@ -225,7 +225,7 @@ impl Array {
         if self.rank() == 0 {
             return Ok((self.clone(), index));
         }
-        let values = self.gather(dim, &index)?;
+        let values = self.gathered(dim, &index)?;
         if keepdim {
             return Ok((values, index));
         }
@@ -340,7 +340,7 @@ impl Array {
             _ => Dispatch::int_argsort(x.prim(), at, descending),
         };
         let order = Array::of(order).cast(DType::I64)?;
-        Ok((self.gather(dim, &order)?, order))
+        Ok((self.gathered(dim, &order)?, order))
     }
 
     /// `torch.topk(self, k, dim, largest)`: the values and their indices, the most extreme first.

@@ -102,7 +102,7 @@ impl Array {
         let mut sum: Option<Array> = None;
         for tap in 0..width {
             let places: Vec<i64> = taps.iter().map(|row| signed(row[tap].0)).collect();
-            let picked = self.index_select(signed(dim), &Array::from_ints(&places, &[to.size], &self.device())?)?;
+            let picked = self.taken(signed(dim), &Array::from_ints(&places, &[to.size], &self.device())?)?;
             if width == 1 {
                 return Ok(picked);
             }
@@ -277,7 +277,7 @@ impl Array {
         let index = places.reshaped(&[n, 1, count])?.expanded(&[n, c, count])?;
         let mut shape = vec![n, c];
         shape.extend(&places.shape()[1..]);
-        let found = self.reshaped(&[n, c, lengths.iter().product()])?.gather(2, &index)?.reshaped(&shape)?;
+        let found = self.reshaped(&[n, c, lengths.iter().product()])?.gathered(2, &index)?.reshaped(&shape)?;
         found.fill_where(&there.logical_not()?.unsqueeze(1)?, Number::Float(0.0))
     }
 }

@@ -298,10 +298,10 @@ impl Ends {
     /// Dropout of the packed data.
     fn dropped(&self, x: &Array, p: f64, generator: &mut Generator) -> Result<Array> {
         let &[times, batch, width] = x.shape() else { return Ok(x.clone()) };
-        let rows = x.reshaped(&[times * batch, width])?.index_select(0, &self.packed)?;
+        let rows = x.reshaped(&[times * batch, width])?.taken(0, &self.packed)?;
         let nothing = Array::full(&[1, width], Number::Int(0), x.dtype(), &x.device());
         let dropped = Array::cat(&[rows.dropout(p, generator)?, nothing], 0)?;
-        dropped.index_select(0, &self.unpacked)?.reshaped(&[times, batch, width])
+        dropped.taken(0, &self.unpacked)?.reshaped(&[times, batch, width])
     }
 }
 

@@ -431,7 +431,7 @@ impl Array {
         let mut flat = x.shape()[..rank - 2].to_vec();
         flat.push(rows * columns);
         let indices = Array::from_ints(&places.collect::<Vec<_>>(), &[length], &x.device())?;
-        x.reshaped(&flat)?.index_select(-1, &indices)
+        x.reshaped(&flat)?.taken(-1, &indices)
     }
 
     /// `self.unfold(dim, size, step)`: windows of the dimension, which come last.
@@ -448,7 +448,7 @@ impl Array {
         let place = |index: usize| i64::try_from((index / size) * step + index % size).unwrap_or(i64::MAX);
         let places: Vec<i64> = (0..windows * size).map(place).collect();
         let indices = Array::from_ints(&places, &[windows * size], &self.device())?;
-        let rows = self.lifted(self.rank().max(1))?.index_select(dim, &indices)?;
+        let rows = self.lifted(self.rank().max(1))?.taken(dim, &indices)?;
         if self.rank() == 0 {
             return rows.reshaped(&[size]);
         }
@@ -547,7 +547,7 @@ impl Array {
         };
         let places: Vec<i64> = (-before..=last.saturating_add(after)).map(source).collect();
         let indices = Array::from_ints(&places, &[places.len()], &self.device())?;
-        self.index_select(i64::try_from(dim).unwrap_or(0), &indices)
+        self.taken(i64::try_from(dim).unwrap_or(0), &indices)
     }
 }
 

@@ -1,77 +1,17 @@
 //! The whole way: `examples/digits/run.pt`, which PyTorch wrote, goes on here on the batches that PyTorch would have drawn, and
 //! is compared with what PyTorch computed for the same steps. And back: a run that was saved goes on as if it had not been.
 
-use std::io::Read as _;
-
-use burn::module::Module;
-use burn::nn::conv::{Conv2d, Conv2dConfig};
-use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::nn::{Linear, LinearConfig, PaddingConfig2d};
-use burn::tensor::activation::relu;
-use burn::tensor::{Device, Tensor};
 use rekindle_recorder::checkpoint::Checkpoint;
-use rekindle_testing::{fixtures, seeded, tagged};
+use rekindle_testing::{fixtures, tagged};
 use rekindle_train::Run;
-use rekindle_train::data::{Array, Batch, DataLoader, Dataset};
+use rekindle_train::data::Batch;
 use rekindle_train::loss::cross_entropy;
 use rekindle_train::run::SchedulePer;
 
-/// The network of `examples/digits/train.py`.
-#[derive(Module, Debug)]
-struct DigitsNet {
-    conv1: Conv2d,
-    conv2: Conv2d,
-    pool: MaxPool2d,
-    fc1: Linear,
-    fc2: Linear,
-    fc3: Linear,
-}
-
-impl DigitsNet {
-    fn new(device: &Device) -> Self {
-        let conv = |channels| {
-            let padding = PaddingConfig2d::Explicit(1, 1, 1, 1);
-            Conv2dConfig::new(channels, [3, 3]).with_padding(padding).init(device)
-        };
-        let network = DigitsNet {
-            conv1: conv([1, 6]),
-            conv2: conv([6, 16]),
-            pool: MaxPool2dConfig::new([2, 2]).init(),
-            fc1: LinearConfig::new(64, 120).init(device),
-            fc2: LinearConfig::new(120, 84).init(device),
-            fc3: LinearConfig::new(84, 10).init(device),
-        };
-        seeded(network, 1)
-    }
-
-    fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let x = self.pool.forward(relu(self.conv1.forward(x)));
-        let x = self.pool.forward(relu(self.conv2.forward(x)));
-        let x = relu(self.fc1.forward(x.flatten::<2>(1, 3)));
-        self.fc3.forward(relu(self.fc2.forward(x)))
-    }
-}
-
-/// What `train.py` trains on.
-fn loader() -> DataLoader {
-    let mut text = String::new();
-    let file = std::fs::File::open(fixtures::digits("digits.csv.gz")).unwrap();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    let rows: Vec<Vec<u8>> = text.lines().map(|line| line.split(',').map(|x| x.parse().unwrap()).collect()).collect();
-    let rows = &rows[..rows.len() - 360];
-    let images: Vec<f32> = rows.iter().flat_map(|row| &row[..64]).map(|pixel| f32::from(*pixel) / 16.0).collect();
-    let labels: Vec<i64> = rows.iter().map(|row| i64::from(row[64])).collect();
-    let inputs = Array::new(rows.len(), &[1, 8, 8], images).unwrap();
-    let targets = Array::new(rows.len(), &[], labels).unwrap();
-    DataLoader::new(Dataset::new(inputs, targets).unwrap(), 64).unwrap().shuffle(true)
-}
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
+use crate::digits_run::{DigitsNet, device, loader};
 
 fn resumed(checkpoint: Checkpoint) -> Run<DigitsNet> {
-    Run::resume(checkpoint, DigitsNet::new(&device())).unwrap().with_loader(loader()).schedule_per(SchedulePer::Epoch)
+    Run::resume(checkpoint, DigitsNet::new(1)).unwrap().with_loader(loader()).schedule_per(SchedulePer::Epoch)
 }
 
 fn step(run: &mut Run<DigitsNet>, batch: &Batch) -> f64 {
@@ -146,7 +86,7 @@ fn a_run_ends_at_a_step_and_starts_without_a_checkpoint() {
     use rekindle_train::lr_scheduler::{LRScheduler, StepLR};
     use rekindle_train::optim::{Optimizer, SgdOptions};
 
-    let model = DigitsNet::new(&device());
+    let model = DigitsNet::new(1);
     let options = SgdOptions::default().lr(0.1).momentum(0.9);
     let mut optimizer = Optimizer::sgd(&model, options).unwrap();
     let scheduler = LRScheduler::new(StepLR::new(2), &mut optimizer).unwrap();

@@ -28,9 +28,8 @@ use rekindle_train::optim::{AdamWOptions, Hyperparameters, MuonOptions, Optimize
 use rekindle_train::run::{ResumeOptions, Run, SchedulePer};
 use rekindle_train::tensorboard::read_events;
 
-use crate::learning::{
-    Digits, DigitsNet, device, held_back, judged, launch, loader, pictures, resumed, supervised, train,
-};
+use crate::digits_run::{DigitsNet, device, loader, pictures};
+use crate::learning::{Digits, held_back, judged, launch, resumed, supervised, train};
 
 fn bytes(folder: &Path, epoch: usize) -> Vec<u8> {
     std::fs::read(folder.join(format!("epoch-{epoch}.pt"))).unwrap()

@@ -7,6 +7,8 @@ mod common;
 mod data_files;
 mod data_sets;
 mod digits;
+#[path = "../digits_run/mod.rs"]
+mod digits_run;
 mod ema;
 #[cfg(feature = "learner")]
 mod learner;

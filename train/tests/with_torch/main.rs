@@ -4,6 +4,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(feature = "learner")]
+#[path = "../digits_run/mod.rs"]
+mod digits_run;
+#[cfg(feature = "learner")]
 mod learner;
 #[cfg(feature = "learner")]
 #[path = "../learning/mod.rs"]

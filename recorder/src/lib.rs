@@ -33,6 +33,7 @@
 //! | know whether a file is whole | [`verify::verify`] |
 //! | go through everything in a file | [`walk::walk`], [`Checkpoint::tensors`] |
 
+mod base64;
 pub mod checkpoint;
 pub mod container;
 mod error;

@@ -129,10 +129,15 @@ pub(super) fn tell(lines: &str) {
     eprintln!("{}", printable_lines(lines));
 }
 
+/// Whether bars are shown: on a terminal.
+pub(super) fn shows_bars() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 /// A bar for so many things, on a terminal.
 pub(super) fn bar(count: u64, things: &str) -> Anything<ProgressBar> {
     let bar = ProgressBar::new(count);
-    if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+    if !shows_bars() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let template = format!("{{wide_bar}} {{pos}}/{{len}} {things}  {{elapsed}}  {{msg}}");

@@ -1,6 +1,5 @@
 //! Where an argument becomes a path: sources on servers are fetched here, with a bar on a terminal; paths stay as they are.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -8,7 +7,7 @@ use rekindle::models::Network;
 use rekindle::recorder::Result;
 use rekindle::recorder::source::{FetchEvent, FetchOptions, Fetched, Watch, fetch, zoo};
 
-use super::answer::note;
+use super::answer::{note, shows_bars};
 
 /// The path on this machine of what an argument names; `-` stays what it is.
 pub(super) fn here(source: &Path) -> Result<PathBuf> {
@@ -60,7 +59,7 @@ impl Bar {
     }
 
     fn appear(&self) {
-        if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        if shows_bars() {
             self.0.set_draw_target(ProgressDrawTarget::stderr());
         }
     }

@@ -57,15 +57,16 @@ pub(crate) fn read_steadily<T>(folder: &Path, read: impl Fn() -> Result<T>) -> R
     Err(Error::unsupported(format!("a folder that is replaced {REPLACED} times while it is read")))
 }
 
+/// Whether both are one file, or one folder.
 #[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
+pub(crate) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// Folders change places on Linux only.
+/// Folders change places on Linux only, and where files have no numbers, one that is open keeps its name.
 #[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
+pub(crate) fn is_same(_: &Metadata, _: &Metadata) -> bool {
     true
 }
 

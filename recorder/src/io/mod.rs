@@ -9,6 +9,8 @@ pub(crate) mod staged;
 
 pub use commit::commit;
 pub use file::FileBytes;
+#[cfg(feature = "fetch")]
+pub(crate) use listing::is_same;
 pub(crate) use listing::{is_below, list, list_all, names, read_steadily};
 pub(crate) use ready::Ready;
 pub(crate) use room::needs_room;

@@ -1,8 +1,6 @@
 //! Bytes in texts: base64, hexadecimal digits, and a letter a byte.
 
-/// The letters of base64, and those that stand for the last two in URLs.
-const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const URL: [(u8, u8); 2] = [(b'-', b'+'), (b'_', b'/')];
+use crate::base64::{self, URL};
 
 /// So many bytes that are spelled by a text; `None` where it spells none, or another number of them.
 pub(super) fn decode(text: &str, length: usize) -> Option<Vec<u8>> {
@@ -13,7 +11,7 @@ pub(super) fn decode(text: &str, length: usize) -> Option<Vec<u8>> {
         let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
         text.as_bytes().chunks(2).map(|pair| Some(digit(*pair.first()?)? * 16 + digit(*pair.get(1)?)?)).collect()
     } else if text.is_ascii() && text.trim_end().trim_end_matches('=').len() == (4 * length).div_ceil(3) {
-        let mut bytes = from_base64(text.trim_end().trim_end_matches('=').as_bytes())?;
+        let mut bytes = base64::decoded(text.trim_end().trim_end_matches('=').as_bytes())?;
         bytes.truncate(length);
         Some(bytes)
     } else if text.chars().count() == length {
@@ -33,7 +31,7 @@ pub(super) fn encode_like(bytes: &[u8], old: &str) -> Option<String> {
         };
         bytes.iter().flat_map(|byte| [digit(byte / 16), digit(byte % 16)]).collect()
     } else if old.is_ascii() && old.len() > bytes.len() {
-        let mut text = to_base64(bytes, old.ends_with('=') || old.trim_end().ends_with('='));
+        let mut text = base64::encoded(bytes, old.ends_with('=') || old.trim_end().ends_with('='));
         if old.contains(['-', '_']) {
             let swapped =
                 text.bytes().map(|letter| URL.iter().find(|(_, plain)| *plain == letter).map_or(letter, |x| x.0));
@@ -46,35 +44,6 @@ pub(super) fn encode_like(bytes: &[u8], old: &str) -> Option<String> {
     }
 }
 
-fn from_base64(letters: &[u8]) -> Option<Vec<u8>> {
-    let value = |letter: &u8| {
-        let plain = URL.iter().find(|(url, _)| url == letter).map_or(*letter, |(_, plain)| *plain);
-        LETTERS.iter().position(|known| *known == plain).and_then(|place| u32::try_from(place).ok())
-    };
-    let mut bytes = Vec::with_capacity(letters.len() / 4 * 3 + 3);
-    for four in letters.chunks(4) {
-        let bits = four.iter().try_fold(0, |bits, letter| Some(bits << 6 | value(letter)?))?;
-        let shifted = bits << (6 * (4 - four.len()));
-        bytes.extend_from_slice(&shifted.to_be_bytes()[1..four.len()]);
-    }
-    Some(bytes)
-}
-
-fn to_base64(bytes: &[u8], padded: bool) -> String {
-    let mut text = String::with_capacity(bytes.len() * 4 / 3 + 4);
-    for three in bytes.chunks(3) {
-        let bits = three.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte)) << (8 * (3 - three.len()));
-        for place in 0..4 {
-            if place <= three.len() {
-                text.push(char::from(LETTERS[bits >> (18 - 6 * place) & 63]));
-            } else if padded {
-                text.push('=');
-            }
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,13 +54,12 @@ mod tests {
             let bytes: Vec<u8> = (0..length).map(|i| u8::try_from(i * 7 % 256).unwrap()).collect();
             let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             let latin: String = bytes.iter().map(|&byte| char::from(byte)).collect();
-            for text in [hex.to_uppercase(), hex, latin, to_base64(&bytes, true), to_base64(&bytes, false)] {
+            for text in [hex.to_uppercase(), hex, latin, base64::encoded(&bytes, true), base64::encoded(&bytes, false)]
+            {
                 assert_eq!(decode(&text, length).unwrap(), bytes);
                 assert_eq!(encode_like(&bytes, &text).unwrap(), text);
             }
         }
-        assert_eq!(to_base64(b"PyTorch", true), "UHlUb3JjaA==");
-        assert_eq!(from_base64(b"UHlUb3JjaA").unwrap(), b"PyTorch");
         assert_eq!(decode("no state", 5056), None);
     }
 }

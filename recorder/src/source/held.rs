@@ -1,8 +1,9 @@
 //! `Held`: a file that one process holds at a time, so that several that want the same do it once.
 
-use std::fs::{File, Metadata, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
+use crate::io::is_same;
 use crate::{IoResultExt as _, Result, ResultExt as _};
 
 /// An open file with its lock, which ends with it, however the process ends.
@@ -52,16 +53,4 @@ impl Held {
     pub(super) fn file(&self) -> &File {
         &self.0
     }
-}
-
-#[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Where files have no numbers, a file that is open keeps its name.
-#[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
 }

@@ -11,11 +11,12 @@ use ureq::http::{HeaderMap, Method, Request};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Proxy};
 
+use super::address::decoded;
 use super::error::FetchError;
 use super::options::FetchOptions;
 use super::patience::{Failure, retry_after};
 use super::url::Url;
-use crate::{IoResultExt as _, Result, ResultExt as _};
+use crate::{IoResultExt as _, Result, ResultExt as _, base64};
 
 /// As many redirects are followed as browsers do about.
 const REDIRECTS: usize = 20;
@@ -140,7 +141,8 @@ impl<'a> Client<'a> {
             request = request.header(*name, value);
         }
         if url.same_origin(ask.url) {
-            let basic = || url.user.as_deref().map(|user| format!("Basic {}", base64(&percent_decoded(user))));
+            let basic =
+                || url.user.as_deref().map(|user| format!("Basic {}", base64::encoded(decoded(user).as_bytes(), true)));
             if let Some(credentials) = ask.token.map(|token| format!("Bearer {token}")).or_else(basic) {
                 request = request.header("authorization", credentials);
             }
@@ -212,37 +214,5 @@ pub(super) fn failed(host: &str, error: ureq::Error) -> Failure {
             FetchError::Protocol { host, reason: "its header does not end".to_owned() }.into()
         }
         error => lasting(error.to_string()),
-    }
-}
-
-/// `%40` and the like, as bytes.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    super::address::decoded(text).into_bytes()
-}
-
-/// RFC 4648, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for three in bytes.chunks(3) {
-        let [a, b, c] = [0, 1, 2].map(|i| u32::from(three.get(i).copied().unwrap_or(0)));
-        let bits = a << 16 | b << 8 | c;
-        for place in 0..4 {
-            let digit = (bits >> (18 - 6 * place)) as usize & 63;
-            out.push(if place <= three.len() { char::from(DIGITS[digit]) } else { '=' });
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::base64;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
     }
 }

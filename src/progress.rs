@@ -36,7 +36,7 @@ impl Progress {
     #[must_use]
     pub fn new(steps: u64) -> Self {
         let bar = ProgressBar::new(steps);
-        if !std::io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some() {
+        if !Progress::is_shown() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         // A template that does not parse leaves indicatif's own.
@@ -44,6 +44,12 @@ impl Progress {
             bar.set_style(style);
         }
         Progress { bar, since: Instant::now(), samples: 0, rate: None }
+    }
+
+    /// Whether bars are shown: standard error is a terminal, and the environment has no `NO_COLOR`.
+    #[must_use]
+    pub fn is_shown() -> bool {
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
     }
 
     /// So many steps were made before.

@@ -1,14 +1,17 @@
-//! What a classifier says: the names of its classes, and the most probable ones.
+//! What a classifier says: the names of its classes, the most probable ones, and what its scores are the logits of.
 
 use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::{ModelError, Result};
+use crate::{ModelError, Problem, Result};
 
 /// The names of a classifier's classes, by their numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Labels(Vec<String>);
+pub struct Labels {
+    names: Vec<String>,
+    problem: Option<Problem>,
+}
 
 impl Labels {
     /// Reads a file of labels: one a line, or JSON, which is a list, a dict of the classes' numbers, or one that holds such a dict
@@ -26,34 +29,51 @@ impl Labels {
 
     fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}');
-        let labels = if text.trim_start().starts_with(['[', '{']) {
+        let (names, problem) = if text.trim_start().starts_with(['[', '{']) {
             let json: Json = serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
-            of_json(&json)?
+            (of_json(&json)?, problem(&json)?)
         } else {
-            text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+            (text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>(), None)
         };
-        if labels.is_empty() {
+        if names.is_empty() {
             return Err("there are no labels in it".to_owned());
         }
-        Ok(Labels(labels))
+        Ok(Labels { names, problem })
     }
 
     /// How many classes they are for.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.names.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.names.is_empty()
     }
 
     /// The name of a class.
     #[must_use]
     pub fn get(&self, class: usize) -> Option<&str> {
-        self.0.get(class).map(String::as_str)
+        self.names.get(class).map(String::as_str)
+    }
+
+    /// What transformers' `config.json` says that the scores are compared with: its `problem_type`.
+    #[must_use]
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem
+    }
+}
+
+/// The `problem_type` of a `config.json`.
+fn problem(json: &Json) -> Result<Option<Problem>, String> {
+    match json.get("problem_type").filter(|_| json.get("id2label").is_some()) {
+        None | Some(Json::Null) => Ok(None),
+        Some(problem) => {
+            let known = Problem::ALL.into_iter().find(|known| problem.as_str() == Some(known.name()));
+            known.map(Some).ok_or_else(|| format!("its problem_type is {problem}, which is none of transformers'"))
+        }
     }
 }
 
@@ -91,6 +111,27 @@ fn of_json(json: &Json) -> Result<Vec<String>, String> {
     }
 }
 
+/// The `k` greatest of a sample's scores as labels that are each true or not, with their probabilities, `sigmoid(score)`, the most
+/// probable first; of equal ones the first.
+///
+/// ```
+/// let top = rekindle_models::top_k_labels(&[0.0, 2.0, 1.0], 2);
+/// assert_eq!(top.iter().map(|(label, _)| *label).collect::<Vec<_>>(), [1, 2]);
+/// assert!((top[0].1 - 0.880797).abs() < 1e-6);
+/// ```
+#[must_use]
+pub fn top_k_labels(scores: &[f64], k: usize) -> Vec<(usize, f64)> {
+    let sigmoid = |label: usize| (label, 1.0 / (1.0 + (-scores[label]).exp()));
+    in_order(scores).into_iter().take(k).map(sigmoid).collect()
+}
+
+/// The numbers of scores, the greatest first.
+fn in_order(scores: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order
+}
+
 /// The `k` greatest of a sample's scores as classes with their probabilities, `softmax(scores)`, the most probable first; of
 /// equal ones the first. A score that is NaN makes every probability NaN.
 ///
@@ -103,9 +144,7 @@ fn of_json(json: &Json) -> Result<Vec<String>, String> {
 pub fn top_k(scores: &[f64], k: usize) -> Vec<(usize, f64)> {
     let greatest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let sum: f64 = scores.iter().map(|score| (score - greatest).exp()).sum();
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    order.into_iter().take(k).map(|class| (class, (scores[class] - greatest).exp() / sum)).collect()
+    in_order(scores).into_iter().take(k).map(|class| (class, (scores[class] - greatest).exp() / sum)).collect()
 }
 
 #[cfg(test)]
@@ -123,8 +162,10 @@ mod tests {
             r#"{"model_type": "vit", "id2label": {"0": "tench", "1": "goldfish"}}"#,
             r#"{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}"#,
         ] {
-            assert_eq!(Labels::parse(text), Ok(Labels(names.clone())), "{text}");
+            assert_eq!(Labels::parse(text), Ok(Labels { names: names.clone(), problem: None }), "{text}");
         }
+        let text = r#"{"problem_type": "multi_label_classification", "id2label": {"0": "tench", "1": "goldfish"}}"#;
+        assert_eq!(Labels::parse(text), Ok(Labels { names, problem: Some(Problem::MultiLabel) }));
     }
 
     #[test]
@@ -138,6 +179,7 @@ mod tests {
             (r#"{"00": "tench", "0": "shark"}"#, "it leaves out 1"),
             (r#"{"tench": 0}"#, "'tench' is no class"),
             (r#"{"id2label": 3}"#, "id2label is no dict"),
+            (r#"{"id2label": {"0": "a"}, "problem_type": "guess"}"#, "problem_type is \"guess\""),
             (r#"["tench""#, "no JSON"),
         ] {
             let found = Labels::parse(text).unwrap_err();

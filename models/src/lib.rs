@@ -4,7 +4,7 @@
 //! * [`zoo`]: whole networks. Fields are named and ordered as PyTorch registers them, so that a state dict fits as it is.
 //! * [`init`]: `torch.nn.init`, and first weights as PyTorch draws them, bit for bit from the same generator.
 //! * [`Network`]: any network of the zoo, by its name.
-//! * `image` (feature `image`): pictures as torchvision prepares them. [`Labels`], [`top_k`]: what a classifier says.
+//! * `image` (feature `image`): pictures as torchvision prepares them. [`Labels`], [`top_k`], [`top_k_labels`]: what a classifier says.
 //!
 //! ```
 //! use burn::tensor::Device;
@@ -35,5 +35,5 @@ pub mod zoo;
 pub use batch::{Batch, Inputs, Outputs};
 pub use cast::to_dtype;
 pub use error::{ModelError, Result};
-pub use labels::{Labels, top_k};
+pub use labels::{Labels, top_k, top_k_labels};
 pub use registry::{Config, Network, Problem, Says, Setting, Told, Weights};

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rekindle::Progress;
 use rekindle::recorder::{ErrorKind, printable, printable_lines};
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -129,15 +130,10 @@ pub(super) fn tell(lines: &str) {
     eprintln!("{}", printable_lines(lines));
 }
 
-/// Whether bars are shown: on a terminal.
-pub(super) fn shows_bars() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
 /// A bar for so many things, on a terminal.
 pub(super) fn bar(count: u64, things: &str) -> Anything<ProgressBar> {
     let bar = ProgressBar::new(count);
-    if !shows_bars() {
+    if !Progress::is_shown() {
         bar.set_draw_target(ProgressDrawTarget::hidden());
     }
     let template = format!("{{wide_bar}} {{pos}}/{{len}} {things}  {{elapsed}}  {{msg}}");

@@ -59,7 +59,7 @@ impl Amp {
 
 /// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
 /// likewise, unless the weights were rounded to be saved: where an optimizer's moments are wider, where there is a scaler, which
-/// refuses gradients of `float16`, and by ultralytics.
+/// refuses gradients of `float16`, and by `YOLOv5` and ultralytics.
 pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) -> FloatDType {
     let Ok(state) = RunState::read(checkpoint) else { return FloatDType::F32 };
     let models = std::iter::once(&state.model).chain(state.other_models.iter().map(|(_, model)| model));
@@ -75,7 +75,9 @@ pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) ->
     let scaled = state.scaler.as_ref().and_then(Value::as_dict).is_some_and(|scaler| !scaler.is_empty());
     let rounded = || {
         let moments = state.optimizers.iter().all(|state| moments_are(state, dtype));
-        state.layout == Layout::Ultralytics || dtype == TorchDType::Float16 && scaled || !moments
+        matches!(state.layout, Layout::Ultralytics | Layout::YoloV5)
+            || dtype == TorchDType::Float16 && scaled
+            || !moments
     };
     if dtypes.all(|other| other == dtype) && device.supports_dtype(burn) && (dtype == TorchDType::Float64 || !rounded())
     {

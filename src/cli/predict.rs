@@ -70,10 +70,10 @@ impl Predict {
             new_file(out, self.overwrite)?;
         }
         let pictures = self.pictures.check()?;
-        let top = self.top.wanted(self.out.is_none())?;
         let device = rekindle::device(self.device.as_deref().unwrap_or("cpu"))?;
         self.network.fetch()?;
         let network = Predictor::open(&self.network, &device)?;
+        let top = self.top.wanted(self.out.is_none(), network.problem())?;
         let at_once = self.batch_size.and_then(|size| usize::try_from(size).ok());
 
         // Whatever stands in the way of saving is said before there is something to save.

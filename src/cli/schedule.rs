@@ -78,9 +78,7 @@ impl Scheduling {
                 open.push(leave(question.or("ResumeOptions::schedule_per(epoch)", "after every epoch")));
             }
         }
-        let by_epoch = plan.schedulers.iter().find(|plan| plan.per.is_by_epochs());
-        let told = by_metric.filter(|scheduler| self.metric_per(scheduler).is_some_and(SchedulePer::is_by_epochs));
-        if let (Some(scheduler), Source::Fixed, None) = (by_epoch.or(told), self.source, self.epoch_length(plan)) {
+        if let (Some(scheduler), Source::Fixed, None) = (self.by_epochs(plan), self.source, self.epoch_length(plan)) {
             let what = format!("{} goes by epochs, and nothing tells how many steps one has", scheduler.kind);
             open.push(leave(Question::new(what).or("Run::steps_per_epoch(N)", "for that")));
         }
@@ -90,6 +88,13 @@ impl Scheduling {
             open.push(question.or("ResumeOptions::keep_average(true)", "to leave it as it is"));
         }
         open
+    }
+
+    /// A scheduler that goes by epochs, or is told its metric so.
+    fn by_epochs<'a>(&self, plan: &'a Plan) -> Option<&'a SchedulerPlan> {
+        let told = |scheduler: &&SchedulerPlan| self.metric_per(scheduler).is_some_and(SchedulePer::is_by_epochs);
+        let own = plan.schedulers.iter().find(|plan| plan.per.is_by_epochs());
+        own.or_else(|| by_metric(plan).filter(told))
     }
 
     fn ask_metric(&self, scheduler: &SchedulerPlan) -> Question {
@@ -151,6 +156,15 @@ impl Scheduling {
         if let Some(epoch) = plan.epoch.filter(|_| uncounted) {
             plan.untold.push(format!(
                 "how many steps an epoch has: the file's stays at {epoch}, however many steps are made (`Run::steps_per_epoch(N)` counts on)"
+            ));
+        }
+        let goes = self.by_epochs(plan).map(|scheduler| scheduler.kind.to_string());
+        let goes = goes.or_else(|| plan.average_by_epochs.then(|| "the average of the weights".to_owned()));
+        if let (Source::Fixed, Some(length), None, Some(goes)) = (self.source, self.epoch_length(plan), plan.step, goes)
+        {
+            plan.untold.push(format!(
+                "how many steps were made, and {goes} goes by epochs: they are taken for whole epochs of {length}, as of a file that \
+                 was saved at an epoch's end (`ResumeOptions::steps_made(N)` says how many)"
             ));
         }
         let Some(metric) = self.metric else { return };

@@ -199,6 +199,10 @@ pub(super) struct Settings {
     /// Where in the checkpoint the number of steps is, where its key does not tell
     #[arg(long, value_name = "PATH")]
     pub(super) step_at: Option<String>,
+    /// How many steps were made, where nothing in the checkpoint tells it, as of SGD, and it was saved amid an epoch (default: those
+    /// of whole epochs)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(super) steps_made: Option<i64>,
     /// Where in the checkpoint the generator's state is, such as `extra.torch_rng`
     #[arg(long, value_name = "PATH")]
     pub(super) rng: Option<String>,
@@ -285,7 +289,7 @@ macro_rules! all_fields {
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over, label_smoothing,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, epoch_at, step_at, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
+            unfreeze, amp, epoch_at, step_at, steps_made, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)
     };
 }

@@ -21,7 +21,7 @@ use super::resume::course::Course;
 use super::resume::given::{Resume, drawing, planned, unless_open};
 use super::resume::told::{self, Model};
 use super::schedule::Scheduling;
-use super::task::Task;
+use super::task::{Loss, Task};
 use super::{answer, started};
 
 /// What resuming would do with each part.
@@ -131,11 +131,21 @@ pub(super) fn run(
 
     // What could fail later is tried before any work.
     let dtype = precision::dtype_of(runs[0].model());
-    let task = &Task::new(device.clone(), settings.loss.clone().unwrap_or_default(), dtype, settings.amp);
     if steps == 0 {
         return Err(usage(format!("{}: there is nothing to do in 0 steps", resume.checkpoint.display())));
     }
     let (first, all) = batches.first().in_file(source)?;
+    let mut losses = runs.iter().map(|run| Loss::of(run.model(), first.first()));
+    let loss = match (&settings.loss, losses.next()) {
+        (Some(loss), _) => loss.clone(),
+        (None, Some(loss)) if losses.any(|other| other != loss) => {
+            return Err(usage(
+                "the networks' losses differ (their problem_type), and one is taken for all: say --loss",
+            ));
+        }
+        (None, loss) => loss.unwrap_or_default(),
+    };
+    let task = &Task::new(device.clone(), loss, dtype, settings.amp);
     let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(settings.allow_objects);
     for run in &runs {
         first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(source)?;

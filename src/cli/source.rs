@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rekindle::Progress;
 use rekindle::models::Network;
 use rekindle::recorder::Result;
 use rekindle::recorder::source::{FetchEvent, FetchOptions, Fetched, Watch, fetch, zoo};
 
-use super::answer::{note, shows_bars};
+use super::answer::note;
 
 /// The path on this machine of what an argument names; `-` stays what it is.
 pub(super) fn here(source: &Path) -> Result<PathBuf> {
@@ -59,7 +60,7 @@ impl Bar {
     }
 
     fn appear(&self) {
-        if shows_bars() {
+        if Progress::is_shown() {
             self.0.set_draw_target(ProgressDrawTarget::stderr());
         }
     }

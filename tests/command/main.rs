@@ -11,6 +11,7 @@ mod files;
 mod folders;
 mod frameworks;
 mod keeping;
+mod layouts;
 mod named;
 mod names;
 mod opening;
@@ -27,6 +28,7 @@ mod roots;
 mod runs;
 mod several;
 mod unexpected;
+mod went_on;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

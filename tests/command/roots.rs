@@ -5,53 +5,23 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use rekindle::Checkpoint;
-use rekindle_testing::fixtures;
 
+use crate::went_on::{Section, text};
 use crate::{command, refusal};
 
-fn file(name: &str) -> PathBuf {
-    fixtures::path("roots").join(name)
-}
+const ROOTS: Section = Section("roots");
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
+fn file(name: &str) -> PathBuf {
+    ROOTS.file(name)
 }
 
 fn resume(name: &str, arguments: &[&str], folder: &Path) -> Output {
-    let batches = file("batches.pt");
-    let fixed = [Path::new("resume"), &file(name), Path::new("--batches"), &batches].map(Path::to_path_buf);
-    let one = ["--model", "mlp", "--config", "sizes=5,8,3"];
-    let told: Vec<&str> = ["--log", "log.jsonl", "--overwrite"]
-        .into_iter()
-        .chain(if name == "pair.pt" { vec![] } else { one.to_vec() })
-        .collect();
-    let all = fixed.into_iter().chain(told.iter().chain(arguments).map(PathBuf::from));
-    command(all).current_dir(folder).output().unwrap()
+    ROOTS.resume(name, arguments, folder)
 }
 
 /// Runs it, and compares losses, rates and weights with PyTorch's.
 fn goes_on(name: &str, arguments: &[&str], weights: &str, save: &str) -> Checkpoint {
-    let folder = tempfile::tempdir().unwrap();
-    let output = resume(name, &[arguments, &["--save", save]].concat(), folder.path());
-    assert!(output.status.success(), "{name}: {}", text(&output.stderr));
-    let truth = &fixtures::json("roots/truth.json")[name.split('.').next().unwrap()];
-    let log = std::fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
-    let log: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let (losses, rates) = (truth["losses"].as_array().unwrap(), truth["rates"].as_array().unwrap());
-    assert_eq!(log.len(), losses.len(), "{name}");
-    for ((line, loss), rates) in log.iter().zip(losses).zip(rates) {
-        let (ours, theirs) = (line["loss"].as_f64().unwrap(), loss.as_f64().unwrap());
-        assert!((ours - theirs).abs() <= 1e-6, "{name}: {ours} {theirs}");
-        assert_eq!(&line["lr"], rates, "{name}");
-    }
-    let after = Checkpoint::open(folder.path().join(save)).unwrap();
-    for (tensor, expected) in truth["weights"].as_object().unwrap() {
-        let path = if weights.is_empty() { tensor.clone() } else { format!("{weights}.{tensor}") };
-        let ours = after.get::<rekindle::Tensor>(&path).unwrap().to_f64_vec().unwrap();
-        let theirs: Vec<f64> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
-        assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-5), "{name}: {path}");
-    }
-    after
+    ROOTS.goes_on(name, arguments, weights, save).0
 }
 
 #[test]

@@ -178,7 +178,7 @@ impl Array {
             return x.l1_loss(target, reduction);
         }
         let dtype = x.dtype();
-        let difference = wide(x)?.sub(&wide(target)?)?;
+        let difference = x.widened()?.sub(&target.widened()?)?;
         let size = difference.unary(Unary::Abs)?;
         let square = difference.mul(&difference)?.mul(0.5)?.div(beta)?;
         reduction.applied(select(&size.lt(beta)?, &square, &size.sub(0.5 * beta)?)?.cast(dtype)?)
@@ -191,7 +191,7 @@ impl Array {
     pub fn huber_loss(&self, target: &Array, reduction: Reduction, delta: f64) -> Result<Self> {
         let [x, target] = &single([self, target])?;
         let dtype = x.dtype();
-        let difference = wide(x)?.sub(&wide(target)?)?;
+        let difference = x.widened()?.sub(&target.widened()?)?;
         let size = difference.unary(Unary::Abs)?;
         let square = difference.mul(&difference)?.mul(0.5)?;
         reduction.applied(select(&size.le(delta)?, &square, &size.sub(0.5 * delta)?.mul(delta)?)?.cast(dtype)?)
@@ -418,11 +418,6 @@ impl Array {
         }
         reduction.applied(near.sub(&far)?.add(margin)?.clamp(Some(Number::Float(0.0)), None)?)
     }
-}
-
-/// What is computed in one step of PyTorch's: of 16 bits in float32, and rounded once.
-fn wide(x: &Array) -> Result<Array> {
-    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.cast(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// One number a class, along dimension `at` of `rank`.

@@ -7,6 +7,7 @@ use burn::backend::ops::ModuleOps;
 use burn::tensor::{DType, TensorData};
 
 use super::array::{Array, refused};
+use super::autocast::is_narrow;
 use super::cpu::{BatchNorm, LayerNorm, computed};
 use super::index::signed;
 use super::number::Number;
@@ -118,12 +119,10 @@ impl Array {
         centred.mul(&var.inverse_root(eps)?)
     }
 
-    /// Statistics of half-precision numbers are computed in float32.
-    fn widened(&self) -> Result<Self> {
-        match self.dtype() {
-            DType::F16 | DType::BF16 => self.cast(DType::F32),
-            _ => Ok(self.clone()),
-        }
+    /// As it is computed with where PyTorch takes numbers of 16 bits in float32, and rounds once: statistics, and what it does in one
+    /// step.
+    pub(crate) fn widened(&self) -> Result<Self> {
+        if is_narrow(self.dtype()) { self.cast(DType::F32) } else { Ok(self.clone()) }
     }
 
     fn affine(self, weight: Option<&Array>, bias: Option<&Array>) -> Result<Self> {

@@ -5,7 +5,7 @@ use burn::backend::{Dispatch, IntDType};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::autocast::single;
+use super::autocast::{is_narrow, single};
 use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
@@ -83,7 +83,7 @@ impl Array {
         if self.kind() != Kind::Float {
             return Err(refused("mean", format!("it is for floating-point numbers, not {}", self.dtype_name())));
         }
-        if matches!(self.dtype(), DType::F16 | DType::BF16) {
+        if is_narrow(self.dtype()) {
             // A sum may be larger than numbers of 16 bits are.
             return self.cast(DType::F32)?.mean(dims, keepdim)?.cast(self.dtype());
         }

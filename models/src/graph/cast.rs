@@ -52,8 +52,7 @@ pub(super) fn computed(node: &Node, call: &mut Call<'_>, region: Option<DType>, 
         (None, _) | (_, Policy::Keep) => {
             let narrow = if node.wide { narrow_type(&call.given) } else { None };
             let Some(dtype) = narrow else { return (node.op.run)(call) };
-            let wide = |_: Slot, x: &Array| if is_narrow(x.dtype()) { x.cast(DType::F32) } else { Ok(x.clone()) };
-            narrowed(with_cast(node, call, wide)?, dtype)
+            narrowed(with_cast(node, call, |_: Slot, x: &Array| x.widened())?, dtype)
         }
         (Some(dtype), Policy::Parts) => autocast(Some(dtype.into()), || (node.op.run)(call)),
         (Some(_), Policy::Full) => with_cast(node, call, single),

@@ -13,6 +13,7 @@ use super::place::Place;
 use super::plan::{Reading, Scope, arg_of, dtype_of, name_of};
 use super::schema::{Argument, Graph, NamedGraph, Node as RawNode, TensorMeta};
 use super::steps::{Block, OutputValue, Plan};
+use crate::functional::is_narrow;
 
 impl<'a> Reading<'a> {
     /// Regions are read in place; branches and loops have graphs of their own.
@@ -158,9 +159,7 @@ fn autocast_of(
         _ if !enabled => Ok(Region::Own(None)),
         Argument::AsNone(_) => Ok(Region::Own(Some(DType::BF16))),
         // Of another type PyTorch warns and does not cast.
-        Argument::AsScalarType(number) => {
-            Ok(Region::Own(dtype_of(*number).filter(|dtype| matches!(dtype, DType::BF16 | DType::F16))))
-        }
+        Argument::AsScalarType(number) => Ok(Region::Own(dtype_of(*number).filter(|&dtype| is_narrow(dtype)))),
         _ => Err("torch.autocast with an unknown type is not supported".to_owned()),
     }
 }

@@ -7,11 +7,10 @@ use burn::module::{Flag, Param};
 use burn::tensor::{DType, Device, FloatDType, Int, Tensor, module};
 
 use super::buffer::Buffer;
-use super::half::is_half;
 use super::module::{Forward, module, options, refused};
 use super::norm::filled;
 use crate::Result;
-use crate::functional::Array;
+use crate::functional::{Array, is_narrow};
 use crate::init::Init;
 
 options! {
@@ -123,7 +122,7 @@ impl BatchNorm {
         if dims.contains(&0) {
             return self.nothing(input);
         }
-        if is_half(input.dtype()) && self.is_single() {
+        if is_narrow(input.dtype()) && self.is_single() {
             // Within autocast: statistics are of the parameters' type.
             let dtype = FloatDType::from(input.dtype());
             return Ok(self.forward(input.cast(FloatDType::F32))?.cast(dtype));
@@ -132,7 +131,7 @@ impl BatchNorm {
         let trains = device.is_autodiff() && self.training.is_enabled();
         if let (false, Some(mean), Some(var)) = (trains, &self.running_mean, &self.running_var) {
             let (mean, var) = (mean.value().to_device(&device), var.value().to_device(&device));
-            if is_half(input.dtype()) {
+            if is_narrow(input.dtype()) {
                 let dtype = FloatDType::from(input.dtype());
                 let [weight, bias, mean, var] = [weight, bias, mean, var].map(|tensor| tensor.cast(FloatDType::F32));
                 return Ok(
@@ -145,7 +144,7 @@ impl BatchNorm {
         if count <= 1 && trains {
             return Err(refused("more than one value per channel in training"));
         }
-        if is_half(input.dtype()) {
+        if is_narrow(input.dtype()) {
             return Ok(self.forward_half(input, [weight, bias], count, trains));
         }
         let batch = module::batch_norm_train(input, weight, bias, self.eps);

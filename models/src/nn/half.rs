@@ -2,7 +2,9 @@
 //! round after every operation: a linear map of `bfloat16` twice, before its bias is added and after it.
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, FloatDType, Tensor};
+use burn::tensor::{FloatDType, Tensor};
+
+use crate::functional::is_narrow;
 
 /// What a layer makes of an input of `float16` or `bfloat16`, computed in `float32` and rounded once; of any other type, what it
 /// makes of it. Gradients are rounded to the parameters' type where they come out of the layer, once, too.
@@ -23,15 +25,10 @@ pub fn rounded_once<M: Module, const A: usize, const B: usize>(
     forward: impl FnOnce(&M, Tensor<A>) -> Tensor<B>,
 ) -> Tensor<B> {
     let dtype = input.dtype();
-    if !is_half(dtype) {
+    if !is_narrow(dtype) {
         return forward(layer, input);
     }
     forward(&layer.clone().map(&mut Widen), input.cast(FloatDType::F32)).cast(FloatDType::from(dtype))
-}
-
-/// Whether it is a type of 16 bits.
-pub(super) fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
 }
 
 /// Casts parameters, and keeps them in the graph of the backward pass.

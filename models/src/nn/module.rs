@@ -6,8 +6,7 @@
 use burn::module::Param;
 use burn::tensor::{DType, Tensor};
 
-use super::half::is_half;
-use crate::functional::Array;
+use crate::functional::{Array, is_narrow};
 use crate::{ModelError, Result};
 
 /// A layer that makes one tensor of one: what a [`Sequential`](super::Sequential) is made of. Tensors have any number of
@@ -262,7 +261,7 @@ pub(super) fn rounded<const N: usize>(
     params: [Option<Array>; N],
     compute: impl FnOnce(&Array, [Option<&Array>; N]) -> Result<Array>,
 ) -> Result<Array> {
-    if !is_half(input.dtype()) {
+    if !is_narrow(input.dtype()) {
         return compute(input, params.each_ref().map(Option::as_ref));
     }
     let wide = |x: &Array| x.cast(DType::F32);

@@ -32,6 +32,21 @@ pub enum Problem {
     MultiLabel,
 }
 
+impl Problem {
+    /// All there are.
+    pub const ALL: [Problem; 3] = [Problem::Regression, Problem::SingleLabel, Problem::MultiLabel];
+
+    /// transformers' word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Problem::Regression => "regression",
+            Problem::SingleLabel => "single_label_classification",
+            Problem::MultiLabel => "multi_label_classification",
+        }
+    }
+}
+
 /// What a network takes and says.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Takes {

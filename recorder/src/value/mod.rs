@@ -25,6 +25,7 @@ pub use data::{
 };
 pub use dtype::{DType, UnknownDType};
 pub(crate) use elements::float_from_le;
+pub(crate) use object::uninitialized;
 pub use shard::Part;
 pub(crate) use storage::Turned;
 pub use storage::{Source, Storage};

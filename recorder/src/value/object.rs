@@ -59,10 +59,12 @@ impl Value {
             Value::Tensor(tensor) => format!("a tensor of {} {:?}", tensor.dtype(), tensor.shape()),
             Value::Storage(_) => "a storage".to_owned(),
             Value::Global(global) => format!("<class {global}>"),
-            Value::Object(object) => array::describe(self).unwrap_or_else(|| match object.read().class() {
-                Some(class) => format!("<class {class}>"),
-                None => "an object".to_owned(),
-            }),
+            Value::Object(object) => {
+                array::describe(self).or_else(|| uninitialized(self)).unwrap_or_else(|| match object.read().class() {
+                    Some(class) => format!("<class {class}>"),
+                    None => "an object".to_owned(),
+                })
+            }
         }
     }
 
@@ -227,4 +229,15 @@ impl fmt::Debug for Value {
             other => f.write_str(&other.describe()),
         }
     }
+}
+
+/// What a lazy module of PyTorch's saves before it has seen an input: a parameter or buffer of which nothing is known, not even its
+/// shape. `None` for every other value.
+pub(crate) fn uninitialized(value: &Value) -> Option<String> {
+    let Value::Object(object) = value else { return None };
+    let data = object.read();
+    let what = ["Parameter", "Buffer"].into_iter().find(|what| {
+        data.class().is_some_and(|class| class.is("torch.nn.parameter", &format!("Uninitialized{what}")))
+    })?;
+    Some(format!("an uninitialized {} of a lazy module", what.to_lowercase()))
 }

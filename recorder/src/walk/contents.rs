@@ -1,7 +1,7 @@
 //! What an object or a tensor holds, each with the part of a path that leads to it and where it is kept.
 
 use crate::value::tensor::{MadeBy, Quantizer, SparseLayout, TensorData, TensorParts};
-use crate::value::{Array, Construction, Global, List, Object, ObjectData, array};
+use crate::value::{Array, Construction, Global, List, Object, ObjectData, array, uninitialized};
 use crate::walk::label::Label;
 use crate::walk::repr::repr;
 use crate::{Dict, Error, Result, Tensor, Value};
@@ -50,6 +50,7 @@ pub(super) fn contents(value: &Value) -> Vec<(Label, Value, Slot)> {
         Value::Object(object) => match Array::of(value) {
             Some(array) => in_array(&array),
             None if array::describe(value).is_some() && !array::may_hold_objects(value) => Vec::new(),
+            None if uninitialized(value).is_some() => Vec::new(),
             None => of_object(object),
         },
         Value::Tensor(tensor) => on_tensor(tensor),

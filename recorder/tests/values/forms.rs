@@ -318,3 +318,15 @@ fn sparse_tensors_that_pytorch_does_not_look_into_are_written_where_that_is_aske
     let report = verify(&path, &OpenOptions::default(), false).unwrap();
     assert_eq!(report.problems.len(), 1);
 }
+
+/// What `torch.save` writes of a lazy module that has not seen an input: `{"0.weight": UninitializedParameter(True)}`.
+#[test]
+fn a_parameter_of_a_lazy_module_without_a_shape_is_said_to_be_one() {
+    let pickle = b"\x80\x02}X\x08\x00\x00\x000.weightctorch.nn.parameter\nUninitializedParameter\n\x88\x85Rs.";
+    let checkpoint = Checkpoint::from_bytes(&pickle[..]).unwrap();
+    let says = "an uninitialized parameter of a lazy module";
+    assert_eq!(checkpoint.value("0.weight").unwrap().describe(), says);
+    let inspection = Inspection::of(&checkpoint, false).unwrap();
+    let values: Vec<&str> = inspection.values.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(values, ["0.weight"], "and nothing in it");
+}

@@ -8,7 +8,7 @@ use rekindle::Checkpoint;
 use rekindle::bridge::{ModuleStateDict as _, tensor_to_data};
 use rekindle::models::functional::{Array, Kind, dtype_name};
 use rekindle::models::graph::{Length, Program};
-use rekindle::models::{Config, ModelError, Network};
+use rekindle::models::{Config, ModelError, Network, Problem};
 use rekindle::recorder::{Error, ResultExt as _, StateDict, Tensor, Value, printable_name};
 
 use crate::cli::answer::{Anything, usage};
@@ -172,6 +172,14 @@ impl Predictor {
         let mut network = precision::as_in(network, dtype);
         load(&mut network, &checkpoint, &choice.network)?;
         Ok(Predictor::Network(Box::new(network), dtype.into()))
+    }
+
+    /// What its scores are compared with, where that is known.
+    pub(super) fn problem(&self) -> Option<Problem> {
+        match self {
+            Predictor::Program(_) => None,
+            Predictor::Network(network, _) => network.problem(true),
+        }
     }
 
     /// The inputs, in order.

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use rekindle::Value;
 use rekindle::models::functional::{Array, Kind};
-use rekindle::models::{Labels, top_k};
+use rekindle::models::{Labels, Problem, top_k, top_k_labels};
 use rekindle::recorder::Error;
 use serde_json::{Value as Json, json};
 
-use crate::cli::answer::{Anything, Lines};
+use crate::cli::answer::{Anything, Lines, usage};
 use crate::cli::json::leaf;
 
 /// What is printed of a classifier's scores.
@@ -23,8 +23,12 @@ pub(super) struct Top {
 }
 
 impl Top {
-    /// How classes are printed, where they are: where they are asked for, or nothing else is.
-    pub(super) fn wanted(&self, nothing_else: bool) -> Anything<Option<Scores>> {
+    /// How classes are printed, where they are: where they are asked for, or nothing else is. What the network's scores are compared
+    /// with is known of some; of the others the file of labels may say it.
+    ///
+    /// # Errors
+    /// When the labels cannot be read, and when the scores are no classes'.
+    pub(super) fn wanted(&self, nothing_else: bool, problem: Option<Problem>) -> Anything<Option<Scores>> {
         if self.labels.is_none() && self.top_k.is_none() && !nothing_else {
             return Ok(None);
         }
@@ -32,7 +36,15 @@ impl Top {
             Some(path) => Some((path.display().to_string(), Labels::open(path)?)),
             None => None,
         };
-        Ok(Some(Scores { labels, k: self.top_k.map_or(5, |k| usize::try_from(k).unwrap_or(usize::MAX)) }))
+        let problem = problem.or_else(|| labels.as_ref()?.1.problem());
+        if problem == Some(Problem::Regression) {
+            return Err(usage(
+                "the network's outputs are numbers, and no scores of classes (its problem_type is regression): --out FILE keeps them, without \
+                 --labels and --top-k",
+            ));
+        }
+        let each = problem == Some(Problem::MultiLabel);
+        Ok(Some(Scores { labels, each, k: self.top_k.map_or(5, |k| usize::try_from(k).unwrap_or(usize::MAX)) }))
     }
 }
 
@@ -40,6 +52,8 @@ impl Top {
 pub(super) struct Scores {
     /// The names, and the file that they are from.
     labels: Option<(String, Labels)>,
+    /// Whether each label is true or not, and not one of them.
+    each: bool,
     k: usize,
 }
 
@@ -80,7 +94,8 @@ impl Scores {
         let scores = array.floats().map_err(|error| Error::invalid(error.to_string()))?;
         let label = |number| self.labels.as_ref().and_then(|(_, labels)| labels.get(number)).map(str::to_owned);
         let of = |(number, probability)| Class { number, label: label(number), probability };
-        let row = |row: &[f64]| Classes(top_k(row, self.k).into_iter().map(of).collect());
+        let greatest = if self.each { top_k_labels } else { top_k };
+        let row = |row: &[f64]| Classes(greatest(row, self.k).into_iter().map(of).collect());
         Ok(scores.chunks_exact(classes.max(1)).map(row).collect())
     }
 }

@@ -150,6 +150,7 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         .epoch_at(settings.epoch_at.clone().filter(|place| place != "none"))
         .keep_numbers(settings.epoch_at.as_deref() == Some("none"))
         .step_at(settings.step_at.clone())
+        .steps_made(settings.steps_made)
         .rng(settings.rng.clone())
         .loader_rng(settings.loader_rng.clone().filter(|place| place != "none"))
         .no_loader_rng(settings.loader_rng.as_deref() == Some("none"))

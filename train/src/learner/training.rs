@@ -400,6 +400,7 @@ fn resumed<M: Module>(checkpoint: Checkpoint, model: M, options: ResumeOptions) 
         (options.loader_state.is_some(), "loader_state"),
         (options.epoch_at.is_some(), "epoch_at"),
         (options.step_at.is_some(), "step_at"),
+        (options.steps_made.is_some(), "steps_made"),
     ];
     if let Some((_, name)) = told.into_iter().find(|(there, _)| *there) {
         return Err(Error::unsupported(format!("`ResumeOptions::{name}` in burn-train")).advise("go on with Run"));

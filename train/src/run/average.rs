@@ -373,6 +373,7 @@ fn ask_per(count: Option<i64>, steps: Option<i64>) -> Question {
 fn ask_count(rule: &Averaging) -> Question {
     Question::new(format!("the average of the weights goes by the number of its updates ({rule}), which nothing tells"))
         .or("ResumeOptions::step_at(PATH)", "for where the number of steps is")
+        .or("ResumeOptions::steps_made(N)", "for how many steps were made")
         .or("ResumeOptions::keep_average(true)", "to leave it as it is")
 }
 

@@ -141,6 +141,10 @@ rekindle_recorder::settings! {
         epoch_at(impl Into<Option<String>>): Option<String> = None,
         /// Where in the checkpoint the number of steps is. Default: told by its key, or asked for.
         step_at(impl Into<Option<String>>): Option<String> = None,
+        /// How many steps were made, where nothing in the checkpoint tells it, as of SGD: where it was saved amid an epoch, whatever
+        /// goes by epochs depends on it. It is not written. Default: as the checkpoint tells; where it does not, a multiple of
+        /// an epoch's.
+        steps_made(impl Into<Option<i64>>): Option<i64> = None,
         /// Whether numbers of which nothing tells what they count stay as they are. Default false: they are asked about.
         keep_numbers: bool = false,
         /// Where in the checkpoint the state of PyTorch's CPU generator is, such as `extra.torch_state`. Default: it is found

@@ -169,6 +169,9 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         return Err(invalid(format!("{what} (`ResumeOptions::accumulate`)")));
     }
     let step = state.step.or(steps);
+    if let Some(said) = options.steps_made {
+        position::agrees(said, steps.filter(|_| options.new_optimizer.is_none()))?;
+    }
     if options.schedule_at.is_some() && questions.is_empty() {
         let what = "no scheduler of the run has to be told where it stands (`ResumeOptions::schedule_at`)";
         return Err(invalid(what));

@@ -1,13 +1,15 @@
 //! Weights at the root of a checkpoint, beside the parts of the run: `{**model.state_dict(), "optimizer": ..., "epoch": ...}`, as
-//! torchtitan saves them. They are looked at as if they were in a dict of their own, and put back where they were.
+//! torchtitan saves them. They are looked at as if they were in a dict of their own, and put back where they were. And weights that are
+//! NumPy arrays, which are looked at as tensors.
 
 use super::paths::WEIGHTS;
 use super::torchtitan;
 use super::tutorial;
 use crate::run::by_name::is_flat;
 use crate::run::generators;
-use crate::run::spellings::{SPELLINGS, is_optimizer};
+use crate::run::spellings::{Role, SPELLINGS, is_optimizer};
 use crate::state_dict::module::shallow;
+use crate::value::Array;
 use crate::{Dict, Value};
 
 /// Whether an entry of the root is one of the model's.
@@ -30,8 +32,33 @@ fn is_at_root(root: &Dict) -> bool {
     weights && optimizer() && tutorial::tutorial(&value).is_none()
 }
 
-/// A checkpoint as its parts are looked for: with weights of its root in a dict of their own.
+/// The tensors of a dict that holds NumPy arrays of numbers under names, and nothing else.
+fn of_arrays(weights: &Value) -> Option<Dict> {
+    let entries = weights.as_dict()?.entries();
+    let tensor = |(key, value): (Value, Value)| {
+        key.as_str()?;
+        Some((key, Value::from(Array::of(&value)?.to_tensor().ok()?)))
+    };
+    let tensors = entries.into_iter().map(tensor).collect::<Option<Dict>>()?;
+    Some(tensors).filter(|tensors| !tensors.is_empty())
+}
+
+/// A root whose model is kept as NumPy arrays, as detectron2's model zoo has it, with the tensors that `torch.from_numpy` makes of them.
+fn with_tensors(root: &Value) -> Option<Value> {
+    let dict = root.as_dict()?;
+    let models = SPELLINGS.iter().filter(|spelling| spelling.role == Role::Model);
+    let (key, tensors) =
+        models.flat_map(|spelling| spelling.keys).find_map(|key| Some((*key, of_arrays(&dict.get(key)?)?)))?;
+    let copy = shallow(dict);
+    copy.insert(key, tensors);
+    Some(copy.into())
+}
+
+/// A checkpoint as its parts are looked for: with weights of its root in a dict of their own, and with tensors for arrays.
 pub(in crate::run) fn view(root: &Value) -> Value {
+    if let Some(root) = with_tensors(root) {
+        return root;
+    }
     let Some(dict) = root.as_dict().filter(|dict| is_at_root(dict)) else { return root.clone() };
     let (rest, weights) = (Dict::new(), Dict::ordered());
     rest.insert(WEIGHTS, weights.clone());

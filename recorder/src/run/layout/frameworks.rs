@@ -133,6 +133,19 @@ pub(super) fn ultralytics_told(root: &Value) -> Told {
     Told { by: "train_args.nbs and batch".to_owned(), accumulated, ..Told::default() }
 }
 
+/// How many batches a step of `YOLOv5` takes: as many as make 64 samples.
+pub(super) fn yolov5_told(root: &Value) -> Told {
+    let size = at(root, &["opt", "batch_size"]).and_then(|size| size.as_f64()).filter(|size| *size >= 1.0);
+    #[allow(clippy::cast_possible_truncation)] // a count
+    let accumulated = size.map(|size| (64.0 / size).round_ties_even().max(1.0) as i64);
+    Told { by: "opt.batch_size, of a nominal 64".to_owned(), accumulated, ..Told::default() }
+}
+
+/// `YOLOv5` clips since version 6.2, which is the first to save `opt`.
+pub(super) fn yolov5_clip(root: &Value) -> Option<f64> {
+    has(root, &["opt"]).then_some(10.0)
+}
+
 /// That of torchvision's `--clip-grad-norm`.
 pub(super) fn torchvision_clip(root: &Value) -> Option<f64> {
     at(root, &["args", "clip_grad_norm"])?.as_f64()
@@ -187,8 +200,12 @@ pub(super) fn mmengine(root: &Value) -> Option<Paths> {
 }
 
 /// detectron2 and what else saves with fvcore's `Checkpointer`: `iteration` is the index of the finished iteration.
-/// maskrcnn-benchmark has the same keys and counts iterations; its schedulers were stepped as often.
+/// maskrcnn-benchmark has the same keys and counts iterations; its schedulers were stepped as often. In the model zoo there are the
+/// weights alone, and who made them.
 pub(super) fn detectron2(root: &Value) -> Option<Paths> {
+    if has(root, &["model", "__author__"]) {
+        return tutorial(root);
+    }
     let iteration = number(root, &["iteration"]).filter(|_| has(root, &["model"]))?;
     let trainer = number(root, &["trainer", "iteration"]) == Some(iteration);
     let next = iteration.checked_add(1);
@@ -233,8 +250,11 @@ pub(super) fn fastai(root: &Value) -> Option<Paths> {
     Some(paths)
 }
 
-/// `BasicSR`'s `net_g_*.pth`: a network by itself, with its average.
+/// `BasicSR`'s `net_g_*.pth`: a network by itself, with its average. Its training states are told, and have no parts to go on from.
 pub(super) fn basicsr(root: &Value) -> Option<Paths> {
+    if is_basicsr_state(root) {
+        return Some(Paths::default());
+    }
     let dict = root.as_dict()?;
     let nets = ["params", "params_ema"].map(|name| dict.get(name).filter(has_tensors));
     let count = nets.iter().flatten().count();
@@ -255,7 +275,7 @@ pub(super) fn basicsr(root: &Value) -> Option<Paths> {
 }
 
 /// `BasicSR`'s `training_states/*.state`, which has no network.
-pub(super) fn is_basicsr_state(root: &Value) -> bool {
+fn is_basicsr_state(root: &Value) -> bool {
     has(root, &["epoch", "iter", "optimizers", "schedulers"]) && tutorial(root).is_none()
 }
 
@@ -273,4 +293,23 @@ pub(super) fn ultralytics(root: &Value) -> Option<Paths> {
         paths.push(Role::Model, way(&["ema"]));
     }
     paths.has(Some(Role::Model)).then_some(paths)
+}
+
+/// `YOLOv5`, and the programs that were written after it: `epoch` is the index of the finished one, and `best_fitness` stands beside an
+/// average with its `updates`. What was stripped of its optimizer is no run.
+pub(super) fn yolov5(root: &Value) -> Option<Paths> {
+    let told = has(root, &["model", "ema", "epoch", "best_fitness"]) && number(root, &["updates"]).is_some();
+    let optimizer = at(root, &["optimizer"]).is_some_and(|optimizer| is_optimizer(&optimizer));
+    (told && optimizer).then(|| tutorial(root))?
+}
+
+/// Megatron-LM's, of one rank: `checkpoint_version` and `iteration` beside `args` and `model`. Its weights are found where they are under
+/// their names, and no optimizer is beside them.
+pub(super) fn megatron(root: &Value) -> Option<Paths> {
+    let told = has(root, &["checkpoint_version", "iteration"]) && (has(root, &["model"]) || has(root, &["model0"]));
+    if !told {
+        return None;
+    }
+    let weights = tutorial(root).filter(|_| !has(root, &["optimizer"]) && !has(root, &["model0"]));
+    Some(weights.unwrap_or_default())
 }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::files::{TRAINER, accelerate, accelerate_told, hf_trainer};
 use super::flat::view;
-use super::frameworks::is_basicsr_state;
 use super::paths::Paths;
 use super::plain::{bare, whole_module};
 use super::progress::{Progress, Settle};
@@ -49,6 +48,10 @@ pub enum Layout {
     BasicSr,
     /// ultralytics: `ema` as a whole module, `optimizer`, `train_args`, `updates`.
     Ultralytics,
+    /// `YOLOv5`'s `last.pt`, and those after it: `model` and `ema` as whole modules, `optimizer`, `updates`, `best_fitness`, `opt`.
+    YoloV5,
+    /// Megatron-LM's, one rank's file: `args`, `checkpoint_version`, `iteration`, `model`, `optimizer`, `opt_param_scheduler`.
+    Megatron,
     /// A tuple or list of state dicts and numbers: `(model.state_dict(), optimizer.state_dict(), epoch)`.
     Sequence,
     /// A model's state dict by itself.
@@ -91,6 +94,8 @@ struct Row {
     clip: fn(&Value) -> Option<f64>,
     /// What the program does in each step that is in no file.
     absent: &'static str,
+    /// The error where the model is not among the parts that were found.
+    no_model: fn() -> Error,
     /// What it says of how the run was made.
     told: fn(&Value) -> Told,
 }
@@ -107,21 +112,31 @@ const ROW: Row = Row {
     scheduler: true,
     clip: |_| None,
     absent: "",
+    no_model: || Error::unsupported("a checkpoint without a model"),
     told: |_| Told::default(),
 };
 
-const ROWS: [Row; 18] = [
+const ROWS: [Row; 20] = [
     Row {
         layout: Layout::HfTrainer,
         name: "hf-trainer",
         find: hf_trainer,
         open: false,
+        no_model: no_weights,
         counts: Some(TRAINER),
         clip: trainer_clip,
         told: trainer_told,
         ..ROW
     },
-    Row { layout: Layout::Accelerate, name: "accelerate", find: accelerate, open: false, told: accelerate_told, ..ROW },
+    Row {
+        layout: Layout::Accelerate,
+        name: "accelerate",
+        find: accelerate,
+        open: false,
+        no_model: no_weights,
+        told: accelerate_told,
+        ..ROW
+    },
     Row {
         layout: Layout::TorchTitan,
         name: "torchtitan",
@@ -158,6 +173,17 @@ const ROWS: [Row; 18] = [
         clip: |_| Some(10.0),
         told: frameworks::ultralytics_told,
         absent: "the weights, but as their average, from which ultralytics goes on itself; the schedule, and the warm-up",
+        ..ROW
+    },
+    Row {
+        layout: Layout::YoloV5,
+        name: "yolov5",
+        find: frameworks::yolov5,
+        first: (0, 1),
+        scheduler: false,
+        clip: frameworks::yolov5_clip,
+        told: frameworks::yolov5_told,
+        absent: "the schedule, the warm-up, and what was lost as the weights were saved in half precision",
         ..ROW
     },
     Row {
@@ -215,7 +241,31 @@ const ROWS: [Row; 18] = [
         absent: "the epoch, the step, and the schedule of fit_one_cycle and the like",
         ..ROW
     },
-    Row { layout: Layout::BasicSr, name: "basicsr", find: frameworks::basicsr, open: false, ..ROW },
+    Row {
+        layout: Layout::BasicSr,
+        name: "basicsr",
+        find: frameworks::basicsr,
+        open: false,
+        no_model: || {
+            Error::unsupported("BasicSR's training state by itself").advise(
+                "it has no network in it: that is in models/net_g_N.pth. Put both into one file, the network's `params` under 'model' \
+                 (`torch.save(state | {'model': network['params']}, ...)`)",
+            )
+        },
+        ..ROW
+    },
+    Row {
+        layout: Layout::Megatron,
+        name: "megatron",
+        find: frameworks::megatron,
+        no_model: || {
+            Error::unsupported("a run of Megatron-LM's").advise(
+                "its weights lie in dicts of their own, its optimizer has float32 copies of them, and its schedule is none of PyTorch's. \
+                 Read its parts by path, or convert it with Megatron's tools/checkpoint/convert.py first",
+            )
+        },
+        ..ROW
+    },
     ROW,
     Row { layout: Layout::Sequence, name: "sequence", find: sequence, open: false, ..ROW },
     Row { layout: Layout::Bare, name: "bare", find: bare, open: false, ..ROW },
@@ -255,7 +305,7 @@ impl Layout {
         self.row().is_some_and(|row| row.members)
     }
 
-    /// Whether a scheduler is in the file, where the program has one. nanoGPT, timm and ultralytics make it again when they
+    /// Whether a scheduler is in the file, where the program has one. nanoGPT, timm, `YOLOv5` and ultralytics make it again when they
     /// resume.
     #[must_use]
     pub fn keeps_scheduler(&self) -> bool {
@@ -318,20 +368,12 @@ impl fmt::Display for Layout {
 /// # Errors
 /// [`ErrorKind::Unsupported`] for an unknown one.
 pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
-    let fitting = ROWS.iter().find_map(|row| Some((row.layout.clone(), (row.find)(root)?)));
-    let folder = |layout: &Layout| matches!(layout, Layout::HfTrainer | Layout::Accelerate);
-    if fitting.as_ref().is_some_and(|(layout, paths)| folder(layout) && !paths.has(Some(Role::Model))) {
-        let advice =
-            "the folder holds no weights: no model.safetensors, no pytorch_model.bin, no index of their shards";
-        return Err(Error::missing_key("model.safetensors").advise(advice));
+    if let Some((row, paths)) = ROWS.iter().find_map(|row| Some((row, (row.find)(root)?))) {
+        return if paths.has(Some(Role::Model)) { Ok((row.layout.clone(), paths)) } else { Err((row.no_model)()) };
     }
-    fitting.ok_or_else(|| {
+    Err({
         let advice = match root {
             Value::Dict(dict) if dict.is_empty() => "it is an empty dict".to_owned(),
-            root if is_basicsr_state(root) => "it is BasicSR's training state, which has no network in it: that is in \
-                                               models/net_g_N.pth. Put both into one file, the network's `params` under \
-                                               'model' (`torch.save(state | {'model': network['params']}, ...)`)"
-                .to_owned(),
             root if whole::is_whole(root) => format!(
                 "it is an optimizer pickled whole ({}), and no model is beside it: save \
                  {{'model': model.state_dict(), 'optimizer': optimizer.state_dict()}}",
@@ -345,6 +387,12 @@ pub(in crate::run) fn find(root: &Value) -> Result<(Layout, Paths)> {
         };
         Error::unsupported("the layout of this checkpoint").advise(advice)
     })
+}
+
+/// The error of a folder without weights.
+fn no_weights() -> Error {
+    let advice = "the folder holds no weights: no model.safetensors, no pytorch_model.bin, no index of their shards";
+    Error::missing_key("model.safetensors").advise(advice)
 }
 
 /// The keys at the root, or what there is instead of a dict.

@@ -30,7 +30,7 @@ fn inside(root: &Value) -> Option<Paths> {
             let near = paths.of(Role::Model).iter().any(|path| path.keys().len() == 1);
             near && paths.has(Some(Role::Optimizer))
         };
-        if has_tensors(&value) || key.as_str().is_none_or(is_kept) {
+        if key.as_str().is_none_or(is_kept) {
             continue;
         }
         if let Some(paths) = parts(&value).filter(whole)

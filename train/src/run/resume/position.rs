@@ -1,8 +1,10 @@
-//! Which numbers of a checkpoint count the epochs and the steps, where their keys do not tell.
+//! Which numbers of a checkpoint count the epochs and the steps, where their keys do not tell; and how many steps were made, where it
+//! has no such number.
 
 use rekindle_recorder::run::{Accounted, Question, RunState, Taken};
 use rekindle_recorder::{Checkpoint, Result};
 
+use crate::attributes::invalid;
 use crate::run::options::ResumeOptions;
 
 /// Takes the numbers from where they were said to be.
@@ -26,6 +28,10 @@ pub(super) fn told(
     values: &mut [Accounted],
 ) -> Result<Vec<Question>> {
     take(state, checkpoint, (options.epoch_at.as_deref(), options.step_at.as_deref()))?;
+    if let Some(made) = options.steps_made {
+        agrees(made, state.step)?;
+        state.step = Some(made);
+    }
     for (place, role) in [(&state.epoch_place, "epoch"), (&state.step_place, "step")] {
         let Some(place) = place else { continue };
         for value in values.iter_mut() {
@@ -44,4 +50,20 @@ pub(super) fn told(
             .or("ResumeOptions::keep_numbers(true)", "to leave it as it is")
     };
     Ok(open.map(ask).collect())
+}
+
+/// Whether as many steps were made as was said, as far as the checkpoint tells.
+///
+/// # Errors
+/// When it tells another number, and when it is below 0.
+pub(super) fn agrees(said: i64, told: Option<i64>) -> Result<()> {
+    if let Some(told) = told.filter(|&told| told != said) {
+        let what =
+            format!("the checkpoint tells that {told} steps were made, and not {said} (`ResumeOptions::steps_made`)");
+        return Err(invalid(what));
+    }
+    if said < 0 {
+        return Err(invalid(format!("{said} steps cannot have been made (`ResumeOptions::steps_made`)")));
+    }
+    Ok(())
 }

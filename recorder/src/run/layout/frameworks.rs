@@ -47,7 +47,8 @@ const DEEPSPEED: [&str; 20] = [
     "ds_version",
 ];
 
-/// `DeepSpeed`'s: told by its version, or by nothing but keys of its own around the `module`, of which one is no other program's.
+/// `DeepSpeed`'s: told by its version, by nothing but keys of its own around the `module`, of which one is no other program's, or by the
+/// `module` alone.
 pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     let dict = root.as_dict()?;
     let is_model = has_tensors(&dict.get("module")?) && !module::is_module(&dict.get("module")?);
@@ -55,7 +56,7 @@ pub(super) fn deepspeed(root: &Value) -> Option<Paths> {
     let own = || {
         ["skipped_steps", "global_samples", "dp_world_size", "param_shapes"].iter().any(|key| dict.get(key).is_some())
     };
-    if !is_model || dict.get("ds_version").is_none() && !(alone() && own()) {
+    if !is_model || dict.get("ds_version").is_none() && !(alone() && (own() || dict.len() == 1)) {
         return None;
     }
     let mut paths = parts(root)?;

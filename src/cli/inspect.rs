@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use rekindle::Checkpoint;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
-use rekindle::recorder::{Format, Result, printable_name};
 use rekindle::recorder::value::Part;
 use rekindle::recorder::walk::UnknownTensor;
+use rekindle::recorder::{Format, Result, printable_name};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Lines, print, print_json, usage};

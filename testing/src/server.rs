@@ -24,6 +24,15 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// The same without a header, as by a server that does not know it.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let headers = self.headers.iter().filter(|(known, _)| known != name).cloned().collect();
+        Asked { headers, ..self.clone() }
+    }
+}
+
 /// An answer.
 #[derive(Clone, Debug, Default)]
 pub struct Reply {

@@ -172,7 +172,12 @@ fn of_store(scheme: &str, rest: &str) -> Result<Address> {
     let parts = rest.split_once('/').filter(|(bucket, key)| {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         // Both become parts of paths in the cache.
-        !bucket.is_empty() && !key.is_empty() && !key.ends_with('/') && !bucket.starts_with('.') && bucket.chars().all(is_name) && crate::io::is_below(key)
+        !bucket.is_empty()
+            && !key.is_empty()
+            && !key.ends_with('/')
+            && !bucket.starts_with('.')
+            && bucket.chars().all(is_name)
+            && crate::io::is_below(key)
     });
     let (bucket, key) = parts.ok_or_else(|| {
         Error::from(FetchError::Address { reason: format!("an object is written {scheme}://BUCKET/KEY") })
@@ -384,7 +389,10 @@ mod tests {
     fn a_store_without_its_feature_is_a_sentence_that_names_it() {
         for scheme in ["s3", "gs", "az"] {
             let error = format!("{scheme}://bucket/a.pt").parse::<Address>().unwrap_err().to_string();
-            assert!(error.starts_with(&format!("{scheme}://bucket/a.pt: '{scheme}://' needs the feature `cloud`")), "{error}");
+            assert!(
+                error.starts_with(&format!("{scheme}://bucket/a.pt: '{scheme}://' needs the feature `cloud`")),
+                "{error}"
+            );
         }
     }
 

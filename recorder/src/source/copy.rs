@@ -83,7 +83,10 @@ fn take(client: &Client, parts: &dyn Parts, version: &str, target: &Target, held
         let end = parts.len().min(at + PIECE);
         let bytes = parts.fetch(&(at..end))?;
         if bytes.len() as u64 != end - at {
-            return Err(Error::from(FetchError::Cut { received: at + bytes.len() as u64, expected: Some(parts.len()) }));
+            return Err(Error::from(FetchError::Cut {
+                received: at + bytes.len() as u64,
+                expected: Some(parts.len()),
+            }));
         }
         write(file.write_all(&bytes))?;
         at = end;

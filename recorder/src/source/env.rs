@@ -49,10 +49,13 @@ impl Env {
     pub(crate) fn all(&self) -> Vec<(String, String)> {
         let own = || {
             // One that is no text is none.
-            let texts = std::env::vars_os().map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            let texts =
+                std::env::vars_os().map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
             texts.flatten().collect()
         };
-        self.variables.as_ref().map_or_else(own, |all| all.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+        self.variables
+            .as_ref()
+            .map_or_else(own, |all| all.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     /// The first of several that is there.

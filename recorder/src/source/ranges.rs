@@ -20,7 +20,8 @@ use crate::{Error, Result, ResultExt as _};
 /// What is asked for is at least so much: what lies near is often wanted next.
 const LEAST: u64 = 64 << 10;
 
-/// How many of the last such parts are kept.
+/// Parts of no more bytes are kept, so many of the last.
+const SMALL: u64 = 2 * LEAST;
 const KEPT: usize = 16;
 
 /// Bytes are taken in pieces of this size.
@@ -97,12 +98,11 @@ impl<P: Parts> Ranges for Near<P> {
         if let Some(bytes) = self.kept(&range) {
             return Ok(bytes);
         }
-        if range.end - range.start >= LEAST {
-            return self.fetch(&range);
-        }
-        let wide = range.start..self.len().min(range.start + LEAST);
+        let wide = range.start..range.end.max(self.len().min(range.start.saturating_add(LEAST)));
         let bytes = self.fetch(&wide)?;
-        self.keep(wide.start, bytes.clone());
+        if wide.end - wide.start <= SMALL {
+            self.keep(wide.start, bytes.clone());
+        }
         let asked = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
         Ok(bytes.slice(..asked.min(bytes.len())))
     }
@@ -126,7 +126,12 @@ impl fmt::Debug for WebRanges {
 impl WebRanges {
     /// Asks for the first bytes. `None` where the server gives no ranges, or does not say by what it would be seen that the file
     /// is another one.
-    pub(super) fn open(client: &Arc<Client>, url: &Url, shown: &str, token: Option<&str>) -> Result<Option<Near<Self>>> {
+    pub(super) fn open(
+        client: &Arc<Client>,
+        url: &Url,
+        shown: &str,
+        token: Option<&str>,
+    ) -> Result<Option<Near<Self>>> {
         let first = Patience::with(&client.options, || {
             let mut ask = Ask { token, takes: &[416], ..Ask::get(url) };
             ask.headers.push(("range", format!("bytes=0-{}", HEAD - 1)));

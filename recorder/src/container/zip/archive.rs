@@ -292,7 +292,7 @@ impl Archive {
             Held::Files(_) => (Bytes::new(), 0),
             Held::Ranges(ranges) => {
                 let all = LONGEST_FRAME.saturating_add(entry.stored);
-                let some = LOCAL_LEN as u64 + u64::from(entry.name_len) + first.saturating_add(2 * MORE);
+                let some = first.saturating_add(LOCAL_LEN as u64 + u64::from(entry.name_len) + 2 * MORE);
                 let end = entry.header.saturating_add(all.min(some)).min(entry.end);
                 (ranges.read(entry.header..end)?, entry.header)
             }

@@ -48,8 +48,8 @@ impl Store {
         let reply = Reply::file(asked, &self.bytes.lock().unwrap(), etag);
         let reply = reply.header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT");
         let breaks = |left: usize| left.checked_sub(1);
-        let is_broken = asked.method == "GET"
-            && self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, breaks).is_ok();
+        let is_broken =
+            asked.method == "GET" && self.breaks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, breaks).is_ok();
         if is_broken { reply.cut(1000) } else { reply }
     }
 }

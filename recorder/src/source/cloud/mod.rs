@@ -66,7 +66,7 @@ fn find(client: &Arc<Client>, address: &ObjectAddress) -> Result<Found> {
     let cache = || options.env.rekindle_cache().join(&address.scheme).join(&address.bucket);
     let path = options.dir.as_ref().map_or_else(|| cache().join(&address.key), |dir| dir.join(name));
     let version = options.dir.is_none().then(|| path.with_file_name(format!(".{name}.etag")));
-    let here = |notes| {
+    let here = |notes| -> Result<Found> {
         let checked = super::web::checked(client, &path)?;
         Ok(Found::Here(Fetched { notes, ..checked }))
     };

@@ -227,11 +227,8 @@ fn a_file_that_changes_meanwhile_is_an_error() {
         assert_eq!(numbers(&checkpoint, 1).unwrap()[0], 1.0);
         changed.store(true, Ordering::SeqCst);
         let said = sentence(numbers(&checkpoint, 2));
-        if obeys {
-            let expected =
-                format!("the file on {} is not the one any more that was opened; open it again", server.host());
-            assert!(said.starts_with(&server.url("/net.pt: ")) && said.contains(&expected), "{said}");
-        }
+        let expected = format!("the file on {} is not the one any more that was opened; open it again", server.host());
+        assert!(said.starts_with(&server.url("/net.pt: ")) && said.contains(&expected), "{said}");
         // What came before stays what it was.
         assert_eq!(numbers(&checkpoint, 1).unwrap()[0], 1.0);
         assert!(open(&server.url("/net.pt"), &home.options()).is_ok());

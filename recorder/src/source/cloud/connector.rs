@@ -9,6 +9,7 @@ use object_store::ClientOptions;
 use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
 };
+use ureq::http::HeaderMap;
 
 use crate::source::error::FetchError;
 use crate::source::http::Client;
@@ -52,6 +53,7 @@ impl Service {
             let reason = "it is asked by http://, which AWS_ALLOW_HTTP=true or the like allows".to_owned();
             return Err(HttpError::new(HttpErrorKind::Unknown, FetchError::Address { reason }));
         }
+        let longest = longest(&head.headers);
         let body = match body.as_bytes() {
             Some(bytes) => bytes.clone(),
             // Only what is written has such bodies.
@@ -60,10 +62,23 @@ impl Service {
         let answer = self.client.send(head, &body).map_err(failed)?;
         let (head, body) = answer.into_parts();
         let mut bytes = Vec::new();
-        let mut body = body.into_reader().take(self.client.options.limit.saturating_add(1));
+        let mut body = body.into_reader().take(longest + 1);
         body.read_to_end(&mut bytes).map_err(|error| HttpError::new(HttpErrorKind::Interrupted, error))?;
+        if bytes.len() as u64 > longest {
+            let error = FetchError::TooLarge { bytes: longest + 1, at_least: true, limit: longest };
+            return Err(HttpError::new(HttpErrorKind::Unknown, error));
+        }
         Ok(HttpResponse::from_parts(head, bytes.into()))
     }
+}
+
+/// How many bytes an answer may have: those of the range that is asked for, or what a refusal or credentials take.
+fn longest(headers: &HeaderMap) -> u64 {
+    const PLAIN: u64 = 1 << 20;
+    let range = headers.get("range").and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'));
+    let number = |text: &str| text.parse::<u64>().ok();
+    let length = range.and_then(|(from, last)| number(last)?.checked_sub(number(from)?)?.checked_add(1));
+    length.unwrap_or(0).clamp(PLAIN, u64::MAX - 1)
 }
 
 fn failed(failure: Failure) -> HttpError {

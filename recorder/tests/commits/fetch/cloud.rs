@@ -201,3 +201,37 @@ fn eight_processes_at_once_fetch_an_object_once() {
     assert_eq!(gets(&server), 1);
     assert_eq!(fs::read(home.0.path().join("rekindle/s3/bucket/runs/net.pt")).unwrap(), body(3_000_000));
 }
+
+#[test]
+fn objects_of_google_and_azure_are_opened_and_fetched_as_those_of_s3_are() {
+    let bytes = network();
+    let plain = bytes.clone();
+    let server = Server::start(move |asked| {
+        let is_it = ["/bucket/runs%2Fnet%2Ept", "/bucket/runs/net.pt"].contains(&&*asked.path);
+        let reply = if is_it { Reply::file(asked, &plain, "\"one\"") } else { Reply::status(404) };
+        reply.header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
+    });
+    let url = server.url("");
+    let google: &[(&str, &str)] =
+        &[("GOOGLE_BASE_URL", &url), ("GOOGLE_SKIP_SIGNATURE", "true"), ("GOOGLE_ALLOW_HTTP", "true")];
+    let azure: &[(&str, &str)] = &[
+        ("AZURE_STORAGE_ENDPOINT", &url),
+        ("AZURE_STORAGE_ACCOUNT_NAME", "me"),
+        ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0"),
+        ("AZURE_ALLOW_HTTP", "true"),
+    ];
+    for (scheme, variables) in [("gs", google), ("az", azure)] {
+        let home = Home::new();
+        let cache = home.0.path().display().to_string();
+        let options = home.options_with(&[variables, &[("XDG_CACHE_HOME", &cache)]].concat());
+        let source = format!("{scheme}://bucket/runs/net.pt");
+        let before = server.sent();
+        let checkpoint = Checkpoint::open_source(&source, &OpenOptions::default(), &options).unwrap();
+        assert_eq!(checkpoint.model_state_dict().unwrap().len(), 16);
+        assert!(server.sent() - before < 256 << 10);
+        assert_eq!(fetch(&source, &options).unwrap().moved, bytes.len() as u64);
+        assert_eq!(fetch(&source, &options).unwrap().moved, 0);
+        let said = sentence(fetch(format!("{scheme}://bucket/other.pt"), &options));
+        assert!(said.contains("404 Not Found"), "{said}");
+    }
+}

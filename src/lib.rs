@@ -41,7 +41,7 @@
 //!
 //! | PyTorch | here |
 //! |---|---|
-//! | `torch.load(p)` | [`Checkpoint::open(p)?`](Checkpoint::open); nothing in the file is run |
+//! | `torch.load(p)` | [`Checkpoint::open(p)?`](Checkpoint::open); nothing in the file is run, which may be on a server |
 //! | mmcv's `load_checkpoint(model, source)` | [`load_checkpoint(&mut model, source)?`](load_checkpoint): a path, a URL, `torchvision://resnet18`, `hf://ORG/REPO` |
 //! | `checkpoint['epoch']` | [`checkpoint.get::<i64>("epoch")?`](Checkpoint::get) |
 //! | `torch.save(obj, p)` | [`Checkpoint::from(obj).save(p)?`](Checkpoint::save) |
@@ -77,7 +77,7 @@
 //!
 //! # Features
 //!
-//! `fetch`, which is on by default, takes checkpoints from servers ([`recorder::source`]). The CPU needs none. `wgpu`, `vulkan`, `metal` and `cuda` add devices, which [`device`] names.
+//! `fetch`, which is on by default, takes checkpoints from servers ([`recorder::source`]); `cloud`, which is off for the time its crates take to build, from `s3://`, `gs://` and `az://`, too. The CPU needs none. `wgpu`, `vulkan`, `metal` and `cuda` add devices, which [`device`] names.
 #![recursion_limit = "256"] // the GPU backends' types nest deeply
 
 pub mod data;

@@ -13,8 +13,9 @@ use crate::ErrorKind;
 use crate::container::run_folder::origin::Origin;
 use crate::container::table;
 use crate::error::IoResultExt as _;
-use crate::io::{self, FileBytes};
+use crate::io::{self, FileBytes, Ranges};
 use crate::pickle::{self, Dialect, PickleOptions};
+use crate::source::{self, FetchOptions};
 use crate::{Error, Format, Global, Limits, Opened, Result, ResultExt as _, StateDict, Tensor, Value, serde, walk};
 
 pub use crate::options::{OpenOptions, SaveOptions, SaveReport};
@@ -84,10 +85,13 @@ impl<T: Into<Value>> From<T> for Checkpoint {
 impl Checkpoint {
     /// Opens a checkpoint of any format, told by its content. Nothing in it is run, and tensor bytes are not read yet.
     ///
+    /// It may be on a server, as [`Address`](crate::source::Address) writes it ([`Checkpoint::open_source`]).
+    ///
     /// # Errors
     /// [`ErrorKind::NotACheckpoint`] for a file of no known format,
     /// [`ErrorKind::Truncated`] and [`ErrorKind::Damaged`] for a broken
-    /// one, [`ErrorKind::Limit`] for one that asks for too much. Every error names the file.
+    /// one, [`ErrorKind::Limit`] for one that asks for too much, [`ErrorKind::Fetch`] where it cannot be had from its server. Every
+    /// error names the file.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Checkpoint::open_with(path, &OpenOptions::default())
     }
@@ -97,8 +101,40 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn open_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Self> {
-        let path = path.as_ref();
-        Ok(Checkpoint::opened(table::open(path, options)?, Some(path), options))
+        Checkpoint::open_source(path, options, &FetchOptions::default())
+    }
+
+    /// Opens a checkpoint from wherever [`Address`](crate::source::Address) says, with what is to be said of how it is had from there.
+    ///
+    /// What is in a cache is opened there. Else, where the server gives parts of the file, a zip archive (all that `torch.save`
+    /// writes since PyTorch 1.6, TorchScript, `.pt2`, `.npz`), a file of safetensors, and a repository's shards of either are read
+    /// part by part: the directory and the pickles, or the header, now; the bytes of a tensor when they are asked for, and kept
+    /// with it. All parts are of one `ETag`, or of one date where the server has none: a file that changes meanwhile is an error.
+    /// The hash in a file's name, of which that would need all bytes, is not looked at; the checksums of records are. Nothing goes
+    /// into a cache. [`Checkpoint::path`] is then the source's name.
+    ///
+    /// All else is fetched first, as by [`fetch`](crate::source::fetch()): files of other formats, from servers without ranges, and
+    /// whatever [`FetchOptions`] say more of than how to ask: a hash, a folder, that it be fetched anew.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]. Without the feature `fetch` all sources but those of this machine are errors.
+    pub fn open_source(source: impl AsRef<Path>, options: &OpenOptions, fetch: &FetchOptions) -> Result<Self> {
+        let (opened, path) = source::open(source.as_ref(), options, fetch)?;
+        Ok(Checkpoint::opened(opened, Some(&path), options))
+    }
+
+    /// Opens a checkpoint in a file of which parts are asked for: one in a store of your own. `name` is what it is called in
+    /// messages. Where its format needs all of it, all of it is read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and when a part cannot be had.
+    pub fn open_ranges(name: impl AsRef<Path>, ranges: Arc<dyn Ranges>, options: &OpenOptions) -> Result<Self> {
+        let name = name.as_ref();
+        let opened = || match table::read_ranges(name, &ranges, options)? {
+            Some(opened) => Ok(opened),
+            None => table::read(&FileBytes::unnamed(ranges.read(0..ranges.len())?), options),
+        };
+        Ok(Checkpoint::opened(opened().in_file(name)?, Some(name), options))
     }
 
     /// Opens every save in a file, in their order: `torch.save` into a file that was opened with `"ab"` leaves them one behind the
@@ -115,7 +151,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open_all`].
     pub fn open_all_with(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Vec<Self>> {
-        let path = path.as_ref();
+        let path = &source::fetch(path, &FetchOptions::default())?.path;
         let open = |nth: usize| table::open(path, &options.clone().nth(nth));
         let first = open(1)?;
         let saves = first.saves;

@@ -1,9 +1,11 @@
 //! `Format`: the name of a format of checkpoints, which its own module gives it; `Opened`: a checkpoint as it was read from one.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::run_folder::origin::Origin;
+use crate::io::Ranges;
 use crate::{FileBytes, Global, OpenOptions, Result, Value};
 
 /// A format of checkpoints. `Display` gives its name (`zip`, `burn-record`), `FromStr` takes it.
@@ -61,6 +63,12 @@ impl Opened {
 
 /// Reads a file of any format.
 pub(crate) type Read = fn(&FileBytes, &OpenOptions) -> Result<Opened>;
+
+/// Reads a file of any format part by part, with what it is called; `None` where it has to be read whole.
+pub(crate) type ReadRanges = fn(&Path, &Arc<dyn Ranges>, &OpenOptions) -> Result<Option<Opened>>;
+
+/// As much is read of the beginning of a file that is read part by part: its format is told by that, and most pickles lie in it.
+pub(crate) const HEAD: u64 = 64 << 10;
 
 /// Adds the names that are not among the known ones yet.
 pub(crate) fn add_new(known: &mut Vec<Global>, more: Vec<Global>) {

@@ -60,6 +60,10 @@ impl Opening {
 
 /// Says on standard error what a user should know of how a checkpoint was read.
 pub(super) fn say_notes(checkpoint: &Checkpoint) {
-    let file = checkpoint.path().map(|path| format!("{}: ", path.display())).unwrap_or_default();
-    checkpoint.notes().iter().for_each(|said| note(&format!("{file}{said}")));
+    let file = checkpoint.path().map(|path| path.display().to_string()).unwrap_or_default();
+    for said in checkpoint.notes() {
+        // Some begin with its name.
+        let is_named = file.is_empty() || said.starts_with(&file);
+        note(&if is_named { said.clone() } else { format!("{file}: {said}") });
+    }
 }

@@ -2,17 +2,18 @@
 
 use std::path::PathBuf;
 
+use rekindle::Checkpoint;
 use rekindle::recorder::inspect::{Inspection, TensorEntry};
-use rekindle::recorder::printable_name;
 use rekindle::recorder::value::Part;
 use rekindle::recorder::walk::UnknownTensor;
+use rekindle::recorder::{Format, Result, printable_name};
 use serde_json::{Value as Json, json};
 
 use super::answer::{Answer, Lines, print, print_json, usage};
-use super::input::Opening;
+use super::input::{Opening, say_notes};
 use super::json;
 use super::program::Shown;
-use super::source::here;
+use super::source::{here, is_remote, opened};
 
 /// The arguments of `rekindle inspect`.
 #[derive(Debug, clap::Args)]
@@ -43,8 +44,7 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) fn run(mut self) -> Answer {
-        self.path = here(&self.path)?;
-        let checkpoint = self.opening.open(&self.path)?;
+        let checkpoint = self.open()?;
         let programs = if self.keys { None } else { Shown::all(&self.path, &checkpoint, self.graph) };
         if self.graph || self.dot {
             let path = self.path.display();
@@ -86,6 +86,20 @@ impl Inspect {
             }
         }
         Ok(true)
+    }
+
+    /// The checkpoint; on a server where it is, unless all of it is read or it is a program, which is shown from its file.
+    fn open(&mut self) -> Result<Checkpoint> {
+        if is_remote(&self.path) && !(self.hash || self.graph || self.dot) {
+            let checkpoint = opened(&self.path, &self.opening.options())?;
+            if checkpoint.format() != Some(Format::PT2) {
+                say_notes(&checkpoint);
+                self.path = checkpoint.path().map_or_else(|| self.path.clone(), ToOwned::to_owned);
+                return Ok(checkpoint);
+            }
+        }
+        self.path = here(&self.path)?;
+        self.opening.open(&self.path)
     }
 
     fn document<'a>(

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rekindle::Progress;
 use rekindle::models::Network;
 use rekindle::recorder::Result;
+use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::source::{FetchEvent, FetchOptions, Fetched, Watch, fetch, zoo};
+use rekindle::{Checkpoint, Progress};
 
 use super::answer::note;
 
@@ -34,6 +35,16 @@ pub(super) fn fetched(source: &Path, options: FetchOptions) -> Result<Fetched> {
     let fetched = fetched?;
     fetched.notes.iter().for_each(|said| note(said));
     Ok(fetched)
+}
+
+/// Opens what an argument names where it is: of a source on a server no more comes than is looked at, where that can be.
+pub(super) fn opened(source: &Path, options: &OpenOptions) -> Result<Checkpoint> {
+    let bar = Bar::new();
+    let shown = bar.clone();
+    let watch = FetchOptions::default().watch(Watch::new(move |event| shown.show(event)));
+    let opened = Checkpoint::open_source(source, options, &watch);
+    bar.0.finish_and_clear();
+    opened
 }
 
 /// The network by hand that weights of torchvision's are of: `torchvision://resnet18` names it, too.

@@ -23,6 +23,7 @@ pub struct Hub {
     /// Where large files are.
     pub cdn: Arc<Server>,
     main: Arc<Mutex<&'static str>>,
+    cut: Arc<Mutex<Option<usize>>>,
 }
 
 impl Hub {
@@ -31,9 +32,15 @@ impl Hub {
         let main = Arc::new(Mutex::new(COMMIT));
         let files = Arc::new(files);
         let large = Arc::clone(&files);
+        let cut: Arc<Mutex<Option<usize>>> = Arc::default();
+        let once = Arc::clone(&cut);
         let cdn = Arc::new(Server::start(move |asked| {
             let file = large.iter().find(|(name, ..)| asked.path.starts_with(&format!("/cdn/{name}?")));
-            file.map_or_else(|| Reply::status(404), |(_, bytes, _)| Reply::file(asked, bytes, "\"cdn\""))
+            let reply = file.map_or_else(|| Reply::status(404), |(_, bytes, _)| Reply::file(asked, bytes, "\"cdn\""));
+            match once.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                Some(at) => reply.cut(at),
+                None => reply,
+            }
         }));
         let (head, to) = (Arc::clone(&main), Arc::clone(&cdn));
         let server = Server::start(move |asked| {
@@ -42,12 +49,17 @@ impl Hub {
             }
             answer(asked, &files, *head.lock().unwrap_or_else(PoisonError::into_inner), &to)
         });
-        Hub { server, cdn, main }
+        Hub { server, cdn, main, cut }
     }
 
     /// The branch moves on.
     pub fn move_on(&self) {
         *self.main.lock().unwrap_or_else(PoisonError::into_inner) = NEXT;
+    }
+
+    /// The next answer with a large file breaks off after so many bytes.
+    pub fn break_once(&self, at: usize) {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
     }
 
     /// How often a large file was sent.

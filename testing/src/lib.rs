@@ -32,6 +32,6 @@ pub use cases::cases;
 pub use filled::{filled, mixed};
 #[cfg(feature = "burn")]
 pub use module::{gradients, seeded};
-pub use process::{Computed, alone};
+pub use process::{Computed, alone, alone_with, is_alone};
 pub use scratch::scratch;
 pub use torch::Torch;

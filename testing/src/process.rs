@@ -2,6 +2,7 @@
 //! this thread computed, which does not depend on what else the machine does.
 
 use std::env;
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,12 +12,23 @@ const ALONE: &str = "REKINDLE_TEST_ALONE";
 /// Runs a test's body in a process that runs nothing else: this test binary once more, with this test alone. The test's name is
 /// as `--list` has it. Gives whether this is the child.
 pub fn alone(test: &str, body: impl FnOnce()) -> bool {
-    if env::var_os(ALONE).is_some_and(|name| name == test) {
+    alone_with(test, &[], body)
+}
+
+/// Whether this is the process of its own of this test.
+pub fn is_alone(test: &str) -> bool {
+    env::var_os(ALONE).is_some_and(|name| name == test)
+}
+
+/// The same as [`alone`] with these variables in its environment.
+pub fn alone_with(test: &str, variables: &[(&str, &OsStr)], body: impl FnOnce()) -> bool {
+    if is_alone(test) {
         body();
         return true;
     }
     let mut command = Command::new(env::current_exe().unwrap());
-    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, test).output().unwrap();
+    let command = command.args(["--exact", test, "--nocapture"]).env(ALONE, test).envs(variables.iter().copied());
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

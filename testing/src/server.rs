@@ -2,7 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A question.
@@ -20,6 +21,15 @@ impl Asked {
     /// A header, by its name in small letters.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Asked {
+    /// The same without a header, as by a server that does not know it.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let headers = self.headers.iter().filter(|(known, _)| known != name).cloned().collect();
+        Asked { headers, ..self.clone() }
     }
 }
 
@@ -56,21 +66,32 @@ impl Reply {
     /// A file as a good server gives it: whole, or the range that is asked for where `If-Range` is its `ETag`.
     #[must_use]
     pub fn file(asked: &Asked, body: &[u8], etag: &str) -> Self {
-        let whole = Reply::bytes(body).header("ETag", etag).header("Accept-Ranges", "bytes");
+        Reply::of_file(asked, body.len(), etag, |range| body[range].to_vec())
+    }
+
+    /// The same of a file of so many bytes, which need not be anywhere: `read` gives those of a range.
+    #[must_use]
+    pub fn of_file(asked: &Asked, length: usize, etag: &str, read: impl Fn(Range<usize>) -> Vec<u8>) -> Self {
+        let head = Reply::status(200).header("ETag", etag).header("Accept-Ranges", "bytes");
         let range = asked.header("range").and_then(|range| range.strip_prefix("bytes="));
         let same = asked.header("if-range").is_none_or(|known| known == etag);
-        let Some((from, to)) = range.filter(|_| same).and_then(|range| range.split_once('-')) else { return whole };
-        let length = body.len();
-        let (from, to) = match (from.parse::<usize>(), to.parse::<usize>()) {
-            (Ok(from), to) => (from, to.map_or(length, |to| length.min(to + 1))),
-            (Err(_), Ok(last)) => (length.saturating_sub(last), length),
-            _ => return whole,
-        };
-        if from >= length {
-            return Reply::status(416).header("Content-Range", &format!("bytes */{length}"));
+        let parts = range.filter(|_| same).and_then(|range| range.split_once('-'));
+        let part = parts.and_then(|(from, to)| match (from.parse::<usize>(), to.parse::<usize>()) {
+            (Ok(from), to) => Some((from, to.map_or(length, |to| length.min(to + 1)))),
+            (Err(_), Ok(last)) => Some((length.saturating_sub(last), length)),
+            _ => None,
+        });
+        match part {
+            _ if asked.method == "HEAD" => head.saying(length as u64),
+            None => Reply { body: read(0..length), ..head },
+            Some((from, _)) if from >= length => {
+                Reply::status(416).header("Content-Range", &format!("bytes */{length}"))
+            }
+            Some((from, to)) => {
+                let range = format!("bytes {from}-{}/{length}", to - 1);
+                Reply { status: 206, body: read(from..to), ..head }.header("Content-Range", &range)
+            }
         }
-        let range = format!("bytes {from}-{}/{length}", to - 1);
-        Reply { status: 206, body: body[from..to].to_vec(), ..whole }.header("Content-Range", &range)
     }
 
     /// With a header.
@@ -104,6 +125,7 @@ impl Reply {
 pub struct Server {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<Asked>>>,
+    sent: Arc<AtomicU64>,
     gone: Arc<AtomicBool>,
 }
 
@@ -111,19 +133,26 @@ impl Server {
     /// Answers every question by calling this, each in a thread of its own.
     pub fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = Server { address: listener.local_addr().unwrap(), asked: Arc::default(), gone: Arc::default() };
+        let address = listener.local_addr().unwrap();
+        let server = Server { address, asked: Arc::default(), sent: Arc::default(), gone: Arc::default() };
         let (asked, gone, answer) = (Arc::clone(&server.asked), Arc::clone(&server.gone), Arc::new(answer));
+        let sent = Arc::clone(&server.sent);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if gone.load(Ordering::SeqCst) {
                     return;
                 }
                 let (asked, gone, answer) = (Arc::clone(&asked), Arc::clone(&gone), Arc::clone(&answer));
+                let sent = Arc::clone(&sent);
                 std::thread::spawn(move || {
                     let Some(question) = read(&stream) else { return };
                     asked.lock().unwrap_or_else(PoisonError::into_inner).push(question.clone());
+                    let reply = answer(&question);
+                    if question.method != "HEAD" {
+                        sent.fetch_add(reply.body.len() as u64, Ordering::SeqCst);
+                    }
                     // A client that has gone away is no matter.
-                    let _ = write(&stream, &question, &answer(&question), &gone);
+                    let _ = write(&stream, &question, &reply, &gone);
                 });
             }
         });
@@ -149,6 +178,13 @@ impl Server {
     /// What it was asked so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Server {
+    /// How many bytes of bodies it was about to send so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
     }
 }
 

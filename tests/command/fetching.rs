@@ -71,6 +71,7 @@ fn what_cannot_be_fetched_is_one_sentence_with_flags() {
     assert!(said.contains("pass --force to put"), "{said}");
     for (source, expected) in [
         ("torchvision://resnet81", "did you mean 'resnet18'?"),
+        #[cfg(not(feature = "cloud"))]
         ("s3://bucket/run.pt", "needs the feature `cloud`"),
         ("ftp://host/run.pt", "there are no sources of the kind 'ftp://'"),
         ("nowhere.pt", "there is no such file"),
@@ -110,6 +111,23 @@ fn weights_of_torchvisions_name_their_network_too() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let outputs = Checkpoint::open(home.0.path().join("y.npz")).unwrap();
     assert_eq!(outputs.get::<Tensor>("output_0").unwrap().shape(), [2, 3]);
+}
+
+#[test]
+fn inspect_looks_into_a_file_where_it_is() {
+    let weight = Tensor::from_vec(&[1024, 1024], vec![0.5_f32; 1 << 20]).unwrap();
+    let bytes = Checkpoint::from(StateDict::from_iter([("fc.weight", weight)])).to_bytes().unwrap();
+    let (home, server) = (Home::new(), Server::of_file(bytes));
+    let url = server.url("/net.pt");
+    let text = stdout(&home.rekindle(&["inspect", &url]));
+    assert!(text.starts_with(&format!("{url}: zip, layout bare")) && text.contains("[1024, 1024]"), "{text}");
+    assert!(server.sent() < 256 << 10 && !home.cached("net.pt").exists(), "{}", server.sent());
+    // All elements are read for their hashes, so that the file is fetched.
+    let text = stdout(&home.rekindle(&["inspect", &url, "--hash"]));
+    assert!(text.contains(&home.cached("net.pt").display().to_string()), "{text}");
+    let said = home.rekindle(&["inspect", &url]);
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("is taken for this file by its name") && said.lines().count() == 1, "{said}");
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod predict;
 mod programs;
 mod questions;
 mod reading;
+#[cfg(feature = "fetch")]
+mod readme;
 mod refusals;
 mod resume;
 mod roots;

@@ -11,11 +11,12 @@ use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::container::keeps::{Keeps, Order};
+use crate::io::Ranges;
 use crate::state_dict::module::is_module;
 use crate::value::Array;
 use crate::value::tensor::{TensorClass, TensorData, TensorParts, contiguous_stride};
 use crate::walk::attributes;
-use crate::{DType, Dict, Error, Limits, Result, Source, StateDict, Storage, Tensor, Value, walk};
+use crate::{DType, Dict, Error, Limits, Result, ResultExt as _, Source, StateDict, Storage, Tensor, Value, walk};
 
 /// The attribute of the root that holds what a file says of itself as text (safetensors' `__metadata__`).
 pub(super) const METADATA: &str = "__metadata__";
@@ -475,22 +476,40 @@ pub(super) fn refused(name: &str, kind: &str, container: &str, advice: &str) -> 
 /// A named part of a file as a storage's bytes; no copy.
 pub(super) struct Slice {
     name: Box<str>,
-    bytes: Bytes,
+    bytes: Part,
+}
+
+/// Where a part of a file is.
+enum Part {
+    Here(Bytes),
+    There(Arc<dyn Ranges>, Range<u64>),
 }
 
 impl Slice {
     pub(super) fn new(name: &str, bytes: Bytes) -> Self {
-        Slice { name: name.into(), bytes }
+        Slice { name: name.into(), bytes: Part::Here(bytes) }
+    }
+
+    /// A part of a file that is read when it is asked for; `None` where it is none.
+    pub(super) fn of_ranges(name: &str, ranges: &Arc<dyn Ranges>, range: Range<u64>) -> Option<Self> {
+        let is_part = range.start <= range.end && range.end <= ranges.len();
+        is_part.then(|| Slice { name: name.into(), bytes: Part::There(Arc::clone(ranges), range) })
     }
 }
 
 impl Source for Slice {
     fn len(&self) -> u64 {
-        self.bytes.len() as u64
+        match &self.bytes {
+            Part::Here(bytes) => bytes.len() as u64,
+            Part::There(_, range) => range.end - range.start,
+        }
     }
 
     fn read(&self) -> Result<Bytes> {
-        Ok(self.bytes.clone())
+        match &self.bytes {
+            Part::Here(bytes) => Ok(bytes.clone()),
+            Part::There(ranges, range) => ranges.read(range.clone()).of_tensor(&*self.name),
+        }
     }
 
     fn name(&self) -> Option<&str> {

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-#[cfg(doc)]
-use crate::ErrorKind;
 use crate::container::keeps::{Keeps, Values};
 use crate::container::ranks::{deepspeed, llama, others};
 use crate::container::run_folder::origin::Origin;
@@ -15,8 +13,11 @@ use crate::container::{
     appended, burn_record, burnpack, content, dcp, export, hf, legacy, numpy, package, packed, pickle, run_folder,
     safetensors, tar, torchscript, transfer, values, weights_only,
 };
-use crate::io::{self, FileBytes, Ready};
-use crate::{Error, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value};
+use crate::format::HEAD;
+use crate::io::{self, FileBytes, Ranges, Ready};
+use crate::{
+    Error, ErrorKind, Format, Limits, OpenOptions, Opened, Result, ResultExt as _, SaveOptions, SaveReport, Value,
+};
 
 /// Everything about a format that is not its own module's.
 struct Row {
@@ -237,6 +238,47 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Opened> {
         FileBytes::open(path).and_then(|file| read(&file, options))
     };
     opened.in_file(path)
+}
+
+/// Reads a checkpoint part by part: of a zip archive its directory and its pickles, of a file of safetensors its header; a tensor
+/// when it is asked for. `None` where all of it has to be read: in other formats, in an archive that other bytes follow, and where
+/// one of several saves is meant.
+///
+/// # Errors
+/// As [`open`], without the file's name, and when a part cannot be had.
+pub(crate) fn read_ranges(name: &Path, ranges: &Arc<dyn Ranges>, options: &OpenOptions) -> Result<Option<Opened>> {
+    if options.nth.is_some() {
+        return Ok(None);
+    }
+    let file = FileBytes::from_vec(&name.to_string_lossy(), Vec::new());
+    let head = file.within(ranges.read(0..ranges.len().min(HEAD))?);
+    if safetensors::detect(&head) {
+        return safetensors::read_ranges(ranges, options).map(Some);
+    }
+    if !zip::detect(&head) {
+        return Ok(None);
+    }
+    let archive = match Archive::of_ranges(ranges, &options.limits) {
+        Ok(archive) => Arc::new(archive),
+        // It may be several, or be damaged: whoever has all of it can tell.
+        Err(error) if matches!(error.kind(), ErrorKind::Truncated { .. } | ErrorKind::Damaged { .. }) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let Some((_, read)) = find_archive(&archive) else { return Ok(None) };
+    read(&archive, &file, options).map(|opened| Some(Opened { bytes: ranges.len(), ..opened }))
+}
+
+/// Reads an index of shards that may be read part by part.
+pub(crate) fn read_index_of_ranges(
+    index: &Path,
+    place: &dyn Fn(&str) -> Option<hf::Place>,
+    options: &OpenOptions,
+) -> Result<Opened> {
+    let file = FileBytes::open(index)?;
+    let opened = hf::read_index_of_ranges(&file, place, options, read, read_ranges).in_file(index)?;
+    Ok(Opened { format: Format::HF, ..opened })
 }
 
 /// Reads the checkpoint in a file. Of a zip archive only the directory and the pickle are touched; a storage's record is

@@ -3,6 +3,7 @@
 pub(crate) mod commit;
 mod file;
 mod listing;
+mod ranges;
 mod ready;
 mod room;
 pub(crate) mod staged;
@@ -12,5 +13,6 @@ pub use file::FileBytes;
 #[cfg(feature = "fetch")]
 pub(crate) use listing::is_same;
 pub(crate) use listing::{is_below, list, list_all, names, read_steadily};
+pub use ranges::Ranges;
 pub(crate) use ready::Ready;
 pub(crate) use room::needs_room;

@@ -20,6 +20,7 @@ use crate::{Error, Result, ResultExt as _};
 /// | `hf://ORG/REPO/FILE`, `hf://ORG/REPO@REV/FILE` | a file on the Hugging Face Hub, of a branch, a tag or a commit |
 /// | `hf://ORG/REPO`, `hf://ORG/REPO@REV` | the repository's weights: a file, or an index with its shards |
 /// | `https://huggingface.co/ORG/REPO/resolve/REV/FILE`, `../blob/..` | the same file as by `hf://` |
+/// | `s3://BUCKET/KEY`, `gs://BUCKET/KEY`, `az://CONTAINER/KEY` | an object of Amazon S3 or what speaks like it, of Google Cloud Storage, of Azure (feature `cloud`) |
 ///
 /// ```
 /// use rekindle_recorder::source::Address;
@@ -38,6 +39,22 @@ pub enum Address {
     Url(String),
     /// A file, or the weights, of a repository on the Hugging Face Hub.
     Hub(HubAddress),
+    /// An object in a store: `s3://`, `gs://` or `az://`.
+    #[cfg(feature = "cloud")]
+    Object(ObjectAddress),
+}
+
+/// An object in a store.
+#[cfg(feature = "cloud")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ObjectAddress {
+    /// `s3`, `gs` or `az`.
+    pub scheme: String,
+    /// The bucket, or the container.
+    pub bucket: String,
+    /// The object's name in it.
+    pub key: String,
 }
 
 /// A place on the Hugging Face Hub.
@@ -124,7 +141,7 @@ impl FromStr for Address {
             "mmcls" => zoo("mmcls", rest),
             "pytorch" => Ok(Address::Url(of_pytorch(rest))),
             "hf" => of_hub(rest).map(Address::Hub),
-            "s3" | "gs" | "az" => Err(FetchError::Feature { scheme: scheme.to_owned(), feature: "cloud" }.into()),
+            "s3" | "gs" | "az" => of_store(scheme, rest),
             _ => Err(FetchError::UnknownScheme { scheme: scheme.to_owned() }.into()),
         };
         parsed.in_file(shown(text))
@@ -142,6 +159,31 @@ pub(super) fn shown(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
+}
+
+#[cfg(not(feature = "cloud"))]
+fn of_store(scheme: &str, _: &str) -> Result<Address> {
+    Err(FetchError::Feature { scheme: scheme.to_owned(), feature: "cloud" }.into())
+}
+
+/// `BUCKET/KEY`.
+#[cfg(feature = "cloud")]
+fn of_store(scheme: &str, rest: &str) -> Result<Address> {
+    let parts = rest.split_once('/').filter(|(bucket, key)| {
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        // Both become parts of paths in the cache.
+        !bucket.is_empty()
+            && !key.is_empty()
+            && !key.ends_with('/')
+            && !bucket.starts_with('.')
+            && bucket.chars().all(is_name)
+            && crate::io::is_below(key)
+    });
+    let (bucket, key) = parts.ok_or_else(|| {
+        Error::from(FetchError::Address { reason: format!("an object is written {scheme}://BUCKET/KEY") })
+    })?;
+    let [scheme, bucket, key] = [scheme, bucket, key].map(str::to_owned);
+    Ok(Address::Object(ObjectAddress { scheme, bucket, key }))
 }
 
 /// The server by its name, a folder of PyTorch's, or the whole address.
@@ -329,9 +371,6 @@ mod tests {
     fn what_is_no_source_is_a_sentence() {
         for (text, said) in [
             ("ftp://host/a.pt", "ftp://host/a.pt: there are no sources of the kind 'ftp://'; known are http"),
-            ("s3://bucket/a.pt", "s3://bucket/a.pt: 's3://' needs the feature `cloud`"),
-            ("gs://bucket/a.pt", "'gs://' needs the feature `cloud`"),
-            ("az://bucket/a.pt", "'az://' needs the feature `cloud`"),
             ("hf://", "a source on the Hub is written hf://ORG/REPO[@REV][/FILE]"),
             ("hf://org/../etc/passwd", "hf://ORG/REPO"),
             ("hf://org/net/../../../x", "hf://ORG/REPO"),
@@ -343,6 +382,26 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");
         }
+    }
+
+    #[test]
+    #[cfg(not(feature = "cloud"))]
+    fn a_store_without_its_feature_is_a_sentence_that_names_it() {
+        for scheme in ["s3", "gs", "az"] {
+            let error = format!("{scheme}://bucket/a.pt").parse::<Address>().unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{scheme}://bucket/a.pt: '{scheme}://' needs the feature `cloud`")),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "cloud")]
+    fn an_object_is_a_bucket_and_a_key() {
+        let Address::Object(object) = "gs://my.bucket/a b/c@d.pt".parse().unwrap() else { panic!("it is an object") };
+        let ObjectAddress { scheme, bucket, key } = object;
+        assert_eq!([scheme, bucket, key], ["gs", "my.bucket", "a b/c@d.pt"]);
     }
 
     #[test]

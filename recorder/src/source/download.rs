@@ -49,7 +49,7 @@ impl Target {
     }
 
     /// What the server called the bytes of the partial file.
-    fn validator(&self) -> PathBuf {
+    pub(super) fn validator(&self) -> PathBuf {
         let mut path = self.partial.clone().into_os_string();
         path.push(".etag");
         path.into()
@@ -63,7 +63,7 @@ const PIECE: usize = 256 << 10;
 ///
 /// The partial file is held while it grows: whoever wants the same file waits. After a break it stays, and the next one goes on
 /// from there, where the server still has the same bytes.
-pub(super) fn download(client: &Client<'_>, wanted: &Wanted<'_>, target: &Target, anew: bool) -> Result<u64> {
+pub(super) fn download(client: &Client, wanted: &Wanted<'_>, target: &Target, anew: bool) -> Result<u64> {
     let folder = target.path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).doing("cannot make the folder").in_file(folder)?;
     let name = target.name();
@@ -95,7 +95,7 @@ pub(super) fn download(client: &Client<'_>, wanted: &Wanted<'_>, target: &Target
 }
 
 struct Transfer<'a> {
-    client: &'a Client<'a>,
+    client: &'a Client,
     wanted: &'a Wanted<'a>,
     target: &'a Target,
     file: &'a File,
@@ -114,7 +114,7 @@ enum Tried {
 impl Transfer<'_> {
     /// Fetches all bytes, and holds them against the hash.
     fn run(&mut self) -> Result<()> {
-        let mut patience = Patience::new(self.client.options);
+        let mut patience = Patience::new(&self.client.options);
         let mut stale = 0;
         loop {
             let resumed = self.length()? > 0;
@@ -297,13 +297,13 @@ impl Transfer<'_> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Plain,
     Gzip,
     Other(String),
 }
 
-fn encoding(answer: &Answer) -> Encoding {
+pub(super) fn encoding(answer: &Answer) -> Encoding {
     match answer.header("content-encoding").map(|name| name.trim().to_ascii_lowercase()).as_deref() {
         None | Some("" | "identity") => Encoding::Plain,
         Some("gzip" | "x-gzip") => Encoding::Gzip,
@@ -312,7 +312,7 @@ fn encoding(answer: &Answer) -> Encoding {
 }
 
 /// What `If-Range` may be asked with: a strong `ETag`, or the date of the last change.
-fn validator(headers: &HeaderMap) -> Option<String> {
+pub(super) fn validator(headers: &HeaderMap) -> Option<String> {
     let header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
     header("etag").filter(|etag| etag.starts_with('"')).or_else(|| header("last-modified"))
 }
@@ -321,14 +321,17 @@ fn validator(headers: &HeaderMap) -> Option<String> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ContentRange {
     pub(super) start: Option<u64>,
+    /// The last byte.
+    pub(super) last: Option<u64>,
     pub(super) total: Option<u64>,
 }
 
 impl ContentRange {
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (range, total) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-        let start = range.split_once('-').and_then(|(start, _)| start.trim().parse().ok());
-        Some(ContentRange { start, total: total.trim().parse().ok() })
+        let (start, last) = range.split_once('-').unwrap_or_default();
+        let number = |text: &str| text.trim().parse().ok();
+        Some(ContentRange { start: number(start), last: number(last), total: number(total) })
     }
 }
 
@@ -338,10 +341,10 @@ mod tests {
 
     #[test]
     fn a_content_range_says_where_it_begins_and_how_long_the_whole_is() {
-        let range = |text| ContentRange::parse(text).map(|range| (range.start, range.total));
-        assert_eq!(range("bytes 5-9/10"), Some((Some(5), Some(10))));
-        assert_eq!(range("bytes 5-9/*"), Some((Some(5), None)));
-        assert_eq!(range("bytes */10"), Some((None, Some(10))));
+        let range = |text| ContentRange::parse(text).map(|range| (range.start, range.last, range.total));
+        assert_eq!(range("bytes 5-9/10"), Some((Some(5), Some(9), Some(10))));
+        assert_eq!(range("bytes 5-9/*"), Some((Some(5), Some(9), None)));
+        assert_eq!(range("bytes */10"), Some((None, None, Some(10))));
         assert_eq!(range("lines 1-2/3"), None);
     }
 }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 /// | `HF_HUB_DISABLE_IMPLICIT_TOKEN` | no token is sent |
 /// | `HF_ENDPOINT` | the Hub; by default `https://huggingface.co` |
 /// | `HF_HUB_OFFLINE`, `TRANSFORMERS_OFFLINE` | the Hub is not asked |
+/// | `REKINDLE_MIRROR` | a server that is asked in the place of `download.pytorch.org` and `download.openmmlab.com`, for `HOST/PATH` below its address |
+/// | `AWS_..`, `GOOGLE_..`, `AZURE_..` | credentials and addresses of stores, as the crate `object_store` reads them (feature `cloud`) |
 /// | `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY` | proxies, in small letters, too |
 /// | `SSL_CERT_FILE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` | certificates to trust, in the place of Mozilla's |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,20 @@ impl Env {
             None => std::env::var(name).ok(),
         };
         value.filter(|value| !value.is_empty())
+    }
+
+    /// All variables.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn all(&self) -> Vec<(String, String)> {
+        let own = || {
+            // One that is no text is none.
+            let texts =
+                std::env::vars_os().map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+            texts.flatten().collect()
+        };
+        self.variables
+            .as_ref()
+            .map_or_else(own, |all| all.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
     /// The first of several that is there.
@@ -74,6 +90,12 @@ impl Env {
         home.join("hub").join("checkpoints")
     }
 
+    /// The folder in which objects of stores are kept.
+    #[cfg(feature = "cloud")]
+    pub(crate) fn rekindle_cache(&self) -> PathBuf {
+        self.cache("rekindle")
+    }
+
     fn hf_home(&self) -> PathBuf {
         self.get("HF_HOME").map_or_else(|| self.cache("huggingface"), |home| self.expanded(&home))
     }
@@ -90,6 +112,12 @@ impl Env {
     pub fn hub_endpoint(&self) -> String {
         let told = self.get("HF_ENDPOINT").map(|endpoint| endpoint.trim_end_matches('/').to_owned());
         told.unwrap_or_else(|| "https://huggingface.co".to_owned())
+    }
+
+    /// The server that is asked for the files that names stand for, without a slash at the end.
+    #[must_use]
+    pub fn mirror(&self) -> Option<String> {
+        self.get("REKINDLE_MIRROR").map(|mirror| mirror.trim_end_matches('/').to_owned())
     }
 
     /// The variable by which the Hub is not to be asked.

@@ -121,6 +121,20 @@ pub enum FetchError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file that is read part by part is another one by now.
+    #[error("the file on {host} is not the one any more that was opened")]
+    #[non_exhaustive]
+    Changed {
+        /// The server.
+        host: String,
+    },
+    /// A store of objects could not do what it was asked.
+    #[error("{reason}")]
+    #[non_exhaustive]
+    Store {
+        /// What it, or its client, says.
+        reason: String,
+    },
     /// It is not in the cache, and no server is to be asked.
     #[error("it is not in the cache ({place}), and {why}, so that no server is asked")]
     #[non_exhaustive]
@@ -156,6 +170,7 @@ impl FetchError {
             FetchError::Cut { .. } => Some("try it again; it goes on from there"),
             FetchError::Hash { .. } => Some("nothing was kept; look at the address and at who gave it"),
             FetchError::TooLarge { .. } => Some("raise `FetchOptions::limit` if that is what is meant"),
+            FetchError::Changed { .. } => Some("open it again"),
             FetchError::Offline { .. } => Some("fetch it once with a network"),
             _ => None,
         }

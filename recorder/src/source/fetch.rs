@@ -40,12 +40,16 @@ pub fn fetch(source: impl AsRef<Path>, options: &FetchOptions) -> Result<Fetched
 
 #[cfg(feature = "fetch")]
 fn from_server(address: &Address, shown: &str, options: &FetchOptions) -> Result<Fetched> {
+    use std::sync::Arc;
+
     use super::{http::Client, hub, web};
 
-    let client = Client::new(options)?;
+    let client = Arc::new(Client::new(options)?);
     match address {
         Address::Hub(address) => hub::fetch(&client, address, shown),
         Address::Url(url) => web::fetch(&client, url),
+        #[cfg(feature = "cloud")]
+        Address::Object(address) => super::cloud::fetch(&client, address, shown),
         // Only its hash is asked for.
         Address::Path(path) => web::checked(&client, path),
     }

@@ -24,14 +24,14 @@ const REDIRECTS: usize = 20;
 /// Who asks.
 const AGENT: &str = concat!("rekindle/", env!("CARGO_PKG_VERSION"));
 
-pub(super) struct Client<'a> {
-    pub(super) options: &'a FetchOptions,
+pub(super) struct Client {
+    pub(super) options: FetchOptions,
     tls: TlsConfig,
     /// One for each proxy: they keep connections for the next question.
     agents: Mutex<HashMap<Option<String>, Agent>>,
 }
 
-impl fmt::Debug for Client<'_> {
+impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Client(..)")
     }
@@ -84,8 +84,8 @@ impl Answer {
     }
 }
 
-impl<'a> Client<'a> {
-    pub(super) fn new(options: &'a FetchOptions) -> Result<Self> {
+impl Client {
+    pub(super) fn new(options: &FetchOptions) -> Result<Self> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = options.env.certificates() {
             let pem = std::fs::read(&path).doing("cannot read the certificates").in_file(&path)?;
@@ -101,7 +101,7 @@ impl<'a> Client<'a> {
             }
             tls = tls.root_certs(RootCerts::Specific(Arc::new(certificates)));
         }
-        Ok(Client { options, tls: tls.build(), agents: Mutex::default() })
+        Ok(Client { options: options.clone(), tls: tls.build(), agents: Mutex::default() })
     }
 
     /// Asks, and follows redirects.
@@ -153,6 +153,23 @@ impl<'a> Client<'a> {
         let agent = self.agent(url)?;
         let (head, body) = agent.run(request).map_err(|error| failed(&host, error))?.into_parts();
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, host, body })
+    }
+
+    /// Sends a question as it is, and gives the answer as it is.
+    #[cfg(feature = "cloud")]
+    pub(super) fn send(
+        &self,
+        head: ureq::http::request::Parts,
+        body: &[u8],
+    ) -> std::result::Result<ureq::http::Response<ureq::Body>, Failure> {
+        let url = Url::parse(&head.uri.to_string())?;
+        let agent = self.agent(&url)?;
+        let sent = if body.is_empty() {
+            agent.run(Request::from_parts(head, ()))
+        } else {
+            agent.run(Request::from_parts(head, body))
+        };
+        sent.map_err(|error| failed(&url.authority, error))
     }
 
     fn agent(&self, url: &Url) -> std::result::Result<Agent, FetchError> {

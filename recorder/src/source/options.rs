@@ -101,6 +101,12 @@ impl fmt::Debug for Watch {
 }
 
 impl FetchOptions {
+    /// Whether they say more than how to ask, so that parts of a file will not do.
+    #[cfg(feature = "fetch")]
+    pub(super) fn wants_whole(&self) -> bool {
+        self.sha256.is_some() || self.dir.is_some() || self.force || self.offline
+    }
+
     #[cfg(feature = "fetch")]
     pub(super) fn tell(&self, event: FetchEvent<'_>) {
         if let Some(watch) = &self.watch {

@@ -2,6 +2,9 @@
 
 use super::error::FetchError;
 
+/// The servers of the files that names stand for.
+const MIRRORED: [&str; 2] = ["download.pytorch.org", "download.openmmlab.com"];
+
 /// `http://` or `https://`, a host, and what to ask it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
@@ -68,6 +71,14 @@ impl Url {
         Ok(Url { user: self.user.clone(), ..Url::parse(&text)? })
     }
 
+    /// The same file at a mirror, where there is one and it is of a server that mirrors are of. A name and a password that the
+    /// address holds are not for the mirror, which has its own in its address.
+    pub(super) fn mirrored(self, mirror: Option<&str>) -> Result<Self, FetchError> {
+        let Some(mirror) = mirror.filter(|_| MIRRORED.contains(&&*self.authority)) else { return Ok(self) };
+        let Url { authority, path, .. } = self;
+        Url::parse(&format!("{mirror}/{authority}{path}"))
+    }
+
     /// As it is asked for, without the name and password.
     pub(super) fn text(&self) -> String {
         format!("{}://{}{}", self.scheme, self.authority, self.path)
@@ -111,5 +122,16 @@ mod tests {
             assert!(Url::parse(wrong).is_err(), "{wrong}");
         }
         assert!(from.join("file:///etc/passwd").is_err());
+    }
+
+    #[test]
+    fn a_mirror_has_the_files_of_names_and_never_what_an_address_tells_of_its_user() {
+        let at = |url: &str| Url::parse(url).unwrap().mirrored(Some("http://me:own@mirror.org:80/a")).unwrap();
+        let mirrored = at("https://you:secret@download.pytorch.org/models/net.pth?x");
+        assert_eq!(mirrored.text(), "http://mirror.org:80/a/download.pytorch.org/models/net.pth?x");
+        assert_eq!(mirrored.user.as_deref(), Some("me:own"));
+        assert_eq!(at("https://host.org/net.pth").text(), "https://host.org/net.pth");
+        let url = Url::parse("https://download.pytorch.org/net.pth").unwrap();
+        assert_eq!(url.clone().mirrored(None), Ok(url));
     }
 }

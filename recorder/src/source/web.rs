@@ -2,7 +2,9 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::access::Access;
 use super::address::{file_name, shown};
 use super::digest::Expected;
 use super::download::{Target, Wanted, download};
@@ -10,17 +12,40 @@ use super::error::FetchError;
 use super::http::Client;
 use super::name;
 use super::options::Fetched;
+use super::ranges::WebRanges;
 use super::url::Url;
 use crate::{IoResultExt as _, Result, ResultExt as _};
 
 /// A file, from the cache or from its server.
-pub(super) fn fetch(client: &Client<'_>, address: &str) -> Result<Fetched> {
+pub(super) fn fetch(client: &Client, address: &str) -> Result<Fetched> {
     let shown = shown(address);
-    fetch_file(client, address, &shown).in_file(&shown)
+    let fetched = find(client, address).and_then(|found| match found {
+        Found::Here(fetched) => Ok(fetched),
+        Found::There(missing) => missing.download(client, &shown),
+    });
+    fetched.in_file(&shown)
+}
+
+/// The same where parts of it will do.
+pub(super) fn access(client: &Arc<Client>, address: &str) -> Result<Access> {
+    let shown = shown(address);
+    let access = || {
+        let missing = match find(client, address)? {
+            Found::Here(fetched) => return Ok(Access::Here(fetched)),
+            Found::There(missing) => missing,
+        };
+        if !client.options.wants_whole()
+            && let Some(ranges) = WebRanges::open(client, &missing.url, &shown, None)?
+        {
+            return Ok(Access::Ranges(shown.clone(), Arc::new(ranges)));
+        }
+        missing.download(client, &shown).map(Access::Here)
+    };
+    access().in_file(&shown)
 }
 
 /// A file of this machine, held against the hash that is given.
-pub(super) fn checked(client: &Client<'_>, path: &Path) -> Result<Fetched> {
+pub(super) fn checked(client: &Client, path: &Path) -> Result<Fetched> {
     let check = || -> Result<()> {
         if let Some(expected) = client.options.sha256.as_deref().map(Expected::sha256).transpose()? {
             let file = File::open(path).doing("cannot open the file")?;
@@ -32,31 +57,53 @@ pub(super) fn checked(client: &Client<'_>, path: &Path) -> Result<Fetched> {
     Ok(Fetched { path: path.to_owned(), moved: 0, notes: Vec::new() })
 }
 
-fn fetch_file(client: &Client<'_>, address: &str, shown: &str) -> Result<Fetched> {
-    let options = client.options;
-    let url = Url::parse(address)?;
+/// Where a file is.
+enum Found {
+    Here(Fetched),
+    There(Missing),
+}
+
+/// A file that is not here yet.
+struct Missing {
+    url: Url,
+    target: Target,
+    expected: Option<Expected>,
+    anew: bool,
+}
+
+impl Missing {
+    fn download(self, client: &Client, shown: &str) -> Result<Fetched> {
+        let Missing { url, target, expected, anew } = self;
+        let wanted = Wanted { url: &url, shown, token: None, expected };
+        let moved = download(client, &wanted, &target, anew)?;
+        Ok(Fetched { path: target.path, moved, notes: Vec::new() })
+    }
+}
+
+/// Looks for a file in the cache.
+fn find(client: &Client, address: &str) -> Result<Found> {
+    let options = &client.options;
+    let url = Url::parse(address)?.mirrored(options.env.mirror().as_deref())?;
     let name = file_name(address)?;
     let folder = options.dir.clone().unwrap_or_else(|| options.env.torch_checkpoints());
     let target = Target::new(folder.join(name));
     let given = options.sha256.as_deref().map(Expected::sha256).transpose()?;
     let in_name = name::hash_prefix(name).filter(|_| options.check_hash);
-    let (mut anew, mut notes) = (options.force, Vec::new());
+    let mut anew = options.force;
     if target.path.exists() && !anew {
+        let here = |notes| Ok(Found::Here(Fetched { path: target.path.clone(), moved: 0, notes }));
         match &given {
             // As torch.hub, which held it against the hash in its name when it came.
             None => {
-                if in_name.is_none() {
-                    let path = target.path.display();
-                    notes.push(format!(
-                        "{path} was there already, and is taken for this file by its name, as torch.hub does"
-                    ));
-                }
-                return Ok(Fetched { path: target.path, moved: 0, notes });
+                let path = target.path.display();
+                let note =
+                    || format!("{path} was there already, and is taken for this file by its name, as torch.hub does");
+                return here(in_name.is_none().then(note).into_iter().collect());
             }
             Some(expected) => {
                 let open = || expected.check(&File::open(&target.path)?);
                 match open().doing("cannot read the file").in_file(&target.path)? {
-                    Ok(()) => return Ok(Fetched { path: target.path, moved: 0, notes }),
+                    Ok(()) => return here(Vec::new()),
                     Err(error) if options.dir.is_some() => {
                         let error = crate::Error::from(error).in_file(&target.path);
                         return Err(error
@@ -72,7 +119,5 @@ fn fetch_file(client: &Client<'_>, address: &str, shown: &str) -> Result<Fetched
         return Err(FetchError::Offline { place, why: "that is what was asked for".to_owned() }.into());
     }
     let expected = given.or_else(|| in_name.map(|hash| Expected::Sha256(hash.to_owned())));
-    let wanted = Wanted { url: &url, shown, token: None, expected };
-    let moved = download(client, &wanted, &target, anew)?;
-    Ok(Fetched { path: target.path, moved, notes })
+    Ok(Found::There(Missing { url, target, expected, anew }))
 }

@@ -8,6 +8,7 @@ mod hf;
 mod legacy;
 mod numpy;
 mod packed;
+mod ranges;
 mod safetensors;
 mod scripted;
 mod support;

@@ -21,6 +21,6 @@ mod write;
 pub use names::detect_name;
 pub(crate) use names::detect_shards;
 pub use read::detect;
-pub(crate) use read::{read, read_index, shards, weight_map};
+pub(crate) use read::{Place, read, read_index, read_index_of_ranges, shards, weight_map};
 pub use split::{DEFAULT_SHARD_SIZE, parse_size};
 pub use write::{ShardFormat, ShardOptions, write, write_shards};

@@ -1,6 +1,6 @@
 //! Reading a folder, or the index in it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
@@ -10,7 +10,8 @@ use crate::container::hf::index::Index;
 use crate::container::hf::names::{self, Found, is_index_name};
 use crate::container::named::Metadata;
 use crate::container::safetensors;
-use crate::format::{Read, add_new};
+use crate::format::{HEAD, Read, ReadRanges, add_new};
+use crate::io::Ranges;
 use crate::walk::list_names;
 use crate::{
     Error, FileBytes, Format, Global, Limits, OpenOptions, Opened, Result, ResultExt as _, StateDict, Value, io,
@@ -60,14 +61,53 @@ pub(super) struct Shard {
     bytes: u64,
 }
 
+/// Where a shard is.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// On this machine.
+    Path(PathBuf),
+    /// Elsewhere, with what it is called in messages; it is read part by part.
+    Ranges(PathBuf, Arc<dyn Ranges>),
+}
+
+/// How shards are found and read.
+struct Beside<'a> {
+    /// Where the one of a name is; `None` where it is missing.
+    place: &'a dyn Fn(&str) -> Option<Place>,
+    options: &'a OpenOptions,
+    open: Read,
+    open_ranges: ReadRanges,
+}
+
 /// Reads an index and the shards beside it.
 pub(crate) fn read_index(file: &FileBytes, options: &OpenOptions, open: Read) -> Result<Opened> {
+    let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
+    read_index_from(file, &Beside { place: &in_folder(folder), options, open, open_ranges: |_, _, _| Ok(None) })
+}
+
+/// Reads an index whose shards may be elsewhere; what belongs to it else lies beside it.
+pub(crate) fn read_index_of_ranges(
+    file: &FileBytes,
+    place: &dyn Fn(&str) -> Option<Place>,
+    options: &OpenOptions,
+    open: Read,
+    open_ranges: ReadRanges,
+) -> Result<Opened> {
+    read_index_from(file, &Beside { place, options, open, open_ranges })
+}
+
+fn read_index_from(file: &FileBytes, beside: &Beside<'_>) -> Result<Opened> {
+    let options = beside.options;
     let index = Index::read(file, &options.limits)?;
     let folder = file.path().and_then(Path::parent).unwrap_or(Path::new(""));
     let names: IndexSet<&str> = index.weight_map.values().map(String::as_str).collect();
-    let notes = missing(folder, &names, options)?;
-    let shards = Shards::open(folder, names, options, open)?;
+    let notes = missing(beside, &names)?;
+    let shards = Shards::open(names, beside)?;
     shards.merged(&index, folder, file.len() as u64, notes, options.lenient)
+}
+
+fn in_folder(folder: &Path) -> impl Fn(&str) -> Option<Place> + '_ {
+    move |name| Some(folder.join(name)).filter(|path| path.exists()).map(Place::Path)
 }
 
 /// Reads shards of which no index says where each tensor is: all that they hold, where the reader is lenient.
@@ -82,7 +122,8 @@ fn read_without_index(folder: &Path, names: &[String], options: &OpenOptions, op
     if !options.lenient {
         return Err(Error::missing(what).advise("pass `OpenOptions::lenient(true)` to read what the shards hold"));
     }
-    let shards = Shards::open(folder, names.iter().map(String::as_str).collect(), options, open)?;
+    let beside = Beside { place: &in_folder(folder), options, open, open_ranges: |_, _, _| Ok(None) };
+    let shards = Shards::open(names.iter().map(String::as_str).collect(), &beside)?;
     let mut index = Index { metadata: Metadata::new(), total_size: None, weight_map: IndexMap::new() };
     for (file, shard) in &shards.read {
         for name in shard.iter().flat_map(|shard| shard.entries.keys()) {
@@ -101,16 +142,20 @@ struct Shards<'a> {
 }
 
 impl<'a> Shards<'a> {
-    fn open(folder: &Path, names: IndexSet<&'a str>, options: &OpenOptions, open: Read) -> Result<Self> {
+    fn open(names: IndexSet<&'a str>, beside: &Beside<'_>) -> Result<Self> {
         let mut shards = Shards { read: IndexMap::with_capacity(names.len()), globals: Vec::new(), bytes: 0 };
         for name in names {
-            let path = folder.join(name);
-            if !path.exists() {
+            let Some(place) = (beside.place)(name) else {
                 shards.read.insert(name, None);
                 continue;
-            }
-            let file = FileBytes::open(&path)?;
-            let mut shard = read_shard(&file, options, open).in_file(&path)?;
+            };
+            let mut shard = match &place {
+                Place::Path(path) => {
+                    let file = FileBytes::open(path)?;
+                    read_shard(&file, beside.options, beside.open).in_file(path)?
+                }
+                Place::Ranges(name, ranges) => read_shard_of_ranges(name, ranges, beside).in_file(name)?,
+            };
             add_new(&mut shards.globals, std::mem::take(&mut shard.globals));
             shards.bytes = shards.bytes.saturating_add(shard.bytes);
             shards.read.insert(name, Some(shard));
@@ -133,17 +178,17 @@ impl<'a> Shards<'a> {
 }
 
 /// Looks for the shards that an index names and the folder lacks. A lenient reader goes on without them.
-fn missing(folder: &Path, names: &IndexSet<&str>, options: &OpenOptions) -> Result<Vec<String>> {
+fn missing(beside: &Beside<'_>, names: &IndexSet<&str>) -> Result<Vec<String>> {
     if let Some(name) = names.iter().find(|name| !io::is_below(name)) {
         return Err(Error::damaged("weight_map", format!("'{name}' is no name of a file in this folder")));
     }
-    let missing: Vec<&str> = names.iter().filter(|name| !folder.join(name).exists()).copied().collect();
+    let missing: Vec<&str> = names.iter().filter(|name| (beside.place)(name).is_none()).copied().collect();
     let what = match &missing[..] {
         [] => return Ok(Vec::new()),
         [one] => format!("the shard {one}, which the index names, is missing"),
         several => format!("{} shards that the index names are missing: {}", several.len(), list_names(several)),
     };
-    if options.lenient { Ok(vec![what + "; its tensors are left out"]) } else { Err(Error::missing(what)) }
+    if beside.options.lenient { Ok(vec![what + "; its tensors are left out"]) } else { Err(Error::missing(what)) }
 }
 
 /// The files that an index names, each once, below its folder.
@@ -166,7 +211,25 @@ fn read_shard(file: &FileBytes, options: &OpenOptions, open: Read) -> Result<Sha
     if detect(file) {
         return Err(Error::damaged("the shard", "it is an index itself"));
     }
-    let opened = open(file, options)?;
+    shard_of(open(file, options)?, bytes)
+}
+
+fn read_shard_of_ranges(name: &Path, ranges: &Arc<dyn Ranges>, beside: &Beside<'_>) -> Result<Shard> {
+    let (options, bytes) = (beside.options, ranges.len());
+    let head = FileBytes::unnamed(ranges.read(0..bytes.min(HEAD))?);
+    if safetensors::detect(&head) {
+        let (entries, metadata) = safetensors::read_tensors_of_ranges(ranges, options)?;
+        return Ok(Shard { entries, metadata, globals: Vec::new(), bytes });
+    }
+    match (beside.open_ranges)(name, ranges, options)? {
+        Some(opened) => shard_of(opened, bytes),
+        // What cannot be read part by part is read whole.
+        None => read_shard(&FileBytes::unnamed(ranges.read(0..bytes)?), options, beside.open),
+    }
+}
+
+/// What was read of a shard that is a checkpoint of its own.
+fn shard_of(opened: Opened, bytes: u64) -> Result<Shard> {
     let state_dict = StateDict::from_value(&opened.value)?;
     let entries = state_dict.values().map(|(name, value)| (Arc::from(name), value.clone())).collect();
     Ok(Shard { entries, metadata: Metadata::new(), globals: opened.globals, bytes })

@@ -193,10 +193,12 @@ impl Source for Elements {
     }
 
     fn copies(&self) -> bool {
-        let packed = match &self.held {
-            Held::Slice(_) => false,
-            Held::Record(record) => record.archive.records().get(record.number).is_some_and(|record| record.deflated),
+        let (packed, remote) = match &self.held {
+            Held::Slice(_) => (false, false),
+            Held::Record(Record { archive, number, .. }) => {
+                (archive.records().get(*number).is_some_and(|record| record.deflated), archive.is_remote())
+            }
         };
-        packed || self.swap_unit > 1
+        (packed || self.swap_unit > 1) && !remote
     }
 }

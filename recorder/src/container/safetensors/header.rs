@@ -88,12 +88,12 @@ pub(super) struct Info {
 }
 
 impl Header {
-    /// Reads and checks the header of a whole file.
-    pub(super) fn read(file: &[u8], limits: &Limits) -> Result<Self> {
-        let Some(prefix) = file.first_chunk() else {
+    /// Where the header ends, by its length, which the file begins with.
+    pub(super) fn end(start: &[u8], limits: &Limits) -> Result<u64> {
+        let Some(prefix) = start.first_chunk() else {
             return Err(Error::truncated(format!(
                 "it has {} bytes, less than the length of a header takes",
-                file.len()
+                start.len()
             )));
         };
         let len = u64::from_le_bytes(*prefix);
@@ -103,10 +103,17 @@ impl Header {
         if len > limits.value_bytes {
             return Err(Error::limit(format!("a header of {len} bytes"), limits.value_bytes));
         }
-        let data = PREFIX + len;
-        let text = usize::try_from(data).ok().and_then(|data| file.get(8..data)).ok_or_else(|| {
-            Error::truncated(format!("its header ends at byte {data}, the file at byte {}", file.len()))
-        })?;
+        Ok(PREFIX + len)
+    }
+
+    /// Reads and checks the header of a file of this length; `start` is what it begins with: all of the header, where the file has
+    /// all of it.
+    pub(super) fn read(start: &[u8], file_len: u64, limits: &Limits) -> Result<Self> {
+        let data = Header::end(start, limits)?;
+        let text = usize::try_from(data)
+            .ok()
+            .and_then(|data| start.get(8..data))
+            .ok_or_else(|| Error::truncated(format!("its header ends at byte {data}, the file at byte {file_len}")))?;
         let text = std::str::from_utf8(text).map_err(|error| damaged(format!("it is no UTF-8 ({error})")))?;
         let mut budget = Budget { left: limits.values, exceeded: false };
         let mut json = serde_json::Deserializer::from_str(text);
@@ -116,7 +123,7 @@ impl Header {
         }
         let (metadata, tensors) = read.map_err(|error| damaged(format!("it is no header of safetensors ({error})")))?;
         let header = Header { metadata, tensors, data };
-        header.check(file.len() as u64)?;
+        header.check(file_len)?;
         Ok(header)
     }
 

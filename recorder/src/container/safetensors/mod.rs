@@ -19,8 +19,8 @@ mod ties;
 mod write;
 
 pub(super) use header::FORMAT;
-pub(super) use read::read_tensors;
 pub use read::{detect, read};
+pub(super) use read::{read_ranges, read_tensors, read_tensors_of_ranges};
 pub(super) use ties::{record as record_ties, restore as restore_ties};
 pub(super) use write::ready;
 pub use write::write;

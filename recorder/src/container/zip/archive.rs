@@ -1,10 +1,12 @@
 //! `Archive`: a zip file's records, found through its central directory, and their payloads.
 //!
 //! Nothing in the file is trusted: sizes and places are checked against the file's length and against each other, the local
-//! headers against the central directory, payloads against their checksums. Stored payloads are slices of the file.
+//! headers against the central directory, payloads against their checksums. Stored payloads are slices of the file; of one that is
+//! read part by part, a record is a part.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -13,20 +15,57 @@ use crate::container::zip::fields::{
 };
 use crate::container::zip::record::Record;
 use crate::container::zip::{directory, inflate};
+use crate::io::Ranges;
 use crate::{Error, ErrorKind, Limits, Result};
 
 /// A zip file whose records are looked up by name.
 #[derive(Debug)]
 pub struct Archive {
-    pub(super) bytes: Bytes,
+    held: Held,
     records: Vec<Record>,
     by_name: HashMap<Box<str>, usize>,
     top: Box<str>,
     checksums: Checksums,
     limits: Limits,
-    /// The payloads where somebody has unpacked the archive: each record is a file, and there is no directory.
-    files: Option<Vec<Bytes>>,
 }
+
+/// Where the payloads are.
+#[derive(Debug)]
+enum Held {
+    /// In these bytes, which are the file.
+    File(Bytes),
+    /// Somebody has unpacked the archive: each record is a file, and there is no directory.
+    Files(Vec<Bytes>),
+    /// In a file that is read part by part.
+    Ranges(Arc<dyn Ranges>),
+}
+
+/// A record whose local header was read.
+pub(super) struct Located<'a> {
+    pub(super) entry: &'a Record,
+    /// The file, or the part of it in which the record lies, and where in the file that begins.
+    bytes: Bytes,
+    base: u64,
+    /// Where in these bytes the payload is.
+    pub(super) payload: Range<usize>,
+    /// Whether a descriptor follows it.
+    pub(super) described: bool,
+}
+
+impl Located<'_> {
+    /// The payload as it is stored, as far as it was read.
+    fn stored(&self) -> Bytes {
+        let end = self.payload.end.min(self.bytes.len());
+        self.bytes.slice(self.payload.start.min(end)..end)
+    }
+}
+
+/// How long what goes before and behind a payload can be: the header with a name and an extra field, the descriptor.
+const LONGEST_FRAME: u64 = LOCAL_LEN as u64 + 2 * u16::MAX as u64 + 24;
+
+/// How much more than is asked for is read of the beginning of a payload: an extra field as long as anybody writes them, and what
+/// deflate adds.
+const MORE: u64 = 4096;
 
 /// Which records have checksums. PyTorch writes 0 for all of them under `config.save.compute_crc32 = False`, and for all
 /// storages under `torch.serialization.skip_data`.
@@ -47,17 +86,24 @@ impl Archive {
     /// when records overlap or share a name; [`ErrorKind::Limit`] when there are too many.
     pub fn open(bytes: Bytes, limits: &Limits) -> Result<Self> {
         let records = directory::read(&bytes, limits)?;
-        Archive::of(bytes, records, None, limits)
+        Archive::of(Held::File(bytes), records, limits)
+    }
+
+    /// The same of a file that is read part by part. Nothing may follow the archive.
+    pub(crate) fn of_ranges(ranges: &Arc<dyn Ranges>, limits: &Limits) -> Result<Self> {
+        let records = directory::read_ranges(&**ranges, limits)?;
+        Archive::of(Held::Ranges(Arc::clone(ranges)), records, limits)
     }
 
     /// An archive that is unpacked: its records' names and payloads.
     pub(super) fn unpacked(files: Vec<(String, Bytes)>, limits: &Limits) -> Result<Self> {
         let (names, payloads): (Vec<_>, Vec<_>) = files.into_iter().unzip();
         let records = names.iter().zip(&payloads).map(|(name, bytes)| Record::stored(name, bytes.len() as u64));
-        Archive::of(Bytes::new(), records.collect(), Some(payloads), limits)
+        let records = records.collect();
+        Archive::of(Held::Files(payloads), records, limits)
     }
 
-    fn of(bytes: Bytes, records: Vec<Record>, files: Option<Vec<Bytes>>, limits: &Limits) -> Result<Self> {
+    fn of(held: Held, records: Vec<Record>, limits: &Limits) -> Result<Self> {
         let mut by_name = HashMap::with_capacity(records.len());
         for (i, record) in records.iter().enumerate() {
             if by_name.insert(record.name.clone(), i).is_some() {
@@ -69,12 +115,25 @@ impl Archive {
             _ => "".into(),
         };
         let checksums = Checksums::of(&records, &top);
-        Ok(Archive { bytes, records, by_name, top, checksums, limits: limits.clone(), files })
+        Ok(Archive { held, records, by_name, top, checksums, limits: limits.clone() })
     }
 
     /// Whether it is an archive that somebody has unpacked into a folder.
     pub(super) fn is_folder(&self) -> bool {
-        self.files.is_some()
+        matches!(self.held, Held::Files(_))
+    }
+
+    /// Whether its payloads are elsewhere, so that it costs more to read one again than to keep it.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.held, Held::Ranges(_))
+    }
+
+    /// The bytes of the file, where they are those of one on this machine.
+    pub(super) fn whole(&self) -> Result<&Bytes> {
+        match &self.held {
+            Held::File(bytes) => Ok(bytes),
+            Held::Files(_) | Held::Ranges(_) => Err(Error::unsupported("copying an archive that is no file here")),
+        }
     }
 
     /// All records, in the order of the directory.
@@ -100,8 +159,11 @@ impl Archive {
 
     /// How many bytes the whole file has, or all files where it is unpacked.
     pub(crate) fn size(&self) -> u64 {
-        let files = self.files.iter().flatten();
-        files.fold(self.bytes.len() as u64, |size, file| size.saturating_add(file.len() as u64))
+        match &self.held {
+            Held::File(bytes) => bytes.len() as u64,
+            Held::Files(files) => files.iter().fold(0_u64, |size, file| size.saturating_add(file.len() as u64)),
+            Held::Ranges(ranges) => ranges.len(),
+        }
     }
 
     /// The names inside the top folder.
@@ -141,12 +203,13 @@ impl Archive {
         if let Some(file) = self.file(record) {
             return Ok(file.clone());
         }
-        let (entry, range, described) = self.locate(record)?;
+        let located = self.locate(record)?;
+        let entry = located.entry;
         let verify = verify && self.has_checksum(record);
-        if verify && described {
-            self.check_descriptor(entry, range.end)?;
+        if verify && located.described {
+            located.check_descriptor()?;
         }
-        let stored = self.bytes.slice(range);
+        let stored = located.stored();
         let payload = if entry.deflated { inflate::inflate(&stored, entry, &self.limits)? } else { stored };
         if verify && crc32fast::hash(&payload) != entry.crc32 {
             return Err(Error::new(ErrorKind::Checksum).at(entry.place()));
@@ -163,13 +226,14 @@ impl Archive {
         if self.records.get(record).is_none_or(|entry| !entry.deflated) || self.file(record).is_some() {
             return sink(&self.payload(record, verify)?);
         }
-        let (entry, range, described) = self.locate(record)?;
+        let located = self.locate(record)?;
+        let entry = located.entry;
         let verify = verify && self.has_checksum(record);
-        if verify && described {
-            self.check_descriptor(entry, range.end)?;
+        if verify && located.described {
+            located.check_descriptor()?;
         }
         let mut checksum = crc32fast::Hasher::new();
-        inflate::stream(&self.bytes.slice(range), entry, &self.limits, &mut |bytes| {
+        inflate::stream(&located.stored(), entry, &self.limits, &mut |bytes| {
             checksum.update(bytes);
             sink(bytes)
         })?;
@@ -187,38 +251,70 @@ impl Archive {
         if let Some(file) = self.file(record) {
             return Ok((len <= file.len()).then(|| file.slice(..len)));
         }
-        let (entry, range, _) = self.locate(record)?;
-        let stored = self.bytes.slice(range);
-        if entry.deflated {
-            return Ok(inflate::prefix(&stored, len));
+        let prefix = |located: &Located<'_>| {
+            let stored = located.stored();
+            if located.entry.deflated {
+                return inflate::prefix(&stored, len);
+            }
+            (len <= stored.len()).then(|| stored.slice(..len))
+        };
+        // Where not all of it had to be read, it was enough.
+        if self.is_remote()
+            && let Ok(located) = self.locate_some(record, len as u64)
+            && let Some(prefix) = prefix(&located)
+        {
+            return Ok(Some(prefix));
         }
-        Ok((len <= stored.len()).then(|| stored.slice(..len)))
+        Ok(prefix(&self.locate(record)?))
     }
 
     /// The file that a record is, where the archive is unpacked.
     fn file(&self, record: usize) -> Option<&Bytes> {
-        self.files.as_ref()?.get(record)
+        match &self.held {
+            Held::Files(files) => files.get(record),
+            Held::File(_) | Held::Ranges(_) => None,
+        }
     }
 
-    /// A record, where its payload is in the file, and whether a descriptor follows it.
-    pub(super) fn locate(&self, record: usize) -> Result<(&Record, Range<usize>, bool)> {
+    /// A record with all of its payload.
+    pub(super) fn locate(&self, record: usize) -> Result<Located<'_>> {
+        self.locate_some(record, u64::MAX)
+    }
+
+    /// A record with so many bytes of its payload, or more.
+    fn locate_some(&self, record: usize, first: u64) -> Result<Located<'_>> {
         let Some(entry) = self.records.get(record) else {
             return Err(Error::invalid(format!("there is no record {record} in the archive")));
         };
         entry.check_readable()?;
-        let (start, described) = self.check_local_header(entry)?;
-        // Both ends were checked against the file's length.
-        let end = start + entry.stored;
-        let (Ok(from), Ok(to)) = (usize::try_from(start), usize::try_from(end)) else {
-            return Err(Error::damaged(entry.place(), "it lies beyond what can be addressed"));
+        let (bytes, base) = match &self.held {
+            Held::File(bytes) => (bytes.clone(), 0),
+            Held::Files(_) => (Bytes::new(), 0),
+            Held::Ranges(ranges) => {
+                let all = LONGEST_FRAME.saturating_add(entry.stored);
+                let some = first.saturating_add(LOCAL_LEN as u64 + u64::from(entry.name_len) + 2 * MORE);
+                let end = entry.header.saturating_add(all.min(some)).min(entry.end);
+                (ranges.read(entry.header..end)?, entry.header)
+            }
         };
-        Ok((entry, from..to, described))
+        let mut located = Located { entry, bytes, base, payload: 0..0, described: false };
+        located.check_local_header()?;
+        Ok(located)
+    }
+}
+
+impl Located<'_> {
+    /// Where a place of the file is in the bytes.
+    fn at(&self, place: u64) -> Result<usize> {
+        let at = place.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
+        at.ok_or_else(|| Error::damaged(self.entry.place(), "it lies beyond what can be addressed"))
     }
 
-    /// Compares a local header with the directory. Gives the first byte of the payload, and whether a descriptor follows it.
-    fn check_local_header(&self, record: &Record) -> Result<(u64, bool)> {
+    /// Compares the local header with the directory, and finds the payload.
+    fn check_local_header(&mut self) -> Result<()> {
+        let record = self.entry;
         let damaged = |reason: &str| Error::damaged(record.place(), reason);
-        let header = usize::try_from(record.header).ok().and_then(|at| self.bytes.get(at..)).unwrap_or_default();
+        let header = self.at(record.header).ok().and_then(|at| self.bytes.get(at..)).unwrap_or_default();
         let fields = (|| Some((u32_at(header, 0)?, u16_at(header, 26)?, u16_at(header, 28)?)))();
         let Some((LOCAL, name_len, extra_len)) = fields else {
             return Err(damaged("there is no header where the directory says"));
@@ -257,17 +353,22 @@ impl Archive {
         if crc != record.crc32 && !(described && crc == 0) {
             return Err(damaged("its header and the directory give different checksums"));
         }
-        Ok((record.header + start as u64, described))
+        // Both ends were checked against the file's length.
+        let start = record.header + start as u64;
+        self.payload = self.at(start)?..self.at(start + record.stored)?;
+        self.described = described;
+        Ok(())
     }
 
-    /// Compares the descriptor after a payload with the directory: with or without its signature, with 32- or 64-bit sizes.
-    fn check_descriptor(&self, record: &Record, at: usize) -> Result<()> {
+    /// Compares the descriptor after the payload with the directory: with or without its signature, with 32- or 64-bit sizes.
+    fn check_descriptor(&self) -> Result<()> {
+        let record = self.entry;
         // After an empty payload PyTorch writes none.
         if record.stored == 0 {
             return Ok(());
         }
-        let end = usize::try_from(record.end).unwrap_or(usize::MAX).min(self.bytes.len());
-        let rest = self.bytes.get(at..end).unwrap_or_default();
+        let end = self.at(record.end).unwrap_or(usize::MAX).min(self.bytes.len());
+        let rest = self.bytes.get(self.payload.end..end).unwrap_or_default();
         let rest = if u32_at(rest, 0) == Some(DESCRIPTOR) { rest.get(4..).unwrap_or_default() } else { rest };
         let narrow = |at| u32_at(rest, at).map(u64::from);
         let [size, stored] = [Some(record.size), Some(record.stored)];

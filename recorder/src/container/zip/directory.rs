@@ -7,6 +7,7 @@ use crate::container::zip::fields::{
     MOVED_32, ZIP64_EXTRA, extra_field, u16_at, u32_at, u64_at,
 };
 use crate::container::zip::record::Record;
+use crate::io::Ranges;
 use crate::{Error, Limits, Result};
 
 /// How far from the file's end the end record is looked for: the longest comment, the record, and the block of 4 KiB in
@@ -23,12 +24,32 @@ struct End {
 
 /// All records that the central directory lists, in its order.
 pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Vec<Record>> {
-    let end = find(bytes)?;
-    if end.entries > limits.records {
-        return Err(Error::limit(format!("a zip archive of {} records", end.entries), limits.records));
-    }
+    let end = find(Tail { bytes, start: 0 }, limits)?;
     // `find` made sure that the directory lies inside the file.
-    let directory = slice(bytes, end.offset, end.size).unwrap_or_default();
+    entries(slice(bytes, end.offset, end.size).unwrap_or_default(), &end)
+}
+
+/// The same of a file that is read part by part: its end, and the directory where that lies before it. An archive that other
+/// bytes follow, or another archive, is none here.
+pub(super) fn read_ranges(ranges: &dyn Ranges, limits: &Limits) -> Result<Vec<Record>> {
+    let start = ranges.len().saturating_sub(SEARCHED as u64);
+    let bytes = ranges.read(start..ranges.len())?;
+    let tail = Tail { bytes: &bytes, start };
+    let end = find(tail, limits)?;
+    if !tail.is_closed_by(&end) {
+        return Err(Error::damaged("zip end record", "other bytes follow it"));
+    }
+    if end.size > limits.pickle_bytes {
+        return Err(Error::limit(format!("a zip directory of {} bytes", end.size), limits.pickle_bytes));
+    }
+    match tail.slice(end.offset, end.size) {
+        Some(directory) => entries(directory, &end),
+        None => entries(&ranges.read(end.offset..end.offset.saturating_add(end.size))?, &end),
+    }
+}
+
+/// The records of a directory.
+fn entries(directory: &[u8], end: &End) -> Result<Vec<Record>> {
     let expected = usize::try_from(end.entries).unwrap_or(usize::MAX);
     let mut records = Vec::with_capacity(expected.min(directory.len() / CENTRAL_LEN));
     let mut at = 0;
@@ -48,16 +69,43 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Vec<Record>> {
     Ok(records)
 }
 
+/// What a file ends with, from byte `start` of the file on.
+#[derive(Clone, Copy)]
+struct Tail<'a> {
+    bytes: &'a [u8],
+    start: u64,
+}
+
+impl<'a> Tail<'a> {
+    /// A part of the file, where the tail has it.
+    fn slice(self, start: u64, len: u64) -> Option<&'a [u8]> {
+        slice(self.bytes, start.checked_sub(self.start)?, len)
+    }
+
+    /// Whether the file ends with the end record of this directory, and its zip64 part lies right before it.
+    fn is_closed_by(self, end: &End) -> bool {
+        let ends = |at: &usize| u32_at(self.bytes, *at) == Some(END) && end_at(self, *at).as_ref() == Some(end);
+        let last = (0..self.bytes.len().saturating_sub(END_LEN - 1)).rev().find(ends);
+        last.is_some_and(|at| {
+            let comment = u16_at(self.bytes, at + END_LEN - 2).map_or(0, usize::from);
+            at + END_LEN + comment == self.bytes.len() && is_adjacent(self, at)
+        })
+    }
+}
+
 /// Finds the end record: the last one whose directory ends where it begins.
-fn find(bytes: &[u8]) -> Result<End> {
-    let from = bytes.len().saturating_sub(SEARCHED);
-    let tail = bytes.get(from..).unwrap_or_default();
+fn find(all: Tail<'_>, limits: &Limits) -> Result<End> {
+    let from = all.bytes.len().saturating_sub(SEARCHED);
+    let tail = all.bytes.get(from..).unwrap_or_default();
     let mut contradicted = false;
     for i in (0..tail.len().saturating_sub(END_LEN - 1)).rev() {
         if u32_at(tail, i) != Some(END) {
             continue;
         }
-        if let Some(end) = end_at(bytes, from + i) {
+        if let Some(end) = end_at(all, from + i) {
+            if end.entries > limits.records {
+                return Err(Error::limit(format!("a zip archive of {} records", end.entries), limits.records));
+            }
             return Ok(end);
         }
         // One that closes the file is this archive's own; others may belong to an archive inside a record.
@@ -72,20 +120,26 @@ fn find(bytes: &[u8]) -> Result<End> {
 /// Whether an archive ends with the end record at this place, and its zip64 part lies right before: of archives one after
 /// the other, the last may fit the directory of the first where both are of one size.
 pub(super) fn ends_at(bytes: &[u8], at: usize) -> bool {
-    let locator = at.checked_sub(LOCATOR64_LEN).and_then(|at| bytes.get(at..));
-    let adjacent = match locator.filter(|locator| u32_at(locator, 0) == Some(LOCATOR64)) {
-        Some(locator) => u64_at(locator, 8).and_then(|offset| {
-            let record = slice(bytes, offset, END64_LEN as u64)?;
-            // The size that the record gives leaves out the signature and itself.
-            Some(offset.checked_add(12)?.checked_add(u64_at(record, 4)?)? == (at - LOCATOR64_LEN) as u64)
-        }),
-        None => Some(true),
-    };
-    adjacent == Some(true) && end_at(bytes, at).is_some()
+    let all = Tail { bytes, start: 0 };
+    is_adjacent(all, at) && end_at(all, at).is_some()
 }
 
-/// The end record at this place with its zip64 part, where they agree with each other and with the file.
-fn end_at(bytes: &[u8], at: usize) -> Option<End> {
+/// Whether the zip64 part of the end record at this place, where it has one, lies right before it.
+fn is_adjacent(tail: Tail<'_>, at: usize) -> bool {
+    let locator = at.checked_sub(LOCATOR64_LEN).and_then(|at| tail.bytes.get(at..));
+    let Some(locator) = locator.filter(|locator| u32_at(locator, 0) == Some(LOCATOR64)) else { return true };
+    let follows = u64_at(locator, 8).and_then(|offset| {
+        let record = tail.slice(offset, END64_LEN as u64)?;
+        // The size that the record gives leaves out the signature and itself.
+        let end = offset.checked_add(12)?.checked_add(u64_at(record, 4)?)?;
+        Some(end == tail.start + (at - LOCATOR64_LEN) as u64)
+    });
+    follows == Some(true)
+}
+
+/// The end record at this place of the tail with its zip64 part, where they agree with each other and with the file.
+fn end_at(tail: Tail<'_>, at: usize) -> Option<End> {
+    let Tail { bytes, start } = tail;
     let record = bytes.get(at..)?;
     let disks = [u16_at(record, 4)?, u16_at(record, 6)?];
     let [here, entries] = [u16_at(record, 8)?, u16_at(record, 10)?];
@@ -96,15 +150,15 @@ fn end_at(bytes: &[u8], at: usize) -> Option<End> {
     let narrow = End { entries: entries.into(), offset: offset.into(), size: size.into() };
     let locator = at.checked_sub(LOCATOR64_LEN).and_then(|at| bytes.get(at..));
     let (end, directory_end) = match locator.filter(|locator| u32_at(locator, 0) == Some(LOCATOR64)) {
-        None if disks == [0, 0] => (narrow, at as u64),
+        None if disks == [0, 0] => (narrow, start + at as u64),
         None => return None,
         Some(locator) => {
             let wide_at = u64_at(locator, 8)?;
-            let wide = wide_end(bytes, wide_at)?;
+            let wide = wide_end(tail, wide_at)?;
             let agree = (entries == MOVED_16 || narrow.entries == wide.entries)
                 && (size == MOVED_32 || narrow.size == wide.size)
                 && (offset == MOVED_32 || narrow.offset == wide.offset);
-            if !agree || wide_at + END64_LEN as u64 > (at - LOCATOR64_LEN) as u64 {
+            if !agree || wide_at + END64_LEN as u64 > start + (at - LOCATOR64_LEN) as u64 {
                 return None;
             }
             (wide, wide_at)
@@ -113,9 +167,9 @@ fn end_at(bytes: &[u8], at: usize) -> Option<End> {
     (end.offset.checked_add(end.size)? == directory_end).then_some(end)
 }
 
-/// The zip64 end record at this offset.
-fn wide_end(bytes: &[u8], at: u64) -> Option<End> {
-    let record = slice(bytes, at, END64_LEN as u64)?;
+/// The zip64 end record at this offset of the file.
+fn wide_end(tail: Tail<'_>, at: u64) -> Option<End> {
+    let record = tail.slice(at, END64_LEN as u64)?;
     let [here, entries] = [u64_at(record, 24)?, u64_at(record, 32)?];
     let one_disk = u32_at(record, 16)? == 0 && u32_at(record, 20)? == 0;
     (u32_at(record, 0)? == END64 && one_disk && here == entries).then_some(End {

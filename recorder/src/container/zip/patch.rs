@@ -24,14 +24,15 @@ pub(crate) fn patch(
     out: &mut dyn Write,
     payload: &mut dyn FnMut(usize) -> Result<Vec<u8>>,
 ) -> Result<()> {
-    let bytes = &archive.bytes;
+    let bytes = archive.whole()?;
     let mut order = records.to_vec();
     order.sort_unstable_by_key(|&record| archive.records().get(record).map(|entry| entry.header));
     order.dedup();
     let mut copy = Copy { bytes, at: 0, out };
     let mut sums = Vec::with_capacity(order.len());
     for record in order {
-        let (entry, payload_at, described) = archive.locate(record)?;
+        let located = archive.locate(record)?;
+        let (entry, payload_at, described) = (located.entry, located.payload.clone(), located.described);
         if entry.deflated {
             let advice = "pack the archive again without compression";
             let what = format!("replacing a compressed {}", entry.place());

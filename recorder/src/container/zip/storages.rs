@@ -280,6 +280,8 @@ impl Source for StorageRecord {
     }
 
     fn copies(&self) -> bool {
-        self.entry().is_some_and(|record| record.deflated) || self.swap_unit().is_ok_and(|unit| unit > 1)
+        let is_changed =
+            self.entry().is_some_and(|record| record.deflated) || self.swap_unit().is_ok_and(|unit| unit > 1);
+        is_changed && !self.shared.archive.is_remote()
     }
 }

@@ -1,5 +1,7 @@
 //! What the Hub is asked: what a file is at a revision, and which files a repository has.
 
+use std::sync::Arc;
+
 use ureq::http::{HeaderMap, Method};
 
 use crate::source::address::{HubAddress, RepoKind};
@@ -9,7 +11,7 @@ use crate::source::patience::{Failure, Patience};
 use crate::source::url::{Url, escape_part};
 
 pub(super) struct Hub<'a> {
-    pub(super) client: &'a Client<'a>,
+    pub(super) client: &'a Arc<Client>,
     /// Without a slash at the end.
     pub(super) endpoint: String,
     pub(super) token: Option<&'a str>,
@@ -59,7 +61,7 @@ impl Hub<'_> {
     /// What a file is at a revision.
     pub(super) fn entry(&self, address: &HubAddress, revision: &str, file: &str) -> Result<Entry, FetchError> {
         let url = self.url(address, revision, file)?;
-        Patience::with(self.client.options, || {
+        Patience::with(&self.client.options, || {
             // The Hub says it before it sends elsewhere.
             let stops = |headers: &HeaderMap| headers.contains_key("x-repo-commit");
             let ask = Ask { method: Method::HEAD, token: self.token, stops, ..Ask::get(&url) };
@@ -91,7 +93,7 @@ impl Hub<'_> {
         let (kind, repo) = (address.kind.plural(), &address.repo);
         let revision = escape_part(address.revision(), false);
         let url = Url::parse(&format!("{}/api/{kind}/{repo}/revision/{revision}", self.endpoint))?;
-        Patience::with(self.client.options, || {
+        Patience::with(&self.client.options, || {
             let answer = self.client.ask(&Ask { token: self.token, ..Ask::get(&url) })?;
             let host = answer.host.clone();
             let bytes = answer.read(LISTING)?;

@@ -1,11 +1,13 @@
 //! Which of a repository's files are its weights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use serde_json::Value as Json;
 
 use super::Repo;
+use crate::container::hf::Place;
+use crate::source::access::Access;
 use crate::source::error::FetchError;
 use crate::source::options::Fetched;
 use crate::{Error, IoResultExt as _, Result, ResultExt as _, io};
@@ -30,12 +32,8 @@ impl Repo<'_> {
         let (commit, files) = self.files()?;
         let main = main_file(&files)?;
         let mut fetched = self.file(main, &commit)?;
-        let mut more: BTreeSet<String> = BESIDE
-            .iter()
-            .filter(|name| files.iter().any(|file| file == *name))
-            .map(|name| (*name).to_owned())
-            .collect();
-        if main.ends_with(".index.json") {
+        let mut more: BTreeSet<String> = beside(&files).map(str::to_owned).collect();
+        if main.ends_with(INDEX) {
             more.extend(shards(&fetched.path)?);
         }
         for file in &more {
@@ -48,6 +46,31 @@ impl Repo<'_> {
             self.cache.set_ref(self.address.revision(), &commit)?;
         }
         Ok(fetched)
+    }
+
+    /// The weights, of which parts may do: the index is fetched, its shards are read where they are.
+    pub(super) fn weights_access(&self) -> Result<Access> {
+        let options = &self.hub.client.options;
+        if options.wants_whole() || self.offline().is_some() {
+            return self.weights().map(Access::Here);
+        }
+        let (commit, files) = self.files()?;
+        let main = main_file(&files)?;
+        if !main.ends_with(INDEX) {
+            return self.access(main, &commit);
+        }
+        let index = self.file(main, &commit)?;
+        beside(&files).try_for_each(|file| self.file(file, &commit).map(drop))?;
+        let mut places = HashMap::new();
+        for shard in shards(&index.path)? {
+            let place = match self.access(&shard, &commit)? {
+                Access::Ranges(name, ranges) => Place::Ranges(format!("{name}/{shard}").into(), ranges),
+                Access::Here(fetched) => Place::Path(fetched.path),
+                Access::Index(..) => return self.weights().map(Access::Here),
+            };
+            places.insert(shard, place);
+        }
+        Ok(Access::Index(index.path, Box::new(move |name| places.get(name).cloned())))
     }
 
     /// The commit that is meant, and its files; as they are in the cache where the Hub is not to be asked, or does not answer.
@@ -75,6 +98,14 @@ impl Repo<'_> {
             Err(error) => cached().ok_or_else(|| error.into()),
         }
     }
+}
+
+/// How the name of an index ends.
+const INDEX: &str = ".index.json";
+
+/// What is looked for beside weights, of what there is.
+fn beside(files: &[String]) -> impl Iterator<Item = &'static str> {
+    BESIDE.into_iter().filter(|name| files.iter().any(|file| file == name))
 }
 
 fn main_file(files: &[String]) -> Result<&str> {

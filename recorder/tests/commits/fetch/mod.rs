@@ -1,7 +1,11 @@
 //! Sources from servers on the loopback: whole or not there, moved once, whatever a server does. Nothing here leaves the machine.
 
 mod broken;
+#[cfg(feature = "cloud")]
+mod cloud;
 mod hub;
+mod ranges;
+mod schemes;
 mod several;
 mod web;
 

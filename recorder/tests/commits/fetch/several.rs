@@ -13,13 +13,15 @@ use super::{Home, body, named, names};
 use crate::STARTS;
 
 const SOURCE: &str = "REKINDLE_TEST_FETCH_SOURCE";
+/// Whether the hash in a file's name is of no matter.
+const UNCHECKED: &str = "REKINDLE_TEST_FETCH_UNCHECKED";
 const PROCESSES: usize = 8;
 
 /// Fetches in so many processes at once, each of which runs the test `name`; whether this is one of them.
-fn at_once(name: &str, source: &str, variables: &[(String, String)]) -> bool {
+pub(super) fn at_once(name: &str, source: &str, variables: &[(String, String)]) -> bool {
     if let Ok(source) = std::env::var(SOURCE) {
         // This is a child.
-        let options = FetchOptions::default().env(Env::default());
+        let options = FetchOptions::default().env(Env::default()).check_hash(std::env::var_os(UNCHECKED).is_none());
         let fetched = fetch(source, &options).unwrap();
         println!("moved {}", fetched.moved);
         return true;
@@ -44,6 +46,22 @@ fn at_once(name: &str, source: &str, variables: &[(String, String)]) -> bool {
         assert!(child.wait_with_output().unwrap().status.success());
     }
     false
+}
+
+#[test]
+fn eight_processes_at_once_fetch_what_a_name_stands_for_once() {
+    let name = "fetch::several::eight_processes_at_once_fetch_what_a_name_stands_for_once";
+    if std::env::var_os(SOURCE).is_some() {
+        at_once(name, "", &[]);
+        return;
+    }
+    for scheme in super::schemes::SCHEMES {
+        let (mirror, home) = (super::schemes::mirror(None), Home::new());
+        let variables = home.variables(&[("REKINDLE_MIRROR", &mirror.url("/")), (UNCHECKED, "1")]);
+        at_once(name, scheme.source, &variables);
+        assert_eq!(mirror.asked().len(), 1, "{}", scheme.source);
+        assert_eq!(home.names(), [scheme.name], "{}", scheme.source);
+    }
 }
 
 #[test]

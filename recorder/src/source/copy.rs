@@ -1,0 +1,96 @@
+//! A whole file of parts into its place: a partial file beside it, which is gone on with after a break, held against its hash, and
+//! renamed when it is whole.
+
+use std::fs::{self, File};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use super::digest::Expected;
+use super::download::Target;
+use super::error::FetchError;
+use super::held::Held;
+use super::http::Client;
+use super::options::FetchEvent;
+use super::ranges::Parts;
+use crate::io::commit::sync_folder;
+use crate::{Error, ErrorKind, IoResultExt as _, Result, ResultExt as _, io};
+
+/// So much is asked for at a time.
+const PIECE: u64 = 8 << 20;
+
+/// Fetches a file, unless `done` says that somebody else has, once nobody fetches it; `placed` is called when it has its name. Gives
+/// the bytes that were moved.
+pub(super) fn copy(
+    client: &Client,
+    parts: &dyn Parts,
+    version: &str,
+    target: &Target,
+    expected: Option<&Expected>,
+    (done, placed): (&dyn Fn() -> bool, &dyn Fn() -> Result<()>),
+) -> Result<u64> {
+    let folder = target.path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).doing("cannot make the folder").in_file(folder)?;
+    let name = target.name();
+    let waits = || client.options.tell(FetchEvent::Waiting { name: &name });
+    let Some(held) = Held::take(&target.partial, done, waits)? else { return Ok(0) };
+    let written = "cannot write the file";
+    let taken = take(client, parts, version, target, &held).and_then(|moved| {
+        if let Some(expected) = expected {
+            expected.check(held.file()).doing("cannot read the file").in_file(&target.partial)??;
+        }
+        Ok(moved)
+    });
+    let moved = match taken {
+        Ok(moved) => moved,
+        Err(error) => {
+            // What cannot be gone on with is not kept.
+            let nothing = held.file().metadata().is_ok_and(|file| file.len() == 0);
+            let is_wrong = matches!(error.kind(), ErrorKind::Fetch(error)
+                if matches!(**error, FetchError::Hash { .. } | FetchError::Changed { .. }));
+            if nothing || is_wrong {
+                let _ = fs::remove_file(&target.partial);
+                let _ = fs::remove_file(target.validator());
+            }
+            return Err(error);
+        }
+    };
+    let place = || -> std::io::Result<()> {
+        held.file().sync_all()?;
+        fs::rename(&target.partial, &target.path)?;
+        sync_folder(folder)
+    };
+    place().doing(written).in_file(&target.path)?;
+    placed()?;
+    let _ = fs::remove_file(target.validator());
+    client.options.tell(FetchEvent::Done);
+    Ok(moved)
+}
+
+fn take(client: &Client, parts: &dyn Parts, version: &str, target: &Target, held: &Held) -> Result<u64> {
+    let mut file: &File = held.file();
+    let write = |error: std::io::Result<()>| error.doing("cannot write the file").in_file(&target.partial);
+    let length = || file.metadata().map(|file| file.len()).doing("cannot read the file").in_file(&target.partial);
+    let is_same = fs::read_to_string(target.validator()).is_ok_and(|known| known == version);
+    let begun = if is_same { length()?.min(parts.len()) } else { 0 };
+    write(file.set_len(begun))?;
+    write(fs::write(target.validator(), version))?;
+    let folder = target.path.parent().unwrap_or(Path::new("."));
+    io::needs_room(folder, parts.len() - begun).in_file(&target.path)?;
+    client.options.tell(FetchEvent::Begin { name: &target.name(), at: begun, total: Some(parts.len()) });
+    write(file.seek(SeekFrom::Start(begun)).map(drop))?;
+    let mut at = begun;
+    while at < parts.len() {
+        let end = parts.len().min(at + PIECE);
+        let bytes = parts.fetch(&(at..end))?;
+        if bytes.len() as u64 != end - at {
+            return Err(Error::from(FetchError::Cut {
+                received: at + bytes.len() as u64,
+                expected: Some(parts.len()),
+            }));
+        }
+        write(file.write_all(&bytes))?;
+        at = end;
+        client.options.tell(FetchEvent::At(at));
+    }
+    Ok(parts.len() - begun)
+}

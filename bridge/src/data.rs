@@ -3,6 +3,7 @@
 use burn::tensor::{AllocationProperty, BoolStore, DType as BurnDType, TensorData};
 use bytes::Bytes;
 use half::{bf16, f16};
+use rayon::prelude::*;
 
 use rekindle_recorder::{DType, Element, Error, Result, Tensor};
 
@@ -95,6 +96,17 @@ pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> R
         T => TensorData::new(T::from_le_slice(bytes), shape.to_vec()),
         else return Err(unsupported(&format!("a Burn tensor of {dtype}")))
     ))
+}
+
+/// As [`elements_to_data`], of bytes that nothing else needs: they are not copied.
+pub(super) fn owned_to_data(dtype: DType, shape: &[usize], bytes: Vec<u8>) -> Result<TensorData> {
+    // What a byte of a bool may be, Burn says; and its numbers lie as this machine has them.
+    let lies_so = cfg!(target_endian = "little") && dtype != DType::Bool;
+    match burn_dtype(dtype).filter(|_| lies_so) {
+        Some(burn) => TensorData::try_from_bytes_vec(bytes, shape.to_vec(), burn)
+            .map_err(|error| Error::invalid_tensor(format_args!("a tensor of {dtype} {shape:?}"), error.to_string())),
+        None => elements_to_data(dtype, shape, &bytes),
+    }
 }
 
 /// The element types that both have.
@@ -225,26 +237,62 @@ pub(super) fn transpose(bytes: &[u8], rows: usize, columns: usize, size: usize) 
 }
 
 fn transpose_elements<const N: usize>(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
-    /// A square of this many elements either way stays in the nearest cache while it is turned.
-    const SQUARE: usize = 32;
+    /// So many columns are turned into rows by one thread: a page of memory that is read gives more than a line.
+    const BAND: usize = 64;
+    /// Below so many elements a second thread does not pay.
+    const SMALL: usize = 1 << 15;
     let (elements, _) = bytes.as_chunks::<N>();
     let mut out = vec![[0_u8; N]; elements.len()];
-    for row_start in (0..rows).step_by(SQUARE) {
-        let row_end = rows.min(row_start + SQUARE);
-        for column_start in (0..columns).step_by(SQUARE) {
-            for column in column_start..columns.min(column_start + SQUARE) {
-                for row in row_start..row_end {
-                    out[column * rows + row] = elements[row * columns + column];
-                }
+    let bands = (BAND * rows).max(1);
+    let turn = |(band, out): (usize, &mut [[u8; N]])| turn(elements, columns, band * BAND, rows, out);
+    if elements.len() < SMALL {
+        out.chunks_mut(bands).enumerate().for_each(turn);
+    } else {
+        out.par_chunks_mut(bands).enumerate().for_each(turn);
+    }
+    out.into_flattened()
+}
+
+/// Writes the columns from `first` on as rows of `rows` elements, as many as there is room for.
+fn turn<const N: usize>(elements: &[[u8; N]], columns: usize, first: usize, rows: usize, out: &mut [[u8; N]]) {
+    /// A square of a cache line's width either way: it is copied out first, as rows that are a power of two apart push each other out
+    /// of the cache.
+    const SQUARE: usize = 16;
+    let width = out.len() / rows;
+    for row in (0..rows).step_by(SQUARE) {
+        let height = SQUARE.min(rows - row);
+        for column in (0..width).step_by(SQUARE) {
+            let broad = SQUARE.min(width - column);
+            let mut square = [[[0_u8; N]; SQUARE]; SQUARE];
+            for (at, line) in square.iter_mut().enumerate().take(height) {
+                line[..broad].copy_from_slice(&elements[(row + at) * columns + first + column..][..broad]);
+            }
+            for at in 0..broad {
+                let to = &mut out[(column + at) * rows + row..][..height];
+                to.iter_mut().zip(&square).for_each(|(to, line)| *to = line[at]);
             }
         }
     }
-    out.into_flattened()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn matrices_of_any_shape_and_element_are_turned() {
+        let shapes = [[1, 1], [1, 70], [70, 1], [16, 16], [17, 15], [300, 130], [64, 1024], [3, 20_000]];
+        for ([rows, columns], size) in shapes.into_iter().flat_map(|shape| [1, 2, 4, 8].map(|size| (shape, size))) {
+            let bytes: Vec<u8> = (0..rows * columns * size).map(|at| (at * 7 % 251) as u8).collect();
+            let turned = transpose(&bytes, rows, columns, size);
+            let element = |row: usize, column: usize| &bytes[(row * columns + column) * size..][..size];
+            let expected: Vec<u8> = (0..columns)
+                .flat_map(|column| (0..rows).flat_map(move |row| element(row, column).iter().copied()))
+                .collect();
+            assert!(turned == expected, "{rows} x {columns} elements of {size} bytes");
+        }
+        assert!(transpose(&[], 0, 5, 4).is_empty() && transpose(&[], 5, 0, 4).is_empty());
+    }
 
     #[test]
     fn casts_round_as_pytorch_does() {

@@ -3,6 +3,7 @@
 
 use burn::module::{Flag, Module, ModuleMapper, Param};
 use burn::tensor::{Bool, Int, Tensor as BurnTensor, TensorData};
+use rayon::prelude::*;
 
 use crate::data;
 use crate::layer_rows::{LayerRows, Role};
@@ -43,17 +44,22 @@ pub(super) fn loaded<M: Module>(
         if tensor.dtype() != dtype && slot.saved_dtype != Some(tensor.dtype()) {
             report.cast.push(Cast::new(&slot.tensor.name, tensor.dtype(), dtype));
         }
-        let pieces = whole(slot, tensor, partial)
-            .and_then(|whole| data::cast(&whole, dtype))
-            .and_then(|cast| slot.tensor.split(&cast))
-            .of_tensor(&*slot.tensor.name)?;
+        let whole = whole(slot, tensor, partial).of_tensor(&*slot.tensor.name)?;
         let requires_grad = (options.takes_requires_grad() && slot.role == Role::Parameter && tensor.is_parameter())
             .then(|| tensor.requires_grad());
-        split.push((slot, pieces, requires_grad));
+        split.push((slot, whole, dtype, requires_grad));
     }
+    // All threads read, verify and move elements; of several errors the first in the module's order is told.
+    let pieces: Vec<Result<Vec<TensorData>>> = split
+        .par_iter()
+        .map(|(slot, whole, dtype, _)| {
+            let cast = data::cast(whole, *dtype);
+            cast.and_then(|cast| slot.tensor.split(&cast)).of_tensor(&*slot.tensor.name)
+        })
+        .collect();
     let mut plans: Vec<Option<Plan>> = leaves.all.iter().map(|_| None).collect();
-    for (slot, pieces, requires_grad) in split {
-        for (&leaf, data) in slot.leaves.iter().zip(pieces) {
+    for ((slot, .., requires_grad), pieces) in split.into_iter().zip(pieces) {
+        for (&leaf, data) in slot.leaves.iter().zip(pieces?) {
             plans[leaf] = Some(Plan { name: &slot.tensor.name, data, requires_grad });
         }
     }

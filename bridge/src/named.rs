@@ -4,7 +4,7 @@ use burn::module::ParamId;
 use burn::tensor::TensorData;
 use bytes::Bytes;
 
-use crate::data::{self, elements_to_data};
+use crate::data::{self, elements_to_data, owned_to_data};
 use crate::layer_rows::Transform;
 #[cfg(doc)]
 use rekindle_recorder::ErrorKind;
@@ -99,10 +99,10 @@ pub(super) struct Swap {
 }
 
 impl Swap {
-    fn bytes(self, bytes: &[u8], size: usize) -> Bytes {
+    fn bytes(self, bytes: &[u8], size: usize) -> Vec<u8> {
         let Swap { outer, rows, columns, inner } = self;
         if outer == 1 && inner == 1 {
-            return data::transpose(bytes, rows, columns, size).into();
+            return data::transpose(bytes, rows, columns, size);
         }
         let run = inner * size;
         let mut swapped = Vec::with_capacity(bytes.len());
@@ -114,7 +114,7 @@ impl Swap {
                 }
             }
         }
-        swapped.into()
+        swapped
     }
 }
 
@@ -157,7 +157,8 @@ impl NamedParameter {
                 Transform::AsIs => tensor,
                 _ => {
                     let (shape, size) = (self.torch_shape(piece)?, tensor.dtype().size());
-                    let bytes = piece.to_torch().fold(tensor.to_le_bytes()?, |bytes, swap| swap.bytes(&bytes, size));
+                    let bytes = tensor.to_le_bytes()?;
+                    let bytes = piece.to_torch().fold(bytes, |bytes, swap| Bytes::from(swap.bytes(&bytes, size)));
                     Tensor::from_le_bytes(tensor.dtype(), &shape, bytes)?
                 }
             });
@@ -192,8 +193,14 @@ impl NamedParameter {
                 );
             }
             let size = torch.dtype().size();
-            let bytes = piece.to_burn().fold(part.to_le_bytes()?, |bytes, swap| swap.bytes(&bytes, size));
-            pieces.push(elements_to_data(torch.dtype(), &piece.shape, &bytes)?);
+            let bytes = part.to_le_bytes()?;
+            let moved = piece
+                .to_burn()
+                .fold(None, |moved: Option<Vec<u8>>, swap| Some(swap.bytes(moved.as_deref().unwrap_or(&bytes), size)));
+            pieces.push(match moved {
+                Some(moved) => owned_to_data(torch.dtype(), &piece.shape, moved)?,
+                None => elements_to_data(torch.dtype(), &piece.shape, &bytes)?,
+            });
         }
         Ok(pieces)
     }

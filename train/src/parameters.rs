@@ -6,7 +6,7 @@ use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Device, Gradients, Shape, Tensor};
+use burn::tensor::{Device, Gradients, Shape, Tensor, TensorData};
 use indexmap::IndexMap;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{Error, Result};
@@ -215,6 +215,35 @@ pub(crate) fn in_host_memory(device: &Device) -> bool {
 #[cfg(not(feature = "flex"))]
 pub(crate) fn in_host_memory(_: &Device) -> bool {
     false
+}
+
+/// The elements of a tensor in host memory, and whether something else holds them, too: they are only to be read then, and no copy.
+#[cfg(feature = "flex")]
+pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, bool)> {
+    /// A tensor as the owner of its elements.
+    struct Holder(burn::backend::flex::FlexTensor);
+
+    impl AsRef<[u8]> for Holder {
+        fn as_ref(&self) -> &[u8] {
+            self.0.bytes()
+        }
+    }
+
+    let tensor = tensor.try_into_primitive::<burn::backend::Flex>();
+    let tensor = tensor.map_err(|_| unreadable("it is not in host memory"))?;
+    let (layout, dtype) = (tensor.layout().clone(), tensor.dtype());
+    let whole = layout.is_contiguous()
+        && layout.start_offset() == 0
+        && tensor.bytes().len() == layout.num_elements() * dtype.size();
+    if tensor.is_unique() || !whole {
+        return Ok((tensor.into_data(), false));
+    }
+    Ok((rekindle_burn::shared_data(Holder(tensor), layout.shape().clone(), dtype), true))
+}
+
+#[cfg(not(feature = "flex"))]
+pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, bool)> {
+    Ok((tensor.try_into_data().map_err(unreadable)?, false))
 }
 
 /// An error of a device.

@@ -56,7 +56,7 @@ impl Array {
     fn product(&self, other: &Array) -> Result<Self> {
         let (one, two) = (self.shape(), other.shape());
         if one[..one.len() - 2] == two[..two.len() - 2]
-            && pays(self.numel() * two[two.len() - 1], Linear::LEAST)
+            && pays(self.numel() * two[two.len() - 1], Linear::least(one[one.len() - 2]))
             && let Some(product) = computed(Matmul, &[self, other])
         {
             return Ok(Array::of(product));
@@ -79,7 +79,7 @@ impl Array {
         lower([self, weight], bias, |[x, weight], bias| {
             if let (&[outputs, inputs], Some(&length)) = (weight.shape(), x.shape().last())
                 && inputs == length
-                && pays(x.numel() * outputs, Linear::LEAST)
+                && pays(x.numel() * outputs, Linear::least(x.numel() / inputs.max(1)))
                 && bias.is_none_or(|bias| bias.shape() == [outputs])
                 && let Some(y) =
                     computed(Linear, &[Some(x), Some(weight), bias].into_iter().flatten().collect::<Vec<_>>())

@@ -310,6 +310,22 @@ pub struct Gpt2 {
     positions: usize,
 }
 
+/// What a network keeps of the tokens that it has seen, so that the next ones cost no more than themselves: keys and values of each
+/// layer, which [`Gpt2::forward_after`] adds to. A new one has seen nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Gpt2Cache {
+    layers: Vec<[Array; 2]>,
+    seen: usize,
+}
+
+impl Gpt2Cache {
+    /// How many tokens it has seen.
+    #[must_use]
+    pub fn seen(&self) -> usize {
+        self.seen
+    }
+}
+
 impl Transformer {
     /// Draws the body once more; where `last`, the last map of each path a third time as soon as it is drawn.
     fn draw(&mut self, config: &Gpt2Config, last: bool, init: &mut Init<'_>) -> Result<()> {
@@ -405,6 +421,59 @@ impl Gpt2 {
         self.forward_array(&Array::from_int(tokens))?.into_float()
     }
 
+    /// As [`forward`](Self::forward) of tokens that follow those which the cache has seen, whose keys and values are added to it:
+    /// transformers' `use_cache`. The first call may be given a whole text, the next ones a token each.
+    ///
+    /// ```
+    /// # use burn::tensor::{Device, Int, Tensor};
+    /// # use rekindle_models::{init::Init, zoo::{Gpt2, Gpt2Config, gpt2::{Flavour, Gpt2Cache}}};
+    /// # let device = Device::flex();
+    /// # let small = Gpt2Config { vocab_size: 7, n_positions: 6, n_embd: 8, n_layer: 1, n_head: 2, ..Gpt2Config::small(Flavour::NanoGpt) };
+    /// # let net = Gpt2::new(&small, &mut Init::seeded(&device, 0))?;
+    /// let mut cache = Gpt2Cache::default();
+    /// let text = Tensor::<2, Int>::from_data([[3, 1, 4]], &device);
+    /// let scores = net.forward_after(text, &mut cache)?; // [1, 3, 7]
+    /// let scores = net.forward_after(Tensor::<2, Int>::from_data([[1]], &device), &mut cache)?; // [1, 1, 7]
+    /// assert_eq!((scores.dims(), cache.seen()), ([1, 1, 7], 4));
+    /// # Ok::<(), rekindle_models::ModelError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward); and when the batch is not of the size that the cache has. The cache is then as it was.
+    pub fn forward_after(&self, tokens: Tensor<2, Int>, cache: &mut Gpt2Cache) -> Result<Tensor<3>> {
+        let tokens = Array::from_int(tokens);
+        let mut layers = cache.layers.clone();
+        let scores = self.scores(&tokens, cache.seen, Some(&mut layers))?.into_float()?;
+        *cache = Gpt2Cache { layers, seen: cache.seen + tokens.shape().last().copied().unwrap_or(0) };
+        Ok(scores)
+    }
+
+    /// The scores of tokens of which so many came before: the keys and values of those are given, and get those of these.
+    fn scores(&self, tokens: &Array, seen: usize, mut kept: Option<&mut Vec<[Array; 2]>>) -> Result<Array> {
+        let net = &self.transformer;
+        let length = seen + tokens.shape().last().copied().unwrap_or(0);
+        if length > self.positions {
+            return Err(refused("GPT-2", format!("{length} tokens are more than its {} places", self.positions)));
+        }
+        let [first, end] = [seen, length].map(|place| Number::Int(crate::functional::signed(place)));
+        let places = Array::arange(first, end, Number::Int(1), None, &tokens.device())?;
+        let x = net.wte.forward_array(tokens)?.add(&net.wpe.forward_array(&places)?)?;
+        let mut x = net.drop.forward_array(&x)?;
+        for (at, layer) in net.h.iter().enumerate() {
+            let before = kept.as_ref().and_then(|kept| kept.get(at));
+            let (attended, pair) = layer.attn.attend(&layer.ln_1.forward_array(&x)?, before)?;
+            if let Some(kept) = kept.as_deref_mut() {
+                match kept.get_mut(at) {
+                    Some(place) => *place = pair,
+                    None => kept.push(pair),
+                }
+            }
+            x = x.add(&attended)?;
+            x = x.add(&layer.mlp.forward_array(&layer.ln_2.forward_array(&x)?)?)?;
+        }
+        self.lm_head.forward_array(&net.ln_f.forward_array(&x)?)
+    }
+
     /// The loss of the tokens `[batch, length]` by those that come next: the mean of cross entropy.
     ///
     /// # Errors
@@ -422,25 +491,19 @@ impl Gpt2 {
 
 impl Forward for Gpt2 {
     fn forward_array(&self, tokens: &Array) -> Result<Array> {
-        let net = &self.transformer;
-        let length = tokens.shape().last().copied().unwrap_or(0);
-        if length > self.positions {
-            return Err(refused("GPT-2", format!("{length} tokens are more than its {} places", self.positions)));
-        }
-        let end = crate::functional::signed(length);
-        let places = Array::arange(Number::Int(0), Number::Int(end), Number::Int(1), None, &tokens.device())?;
-        let x = net.wte.forward_array(tokens)?.add(&net.wpe.forward_array(&places)?)?;
-        let mut x = net.drop.forward_array(&x)?;
-        for layer in &net.h {
-            x = x.add(&layer.attn.forward_array(&layer.ln_1.forward_array(&x)?)?)?;
-            x = x.add(&layer.mlp.forward_array(&layer.ln_2.forward_array(&x)?)?)?;
-        }
-        self.lm_head.forward_array(&net.ln_f.forward_array(&x)?)
+        self.scores(tokens, 0, None)
     }
 }
 
 impl Forward for SelfAttention {
     fn forward_array(&self, x: &Array) -> Result<Array> {
+        Ok(self.attend(x, None)?.0)
+    }
+}
+
+impl SelfAttention {
+    /// What the tokens get of those before them and of themselves, and the keys and values of both.
+    fn attend(&self, x: &Array, before: Option<&[Array; 2]>) -> Result<(Array, [Array; 2])> {
         let &[batch, length, width] = x.shape() else {
             return Err(refused("GPT-2", "tokens are [batch, length]"));
         };
@@ -448,11 +511,27 @@ impl Forward for SelfAttention {
         let split = |part: &Array| part.reshaped(&[batch, length, self.heads, width / self.heads])?.transpose(1, 2);
         let heads = parts.iter().map(split).collect::<Result<Vec<_>>>()?;
         let [q, k, v] = &heads[..] else { return Err(refused("GPT-2", "c_attn gives three")) };
+        let joined = |old: &Array, new: &Array| Array::cat(&[old.clone(), new.clone()], 2);
+        let pair = match before {
+            Some([keys, values]) => [joined(keys, k)?, joined(values, v)?],
+            None => [k.clone(), v.clone()],
+        };
+        let seen = pair[0].shape()[2] - length;
+        // The last token may look at all there are.
+        let visible: Vec<bool> = if seen > 0 && length > 1 {
+            let row = |row| (0..seen + length).map(move |key| key <= row);
+            (seen..seen + length).flat_map(row).collect()
+        } else {
+            Vec::new()
+        };
+        let mask = Some(&visible).filter(|visible| !visible.is_empty());
+        let mask = mask.map(|visible| Array::from_bools(visible, &[length, seen + length], &x.device())).transpose()?;
         let keeps_all = self.attn_dropout.keeps_all(&x.device());
-        let how = Attention { causal: true, keeps_all, scale: self.scale, ..Attention::default() };
-        let attended = q.attention(k, v, &how, |weights| self.attn_dropout.forward_array(&weights))?;
+        let (mask, causal) = (mask.as_ref(), seen == 0);
+        let how = Attention { mask, causal, keeps_all, scale: self.scale, ..Attention::default() };
+        let attended = q.attention(&pair[0], &pair[1], &how, |weights| self.attn_dropout.forward_array(&weights))?;
         let joined = attended.transpose(1, 2)?.reshaped(&[batch, length, width])?;
-        self.resid_dropout.forward_array(&self.c_proj.forward_array(&joined)?)
+        Ok((self.resid_dropout.forward_array(&self.c_proj.forward_array(&joined)?)?, pair))
     }
 }
 

@@ -11,7 +11,7 @@ use rekindle_models::zoo::{
     Activation, Bert, BertConfig, BertForMaskedLm, BertForSequenceClassification, Gpt2, Gpt2Config, Llama, LlamaConfig,
     LstmLm, LstmLmConfig, Mnist, ResNet, ResNetConfig, Vit, VitConfig,
     bert::Encoded,
-    gpt2::Flavour,
+    gpt2::{Flavour, Gpt2Cache},
     llama::{LongRope, RopeScaling, Yarn},
 };
 use rekindle_models::{Config, Network, Result};
@@ -307,5 +307,38 @@ fn networks_by_name_are_their_own_exported_programs() {
         let distance = apart(&found.floats().unwrap(), &exact.floats().unwrap());
         println!("{name}: {distance:.1e} apart");
         assert!(distance < 1e-6, "{name}: {distance:.1e} apart");
+    }
+}
+
+#[test]
+fn gpt2_says_the_same_of_a_text_in_parts_as_of_the_whole() {
+    let device = Device::flex();
+    for flavour in [Flavour::HuggingFace, Flavour::NanoGpt] {
+        let config = Gpt2Config {
+            vocab_size: 11,
+            n_positions: 12,
+            n_embd: 24,
+            n_layer: 3,
+            n_head: 2,
+            scale_attn_by_inverse_layer_idx: flavour == Flavour::HuggingFace,
+            ..Gpt2Config::small(flavour)
+        };
+        let net = Gpt2::new(&config, &mut Init::seeded(&device, 7)).unwrap();
+        let text = Tensor::<2, Int>::from_data([[3, 1, 4, 1, 5, 9, 2, 6, 5], [8, 10, 7, 9, 3, 2, 3, 0, 4]], &device);
+        let whole = net.forward(text.clone()).unwrap();
+        for parts in [&[1; 9][..], &[5, 1, 1, 2], &[4, 5], &[9]] {
+            let (mut cache, mut place) = (Gpt2Cache::default(), 0);
+            for part in parts {
+                let scores = net.forward_after(text.clone().narrow(1, place, *part), &mut cache).unwrap();
+                let apart = (scores - whole.clone().narrow(1, place, *part)).abs().max().into_scalar::<f32>();
+                assert!(apart < 1e-5, "{flavour:?} in parts {parts:?}, from {place}: {apart}");
+                place += part;
+            }
+            assert_eq!(cache.seen(), 9);
+            // Too long, and another batch: refused, and the cache is as it was.
+            assert!(net.forward_after(text.clone().narrow(1, 0, 4), &mut cache).is_err());
+            assert!(net.forward_after(text.clone().slice([0..1, 0..1]), &mut cache).is_err());
+            assert_eq!(net.forward_after(text.clone().narrow(1, 0, 3), &mut cache).unwrap().dims(), [2, 3, 11]);
+        }
     }
 }

@@ -142,7 +142,7 @@ mod tests {
     use rekindle_burn::{LayerRows, ModuleStateDict as _, Part, Row};
 
     use super::*;
-    use crate::optim::elementwise::{Elements, Slices};
+    use crate::optim::elementwise::{Elements, Place, Slices};
     use crate::optim::group::ParamGroup;
     use crate::optim::registry::{Hyperparameters, OptimizerKind};
     use crate::optim::state::ParamState;
@@ -220,9 +220,10 @@ mod tests {
             for step in 1..6 {
                 let update = (rule.prepare)(&group, &mut in_host).unwrap();
                 let state = in_host.buffers(update.state(), 0).unwrap();
-                let state = state.into_iter().map(|buffer| buffer.values(len).unwrap()).collect();
+                let place = |to| Place { to, from: None };
+                let state = state.into_iter().map(|buffer| place(buffer.values(len).unwrap())).collect();
                 let grad = values(step);
-                update.host(Elements::F32(Slices { param: &mut param, grad: &grad, state })).unwrap();
+                update.host(Elements::F32(Slices { param: place(&mut param), grad: &grad, state })).unwrap();
 
                 let update = (rule.prepare)(&group, &mut in_tensors).unwrap();
                 let mut state = in_tensors.buffers(update.state(), 0).unwrap();

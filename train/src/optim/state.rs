@@ -10,6 +10,7 @@ use rekindle_burn::{NamedParameter, data_to_tensor, shared_data, tensor_to_data}
 use rekindle_recorder::{DType, Error, Result, Tensor as TorchTensor, Value};
 
 use super::array::{Real, rounded, with_real};
+use super::elementwise::{Elements, Slices};
 use super::rule::{Rule, STEP_DTYPE, View};
 use crate::attributes::{Attributes, invalid, wrong_type};
 
@@ -69,6 +70,14 @@ pub(crate) trait Held: Real {
     fn hold(values: Vec<Self>) -> Buffer;
     /// Those of a buffer that holds this type.
     fn of_buffer(buffer: &mut Buffer) -> Option<&mut [Self]>;
+    /// Whether a buffer holds this type.
+    fn is_of(buffer: &Buffer) -> bool;
+    /// Those of a buffer that something else holds, too, which has room of its own then.
+    fn shared(buffer: &mut Buffer) -> Option<Arc<Vec<Self>>>;
+    /// These elements as they were held.
+    fn held(values: Arc<Vec<Self>>) -> Buffer;
+    /// An update's elements, of this type.
+    fn elements(slices: Slices<'_, Self>) -> Elements<'_>;
 }
 
 macro_rules! held {
@@ -83,6 +92,28 @@ macro_rules! held {
                     Buffer::$variant(values) => Some(Arc::make_mut(values).as_mut_slice()),
                     _ => None,
                 }
+            }
+
+            fn is_of(buffer: &Buffer) -> bool {
+                matches!(buffer, Buffer::$variant(_))
+            }
+
+            fn shared(buffer: &mut Buffer) -> Option<Arc<Vec<Self>>> {
+                match buffer {
+                    Buffer::$variant(values) if Arc::strong_count(values) > 1 => {
+                        let room = Arc::new(vec![<$ty as Real>::of(0.0); values.len()]);
+                        Some(std::mem::replace(values, room))
+                    }
+                    _ => None,
+                }
+            }
+
+            fn held(values: Arc<Vec<Self>>) -> Buffer {
+                Buffer::$variant(values)
+            }
+
+            fn elements(slices: Slices<'_, Self>) -> Elements<'_> {
+                Elements::$variant(slices)
             }
         }
     )* };
@@ -479,11 +510,17 @@ impl Buffer {
         }
     }
 
-    /// The elements in host memory, in their parameter's type, brought there if need be.
-    pub(crate) fn values<T: Held>(&mut self, len: usize) -> Result<&mut [T]> {
-        if T::of_buffer(self).is_none() {
+    /// Brings the elements to host memory, in their parameter's type, if need be.
+    pub(crate) fn bring<T: Held>(&mut self, len: usize) -> Result<()> {
+        if !T::is_of(self) {
             *self = Buffer::from_data(self.to_data(&[self.len_or(len)], T::DTYPE)?, T::DTYPE)?;
         }
+        Ok(())
+    }
+
+    /// The elements in host memory, in their parameter's type, brought there if need be.
+    pub(crate) fn values<T: Held>(&mut self, len: usize) -> Result<&mut [T]> {
+        self.bring::<T>(len)?;
         T::of_buffer(self).ok_or_else(|| invalid("an optimizer's state is not of its parameter's type"))
     }
 

@@ -3,15 +3,16 @@
 //! other, by the operations of its device.
 
 use std::borrow::BorrowMut;
+use std::sync::Arc;
 
 use burn::module::Module;
-use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData};
+use burn::tensor::{DType as BurnDType, Gradients, Tensor, TensorData, bf16, f16};
 use rayon::prelude::*;
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 
-use super::array::{Real as _, with_real};
-use super::elementwise::{Elements, PART, Slices, Update};
+use super::array::{Real, with_real};
+use super::elementwise::{PART, Place, Slices, Update};
 use super::group::ParamGroup;
 use super::optimizer::{Optimizer, Parameter, list};
 use super::pieces::Pieces;
@@ -22,7 +23,7 @@ use super::state::{Buffer, Held, ParamState, missing};
 use crate::attributes::invalid;
 #[cfg(feature = "learner")]
 use crate::parameters::in_host_memory;
-use crate::parameters::{hollow, put, take, unreadable};
+use crate::parameters::{elements_of, hollow, put, take, unreadable};
 
 impl Optimizer {
     /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated. Where
@@ -255,29 +256,50 @@ fn apply(
         *param = Some(tensor);
         return Ok(());
     }
-    let mut data = tensor.try_into_data().map_err(unreadable)?;
     let grad = grad.try_into_data().map_err(unreadable)?;
-    let elements = match dtype {
-        BurnDType::F64 => Elements::F64(slices(&mut data, &grad, state, len)?),
-        BurnDType::F16 => Elements::F16(slices(&mut data, &grad, state, len)?),
-        BurnDType::BF16 => Elements::BF16(slices(&mut data, &grad, state, len)?),
-        _ => Elements::F32(slices(&mut data, &grad, state, len)?),
+    let (data, done) = match dtype {
+        BurnDType::F64 => in_host::<f64>(update, tensor, &grad, &mut state, len)?,
+        BurnDType::F16 => in_host::<f16>(update, tensor, &grad, &mut state, len)?,
+        BurnDType::BF16 => in_host::<bf16>(update, tensor, &grad, &mut state, len)?,
+        _ => in_host::<f32>(update, tensor, &grad, &mut state, len)?,
     };
-    let done = update.host(elements);
     *param = Some(Tensor::from_data(data, (&device, dtype)));
     done
 }
 
-/// Elements as they lie in host memory; those of the state are brought there if need be.
-fn slices<'a, T: Held>(
-    param: &'a mut TensorData,
-    grad: &'a TensorData,
-    state: Vec<&'a mut Buffer>,
+/// Updates elements where they lie in host memory; those of the state are brought there if need be. What something else holds, too,
+/// stays as it is, and what comes of it gets memory of its own. Gives the parameter as it is then; with an error, as it was.
+fn in_host<T: Held>(
+    update: &dyn Update,
+    param: Tensor<1>,
+    grad: &TensorData,
+    state: &mut [&mut Buffer],
     len: usize,
-) -> Result<Slices<'a, T>> {
-    let state = state.into_iter().map(|buffer| buffer.values(len)).collect::<Result<_>>()?;
-    let param = param.as_mut_slice().map_err(unreadable)?;
-    Ok(Slices { param, grad: grad.as_slice().map_err(unreadable)?, state })
+) -> Result<(TensorData, Result<()>)> {
+    let grad = grad.as_slice::<T>().map_err(unreadable)?;
+    state.iter_mut().try_for_each(|buffer| buffer.bring::<T>(len))?;
+    let (mut own, from) = match elements_of(param)? {
+        (data, false) => (data, None),
+        (shared, true) => (TensorData::new(vec![T::of(0.0); len], [len]), Some(shared)),
+    };
+    let before: Vec<Option<Arc<Vec<T>>>> = state.iter_mut().map(|buffer| T::shared(buffer)).collect();
+    let updated = |state: &mut [&mut Buffer], own: &mut TensorData| {
+        let mut places = Vec::with_capacity(state.len());
+        for (buffer, before) in state.iter_mut().zip(&before) {
+            places.push(Place { to: buffer.values(len)?, from: before.as_ref().map(|before| before.as_slice()) });
+        }
+        let from = from.as_ref().map(TensorData::as_slice::<T>).transpose().map_err(unreadable)?;
+        let param = Place { to: own.as_mut_slice().map_err(unreadable)?, from };
+        update.host(T::elements(Slices { param, grad, state: places }))
+    };
+    let done = updated(state, &mut own);
+    if done.is_err() {
+        for (buffer, before) in state.iter_mut().zip(before) {
+            before.into_iter().for_each(|before| **buffer = T::held(before));
+        }
+        own = from.unwrap_or(own);
+    }
+    Ok((own, done))
 }
 
 /// One step of one tensor by itself, whose state this is, with the hyper-parameters of its group.

@@ -2,8 +2,10 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use rekindle_burn::ModuleStateDict as _;
 use rekindle_random::{Generator, uniform_};
-use rekindle_train::optim::{Optimizer, SgdOptions};
+use rekindle_recorder::Checkpoint;
+use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind, SgdOptions};
 
 #[derive(Module, Debug)]
 struct Tied {
@@ -67,5 +69,37 @@ fn many_elements_are_updated_as_few_are_and_what_is_tied_stays_tied() {
         }
         assert_eq!(model.wide.shape().as_slice(), [rows, 500]);
         assert!(model.first.val().is_require_grad() && !model.frozen.val().is_require_grad());
+    }
+}
+
+#[test]
+fn what_is_held_of_a_model_and_its_optimizer_stays_as_it_was_and_changes_no_step() {
+    let kinds = ["SGD", "AdamW", "Adafactor", "RAdam"].map(|name| name.parse::<OptimizerKind>().unwrap());
+    for (kind, rows) in kinds.into_iter().flat_map(|kind| [3, 401].map(|rows| (kind, rows))) {
+        let stepped = |holds: bool| {
+            let mut model = Tied::new(rows);
+            let mut hyperparameters = Hyperparameters::of(kind).with("lr", 0.01).unwrap();
+            if kind == OptimizerKind::Sgd {
+                hyperparameters = hyperparameters.with("momentum", 0.9).unwrap();
+            }
+            let mut optimizer = Optimizer::builder(hyperparameters).build(&model).unwrap();
+            let mut held = Vec::new();
+            for _ in 0..3 {
+                if holds {
+                    let saved = [model.state_dict().unwrap().to_value(), optimizer.state_dict(&model).unwrap()];
+                    let before = saved.each_ref().map(|value| Checkpoint::from(value.clone()).to_bytes().unwrap());
+                    held.push((saved, before));
+                }
+                let gradients = model.loss().backward();
+                model = optimizer.step(model, gradients).unwrap();
+            }
+            for (saved, before) in held {
+                let after = saved.map(|value| Checkpoint::from(value).to_bytes().unwrap());
+                assert!(after == before, "{kind}, {rows} rows: what was held has changed");
+            }
+            let state = Checkpoint::from(optimizer.state_dict(&model).unwrap()).to_bytes().unwrap();
+            (model.values(), state)
+        };
+        assert!(stepped(true) == stepped(false), "{kind}, {rows} rows: another step");
     }
 }

@@ -9,11 +9,12 @@ use std::mem::MaybeUninit;
 use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
+use super::few;
 use super::memory::fresh;
 use super::simd::{dispatched, lanes, wide};
 
 /// How many terms are added up before they go into the total: sums of many stay exact.
-const CHAIN: usize = 512;
+pub(super) const CHAIN: usize = 512;
 /// Below so many multiplications a second thread does not pay.
 const SMALL: usize = 32 * 32 * 32;
 
@@ -291,6 +292,9 @@ pub(super) fn product(
     b: Matrix<'_>,
     bias: Option<&[f32]>,
 ) -> Vec<f32> {
+    if let Some(few) = few::product([rows, columns, inner], a, b, bias) {
+        return few;
+    }
     let right = Right::packed(inner, columns, b);
     let small = rows * columns * inner <= SMALL;
     // A thread's rows: their tiles stay in its cache, and there is something for every thread.

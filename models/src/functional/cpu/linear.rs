@@ -4,6 +4,7 @@ use burn::backend::flex::FlexTensor;
 use rayon::prelude::*;
 
 use super::backend::Operator;
+use super::few::FEW;
 use super::gemm::{Matrix, product};
 use super::memory::{contiguous, elements, lengths, tensor};
 use super::simd::{Kernel, vectorised};
@@ -74,8 +75,10 @@ pub(super) fn sums_of_columns(x: &[f32], length: usize) -> Vec<f32> {
 pub(crate) struct Linear;
 
 impl Linear {
-    /// Below so many multiplications packing costs more than it gives.
-    pub(crate) const LEAST: usize = 1 << 22;
+    /// Below so many multiplications packing costs more than it gives; for a few rows nothing is packed.
+    pub(crate) fn least(rows: usize) -> usize {
+        if rows <= FEW { 1 << 14 } else { 1 << 22 }
+    }
 }
 
 impl Operator for Linear {

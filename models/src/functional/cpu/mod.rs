@@ -12,6 +12,7 @@ mod backend;
 mod batch_norm;
 mod conv;
 mod conv_plan;
+mod few;
 mod gemm;
 mod layer_norm;
 mod linear;

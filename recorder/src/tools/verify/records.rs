@@ -1,7 +1,10 @@
 //! The records of the archives in a checkpoint, compared with their checksums; and all views that leave their storages.
 
 use std::collections::HashMap;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use bytes::Bytes;
 
@@ -79,6 +82,25 @@ fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
+/// What there is to say of each number below `count`, in order; all cores share the work.
+fn on_all_cores<T: Send>(count: usize, of: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let (next, cores) = (AtomicUsize::new(0), thread::available_parallelism().map_or(1, NonZero::get));
+    let work = || {
+        let numbers = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        numbers.take_while(|number| *number < count).map(|number| (number, of(number))).collect::<Vec<_>>()
+    };
+    let mut all = thread::scope(|scope| {
+        let others: Vec<_> = (1..cores.min(count)).map(|_| scope.spawn(work)).collect();
+        let mut all = work();
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    });
+    all.sort_by_key(|(number, _)| *number);
+    all.into_iter().map(|(_, said)| said).collect()
+}
+
 struct Records<'a> {
     options: &'a OpenOptions,
     first_views: &'a HashMap<&'a str, &'a str>,
@@ -92,7 +114,8 @@ impl Records<'_> {
             Ok(archive) => archive,
             Err(error) => return self.report.problem(outer, None, None, error.in_file_if(self.file.path())),
         };
-        for (number, record) in archive.records().iter().enumerate() {
+        let sums = on_all_cores(archive.records().len(), |number| archive.stream(number, true, &mut |_| Ok(())));
+        for ((number, record), sum) in archive.records().iter().enumerate().zip(sums) {
             let name = record.inside(archive.top()).unwrap_or(&record.name);
             let place = if outer.is_empty() { name.to_owned() } else { format!("{outer}/{name}") };
             let storage = name.strip_prefix("data/").unwrap_or(name);
@@ -103,7 +126,7 @@ impl Records<'_> {
             } else {
                 self.report.unchecked += 1;
             }
-            if let Err(error) = archive.stream(number, true, &mut |_| Ok(())) {
+            if let Err(error) = sum {
                 let error = tensor.iter().fold(error, Error::of_tensor);
                 self.report.problem(place, tensor, Some(record.header), error.in_file_if(self.file.path()));
                 continue;

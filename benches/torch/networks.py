@@ -1,16 +1,8 @@
-"""PyTorch's side of `cargo bench --bench training`: one training step of a network when a line on standard input names it.
-
-The networks, batches, loss and optimizer are those of `training.rs`; the answer is the seconds that the step took."""
-
-import sys
-import time
+"""Networks and batches that rows train or run; `benches/rows/networks.rs` has the same."""
 
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-torch.manual_seed(0)
-torch.set_num_threads(int(sys.argv[1]))
 
 
 class LeNet(nn.Module):
@@ -75,37 +67,24 @@ def mlp():
     return nn.Sequential(*layers[:-1])
 
 
-def resnet18():
+def resnet18(classes=10):
     from torchvision.models import resnet18 as net
 
-    return net(num_classes=10)
+    return net(num_classes=classes)
 
 
 def images(batch):
     return torch.rand(batch, 3, 32, 32), torch.arange(batch) % 10
 
 
-TABLE = {
+def tokens(first, batch, length, vocabulary):
+    return torch.arange(first, first + batch * length).view(batch, length) * 7 % vocabulary
+
+
+TRAINED = {
     "lenet": (LeNet, lambda: images(64)),
     "resnet18": (resnet18, lambda: images(64)),
     "lstm": (Lstm, lambda: (torch.rand(32, 32, 64), torch.arange(32) % 10)),
-    "gpt": (Gpt, lambda: (torch.arange(1024).view(8, 128) * 7 % 65, torch.arange(1, 1025) * 7 % 65)),
+    "gpt": (Gpt, lambda: (tokens(0, 8, 128, 65), tokens(1, 8, 128, 65).flatten())),
     "mlp": (mlp, lambda: (torch.rand(128, 784), torch.arange(128) % 10)),
 }
-
-made = {}
-print("ready", torch.__version__, flush=True)
-for line in sys.stdin:
-    name = line.strip()
-    if name not in made:
-        made.clear()
-        net, data = TABLE[name]
-        net = net()
-        made[name] = (net, *data(), torch.optim.AdamW(net.parameters(), lr=1e-4, fused=True))
-    net, inputs, targets, optimizer = made[name]
-    begin = time.perf_counter()
-    optimizer.zero_grad()
-    loss = F.cross_entropy(net(inputs), targets)
-    loss.backward()
-    optimizer.step()
-    print(time.perf_counter() - begin, flush=True)

@@ -1,9 +1,4 @@
 //! What running an exported program costs beside calling its operations: a chain of `neg` and `add` over a tensor of one element.
-//! Medians over the rounds, in microseconds for each operation:
-//!
-//!     cargo bench --bench interpreter
-
-use std::time::Instant;
 
 use burn::tensor::{DType, Device};
 use rekindle::models::functional::{Array, Unary};
@@ -11,13 +6,45 @@ use rekindle::models::graph::Program;
 use rekindle::recorder::checkpoint::OpenOptions;
 use rekindle::recorder::container::export::programs;
 
-const PAIRS: usize = 500;
-const ROUNDS: usize = 51;
+use super::{Line, Result, Row, nothing, timed, unknown};
 
-type Error = Box<dyn std::error::Error>;
+const PAIRS: usize = 500;
+
+pub(super) const INTERPRETER: Row = Row {
+    name: "interpreter",
+    what: "an exported program beside its operations, called one by one",
+    prepare: nothing,
+    lines: |_| {
+        vec![
+            Line::new("1,000 small operations of an exported program", "program")
+                .rust("the same, called one by one", "calls", None)
+                .rounds(51),
+        ]
+    },
+    turns: |variant, _| {
+        let device = Device::flex();
+        let x = Array::from_floats(&[0.5], &[1], DType::F32, &device)?;
+        match variant {
+            "program" => {
+                let program = chain(&device)?;
+                Ok(Box::new(move || timed(|| Ok(program.forward(std::slice::from_ref(&x))?))))
+            }
+            "calls" => Ok(Box::new(move || {
+                timed(|| {
+                    let mut y = x.clone();
+                    for _ in 0..PAIRS {
+                        y = y.unary(Unary::Neg)?.add(1)?;
+                    }
+                    Ok(y)
+                })
+            })),
+            _ => unknown(variant),
+        }
+    },
+};
 
 /// `x = -x + 1`, again and again.
-fn chain(device: &Device) -> Result<Program, Error> {
+fn chain(device: &Device) -> Result<Program> {
     let mut nodes = Vec::new();
     let mut last = "x".to_owned();
     for i in 0..PAIRS {
@@ -45,37 +72,4 @@ fn chain(device: &Device) -> Result<Program, Error> {
     program.weights.clear();
     program.constants.clear();
     Ok(Program::from_exported(&program, device)?)
-}
-
-/// The median time of an operation, in microseconds.
-fn median(mut round: impl FnMut() -> Result<(), Error>) -> Result<f64, Error> {
-    let mut times = Vec::with_capacity(ROUNDS);
-    for _ in 0..ROUNDS {
-        let begin = Instant::now();
-        round()?;
-        times.push(begin.elapsed().as_secs_f64());
-    }
-    times.sort_by(f64::total_cmp);
-    #[allow(clippy::cast_precision_loss)] // a thousand
-    Ok(times[ROUNDS / 2] * 1e6 / (2 * PAIRS) as f64)
-}
-
-fn main() -> Result<(), Error> {
-    let device = Device::flex();
-    let program = chain(&device)?;
-    let x = Array::from_floats(&[0.5], &[1], DType::F32, &device)?;
-    let direct = median(|| {
-        let mut y = x.clone();
-        for _ in 0..PAIRS {
-            y = y.unary(Unary::Neg)?.add(1)?;
-        }
-        std::hint::black_box(y);
-        Ok(())
-    })?;
-    let run = median(|| {
-        std::hint::black_box(program.forward(std::slice::from_ref(&x))?);
-        Ok(())
-    })?;
-    println!("{run:.2} us an operation: {direct:.2} us the operation, {:.2} us the program around it", run - direct);
-    Ok(())
 }

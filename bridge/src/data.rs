@@ -283,7 +283,7 @@ mod tests {
     fn matrices_of_any_shape_and_element_are_turned() {
         let shapes = [[1, 1], [1, 70], [70, 1], [16, 16], [17, 15], [300, 130], [64, 1024], [3, 20_000]];
         for ([rows, columns], size) in shapes.into_iter().flat_map(|shape| [1, 2, 4, 8].map(|size| (shape, size))) {
-            let bytes: Vec<u8> = (0..rows * columns * size).map(|at| (at * 7 % 251) as u8).collect();
+            let bytes: Vec<u8> = (0..251_u8).cycle().step_by(7).take(rows * columns * size).collect();
             let turned = transpose(&bytes, rows, columns, size);
             let element = |row: usize, column: usize| &bytes[(row * columns + column) * size..][..size];
             let expected: Vec<u8> = (0..columns)

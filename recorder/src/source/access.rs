@@ -32,6 +32,12 @@ impl fmt::Debug for Access {
     }
 }
 
+/// Where a file is: here, or with whoever is to be asked for it, of which this is known.
+pub(super) enum Found<T> {
+    Here(Fetched),
+    There(T),
+}
+
 /// Finds out how.
 pub(super) fn access(address: &Address, shown: &str, options: &FetchOptions) -> Result<Access> {
     let client = Arc::new(Client::new(options)?);

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::Path;
 
 use super::digest::Expected;
 use super::download::Target;
@@ -12,8 +11,7 @@ use super::held::Held;
 use super::http::Client;
 use super::options::FetchEvent;
 use super::ranges::Parts;
-use crate::io::commit::sync_folder;
-use crate::{Error, ErrorKind, IoResultExt as _, Result, ResultExt as _, io};
+use crate::{Error, ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// So much is asked for at a time.
 const PIECE: u64 = 8 << 20;
@@ -28,42 +26,30 @@ pub(super) fn copy(
     expected: Option<&Expected>,
     (done, placed): (&dyn Fn() -> bool, &dyn Fn() -> Result<()>),
 ) -> Result<u64> {
-    let folder = target.path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).doing("cannot make the folder").in_file(folder)?;
-    let name = target.name();
-    let waits = || client.options.tell(FetchEvent::Waiting { name: &name });
-    let Some(held) = Held::take(&target.partial, done, waits)? else { return Ok(0) };
-    let written = "cannot write the file";
+    let Some(held) = target.hold(client, done)? else { return Ok(0) };
     let taken = take(client, parts, version, target, &held).and_then(|moved| {
         if let Some(expected) = expected {
             expected.check(held.file()).doing("cannot read the file").in_file(&target.partial)??;
         }
         Ok(moved)
     });
-    let moved = match taken {
-        Ok(moved) => moved,
+    match taken {
+        Ok(moved) => {
+            target.place(&held)?;
+            placed()?;
+            target.done(client);
+            Ok(moved)
+        }
         Err(error) => {
-            // What cannot be gone on with is not kept.
             let nothing = held.file().metadata().is_ok_and(|file| file.len() == 0);
             let is_wrong = matches!(error.kind(), ErrorKind::Fetch(error)
                 if matches!(**error, FetchError::Hash { .. } | FetchError::Changed { .. }));
             if nothing || is_wrong {
-                let _ = fs::remove_file(&target.partial);
-                let _ = fs::remove_file(target.validator());
+                target.discard();
             }
-            return Err(error);
+            Err(error)
         }
-    };
-    let place = || -> std::io::Result<()> {
-        held.file().sync_all()?;
-        fs::rename(&target.partial, &target.path)?;
-        sync_folder(folder)
-    };
-    place().doing(written).in_file(&target.path)?;
-    placed()?;
-    let _ = fs::remove_file(target.validator());
-    client.options.tell(FetchEvent::Done);
-    Ok(moved)
+    }
 }
 
 fn take(client: &Client, parts: &dyn Parts, version: &str, target: &Target, held: &Held) -> Result<u64> {
@@ -74,8 +60,7 @@ fn take(client: &Client, parts: &dyn Parts, version: &str, target: &Target, held
     let begun = if is_same { length()?.min(parts.len()) } else { 0 };
     write(file.set_len(begun))?;
     write(fs::write(target.validator(), version))?;
-    let folder = target.path.parent().unwrap_or(Path::new("."));
-    io::needs_room(folder, parts.len() - begun).in_file(&target.path)?;
+    target.needs_room(parts.len() - begun)?;
     client.options.tell(FetchEvent::Begin { name: &target.name(), at: begun, total: Some(parts.len()) });
     write(file.seek(SeekFrom::Start(begun)).map(drop))?;
     let mut at = begun;

@@ -1,5 +1,7 @@
 //! One file from a server into its place: a partial file beside it, which is gone on with after a break, held against its hash, and
 //! renamed when it is whole.
+//!
+//! [`Target`] is that place, for whatever brings the bytes.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
@@ -54,6 +56,45 @@ impl Target {
         path.push(".etag");
         path.into()
     }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// Takes the partial file for this process once nobody else has it; `None` where `done` says by then that there is nothing to do.
+    pub(super) fn hold(&self, client: &Client, done: impl Fn() -> bool) -> Result<Option<Held>> {
+        let folder = self.folder();
+        fs::create_dir_all(folder).doing("cannot make the folder").in_file(folder)?;
+        let name = self.name();
+        Held::take(&self.partial, done, || client.options.tell(FetchEvent::Waiting { name: &name }))
+    }
+
+    /// Whether the disk has room for so many bytes more.
+    pub(super) fn needs_room(&self, bytes: u64) -> Result<()> {
+        io::needs_room(self.folder(), bytes).in_file(&self.path)
+    }
+
+    /// Gives the partial file, which is whole, its name.
+    pub(super) fn place(&self, held: &Held) -> Result<()> {
+        let place = || -> std::io::Result<()> {
+            held.file().sync_all()?;
+            fs::rename(&self.partial, &self.path)?;
+            sync_folder(self.folder())
+        };
+        place().doing("cannot put the file in its place").in_file(&self.path)
+    }
+
+    /// What only the partial file needed is gone.
+    pub(super) fn done(&self, client: &Client) {
+        let _ = fs::remove_file(self.validator());
+        client.options.tell(FetchEvent::Done);
+    }
+
+    /// Takes away what cannot be gone on with.
+    pub(super) fn discard(&self) {
+        let _ = fs::remove_file(&self.partial);
+        let _ = fs::remove_file(self.validator());
+    }
 }
 
 /// Bytes are written in pieces of this size.
@@ -64,30 +105,17 @@ const PIECE: usize = 256 << 10;
 /// The partial file is held while it grows: whoever wants the same file waits. After a break it stays, and the next one goes on
 /// from there, where the server still has the same bytes.
 pub(super) fn download(client: &Client, wanted: &Wanted<'_>, target: &Target, anew: bool) -> Result<u64> {
-    let folder = target.path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).doing("cannot make the folder").in_file(folder)?;
-    let name = target.name();
-    let done = || !anew && target.path.exists();
-    let waits = || client.options.tell(FetchEvent::Waiting { name: &name });
-    let Some(held) = Held::take(&target.partial, done, waits)? else { return Ok(0) };
-    let mut transfer = Transfer { client, wanted, target, file: held.file(), name: &name, moved: 0 };
+    let Some(held) = target.hold(client, || !anew && target.path.exists())? else { return Ok(0) };
+    let mut transfer = Transfer { client, wanted, target, file: held.file(), name: &target.name(), moved: 0 };
     match transfer.run() {
         Ok(()) => {
-            let place = || -> std::io::Result<()> {
-                held.file().sync_all()?;
-                fs::rename(&target.partial, &target.path)?;
-                sync_folder(folder)
-            };
-            place().doing("cannot put the file in its place").in_file(&target.path)?;
-            let _ = fs::remove_file(target.validator());
-            client.options.tell(FetchEvent::Done);
+            target.place(&held)?;
+            target.done(client);
             Ok(transfer.moved)
         }
         Err(error) => {
-            // What cannot be gone on with is not kept.
             if transfer.is_useless(&error) {
-                let _ = fs::remove_file(&target.partial);
-                let _ = fs::remove_file(target.validator());
+                target.discard();
             }
             Err(error.in_file(wanted.shown))
         }
@@ -226,8 +254,7 @@ impl Transfer<'_> {
         match total {
             Some(bytes) if bytes > limit => Ok(Err(FetchError::TooLarge { bytes, at_least: false, limit })),
             Some(bytes) => {
-                let folder = self.target.path.parent().unwrap_or(Path::new("."));
-                io::needs_room(folder, bytes.saturating_sub(at)).in_file(&self.target.path)?;
+                self.target.needs_room(bytes.saturating_sub(at))?;
                 Ok(Ok(()))
             }
             None => Ok(Ok(())),

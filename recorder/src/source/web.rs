@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::access::Access;
+use super::access::{Access, Found};
 use super::address::{file_name, shown};
 use super::digest::Expected;
 use super::download::{Target, Wanted, download};
@@ -14,7 +14,7 @@ use super::name;
 use super::options::Fetched;
 use super::ranges::WebRanges;
 use super::url::Url;
-use crate::{IoResultExt as _, Result, ResultExt as _};
+use crate::{Error, ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// A file, from the cache or from its server.
 pub(super) fn fetch(client: &Client, address: &str) -> Result<Fetched> {
@@ -35,7 +35,7 @@ pub(super) fn access(client: &Arc<Client>, address: &str) -> Result<Access> {
             Found::There(missing) => missing,
         };
         if !client.options.wants_whole()
-            && let Some(ranges) = WebRanges::open(client, &missing.url, &shown, None)?
+            && let Some(ranges) = WebRanges::open(client, &missing.url, &shown, None).map_err(|e| missing.place(e))?
         {
             return Ok(Access::Ranges(shown.clone(), Arc::new(ranges)));
         }
@@ -57,33 +57,39 @@ pub(super) fn checked(client: &Client, path: &Path) -> Result<Fetched> {
     Ok(Fetched { path: path.to_owned(), moved: 0, notes: Vec::new() })
 }
 
-/// Where a file is.
-enum Found {
-    Here(Fetched),
-    There(Missing),
-}
-
 /// A file that is not here yet.
 struct Missing {
     url: Url,
     target: Target,
     expected: Option<Expected>,
     anew: bool,
+    /// Whether a mirror has it in the place of the server that the address names.
+    is_mirrored: bool,
 }
 
 impl Missing {
     fn download(self, client: &Client, shown: &str) -> Result<Fetched> {
-        let Missing { url, target, expected, anew } = self;
-        let wanted = Wanted { url: &url, shown, token: None, expected };
-        let moved = download(client, &wanted, &target, anew)?;
-        Ok(Fetched { path: target.path, moved, notes: Vec::new() })
+        let wanted = Wanted { url: &self.url, shown, token: None, expected: self.expected.clone() };
+        let moved = download(client, &wanted, &self.target, self.anew).map_err(|error| self.place(error))?;
+        Ok(Fetched { path: self.target.path, moved, notes: Vec::new() })
+    }
+
+    /// What a mirror did is not said of the server in whose place it was asked.
+    fn place(&self, error: Error) -> Error {
+        let advice = match error.kind() {
+            ErrorKind::Fetch(error) if self.is_mirrored => error.advice().unwrap_or("look at the mirror"),
+            _ => return error,
+        };
+        error.advise(format!("{advice}; it was asked for at {}, as REKINDLE_MIRROR says", self.url.text()))
     }
 }
 
 /// Looks for a file in the cache.
-fn find(client: &Client, address: &str) -> Result<Found> {
+fn find(client: &Client, address: &str) -> Result<Found<Missing>> {
     let options = &client.options;
-    let url = Url::parse(address)?.mirrored(options.env.mirror().as_deref())?;
+    let original = Url::parse(address)?;
+    let url = original.clone().mirrored(options.env.mirror().as_deref())?;
+    let is_mirrored = url != original;
     let name = file_name(address)?;
     let folder = options.dir.clone().unwrap_or_else(|| options.env.torch_checkpoints());
     let target = Target::new(folder.join(name));
@@ -105,7 +111,7 @@ fn find(client: &Client, address: &str) -> Result<Found> {
                 match open().doing("cannot read the file").in_file(&target.path)? {
                     Ok(()) => return here(Vec::new()),
                     Err(error) if options.dir.is_some() => {
-                        let error = crate::Error::from(error).in_file(&target.path);
+                        let error = Error::from(error).in_file(&target.path);
                         return Err(error
                             .advise("pass `FetchOptions::force(true)` to put the file of this address in its place"));
                     }
@@ -119,5 +125,5 @@ fn find(client: &Client, address: &str) -> Result<Found> {
         return Err(FetchError::Offline { place, why: "that is what was asked for".to_owned() }.into());
     }
     let expected = given.or_else(|| in_name.map(|hash| Expected::Sha256(hash.to_owned())));
-    Ok(Found::There(Missing { url, target, expected, anew }))
+    Ok(Found::There(Missing { url, target, expected, anew, is_mirrored }))
 }

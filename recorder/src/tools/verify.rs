@@ -158,6 +158,9 @@ impl Input<'_> {
     }
 }
 
+/// As many bytes a tensor take longer to compare with a checksum than the tensor's place takes to be read again.
+const LARGE: u64 = 64 << 10;
+
 fn check(input: &Input<'_>, options: &OpenOptions, finite: bool) -> Result<VerifyReport> {
     let report = &mut VerifyReport::default();
     let opened = open(input, options, report)?;
@@ -184,8 +187,11 @@ fn check(input: &Input<'_>, options: &OpenOptions, finite: bool) -> Result<Verif
         Input::Path(path) => records::check(path, options, &first_views, report)?,
         Input::Memory(file) => records::check_file(file, "", false, options, &first_views, report),
     }
-    // The records of an archive were compared with their checksums just now, all of them: nothing is read for that a second time.
-    let is_archive = opened.as_ref().is_some_and(|opened| opened.format == Format::ZIP && saves == 1);
+    // The records of an archive were compared with their checksums just now, all of them: large tensors are not read for that a second
+    // time.
+    let is_large = |opened: &Opened| opened.bytes / (tensors.len() as u64).max(1) >= LARGE;
+    let is_archive =
+        opened.as_ref().is_some_and(|opened| opened.format == Format::ZIP && saves == 1 && is_large(opened));
     if is_archive && report.is_sound() && report.records > 0 && report.unopened.is_empty() {
         let compared = input.open(&options.clone().verify(false))?;
         check_tensors(input, &walk::tensors(&compared.value, &options.limits)?, finite, report);

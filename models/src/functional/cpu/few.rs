@@ -12,51 +12,51 @@ const COLUMNS: usize = 256;
 /// Below so many elements of the matrix a second thread does not pay.
 const SMALL: usize = 1 << 15;
 
-/// The rows `x`, one behind the other, by columns that lie one behind the other in memory: each element is a sum of products.
-struct Dots<'a> {
+/// The rows `x`, one behind the other, and a block of the matrix by which they are multiplied, into columns of `out`.
+struct Block<'a> {
     x: &'a [f32],
     inner: usize,
     matrix: &'a [f32],
+    /// From one of its lines, which lie one behind the other in memory, to the next.
     pitch: usize,
+    /// How many columns of the product it makes.
     count: usize,
     out: &'a mut [f32],
 }
+
+/// By columns that are lines: each element is a sum of products.
+struct Dots<'a>(Block<'a>);
 
 impl Kernel for Dots<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for at in 0..self.count {
-            let column = &self.matrix[at * self.pitch..][..self.inner];
-            for (x, out) in self.x.chunks_exact(self.inner).zip(self.out.chunks_exact_mut(self.count)) {
+        let Block { x, inner, matrix, pitch, count, out } = self.0;
+        for at in 0..count {
+            let column = &matrix[at * pitch..][..inner];
+            for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(count)) {
                 out[at] = summed(x, column, |sum, x, y| fma::<FMA>(x, y, sum));
             }
         }
     }
 }
 
-/// The same by rows that lie so: each is multiplied and added to the sums of all columns.
-struct Sums<'a> {
-    x: &'a [f32],
-    inner: usize,
-    matrix: &'a [f32],
-    pitch: usize,
-    count: usize,
-    out: &'a mut [f32],
-}
+/// By rows that are lines: each is multiplied and added to the sums of all columns.
+struct Sums<'a>(Block<'a>);
 
 impl Kernel for Sums<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        for (x, out) in self.x.chunks_exact(self.inner).zip(self.out.chunks_exact_mut(self.count)) {
+        let Block { x, inner, matrix, pitch, count, out } = self.0;
+        for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(count)) {
             for (chain, x) in x.chunks(CHAIN).enumerate() {
                 let mut sums = [0.0_f32; COLUMNS];
-                let sums = &mut sums[..self.count];
+                let sums = &mut sums[..count];
                 for (at, x) in x.iter().enumerate() {
-                    let row = &self.matrix[(chain * CHAIN + at) * self.pitch..][..self.count];
+                    let row = &matrix[(chain * CHAIN + at) * pitch..][..count];
                     sums.iter_mut().zip(row).for_each(|(sum, y)| *sum = fma::<FMA>(*x, *y, *sum));
                 }
                 out.iter_mut().zip(sums).for_each(|(out, sum)| *out += *sum);
@@ -79,10 +79,12 @@ pub(super) fn product(
     let part = |part: usize| {
         let count = COLUMNS.min(columns - part * COLUMNS);
         let (matrix, mut out) = (&b.data[b.start + part * COLUMNS * b.column..], vec![0.0; rows * count]);
+        let pitch = if b.row == 1 { b.column } else { b.row };
+        let block = Block { x: &x, inner, matrix, pitch, count, out: &mut out };
         if b.row == 1 {
-            vectorised(Dots { x: &x, inner, matrix, pitch: b.column, count, out: &mut out });
+            vectorised(Dots(block));
         } else {
-            vectorised(Sums { x: &x, inner, matrix, pitch: b.row, count, out: &mut out });
+            vectorised(Sums(block));
         }
         if let Some(bias) = bias {
             for out in out.chunks_exact_mut(count) {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::store::Object;
-use super::access::Access;
+use super::access::{Access, Found};
 use super::address::ObjectAddress;
 use super::copy::copy;
 use super::digest::Expected;
@@ -44,12 +44,6 @@ pub(super) fn access(client: &Arc<Client>, address: &ObjectAddress, shown: &str)
     access().in_file(shown)
 }
 
-/// Where an object is.
-enum Found {
-    Here(Fetched),
-    There(Missing),
-}
-
 /// An object that is not here, or not in this version.
 struct Missing {
     object: Object,
@@ -59,14 +53,14 @@ struct Missing {
     expected: Option<Expected>,
 }
 
-fn find(client: &Arc<Client>, address: &ObjectAddress) -> Result<Found> {
+fn find(client: &Arc<Client>, address: &ObjectAddress) -> Result<Found<Missing>> {
     let options = &client.options;
     let expected = options.sha256.as_deref().map(Expected::sha256).transpose()?;
     let name = address.key.rsplit('/').next().unwrap_or_default();
     let cache = || options.env.rekindle_cache().join(&address.scheme).join(&address.bucket);
     let path = options.dir.as_ref().map_or_else(|| cache().join(&address.key), |dir| dir.join(name));
     let version = options.dir.is_none().then(|| path.with_file_name(format!(".{name}.etag")));
-    let here = |notes| -> Result<Found> {
+    let here = |notes| -> Result<Found<Missing>> {
         let checked = super::web::checked(client, &path)?;
         Ok(Found::Here(Fetched { notes, ..checked }))
     };

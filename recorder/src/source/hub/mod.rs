@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use self::cache::{Cache, is_commit};
 use self::protocol::{Entry, Hub};
-use super::access::Access;
+use super::access::{Access, Found};
 use super::address::HubAddress;
 use super::digest::Expected;
 use super::download::{Target, Wanted, download};
@@ -48,13 +48,6 @@ fn within<T>(
     act(&Repo { hub, cache: Cache::of(&env.hub_cache(), address), address, shown }).in_file(shown)
 }
 
-/// Where a file of a repository is.
-enum Found {
-    Here(Fetched),
-    /// On the Hub, which says this of it.
-    There(Entry),
-}
-
 struct Repo<'a> {
     hub: Hub<'a>,
     cache: Cache,
@@ -71,7 +64,7 @@ impl Repo<'_> {
     }
 
     /// Looks for a file in the cache, and asks the Hub of which commit it has to be.
-    fn find(&self, file: &str, revision: &str) -> Result<Found> {
+    fn find(&self, file: &str, revision: &str) -> Result<Found<Entry>> {
         let options = &self.hub.client.options;
         // A commit never changes.
         let fixed = if is_commit(revision) && !options.force && options.dir.is_none() {

@@ -1,6 +1,8 @@
-//! Objects in a store that speaks as S3 does, on the loopback: opened where they are, fetched once, gone on with after a break.
+//! Objects in stores that speak as S3, Google's and Azure's do, on the loopback: opened where they are, fetched once, gone on with after
+//! a break.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -10,10 +12,81 @@ use rekindle_recorder::source::{FetchOptions, fetch};
 use rekindle_recorder::{Checkpoint, StateDict, Tensor};
 use rekindle_testing::server::{Asked, Reply, Server};
 
-use super::several::at_once;
+use super::several::{at_once, is_one_of_several};
 use super::{Home, body, names, sentence};
 
 const SOURCE: &str = "s3://bucket/runs/net.pt";
+
+/// A kind of store.
+struct Kind {
+    scheme: &'static str,
+    /// What names the store to the program, which is at this address.
+    variables: fn(&str) -> Vec<(&'static str, String)>,
+    /// How the store is asked for the object.
+    path: &'static str,
+    /// How a question shows who asks.
+    authorization: &'static str,
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        scheme: "s3",
+        variables: |url| {
+            vec![
+                ("AWS_ENDPOINT_URL", url.to_owned()),
+                ("AWS_ALLOW_HTTP", "true".to_owned()),
+                ("AWS_ACCESS_KEY_ID", "me".to_owned()),
+                ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+                ("AWS_REGION", "eu-central-1".to_owned()),
+            ]
+        },
+        path: "/bucket/runs/net.pt",
+        authorization: "AWS4-HMAC-SHA256 Credential=me/",
+    },
+    Kind {
+        scheme: "gs",
+        variables: |url| {
+            vec![
+                ("GOOGLE_BASE_URL", url.to_owned()),
+                ("GOOGLE_SKIP_SIGNATURE", "true".to_owned()),
+                ("GOOGLE_ALLOW_HTTP", "true".to_owned()),
+            ]
+        },
+        path: "/bucket/runs%2Fnet%2Ept",
+        authorization: "",
+    },
+    Kind {
+        scheme: "az",
+        variables: |url| {
+            vec![
+                ("AZURE_STORAGE_ENDPOINT", url.to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_NAME", "me".to_owned()),
+                ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0".to_owned()),
+                ("AZURE_ALLOW_HTTP", "true".to_owned()),
+            ]
+        },
+        path: "/bucket/runs/net.pt",
+        authorization: "SharedKey me:",
+    },
+];
+
+impl Kind {
+    fn source(&self) -> String {
+        format!("{}://bucket/runs/net.pt", self.scheme)
+    }
+
+    /// Where the cache has it.
+    fn folder(&self, home: &Home) -> PathBuf {
+        home.0.path().join("rekindle").join(self.scheme).join("bucket/runs")
+    }
+
+    fn options(&self, home: &Home, server: &Server) -> FetchOptions {
+        let cache = home.0.path().display().to_string();
+        let variables = (self.variables)(&server.url(""));
+        let more: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
+        home.options_with(&[&more[..], &[("XDG_CACHE_HOME", &cache)]].concat())
+    }
+}
 
 /// An object, and what becomes of the answers.
 #[derive(Default)]
@@ -35,10 +108,14 @@ impl Store {
     }
 
     fn answer(&self, asked: &Asked) -> Reply {
-        if !asked.header("authorization").is_some_and(|it| it.starts_with("AWS4-HMAC-SHA256 Credential=me/")) {
+        let who = asked.header("authorization").unwrap_or_default();
+        if !KINDS
+            .iter()
+            .any(|kind| who.starts_with(kind.authorization) && who.is_empty() == kind.authorization.is_empty())
+        {
             return Reply::status(403);
         }
-        if asked.path != "/bucket/runs/net.pt" {
+        if !KINDS.iter().any(|kind| asked.path == kind.path) {
             return Reply::status(404);
         }
         let etag = if self.changed.load(Ordering::SeqCst) { "\"two\"" } else { "\"one\"" };
@@ -54,21 +131,8 @@ impl Store {
     }
 }
 
-fn variables(server: &Server) -> Vec<(&'static str, String)> {
-    vec![
-        ("AWS_ENDPOINT_URL", server.url("")),
-        ("AWS_ALLOW_HTTP", "true".to_owned()),
-        ("AWS_ACCESS_KEY_ID", "me".to_owned()),
-        ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
-        ("AWS_REGION", "eu-central-1".to_owned()),
-    ]
-}
-
 fn options(home: &Home, server: &Server) -> FetchOptions {
-    let cache = home.0.path().display().to_string();
-    let variables = variables(server);
-    let more: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, &**value)).collect();
-    home.options_with(&[&more[..], &[("XDG_CACHE_HOME", &cache)]].concat())
+    KINDS[0].options(home, server)
 }
 
 fn gets(server: &Server) -> usize {
@@ -104,60 +168,76 @@ fn looking_into_an_object_moves_kilobytes_and_one_tensor_moves_itself() {
 }
 
 #[test]
-fn an_object_is_fetched_once_in_each_of_its_versions() {
-    let (home, store) = (Home::new(), Store::of(network()));
-    let server = store.serve();
-    let options = options(&home, &server);
+fn an_object_of_any_store_is_fetched_once_in_each_of_its_versions() {
     let bytes = network();
-    let first = fetch(SOURCE, &options).unwrap();
-    let path = home.0.path().join("rekindle/s3/bucket/runs/net.pt");
-    assert_eq!((first.moved, &first.path), (bytes.len() as u64, &path));
-    assert_eq!(fs::read(&path).unwrap(), bytes);
-    assert_eq!(names(path.parent().unwrap()), [".net.pt.etag", "net.pt"]);
-    let asked = gets(&server);
-    assert_eq!((fetch(SOURCE, &options).unwrap().moved, gets(&server)), (0, asked));
-    let checkpoint = Checkpoint::open_source(SOURCE, &OpenOptions::default(), &options).unwrap();
-    assert_eq!((checkpoint.path(), gets(&server)), (Some(&*path), asked));
-    *store.bytes.lock().unwrap() = body(5000);
-    store.changed.store(true, Ordering::SeqCst);
-    assert_eq!((fetch(SOURCE, &options).unwrap().moved, fs::read(&path).unwrap()), (5000, body(5000)));
-    // Without the store what is there has to do.
-    let all = server.asked().len();
-    assert_eq!(fetch(SOURCE, &options.clone().offline(true)).unwrap().moved, 0);
-    assert_eq!(server.asked().len(), all);
-    let mine = home.0.path().join("mine");
-    assert_eq!(fetch(SOURCE, &options.clone().dir(&mine)).unwrap().moved, 5000);
-    assert_eq!(names(&mine), ["net.pt"]);
+    for kind in &KINDS {
+        let (home, store, source) = (Home::new(), Store::of(bytes.clone()), kind.source());
+        let server = store.serve();
+        let options = kind.options(&home, &server);
+        let opened = Checkpoint::open_source(&source, &OpenOptions::default(), &options).unwrap();
+        assert_eq!(opened.model_state_dict().unwrap().len(), 16);
+        assert!(server.sent() < 256 << 10, "{source}: {}", server.sent());
+        let first = fetch(&source, &options).unwrap();
+        let folder = kind.folder(&home);
+        let path = folder.join("net.pt");
+        assert_eq!((first.moved, &first.path), (bytes.len() as u64, &path));
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+        assert_eq!(names(&folder), [".net.pt.etag", "net.pt"]);
+        let asked = gets(&server);
+        assert_eq!((fetch(&source, &options).unwrap().moved, gets(&server)), (0, asked));
+        let checkpoint = Checkpoint::open_source(&source, &OpenOptions::default(), &options).unwrap();
+        assert_eq!((checkpoint.path(), gets(&server)), (Some(&*path), asked));
+        *store.bytes.lock().unwrap() = body(5000);
+        store.changed.store(true, Ordering::SeqCst);
+        assert_eq!((fetch(&source, &options).unwrap().moved, fs::read(&path).unwrap()), (5000, body(5000)));
+        // Without the store what is there has to do.
+        let all = server.asked().len();
+        assert_eq!(fetch(&source, &options.clone().offline(true)).unwrap().moved, 0);
+        assert_eq!(server.asked().len(), all);
+        let mine = home.0.path().join("mine");
+        assert_eq!(fetch(&source, &options.clone().dir(&mine)).unwrap().moved, 5000);
+        assert_eq!(names(&mine), ["net.pt"]);
+        let said = sentence(fetch(format!("{}://bucket/other.pt", kind.scheme), &options));
+        assert!(said.contains("404 Not Found"), "{said}");
+    }
 }
 
 #[test]
 fn after_a_break_an_object_is_gone_on_with_and_no_piece_comes_twice() {
-    let (home, bytes) = (Home::new(), body(20 << 20));
-    let store = Store::of(bytes.clone());
-    let server = store.serve();
-    let options = options(&home, &server);
-    // It is asked again at once.
-    store.breaks.store(1, Ordering::SeqCst);
-    assert_eq!(fetch(SOURCE, &options).unwrap().moved, bytes.len() as u64);
-    assert_eq!(gets(&server), 4);
-    // Whoever gave up left what had come.
-    let home = Home::new();
-    let options = self::options(&home, &server);
-    let (partial, folder) = ("net.pt.partial", home.0.path().join("rekindle/s3/bucket/runs"));
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join(partial), &bytes[..9 << 20]).unwrap();
-    fs::write(folder.join("net.pt.partial.etag"), "\"one\"").unwrap();
-    store.breaks.store(1, Ordering::SeqCst);
-    let said = sentence(fetch(SOURCE, &options.clone().retries(0)));
-    assert!(said.starts_with(SOURCE), "{said}");
-    assert_eq!(names(&folder), [partial, "net.pt.partial.etag"]);
-    let fetched = fetch(SOURCE, &options).unwrap();
-    assert_eq!((fetched.moved, fs::read(&fetched.path).unwrap()), (11 << 20, bytes.clone()));
-    // What is of another version is not gone on with.
-    fs::remove_file(&fetched.path).unwrap();
-    fs::write(folder.join(partial), [1; 5000]).unwrap();
-    fs::write(folder.join("net.pt.partial.etag"), "\"zero\"").unwrap();
-    assert_eq!(fs::read(fetch(SOURCE, &options).unwrap().path).unwrap(), bytes);
+    let bytes = body(20 << 20);
+    for kind in &KINDS {
+        let (home, store, source) = (Home::new(), Store::of(bytes.clone()), kind.source());
+        let server = store.serve();
+        // It is asked again at once.
+        store.breaks.store(1, Ordering::SeqCst);
+        assert_eq!(fetch(&source, &kind.options(&home, &server)).unwrap().moved, bytes.len() as u64);
+        assert_eq!(gets(&server), 4);
+        // Whoever gave up left what had come: to any byte.
+        let (partial, partial_etag) = ("net.pt.partial", "net.pt.partial.etag");
+        for there in [1, (8 << 20) - 1, 9 << 20, bytes.len() - 1] {
+            let home = Home::new();
+            let (options, folder) = (kind.options(&home, &server), kind.folder(&home));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(partial), &bytes[..there]).unwrap();
+            fs::write(folder.join(partial_etag), "\"one\"").unwrap();
+            store.breaks.store(1, Ordering::SeqCst);
+            let said = sentence(fetch(&source, &options.clone().retries(0)));
+            assert!(said.starts_with(&source), "{said}");
+            assert_eq!(names(&folder), [partial, partial_etag]);
+            let fetched = fetch(&source, &options).unwrap();
+            assert_eq!(
+                (fetched.moved, fs::read(&fetched.path).unwrap()),
+                ((bytes.len() - there) as u64, bytes.clone())
+            );
+        }
+        // What is of another version is not gone on with.
+        let home = Home::new();
+        let (options, folder) = (kind.options(&home, &server), kind.folder(&home));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(partial), [1; 5000]).unwrap();
+        fs::write(folder.join(partial_etag), "\"zero\"").unwrap();
+        assert_eq!(fs::read(fetch(&source, &options).unwrap().path).unwrap(), bytes);
+    }
 }
 
 #[test]
@@ -173,7 +253,7 @@ fn what_a_store_refuses_is_a_sentence_and_leaves_nothing() {
     let said = sentence(fetch(SOURCE, &options.clone().limit(4999)));
     assert!(said.contains("the file has 5000 bytes, and the limit is 4999"), "{said}");
     let of = |change: &dyn Fn(&mut Vec<(&str, String)>)| {
-        let mut all = variables(&server);
+        let mut all = (KINDS[0].variables)(&server.url(""));
         change(&mut all);
         let more: Vec<(&str, &str)> = all.iter().map(|(name, value)| (*name, &**value)).collect();
         sentence(fetch(SOURCE, &home.options_with(&more)))
@@ -190,48 +270,19 @@ fn what_a_store_refuses_is_a_sentence_and_leaves_nothing() {
 
 #[test]
 fn eight_processes_at_once_fetch_an_object_once() {
-    let (home, store) = (Home::new(), Store::of(body(3_000_000)));
-    let server = store.serve();
-    let cache = home.0.path().display().to_string();
-    let mut variables: Vec<_> = variables(&server).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    variables.push(("XDG_CACHE_HOME".to_owned(), cache));
-    if at_once("fetch::cloud::eight_processes_at_once_fetch_an_object_once", SOURCE, &variables) {
+    let name = "fetch::cloud::eight_processes_at_once_fetch_an_object_once";
+    if is_one_of_several() {
+        at_once(name, "", &[]);
         return;
     }
-    assert_eq!(gets(&server), 1);
-    assert_eq!(fs::read(home.0.path().join("rekindle/s3/bucket/runs/net.pt")).unwrap(), body(3_000_000));
-}
-
-#[test]
-fn objects_of_google_and_azure_are_opened_and_fetched_as_those_of_s3_are() {
-    let bytes = network();
-    let plain = bytes.clone();
-    let server = Server::start(move |asked| {
-        let is_it = ["/bucket/runs%2Fnet%2Ept", "/bucket/runs/net.pt"].contains(&&*asked.path);
-        let reply = if is_it { Reply::file(asked, &plain, "\"one\"") } else { Reply::status(404) };
-        reply.header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
-    });
-    let url = server.url("");
-    let google: &[(&str, &str)] =
-        &[("GOOGLE_BASE_URL", &url), ("GOOGLE_SKIP_SIGNATURE", "true"), ("GOOGLE_ALLOW_HTTP", "true")];
-    let azure: &[(&str, &str)] = &[
-        ("AZURE_STORAGE_ENDPOINT", &url),
-        ("AZURE_STORAGE_ACCOUNT_NAME", "me"),
-        ("AZURE_STORAGE_ACCOUNT_KEY", "c2VjcmV0"),
-        ("AZURE_ALLOW_HTTP", "true"),
-    ];
-    for (scheme, variables) in [("gs", google), ("az", azure)] {
-        let home = Home::new();
-        let cache = home.0.path().display().to_string();
-        let options = home.options_with(&[variables, &[("XDG_CACHE_HOME", &cache)]].concat());
-        let source = format!("{scheme}://bucket/runs/net.pt");
-        let before = server.sent();
-        let checkpoint = Checkpoint::open_source(&source, &OpenOptions::default(), &options).unwrap();
-        assert_eq!(checkpoint.model_state_dict().unwrap().len(), 16);
-        assert!(server.sent() - before < 256 << 10);
-        assert_eq!(fetch(&source, &options).unwrap().moved, bytes.len() as u64);
-        assert_eq!(fetch(&source, &options).unwrap().moved, 0);
-        let said = sentence(fetch(format!("{scheme}://bucket/other.pt"), &options));
-        assert!(said.contains("404 Not Found"), "{said}");
+    for kind in &KINDS {
+        let (home, store) = (Home::new(), Store::of(body(3_000_000)));
+        let server = store.serve();
+        let mut variables: Vec<(String, String)> =
+            (kind.variables)(&server.url("")).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        variables.push(("XDG_CACHE_HOME".to_owned(), home.0.path().display().to_string()));
+        at_once(name, &kind.source(), &variables);
+        assert_eq!(gets(&server), 1, "{}", kind.scheme);
+        assert_eq!(fs::read(kind.folder(&home).join("net.pt")).unwrap(), body(3_000_000));
     }
 }

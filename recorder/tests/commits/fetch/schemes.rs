@@ -21,8 +21,9 @@ pub(super) struct Scheme {
 
 const RESNET18: &str = "/download.pytorch.org/models/resnet18-f37072fd.pth";
 const CAFFE: &str = "/download.openmmlab.com/pretrain/third_party/resnet50_caffe-788b5fa3.pth";
+const VGG11: &str = "/download.openmmlab.com/mmclassification/v0/vgg/vgg11_batch256_imagenet_20210208-4271cd6c.pth";
 
-pub(super) const SCHEMES: [Scheme; 8] = [
+pub(super) const SCHEMES: [Scheme; 9] = [
     Scheme { source: "torchvision://resnet18", path: RESNET18, name: "resnet18-f37072fd.pth" },
     Scheme { source: "torchvision://resnet18/DEFAULT", path: RESNET18, name: "resnet18-f37072fd.pth" },
     Scheme { source: "modelzoo://resnet18", path: RESNET18, name: "resnet18-f37072fd.pth" },
@@ -31,6 +32,7 @@ pub(super) const SCHEMES: [Scheme; 8] = [
     Scheme { source: "https://download.pytorch.org/a/b.pth?x", path: "/download.pytorch.org/a/b.pth?x", name: "b.pth" },
     Scheme { source: "open-mmlab://resnet50_caffe", path: CAFFE, name: "resnet50_caffe-788b5fa3.pth" },
     Scheme { source: "openmmlab://resnet50_caffe", path: CAFFE, name: "resnet50_caffe-788b5fa3.pth" },
+    Scheme { source: "mmcls://vgg11", path: VGG11, name: "vgg11_batch256_imagenet_20210208-4271cd6c.pth" },
 ];
 
 const LENGTH: usize = 300_000;
@@ -83,6 +85,21 @@ fn a_mirror_with_other_bytes_than_a_names_is_refused_and_leaves_nothing() {
     }
     // What was taken from the cache is not asked for.
     assert_eq!(server.asked().len(), 2);
+}
+
+#[test]
+fn what_a_mirror_lacks_is_said_of_the_mirror() {
+    let (server, home) = (Server::start(|_| Reply::status(404)), Home::new());
+    let mirror = server.url("").replace("http://", "http://me:secret@");
+    let options = home.options_with(&[("REKINDLE_MIRROR", &mirror)]);
+    for Scheme { source, path, .. } in SCHEMES {
+        let place = format!("{}{path}", server.url(""));
+        let opened = Checkpoint::open_source(source, &OpenOptions::default(), &options).unwrap_err().to_string();
+        for said in [sentence(fetch(source, &options)), opened] {
+            assert!(said.contains("404 Not Found") && said.contains("REKINDLE_MIRROR"), "{said}");
+            assert!(said.contains(&place) && !said.contains("secret"), "{said}");
+        }
+    }
 }
 
 #[test]

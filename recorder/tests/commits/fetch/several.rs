@@ -17,6 +17,11 @@ const SOURCE: &str = "REKINDLE_TEST_FETCH_SOURCE";
 const UNCHECKED: &str = "REKINDLE_TEST_FETCH_UNCHECKED";
 const PROCESSES: usize = 8;
 
+/// Whether this process is one of those that a test started.
+pub(super) fn is_one_of_several() -> bool {
+    std::env::var_os(SOURCE).is_some()
+}
+
 /// Fetches in so many processes at once, each of which runs the test `name`; whether this is one of them.
 pub(super) fn at_once(name: &str, source: &str, variables: &[(String, String)]) -> bool {
     if let Ok(source) = std::env::var(SOURCE) {
@@ -51,7 +56,7 @@ pub(super) fn at_once(name: &str, source: &str, variables: &[(String, String)]) 
 #[test]
 fn eight_processes_at_once_fetch_what_a_name_stands_for_once() {
     let name = "fetch::several::eight_processes_at_once_fetch_what_a_name_stands_for_once";
-    if std::env::var_os(SOURCE).is_some() {
+    if is_one_of_several() {
         at_once(name, "", &[]);
         return;
     }

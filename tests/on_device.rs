@@ -9,8 +9,10 @@
 #[path = "../models/tests/judge/mod.rs"]
 mod judge;
 
+use burn::module::Module as _;
 use burn::tensor::DType;
-use rekindle::models::functional::Array;
+use rekindle::models::functional::{Array, BOOL, Number};
+use rekindle::models::nn::Buffer;
 use rekindle_testing::fixtures;
 
 /// Convolutions, recurrent layers, attention, a U-Net, language models: in evaluation and in training, with dropout and batch norm.
@@ -61,4 +63,62 @@ fn an_index_that_names_no_element_is_refused_on_the_cpu_and_gives_nan_elsewhere(
             picked => assert!(name == "cpu" && picked.is_err(), "{picked:?}"),
         }
     }
+}
+
+#[test]
+fn truth_values_are_the_same_however_a_device_stores_them() {
+    let name = std::env::var("REKINDLE_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = rekindle::device(&name).unwrap_or_else(|error| panic!("{error}"));
+    let cpu = rekindle::device("cpu").unwrap();
+    let truth = |array: &Array| array.ints().unwrap();
+    let here = Array::from_bools(&[true, false, true, true], &[2, 2], &cpu).unwrap();
+    let there = here.to_device(&device);
+    assert_eq!(there.dtype(), BOOL);
+    assert_eq!(truth(&there), [1, 0, 1, 1]);
+    assert_eq!(truth(&there.to_device(&cpu)), [1, 0, 1, 1]);
+    assert_eq!(truth(&Array::from_bools(&[true, false], &[2], &device).unwrap()), [1, 0]);
+    assert_eq!(truth(&Array::full(&[2], Number::Bool(true), BOOL, &device)), [1, 1]);
+    let x = Array::from_floats(&[-1.0, 0.0, 2.0, 3.0], &[2, 2], DType::F32, &device).unwrap();
+    let y = Array::from_ints(&[-1, 0, 3, 3], &[2, 2], &device).unwrap();
+    let rows = Array::from_ints(&[1, 0, 1], &[3], &device).unwrap();
+    let found = [
+        x.cast(BOOL).unwrap(),
+        y.cast(BOOL).unwrap(),
+        x.lt(&y).unwrap(),
+        y.ge(0).unwrap(),
+        x.eq(&y).unwrap(),
+        there.logical_and(&x.gt(0.0).unwrap()).unwrap(),
+        there.logical_not().unwrap(),
+        there.eq(&x.cast(BOOL).unwrap()).unwrap(),
+        there.index_select(0, &rows).unwrap(),
+        Array::cat(&[there.clone(), there.logical_not().unwrap()], 0).unwrap(),
+        there.amax(&[1], false).unwrap(),
+        there.any(&[0], false).unwrap(),
+        there.all(&[0], false).unwrap(),
+        x.isnan().unwrap(),
+    ];
+    let expected: [&[i64]; 14] = [
+        &[1, 0, 1, 1],
+        &[1, 0, 1, 1],
+        &[0, 0, 1, 0],
+        &[0, 1, 1, 1],
+        &[1, 1, 0, 1],
+        &[0, 0, 1, 1],
+        &[0, 1, 0, 0],
+        &[1, 1, 1, 1],
+        &[1, 1, 1, 0, 1, 1],
+        &[1, 0, 1, 1, 0, 1, 0, 0],
+        &[1, 1],
+        &[1, 1],
+        &[1, 0],
+        &[0, 0, 0, 0],
+    ];
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert_eq!((truth(found), found.dtype()), (expected.to_vec(), BOOL), "{at}");
+    }
+    assert_eq!(there.sum(&[], false).unwrap().ints().unwrap(), [3]);
+    assert_eq!(x.fill_where(&there, Number::Float(9.0)).unwrap().floats().unwrap(), [9.0, 0.0, 9.0, 9.0]);
+    let buffer = Buffer::new(here.into_bool::<2>().unwrap());
+    let moved = buffer.to_device(&device).value();
+    assert_eq!(truth(&Array::from_bool(moved)), [1, 0, 1, 1]);
 }

@@ -11,6 +11,7 @@ use burn::backend::{
 };
 use burn::tensor::{BoolStore, DType, Device, Shape, Slice, Tensor, TensorData, try_read_sync};
 
+use super::autocast::is_on_cpu;
 use super::number::Number;
 use crate::{ModelError, Result};
 
@@ -25,7 +26,7 @@ pub enum Kind {
     Float,
 }
 
-/// The element type of truth values.
+/// The element type of truth values, however a device stores them.
 pub const BOOL: DType = DType::Bool(BoolStore::Native);
 
 /// A tensor of any shape and element type.
@@ -138,7 +139,7 @@ impl Array {
         let inner = match kind_of(dtype) {
             Kind::Float => Dispatch::float_from_data(data, &device),
             Kind::Int => Dispatch::int_from_data(data, &device),
-            Kind::Bool => Dispatch::bool_from_data(data, &device),
+            Kind::Bool => Dispatch::bool_from_data(data.convert_dtype(stored(&device).into()), &device),
         };
         Ok(Array::new(inner, shape))
     }
@@ -175,8 +176,8 @@ impl Array {
         let inner = match kind_of(dtype) {
             Kind::Float => Dispatch::float_full(padded, value.scalar(), &device, FloatDType::from(dtype)),
             Kind::Int => Dispatch::int_full(padded, Scalar::Int(value.wrapped(dtype)), &device, IntDType::from(dtype)),
-            Kind::Bool if value.is_true() => Dispatch::bool_ones(padded, &device, BoolDType::Native),
-            Kind::Bool => Dispatch::bool_zeros(padded, &device, BoolDType::Native),
+            Kind::Bool if value.is_true() => Dispatch::bool_ones(padded, &device, stored(&device)),
+            Kind::Bool => Dispatch::bool_zeros(padded, &device, stored(&device)),
         };
         Array::new(inner, shape)
     }
@@ -214,7 +215,10 @@ impl Array {
     /// The type of its elements.
     #[must_use]
     pub fn dtype(&self) -> DType {
-        self.inner.dtype()
+        match self.inner.dtype() {
+            DType::Bool(_) => BOOL,
+            dtype => dtype,
+        }
     }
 
     /// The type of its elements, as PyTorch calls it.
@@ -241,6 +245,11 @@ impl Array {
         if plain(&self.device()) == plain(device) {
             return self.clone();
         }
+        if self.kind() == Kind::Bool {
+            // Burn 0.22 takes them along as this device stores them, which the other may not.
+            let numbers = Array::new(Dispatch::bool_into_int(self.prim(), IntDType::I32), &self.shape);
+            return numbers.to_device(device).as_truth();
+        }
         let device = plain(device);
         let inner = of_kind!(self, float_to_device, int_to_device, bool_to_device, (self.prim(), &device));
         Array::new(inner, &self.shape)
@@ -264,6 +273,7 @@ impl Array {
         let data = read
             .ok_or_else(|| refused("reading a tensor", "the device gives its elements later only"))?
             .map_err(|error| refused("reading a tensor", error.to_string()))?;
+        let data = if self.kind() == Kind::Bool { data.convert_dtype(BOOL) } else { data };
         // A scalar is `[1]` in Burn.
         let dtype = data.dtype();
         Ok(TensorData::from_bytes(data.into_bytes(), self.shape.clone(), dtype))
@@ -325,10 +335,16 @@ impl Array {
         let inner = match (self.kind(), kind_of(dtype)) {
             (Kind::Float, Kind::Float) => Dispatch::float_cast(x, FloatDType::from(dtype)),
             (Kind::Float, Kind::Int) => Dispatch::float_into_int(x, IntDType::from(dtype)),
-            (Kind::Float, Kind::Bool) => Dispatch::float_not_equal_elem(x, Scalar::Float(0.0), BoolDType::Native),
+            (Kind::Float, Kind::Bool) => {
+                let out = stored_as(&x);
+                Dispatch::float_not_equal_elem(x, Scalar::Float(0.0), out)
+            }
             (Kind::Int, Kind::Float) => Dispatch::int_into_float(x, FloatDType::from(dtype)),
             (Kind::Int, Kind::Int) => Dispatch::int_cast(x, IntDType::from(dtype)),
-            (Kind::Int, Kind::Bool) => Dispatch::int_not_equal_elem(x, Scalar::Int(0), BoolDType::Native),
+            (Kind::Int, Kind::Bool) => {
+                let out = stored_as(&x);
+                Dispatch::int_not_equal_elem(x, Scalar::Int(0), out)
+            }
             (Kind::Bool, Kind::Float) => Dispatch::bool_into_float(x, FloatDType::from(dtype)),
             (Kind::Bool, Kind::Int) => Dispatch::bool_into_int(x, IntDType::from(dtype)),
             (Kind::Bool, Kind::Bool) => x,
@@ -462,14 +478,16 @@ impl Array {
         Array::of(inner)
     }
 
-    /// Truth values as numbers of 8 bits.
+    /// Truth values as numbers: of 8 bits on the CPU, where they take as much memory, and of 32 elsewhere, as not every device has
+    /// such small ones.
     pub(super) fn as_bytes(&self) -> Self {
-        Array::new(Dispatch::bool_into_int(self.prim(), IntDType::U8), &self.shape)
+        let dtype = if is_on_cpu(self) { IntDType::U8 } else { IntDType::I32 };
+        Array::new(Dispatch::bool_into_int(self.prim(), dtype), &self.shape)
     }
 
     /// Numbers as truth values.
     pub(super) fn as_truth(&self) -> Self {
-        let truth = Dispatch::int_not_equal_elem(self.prim(), Scalar::Int(0), BoolDType::Native);
+        let truth = Dispatch::int_not_equal_elem(self.prim(), Scalar::Int(0), stored_as(&self.inner));
         Array::new(truth, &self.shape)
     }
 
@@ -548,6 +566,16 @@ fn padded_for(elements: usize, shape: &[usize]) -> Vec<usize> {
 /// The device without its tape: what is made on it is a constant.
 fn plain(device: &Device) -> DispatchDevice {
     device.clone().inner().as_dispatch().clone()
+}
+
+/// How truth values are stored on a device: GPUs have none, and take bytes or words.
+fn stored(device: &DispatchDevice) -> BoolDType {
+    Device::new(device.clone()).settings().bool_dtype
+}
+
+/// The same on the device where this is.
+pub(super) fn stored_as(tensor: &DispatchTensor) -> BoolDType {
+    stored(&plain(&Device::new(tensor.device())))
 }
 
 #[allow(clippy::cast_possible_wrap)] // a length in memory

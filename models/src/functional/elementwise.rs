@@ -2,10 +2,10 @@
 //! gradients at the kinks.
 
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn::backend::{BoolDType, Dispatch, DispatchTensor, Scalar};
+use burn::backend::{Dispatch, DispatchTensor, Scalar};
 use burn::tensor::DType;
 
-use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused};
+use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused, stored_as};
 use super::broadcast::{broadcast_shape, select};
 use super::fold::bound_of;
 use super::number::{Number, Operand, result_type};
@@ -29,8 +29,14 @@ macro_rules! binary {
 macro_rules! comparison {
     ($float:ident, $int:ident, |$a:ident, $b:ident| $bool:expr) => {
         Binary {
-            float: |a, b| Dispatch::$float(a, b, BoolDType::Native),
-            int: |a, b| Dispatch::$int(a, b, BoolDType::Native),
+            float: |a, b| {
+                let out = stored_as(&a);
+                Dispatch::$float(a, b, out)
+            },
+            int: |a, b| {
+                let out = stored_as(&a);
+                Dispatch::$int(a, b, out)
+            },
             bool: Some(|$a, $b| $bool),
         }
     };

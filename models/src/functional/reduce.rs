@@ -187,7 +187,7 @@ impl Array {
     }
 
     fn shared_extreme(&self, dims: &[i64], keepdim: bool, largest: bool) -> Result<Self> {
-        let x = if self.kind() == Kind::Bool { self.cast(DType::U8)? } else { self.clone() };
+        let x = if self.kind() == Kind::Bool { self.as_bytes() } else { self.clone() };
         let named = x.dims(dims)?;
         if named.iter().any(|&dim| x.shape()[dim] == 0) {
             return Err(refused("amax", "an empty tensor has no extremes"));

@@ -42,7 +42,7 @@ impl<T: Clone> Buffer<T> {
 }
 
 macro_rules! buffers {
-    ($($kind:ty: $visit:ident $map:ident $settle:ident;)*) => { $(
+    ($($kind:ty: $visit:ident $map:ident $settle:ident $moved:path;)*) => { $(
         impl<const D: usize> Module for Buffer<$kind> {
             fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
                 visitor.$visit(&Param::initialized(self.id, self.value()));
@@ -54,7 +54,7 @@ macro_rules! buffers {
             }
 
             fn to_device(self, device: &Device) -> Self {
-                Buffer::with_id(self.id, self.value().to_device(device))
+                Buffer::with_id(self.id, $moved(self.value(), device))
             }
 
             fn fork(self, device: &Device) -> Self {
@@ -93,9 +93,14 @@ macro_rules! buffers {
 }
 
 buffers! {
-    Tensor<D>: visit_float map_float detached;
-    Tensor<D, Int>: visit_int map_int identity;
-    Tensor<D, Bool>: visit_bool map_bool identity;
+    Tensor<D>: visit_float map_float detached Tensor::to_device;
+    Tensor<D, Int>: visit_int map_int identity Tensor::to_device;
+    Tensor<D, Bool>: visit_bool map_bool identity truth_to_device;
+}
+
+/// Truth values go to another device as numbers: Burn 0.22 takes them along as this one stores them, which the other may not.
+fn truth_to_device<const D: usize>(value: Tensor<D, Bool>, device: &Device) -> Tensor<D, Bool> {
+    if value.device() == *device { value } else { value.int().to_device(device).bool() }
 }
 
 /// A mapper may hand back a tensor with a graph behind it; a buffer has none.

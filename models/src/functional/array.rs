@@ -127,13 +127,14 @@ impl Array {
     /// These elements, row-major, in this shape, on the device.
     ///
     /// # Errors
-    /// When the number of elements is not that of the shape.
+    /// When the number of elements is not that of the shape, or the device does not compute with such.
     pub fn from_data(data: TensorData, shape: &[usize], device: &Device) -> Result<Self> {
         let elements = data.shape().num_elements();
         if elements != shape.iter().product::<usize>() {
             return Err(ModelError::Elements { elements, shape: shape.to_vec() });
         }
         let dtype = data.dtype();
+        check_dtype(dtype, device)?;
         let data = TensorData::from_bytes(data.into_bytes(), padded(shape), dtype);
         let device = plain(device);
         let inner = match kind_of(dtype) {
@@ -325,11 +326,14 @@ impl Array {
     /// `tensor.to(dtype)`. A float becomes an integer by leaving off what is behind the point, and true where it is not 0.
     ///
     /// # Errors
-    /// None at present.
+    /// When the device does not compute with such numbers.
     pub fn cast(&self, dtype: DType) -> Result<Self> {
         let from = self.dtype();
         if from == dtype || (self.kind() == Kind::Bool && kind_of(dtype) == Kind::Bool) {
             return Ok(self.clone());
+        }
+        if !is_on_cpu(self) {
+            check_dtype(dtype, &self.device())?;
         }
         let x = self.prim();
         let inner = match (self.kind(), kind_of(dtype)) {
@@ -566,6 +570,14 @@ fn padded_for(elements: usize, shape: &[usize]) -> Vec<usize> {
 /// The device without its tape: what is made on it is a constant.
 fn plain(device: &Device) -> DispatchDevice {
     device.clone().inner().as_dispatch().clone()
+}
+
+/// Says that a device has no such floating-point numbers: some would give zeros for them.
+fn check_dtype(dtype: DType, device: &Device) -> Result<()> {
+    if kind_of(dtype) != Kind::Float || dtype == DType::F32 || device.supports_dtype(dtype) {
+        return Ok(());
+    }
+    Err(refused(format!("a tensor of {}", dtype_name(dtype)), "the device cannot compute with such numbers"))
 }
 
 /// How truth values are stored on a device: GPUs have none, and take bytes or words.

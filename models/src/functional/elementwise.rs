@@ -6,6 +6,7 @@ use burn::backend::{Dispatch, DispatchTensor, Scalar};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused, stored_as};
+use super::autocast::is_on_cpu;
 use super::broadcast::{broadcast_shape, select};
 use super::fold::bound_of;
 use super::number::{Number, Operand, result_type};
@@ -517,6 +518,12 @@ impl Array {
     /// # Errors
     /// When the shapes do not go together, which they do.
     pub fn isnan(&self) -> Result<Self> {
+        if self.kind() == Kind::Float && !is_on_cpu(self) && self.numel() > 0 {
+            // Compilers of shaders take it that nothing differs from itself.
+            let x = self.detach().prim();
+            let out = stored_as(&x);
+            return Ok(Array::new(Dispatch::float_is_nan(x, out), self.shape()));
+        }
         self.ne(self)
     }
 
@@ -526,6 +533,11 @@ impl Array {
     /// None at present.
     pub fn isinf(&self) -> Result<Self> {
         match self.kind() {
+            Kind::Float if !is_on_cpu(self) && self.numel() > 0 => {
+                let x = self.detach().prim();
+                let out = stored_as(&x);
+                Ok(Array::new(Dispatch::float_is_inf(x, out), self.shape()))
+            }
             Kind::Float => self.unary(Unary::Abs)?.eq(f64::INFINITY),
             _ => Ok(Array::full(self.shape(), Number::Bool(false), BOOL, &self.device())),
         }

@@ -27,6 +27,18 @@ pub enum Update {
     Max,
 }
 
+impl Update {
+    fn op(self) -> IndexingUpdateOp {
+        match self {
+            Update::Assign => IndexingUpdateOp::Assign,
+            Update::Add => IndexingUpdateOp::Add,
+            Update::Multiply => IndexingUpdateOp::Mul,
+            Update::Min => IndexingUpdateOp::Min,
+            Update::Max => IndexingUpdateOp::Max,
+        }
+    }
+}
+
 /// Says which number names no element along a dimension, as PyTorch does. Devices other than the CPU are not asked for what they
 /// hold: there [`Array::unless_outside`] marks what was picked.
 fn check(index: &Array, from: i64, dim: usize, length: usize, op: &'static str) -> Result<()> {
@@ -183,20 +195,37 @@ impl Array {
             source = source.sliced(dim, 0, length, 1);
         }
         check(&index, 0, at, x.shape()[at], "scatter")?;
+        if update != Update::Assign && !is_on_cpu(&x) {
+            return x.updated_along(at, &index, &source, update, 0)?.reshaped(self.shape());
+        }
         let places = x.places(at, &index)?;
         x.put_row(&places, &source.reshaped(&[index.numel()])?, update)?.reshaped(self.shape())
     }
 
+    /// What is scattered along a dimension, on a device whose threads would lose each other's updates of one place in a row: here one
+    /// goes along the dimension. Of the dimensions from `from` on, the index may have less than there is.
+    fn updated_along(&self, dim: usize, index: &Array, source: &Array, update: Update, from: usize) -> Result<Self> {
+        let shorter = |&at: &usize| at != dim && index.shape()[at] < self.shape()[at];
+        if let Some(at) = (from..self.rank()).find(shorter) {
+            let length = index.shape()[at];
+            let part = self.sliced(at, 0, length, 1).updated_along(dim, index, source, update, at + 1)?;
+            return Ok(self.slice_assigned(at, 0, length, 1, &part));
+        }
+        if self.kind() == Kind::Bool {
+            let [x, source] = [self, source].map(|x| x.cast(DType::I32));
+            return x?.updated_along(dim, index, &source?, update, from)?.cast(BOOL);
+        }
+        let (x, index, source, op) = (self.prim(), index.prim(), source.prim(), update.op());
+        let inner = match self.kind() {
+            Kind::Float => Dispatch::float_scatter(dim, x, index, source, op),
+            _ => Dispatch::int_scatter(dim, x, index, source, op),
+        };
+        Ok(Array::new(inner, self.shape()))
+    }
+
     /// The values at these places of a row of all elements.
     fn put_row(&self, places: &Array, values: &Array, update: Update) -> Result<Self> {
-        let row = self.reshaped(&[self.numel()])?;
-        let op = match update {
-            Update::Assign => IndexingUpdateOp::Assign,
-            Update::Add => IndexingUpdateOp::Add,
-            Update::Multiply => IndexingUpdateOp::Mul,
-            Update::Min => IndexingUpdateOp::Min,
-            Update::Max => IndexingUpdateOp::Max,
-        };
+        let (row, op) = (self.reshaped(&[self.numel()])?, update.op());
         if row.kind() == Kind::Bool {
             // Truth values as numbers: of one and the other, any and all are the largest and the smallest.
             let put = row.cast(DType::I32)?.put_row(places, &values.cast(DType::I32)?, update)?.cast(BOOL)?;
@@ -253,6 +282,13 @@ impl Array {
             return Ok(self.clone());
         }
         let x = self.permuted(&plan.order);
+        if accumulate && !is_on_cpu(self) {
+            let rows = x.reshaped(&[plan.rows, plan.width])?;
+            let places = plan.places.reshaped(&[count, 1])?.expanded(&[count, plan.width])?;
+            let values = values.reshaped(&[count, plan.width])?;
+            let put = rows.updated_along(0, &places, &values, Update::Add, 0)?.reshaped(x.shape())?;
+            return Ok(put.permuted(&inverse(&plan.order)));
+        }
         let columns: Vec<i64> = (0..plan.width).map(signed).collect();
         let columns = Array::from_ints(&columns, &[1, plan.width], &self.device())?;
         let places = plan.places.reshaped(&[count, 1])?.mul(signed(plan.width))?.add(&columns)?;

@@ -6,6 +6,7 @@
 //! in is computed by operators of our own; `REKINDLE_OPERATORS=plain` and [`with_plain_operators`] turn them off.
 
 mod activation;
+mod arcs;
 mod array;
 mod attention;
 mod autocast;

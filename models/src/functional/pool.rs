@@ -6,7 +6,7 @@ use burn::backend::ops::ModuleOps;
 use burn::tensor::DType;
 
 use super::array::{Array, refused};
-use super::autocast::single;
+use super::autocast::{is_on_cpu, single};
 use super::conv::each;
 use super::index::signed;
 use super::number::Number;
@@ -201,9 +201,10 @@ impl Array {
                     let pooled = Dispatch::max_pool2d(x.prim(), kernel, stride, padding, dilation, how.ceil);
                     return Ok((Array::of(pooled), None));
                 }
+                // Burn 0.22 writes indices of 32 bits on GPUs, whatever it is asked for.
+                let of = if is_on_cpu(&x) { IntDType::I64 } else { IntDType::I32 };
                 let (x, ceil) = (x.prim(), how.ceil);
-                let found =
-                    Dispatch::max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil, IntDType::I64);
+                let found = Dispatch::max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil, of);
                 Ok((Array::of(found.output), Some(Array::of(found.indices).cast(DType::I64)?)))
             }
             _ => {

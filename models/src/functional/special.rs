@@ -116,7 +116,7 @@ impl Array {
     pub(super) fn no_change(&self) -> Result<Self> {
         let change = self.sub(&self.detach())?;
         // The difference of infinities is none.
-        let odd = change.detach().ne(0.0)?;
+        let odd = change.detach().isnan()?;
         change.fill_where(&odd, Number::Float(0.0))
     }
 

@@ -5,6 +5,7 @@ use burn::backend::{Dispatch, Scalar};
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
+use super::autocast::is_on_cpu;
 use super::broadcast::select;
 use super::cpu::{Pointwise, computed};
 use super::special::Special;
@@ -93,6 +94,14 @@ impl Array {
         }
         if let Some(inner) = function.own().and_then(|own| computed(own, &[self])) {
             return Ok(Array::new(inner, self.shape()));
+        }
+        if !is_on_cpu(self) {
+            match function {
+                Unary::Asin => return self.arc_sine(),
+                Unary::Acos => return self.arc_cosine(),
+                Unary::Atan => return self.arc_tangent(),
+                _ => {}
+            }
         }
         // A step has no gradient.
         let x = if function.is_step() { self.detach().prim() } else { self.prim() };

@@ -141,6 +141,7 @@ impl Array {
         if let Some(y) = self.pointwise(Pointwise::Sigmoid) {
             return Ok(y);
         }
+        self.needs_functions("sigmoid")?;
         Ok(Array::new(Dispatch::sigmoid(self.prim()), self.shape()))
     }
 
@@ -266,6 +267,7 @@ impl Array {
         {
             return Ok(Array::new(y, x.shape()));
         }
+        x.needs_functions("softmax")?;
         Ok(Array::new(Dispatch::softmax(x.prim(), at), x.shape()))
     }
 
@@ -287,6 +289,7 @@ impl Array {
         {
             return Ok(Array::new(y, x.shape()));
         }
+        x.needs_functions("log_softmax")?;
         Ok(Array::new(Dispatch::log_softmax(x.prim(), at), x.shape()))
     }
 }

@@ -256,6 +256,7 @@ impl Array {
             if let (Operand::Array(exponent), true) = (exponent, kind_of(dtype) != Kind::Float) {
                 return self.cast(dtype)?.whole_pow(&exponent.cast(dtype)?);
             }
+            self.cast(dtype)?.needs_functions("pow")?;
             return apply("pow", &POW, self.into(), exponent, dtype);
         };
         let x = self.cast(dtype)?;
@@ -279,7 +280,10 @@ impl Array {
             -0.5 => x.unary(Unary::Rsqrt),
             -1.0 => x.unary(Unary::Reciprocal),
             -2.0 => x.mul(&x)?.unary(Unary::Reciprocal),
-            power => Ok(Array::new(Dispatch::float_powf_scalar(x.prim(), Scalar::Float(power)), self.shape())),
+            power => {
+                x.needs_functions("pow")?;
+                Ok(Array::new(Dispatch::float_powf_scalar(x.prim(), Scalar::Float(power)), self.shape()))
+            }
         }
     }
 
@@ -304,6 +308,7 @@ impl Array {
         if let (Operand::Number(base), true) = (base, kind_of(dtype) != Kind::Float) {
             return Array::scalar(base, dtype, &self.device()).whole_pow(&self.cast(dtype)?);
         }
+        self.cast(dtype)?.needs_functions("pow")?;
         apply("pow", &POW, base, self.into(), dtype)
     }
 

@@ -56,6 +56,12 @@ impl Unary {
         matches!(self, Unary::Sign | Unary::Floor | Unary::Ceil | Unary::Round | Unary::Trunc)
     }
 
+    /// Whether it takes no more than arithmetic and a root.
+    fn is_simple(self) -> bool {
+        use Unary::{Frac, Reciprocal, Rsqrt, Sqrt};
+        self.keeps_whole() || matches!(self, Frac | Reciprocal | Rsqrt | Sqrt)
+    }
+
     /// Its operator of our own.
     fn own(self) -> Option<Pointwise> {
         match self {
@@ -96,6 +102,9 @@ impl Array {
             return Ok(Array::new(inner, self.shape()));
         }
         if !is_on_cpu(self) {
+            if !function.is_simple() {
+                self.needs_functions(&format!("{function:?}").to_lowercase())?;
+            }
             match function {
                 Unary::Asin => return self.arc_sine(),
                 Unary::Acos => return self.arc_cosine(),

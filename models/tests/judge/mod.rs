@@ -99,13 +99,13 @@ fn of_gradients(program: &Program, case: &StateDict, loss: Array) -> f64 {
     pairs.iter().map(apart).fold(0.0, f64::max)
 }
 
-pub(crate) fn array(case: &StateDict, name: &str) -> Option<Array> {
+fn array(case: &StateDict, name: &str) -> Option<Array> {
     let tensor = case.get(name)?;
     Some(Array::from_data(tensor_to_data(tensor).unwrap(), tensor.shape(), &Device::flex()).unwrap())
 }
 
 /// The norm of the difference over the norm; what is equal (infinities, too, and NaN) counts nothing.
-pub(crate) fn relative(found: &[f64], expected: &[f64]) -> f64 {
+fn relative(found: &[f64], expected: &[f64]) -> f64 {
     let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
     let square = |(&a, &b): (&f64, &f64)| match (same(a, b), a.is_finite() && b.is_finite()) {
         (true, _) => 0.0,

@@ -33,18 +33,23 @@ impl fmt::Display for Found {
 
 /// Compares all archives of a folder.
 pub(crate) fn compare(folder: &Path) -> Found {
+    compare_on(&Device::flex(), folder)
+}
+
+/// The same on a device.
+pub(crate) fn compare_on(device: &Device, folder: &Path) -> Found {
     let limits = std::fs::read_to_string(folder.join("limits.json")).unwrap();
     let limits: serde_json::Value = serde_json::from_str(&limits).unwrap();
     let mut found = Found::default();
     for (name, limits) in limits.as_object().unwrap() {
-        one(folder, name, limits, &mut found);
+        one(device, folder, name, limits, &mut found);
         found.types += 1;
     }
     found
 }
 
-fn one(folder: &Path, name: &str, limits: &serde_json::Value, found: &mut Found) {
-    let device = Device::flex().autodiff();
+fn one(device: &Device, folder: &Path, name: &str, limits: &serde_json::Value, found: &mut Found) {
+    let device = device.clone().autodiff();
     let case = Checkpoint::open(folder.join(format!("{name}.safetensors"))).unwrap();
     let case = StateDict::from_value(case.root()).unwrap();
     let program = Program::open(folder.join(format!("{name}.pt2")), &device).unwrap();
@@ -52,6 +57,8 @@ fn one(folder: &Path, name: &str, limits: &serde_json::Value, found: &mut Found)
     let allowed = limits["outputs"].as_array().unwrap();
     assert_eq!(outputs.len(), allowed.len(), "{name}");
     let (mut worst, mut worst_gradient) = (0f64, 0f64);
+    // Of many numbers, where the device has so many digits.
+    let sums = if device.supports_dtype(DType::F64) { DType::F64 } else { DType::F32 };
     let mut total: Option<Array> = None;
     for (at, (output, allowed)) in outputs.iter().zip(allowed).enumerate() {
         let expected = array(&case, &format!("out.{at}")).unwrap();
@@ -73,7 +80,7 @@ fn one(folder: &Path, name: &str, limits: &serde_json::Value, found: &mut Found)
         if let Some(weight) = array(&case, &format!("w.{at}")) {
             let infinite = output.isinf().unwrap().logical_or(&output.isnan().unwrap()).unwrap();
             let finite = select(&infinite, &output.zeros_like(), output).unwrap();
-            let part = finite.mul(&weight).unwrap().sum(&[], false).unwrap().cast(DType::F64).unwrap();
+            let part = finite.mul(&weight.to_device(&device)).unwrap().sum(&[], false).unwrap().cast(sums).unwrap();
             total = Some(total.map_or(part.clone(), |total| total.add(&part).unwrap()));
         }
     }

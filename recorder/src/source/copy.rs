@@ -16,7 +16,8 @@ use crate::{Error, ErrorKind, IoResultExt as _, Result, ResultExt as _};
 /// So much is asked for at a time.
 const PIECE: u64 = 8 << 20;
 
-/// Fetches a file, unless `done` says that somebody else has, once nobody fetches it; `placed` is called when it has its name. Gives
+/// Fetches a file, unless `done` says that somebody else has, once nobody fetches it; `noted` is called with the
+/// whole file before it has its name. Gives
 /// the bytes that were moved.
 pub(super) fn copy(
     client: &Client,
@@ -24,7 +25,7 @@ pub(super) fn copy(
     version: &str,
     target: &Target,
     expected: Option<&Expected>,
-    (done, placed): (&dyn Fn() -> bool, &dyn Fn() -> Result<()>),
+    (done, noted): (&dyn Fn() -> bool, &dyn Fn(&File) -> Result<()>),
 ) -> Result<u64> {
     let Some(held) = target.hold(client, done)? else { return Ok(0) };
     let taken = take(client, parts, version, target, &held).and_then(|moved| {
@@ -35,8 +36,8 @@ pub(super) fn copy(
     });
     match taken {
         Ok(moved) => {
+            noted(held.file())?;
             target.place(&held)?;
-            placed()?;
             target.done(client);
             Ok(moved)
         }

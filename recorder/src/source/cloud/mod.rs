@@ -2,14 +2,15 @@
 //! finds the credentials; what it asks goes over the client of all other sources (`connector.rs`).
 //!
 //! Files lie in `$XDG_CACHE_HOME/rekindle/SCHEME/BUCKET/KEY`, each with a file `.NAME.etag` beside it that says which version of the
-//! object it is: nobody else has a cache of such files that could be shared.
+//! object it is, and by which length and time the file is known: nobody else has a cache of such files that could be shared.
 
 mod connector;
 mod store;
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use self::store::Object;
 use super::access::{Access, Found};
@@ -21,7 +22,7 @@ use super::error::FetchError;
 use super::http::Client;
 use super::options::Fetched;
 use super::ranges::Near;
-use crate::{Error, Result, ResultExt as _, io};
+use crate::{Error, IoResultExt as _, Result, ResultExt as _, io};
 
 /// An object, from the cache or from its store.
 pub(super) fn fetch(client: &Arc<Client>, address: &ObjectAddress, shown: &str) -> Result<Fetched> {
@@ -80,8 +81,7 @@ fn find(client: &Arc<Client>, address: &ObjectAddress) -> Result<Found<Missing>>
         return if is_there { here(Vec::new()) } else { Err(FetchError::Offline { place, why }.into()) };
     }
     let object = Object::find(client, address)?;
-    let known = version.as_ref().and_then(|version| fs::read_to_string(version).ok());
-    if is_there && known.as_deref() == Some(object.version()) {
+    if is_there && version.as_ref().is_some_and(|noted| is_noted(noted, object.version(), &path)) {
         return here(Vec::new());
     }
     Ok(Found::There(Missing { object, target: Target::new(path), version, expected }))
@@ -92,19 +92,32 @@ impl Missing {
         let Missing { object, target, version, expected } = self;
         // What is there is another version, which several processes may want to replace.
         let is_new = || match &version {
-            Some(path) => fs::read_to_string(path).is_ok_and(|known| known == object.version()) && target.path.exists(),
+            Some(noted) => is_noted(noted, object.version(), &target.path),
             None => target.path.exists(),
         };
         let done = || is_new() && !client.options.force;
-        let noted = || version.as_ref().map_or(Ok(()), |path| note(path, object.version()));
+        let noted = |file: &File| version.as_ref().map_or(Ok(()), |path| note(path, object.version(), file));
         let moved = copy(client, &object, object.version(), &target, expected.as_ref(), (&done, &noted))
             .map_err(|error| error.in_file(shown))?;
         Ok(Fetched { path: target.path, moved, notes: Vec::new() })
     }
 }
 
-fn note(path: &Path, version: &str) -> Result<()> {
-    io::commit::commit_bytes(path, true, version.as_bytes())
+/// What a version's note says: the version, and by what its file is known. It is written before the file has its name, so that the file of
+/// another version is never taken for this one, nor this one for none.
+fn noted(version: &str, file: &Metadata) -> String {
+    let since = file.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    format!("{version}\n{} {}\n", file.len(), since.as_nanos())
+}
+
+fn note(path: &Path, version: &str, file: &File) -> Result<()> {
+    let file = file.metadata().doing("cannot read the file").in_file(path)?;
+    io::commit::commit_bytes(path, true, noted(version, &file).as_bytes())
+}
+
+fn is_noted(path: &Path, version: &str, file: &Path) -> bool {
+    let known = fs::read_to_string(path).and_then(|known| Ok((known, fs::metadata(file)?)));
+    known.is_ok_and(|(known, file)| known == noted(version, &file))
 }
 
 /// What a store says.

@@ -98,7 +98,7 @@ pub(super) fn elements_to_data(dtype: DType, shape: &[usize], bytes: &[u8]) -> R
     ))
 }
 
-/// As [`elements_to_data`], of bytes that nothing else needs: they are not copied.
+/// As [`elements_to_data`], of bytes that nothing else needs. Burn copies them once more, to where they are aligned.
 pub(super) fn owned_to_data(dtype: DType, shape: &[usize], bytes: Vec<u8>) -> Result<TensorData> {
     // What a byte of a bool may be, Burn says; and its numbers lie as this machine has them.
     let lies_so = cfg!(target_endian = "little") && dtype != DType::Bool;
@@ -237,12 +237,46 @@ pub(super) fn transpose(bytes: &[u8], rows: usize, columns: usize, size: usize) 
 }
 
 fn transpose_elements<const N: usize>(bytes: &[u8], rows: usize, columns: usize) -> Vec<u8> {
+    let mut out = vec![[0_u8; N]; bytes.len() / N];
+    turn_all(bytes, rows, columns, &mut out);
+    out.into_flattened()
+}
+
+/// A row-major `[rows, columns]` matrix of this element type as the `[columns, rows]` one, in memory that is aligned as Burn wants it,
+/// so that it is not copied again; `None` for types that do not lie there as they lie in a file.
+pub(super) fn transposed(
+    dtype: DType,
+    shape: &[usize],
+    bytes: &[u8],
+    [rows, columns]: [usize; 2],
+) -> Option<Result<TensorData>> {
+    // What a byte of a bool may be, Burn says; and its numbers lie as this machine has them.
+    let burn = burn_dtype(dtype).filter(|_| cfg!(target_endian = "little") && dtype != DType::Bool)?;
+    macro_rules! turned {
+        ($word:ty) => {{
+            let mut out: Vec<$word> = vec![0; bytes.len() / size_of::<$word>()];
+            turn_all::<{ size_of::<$word>() }>(bytes, rows, columns, bytemuck::cast_slice_mut(&mut out));
+            burn::tensor::Bytes::from_elems(out)
+        }};
+    }
+    let turned = match dtype.size() {
+        1 => turned!(u8),
+        2 => turned!(u16),
+        4 => turned!(u32),
+        8 => turned!(u64),
+        _ => return None,
+    };
+    let data = TensorData::try_from_bytes(turned, shape.to_vec(), burn);
+    Some(data.map_err(|error| Error::invalid_tensor(format_args!("a tensor of {dtype} {shape:?}"), error.to_string())))
+}
+
+/// Turns a matrix, on all threads where that pays.
+fn turn_all<const N: usize>(bytes: &[u8], rows: usize, columns: usize, out: &mut [[u8; N]]) {
     /// So many columns are turned into rows by one thread: a page of memory that is read gives more than a line.
     const BAND: usize = 64;
     /// Below so many elements a second thread does not pay.
     const SMALL: usize = 1 << 15;
     let (elements, _) = bytes.as_chunks::<N>();
-    let mut out = vec![[0_u8; N]; elements.len()];
     let bands = (BAND * rows).max(1);
     let turn = |(band, out): (usize, &mut [[u8; N]])| turn(elements, columns, band * BAND, rows, out);
     if elements.len() < SMALL {
@@ -250,7 +284,6 @@ fn transpose_elements<const N: usize>(bytes: &[u8], rows: usize, columns: usize)
     } else {
         out.par_chunks_mut(bands).enumerate().for_each(turn);
     }
-    out.into_flattened()
 }
 
 /// Writes the columns from `first` on as rows of `rows` elements, as many as there is room for.
@@ -290,6 +323,10 @@ mod tests {
                 .flat_map(|column| (0..rows).flat_map(move |row| element(row, column).iter().copied()))
                 .collect();
             assert!(turned == expected, "{rows} x {columns} elements of {size} bytes");
+            let dtype = [DType::Int8, DType::BFloat16, DType::Float32, DType::Int64][size.trailing_zeros() as usize];
+            let data = transposed(dtype, &[columns, rows], &bytes, [rows, columns]).unwrap().unwrap();
+            assert!(data.as_bytes() == expected, "{rows} x {columns} of {dtype}");
+            assert_eq!((data.shape().as_slice(), Some(data.dtype())), (&[columns, rows][..], burn_dtype(dtype)));
         }
         assert!(transpose(&[], 0, 5, 4).is_empty() && transpose(&[], 5, 0, 4).is_empty());
     }

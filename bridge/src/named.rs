@@ -124,6 +124,15 @@ impl Piece {
         self.transform.swaps(&self.shape).into_iter()
     }
 
+    /// The rows and columns of PyTorch's matrix, where it is turned and nothing else.
+    fn only_turns(&self) -> Option<[usize; 2]> {
+        let mut swaps = self.to_burn();
+        match (swaps.next(), swaps.next()) {
+            (Some(Swap { outer: 1, rows, columns, inner: 1 }), None) => Some([rows, columns]),
+            _ => None,
+        }
+    }
+
     /// How they are moved back.
     pub(super) fn to_burn(&self) -> impl Iterator<Item = Swap> {
         let back = |swap: Swap| Swap { rows: swap.columns, columns: swap.rows, ..swap };
@@ -194,6 +203,12 @@ impl NamedParameter {
             }
             let size = torch.dtype().size();
             let bytes = part.to_le_bytes()?;
+            if let Some([rows, columns]) = piece.only_turns()
+                && let Some(data) = data::transposed(torch.dtype(), &piece.shape, &bytes, [rows, columns])
+            {
+                pieces.push(data?);
+                continue;
+            }
             let moved = piece
                 .to_burn()
                 .fold(None, |moved: Option<Vec<u8>>, swap| Some(swap.bytes(moved.as_deref().unwrap_or(&bytes), size)));

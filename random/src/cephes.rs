@@ -2,6 +2,9 @@
 //! logarithm, sine and cosine of the Cephes library (S. Moshier) on eight lanes, in the order of J. Pommier's `avx_mathfun.h`,
 //! each multiplication that feeds an addition fused with it.
 //!
+//! All is inlined into the loop that fills ([`normal.rs`](super::normal)), which is compiled for processors with fused operations, too, and
+//! has to be compiled for them as a whole.
+//!
 //! Nothing here comes from the C library but [`f32::mul_add`], which is exact everywhere, so the result is the same on every
 //! target. Where a product is exact in `f32`, a separate addition rounds like the fused one, and is written instead.
 
@@ -37,11 +40,16 @@ const SIN: [f32; 3] = [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1];
 #[expect(clippy::excessive_precision, clippy::unreadable_literal, reason = "as Cephes prints them")]
 const COS: [f32; 3] = [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2];
 
-/// Turns 16 values of [0, 1) into normal ones: elements j and j + 8 are a pair.
-pub(crate) fn normal_16(block: &mut [f32; 16], mean: f32, std: f32) {
-    let radii = array::from_fn(|lane| 1.0 - block[lane]);
-    let angles = array::from_fn(|lane| std::f32::consts::TAU * block[lane + 8]);
-    let (sin, cos) = if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+/// Turns 16 values of [0, 1) into normal ones: elements j and j + 8 are a pair. `FUSED` where the caller is compiled for a processor
+/// with fused operations; the results are the same.
+#[inline(always)]
+pub(crate) fn normal_16<const FUSED: bool>(block: &mut [f32; 16], mean: f32, std: f32) {
+    let (mut radii, mut angles) = ([0.0; 8], [0.0; 8]);
+    for lane in 0..8 {
+        radii[lane] = 1.0 - block[lane];
+        angles[lane] = std::f32::consts::TAU * block[lane + 8];
+    }
+    let (sin, cos) = if FUSED {
         box_muller(&mut Fused, radii, angles)
     } else {
         // A call into the C library for each fused operation would take most of the time.
@@ -65,9 +73,13 @@ trait MultiplyAdd {
 struct Fused;
 
 impl MultiplyAdd for Fused {
-    #[inline]
+    #[inline(always)]
     fn multiply_add(&mut self, factor: Lanes, other: Lanes, summand: Lanes) -> Lanes {
-        array::from_fn(|lane| factor[lane].mul_add(other[lane], summand[lane]))
+        let mut result = summand;
+        for lane in 0..8 {
+            result[lane] = factor[lane].mul_add(other[lane], summand[lane]);
+        }
+        result
     }
 }
 
@@ -89,7 +101,7 @@ impl Widened {
 }
 
 impl MultiplyAdd for Widened {
-    #[inline]
+    #[inline(always)]
     #[expect(
         clippy::cast_possible_truncation,
         reason = "rounding to f32, and looking at the lower bits, are the purpose"
@@ -107,7 +119,7 @@ impl MultiplyAdd for Widened {
 }
 
 /// A pair of independent normal values for each pair of uniform ones.
-#[inline]
+#[inline(always)]
 fn box_muller(arithmetic: &mut impl MultiplyAdd, radii: Lanes, angles: Lanes) -> (Lanes, Lanes) {
     let radii = ln(arithmetic, radii).map(|ln| (-2.0 * ln).sqrt());
     let (sin, cos) = sin_cos(arithmetic, angles);
@@ -115,7 +127,7 @@ fn box_muller(arithmetic: &mut impl MultiplyAdd, radii: Lanes, angles: Lanes) ->
 }
 
 /// Natural logarithm of positive normal numbers.
-#[inline]
+#[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "exponents are below 256")]
 fn ln(arithmetic: &mut impl MultiplyAdd, values: Lanes) -> Lanes {
     // A value is mantissa * 2^exponent with a mantissa from sqrt(1/2) to sqrt(2); the logarithm of 1 + x is left, with x near 0.
@@ -136,7 +148,7 @@ fn ln(arithmetic: &mut impl MultiplyAdd, values: Lanes) -> Lanes {
 }
 
 /// Sine and cosine of angles from 0 to 2 pi.
-#[inline]
+#[inline(always)]
 #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "between 0 and 8")]
 fn sin_cos(arithmetic: &mut impl MultiplyAdd, angles: Lanes) -> (Lanes, Lanes) {
     // The nearest multiple of pi / 2, counted in quarters of pi: 0, 2, 4, 6 or 8.
@@ -165,13 +177,13 @@ fn sin_cos(arithmetic: &mut impl MultiplyAdd, angles: Lanes) -> (Lanes, Lanes) {
 }
 
 /// A polynomial by Horner's rule.
-#[inline]
+#[inline(always)]
 fn horner<const N: usize>(arithmetic: &mut impl MultiplyAdd, coefficients: [f32; N], x: Lanes) -> Lanes {
     let lanes = coefficients.into_iter().map(|coefficient| [coefficient; 8]);
     lanes.reduce(|sum, coefficient| arithmetic.multiply_add(sum, x, coefficient)).unwrap_or_default()
 }
 
-#[inline]
+#[inline(always)]
 fn times(factor: Lanes, other: Lanes) -> Lanes {
     array::from_fn(|lane| factor[lane] * other[lane])
 }
@@ -180,6 +192,7 @@ fn times(factor: Lanes, other: Lanes) -> Lanes {
 mod tests {
     use super::*;
     use crate::generator::Generator;
+    use crate::real::sealed::Compute;
 
     /// 24-bit fractions of (0, 1]: the smallest, the largest, those beside powers of two, and random ones.
     fn arguments() -> Vec<Lanes> {
@@ -228,6 +241,18 @@ mod tests {
             }
         }
         assert!(doubtful < 20, "{doubtful} of {}", arguments.len());
+    }
+
+    #[test]
+    fn blocks_are_the_same_with_fused_operations_and_without() {
+        let mut generator = Generator::new(1);
+        for round in 0..100_000 {
+            let mut block: [f32; 16] = <f32 as Compute>::draw_16(&mut generator);
+            let (mut other, (mean, std)) = (block, [(0.0, 1.0), (-3.5, 0.02), (1e30, 1e-30), (0.0, 0.0)][round % 4]);
+            normal_16::<true>(&mut block, mean, std);
+            normal_16::<false>(&mut other, mean, std);
+            assert_eq!(block.map(f32::to_bits), other.map(f32::to_bits), "block {round}");
+        }
     }
 
     #[test]

@@ -65,12 +65,26 @@ impl Mt19937 {
         if self.left == 0 {
             self.renew();
         }
-        let mut bits = self.words[self.next as usize];
+        let word = self.words[self.next as usize];
         self.next += 1;
-        bits ^= bits >> 11;
-        bits ^= (bits << 7) & 0x9d2c_5680;
-        bits ^= (bits << 15) & 0xefc6_0000;
-        bits ^ (bits >> 18)
+        temper(word)
+    }
+
+    /// [`next_u32`](Self::next_u32) sixteen times, in one go where the words are there.
+    #[inline(always)]
+    pub(crate) fn next_16(&mut self) -> [u32; 16] {
+        let mut drawn = [0; 16];
+        // The last of them would renew the words.
+        let there = (self.left > 16).then(|| self.words.get(self.next as usize..)?.first_chunk::<16>()).flatten();
+        if let Some(words) = there {
+            for (drawn, word) in drawn.iter_mut().zip(words) {
+                *drawn = temper(*word);
+            }
+            self.pass(16);
+        } else {
+            drawn.fill_with(|| self.next_u32());
+        }
+        drawn
     }
 
     /// Goes on by so many draws, which `left` has.
@@ -112,9 +126,36 @@ impl std::fmt::Debug for Mt19937 {
     }
 }
 
+/// What is drawn, made of a word.
+#[inline(always)]
+fn temper(mut bits: u32) -> u32 {
+    bits ^= bits >> 11;
+    bits ^= (bits << 7) & 0x9d2c_5680;
+    bits ^= (bits << 15) & 0xefc6_0000;
+    bits ^ (bits >> 18)
+}
+
 /// The recurrence's linear map, applied to the top bit of one word and the lower bits of the following one.
 #[inline]
 fn twist(word: u32, following: u32) -> u32 {
     let mixed = (word & UPPER_BIT) | (following & !UPPER_BIT);
     (mixed >> 1) ^ if following & 1 == 1 { MATRIX } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sixteen_at_once_are_sixteen_draws_wherever_they_begin() {
+        for begin in 0..640 {
+            let mut one_by_one = Mt19937::new(7);
+            (0..begin).for_each(|_| _ = one_by_one.next_u32());
+            let mut at_once = one_by_one.clone();
+            for _ in 0..80 {
+                assert_eq!(at_once.next_16(), std::array::from_fn(|_| one_by_one.next_u32()), "{begin}");
+                assert!(at_once == one_by_one);
+            }
+        }
+    }
 }

@@ -56,6 +56,9 @@ pub(crate) mod sealed {
         /// Uniform in [0, 1): as many of the generator's lowest bits as the type's precision, as a fraction.
         fn draw(generator: &mut Generator) -> Self;
 
+        /// [`draw`](Self::draw) sixteen times.
+        fn draw_16(generator: &mut Generator) -> [Self; 16];
+
         /// `value * (to - from) + from`, rounded as the AVX2 build of `PyTorch` rounds it.
         fn scale(value: Self, from: Self, to: Self) -> Self;
 
@@ -65,8 +68,9 @@ pub(crate) mod sealed {
         /// The C library's `log1p` for this type.
         fn log1p(value: Self) -> Self;
 
-        /// Turns 16 uniform values into 16 normal ones, in place.
-        fn normal_16(block: &mut [Self; 16], mean: f64, std: f64);
+        /// Turns 16 uniform values into 16 normal ones, in place: `FUSED` where the caller is compiled for a processor that fuses
+        /// multiplication and addition. The results do not depend on it.
+        fn normal_16<const FUSED: bool>(block: &mut [Self; 16], mean: f64, std: f64);
     }
 }
 
@@ -105,10 +109,17 @@ impl sealed::Compute for f32 {
     }
 
     #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "24 bits are exact in f32")]
     fn draw(generator: &mut Generator) -> Self {
-        const STEP: f32 = 1.0 / (1 << 24) as f32;
-        (generator.next_u32() & 0x00ff_ffff) as Self * STEP
+        fraction(generator.next_u32())
+    }
+
+    #[inline(always)]
+    fn draw_16(generator: &mut Generator) -> [Self; 16] {
+        let mut values = [0.0; 16];
+        for (value, bits) in values.iter_mut().zip(generator.engine.next_16()) {
+            *value = fraction(bits);
+        }
+        values
     }
 
     #[inline]
@@ -124,9 +135,18 @@ impl sealed::Compute for f32 {
         value.ln_1p()
     }
 
-    fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
-        cephes::normal_16(block, Self::nearest(mean), Self::nearest(std));
+    #[inline(always)]
+    fn normal_16<const FUSED: bool>(block: &mut [Self; 16], mean: f64, std: f64) {
+        cephes::normal_16::<FUSED>(block, Self::nearest(mean), Self::nearest(std));
     }
+}
+
+/// The lowest 24 bits as a fraction.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "24 bits are exact in f32")]
+fn fraction(bits: u32) -> f32 {
+    const STEP: f32 = 1.0 / (1 << 24) as f32;
+    (bits & 0x00ff_ffff) as f32 * STEP
 }
 
 impl sealed::Sealed for f64 {
@@ -163,6 +183,11 @@ impl sealed::Compute for f64 {
         (generator.next_u64() & ((1 << 53) - 1)) as Self * STEP
     }
 
+    #[inline(always)]
+    fn draw_16(generator: &mut Generator) -> [Self; 16] {
+        std::array::from_fn(|_| Self::draw(generator))
+    }
+
     #[inline]
     fn scale(value: Self, from: Self, to: Self) -> Self {
         value.mul_add(to - from, from)
@@ -177,7 +202,8 @@ impl sealed::Compute for f64 {
     }
 
     /// With the C library's functions: elements j and j + 8 are a pair.
-    fn normal_16(block: &mut [Self; 16], mean: f64, std: f64) {
+    #[inline(always)]
+    fn normal_16<const FUSED: bool>(block: &mut [Self; 16], mean: f64, std: f64) {
         let (first, second) = block.split_at_mut(8);
         for (first, second) in first.iter_mut().zip(second) {
             let radius = (-2.0 * (1.0 - *first).ln()).sqrt();

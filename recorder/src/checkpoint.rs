@@ -379,6 +379,35 @@ impl Checkpoint {
         }
     }
 
+    /// Saves it as [`Checkpoint::save_with`] does, beside other work. In the format `zip` each tensor is let go of once its bytes are
+    /// written, so that memory which only this checkpoint holds is free from then on, and before each piece of them, some hundred
+    /// kilobytes, `between` is called, which may wait. Other formats are written in one go.
+    ///
+    /// ```
+    /// # use rekindle_recorder::{Dict, checkpoint::{Checkpoint, SaveOptions}};
+    /// # let folder = tempfile::tempdir()?;
+    /// let checkpoint = Checkpoint::from(Dict::from_iter([("epoch", 7)]));
+    /// checkpoint.into_saved(folder.path().join("run.pt"), &SaveOptions::default(), &mut std::thread::yield_now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Checkpoint::save_with`].
+    pub fn into_saved(
+        self,
+        path: impl AsRef<Path>,
+        options: &SaveOptions,
+        between: &mut dyn FnMut(),
+    ) -> Result<SaveReport> {
+        let path = path.as_ref();
+        let format = self.format_for(path, options)?;
+        if options.max_shard_size.is_some() || !table::lets_go(format, options) {
+            return self.save_with(path, options);
+        }
+        let Checkpoint { root, .. } = self;
+        table::save_letting_go(root, format, path, options, between)
+    }
+
     /// The bytes that [`Checkpoint::save`] writes: `torch.save(..., io.BytesIO())`.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ extern crate self as rekindle_train;
 
 pub mod amp;
 pub mod attributes;
+mod beside;
 mod call;
 pub mod checkpoints;
 pub mod clip;

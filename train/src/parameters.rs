@@ -217,18 +217,10 @@ pub(crate) fn in_host_memory(_: &Device) -> bool {
     false
 }
 
-/// The elements of a tensor in host memory, and whether something else holds them, too: they are only to be read then, and no copy.
+/// The elements of a tensor in host memory. Where something else holds them, too, they are only to be read, and are no copy; the
+/// memory they are in comes with them.
 #[cfg(feature = "flex")]
-pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, bool)> {
-    /// A tensor as the owner of its elements.
-    struct Holder(burn::backend::flex::FlexTensor);
-
-    impl AsRef<[u8]> for Holder {
-        fn as_ref(&self) -> &[u8] {
-            self.0.bytes()
-        }
-    }
-
+pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, Option<Spare>)> {
     let tensor = tensor.try_into_primitive::<burn::backend::Flex>();
     let tensor = tensor.map_err(|_| unreadable("it is not in host memory"))?;
     let (layout, dtype) = (tensor.layout().clone(), tensor.dtype());
@@ -236,14 +228,56 @@ pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, bool)> {
         && layout.start_offset() == 0
         && tensor.bytes().len() == layout.num_elements() * dtype.size();
     if tensor.is_unique() || !whole {
-        return Ok((tensor.into_data(), false));
+        return Ok((tensor.into_data(), None));
     }
-    Ok((rekindle_burn::shared_data(Holder(tensor), layout.shape().clone(), dtype), true))
+    let spare = Spare(tensor.clone());
+    Ok((rekindle_burn::shared_data(Spare(tensor), layout.shape().clone(), dtype), Some(spare)))
 }
 
 #[cfg(not(feature = "flex"))]
-pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, bool)> {
-    Ok((tensor.try_into_data().map_err(unreadable)?, false))
+pub(crate) fn elements_of(tensor: Tensor<1>) -> Result<(TensorData, Option<Spare>)> {
+    Ok((tensor.try_into_data().map_err(unreadable)?, None))
+}
+
+/// The memory of a tensor, all of it and in order, for other elements once nothing else holds it any more.
+#[cfg(feature = "flex")]
+#[derive(Debug)]
+pub(crate) struct Spare(burn::backend::flex::FlexTensor);
+
+#[cfg(feature = "flex")]
+impl Spare {
+    /// Whether nothing else holds it, and it has so many elements of this type.
+    pub(crate) fn is_free<T: burn::tensor::Element>(&self, len: usize) -> bool {
+        self.0.is_unique() && self.0.dtype() == T::dtype() && self.0.layout().num_elements() == len
+    }
+
+    /// The memory; a copy of it where something else holds it.
+    pub(crate) fn into_data(self) -> TensorData {
+        self.0.into_data()
+    }
+}
+
+#[cfg(feature = "flex")]
+impl AsRef<[u8]> for Spare {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// There is none: all that is not in host memory is computed by its device.
+#[cfg(not(feature = "flex"))]
+#[derive(Debug)]
+pub(crate) enum Spare {}
+
+#[cfg(not(feature = "flex"))]
+impl Spare {
+    pub(crate) fn is_free<T: burn::tensor::Element>(&self, _: usize) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn into_data(self) -> TensorData {
+        match self {}
+    }
 }
 
 /// An error of a device.

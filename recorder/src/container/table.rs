@@ -29,6 +29,8 @@ struct Row {
     forms: &'static [Form],
     /// `None` where it is read alone.
     write: Option<fn(&Value, &Path, &SaveOptions) -> Result<SaveReport>>,
+    /// The same of a value that nobody else needs, with what is called between pieces, where tensors are let go of one by one.
+    letting_go: Option<fn(Value, &Path, &SaveOptions, &mut dyn FnMut()) -> Result<SaveReport>>,
     /// The same into a stream, where it is one file.
     ready: Option<for<'a> fn(&'a Value, &SaveOptions) -> Result<Ready<'a>>>,
     /// Whether weights can be put into a copy of one of its archives.
@@ -62,6 +64,7 @@ const ROW: Row = Row {
     extensions: &[],
     forms: &[],
     write: None,
+    letting_go: None,
     ready: None,
     template: false,
     keeps: Keeps::ALL,
@@ -72,6 +75,7 @@ static FORMATS: &[Row] = &[
         format: Format::ZIP,
         forms: &[InZip(Weak, zip::is_archive, zip::read)],
         write: Some(zip::write),
+        letting_go: Some(zip::write_letting_go),
         ready: Some(zip::ready_for_stream),
         ..ROW
     },
@@ -394,6 +398,29 @@ pub fn save(root: &Value, format: Format, path: &Path, options: &SaveOptions) ->
     let saved = match row(format).write {
         Some(write) => taken(root, format, options, |root| write(root, path, options)),
         None => Err(Error::unsupported(format!("writing the format '{format}'"))),
+    };
+    saved.in_file(path)
+}
+
+/// Whether a format is written so that tensors are let go of one by one, all of a value as it is.
+pub(crate) fn lets_go(format: Format, options: &SaveOptions) -> bool {
+    row(format).letting_go.is_some() && !options.weights_only
+}
+
+/// Writes a checkpoint that nobody else needs, with what is called between pieces.
+///
+/// # Errors
+/// As [`save`].
+pub(crate) fn save_letting_go(
+    root: Value,
+    format: Format,
+    path: &Path,
+    options: &SaveOptions,
+    between: &mut dyn FnMut(),
+) -> Result<SaveReport> {
+    let saved = match row(format).letting_go {
+        Some(write) => write(root, path, options, between),
+        None => return save(&root, format, path, options),
     };
     saved.in_file(path)
 }

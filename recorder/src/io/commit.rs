@@ -2,17 +2,16 @@
 //! Folders: `staged.rs`.
 
 use std::fs::{File, Metadata};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::early::{self, Expected};
 use crate::{ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// Between the file's name and a random part in the names of staged files.
 pub(super) const MARK: &str = ".rekindle-";
 /// The end of the names of staged files.
 pub(super) const SUFFIX: &str = ".tmp";
-/// Writes are gathered up to this size.
-const BUFFER: usize = 256 * 1024;
 /// As many symbolic links are followed one after the other as Linux follows.
 const MAX_LINKS: usize = 40;
 
@@ -69,16 +68,17 @@ impl<'a> Counted<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn commit(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    commit_with(path, overwrite, write)
+    commit_with(path, overwrite, Expected::default(), write)
 }
 
-/// Commits, and gives what `write` gives.
+/// Commits a file of which this is known, and gives what `write` gives.
 pub(crate) fn commit_with<T>(
     path: &Path,
     overwrite: bool,
+    expected: Expected,
     write: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> Result<T> {
-    commit_file(path, overwrite, write).in_file(path)
+    commit_file(path, overwrite, expected, write).in_file(path)
 }
 
 /// Writes these bytes as [`commit`] does.
@@ -86,17 +86,22 @@ pub(crate) fn commit_bytes(path: &Path, overwrite: bool, bytes: &[u8]) -> Result
     commit(path, overwrite, |out| Counted::new(out).put(bytes))
 }
 
-fn commit_file<T>(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+fn commit_file<T>(
+    path: &Path,
+    overwrite: bool,
+    expected: Expected,
+    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+) -> Result<T> {
     let target = Target::resolve(path)?;
     if target.old.is_some() && !overwrite {
         return Err(ErrorKind::Exists.into());
     }
     target.sweep();
     let staged = Staged::create(&target)?;
-    let mut out = BufWriter::with_capacity(BUFFER, staged.file());
-    let written = write(&mut out)?;
-    out.flush().doing("cannot write the file")?;
-    drop(out);
+    if target.old.is_some() {
+        early::make_room(&target.path, expected);
+    }
+    let written = early::fill(staged.file(), expected, write)?;
     if let Some(old) = &target.old {
         staged.file().set_permissions(old.permissions()).doing("cannot write the file")?;
     }

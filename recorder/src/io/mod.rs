@@ -1,6 +1,7 @@
 //! Files and folders on this machine: bytes that are mapped or read, files that are whole or not there, folders that are.
 
 pub(crate) mod commit;
+mod early;
 mod file;
 mod listing;
 mod ranges;
@@ -9,6 +10,7 @@ mod room;
 pub(crate) mod staged;
 
 pub use commit::commit;
+pub(crate) use early::Expected;
 pub use file::FileBytes;
 #[cfg(feature = "fetch")]
 pub(crate) use listing::is_same;

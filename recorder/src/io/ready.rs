@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::io::commit::commit_with;
+use crate::io::early::Expected;
 use crate::options::SaveReport;
 use crate::{IoResultExt as _, Result};
 
@@ -14,18 +15,24 @@ type Put<'a> = Box<dyn FnOnce(&mut dyn Write) -> Result<u64> + 'a>;
 /// A file that is ready to be written.
 pub(crate) struct Ready<'a> {
     notes: Vec<String>,
+    expected: Expected,
     put: Put<'a>,
 }
 
 impl<'a> Ready<'a> {
     /// A file that `put` writes, and what a user should know of it.
     pub(crate) fn new(notes: Vec<String>, put: impl FnOnce(&mut dyn Write) -> Result<u64> + 'a) -> Self {
-        Ready { notes, put: Box::new(put) }
+        Ready { notes, expected: Expected::default(), put: Box::new(put) }
+    }
+
+    /// Of which this is known.
+    pub(crate) fn expecting(self, expected: Expected) -> Self {
+        Ready { expected, ..self }
     }
 
     /// Writes it as a file that is whole or not there: [`commit`](crate::io::commit()).
     pub(crate) fn commit(self, path: &Path, overwrite: bool) -> Result<SaveReport> {
-        let bytes = commit_with(path, overwrite, self.put)?;
+        let bytes = commit_with(path, overwrite, self.expected, self.put)?;
         Ok(SaveReport { bytes, notes: self.notes })
     }
 

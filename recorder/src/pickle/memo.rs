@@ -30,15 +30,20 @@ impl<T> Memo<T> {
 
     pub(super) fn put(&mut self, index: u64, value: T) {
         let before = match usize::try_from(index) {
-            Ok(at) if at < self.dense.len() => self.dense[at].replace(value).or_else(|| self.sparse.remove(&index)),
+            Ok(at) if at < self.dense.len() => self.dense[at].replace(value).or_else(|| self.out_of_sparse(index)),
             // Python 2 numbers from one, and some writers leave entries out.
             Ok(at) if at < self.dense.len() + 16 => {
                 self.dense.resize_with(at, || None);
                 self.dense.push(Some(value));
-                self.sparse.remove(&index)
+                self.out_of_sparse(index)
             }
             _ => self.sparse.insert(index, value),
         };
         self.len += u64::from(before.is_none());
+    }
+
+    /// Most pickles have none there, and are not hashed for.
+    fn out_of_sparse(&mut self, index: u64) -> Option<T> {
+        if self.sparse.is_empty() { None } else { self.sparse.remove(&index) }
     }
 }

@@ -209,6 +209,11 @@ impl Storage {
         matches!(&self.0.bytes, Place::Lazy { source, read } if source.copies() && read.get().is_none())
     }
 
+    /// Whether its bytes are in memory, and not in a file that is there only as long as it is not replaced.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self.0.bytes, Place::Memory(_))
+    }
+
     /// Whether both handles are the same storage.
     #[must_use]
     pub fn same(&self, other: &Storage) -> bool {

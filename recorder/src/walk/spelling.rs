@@ -127,11 +127,11 @@ impl Speller {
     /// The same; `again`, where it is asked of a key because of another, rather once too often.
     fn may_be_quoted(&mut self, key: &str, value: &Value, again: bool) -> bool {
         // What is behind the key may go on as what is behind another.
-        let open = has_contents(value);
+        let open = || has_contents(value);
         if key.is_empty() || self.is_shown_as_another(key) {
             return true;
         }
-        if self.first && key.starts_with(BEGINS) && self.meets_at_root(key, open, again) {
+        if self.first && key.starts_with(BEGINS) && self.meets_at_root(key, open(), again) {
             return true;
         }
         for (n, (at, begin)) in key.match_indices(BEGINS).enumerate() {
@@ -139,7 +139,8 @@ impl Speller {
                 return true;
             }
             for sibling in self.siblings(&key[..at]) {
-                if begin == "#" && matches!(self.container, Value::Object(_)) || self.meets(sibling, &key[at..], open) {
+                if begin == "#" && matches!(self.container, Value::Object(_)) || self.meets(sibling, &key[at..], open())
+                {
                     return true;
                 }
             }
@@ -149,6 +150,10 @@ impl Speller {
 
     /// Whether a terminal, which escapes control characters, would show it as another key is written.
     fn is_shown_as_another(&mut self, key: &str) -> bool {
+        // Most keys are of nothing that is ever escaped.
+        if key.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'\\') {
+            return false;
+        }
         match printable_name(key) {
             Cow::Owned(shown) if shown != key => !self.siblings(&shown).is_empty(),
             _ => false,

@@ -1,11 +1,15 @@
 //! From memory, and to memory: what is a file on disk is the same in bytes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 use rekindle_recorder::checkpoint::{Checkpoint, OpenOptions, SaveOptions};
 use rekindle_recorder::container::Format;
 use rekindle_recorder::diff::{Tolerance, compare};
 use rekindle_recorder::scan::{scan, scan_bytes};
 use rekindle_recorder::verify::{verify, verify_bytes};
-use rekindle_recorder::{ErrorKind, Limits, StateDict, Tensor};
+use rekindle_recorder::{DType, ErrorKind, Limits, StateDict, Tensor};
 use rekindle_testing::fixtures;
 
 const TIED: &[u8] = include_bytes!("../../../tests/fixtures/zip/tied.pt");
@@ -95,4 +99,54 @@ fn a_folder_cannot_be_streamed_and_a_stream_that_fails_is_an_error() {
     let mut small = [0; 20];
     let error = model.write_to(&mut small[..], &SaveOptions::default()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Io { .. }), "{error}");
+}
+
+/// Elements that count when they are let go of.
+struct Counted(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_nobody_else_needs_lets_go_of_what_is_written() {
+    let gone = Arc::new(AtomicUsize::new(0));
+    let checkpoint = || {
+        let tensor = |value: u8| {
+            let bytes = Bytes::from_owner(Counted(vec![value; 1 << 20], Arc::clone(&gone)));
+            (format!("layers.{value}.weight"), Tensor::from_le_bytes(DType::Float32, &[1 << 18], bytes).unwrap())
+        };
+        Checkpoint::from(StateDict::from_iter((1..4).map(tensor)))
+    };
+    let folder = rekindle_testing::scratch();
+    let save = |checkpoint: Checkpoint, name: &str, format: Option<Format>| {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        let (path, options) = (folder.path().join(name).join("model.pt"), SaveOptions::default().format(format));
+        let (mut seen, before) = (Vec::new(), gone.load(Ordering::Relaxed));
+        let report =
+            checkpoint.into_saved(&path, &options, &mut || seen.push(gone.load(Ordering::Relaxed) - before)).unwrap();
+        assert_eq!(report.bytes, path.metadata().unwrap().len(), "{name}");
+        (std::fs::read(path).unwrap(), seen)
+    };
+
+    let (bytes, seen) = save(checkpoint(), "released", None);
+    assert!(seen.is_sorted() && (0..=3).all(|count| seen.contains(&count)), "one after the other: {seen:?}");
+    let kept = checkpoint();
+    let (same, seen) = save(kept.clone(), "kept", None);
+    assert!(seen.iter().all(|count| *count == 0), "the caller has it, too: {seen:?}");
+    assert!(bytes == same);
+
+    // A format that is written in one go.
+    let (_, seen) = save(checkpoint(), "other", Some(Format::SAFETENSORS));
+    assert!(seen.is_empty());
+    drop(kept);
+    assert_eq!(gone.load(Ordering::Relaxed), 9);
 }

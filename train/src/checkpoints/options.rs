@@ -68,7 +68,9 @@ rekindle_recorder::settings! {
         /// Whether the run is saved where a step fails, as it was before that step. Default true.
         on_error: bool = true,
         /// Whether files are written beside the steps that follow: a save stops the run only while its tensors are copied into host
-        /// memory. Default true; otherwise each save waits until the file is on the disk.
+        /// memory. On the CPU that is none at first: what is not written yet when a step changes it goes on in other memory, at most as
+        /// much again as weights and state, which is [kept](crate::optim::Optimizer::keep_room) from save to save. Default true;
+        /// otherwise each save waits until the file is on the disk.
         in_background: bool = true,
         /// Whether objects are written that plain `torch.load` refuses to open. Default false.
         allow_objects: bool = false,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rekindle_recorder::checkpoint::SaveOptions;
 use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
@@ -9,6 +10,10 @@ use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
 use super::folder::{Entry, remove, settle};
 use super::options::CheckpointOptions;
 use crate::attributes::invalid;
+use crate::beside::Beside;
+
+/// How long a file that is written in the background gives way to steps, in all.
+const GIVES_WAY: Duration = Duration::from_secs(10);
 
 /// What a folder holds, and whoever puts checkpoints there.
 #[derive(Debug)]
@@ -63,7 +68,7 @@ impl Writer {
         let (folder, options) = (self.folder.clone(), self.options.clone());
         let work = move || {
             let mut entries = entries;
-            let written = put(&folder, &options, &mut entries, entry, &checkpoint);
+            let written = put(&folder, &options, &mut entries, entry, checkpoint);
             (entries, written)
         };
         if self.options.in_background {
@@ -77,17 +82,18 @@ impl Writer {
     }
 }
 
-/// Writes a checkpoint whole, and then sees to the names and to what is not kept: a process that is killed in between leaves a file
+/// Writes a checkpoint whole, and lets go of each tensor once it is written, so that a step need not spare it; and then sees to the names and to what is not kept: a process that is killed in between leaves a file
 /// too many, never one too few.
 fn put(
     folder: &Path,
     options: &CheckpointOptions,
     entries: &mut Vec<Entry>,
     entry: Entry,
-    checkpoint: &Checkpoint,
+    checkpoint: Checkpoint,
 ) -> Result<()> {
     let save = SaveOptions::default().format(options.format).values(true).allow_objects(options.allow_objects);
-    checkpoint.save_with(folder.join(entry.name()), &save)?;
+    let mut beside = Beside::new(if options.in_background { GIVES_WAY } else { Duration::ZERO });
+    checkpoint.into_saved(folder.join(entry.name()), &save, &mut || beside.give_way())?;
     // One of the same step in another format.
     let others = entries.iter().filter(|other| other.step == entry.step && other.ending != entry.ending);
     others.into_iter().try_for_each(|other| remove(&folder.join(other.name())))?;

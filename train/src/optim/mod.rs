@@ -54,6 +54,7 @@ mod recognise;
 mod registry;
 mod rmsprop;
 mod rmsprop_tf;
+mod room;
 mod rprop;
 mod rule;
 mod sgd;

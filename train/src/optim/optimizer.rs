@@ -10,6 +10,7 @@ use rekindle_recorder::{DType, Error, Result, Value};
 use super::group::{ParamGroup, Select};
 use super::lbfgs::Memory;
 use super::registry::{Hyperparameters, OptimizerKind, python_path, registry};
+use super::room::Room;
 use super::rule::{Rule, View};
 use super::state::ParamState;
 use crate::attributes::{Attributes, invalid};
@@ -44,6 +45,8 @@ pub struct Optimizer {
     pub(super) memory: Option<Memory>,
     /// On the CPU, too, computes with Burn's tensor operations rather than in one pass: for tests, which compare the two.
     pub(super) op_by_op: bool,
+    /// Whether [room](Room) is kept: [`Optimizer::keep_room`].
+    pub(super) keeps_room: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub(super) struct Parameter {
     pub(super) group: usize,
     /// Empty, and not in `order`, until the first step.
     pub(super) state: ParamState,
+    /// What it and its state were in before steps that found them held.
+    pub(super) room: Room,
     /// Left out of steps.
     pub(super) frozen: bool,
 }
@@ -357,6 +362,7 @@ impl Optimizer {
             order: Vec::new(),
             memory: None,
             op_by_op: false,
+            keeps_room: false,
         };
         for (members, attributes) in groups {
             optimizer.append(members, attributes)?;
@@ -385,7 +391,7 @@ impl Optimizer {
                 self.places.insert(part.id, (self.parameters.len(), piece));
             }
             let state = ParamState::of(rule, &named);
-            self.parameters.push(Parameter { named, group, state, frozen: false });
+            self.parameters.push(Parameter { named, group, state, room: Room::default(), frozen: false });
         }
         self.groups.push(ParamGroup::new(attributes, start..self.parameters.len()));
         Ok(())

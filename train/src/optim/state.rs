@@ -72,8 +72,12 @@ pub(crate) trait Held: Real {
     fn of_buffer(buffer: &mut Buffer) -> Option<&mut [Self]>;
     /// Whether a buffer holds this type.
     fn is_of(buffer: &Buffer) -> bool;
-    /// Those of a buffer that something else holds, too, which has room of its own then.
-    fn shared(buffer: &mut Buffer) -> Option<Arc<Vec<Self>>>;
+    /// How many elements a buffer of this type has that something else holds, too.
+    fn shared_len(buffer: &Buffer) -> Option<usize>;
+    /// Whether nothing else holds a buffer, which has so many elements of this type.
+    fn is_free(buffer: &Buffer, len: usize) -> bool;
+    /// The elements of a buffer that holds this type.
+    fn of_held(buffer: Buffer) -> Option<Arc<Vec<Self>>>;
     /// These elements as they were held.
     fn held(values: Arc<Vec<Self>>) -> Buffer;
     /// An update's elements, of this type.
@@ -98,12 +102,20 @@ macro_rules! held {
                 matches!(buffer, Buffer::$variant(_))
             }
 
-            fn shared(buffer: &mut Buffer) -> Option<Arc<Vec<Self>>> {
+            fn shared_len(buffer: &Buffer) -> Option<usize> {
                 match buffer {
-                    Buffer::$variant(values) if Arc::strong_count(values) > 1 => {
-                        let room = Arc::new(vec![<$ty as Real>::of(0.0); values.len()]);
-                        Some(std::mem::replace(values, room))
-                    }
+                    Buffer::$variant(values) if Arc::strong_count(values) > 1 => Some(values.len()),
+                    _ => None,
+                }
+            }
+
+            fn is_free(buffer: &Buffer, len: usize) -> bool {
+                matches!(buffer, Buffer::$variant(values) if Arc::strong_count(values) == 1 && values.len() == len)
+            }
+
+            fn of_held(buffer: Buffer) -> Option<Arc<Vec<Self>>> {
+                match buffer {
+                    Buffer::$variant(values) => Some(values),
                     _ => None,
                 }
             }

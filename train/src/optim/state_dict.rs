@@ -121,7 +121,7 @@ impl Optimizer {
             }
             loaded.order.push(StateKey::Parameter(place));
         }
-        loaded.op_by_op = self.op_by_op;
+        (loaded.op_by_op, loaded.keeps_room) = (self.op_by_op, self.keeps_room);
         let frozen: Vec<String> = self.frozen().map(str::to_owned).collect();
         loaded.parameters.iter_mut().for_each(|parameter| parameter.frozen = frozen.contains(&parameter.named.name));
         *self = loaded;

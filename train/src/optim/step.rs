@@ -18,14 +18,27 @@ use super::optimizer::{Optimizer, Parameter, list};
 use super::pieces::Pieces;
 #[cfg(feature = "learner")]
 use super::registry::Hyperparameters;
+use super::room::Room;
 use super::rule::{Rule, View};
 use super::state::{Buffer, Held, ParamState, missing};
 use crate::attributes::invalid;
+use crate::beside::Step;
 #[cfg(feature = "learner")]
 use crate::parameters::in_host_memory;
 use crate::parameters::{elements_of, hollow, put, take, unreadable};
 
 impl Optimizer {
+    /// Whether memory is kept from step to step for what comes of parameters and state that something else holds, such as a checkpoint
+    /// that is being written: as much again as what was held, and given back where this is called with `false`, or with the
+    /// optimizer. Memory that is new to the process costs more than the copy into it. Default: it is not kept; a
+    /// [`Run`](crate::Run) whose checkpoints are written in the background keeps it.
+    pub fn keep_room(&mut self, keep: bool) {
+        self.keeps_room = keep;
+        if !keep {
+            self.parameters.iter_mut().for_each(|parameter| parameter.room.keep(0, 0));
+        }
+    }
+
     /// Makes one step with the gradients of a backward pass, and gives the model back with its parameters updated. Where
     /// several optimizers share a model's parameters among them, give each `&mut gradients` of the same pass: each takes out
     /// those of its own parameters.
@@ -115,7 +128,10 @@ impl Optimizer {
             if new && !parameter.state.is_empty() {
                 list(&mut self.order, place);
             }
-            jobs.push(Job { named: &parameter.named, state: &mut parameter.state, update, pieces });
+            let places = if self.keeps_room { pieces.0.len() } else { 0 };
+            parameter.room.keep(places, places * update.state().len());
+            let Parameter { named, state, room, .. } = parameter;
+            jobs.push(Job { named, state, room, update, pieces });
         }
         Ok(jobs)
     }
@@ -157,6 +173,7 @@ fn clip(rule: &Rule, groups: &[ParamGroup], pieces: &[Option<Pieces>]) -> Result
 struct Job<'a> {
     named: &'a NamedParameter,
     state: &'a mut ParamState,
+    room: &'a mut Room,
     update: Box<dyn Update>,
     pieces: Pieces,
 }
@@ -172,6 +189,7 @@ fn run(jobs: &mut [Job], view: View, op_by_op: bool) -> Result<()> {
     if here.iter().map(|job| job.pieces.elements()).sum::<usize>() <= PART {
         here.into_iter().try_for_each(|job| job.elements(true))
     } else {
+        let _step = Step::begin();
         here.into_par_iter().try_for_each(|job| job.elements(true))
     }
 }
@@ -185,7 +203,7 @@ impl Job<'_> {
         for (place, piece) in self.pieces.0.iter_mut().enumerate() {
             if let Some(grad) = piece.gradient() {
                 let state = self.state.buffers(self.update.state(), place)?;
-                apply(&*self.update, &mut piece.param, grad, state, in_place)?;
+                apply(&*self.update, &mut piece.param, grad, state, self.room, in_place)?;
             }
         }
         Ok(())
@@ -214,7 +232,7 @@ impl Job<'_> {
             joined.push(buffer);
         }
         let mut param = Some(param);
-        apply(&*self.update, &mut param, grad, joined.iter_mut().collect(), true)?;
+        apply(&*self.update, &mut param, grad, joined.iter_mut().collect(), self.room, true)?;
         for (name, mut buffer) in self.update.state().iter().zip(joined) {
             let tensor = buffer.take(lens.iter().sum(), dtype, &device)?;
             for (place, piece) in self.named.split_tensor(tensor)?.into_iter().enumerate() {
@@ -228,7 +246,8 @@ impl Job<'_> {
     fn whole(&mut self, in_place: bool) -> Result<()> {
         let (param, grad) = self.pieces.join(self.named)?;
         let mut param = Some(param);
-        apply(&*self.update, &mut param, grad, self.state.buffers(self.update.state(), 0)?, in_place)?;
+        let state = self.state.buffers(self.update.state(), 0)?;
+        apply(&*self.update, &mut param, grad, state, self.room, in_place)?;
         param.map_or(Ok(()), |param| self.pieces.split(self.named, param))
     }
 }
@@ -239,6 +258,7 @@ fn apply(
     param: &mut Option<Tensor<1>>,
     grad: Tensor<1>,
     mut state: Vec<&mut Buffer>,
+    room: &mut Room,
     in_place: bool,
 ) -> Result<()> {
     let Some(tensor) = param.take() else { return Ok(()) };
@@ -258,10 +278,10 @@ fn apply(
     }
     let grad = grad.try_into_data().map_err(unreadable)?;
     let (data, done) = match dtype {
-        BurnDType::F64 => in_host::<f64>(update, tensor, &grad, &mut state, len)?,
-        BurnDType::F16 => in_host::<f16>(update, tensor, &grad, &mut state, len)?,
-        BurnDType::BF16 => in_host::<bf16>(update, tensor, &grad, &mut state, len)?,
-        _ => in_host::<f32>(update, tensor, &grad, &mut state, len)?,
+        BurnDType::F64 => in_host::<f64>(update, tensor, &grad, &mut state, room)?,
+        BurnDType::F16 => in_host::<f16>(update, tensor, &grad, &mut state, room)?,
+        BurnDType::BF16 => in_host::<bf16>(update, tensor, &grad, &mut state, room)?,
+        _ => in_host::<f32>(update, tensor, &grad, &mut state, room)?,
     };
     *param = Some(Tensor::from_data(data, (&device, dtype)));
     done
@@ -274,15 +294,16 @@ fn in_host<T: Held>(
     param: Tensor<1>,
     grad: &TensorData,
     state: &mut [&mut Buffer],
-    len: usize,
+    room: &mut Room,
 ) -> Result<(TensorData, Result<()>)> {
+    let len = param.dims()[0];
     let grad = grad.as_slice::<T>().map_err(unreadable)?;
     state.iter_mut().try_for_each(|buffer| buffer.bring::<T>(len))?;
     let (mut own, from) = match elements_of(param)? {
-        (data, false) => (data, None),
-        (shared, true) => (TensorData::new(vec![T::of(0.0); len], [len]), Some(shared)),
+        (data, None) => (data, None),
+        (shared, Some(before)) => (room.param::<T>(len, before), Some(shared)),
     };
-    let before: Vec<Option<Arc<Vec<T>>>> = state.iter_mut().map(|buffer| T::shared(buffer)).collect();
+    let before: Vec<Option<Arc<Vec<T>>>> = state.iter_mut().map(|buffer| room.moved::<T>(buffer)).collect();
     let updated = |state: &mut [&mut Buffer], own: &mut TensorData| {
         let mut places = Vec::with_capacity(state.len());
         for (buffer, before) in state.iter_mut().zip(&before) {
@@ -298,6 +319,7 @@ fn in_host<T: Held>(
             before.into_iter().for_each(|before| **buffer = T::held(before));
         }
         own = from.unwrap_or(own);
+        room.clear();
     }
     Ok((own, done))
 }
@@ -319,6 +341,7 @@ pub(crate) fn step_alone<const D: usize>(
     let (shape, in_place) = (tensor.shape(), in_host_memory(&tensor.device()));
     let len = shape.num_elements();
     let mut param = Some(tensor.reshape([len]));
-    apply(&*update, &mut param, grad.reshape([len]), state.buffers(update.state(), 0)?, in_place)?;
+    let state = state.buffers(update.state(), 0)?;
+    apply(&*update, &mut param, grad.reshape([len]), state, &mut Room::default(), in_place)?;
     param.map(|param| param.reshape(shape)).ok_or_else(|| unreadable("it is gone"))
 }

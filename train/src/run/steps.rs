@@ -13,6 +13,7 @@ use super::schedule::Schedulers;
 use super::share::{Items, Passed, Share};
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
+use crate::beside::Step;
 use crate::clip::{Together, clip_together};
 use crate::data::Batch;
 use crate::gradients::for_each;
@@ -118,6 +119,8 @@ impl<M: Module> Run<M> {
     /// # Errors
     /// As [`step`](Self::step).
     pub fn step_of(&mut self, loss: Tensor<1>, share: Share) -> Result<()> {
+        // Whose backward pass wants all cores, where there are few.
+        let _step = Step::begin_on_few_cores();
         let stepped = self.pass(loss, share).and_then(|due| if due { self.stepped() } else { Ok(()) });
         let stepped = self.named(stepped);
         self.or_kept(stepped)

@@ -67,6 +67,8 @@ impl<M: Module> Run<M> {
                 self.wait()?;
             }
         }
+        let in_background = self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.options().in_background);
+        self.trainers().for_each(|(optimizer, _)| optimizer.keep_room(in_background));
         self.unsaved = false;
         Ok(self)
     }

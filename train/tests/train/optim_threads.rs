@@ -1,10 +1,12 @@
 //! A step over parameters of many elements, which all cores share, and of fields that hold one parameter.
 
+use std::collections::VecDeque;
+
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_random::{Generator, uniform_};
-use rekindle_recorder::Checkpoint;
+use rekindle_recorder::{Checkpoint, Value};
 use rekindle_train::optim::{Hyperparameters, Optimizer, OptimizerKind, SgdOptions};
 
 #[derive(Module, Debug)]
@@ -76,30 +78,39 @@ fn many_elements_are_updated_as_few_are_and_what_is_tied_stays_tied() {
 fn what_is_held_of_a_model_and_its_optimizer_stays_as_it_was_and_changes_no_step() {
     let kinds = ["SGD", "AdamW", "Adafactor", "RAdam"].map(|name| name.parse::<OptimizerKind>().unwrap());
     for (kind, rows) in kinds.into_iter().flat_map(|kind| [3, 401].map(|rows| (kind, rows))) {
-        let stepped = |holds: bool| {
+        // How many of the newest are held, as long as they are written, and whether room is kept for what they are in.
+        let stepped = |most: usize, keeps_room: bool| {
             let mut model = Tied::new(rows);
             let mut hyperparameters = Hyperparameters::of(kind).with("lr", 0.01).unwrap();
             if kind == OptimizerKind::Sgd {
                 hyperparameters = hyperparameters.with("momentum", 0.9).unwrap();
             }
             let mut optimizer = Optimizer::builder(hyperparameters).build(&model).unwrap();
-            let mut held = Vec::new();
-            for _ in 0..3 {
-                if holds {
+            optimizer.keep_room(keeps_room);
+            let is_as_before = |(saved, before): ([Value; 2], [Vec<u8>; 2])| {
+                let after = saved.map(|value| Checkpoint::from(value).to_bytes().unwrap());
+                assert!(after == before, "{kind}, {rows} rows: what was held has changed");
+            };
+            let mut held = VecDeque::new();
+            for _ in 0..6 {
+                if most > 0 {
                     let saved = [model.state_dict().unwrap().to_value(), optimizer.state_dict(&model).unwrap()];
                     let before = saved.each_ref().map(|value| Checkpoint::from(value.clone()).to_bytes().unwrap());
-                    held.push((saved, before));
+                    held.push_back((saved, before));
                 }
                 let gradients = model.loss().backward();
                 model = optimizer.step(model, gradients).unwrap();
+                if held.len() == most {
+                    held.pop_front().map(is_as_before);
+                }
             }
-            for (saved, before) in held {
-                let after = saved.map(|value| Checkpoint::from(value).to_bytes().unwrap());
-                assert!(after == before, "{kind}, {rows} rows: what was held has changed");
-            }
+            held.into_iter().for_each(is_as_before);
             let state = Checkpoint::from(optimizer.state_dict(&model).unwrap()).to_bytes().unwrap();
             (model.values(), state)
         };
-        assert!(stepped(true) == stepped(false), "{kind}, {rows} rows: another step");
+        let plain = stepped(0, false);
+        for (most, keeps_room) in [(6, false), (6, true), (1, true), (2, true), (0, true)] {
+            assert!(stepped(most, keeps_room) == plain, "{kind}, {rows} rows, {most} held, {keeps_room}: another step");
+        }
     }
 }

@@ -54,7 +54,7 @@ struct Named<'a> {
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&place(self.key))?;
-        match labels::collect(self.object).get(&self.storage.id()) {
+        match labels::collect(self.object, 0).get(&self.storage.id()) {
             Some(label) if !label.path.is_empty() => write!(f, " ({})", label.path),
             _ => Ok(()),
         }

@@ -7,8 +7,8 @@ use crate::container::keeps::Keeps;
 use crate::container::named::{Item, Metadata, Named, Target, refused};
 use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use crate::container::safetensors::ties;
-use crate::io::Ready;
 use crate::io::commit::Counted;
+use crate::io::{Expected, Ready};
 use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Value};
 
 /// What this crate writes under [`FORMAT`]: transformers asks for it.
@@ -38,10 +38,11 @@ pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
         Ok::<_, Error>((file.bytes, file.header, file.data.into_iter().cloned().collect::<Vec<_>>()))
     };
     let (bytes, header, data) = lay_out()?;
-    Ok(Ready::new(notes, move |out| {
+    let put = move |out: &mut dyn Write| {
         File { header, data: data.iter().collect(), bytes }.write(out)?;
         Ok(bytes)
-    }))
+    };
+    Ok(Ready::new(notes, put).expecting(Expected { bytes, in_memory: false }))
 }
 
 /// A file that is ready to be written.

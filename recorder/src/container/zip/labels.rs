@@ -1,7 +1,6 @@
 //! Which tensor a storage belongs to: for messages, and for the element type of untyped storages.
 
-use std::collections::{HashMap, HashSet};
-
+use crate::value::identity::ById;
 use crate::value::tensor::TensorData;
 use crate::{Key, Storage, Tensor, Value, walk};
 
@@ -16,13 +15,15 @@ pub(crate) struct Label {
 
 /// Labels for every storage that a tensor inside the value views, by [`Storage::id`].
 ///
-/// Each container is entered once, so that sharing and cycles cost nothing.
-pub(crate) fn collect(root: &Value) -> HashMap<usize, Label> {
-    let mut walk = Walk { seen: HashSet::new(), todo: vec![(String::new(), root.clone())], labels: HashMap::new() };
+/// Each container is entered once, so that sharing and cycles cost nothing. About so many storages there are.
+pub(crate) fn collect(root: &Value, storages: usize) -> ById<Label> {
+    let mut walk = Walk { seen: ById::default(), todo: vec![(String::new(), root.clone())], labels: ById::default() };
+    walk.seen.reserve(storages);
+    walk.labels.reserve(storages);
     while let Some((path, value)) = walk.todo.pop() {
         // What is found inside was put on top in order, so the last is taken first: turn it round.
         let before = walk.todo.len();
-        walk.enter(&path, &value);
+        walk.enter(path, &value);
         if let Some(found) = walk.todo.get_mut(before..) {
             found.reverse();
         }
@@ -31,23 +32,27 @@ pub(crate) fn collect(root: &Value) -> HashMap<usize, Label> {
 }
 
 struct Walk {
-    seen: HashSet<usize>,
+    seen: ById<()>,
     todo: Vec<(String, Value)>,
-    labels: HashMap<usize, Label>,
+    labels: ById<Label>,
 }
 
 impl Walk {
     /// Notes what a value holds that can lead to a tensor. Only such values cost a path.
     fn put(&mut self, value: &Value, path: impl FnOnce() -> String) {
-        if value.id().is_some_and(|id| !self.seen.contains(&id)) {
+        if value.id().is_some_and(|id| !self.seen.contains_key(&id)) {
             self.todo.push((path(), value.clone()));
         }
     }
 
-    fn enter(&mut self, path: &str, value: &Value) {
-        if value.id().is_some_and(|id| !self.seen.insert(id)) {
+    fn enter(&mut self, path: String, value: &Value) {
+        if value.id().is_some_and(|id| self.seen.insert(id, ()).is_some()) {
             return;
         }
+        if let Value::Tensor(tensor) = value {
+            return self.tensor(path, tensor);
+        }
+        let path = &*path;
         match value {
             Value::List(items) | Value::Set(items) => self.items(path, &items.read()),
             Value::Tuple(items) | Value::FrozenSet(items) => self.items(path, items),
@@ -74,7 +79,6 @@ impl Walk {
                     self.put(state, || path.to_owned());
                 }
             }
-            Value::Tensor(tensor) => self.tensor(path, tensor),
             _ => {}
         }
     }
@@ -95,25 +99,25 @@ impl Walk {
         });
     }
 
-    fn tensor(&mut self, path: &str, tensor: &Tensor) {
+    fn tensor(&mut self, path: String, tensor: &Tensor) {
         let parts = tensor.parts();
-        if let TensorData::Strided { storage, .. } = &parts.data {
-            self.label(path, storage, parts.dtype.swap_unit());
-        }
         for inside in walk::hanging(tensor) {
             self.put(&inside.1, || format!("{path}{}", inside.0));
         }
         for part in parts.data.tensors() {
-            self.put(&Value::Tensor(part.clone()), || path.to_owned());
+            self.put(&Value::Tensor(part.clone()), || path.clone());
         }
         for value in parts.values() {
-            self.put(value, || path.to_owned());
+            self.put(value, || path.clone());
+        }
+        if let TensorData::Strided { storage, .. } = &parts.data {
+            self.label(path, storage, parts.dtype.swap_unit());
         }
     }
 
-    fn label(&mut self, path: &str, storage: &Storage, unit: usize) {
+    fn label(&mut self, path: String, storage: &Storage, unit: usize) {
         let label = self.labels.entry(storage.id());
-        let label = label.or_insert_with(|| Label { path: path.to_owned(), swap_unit: Some(unit) });
+        let label = label.or_insert_with(|| Label { path, swap_unit: Some(unit) });
         if label.swap_unit != Some(unit) {
             label.swap_unit = None;
         }

@@ -23,6 +23,6 @@ pub use record::Record;
 pub(crate) use salvage::{archives, ends_as_archive, salvage};
 pub(super) use storages::Storages;
 pub use torch::{detect, write};
-pub(super) use torch::{is_archive, read, ready_for_stream, write_records};
+pub(super) use torch::{is_archive, read, ready_for_stream, write_letting_go, write_records};
 pub(super) use unpacked::{is_unpacked, open as open_unpacked};
 pub use writer::ArchiveWriter;

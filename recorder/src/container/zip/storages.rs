@@ -12,6 +12,7 @@ use crate::container::zip::labels::{self, Label};
 use crate::container::zip::record::Record;
 use crate::pickle::{self, PersistentLoad, Unpickled};
 use crate::value::Turned;
+use crate::value::identity::ById;
 use crate::{DType, Error, FileBytes, Limits, OpenOptions, Result, Source, Storage, Value};
 
 /// The versions of the archive format that PyTorch 2.15 reads (`caffe2/serialize/versions.h`).
@@ -58,14 +59,14 @@ struct Shared {
     /// What goes before the names of storages: an archive in a record of another says here which.
     outer: String,
     /// By record; set once the whole value is there.
-    labels: OnceLock<HashMap<usize, Label>>,
+    labels: OnceLock<ById<Label>>,
 }
 
 /// Makes the storages of an archive, one for each record and element type, and reads the pickles that refer to them.
 pub(crate) struct Storages {
     shared: Arc<Shared>,
     limits: Limits,
-    by_record: HashMap<usize, Vec<Storage>>,
+    by_record: ById<Vec<Storage>>,
 }
 
 impl Storages {
@@ -85,7 +86,9 @@ impl Storages {
             outer: if outer.is_empty() { String::new() } else { format!("{outer}/") },
             labels: OnceLock::new(),
         };
-        Ok(Storages { shared: Arc::new(shared), limits: options.limits.clone(), by_record: HashMap::new() })
+        let mut by_record = ById::default();
+        by_record.reserve(archive.records().len());
+        Ok(Storages { shared: Arc::new(shared), limits: options.limits.clone(), by_record })
     }
 
     pub(crate) fn archive(&self) -> &Archive {
@@ -163,7 +166,8 @@ impl Storages {
     /// Tells the storages which tensors of the whole value are in them: for messages, and for the byte order of those that are
     /// untyped.
     pub(crate) fn label<'a>(all: impl IntoIterator<Item = &'a Storages>, root: &Value) {
-        let mut by_storage = labels::collect(root);
+        let all: Vec<&Storages> = all.into_iter().collect();
+        let mut by_storage = labels::collect(root, all.iter().map(|storages| storages.by_record.len()).sum());
         for Storages { shared, by_record, .. } in all {
             let storages = by_record.iter().flat_map(|(record, all)| all.iter().map(move |storage| (record, storage)));
             let labels = storages.filter_map(|(record, storage)| Some((*record, by_storage.remove(&storage.id())?)));

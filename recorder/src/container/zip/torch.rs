@@ -7,9 +7,9 @@ use std::sync::Arc;
 use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
 use crate::container::zip::writer::ArchiveWriter;
-use crate::io::Ready;
+use crate::io::{Expected, Ready};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Value};
+use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Storage, Value};
 
 impl Format {
     /// What `torch.save` writes since PyTorch 1.6.
@@ -49,12 +49,60 @@ pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveRep
     ready(root, &top_folder(path), options)?.commit(path, options.overwrite)
 }
 
+/// As [`write`], of a value that nobody else needs: each storage is let go of once it is written. `between` is called before each piece
+/// that is written.
+pub(crate) fn write_letting_go(
+    root: Value,
+    path: &Path,
+    options: &SaveOptions,
+    between: &mut dyn FnMut(),
+) -> Result<SaveReport> {
+    let (notes, pickled) = pickle(&root, options)?;
+    drop(root);
+    let top = top_folder(path);
+    let expected = expected(&pickled);
+    let Pickled { bytes, storages, .. } = pickled;
+    let put = |out: &mut dyn Write| put(&mut Between { out, between }, &top, &bytes, storages);
+    Ready::new(notes, put).expecting(expected).commit(path, options.overwrite)
+}
+
+/// An output before each piece of which something is called.
+struct Between<'a> {
+    out: &'a mut dyn Write,
+    between: &'a mut dyn FnMut(),
+}
+
+impl Write for Between<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        (self.between)();
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// A checkpoint whose records lie in this folder of the archive.
 fn ready<'a>(root: &'a Value, top: &str, options: &SaveOptions) -> Result<Ready<'a>> {
+    let (notes, pickled) = pickle(root, options)?;
+    let top = top.to_owned();
+    let expected = expected(&pickled);
+    Ok(Ready::new(notes, move |out| write_records(out, &top, &pickled)).expecting(expected))
+}
+
+/// What is known of the archive.
+fn expected(pickled: &Pickled) -> Expected {
+    let bytes =
+        pickled.storages.iter().fold(pickled.bytes.len() as u64, |sum, storage| sum.saturating_add(storage.len()));
+    Expected { bytes, in_memory: pickled.storages.iter().all(Storage::is_in_memory) }
+}
+
+/// The pickle, and what a user should know of it.
+fn pickle(root: &Value, options: &SaveOptions) -> Result<(Vec<String>, Pickled)> {
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     let mut pickled = pickle::write(root, &pickle_options)?;
-    let (notes, top) = (std::mem::take(&mut pickled.notes), top.to_owned());
-    Ok(Ready::new(notes, move |out| write_records(out, &top, &pickled)))
+    Ok((std::mem::take(&mut pickled.notes), pickled))
 }
 
 /// The same for a stream, which has no name: PyTorch then calls the folder `archive`.
@@ -64,14 +112,19 @@ pub(crate) fn ready_for_stream<'a>(root: &'a Value, options: &SaveOptions) -> Re
 
 /// Writes the records in PyTorch's order, and gives the length of the archive.
 pub(crate) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -> Result<u64> {
+    put(out, top, &pickled.bytes, pickled.storages.iter().cloned())
+}
+
+/// The same of a pickle and its storages, none of which is held longer than it takes.
+fn put(out: &mut dyn Write, top: &str, pickle: &[u8], storages: impl IntoIterator<Item = Storage>) -> Result<u64> {
     let mut archive = ArchiveWriter::new(out, top);
-    archive.record("data.pkl", &pickled.bytes)?;
+    archive.record("data.pkl", pickle)?;
     // Version 1: the storages follow in the order of their keys, each where its predecessor's end puts it, so that
     // a loader can work their places out (`config.load.calculate_storage_offsets`).
     archive.record(".format_version", b"1")?;
     archive.record(".storage_alignment", ArchiveWriter::ALIGNMENT.to_string().as_bytes())?;
     archive.record("byteorder", b"little")?;
-    for (key, storage) in pickled.storages.iter().enumerate() {
+    for (key, storage) in storages.into_iter().enumerate() {
         archive.record_stream(&format!("data/{key}"), storage.len(), &mut |put| storage.stream(put))?;
     }
     archive.record("version", b"3\n")?;

@@ -38,10 +38,13 @@ impl<'a> Input<'a> {
         self.bytes.get(self.op_at).copied().unwrap_or_default()
     }
 
-    /// The next opcode.
+    /// The next opcode. Where one begins inside a frame, its first byte is in it, too.
+    #[inline]
     pub(crate) fn opcode(&mut self) -> Result<u8> {
+        let Some(&opcode) = self.bytes.get(self.pos) else { return Err(self.truncated("an opcode")) };
         self.op_at = self.pos;
-        self.u8("an opcode")
+        self.pos += 1;
+        Ok(opcode)
     }
 
     /// An error at the opcode that is being carried out.
@@ -49,6 +52,7 @@ impl<'a> Input<'a> {
         Error::new(ErrorKind::Pickle { offset: self.op_at as u64, reason: reason.into() }).at(self.place)
     }
 
+    #[cold]
     fn truncated(&self, what: &str) -> Error {
         Error::truncated(format!("{} ends at byte {} in the middle of {what}", self.place, self.bytes.len()))
     }
@@ -63,6 +67,7 @@ impl<'a> Input<'a> {
     }
 
     /// Goes on by `count` bytes. An opcode must not lie across the end of a frame: there Python's own readers disagree.
+    #[inline]
     fn advance(&mut self, count: usize) -> Result<()> {
         let end = self.pos + count;
         if self.op_at < self.frame_end && end > self.frame_end {

@@ -318,7 +318,7 @@ fn go(
 ) -> Anything<()> {
     while let Some(batch) = next(run, batches, from, helpers.measure.as_deref_mut())? {
         course.saw(batch.input_shape().first().copied().unwrap_or(0));
-        let (lr, epoch, before) = (run.lr()?, run.epochs(), run.steps());
+        let (lr, epoch, before) = (run.next_lr()?, run.epochs(), run.steps());
         drawing(run, |run| run.step_closure_of(|network| task.shared(network, &batch)))?;
         let ended = run.epochs() > epoch;
         // Of several batches a step is made of, only the last one makes it.

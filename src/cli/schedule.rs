@@ -130,6 +130,10 @@ impl Scheduling {
         if self.steps_per_epoch.is_some() {
             return self.steps_per_epoch;
         }
+        // Whoever steps before the optimizer, as BasicSR, saves amid epochs.
+        if plan.schedulers.iter().any(|scheduler| scheduler.per == SchedulePer::BeforeStep) {
+            return None;
+        }
         let (epoch, steps) = (plan.epoch?, plan.step.filter(|&steps| steps > 0)?);
         // Programs save how many epochs are finished, or the number of the last one, from 0. A scheduler counts them, too.
         let counted = plan.schedulers.iter().filter(|scheduler| scheduler.counted == Some(SchedulePer::Epoch));

@@ -137,8 +137,8 @@ pub(super) struct Settings {
     /// The scheduler of --scheduler begins anew, even where the checkpoint has one of its kind
     #[arg(long, requires = "scheduler")]
     pub(super) new_scheduler: bool,
-    /// How often the scheduler steps: step, epoch, fraction, metric, or every so many, as 2-steps or 3-epochs (default: as the file
-    /// tells); of several, each of them in the file's order
+    /// How often the scheduler steps: step, epoch, fraction, metric, or every so many, as 2-steps or 3-epochs; before-step, before-epoch
+    /// where it is stepped before the optimizer (default: as the file tells); of several, each of them in the file's order
     #[arg(long, value_delimiter = ',', value_name = "PER[,PER]")]
     #[serde(deserialize_with = "one_or_several")]
     pub(super) schedule_per: Vec<String>,

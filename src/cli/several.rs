@@ -263,7 +263,7 @@ fn go(
         let (epoch, steps) = (runs[0].epochs(), runs[0].steps());
         let mut line = LogLine { step: 0, loss: 0.0, lr: Vec::new() };
         for run in runs.iter() {
-            line.lr.extend(run.lr()?);
+            line.lr.extend(run.next_lr()?);
         }
         for group in &groups {
             let members = runs.iter_mut().enumerate().filter(|(place, _)| group.contains(place));

@@ -287,14 +287,17 @@ fn a_scheduler_that_accelerate_stepped_for_each_process_is_stepped_so_often() {
     let (folder, path) = copy("accelerate");
     let options = rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true);
     state.save_with(path.join("scheduler.bin"), &options).unwrap();
-    let planned = plan(&path, &["--json"]);
+    // The rates of the file are those of so many steps of one process.
+    let asked = text(&plan(&path, &[]).stdout);
+    assert!(asked.contains("are not those that CosineAnnealingLR gives by itself"), "{asked}");
+    let planned = plan(&path, &["--json", "--scheduler", "CosineAnnealingLR"]);
     assert_eq!(planned.status.code(), Some(0), "{planned:?}");
     let document: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
     let scheduler = &document["scheduler"];
     assert_eq!((&scheduler["per"], &scheduler["times"]), (&"step".into(), &2.into()), "{scheduler}");
     let why = "2 times after each, as accelerate does with 2 processes";
     assert_eq!(scheduler["why"], why, "{scheduler}");
-    let output = go_on(&path, "accelerate", &[], folder.path());
+    let output = go_on(&path, "accelerate", &["--scheduler", "CosineAnnealingLR"], folder.path());
     let after = Checkpoint::open(folder.path().join("out")).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     assert_eq!(after.value("['scheduler.bin'].last_epoch").unwrap().as_i64(), Some(24));
 }

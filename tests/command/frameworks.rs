@@ -241,6 +241,20 @@ fn the_halves_of_a_basicsr_run_say_what_they_lack_and_go_on_together() {
 }
 
 #[test]
+fn rates_that_a_schedule_made_again_does_not_have_are_asked_about_as_of_a_warm_up() {
+    let path = folder("ultralytics").join("start.pt");
+    let other = [OBJECTS, "--scheduler", "ultralytics.linear(lrf=0.5, epochs=8)", "--steps-per-epoch", "5"];
+    let asked = said(&path, &other);
+    assert!(asked.contains("are not those of this LambdaLR at epoch 3 or the one before"), "{asked}");
+    assert!(asked.contains("ultralytics warms up") && asked.contains("--schedule-at 3"), "{asked}");
+    let place = tempfile::tempdir().unwrap();
+    let batches = folder("ultralytics").join("batches.safetensors");
+    let more = ["--schedule-at", "3", "--batches", batches.to_str().unwrap(), "--save", "out.pt"];
+    let output = resume(&path, &[&MLP[..], &other, &more].concat(), place.path());
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
 fn a_model_that_may_be_either_of_two_members_is_asked_for_and_the_other_stays_as_it_is() {
     let place = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint::open(folder("lightning").join("start.pt")).unwrap();

@@ -248,10 +248,12 @@ fn how_often_a_scheduler_is_stepped_is_asked_where_the_file_does_not_tell() {
     let kept: Vec<_> = std::fs::read_to_string(&settings).unwrap().lines().map(str::to_owned).collect();
     let kept: Vec<_> = kept.into_iter().filter(|line| !line.starts_with("schedule_per")).collect();
     std::fs::write(&settings, kept.join("\n")).unwrap();
-    let said = asked(&path, &[]);
+    // The rates of the file are those of 13 steps.
+    let goes_on = ["--scheduler", "CosineAnnealingLR"];
+    let said = asked(&path, &goes_on);
     assert!(said.contains("--schedule-per step") && said.contains("--schedule-per epoch"), "{said}");
     for (per, count) in [("step", 152), ("epoch", 150)] {
-        let after = two_steps(&path, &["--schedule-per", per]);
+        let after = two_steps(&path, &[&["--schedule-per", per], &goes_on[..]].concat());
         assert_eq!(after.get::<i64>("scheduler_state_dict.last_epoch").unwrap(), count, "{per}");
     }
     let path = changed(folder.path(), |_| {});
@@ -296,7 +298,7 @@ fn with_fixed_batches_epochs_end_where_the_file_or_the_user_says() {
         checkpoint.set("scheduler_state_dict.last_epoch", 12).unwrap();
     });
     std::fs::remove_file(folder.path().join("rekindle.toml")).unwrap();
-    let refused = run(&[]);
+    let refused = run(&["--scheduler", "CosineAnnealingLR"]);
     assert_eq!(refused.status.code(), Some(2));
     assert!(text(&refused.stderr).contains("--steps-per-epoch N"), "{refused:?}");
 }
@@ -306,7 +308,7 @@ fn a_schedule_that_ends_too_early_is_known_before_the_first_step() {
     let folder = tempfile::tempdir().unwrap();
     let path = changed(folder.path(), |checkpoint| {
         checkpoint.set("scheduler_state_dict", one_cycle()).unwrap();
-        for (key, rate) in [("max_lr", 0.01), ("min_lr", 1e-5)] {
+        for (key, rate) in [("max_lr", 0.01), ("min_lr", 1e-5), ("lr", 0.0015)] {
             checkpoint.set(&format!("optimizer_state_dict.param_groups[0].{key}"), rate).unwrap();
         }
     });

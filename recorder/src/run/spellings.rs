@@ -303,9 +303,26 @@ pub(super) fn is_optimizer(value: &Value) -> bool {
 const OF_SCHEDULERS: [&str; 7] =
     ["last_epoch", "_step_count", "base_lrs", "_last_lr", "_schedulers", "num_bad_epochs", "cooldown_counter"];
 
-/// Two of the keys that the classes of `lr_scheduler` keep.
+/// Keys that all of ignite's schedulers of an optimizer keep.
+const OF_EVENTS: [&str; 3] = ["event_index", "param_name", "param_group_index"];
+
+/// Two of the keys that the classes of `lr_scheduler` keep, or those of ignite's schedulers.
 pub(super) fn looks_like_scheduler(value: &Value) -> bool {
-    value.as_dict().is_some_and(|dict| OF_SCHEDULERS.iter().filter(|mark| dict.get(mark).is_some()).count() > 1)
+    value.as_dict().is_some_and(|dict| {
+        OF_SCHEDULERS.iter().filter(|mark| dict.get(mark).is_some()).count() > 1
+            || OF_EVENTS.iter().all(|mark| dict.get(mark).is_some())
+            || is_of_groups(dict)
+    })
+}
+
+/// ignite's `ParamGroupScheduler`: its schedulers and nothing else, each with a name.
+fn is_of_groups(dict: &crate::Dict) -> bool {
+    let named = |pair: &Value| match &pair.items().unwrap_or_default()[..] {
+        [name, state] => name.as_str().is_some() && looks_like_scheduler(state),
+        _ => false,
+    };
+    let pairs = dict.get("schedulers").filter(|_| dict.len() == 1).and_then(|list| list.items()).unwrap_or_default();
+    !pairs.is_empty() && pairs.iter().all(named)
 }
 
 /// Whether it is an object with the attributes of a scheduler or an optimizer: one that was pickled whole.

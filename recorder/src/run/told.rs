@@ -8,6 +8,8 @@ pub struct Told {
     pub by: String,
     /// The schedule that the scheduler was made with, in words: `transformers.cosine(num_warmup_steps=100, ...)`.
     pub schedule: Option<String>,
+    /// Whether the program steps its schedulers before each step of the optimizer, and not after it.
+    pub stepped_before: bool,
     /// Whether there was a scheduler, so that one is missed where there is none.
     pub scheduled: bool,
     /// The norm that the program clips gradients to by default, where the checkpoint lacks what it was told of that.

@@ -119,7 +119,10 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
     let (optimizer, scheduler) = (settings.optimizer.as_deref(), settings.scheduler.as_deref());
     let ema = settings.ema.as_deref();
     let ema_per = settings.ema_per.as_deref().map(|per| match per.parse::<SchedulePer>() {
-        Ok(SchedulePer::Metric | SchedulePer::Fraction) | Err(_) => {
+        Ok(
+            SchedulePer::Metric | SchedulePer::Fraction | SchedulePer::BeforeStep | SchedulePer::BeforeEpoch,
+        )
+        | Err(_) => {
             Err(usage(format!("an average is updated per step, per epoch, or every so many, such as 10-steps, and not per '{per}' (--ema-per)")))
         }
         Ok(per) => Ok(per),

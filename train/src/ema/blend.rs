@@ -109,6 +109,9 @@ impl Averaging {
                     Decay::Yolo { .. } => {
                         each.for_each(|(average, value)| *average = average.mul(decay).add(value.mul(rest), 1.0));
                     }
+                    Decay::Ignite { .. } => {
+                        each.for_each(|(average, value)| *average = average.mul(decay).add(value, rest));
+                    }
                     Decay::TorchEma { .. } | Decay::Diffusers { .. } => each.for_each(|(average, value)| {
                         *average = average.add(average.add(value, -1.0).mul(rest), -1.0);
                     }),

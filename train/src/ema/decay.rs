@@ -51,6 +51,13 @@ pub enum Decay {
         /// At how many steps there is an update.
         interval: i64,
     },
+    /// That of ignite's `EMAHandler`: `1 - momentum`, which its `EMAWarmUp` begins with another one.
+    Ignite {
+        /// How much of the new value is taken in, in the end.
+        momentum: f64,
+        /// `momentum_warmup` and `warmup_iters`: how much is taken in at first, and in how many updates that changes.
+        warmup: Option<(f64, i64)>,
+    },
     /// That of yolov5 and ultralytics: `decay * (1 - exp(-n / tau))`. Whole numbers stay as they are.
     Yolo {
         /// The largest.
@@ -76,7 +83,7 @@ pub enum Decay {
 }
 
 /// The names of the rules, their settings, and what those are by default.
-const RULES: [(&str, &[(&str, f64)]); 6] = [
+const RULES: [(&str, &[(&str, f64)]); 7] = [
     ("torch_ema", &[("decay", 0.995), ("use_num_updates", 1.0)]),
     (
         "diffusers",
@@ -101,6 +108,7 @@ const RULES: [(&str, &[(&str, f64)]); 6] = [
         ],
     ),
     ("mmengine", &[("momentum", 0.0002), ("gamma", 0.0), ("interval", 1.0)]),
+    ("ignite", &[("momentum", 0.0002), ("momentum_warmup", 0.0), ("warmup_iters", 0.0)]),
     ("yolo", &[("decay", 0.9999), ("tau", 2000.0)]),
     (
         "ema_pytorch",
@@ -152,6 +160,10 @@ impl Decay {
             "mmengine" => {
                 Decay::MmEngine { momentum: get("momentum"), gamma: get("gamma"), interval: count("interval").max(1) }
             }
+            "ignite" => Decay::Ignite {
+                momentum: get("momentum"),
+                warmup: (count("warmup_iters") > 0).then(|| (get("momentum_warmup"), count("warmup_iters"))),
+            },
             "yolo" => Decay::Yolo { decay: get("decay"), tau: get("tau") },
             _ => Decay::EmaPytorch {
                 beta: get("beta"),
@@ -186,7 +198,7 @@ impl Decay {
             | Decay::Diffusers { decay, .. }
             | Decay::Timm { decay, .. }
             | Decay::Yolo { decay, .. } => *decay = largest,
-            Decay::MmEngine { momentum, .. } => *momentum = 1.0 - largest,
+            Decay::MmEngine { momentum, .. } | Decay::Ignite { momentum, .. } => *momentum = 1.0 - largest,
             Decay::EmaPytorch { beta, .. } => *beta = largest,
         }
         self
@@ -199,7 +211,7 @@ impl Decay {
             | Decay::Diffusers { decay, .. }
             | Decay::Timm { decay, .. }
             | Decay::Yolo { decay, .. } => *decay,
-            Decay::MmEngine { momentum, .. } => 1.0 - momentum,
+            Decay::MmEngine { momentum, .. } | Decay::Ignite { momentum, .. } => 1.0 - momentum,
             Decay::EmaPytorch { beta, .. } => *beta,
         }
     }
@@ -209,6 +221,7 @@ impl Decay {
         match self {
             Decay::TorchEma { use_num_updates, .. } => *use_num_updates,
             Decay::Timm { update_after_step, warmup, .. } => warmup.is_some() || *update_after_step > 0,
+            Decay::Ignite { warmup, .. } => warmup.is_some(),
             Decay::Diffusers { .. } | Decay::MmEngine { .. } | Decay::Yolo { .. } | Decay::EmaPytorch { .. } => true,
         }
     }
@@ -247,6 +260,11 @@ impl Decay {
                 let grown = if gamma > 0.0 { gamma / (gamma + number(updates)) } else { momentum };
                 (updates % interval.max(1) == 0).then(|| 1.0 - momentum.max(grown))
             }
+            Decay::Ignite { momentum, warmup } => {
+                let Some((first, iters)) = warmup else { return Some(1.0 - momentum) };
+                let now = first + (momentum - first) * number(updates) / number(iters.saturating_sub(1).max(1));
+                Some(1.0 - if momentum >= first { momentum.min(now) } else { momentum.max(now) })
+            }
             Decay::Yolo { decay, tau } => Some(decay * (1.0 - (-number(updates.saturating_add(1)) / tau).exp())),
             Decay::EmaPytorch { beta, update_after_step, update_every, inv_gamma, power, min_value } => {
                 if updates % update_every.max(1) != 0 {
@@ -282,6 +300,10 @@ impl Decay {
                 ("timm", vec![decay, min_decay, number(update_after_step), warm, gamma, power])
             }
             Decay::MmEngine { momentum, gamma, interval } => ("mmengine", vec![momentum, gamma, number(interval)]),
+            Decay::Ignite { momentum, warmup } => {
+                let (first, iters) = warmup.unwrap_or((0.0, 0));
+                ("ignite", vec![momentum, first, number(iters)])
+            }
             Decay::Yolo { decay, tau } => ("yolo", vec![decay, tau]),
             Decay::EmaPytorch { beta, update_after_step, update_every, inv_gamma, power, min_value } => (
                 "ema_pytorch",

@@ -33,6 +33,18 @@ impl<F: Formula> Base<F> {
         lr: impl Fn(&F, &Now) -> Computed<Number>,
     ) -> Result<()> {
         scheduler.attributes.set("last_epoch", epoch);
+        Self::compute(scheduler, groups, epoch, lr)?;
+        scheduler.attributes.set("_last_lr", rates(groups));
+        Ok(())
+    }
+
+    /// `get_lr()` of every group, which gets it.
+    fn compute(
+        scheduler: &mut LRScheduler,
+        groups: &mut [ParamGroup],
+        epoch: i64,
+        lr: impl Fn(&F, &Now) -> Computed<Number>,
+    ) -> Result<()> {
         let formula = Self::read(scheduler, groups.len())?;
         let step_count = scheduler.attributes.int("_step_count")?;
         let initial = scheduler.attributes.flag("_is_initial")?;
@@ -49,7 +61,6 @@ impl<F: Formula> Base<F> {
             }
         }
         scheduler.attributes.set("_get_lr_called_within_step", false);
-        scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
     }
 }
@@ -102,6 +113,15 @@ impl<F: Formula> Rule for Base<F> {
             Some(epoch) => Self::update(scheduler, groups, epoch, F::lr),
             None => Err(scheduler.no_epochs()),
         }
+    }
+
+    fn is_formula(&self) -> bool {
+        true
+    }
+
+    fn set_rates(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup]) -> Result<()> {
+        let epoch = scheduler.attributes.int("last_epoch")?;
+        Self::compute(scheduler, groups, epoch, F::lr)
     }
 
     fn begin_turn(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup]) -> Result<()> {

@@ -24,6 +24,15 @@ const MOVING: &[&str] = &[
     "cur_cycle_steps",
     "max_lr",
     "after_scheduler",
+    "event_index",
+    "_index",
+    "_current_duration",
+    "_scheduler_index",
+    "start_value",
+    "end_value",
+    "cycle_size",
+    "warmup_duration",
+    "total_cycle_size",
 ];
 
 /// What a schedule puts into the groups that it was made with.

@@ -5,12 +5,18 @@ use std::sync::Arc;
 use rekindle_recorder::{Error, Result};
 
 use super::base::base;
+use super::basicsr::{CosineAnnealingRestart, MultiStepRestart};
 use super::chained_scheduler::Chained;
 use super::cosine_annealing_lr::CosineAnnealing;
 use super::cosine_annealing_warm_restarts::WarmRestarts;
 use super::cosine_annealing_warmup::Restarts;
 use super::cyclic_lr::Cyclic;
 use super::detectron2::{Multiplier, WarmupCosine, WarmupMultiStep};
+use super::greedy::Greedy;
+use super::ignite::{
+    Concat, ConcatScheduler, CosineAnnealingScheduler, Cyclical, EVENTS, IgniteLRScheduler, LinearCyclicalScheduler,
+    OfGroups, ParamGroupScheduler, Piecewise, PiecewiseLinear, Wrapped,
+};
 use super::lambda_lr::Lambda;
 use super::mmengine::{
     ConstantParamScheduler, CosineAnnealingParamScheduler, CosineRestart, CosineRestartParamScheduler,
@@ -31,10 +37,10 @@ use super::timm::{
     PolyLRScheduler, Step, StepLRScheduler, Tanh, TanhLRScheduler, TimmPlateau, WSDLRScheduler, Wsd, timm,
 };
 use super::{
-    ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingWarmRestarts, CosineAnnealingWarmupRestarts,
-    CyclicLR, ExponentialLR, GradualWarmupScheduler, LRMultiplier, LambdaLR, LinearLR, MultiStepLR, MultiplicativeLR,
-    NanoGpt, OneCycleLR, PolynomialLR, ReduceLROnPlateau, SWALR, SequentialLR, StepLR, WarmupCosineLR,
-    WarmupMultiStepLR,
+    ChainedScheduler, ConstantLR, CosineAnnealingLR, CosineAnnealingRestartLR, CosineAnnealingWarmRestarts,
+    CosineAnnealingWarmupRestarts, CyclicLR, ExponentialLR, GradualWarmupScheduler, GreedyLR, LRMultiplier, LambdaLR,
+    LinearLR, MultiStepLR, MultiStepRestartLR, MultiplicativeLR, NanoGpt, OneCycleLR, PolynomialLR, ReduceLROnPlateau,
+    SWALR, SequentialLR, StepLR, WarmupCosineLR, WarmupMultiStepLR,
 };
 
 macro_rules! kinds {
@@ -80,6 +86,11 @@ macro_rules! kinds {
 const LAMBDAS: Option<Tail> = Some(Tail::Functions("lr_lambdas"));
 const SCALE: Option<Tail> = Some(Tail::Function("_scale_fn_custom"));
 const SCHEDULERS: Option<Tail> = Some(Tail::Schedulers("_schedulers"));
+
+/// What ignite's schedulers that go in cycles keep.
+const CYCLICAL: [&str; 5] = ["event_index", "param_name", "start_value", "end_value", "cycle_size"];
+const OF_CYCLES: [&str; 6] =
+    ["cycle_mult", "cycle", "start_value_mult", "end_value_mult", "warmup_duration", "total_cycle_size"];
 
 /// What the base class of PyTorch keeps, in any release: `_step_count` since 1.1, `_last_lr` and
 /// `_get_lr_called_within_step` since 1.4, `verbose` from 1.6 to 2.6, `_is_initial` since 2.8.
@@ -191,6 +202,32 @@ kinds! {
         GradualWarmupScheduler base::<GradualWarmupScheduler>(), ["multiplier", "total_epoch", "finished"], [
             "after_scheduler",
         ], None;
+    }
+    "transformers.optimization" ALONE {
+        GreedyLR &Greedy, ["patience", "num_good_epochs", "reset_start"], [
+            "factor", "min_lrs", "max_lrs", "verbose", "cooldown", "warmup", "cooldown_counter", "warmup_counter", "mode",
+            "threshold", "threshold_mode", "best", "num_bad_epochs", "eps", "last_epoch", "smooth", "window_size",
+            "reset_start_original", "_last_lr", "_init_lrs", "_streaming_avg",
+        ], None;
+    }
+    "basicsr.models.lr_scheduler" TORCH {
+        MultiStepRestartLR base::<MultiStepRestart>(), ["milestones", "gamma", "restarts", "restart_weights"], [], None;
+        CosineAnnealingRestartLR base::<CosineAnnealingRestart>(), ["periods", "restart_weights", "cumulative_period"],
+            ["eta_min"], None;
+    }
+    "ignite.handlers" EVENTS {
+        // Both keep the same: `told_apart` tells which it is.
+        LinearCyclicalScheduler &Cyclical::<false>, CYCLICAL, OF_CYCLES, None;
+        CosineAnnealingScheduler &Cyclical::<true>, CYCLICAL, OF_CYCLES, None;
+        PiecewiseLinear &Piecewise, ["event_index", "param_name", "values", "milestones"], ["_index"], None;
+        ConcatScheduler &Concat, ["event_index", "param_name", "durations", "schedulers"], [
+            "_current_duration", "_scheduler_index",
+        ], Some(Tail::Schedulers("schedulers"));
+        // `LRScheduler` there.
+        IgniteLRScheduler &Wrapped, ["event_index", "param_name", "lr_scheduler"], [], Some(Tail::One("lr_scheduler"));
+    }
+    "ignite.handlers" ALONE {
+        ParamGroupScheduler &OfGroups, ["schedulers"], [], Some(Tail::Named("schedulers"));
     }
     "nanoGPT" TORCH {
         NanoGpt &Loop, ["warmup_iters", "lr_decay_iters", "from_zero"], ["learning_rate", "min_lr", "decay_lr"], None;

@@ -1,4 +1,4 @@
-//! `torch.optim.lr_scheduler`, and the schedulers of [`timm`], [`mmengine`], detectron2 and others: one file a scheduler, with a
+//! `torch.optim.lr_scheduler`, and the schedulers of [`timm`], [`mmengine`], [`ignite`], detectron2 and others: one file a scheduler, with a
 //! state dict that PyTorch reads and writes.
 //!
 //! A scheduler changes the learning rates in an optimizer's groups. What it remembers are the attributes that PyTorch's object
@@ -26,6 +26,7 @@
 mod anneal;
 mod arguments;
 mod base;
+mod basicsr;
 mod chained_scheduler;
 mod constant_lr;
 mod cosine_annealing_lr;
@@ -37,6 +38,8 @@ mod differs;
 mod exponential_lr;
 mod formula;
 mod gradual_warmup;
+mod greedy;
+pub mod ignite;
 mod kind;
 mod lambda_lr;
 mod linear_lr;
@@ -68,6 +71,7 @@ pub mod yolo;
 use crate::number;
 
 pub use anneal::AnnealStrategy;
+pub use basicsr::{CosineAnnealingRestartLR, MultiStepRestartLR};
 pub use chained_scheduler::ChainedScheduler;
 pub use constant_lr::ConstantLR;
 pub use cosine_annealing_lr::CosineAnnealingLR;
@@ -77,6 +81,7 @@ pub use cyclic_lr::{CyclicLR, CyclicScale};
 pub use detectron2::{LRMultiplier, WarmupCosineLR, WarmupMultiStepLR};
 pub use exponential_lr::ExponentialLR;
 pub use gradual_warmup::GradualWarmupScheduler;
+pub use greedy::GreedyLR;
 pub use kind::SchedulerKind;
 pub use lambda_lr::{LambdaLR, MultiplicativeLR};
 pub use linear_lr::LinearLR;

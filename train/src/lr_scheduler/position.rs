@@ -2,6 +2,7 @@
 
 use rekindle_recorder::{Result, Value};
 
+use super::kind::SchedulerKind;
 use super::options::SteppedBy;
 use super::scheduler::LRScheduler;
 use crate::attributes::invalid;
@@ -39,6 +40,7 @@ impl LRScheduler {
     #[must_use]
     pub fn stepped_by(&self) -> Option<SteppedBy> {
         match self.class.rule.stepped_by(self) {
+            None if self.counts_events() => None,
             None if self.is_fractional() => Some(SteppedBy::Fraction),
             None => self.children.iter().find_map(LRScheduler::stepped_by),
             known => known,
@@ -123,6 +125,31 @@ impl LRScheduler {
             Ok(())
         })?;
         Ok(rates)
+    }
+
+    /// The rates that it comes to by itself where it stands, if each follows from the one before, and few enough were made to look at
+    /// all of them.
+    pub(crate) fn by_itself(&self, groups: &[ParamGroup]) -> Option<Vec<f64>> {
+        const CHAINED: [SchedulerKind; 7] = [
+            SchedulerKind::StepLR,
+            SchedulerKind::MultiStepLR,
+            SchedulerKind::ConstantLR,
+            SchedulerKind::LinearLR,
+            SchedulerKind::PolynomialLR,
+            SchedulerKind::CosineAnnealingLR,
+            SchedulerKind::ExponentialLR,
+        ];
+        let steps =
+            self.last_epoch().ok().filter(|steps| CHAINED.contains(&self.kind()) && (0..=10_000).contains(steps))?;
+        let bases = self.attributes.get("base_lrs")?.items()?;
+        let (mut again, mut groups) = (self.clone(), groups.get(..bases.len())?.to_vec());
+        groups.iter_mut().zip(bases).for_each(|(group, base)| group.set("lr", base));
+        again.attributes.set("last_epoch", -1);
+        again.initial_step(&mut groups).ok()?;
+        for _ in 0..steps {
+            again.step_groups(&mut groups, None).ok()?;
+        }
+        groups.iter().map(|group| group.lr().ok()).collect()
     }
 
     /// Whether so many steps can be made, such as beyond the end of a `OneCycleLR`; nothing is changed.

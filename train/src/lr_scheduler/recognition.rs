@@ -2,6 +2,7 @@
 
 use rekindle_recorder::{Error, Result, Value};
 
+use super::ignite;
 use super::kind::{CLASSES, SchedulerKind, TORCH, names};
 use super::options::PLACE;
 use super::scheduler::Class;
@@ -50,12 +51,6 @@ struct Refused {
 
 const REFUSED: &[Refused] = &[
     Refused {
-        name: "transformers.optimization.GreedyLR",
-        tell: &["num_good_epochs", "patience"],
-        only: false,
-        why: "it smooths the losses of transformers' Trainer; make a new ReduceLROnPlateau",
-    },
-    Refused {
         name: "megatron.core.optimizer_param_scheduler.OptimizerParamScheduler",
         tell: &["num_steps", "lr_decay_style"],
         only: false,
@@ -68,10 +63,10 @@ const REFUSED: &[Refused] = &[
         why: "it keeps its position only, and its options stand in DeepSpeed's configuration; make a new scheduler from them",
     },
     Refused {
-        name: "ignite.handlers.ParamScheduler",
-        tell: &["event_index", "param_name"],
+        name: "ignite.handlers.ReduceLROnPlateauScheduler",
+        tell: &["event_index", "metric_name"],
         only: false,
-        why: "it is stepped by ignite's events; make a new scheduler from its numbers",
+        why: "its state dict holds a Python method with the optimizer inside; make a new ReduceLROnPlateau from its numbers",
     },
 ];
 
@@ -84,6 +79,11 @@ impl Recognition {
         let unsupported = |what: String, advice: String| Err(Error::unsupported(what).advise(advice));
         match self {
             Recognition::Known(kind) => Ok(*kind),
+            Recognition::Several(kinds) if kinds.iter().any(|kind| kind.counts_events()) => Err(invalid(format!(
+                "the state dict is that of a {}, which keep the same, and the values in the groups do not tell which it was; go on \
+                 with the schedule that it was made with (`ResumeOptions::schedule`)",
+                names(kinds, " or ")
+            ))),
             Recognition::Several(kinds) => Err(invalid(format!(
                 "the state dict is that of a {}, whose functions no file holds; go on with the schedule that it was made with \
                  (`ResumeOptions::schedule`)",
@@ -132,6 +132,16 @@ impl SchedulerKind {
     /// When it is no dict with `str` keys.
     pub fn recognise(state_dict: &Value) -> Result<Recognition> {
         Ok(recognised(&Attributes::from_value(PLACE, state_dict)?))
+    }
+
+    /// How each of the schedulers is said in words that a state may be of which keep the same, and what it does.
+    pub(crate) fn spelled_apart(state_dict: &Value) -> Vec<(String, &'static str)> {
+        let attributes = Attributes::from_value(PLACE, state_dict).ok();
+        let several = |attributes: &Attributes| match recognised(attributes) {
+            Recognition::Several(kinds) => kinds.iter().any(|kind| kind.counts_events()),
+            _ => false,
+        };
+        attributes.filter(several).map(|attributes| ignite::spelled(&attributes)).unwrap_or_default()
     }
 
     /// Which scheduler wrote this state dict, told by its keys.

@@ -104,7 +104,7 @@ impl Options for ReduceLROnPlateau {
 
 pub(super) struct Plateau;
 
-fn is_better(attributes: &Attributes, metric: f64, best: f64) -> Result<bool> {
+pub(super) fn is_better(attributes: &Attributes, metric: f64, best: f64) -> Result<bool> {
     let threshold = attributes.float("threshold")?;
     let modes = (PlateauMode::read(attributes, "mode")?, ThresholdMode::read(attributes, "threshold_mode")?);
     Ok(match modes {

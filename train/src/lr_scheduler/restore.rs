@@ -1,9 +1,10 @@
 //! A scheduler from the state dict that it wrote.
 
-use rekindle_recorder::{Result, Value};
+use rekindle_recorder::{Error, Result, Value};
 
+use super::ignite;
 use super::options::PLACE;
-use super::recognition::recognised;
+use super::recognition::{Recognition, recognised};
 use super::schedule::Schedule;
 use super::scheduler::{LRScheduler, Tail, check_groups};
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -18,7 +19,7 @@ impl LRScheduler {
     /// scheduler with functions, which no file holds: see [`resume`](LRScheduler::resume). Whether a `CyclicLR` of a plain
     /// mode had a function of its own, its state dict does not tell.
     pub fn from_state_dict(state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
-        restored(None, state_dict, optimizer.param_groups())
+        restored(None, state_dict, optimizer.param_groups(), false)
     }
 
     /// The scheduler that wrote a state dict, made with the schedule that it was made with, for functions that the state dict
@@ -27,15 +28,22 @@ impl LRScheduler {
     /// # Errors
     /// As [`from_state_dict`](LRScheduler::from_state_dict), and when the state dict is another scheduler's.
     pub fn resume(schedule: impl Into<Schedule>, state_dict: &Value, optimizer: &Optimizer) -> Result<Self> {
-        restored(Some(&schedule.into()), state_dict, optimizer.param_groups())
+        restored(Some(&schedule.into()), state_dict, optimizer.param_groups(), false)
     }
 }
 
-fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup]) -> Result<LRScheduler> {
+/// One that is `done` is never stepped again.
+fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup], done: bool) -> Result<LRScheduler> {
     let mut attributes = Attributes::from_value(PLACE, state_dict)?;
     let recognition = recognised(&attributes);
+    let told_apart = match (&recognition, schedule) {
+        (Recognition::Several(kinds), None) if kinds.iter().any(|kind| kind.counts_events()) => {
+            ignite::told_apart(&mut attributes, groups, done)
+        }
+        _ => None,
+    };
     let kind = match schedule {
-        None => recognition.kind()?,
+        None => told_apart.map_or_else(|| recognition.kind(), Ok)?,
         Some(schedule) if recognition.allows(schedule.kind(), &attributes) => schedule.kind(),
         Some(schedule) => {
             let (found, expected) = (recognition.describe(), schedule.kind());
@@ -73,8 +81,17 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
                 )));
             }
         },
-        Some((Tail::Schedulers(key), states)) => {
-            let states = items(key, &states)?;
+        Some((Tail::Schedulers(key) | Tail::Named(key) | Tail::One(key), states)) => {
+            let states = match class.tail {
+                Some(Tail::One(_)) => vec![one(key, states)?],
+                Some(Tail::Named(_)) => {
+                    let (names, states) = named(key, &states)?;
+                    attributes.set(Tail::NAMES, Value::list(names));
+                    states
+                }
+                _ => items(key, &states)?,
+            };
+            let turn = attributes.int("_scheduler_index").ok().and_then(|turn| usize::try_from(turn).ok());
             let schedules = schedule.map(|schedule| schedule.options.children());
             if let Some(schedules) = schedules
                 && schedules.len() != states.len()
@@ -84,7 +101,8 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
             }
             for (index, state) in states.iter().enumerate() {
                 let schedule = schedules.and_then(|schedules| schedules.get(index));
-                children.push(restored(schedule, state, groups)?);
+                let done = done || turn.is_some_and(|turn| index < turn);
+                children.push(restored(schedule, state, groups, done)?);
             }
         }
         None => {}
@@ -97,4 +115,26 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
 
 fn items(key: &str, value: &Value) -> Result<Vec<Value>> {
     value.items().ok_or_else(|| wrong_type(&format!("{PLACE}{key}"), "a list", value))
+}
+
+/// The names of schedulers, and their states.
+fn named(key: &str, value: &Value) -> Result<(Vec<Value>, Vec<Value>)> {
+    let pair = |pair: &Value| match &pair.items().unwrap_or_default()[..] {
+        [name, state] => Some((name.clone(), state.clone())),
+        _ => None,
+    };
+    let pairs: Option<Vec<_>> = items(key, value)?.iter().map(pair).collect();
+    let pairs =
+        pairs.ok_or_else(|| wrong_type(&format!("{PLACE}{key}"), "a list of names with their states", value))?;
+    Ok(pairs.into_iter().unzip())
+}
+
+/// The state of the one scheduler, which is a dict where it has one.
+fn one(key: &str, value: Value) -> Result<Value> {
+    if value.as_dict().is_some() {
+        return Ok(value);
+    }
+    let what = format!("ignite's LRScheduler whose {key} has no state dict, as around CosineAnnealingWarmRestarts,");
+    Err(Error::unsupported(what)
+        .advise("its state holds a Python object with the optimizer inside; make a new scheduler"))
 }

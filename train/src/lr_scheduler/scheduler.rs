@@ -71,14 +71,23 @@ pub(super) enum Tail {
     Function(&'static str),
     /// The state dicts of the schedulers it is made of.
     Schedulers(&'static str),
+    /// The same, each with a name before it.
+    Named(&'static str),
+    /// The state dict of the one scheduler that it is made of.
+    One(&'static str),
 }
 
 impl Tail {
     pub(super) fn key(self) -> &'static str {
         match self {
-            Tail::Functions(key) | Tail::Function(key) | Tail::Schedulers(key) => key,
+            Tail::Functions(key) | Tail::Function(key) | Tail::Schedulers(key) | Tail::Named(key) | Tail::One(key) => {
+                key
+            }
         }
     }
+
+    /// The attribute that has the names of the schedulers in `Named`.
+    pub(super) const NAMES: &'static str = "names";
 }
 
 /// What a scheduler does. It keeps nothing itself: its numbers are in the scheduler's attributes.
@@ -114,6 +123,16 @@ pub(crate) trait Rule: Send + Sync {
     /// `step(epoch)`, for an epoch that need not be whole.
     fn step_to(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup], _epoch: f64) -> Result<()> {
         Err(scheduler.no_epochs())
+    }
+
+    /// Whether it computes rates from its epoch alone, wherever it is: `get_lr()`.
+    fn is_formula(&self) -> bool {
+        false
+    }
+
+    /// Gives the groups what `get_lr()` says at the epoch that it stands at, which it does not count.
+    fn set_rates(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
+        Err(invalid(format!("{} computes no rates but where it is stepped", scheduler.class.name)))
     }
 
     /// `_update_lr(0)`: what `SequentialLR` does when the turn comes to a scheduler. Most that are no formula fail there in
@@ -230,7 +249,6 @@ impl LRScheduler {
     }
 
     /// As [`step`](Self::step), over groups that are of no optimizer here.
-    #[cfg(feature = "learner")]
     pub(crate) fn step_alone(&mut self, groups: &mut [ParamGroup]) -> Result<()> {
         self.stepped_over(groups, |next, groups| next.step_groups(groups, None))
     }
@@ -301,10 +319,16 @@ impl LRScheduler {
             others.into_iter().for_each(|name| drop(dict.remove(name)));
         }
         if let Some(tail) = self.class.tail {
+            let mut children = self.children.iter().map(LRScheduler::state_dict);
             let state = match tail {
                 Tail::Functions(_) => Value::list(self.functions.iter().map(Function::state)),
                 Tail::Function(_) => self.functions.first().map_or(Value::None, Function::state),
-                Tail::Schedulers(_) => Value::list(self.children.iter().map(LRScheduler::state_dict)),
+                Tail::Schedulers(_) => Value::list(children),
+                Tail::Named(_) => {
+                    let names = dict.remove(Tail::NAMES).and_then(|names| names.items()).unwrap_or_default();
+                    Value::list(names.into_iter().zip(children).map(|(name, state)| Value::tuple(vec![name, state])))
+                }
+                Tail::One(_) => children.next().unwrap_or(Value::None),
             };
             dict.insert(tail.key(), state);
         }

@@ -145,6 +145,7 @@ const OTHERS: &[Other] = others! {
     "timm's Kron", ["preconditioner_update_probability"], [];
     "PSGD", ["precond_lr"], [];
     "timm's Muon", ["safety_factor", "conv_mode"], [];
+    "ultralytics' MuSGD", ["use_muon", "nesterov", "momentum"], [];
     "Muon with Adam for the rest", ["use_muon"], [];
     "timm's NAdam of old", ["schedule_decay"], [];
     "timm's AdamW of old", ["clipping_threshold", "amsgrad"], [];

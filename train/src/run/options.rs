@@ -25,6 +25,11 @@ pub enum SchedulePer {
     Steps(u32),
     /// After the last step of every so many epochs.
     Epochs(u32),
+    /// Before every step of the optimizer, as the programs of `BasicSR` step their schedulers, and as ignite calls its own at the beginning
+    /// of an iteration.
+    BeforeStep,
+    /// Before the first step of every epoch.
+    BeforeEpoch,
     /// When the run is told a metric: [`Run::step_scheduler`](super::Run::step_scheduler).
     Metric,
     /// After every step of the optimizer, to the part of the epochs that is done: `scheduler.step(epoch + batch / batches)`, as
@@ -270,8 +275,14 @@ fn each(per: impl Into<Option<SchedulePer>>) -> Vec<SchedulePer> {
 
 impl SchedulePer {
     /// All there are, but those of several steps or epochs.
-    pub const ALL: [SchedulePer; 4] =
-        [SchedulePer::Step, SchedulePer::Epoch, SchedulePer::Metric, SchedulePer::Fraction];
+    pub const ALL: [SchedulePer; 6] = [
+        SchedulePer::Step,
+        SchedulePer::Epoch,
+        SchedulePer::BeforeStep,
+        SchedulePer::BeforeEpoch,
+        SchedulePer::Metric,
+        SchedulePer::Fraction,
+    ];
 
     /// Its name in lower case, as it is said to the command: `epoch`, `2-epochs`.
     #[must_use]
@@ -279,6 +290,8 @@ impl SchedulePer {
         match self {
             SchedulePer::Step => "step".into(),
             SchedulePer::Epoch => "epoch".into(),
+            SchedulePer::BeforeStep => "before-step".into(),
+            SchedulePer::BeforeEpoch => "before-epoch".into(),
             SchedulePer::Metric => "metric".into(),
             SchedulePer::Fraction => "fraction".into(),
             SchedulePer::Steps(each) => format!("{each}-steps").into(),
@@ -286,10 +299,27 @@ impl SchedulePer {
         }
     }
 
+    /// How a sentence says it: `per step`, `per 2 steps`, `before every step`.
+    #[must_use]
+    pub fn says(self) -> String {
+        match self {
+            SchedulePer::BeforeStep => "before every step".to_owned(),
+            SchedulePer::BeforeEpoch => "before every epoch".to_owned(),
+            per => format!("per {}", per.name().replace('-', " ")),
+        }
+    }
+
     /// Whether it goes by epochs, or parts of them.
     #[must_use]
     pub fn is_by_epochs(self) -> bool {
-        matches!(self, SchedulePer::Epoch | SchedulePer::Epochs(_) | SchedulePer::Fraction)
+        use SchedulePer::{BeforeEpoch, Epoch, Epochs, Fraction};
+        matches!(self, Epoch | Epochs(_) | BeforeEpoch | Fraction)
+    }
+
+    /// Whether the scheduler is stepped before the optimizer, and not after it.
+    #[must_use]
+    pub fn is_before(self) -> bool {
+        matches!(self, SchedulePer::BeforeStep | SchedulePer::BeforeEpoch)
     }
 }
 

@@ -257,13 +257,15 @@ impl<M: Module> Run<M> {
     /// With a scheduler, in the place of any that it has.
     #[must_use]
     pub fn with_scheduler(self, scheduler: LRScheduler) -> Self {
-        Run { schedulers: self.schedulers.replaced(scheduler), tried: Tried::default(), ..self }
+        let made = self.steps();
+        Run { schedulers: self.schedulers.replaced(scheduler).since(made), tried: Tried::default(), ..self }
     }
 
     /// With one more scheduler, which is stepped so often, after those that the run has.
     #[must_use]
     pub fn and_scheduler(self, scheduler: LRScheduler, per: SchedulePer) -> Self {
-        Run { schedulers: self.schedulers.and(scheduler, per), tried: Tried::default(), ..self }
+        let made = self.steps();
+        Run { schedulers: self.schedulers.and(scheduler, per, made), tried: Tried::default(), ..self }
     }
 
     /// How often the scheduler is stepped; of several, each of them. Default: every step.
@@ -516,6 +518,19 @@ impl<M: Module> Run<M> {
     /// When somebody put something else than a number in its place.
     pub fn lr(&self) -> Result<Vec<f64>> {
         self.named(self.optimizers().map(Optimizer::lr).collect::<Result<Vec<_>>>().map(|rates| rates.concat()))
+    }
+
+    /// The learning rate of each group in the next step: those that there are, but for schedulers that are stepped before the optimizer
+    /// ([`SchedulePer::BeforeStep`]), which set them there.
+    ///
+    /// # Errors
+    /// As [`lr`](Self::lr), and when a scheduler cannot be stepped.
+    pub fn next_lr(&self) -> Result<Vec<f64>> {
+        let (made, per_epoch) = (self.steps(), self.epoch_length());
+        let beside = self.beside.iter().map(|beside| (&beside.optimizer, &beside.schedulers));
+        let all = std::iter::once((&self.optimizer, &self.schedulers)).chain(beside);
+        let rates = all.map(|(optimizer, schedulers)| schedulers.next(optimizer.param_groups(), made, per_epoch));
+        self.named(rates.collect::<Result<Vec<_>>>().map(|rates| rates.concat()))
     }
 
     /// How many batches a step takes: see [`accumulate`](Self::accumulate).

@@ -183,7 +183,7 @@ impl fmt::Display for Plan {
         }
         for SchedulerPlan { kind, last_epoch, per, why, next, .. } in &self.schedulers {
             let at = last_epoch.map_or_else(String::new, |n| format!(" at {n}"));
-            line("scheduler", format!("{kind}{at}, stepped per {}: {why}", per.name().replace('-', " ")))?;
+            line("scheduler", format!("{kind}{at}, stepped {}: {why}", per.says()))?;
             let rates: Vec<_> = next.iter().filter_map(|groups| Some(groups.first()?.to_string())).collect();
             if !rates.is_empty() {
                 line("  next", format!("lr {}", rates.join(", ")))?;

@@ -9,6 +9,7 @@
 //! - `trainer.rs`: an optimizer with its schedulers.
 //! - `shared.rs`: several optimizers of one model.
 //! - `counts.rs`: how often a scheduler is stepped.
+//! - `by_hand.rs`: learning rates that no scheduler has set.
 //! - `told.rs`: what the checkpoint says of how the run was made.
 //! - `position.rs`: which numbers count the epochs and the steps.
 //! - `generator.rs`: where random numbers come from.
@@ -16,6 +17,7 @@
 
 mod anew;
 mod around;
+mod by_hand;
 mod changes;
 mod counts;
 mod generator;

@@ -17,12 +17,52 @@ pub(super) struct Schedulers {
 }
 
 /// A scheduler, and how often it is stepped.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scheduled {
     pub(super) scheduler: LRScheduler,
     pub(super) per: SchedulePer,
     /// How many times at once.
     pub(super) times: i64,
+    /// In how many iterations the program warms the rates up by hand, over what the scheduler sets before each step: `BasicSR`'s
+    /// `warmup_iter`.
+    pub(super) warm_up: Option<i64>,
+    /// How many steps were made when the scheduler was, whose constructor set the rates of the next one.
+    pub(super) since: i64,
+}
+
+impl Scheduled {
+    pub(super) fn new(scheduler: LRScheduler, per: SchedulePer) -> Self {
+        Scheduled { scheduler, per, times: 1, warm_up: None, since: 0 }
+    }
+
+    /// Steps it before a step of the optimizer, which has `made` so many, where it is stepped then.
+    pub(super) fn before_step(&mut self, groups: &mut [ParamGroup], made: i64, per_epoch: Option<i64>) -> Result<()> {
+        let due = match self.per {
+            SchedulePer::BeforeStep => true,
+            SchedulePer::BeforeEpoch => made % length(per_epoch)? == 0,
+            _ => return Ok(()),
+        };
+        // What counts events has set no rates before the first one.
+        let is_set = made == self.since && !self.scheduler.counts_events();
+        if due && !is_set {
+            (0..self.times).try_for_each(|_| self.scheduler.step_alone(groups))?;
+        }
+        let iteration = made.saturating_add(1);
+        if let Some(iterations) = self.warm_up.filter(|&iterations| iteration < iterations) {
+            for group in groups {
+                let initial = group.float("initial_lr")?;
+                group.set("lr", warmed_up(initial, iteration, iterations));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `v / warmup_iter * current_iter`: a rate in `BasicSR`'s warm-up.
+pub(super) fn warmed_up(initial: f64, iteration: i64, iterations: i64) -> f64 {
+    #[allow(clippy::cast_precision_loss)] // counts
+    let (iteration, iterations) = (iteration as f64, iterations as f64);
+    initial / iterations * iteration
 }
 
 /// How far a run goes, and how many steps its epochs have: as far as it is known.
@@ -43,12 +83,12 @@ impl Schedulers {
 
     /// This one in the place of those that there are.
     pub(super) fn replaced(self, scheduler: LRScheduler) -> Self {
-        Schedulers { list: vec![Scheduled { scheduler, per: self.per, times: 1 }], per: self.per }
+        Schedulers { list: vec![Scheduled::new(scheduler, self.per)], per: self.per }
     }
 
-    /// With another one, which is stepped after those that there are.
-    pub(super) fn and(mut self, scheduler: LRScheduler, per: SchedulePer) -> Self {
-        self.list.push(Scheduled { scheduler, per, times: 1 });
+    /// With another one, made when so many steps were, which is stepped after those that there are.
+    pub(super) fn and(mut self, scheduler: LRScheduler, per: SchedulePer, made: i64) -> Self {
+        self.list.push(Scheduled { since: made, ..Scheduled::new(scheduler, per) });
         self
     }
 
@@ -75,14 +115,41 @@ impl Schedulers {
         })
     }
 
+    /// Those there are, made when so many steps were.
+    pub(super) fn since(mut self, made: i64) -> Self {
+        self.list.iter_mut().for_each(|scheduled| scheduled.since = made);
+        self
+    }
+
+    /// Steps those that are stepped before the optimizer, which has `made` so many steps.
+    pub(super) fn before_step(&mut self, groups: &mut [ParamGroup], made: i64, per_epoch: Option<i64>) -> Result<()> {
+        if self.list.iter().any(|scheduled| scheduled.per.is_before()) {
+            // On copies, so that an error leaves everything as it was.
+            let (mut next, mut stepped) = (self.list.clone(), groups.to_vec());
+            next.iter_mut().try_for_each(|scheduled| scheduled.before_step(&mut stepped, made, per_epoch))?;
+            groups.clone_from_slice(&stepped);
+            self.list = next;
+        }
+        Ok(())
+    }
+
+    /// The rates that the groups have in the next step.
+    pub(super) fn next(&self, groups: &[ParamGroup], made: i64, per_epoch: Option<i64>) -> Result<Vec<f64>> {
+        let mut groups = groups.to_vec();
+        for scheduled in self.list.iter().filter(|scheduled| scheduled.per.is_before()) {
+            scheduled.clone().before_step(&mut groups, made, per_epoch)?;
+        }
+        groups.iter().map(ParamGroup::lr).collect()
+    }
+
     /// Steps those that are stepped with the optimizer, which has `made` so many steps.
     pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, made: i64, per_epoch: Option<i64>) -> Result<()> {
-        for Scheduled { scheduler, per, times } in &mut self.list {
+        for Scheduled { scheduler, per, times, .. } in &mut self.list {
             match per {
                 SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
                 SchedulePer::Steps(each) if made % i64::from(*each) == 0 => scheduler.step(optimizer)?,
                 SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
-                SchedulePer::Steps(_) | SchedulePer::Epoch | SchedulePer::Epochs(_) | SchedulePer::Metric => {}
+                _ => {}
             }
         }
         Ok(())
@@ -117,15 +184,20 @@ impl Schedulers {
         let steps = steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?)));
         let among =
             |now: i64, ahead: i64, each: u32| now.saturating_add(ahead) / i64::from(each) - now / i64::from(each);
-        for Scheduled { scheduler, per, times } in &self.list {
+        for Scheduled { scheduler, per, times, .. } in &self.list {
             let count = match per {
-                SchedulePer::Step => steps,
+                SchedulePer::Step | SchedulePer::BeforeStep => steps,
                 SchedulePer::Steps(each) => steps.map(|steps| among(now.0, steps, *each)),
                 SchedulePer::Epoch | SchedulePer::Epochs(_) => {
                     let length = length(per_epoch)?;
                     let epochs = epochs.or_else(|| Some(steps? / length));
                     let each = if let SchedulePer::Epochs(each) = per { *each } else { 1 };
                     epochs.map(|epochs| among(now.1, epochs, each))
+                }
+                SchedulePer::BeforeEpoch => {
+                    let length = length(per_epoch)?;
+                    let begun = |steps: i64| steps.saturating_add(length - 1) / length;
+                    steps.map(|steps| begun(now.0.saturating_add(steps)) - begun(now.0))
                 }
                 SchedulePer::Fraction => {
                     scheduler.check_part(length(per_epoch)?, groups)?;

@@ -184,7 +184,16 @@ impl<M: Module> Run<M> {
         Ok(grads)
     }
 
+    /// Steps the schedulers that are stepped before the optimizer.
+    fn before_step(&mut self) -> Result<()> {
+        let (made, per_epoch) = (self.steps(), self.epoch_length());
+        self.trainers().try_for_each(|(optimizer, schedulers)| {
+            schedulers.before_step(optimizer.param_groups_mut(), made, per_epoch)
+        })
+    }
+
     fn stepped_on(&mut self, mut grads: Gradients) -> Result<()> {
+        self.before_step()?;
         self.touched = true;
         if let Some(mut model) = self.model.take() {
             let mut done = Ok(());
@@ -251,6 +260,7 @@ impl<M: Module> Run<M> {
                 "a `backward` was not followed by a step, and LBFGS makes passes of its own: leave it out",
             ));
         }
+        self.before_step()?;
         let Some(model) = self.model.take() else {
             return Err(invalid("the model was lost in a step that panicked"));
         };

@@ -42,6 +42,7 @@ mod run_parts;
 mod run_rows;
 mod samplers;
 mod schedulers;
+mod schedulers_by_event;
 mod schedulers_more;
 mod state_dicts;
 mod stateful_loader;

@@ -280,6 +280,14 @@ fn is_basicsr_state(root: &Value) -> bool {
     has(root, &["epoch", "iter", "optimizers", "schedulers"]) && tutorial(root).is_none()
 }
 
+/// `BasicSR`'s training state with a network put into it: the program steps its schedulers before each step.
+pub(super) fn basicsr_told(root: &Value) -> Told {
+    let is_list = |name: &&str| matches!(at(root, &[name]), Some(Value::List(_)));
+    let stepped_before = ["optimizers", "schedulers"].iter().all(is_list) && has(root, &["epoch", "iter"]);
+    let by = if stepped_before { "`iter` beside `optimizers` and `schedulers`" } else { "" };
+    Told { by: by.to_owned(), stepped_before, ..Told::default() }
+}
+
 /// ultralytics: the network is the average (`ema`), a whole module in half precision, where `model` is None. It goes on from
 /// that itself.
 pub(super) fn ultralytics(root: &Value) -> Option<Paths> {

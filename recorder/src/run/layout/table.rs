@@ -266,7 +266,7 @@ const ROWS: [Row; 20] = [
         },
         ..ROW
     },
-    ROW,
+    Row { told: frameworks::basicsr_told, ..ROW },
     Row { layout: Layout::Sequence, name: "sequence", find: sequence, open: false, ..ROW },
     Row { layout: Layout::Bare, name: "bare", find: bare, open: false, ..ROW },
 ];

@@ -11,6 +11,8 @@ pub(super) struct Counts {
     pub(super) step: Option<i64>,
     /// Whether the optimizer has state, so that steps were made, however many.
     pub(super) begun: bool,
+    /// What says that the program steps its schedulers before the optimizer, if anything does.
+    pub(super) before: Option<String>,
 }
 
 impl Counts {
@@ -26,6 +28,12 @@ impl Counts {
             }
             // Whole epochs that PyTorch's division made: of steps, of epochs, or of parts of them.
             None if scheduler.is_divided() => None,
+            // As often before the optimizer as after it.
+            None if scheduler.counts_events() => None,
+            None if self.before.is_some() && self.step.is_some_and(|step| scheduler.position() == Some(step - 1)) => {
+                let by = self.before.as_deref().unwrap_or_default();
+                Some((SchedulePer::BeforeStep, format!("as BasicSR steps it ({by}), once less than the optimizer")))
+            }
             None => self.counted(scheduler),
         }
     }
@@ -98,49 +106,93 @@ impl Counts {
 }
 
 impl Counts {
-    /// Whether a scheduler was stepped once less than the optimizer: the file was saved between the two, or it is stepped before each
-    /// step, and not after it.
-    pub(super) fn is_late(&self, scheduler: &LRScheduler) -> bool {
-        scheduler.position().is_some_and(|stepped| stepped > 0 && self.step == Some(stepped + 1))
+    /// How a scheduler may be stepped of which nothing tells it for certain, and when that is.
+    pub(super) fn choices(&self, scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
+        use SchedulePer::{BeforeEpoch, BeforeStep, Epoch, Fraction, Step};
+        let position = scheduler.position();
+        if scheduler.counts_events() {
+            let counted = |made: Option<i64>| made.is_some_and(|made| position == Some(made));
+            let step = [
+                (BeforeStep, "before every step, as at `Events.ITERATION_STARTED`"),
+                (Step, "after every step, as at `Events.ITERATION_COMPLETED`"),
+            ];
+            let epoch = [
+                (BeforeEpoch, "before every epoch, as at `Events.EPOCH_STARTED`"),
+                (Epoch, "after every epoch, as at `Events.EPOCH_COMPLETED`"),
+            ];
+            let either = match (counted(self.step), counted(self.epoch)) {
+                (true, false) => step.to_vec(),
+                (false, true) => epoch.to_vec(),
+                _ => [step, epoch].concat(),
+            };
+            return either.into_iter().map(|(per, when)| (per, when.to_owned())).collect();
+        }
+        // Once less than there were: the file was saved between the two, or it is stepped before them.
+        let late = |made: Option<i64>| {
+            made.is_some_and(|made| position.is_some_and(|at| at > 0 && made.checked_sub(1) == Some(at)))
+        };
+        let every = self.every(scheduler).into_iter();
+        let mut choices: Vec<_> =
+            every.map(|per| (per, format!("after every {}", per.name().replace('-', " ")))).collect();
+        if late(self.step) {
+            let saved = "after every step, as of a file that was saved before it was: the next step has the rate of the last one";
+            choices.push((Step, saved.to_owned()));
+            choices.push((BeforeStep, "before every step, as in BasicSR".to_owned()));
+        } else {
+            choices.push((Step, "after every step".to_owned()));
+        }
+        choices.push((Epoch, "after every epoch".to_owned()));
+        if late(self.epoch) {
+            choices.push((BeforeEpoch, "before every epoch".to_owned()));
+        }
+        if scheduler.kind() == SchedulerKind::CosineAnnealingWarmRestarts {
+            choices.push((Fraction, "after every step, to the part of the epoch".to_owned()));
+        }
+        choices
     }
 }
 
-/// A scheduler, how far it has come, how often it is stepped where that is told, how else it may have been, and whether it is late.
-pub(super) type Told = (SchedulerKind, Option<i64>, Option<SchedulePer>, Vec<SchedulePer>, bool);
+/// How a new scheduler may be stepped.
+pub(super) fn new_choices(scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
+    Counts { epoch: None, step: None, begun: false, before: None }.choices(scheduler)
+}
+
+/// A scheduler, and how it is stepped.
+pub(super) struct Told {
+    pub(super) kind: SchedulerKind,
+    /// How far it has come.
+    pub(super) at: Option<i64>,
+    /// How often it is stepped, where that is told.
+    pub(super) per: Option<SchedulePer>,
+    /// How it may be stepped, where that is not told.
+    pub(super) choices: Vec<(SchedulePer, String)>,
+}
 
 /// The question of how often schedulers are stepped, where it is open of one of them.
 pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
-    let open: Vec<&Told> = schedulers.iter().filter(|(_, _, per, ..)| per.is_none()).collect();
+    let open: Vec<&Told> = schedulers.iter().filter(|told| told.per.is_none()).collect();
     let [first, more @ ..] = &open[..] else { return None };
     let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
-    let names = open.iter().map(|(kind, at, ..)| format!("{kind}{}", stepped(*at))).collect::<Vec<_>>().join(" and ");
+    let names = open.iter().map(|told| format!("{}{}", told.kind, stepped(told.at))).collect::<Vec<_>>().join(" and ");
     let are = if more.is_empty() { "is" } else { "are each" };
     let mut question =
         Question::new(format!("the file does not tell whether {names} {are} stepped per step or per epoch"));
     // What is known of the others is said along, in the file's order.
     let answer = |per: &[SchedulePer]| {
         let mut per = per.iter().cycle();
-        let each = schedulers.iter().map(|(_, _, told, ..)| told.or_else(|| per.next().copied()));
+        let each = schedulers.iter().map(|told| told.per.or_else(|| per.next().copied()));
         let each: Vec<_> = each.flatten().map(SchedulePer::name).collect();
         format!("ResumeOptions::schedule_per({})", each.join(","))
     };
     let (step, epoch) = (SchedulePer::Step, SchedulePer::Epoch);
     if more.is_empty() {
-        for per in &first.3 {
-            question = question.or(answer(&[*per]), format!("after every {}", per.name().replace('-', " ")));
-        }
-        let after = if first.4 {
-            "after every step, as of a file that was saved before it was: the next step has the rate of the last one. One that is \
-             stepped before every step, as BasicSR's, would be a rate behind"
-        } else {
-            "after every step"
-        };
-        question = question.or(answer(&[step]), after).or(answer(&[epoch]), "after every epoch");
-        if first.0 == SchedulerKind::CosineAnnealingWarmRestarts {
-            question = question.or(answer(&[SchedulePer::Fraction]), "after every step, to the part of the epoch");
+        for (per, when) in &first.choices {
+            question = question.or(answer(&[*per]), when.clone());
         }
     } else {
-        for per in [[step, step], [step, epoch], [epoch, step], [epoch, epoch]] {
+        let before = first.choices.iter().map(|(per, _)| *per).filter(|per| per.is_before());
+        let before = before.map(|per| [per, per]);
+        for per in before.chain([[step, step], [step, epoch], [epoch, step], [epoch, epoch]]) {
             question = question.or(answer(&per), format!("for {} and {}", per[0].name(), per[1].name()));
         }
     }

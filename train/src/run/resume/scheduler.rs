@@ -1,18 +1,19 @@
 //! The schedulers of a run: those that a checkpoint's states are of, where each of them stands and how often it is stepped; or a
 //! new one.
 
-use rekindle_recorder::run::{Layout, Question, RunState};
+use rekindle_recorder::run::{BESIDE, Layout, Question, RunState};
 use rekindle_recorder::{Checkpoint, Result, Value};
 
 use crate::attributes::invalid;
 use crate::lr_scheduler::{LRScheduler, NanoGpt, Recognition, Schedule, SchedulerKind, SteppedBy};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, ParamGroup};
 use crate::run::options::{ResumeOptions, SchedulePer};
 use crate::run::plan::SchedulerPlan;
 use crate::run::schedule::{Scheduled, Schedulers};
 
+use super::by_hand;
 use super::changes::Changes;
-use super::counts::{Counts, ask};
+use super::counts::{Counts, Told, ask, new_choices};
 use super::told;
 
 /// How many positions are tried for one at which the learning rates are those of the file.
@@ -87,7 +88,7 @@ impl Scheduling {
 impl Making<'_> {
     /// The checkpoint's schedulers, each at its position.
     fn go_on(self) -> Result<Scheduling> {
-        let Making { state, step, optimizer, changes, options, questions, .. } = self;
+        let Making { state, checkpoint, step, optimizer, changes, options, questions } = self;
         let said = std::mem::take(&mut options.schedule_per);
         let default = said.first().copied().unwrap_or_default();
         let count = state.schedulers.len();
@@ -100,7 +101,12 @@ impl Making<'_> {
             let state = saved.as_dict().and_then(|dict| dict.get("state"));
             state.and_then(|state| state.as_dict().map(|state| !state.is_empty())).unwrap_or(false)
         };
-        let counts = Counts { epoch: state.epoch, step, begun: state.optimizers.iter().any(has_state) };
+        let begun = state.optimizers.iter().any(has_state);
+        let before = state.told.stepped_before.then(|| state.told.by.clone());
+        let counts = Counts { epoch: state.epoch, step, begun, before };
+        // What was saved here with all of its run is restored as it was.
+        let looked_at = !changes.rates() && options.new_optimizer.is_none() && checkpoint.value(BESIDE).is_err();
+        let mut by_hand = looked_at && by_hand::is_set(&state.schedulers, optimizer.param_groups());
         let at = options.schedule_at;
         let (mut list, mut plans, mut open, mut by_told) = (Vec::new(), Vec::new(), Vec::new(), false);
         for (place, saved) in state.schedulers.iter().enumerate() {
@@ -115,7 +121,11 @@ impl Making<'_> {
                         Ok(Recognition::Unknown { .. } | Recognition::Refused { .. }) | Err(_)
                     );
                     let says = if nobodys { "to begin a new one" } else { "to say how it was made" };
-                    questions.push(none(error.to_string()).or("ResumeOptions::schedule(NAME(..))", says));
+                    let mut question = none(error.to_string());
+                    for (call, says) in SchedulerKind::spelled_apart(saved) {
+                        question = question.or(format!("ResumeOptions::schedule(\"{call}\")"), says);
+                    }
+                    questions.push(question.or("ResumeOptions::schedule(NAME(..))", says));
                     continue;
                 }
             };
@@ -145,19 +155,47 @@ impl Making<'_> {
                 let why = format!("{times} times after each, as accelerate does with {times} processes");
                 told = Some((SchedulePer::Step, why));
             }
-            let each = counts.every(&scheduler);
-            let late = counts.is_late(&scheduler);
-            open.push((scheduler.kind(), scheduler.position(), told.as_ref().map(|(per, _)| *per), each, late));
+            open.push(Told {
+                kind: scheduler.kind(),
+                at: scheduler.position(),
+                per: told.as_ref().map(|(per, _)| *per),
+                choices: counts.choices(&scheduler),
+            });
             let (per, mut why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
+            let mut warm_up = None;
+            by_hand |= looked_at
+                && count == 1
+                && !state.told.stepped_before
+                && by_hand::is_apart(&scheduler, optimizer.param_groups());
+            // Asked once, where no warm-up is known.
+            if std::mem::take(&mut by_hand) {
+                let made = step.filter(|_| per == SchedulePer::BeforeStep);
+                warm_up = made.and_then(|made| by_hand::warm_up(optimizer.param_groups(), made));
+                match warm_up {
+                    Some(iterations) => {
+                        why = format!(
+                            "{why}; warmed up by hand over {iterations} iterations, as the learning rates tell"
+                        );
+                    }
+                    None if options.scheduler.is_none() && named.is_none() => {
+                        questions.push(by_hand::ask(scheduler.kind()));
+                    }
+                    None => {}
+                }
+            }
             if placed && at.is_none() {
                 why += ", and the learning rates where it stands";
             }
-            let next = if count == 1 && per != SchedulePer::Fraction {
-                after_steps(&scheduler, optimizer, times)
-            } else {
+            let scheduled = Scheduled { times, warm_up, ..Scheduled::new(scheduler, per) };
+            let next = if count != 1 || per == SchedulePer::Fraction {
                 Vec::new()
+            } else if per == SchedulePer::BeforeStep {
+                before_steps(&scheduled, optimizer, step.unwrap_or(0))
+            } else {
+                after_steps(&scheduled.scheduler, optimizer, times)
             };
-            let counted = counts.counted(&scheduler).map(|(per, _)| per);
+            let scheduler = &scheduled.scheduler;
+            let counted = counts.counted(scheduler).map(|(per, _)| per);
             plans.push(SchedulerPlan {
                 kind: scheduler.kind(),
                 monitor: scheduler.monitor(),
@@ -168,7 +206,7 @@ impl Making<'_> {
                 counted,
                 next,
             });
-            list.push(Scheduled { scheduler, per, times });
+            list.push(scheduled);
         }
         if let Some(expected) = options.scheduler
             && !plans.is_empty()
@@ -229,6 +267,7 @@ impl Making<'_> {
         };
         let by_metric = own == Some(SchedulePer::Metric);
         let per = said.filter(|_| !by_metric).or(own).unwrap_or(SchedulePer::Epoch);
+        let at_said = options.schedule_at.is_some();
         let position = options.schedule_at.take().or(match per {
             SchedulePer::Step => step,
             SchedulePer::Steps(each) => step.map(|step| step / i64::from(each)),
@@ -240,6 +279,10 @@ impl Making<'_> {
             questions.push(none(what));
             return Ok(nothing);
         };
+        let warms_up = matches!(layout, Layout::Ultralytics | Layout::YoloV5) && !at_said && !changes.rates();
+        if warms_up && by_hand::is_off(&schedule, position, optimizer) {
+            questions.push(by_hand::ask_off(layout, &schedule, position));
+        }
         // PyTorch's own are made where they are, the others stepped there.
         made = match LRScheduler::at(schedule.clone(), position, optimizer) {
             Ok(made) => made,
@@ -253,7 +296,7 @@ impl Making<'_> {
         let monitor = made.monitor();
         let counted = made.counts_epochs().then_some(SchedulePer::Epoch);
         let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted, next };
-        let schedulers = Schedulers::new(vec![Scheduled { scheduler: made, per, times: 1 }], per);
+        let schedulers = Schedulers::new(vec![Scheduled::new(made, per)], per);
         Ok(Scheduling { schedulers, plans: vec![plan], ..Scheduling::default() })
     }
 
@@ -291,11 +334,12 @@ impl Making<'_> {
             (None, _) => None,
         };
         if told.is_none() {
-            questions.push(
-                Question::new(format!("nothing tells whether the new {kind} is stepped per step or per epoch"))
-                    .or("ResumeOptions::schedule_per(step)", "after every step")
-                    .or("ResumeOptions::schedule_per(epoch)", "after every epoch"),
-            );
+            let mut question =
+                Question::new(format!("nothing tells whether the new {kind} is stepped per step or per epoch"));
+            for (per, when) in new_choices(&scheduler) {
+                question = question.or(format!("ResumeOptions::schedule_per({})", per.name()), when);
+            }
+            questions.push(question);
         }
         let (per, why) = told.unwrap_or((SchedulePer::Step, "not told".to_owned()));
         let next = match per {
@@ -306,9 +350,19 @@ impl Making<'_> {
         let line = format!("scheduler {} -> {kind}, {begins} (`ResumeOptions::schedule`)", old.unwrap_or("none"));
         let (monitor, last_epoch) = (scheduler.monitor(), scheduler.position());
         let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted, next };
-        let schedulers = Schedulers::new(vec![Scheduled { scheduler, per, times: 1 }], per);
+        let schedulers = Schedulers::new(vec![Scheduled::new(scheduler, per)], per).since(step.unwrap_or(0));
         Ok(Scheduling { schedulers, plans: vec![plan], by_told: false, said: vec![line] })
     }
+}
+
+/// The rates of the next five steps, before each of which it is stepped.
+fn before_steps(scheduled: &Scheduled, optimizer: &Optimizer, made: i64) -> Vec<Vec<f64>> {
+    let (mut scheduled, mut groups) = (scheduled.clone(), optimizer.param_groups().to_vec());
+    let steps = (made..made.saturating_add(5)).map(|made| {
+        scheduled.before_step(&mut groups, made, None)?;
+        groups.iter().map(ParamGroup::lr).collect::<Result<_>>()
+    });
+    steps.map_while(Result::ok).collect()
 }
 
 /// The rates after each of the next five steps, at each of which it is stepped so many times.
@@ -424,14 +478,10 @@ fn as_said(scheduler: &LRScheduler, per: SchedulePer) -> Result<(SchedulePer, St
         (SchedulePer::Metric, false) => {
             Err(invalid(format!("{kind} goes by no metric; it is stepped per step or epoch")))
         }
-        (SchedulePer::Step | SchedulePer::Steps(_) | SchedulePer::Epoch | SchedulePer::Epochs(_), false)
-            if scheduler.fraction().is_some() =>
-        {
-            Err(invalid(format!(
-                "{kind} stands between two epochs, so that it was stepped by parts of them; say \
+        (per, false) if per != SchedulePer::Fraction && scheduler.fraction().is_some() => Err(invalid(format!(
+            "{kind} stands between two epochs, so that it was stepped by parts of them; say \
              `ResumeOptions::schedule_per(fraction)`"
-            )))
-        }
+        ))),
         (_, true) => Ok((SchedulePer::Metric, "it goes by a metric".to_owned())),
         (per, false) => Ok((per, "as it was said".to_owned())),
     }

@@ -202,7 +202,7 @@ impl Array {
                     return Ok((Array::of(pooled), None));
                 }
                 // Burn 0.22 writes indices of 32 bits on GPUs, whatever it is asked for.
-                let of = if is_on_cpu(&x) { IntDType::I64 } else { IntDType::I32 };
+                let of = if is_on_cpu(x) { IntDType::I64 } else { IntDType::I32 };
                 let (x, ceil) = (x.prim(), how.ceil);
                 let found = Dispatch::max_pool2d_with_indices(x, kernel, stride, padding, dilation, ceil, of);
                 Ok((Array::of(found.output), Some(Array::of(found.indices).cast(DType::I64)?)))

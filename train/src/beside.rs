@@ -75,7 +75,7 @@ mod tests {
         impatient.give_way();
 
         // Whether it has to wait or not, it comes to its end once the step has.
-        let patient = std::thread::spawn(|| Beside::new(Duration::from_secs(3600)).give_way());
+        let patient = std::thread::spawn(|| Beside::new(Duration::from_hours(1)).give_way());
         drop(step);
         patient.join().unwrap();
     }

@@ -71,8 +71,6 @@ fn what_cannot_be_fetched_is_one_sentence_with_flags() {
     assert!(said.contains("pass --force to put"), "{said}");
     for (source, expected) in [
         ("torchvision://resnet81", "did you mean 'resnet18'?"),
-        #[cfg(not(feature = "cloud"))]
-        ("s3://bucket/run.pt", "needs the feature `cloud`"),
         ("ftp://host/run.pt", "there are no sources of the kind 'ftp://'"),
         ("nowhere.pt", "there is no such file"),
     ] {

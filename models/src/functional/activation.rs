@@ -7,6 +7,7 @@ use super::array::{Array, Kind, refused};
 use super::autocast::lower;
 use super::broadcast::select;
 use super::cpu::{Pointwise, Softmax, computed};
+use super::device::check_functions;
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;
@@ -141,7 +142,7 @@ impl Array {
         if let Some(y) = self.pointwise(Pointwise::Sigmoid) {
             return Ok(y);
         }
-        self.needs_functions("sigmoid")?;
+        check_functions("sigmoid", self, self.dtype())?;
         Ok(Array::new(Dispatch::sigmoid(self.prim()), self.shape()))
     }
 
@@ -267,7 +268,7 @@ impl Array {
         {
             return Ok(Array::new(y, x.shape()));
         }
-        x.needs_functions("softmax")?;
+        check_functions("softmax", x, x.dtype())?;
         Ok(Array::new(Dispatch::softmax(x.prim(), at), x.shape()))
     }
 
@@ -289,7 +290,7 @@ impl Array {
         {
             return Ok(Array::new(y, x.shape()));
         }
-        x.needs_functions("log_softmax")?;
+        check_functions("log_softmax", x, x.dtype())?;
         Ok(Array::new(Dispatch::log_softmax(x.prim(), at), x.shape()))
     }
 }

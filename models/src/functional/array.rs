@@ -5,15 +5,11 @@
 //! dimensions, so a scalar is kept as `[1]`. Gradients flow through it: what a `Tensor<D>` tracks, an `Array` made of it
 //! tracks, too.
 
-use std::sync::{Mutex, PoisonError};
-
 use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
-use burn::backend::{
-    BoolDType, Dispatch, DispatchDevice, DispatchTensor, FloatDType, IntDType, Scalar, TensorMetadata,
-};
+use burn::backend::{Dispatch, DispatchTensor, FloatDType, IntDType, Scalar, TensorMetadata};
 use burn::tensor::{BoolStore, DType, Device, Shape, Slice, Tensor, TensorData, try_read_sync};
 
-use super::autocast::is_on_cpu;
+use super::device::{check_dtype, is_on_cpu, plain, stored, stored_as};
 use super::number::Number;
 use crate::{ModelError, Result};
 
@@ -261,14 +257,6 @@ impl Array {
     /// Burn's primitive.
     pub(super) fn prim(&self) -> DispatchTensor {
         self.inner.clone()
-    }
-
-    /// Says that the device has no functions of such numbers: exponentials, powers, sines.
-    pub(super) fn needs_functions(&self, what: &str) -> Result<()> {
-        if self.dtype() == DType::F64 && !is_on_cpu(self) && !has_double_functions(&self.device()) {
-            return Err(refused(what, "this device has no such functions of float64 numbers"));
-        }
-        Ok(())
     }
 
     /// Its elements, row-major, on the CPU.
@@ -575,48 +563,6 @@ fn padded(shape: &[usize]) -> Vec<usize> {
 /// The shape where it holds so many elements, else one dimension: that it does not is found later.
 fn padded_for(elements: usize, shape: &[usize]) -> Vec<usize> {
     if shape.iter().product::<usize>() == elements { padded(shape) } else { vec![elements] }
-}
-
-/// The device without its tape: what is made on it is a constant.
-fn plain(device: &Device) -> DispatchDevice {
-    device.clone().inner().as_dispatch().clone()
-}
-
-/// Says that a device has no such floating-point numbers: some would give zeros for them.
-fn check_dtype(dtype: DType, device: &Device) -> Result<()> {
-    if kind_of(dtype) != Kind::Float || dtype == DType::F32 || device.supports_dtype(dtype) {
-        return Ok(());
-    }
-    Err(refused(format!("a tensor of {}", dtype_name(dtype)), "the device cannot compute with such numbers"))
-}
-
-/// Whether a device that has 64-bit numbers has functions of them: shaders for Vulkan have none, and give 0. It is asked once.
-fn has_double_functions(device: &Device) -> bool {
-    static ASKED: Mutex<Vec<(DispatchDevice, bool)>> = Mutex::new(Vec::new());
-    let device = plain(device);
-    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, has)) = asked.iter().find(|(known, _)| *known == device) {
-        return *has;
-    }
-    let two = || Dispatch::float_full(Shape::from([1]), Scalar::Float(2.0), &device, FloatDType::F64);
-    let near = |found: DispatchTensor, expected: f64| {
-        let read = try_read_sync(Dispatch::float_into_data(found)).and_then(std::result::Result::ok);
-        read.is_some_and(|data| data.iter::<f64>().all(|found| (found - expected).abs() < 1e-12))
-    };
-    let root = Dispatch::float_powf_scalar(two(), Scalar::Float(0.5));
-    let has = near(root, 2_f64.sqrt()) && near(Dispatch::float_exp(two()), 2_f64.exp());
-    asked.push((device, has));
-    has
-}
-
-/// How truth values are stored on a device: GPUs have none, and take bytes or words.
-fn stored(device: &DispatchDevice) -> BoolDType {
-    Device::new(device.clone()).settings().bool_dtype
-}
-
-/// The same on the device where this is.
-pub(super) fn stored_as(tensor: &DispatchTensor) -> BoolDType {
-    stored(&plain(&Device::new(tensor.device())))
 }
 
 #[allow(clippy::cast_possible_wrap)] // a length in memory

@@ -3,10 +3,10 @@
 
 use std::cell::Cell;
 
-use burn::backend::DispatchDevice;
 use burn::tensor::{DType, FloatDType};
 
 use super::array::{Array, Kind};
+use super::device::is_on_cpu;
 use crate::Result;
 
 thread_local! {
@@ -59,12 +59,6 @@ pub(crate) fn is_narrow(dtype: DType) -> bool {
 /// `tensor.to(dtype)` of what autocast casts: floating-point numbers, but for float64.
 pub(crate) fn cast_eligible(x: &Array, dtype: DType) -> Result<Array> {
     if x.kind() == Kind::Float && x.dtype() != DType::F64 { x.cast(dtype) } else { Ok(x.clone()) }
-}
-
-/// Whether it is on the CPU, where 16-bit numbers are multiplied in float32. Other devices have units of their own for them, which add up
-/// in float32, too.
-pub(crate) fn is_on_cpu(x: &Array) -> bool {
-    matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 /// Does it with each of these cast.

@@ -5,9 +5,9 @@ use burn::backend::ops::{BoolTensorOps, FloatTensorOps, IntTensorOps};
 use burn::backend::{Dispatch, DispatchTensor, Scalar};
 use burn::tensor::DType;
 
-use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused, stored_as};
-use super::autocast::is_on_cpu;
+use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused};
 use super::broadcast::{broadcast_shape, select};
+use super::device::{check_functions, is_on_cpu, stored_as};
 use super::fold::bound_of;
 use super::number::{Number, Operand, result_type};
 use super::unary::Unary;
@@ -256,7 +256,7 @@ impl Array {
             if let (Operand::Array(exponent), true) = (exponent, kind_of(dtype) != Kind::Float) {
                 return self.cast(dtype)?.whole_pow(&exponent.cast(dtype)?);
             }
-            self.cast(dtype)?.needs_functions("pow")?;
+            check_functions("pow", self, dtype)?;
             return apply("pow", &POW, self.into(), exponent, dtype);
         };
         let x = self.cast(dtype)?;
@@ -281,7 +281,7 @@ impl Array {
             -1.0 => x.unary(Unary::Reciprocal),
             -2.0 => x.mul(&x)?.unary(Unary::Reciprocal),
             power => {
-                x.needs_functions("pow")?;
+                check_functions("pow", &x, x.dtype())?;
                 Ok(Array::new(Dispatch::float_powf_scalar(x.prim(), Scalar::Float(power)), self.shape()))
             }
         }
@@ -308,7 +308,7 @@ impl Array {
         if let (Operand::Number(base), true) = (base, kind_of(dtype) != Kind::Float) {
             return Array::scalar(base, dtype, &self.device()).whole_pow(&self.cast(dtype)?);
         }
-        self.cast(dtype)?.needs_functions("pow")?;
+        check_functions("pow", self, dtype)?;
         apply("pow", &POW, base, self.into(), dtype)
     }
 

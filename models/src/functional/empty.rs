@@ -3,8 +3,8 @@
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, kind_of};
-use super::autocast::is_on_cpu;
 use super::cpu::nothing;
+use super::device::is_on_cpu;
 use super::number::Number;
 
 /// As many tensors as an operator takes beside what there is so far.

@@ -7,8 +7,8 @@ use burn::backend::ops::{FloatTensorOps, IntTensorOps};
 use burn::tensor::{DType, IndexingUpdateOp};
 
 use super::array::{Array, BOOL, Kind, refused};
-use super::autocast::is_on_cpu;
 use super::broadcast::{broadcast_shape, select};
+use super::device::is_on_cpu;
 use super::number::Number;
 use crate::Result;
 

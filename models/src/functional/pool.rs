@@ -6,8 +6,9 @@ use burn::backend::ops::ModuleOps;
 use burn::tensor::DType;
 
 use super::array::{Array, refused};
-use super::autocast::{is_on_cpu, single};
+use super::autocast::single;
 use super::conv::each;
+use super::device::is_on_cpu;
 use super::index::signed;
 use super::number::Number;
 use super::shape::Padding;

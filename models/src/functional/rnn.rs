@@ -4,9 +4,10 @@ use burn::tensor::{DType, FloatDType};
 use rekindle_random::Generator;
 
 use super::array::{Array, refused};
-use super::autocast::{autocast, cast_eligible, is_on_cpu, region};
+use super::autocast::{autocast, cast_eligible, region};
 use super::broadcast::select;
 use super::cpu::{Lstm, computed};
+use super::device::is_on_cpu;
 use super::index::signed;
 use super::number::Number;
 use super::unary::Unary;

@@ -5,9 +5,9 @@ use burn::backend::{Dispatch, Scalar};
 use burn::tensor::DType;
 
 use super::array::{Array, Kind, refused};
-use super::autocast::is_on_cpu;
 use super::broadcast::select;
 use super::cpu::{Pointwise, computed};
+use super::device::{check_functions, is_on_cpu};
 use super::special::Special;
 use crate::Result;
 
@@ -103,7 +103,7 @@ impl Array {
         }
         if !is_on_cpu(self) {
             if !function.is_simple() {
-                self.needs_functions(&format!("{function:?}").to_lowercase())?;
+                check_functions(&format!("{function:?}").to_lowercase(), self, self.dtype())?;
             }
             match function {
                 Unary::Asin => return self.arc_sine(),

@@ -12,7 +12,7 @@ use crate::{IoResultExt as _, Result};
 pub(crate) struct Expected {
     /// It will have so many bytes, or more.
     pub(crate) bytes: u64,
-    /// Whether all of it is in memory, so that none of it is read from the file which it replaces.
+    /// Whether all of it is in the program's memory, so that none of it is read from the file which it replaces.
     pub(crate) in_memory: bool,
 }
 
@@ -57,6 +57,7 @@ mod linux {
 
     use rustix::fs::{Advice, FallocateFlags};
 
+    use super::super::direct;
     use super::{Expected, buffered};
     use crate::{Error, IoResultExt as _, Result};
 
@@ -80,12 +81,26 @@ mod linux {
     }
 
     pub(super) fn fill<T>(
-        mut file: &File,
+        file: &File,
         expected: Expected,
         write: impl FnOnce(&mut dyn Write) -> Result<T>,
     ) -> Result<T> {
         // Not every file system can; a disk that is full says so when it is written to.
         let _ = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, expected.bytes);
+        // What is copied from another file is likely to be read again, as that was, and so is kept in the system's memory.
+        let written = if expected.in_memory { direct::fill(file, write) } else { Err(write) };
+        let (written, end) = match written {
+            Ok(written) => written?,
+            Err(write) => kept(file, write)?,
+        };
+        if end < expected.bytes {
+            file.set_len(end).doing("cannot write the file")?;
+        }
+        Ok(written)
+    }
+
+    /// Through the system's memory, and gives the length, too.
+    fn kept<T>(mut file: &File, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(T, u64)> {
         let written = thread::scope(|scope| {
             let (tell, told) = sync_channel(1);
             let flush = move || -> io::Result<()> { told.iter().try_for_each(|()| file.sync_data()) };
@@ -101,10 +116,7 @@ mod linux {
             Ok(written)
         })?;
         let end = file.stream_position().doing("cannot write the file")?;
-        if end < expected.bytes {
-            file.set_len(end).doing("cannot write the file")?;
-        }
-        Ok(written)
+        Ok((written, end))
     }
 
     /// The file, and whoever is told that more of it was written.
@@ -138,12 +150,12 @@ mod tests {
     use crate::Error;
 
     /// A file of this length, filled in pieces, of which so many bytes were expected.
-    fn filled(len: usize, expected: u64) -> Vec<u8> {
+    fn filled(len: usize, expected: u64, in_memory: bool) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         let bytes: Vec<u8> = (0..=250).cycle().take(len).collect();
-        let expected = Expected { bytes: expected, in_memory: true };
+        let expected = Expected { bytes: expected, in_memory };
         let written = fill(&file, expected, |out| {
             bytes.chunks(1_000_003).try_for_each(|piece| out.write_all(piece).doing("cannot write the file"))?;
             Ok(7)
@@ -161,15 +173,25 @@ mod tests {
         let large = 70 << 20;
         for (len, expected) in [(0, 0), (5, 0), (large, 0), (large, large as u64), (large, 65 << 20), (9, large as u64)]
         {
-            assert_eq!(filled(len, expected).len(), len);
+            for in_memory in [true, false] {
+                assert_eq!(filled(len, expected, in_memory).len(), len);
+            }
         }
     }
 
     #[test]
     fn what_fails_in_a_large_file_is_told() {
-        let file = tempfile::tempfile().unwrap();
-        let expected = Expected { bytes: 65 << 20, in_memory: false };
-        let failed = fill(&file, expected, |_| Err::<(), _>(Error::invalid("no more".to_owned())));
-        assert_eq!(failed.unwrap_err().to_string(), "no more");
+        for in_memory in [true, false] {
+            let file = tempfile::tempfile().unwrap();
+            let expected = Expected { bytes: 65 << 20, in_memory };
+            let failed = fill(&file, expected, |_| Err::<(), _>(Error::invalid("no more".to_owned())));
+            assert_eq!(failed.unwrap_err().to_string(), "no more");
+            // What the disk says, not what followed from it.
+            let read_only = File::open(std::env::current_exe().unwrap()).unwrap();
+            let bytes = vec![0; 65 << 20];
+            let failed = fill(&read_only, expected, |out| out.write_all(&bytes).doing("cannot write the file"));
+            let error = failed.unwrap_err().to_string();
+            assert!(error.contains("Bad file descriptor"), "{error}");
+        }
     }
 }

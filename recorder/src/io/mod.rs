@@ -1,6 +1,8 @@
 //! Files and folders on this machine: bytes that are mapped or read, files that are whole or not there, folders that are.
 
 pub(crate) mod commit;
+#[cfg(target_os = "linux")]
+mod direct;
 mod early;
 mod file;
 mod listing;

@@ -9,7 +9,7 @@ use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, T
 use crate::container::safetensors::ties;
 use crate::io::commit::Counted;
 use crate::io::{Expected, Ready};
-use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Value};
+use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Storage, Value};
 
 /// What this crate writes under [`FORMAT`]: transformers asks for it.
 const FORMAT_PYTORCH: &str = "pt";
@@ -38,11 +38,12 @@ pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
         Ok::<_, Error>((file.bytes, file.header, file.data.into_iter().cloned().collect::<Vec<_>>()))
     };
     let (bytes, header, data) = lay_out()?;
+    let in_memory = data.iter().all(|item| item.tensor.storage().is_none_or(Storage::is_in_memory));
     let put = move |out: &mut dyn Write| {
         File { header, data: data.iter().collect(), bytes }.write(out)?;
         Ok(bytes)
     };
-    Ok(Ready::new(notes, put).expecting(Expected { bytes, in_memory: false }))
+    Ok(Ready::new(notes, put).expecting(Expected { bytes, in_memory }))
 }
 
 /// A file that is ready to be written.

@@ -60,6 +60,7 @@ pub(super) const STALL: Row = Row {
             line("a turn is a step of the optimizer and nothing else", "step"),
             line("a turn is GPT-2 forward and backward on 64 tokens, and a step", "turn"),
             line("four such turns with a save before the first", "turns"),
+            line("such a turn on one thread, so that another core is free", "one-thread"),
         ]
     },
     turns: |variant, setting| {
@@ -73,11 +74,14 @@ pub(super) const STALL: Row = Row {
                 let loss: Loss<Parameters> = Box::new(move |parameters: &Parameters| Ok(parameters.loss(&slope)));
                 stalls(Parameters::new(millions, &device), loss, background, 1, setting)
             }
-            "turn" | "turns" => {
+            "turn" | "turns" | "one-thread" => {
+                if turn == "one-thread" {
+                    rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
+                }
                 let (net, places) = (gpt(setting.sized([768, 12, 12], [64, 2, 2]), 50257, 64, &device)?, [1, 64]);
                 let (now, next) = (tokens(0, places, 50257, &device), tokens(1, places, 50257, &device));
                 let loss: Loss<Gpt2> = Box::new(move |net: &Gpt2| Ok(net.loss(now.clone(), next.clone())?));
-                stalls(net, loss, background, if turn == "turn" { 1 } else { 4 }, setting)
+                stalls(net, loss, background, if turn == "turns" { 4 } else { 1 }, setting)
             }
             _ => unknown(variant),
         }

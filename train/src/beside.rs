@@ -19,10 +19,10 @@ impl Step {
         Step(())
     }
 
-    /// The same where whoever writes in the background would take one of a few cores away.
+    /// The same where whoever writes in the background would take one of a few cores away: where the loop has threads for all of them.
     pub(crate) fn begin_on_few_cores() -> Option<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (cores <= FEW).then(Step::begin)
+        (cores <= FEW && rayon::current_num_threads() >= cores).then(Step::begin)
     }
 }
 

@@ -268,7 +268,8 @@ impl RunState {
             Error::missing_key(place).advise(format!("a loader's state dict is looked for there; {there}"))
         });
         let path = path.in_file_if(checkpoint.path())?;
-        (self.loader, self.loader_place) = (path.value(checkpoint.root()), Some(place.to_owned()));
+        let state = path.value(checkpoint.root()).map(loaders::read);
+        (self.loader, self.loader_place) = (state, Some(place.to_owned()));
         Ok(())
     }
 
@@ -382,7 +383,8 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     let loaders = places_in_data(root, paths);
     run.loader_places = loaders.iter().map(|path| path.spelled(root)).collect();
     if let [path] = &loaders[..] {
-        (run.loader, run.loader_place) = (path.value(root), Some(path.spelled(root)));
+        let state = path.value(root).map(loaders::read);
+        (run.loader, run.loader_place) = (state, Some(path.spelled(root)));
     }
     Ok(run)
 }

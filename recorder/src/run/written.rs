@@ -13,7 +13,8 @@ impl RunState {
         match (&self.loader, &self.loader_place) {
             (Some(loader), Some(place)) => {
                 let path = KeyPath::find(&root, place).ok_or_else(|| Error::missing_key(place.clone()))?;
-                path.replaced(&root, loader.clone())
+                let before = path.value(&root).unwrap_or(Value::None);
+                path.replaced(&root, loaders::written(loader, &before)?)
             }
             (Some(loader), None) if open => KeyPath::key(loaders::KEY).replaced(&root, loader.clone()),
             _ => Ok(root),

@@ -1,4 +1,4 @@
-//! `Loader`: either of the loaders, as a run has it.
+//! `Loader`: any of the loaders, as a run has it.
 
 use rekindle_random::Generator;
 use rekindle_recorder::{Result, Value};
@@ -7,10 +7,11 @@ use super::dataset::Batch;
 use super::loader::{DataLoader, read_generator};
 use super::samples::Samples;
 use super::stateful::StatefulDataLoader;
+use super::stream::StreamLoader;
 use super::tokens::RandomBlocks;
 use crate::attributes::{Attributes, invalid};
 
-/// A loader of either kind: what [`Run`](crate::Run) takes batches from.
+/// A loader of any kind: what [`Run`](crate::Run) takes batches from.
 ///
 /// ```
 /// use rekindle_random::Generator;
@@ -29,6 +30,8 @@ pub enum Loader {
     Torch(DataLoader),
     /// torchdata's.
     Stateful(StatefulDataLoader),
+    /// torchdata's, over samples that come one after the other.
+    Stream(StreamLoader),
     /// Random blocks of a file of tokens, without epochs.
     Blocks(RandomBlocks),
 }
@@ -45,18 +48,25 @@ impl From<StatefulDataLoader> for Loader {
     }
 }
 
+impl From<StreamLoader> for Loader {
+    fn from(loader: StreamLoader) -> Self {
+        Loader::Stream(loader)
+    }
+}
+
 impl From<RandomBlocks> for Loader {
     fn from(loader: RandomBlocks) -> Self {
         Loader::Blocks(loader)
     }
 }
 
-/// The same of either that has epochs, and what is so without them.
-macro_rules! either {
+/// The same of any that has epochs, and what is so without them.
+macro_rules! of_epochs {
     ($loader:expr, $one:ident => $given:expr, without: $without:expr) => {
         match $loader {
             Loader::Torch($one) => $given,
             Loader::Stateful($one) => $given,
+            Loader::Stream($one) => $given,
             Loader::Blocks(_) => $without,
         }
     };
@@ -114,14 +124,20 @@ impl Loader {
         match self {
             Loader::Torch(loader) => loader.next_batch(global),
             Loader::Stateful(loader) => loader.next_batch(global),
+            Loader::Stream(loader) => loader.next_batch(global),
             Loader::Blocks(blocks) => blocks.next_batch(global),
         }
     }
 
-    /// How many batches an epoch has: `len(loader)`; `usize::MAX` for one without epochs.
+    /// How many batches an epoch has: `len(loader)`; `usize::MAX` where nobody knows, and for one without epochs.
     #[must_use]
     pub fn len(&self) -> usize {
-        either!(self, loader => loader.len(), without: usize::MAX)
+        match self {
+            Loader::Torch(loader) => loader.len(),
+            Loader::Stateful(loader) => loader.len(),
+            Loader::Stream(loader) => loader.batches().unwrap_or(usize::MAX),
+            Loader::Blocks(_) => usize::MAX,
+        }
     }
 
     /// Whether an epoch has no batches.
@@ -133,23 +149,27 @@ impl Loader {
     /// How many batches of the present epoch were given out; 0 between epochs.
     #[must_use]
     pub fn taken(&self) -> usize {
-        either!(self, loader => loader.taken(), without: 0)
+        of_epochs!(self, loader => loader.taken(), without: 0)
     }
 
     /// Whether the last batch of an epoch was given out and [`next_batch`](Self::next_batch) has not said so yet.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
-        either!(self, loader => loader.is_exhausted(), without: false)
+        of_epochs!(self, loader => loader.is_exhausted(), without: false)
     }
 
     /// Leaves the present epoch, wherever it is: the next batch begins a new one.
     pub fn end_epoch(&mut self) {
-        either!(self, loader => loader.end_epoch(), without: ());
+        of_epochs!(self, loader => loader.end_epoch(), without: ());
     }
 
-    /// `loader.sampler.set_epoch(epoch)`.
+    /// `loader.sampler.set_epoch(epoch)`, where there is a sampler.
     pub fn set_epoch(&mut self, epoch: u64) {
-        either!(self, loader => loader.set_epoch(epoch), without: ());
+        match self {
+            Loader::Torch(loader) => loader.set_epoch(epoch),
+            Loader::Stateful(loader) => loader.set_epoch(epoch),
+            Loader::Stream(_) | Loader::Blocks(_) => {}
+        }
     }
 
     /// `generator=generator`: draws from this generator and not from the global one. Random blocks are drawn from the global one in
@@ -159,6 +179,7 @@ impl Loader {
         match self {
             Loader::Torch(loader) => loader.generator(generator).into(),
             Loader::Stateful(loader) => loader.generator(generator).into(),
+            Loader::Stream(loader) => loader.generator(generator).into(),
             Loader::Blocks(_) => self,
         }
     }
@@ -166,7 +187,7 @@ impl Loader {
     /// The loader's own generator, where it has one.
     #[must_use]
     pub fn own_generator(&self) -> Option<&Generator> {
-        either!(self, loader => loader.own_generator(), without: None)
+        of_epochs!(self, loader => loader.own_generator(), without: None)
     }
 
     /// The loader's state dict, and the global generator that goes with it: torchdata's state, taken before the first batch, is of
@@ -178,6 +199,7 @@ impl Loader {
         match self {
             Loader::Torch(loader) => Ok(Some((loader.state_dict()?, global.clone()))),
             Loader::Stateful(loader) => loader.state_at(global).map(Some),
+            Loader::Stream(loader) => loader.state_at(global).map(Some),
             Loader::Blocks(_) => Ok(None),
         }
     }
@@ -187,7 +209,7 @@ impl Loader {
     /// # Errors
     /// When it is of another kind of loader, or does not fit this one.
     pub fn load_state_dict(&mut self, state_dict: &Value) -> Result<()> {
-        either!(self, loader => loader.load_state_dict(state_dict), without: Err(invalid(
+        of_epochs!(self, loader => loader.load_state_dict(state_dict), without: Err(invalid(
             "random blocks have no place in the data but the generator's state, and the state is of a loader with epochs",
         )))
     }

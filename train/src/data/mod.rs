@@ -11,6 +11,7 @@ mod loader;
 mod sampler;
 mod samples;
 mod stateful;
+mod stream;
 mod subset;
 mod tokens;
 
@@ -26,5 +27,6 @@ pub use sampler::{
 };
 pub use samples::Samples;
 pub use stateful::StatefulDataLoader;
+pub use stream::{Sample, Stream, StreamLoader};
 pub use subset::Subset;
 pub use tokens::{RandomBlocks, TokenFile};

@@ -529,7 +529,8 @@ struct Position {
 fn without_data(place: &str, state: &Attributes) -> Result<()> {
     for name in ["fetcher_state", "dataset_state"] {
         if state.get(name).is_some_and(|value| !matches!(value, Value::None)) {
-            return Err(invalid(format!("{place}{name} is the state of a data set, and this one has none")));
+            let error = invalid(format!("{place}{name} is the state of a data set, and this one has none"));
+            return Err(error.advise("an `IterableDataset`, as a `Stream`, goes on with `StreamLoader`"));
         }
     }
     Ok(())

@@ -76,11 +76,14 @@ impl<O: Send + 'static> TorchLoader<O> {
     }
 
     pub(super) fn has_epochs(loader: &Loader) -> Result<()> {
-        if matches!(loader, Loader::Blocks(_)) {
-            let what = "random blocks, which have no epochs, in burn-train";
-            return Err(Error::unsupported(what).advise("train on them with Run"));
-        }
-        Ok(())
+        let what = match loader {
+            Loader::Blocks(_) => "random blocks, which have no epochs, in burn-train",
+            Loader::Stream(loader) if loader.batches().is_none() => {
+                "a stream of nobody knows how many samples, in burn-train"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::unsupported(what).advise("train on them with Run"))
     }
 
     /// With the generator that stands for PyTorch's global one: that of [`TorchTraining::generator`](super::TorchTraining::generator)

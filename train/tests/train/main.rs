@@ -46,6 +46,7 @@ mod schedulers_by_event;
 mod schedulers_more;
 mod state_dicts;
 mod stateful_loader;
+mod stream_loader;
 mod tensorboard;
 #[path = "../tied_gpt/mod.rs"]
 mod tied_gpt;

@@ -3,6 +3,7 @@
 use super::paths::{Paths, way};
 use super::tutorial;
 use crate::run::by_name::is_flat;
+use crate::run::loaders;
 use crate::run::spellings::{Role, SPELLINGS, whole};
 use crate::run::told::Told;
 use crate::{Dict, Value};
@@ -42,7 +43,8 @@ pub(super) fn torchtitan(root: &Value) -> Option<Paths> {
 pub(super) fn torchtitan_told(root: &Value) -> Told {
     let there = |names: &[&str]| way(names).value(root).is_some();
     let mut told = Told::default();
-    if there(&["dataloader"]) {
+    // A state of one rank's loader is a loader's like any other.
+    if way(&["dataloader"]).value(root).is_some_and(|state| !loaders::is_state(&state)) {
         "torchtitan".clone_into(&mut told.by);
         told.not_continued.push("the place in the data that 'dataloader' has".to_owned());
     }

@@ -73,7 +73,11 @@ pub(super) const OPTIMIZER: Row = Row {
         let line = |[name, path]: [&str; 2]| {
             Line::new(format!("optimizer step, 50 M: {name}"), name)
                 .torch(&format!("PyTorch, {path}"), format!("{name} {path}"), 1.0)
-                .rounds(if name == "LBFGS" || name == "Muon" { 5 } else { 12 })
+                .rounds(match name {
+                    "Muon" => 3,
+                    "LBFGS" => 5,
+                    _ => 12,
+                })
         };
         TABLE.map(line).into()
     },

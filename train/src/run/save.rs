@@ -197,6 +197,7 @@ impl<M: Module> Run<M> {
             steps: self.until_step.map(|end| end.saturating_sub(self.steps())),
             epochs: self.until_epoch.map(|end| end.saturating_sub(self.epoch)),
             per_epoch: self.epoch_length(),
+            is_told: matches!(self.loader, Some(Loader::Stream(_))),
             now: (self.steps(), self.epoch),
         };
         self.schedulers.check(self.optimizer.param_groups(), ahead)?;

@@ -71,6 +71,8 @@ pub(super) struct Ahead {
     pub(super) steps: Option<i64>,
     pub(super) epochs: Option<i64>,
     pub(super) per_epoch: Option<i64>,
+    /// Whether the loader tells when an epoch has ended, though nobody knows it before.
+    pub(super) is_told: bool,
     /// How many steps were made, and epochs finished.
     pub(super) now: (i64, i64),
 }
@@ -180,7 +182,7 @@ impl Schedulers {
 
     /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
     pub(super) fn check(&self, groups: &[ParamGroup], ahead: Ahead) -> Result<()> {
-        let Ahead { steps, epochs, per_epoch, now } = ahead;
+        let Ahead { steps, epochs, per_epoch, is_told, now } = ahead;
         let steps = steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?)));
         let among =
             |now: i64, ahead: i64, each: u32| now.saturating_add(ahead) / i64::from(each) - now / i64::from(each);
@@ -189,8 +191,8 @@ impl Schedulers {
                 SchedulePer::Step | SchedulePer::BeforeStep => steps,
                 SchedulePer::Steps(each) => steps.map(|steps| among(now.0, steps, *each)),
                 SchedulePer::Epoch | SchedulePer::Epochs(_) => {
-                    let length = length(per_epoch)?;
-                    let epochs = epochs.or_else(|| Some(steps? / length));
+                    let length = if is_told { per_epoch } else { Some(length(per_epoch)?) };
+                    let epochs = epochs.or_else(|| Some(steps? / length?));
                     let each = if let SchedulePer::Epochs(each) = per { *each } else { 1 };
                     epochs.map(|epochs| among(now.1, epochs, each))
                 }

@@ -1,11 +1,16 @@
 //! The loader over samples that come one after the other, against torchdata's states and batches: `tests/fixtures/stateful_loader`.
 
-use burn::tensor::TensorData;
+use burn::nn::{Linear, LinearConfig};
+use burn::tensor::{Device, Tensor, TensorData};
 use rekindle_random::{Generator, randint, random_int64};
 use rekindle_recorder::{Checkpoint, Dict, Error, Result, Value, run::RunState};
-use rekindle_testing::fixtures;
 use rekindle_testing::tagged::spell;
+use rekindle_testing::{fixtures, seeded};
+use rekindle_train::Run;
 use rekindle_train::data::{Loader, Sample, StatefulDataLoader, Stream, StreamLoader};
+use rekindle_train::lr_scheduler::{LRScheduler, StepLR};
+use rekindle_train::optim::{Optimizer, SgdOptions};
+use rekindle_train::run::{ResumeOptions, SchedulePer};
 use serde_json::Value as Json;
 
 use crate::loading::epochs;
@@ -272,4 +277,50 @@ fn torchtitan_s_pickle_of_a_state_is_read_and_written() {
     assert!(matches!(kept.get("dp_rank_0"), Some(Value::Bytes(_))));
     let again = RunState::read(&written).unwrap();
     assert_eq!(spell(&again.loader.unwrap(), true), spell(&later, true));
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// A run on these numbers, and its scheduler after each epoch.
+fn begun(case: &Json) -> Run<Linear> {
+    let model = seeded(LinearConfig::new(1, 1).init(&device()), 1);
+    let mut optimizer = Optimizer::sgd(&model, SgdOptions::default().lr(0.1).momentum(0.9)).unwrap();
+    let scheduler = LRScheduler::new(StepLR::new(1), &mut optimizer).unwrap();
+    let run = Run::start(model, optimizer).with_scheduler(scheduler).schedule_per(SchedulePer::Epoch);
+    run.with_generator(Generator::new(3)).with_loader(loader(case))
+}
+
+/// Takes the next batch and a step on it.
+fn step(run: &mut Run<Linear>) -> Vec<i64> {
+    let batch = run.next_batch().unwrap().unwrap();
+    let numbers = batch.input_data().try_to_vec::<i64>().unwrap();
+    #[allow(clippy::cast_precision_loss)]
+    let inputs: Vec<f32> = numbers.iter().map(|number| *number as f32 * 1e-6).collect();
+    let inputs = Tensor::<2>::from_data(TensorData::new(inputs, [batch.len(), 1]), &device());
+    let loss = run.model().forward(inputs).powf_scalar(2.0).mean();
+    run.step(loss).unwrap();
+    numbers
+}
+
+#[test]
+fn a_run_on_a_stream_that_is_saved_anywhere_goes_on_as_the_uncut_one() {
+    let bits = |run: &Run<Linear>| run.model().weight.val().into_data().iter::<f32>().map(f32::to_bits).next();
+    for case in &cases() {
+        for cut in 0..=9 {
+            let mut run = begun(case);
+            (0..cut).for_each(|_| drop(step(&mut run)));
+            let saved = run.checkpoint().unwrap();
+            let left: Vec<_> = (cut..10).map(|_| step(&mut run)).collect();
+
+            let net = seeded(LinearConfig::new(1, 1).init(&device()), 9);
+            let per_epoch = ResumeOptions::default().schedule_per(SchedulePer::Epoch);
+            let mut again = Run::resume_with(saved, net, per_epoch).unwrap().with_loader(loader(case));
+            let found: Vec<_> = (cut..10).map(|_| step(&mut again)).collect();
+            assert_eq!(found, left, "{cut}: {case}");
+            assert_eq!(bits(&again), bits(&run), "{cut}: {case}");
+            assert_eq!((again.epochs(), again.lr().unwrap()), (run.epochs(), run.lr().unwrap()), "{cut}: {case}");
+        }
+    }
 }

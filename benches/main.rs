@@ -10,6 +10,8 @@
 //! machine does meets all of them. A figure is the best of its turns (a stall, which is a difference of two, the median); memory is
 //! the most that a process had beyond what it had before its first turn.
 
+#[path = "../src/allocator.rs"] // the command's
+mod allocator;
 mod contender;
 mod machine;
 mod memory;
@@ -22,11 +24,8 @@ use report::{Measured, Report};
 use rows::{Line, ROWS, Row, Size, Who};
 use setting::{Error, Order, Setting};
 
-/// The command's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> Result<(), Error> {
+    allocator::keep_memory();
     match Order::of_arguments()? {
         Order::List => {
             ROWS.iter().for_each(|row| println!("{:14}{}", row.name, row.what));

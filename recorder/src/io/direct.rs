@@ -15,6 +15,9 @@ use crate::{Error, IoResultExt as _, Result};
 const ALIGNMENT: usize = 4096;
 /// How much is written at once.
 const PIECE: usize = 2 << 20;
+/// Copied at once. The system's copy of more is one instruction, which on AMD's Zen 4 takes ten times as long where the two places are nearly
+/// the same in their pages of memory: 1.6 GB a second.
+const COPIED: usize = 4096;
 /// So many pieces there are at most: one is filled, one is written, others wait.
 const PIECES: usize = 4;
 
@@ -141,7 +144,8 @@ impl Write for Pieces {
             self.len = 0;
         }
         let taken = bytes.len().min(PIECE - self.len);
-        self.piece.bytes_mut()[self.len..][..taken].copy_from_slice(&bytes[..taken]);
+        let to = self.piece.bytes_mut()[self.len..][..taken].chunks_mut(COPIED);
+        to.zip(bytes.chunks(COPIED)).for_each(|(to, from)| to.copy_from_slice(from));
         self.len += taken;
         Ok(taken)
     }

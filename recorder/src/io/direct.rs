@@ -145,7 +145,7 @@ impl Write for Pieces {
         }
         let taken = bytes.len().min(PIECE - self.len);
         let to = self.piece.bytes_mut()[self.len..][..taken].chunks_mut(COPIED);
-        to.zip(bytes.chunks(COPIED)).for_each(|(to, from)| to.copy_from_slice(from));
+        to.zip(bytes[..taken].chunks(COPIED)).for_each(|(to, from)| to.copy_from_slice(from));
         self.len += taken;
         Ok(taken)
     }

@@ -57,10 +57,10 @@ fn has_double_functions(device: &Device) -> bool {
 
 /// How truth values are stored on a device: GPUs have none, and take bytes or words.
 pub(super) fn stored(device: &DispatchDevice) -> BoolDType {
-    match device {
-        DispatchDevice::Flex(_) => BoolStore::Native.into(),
-        device => Device::new(device.clone()).settings().bool_dtype,
+    if matches!(device, DispatchDevice::Flex(_)) {
+        return BoolStore::Native;
     }
+    Device::new(device.clone()).settings().bool_dtype
 }
 
 /// The same on the device where this is.

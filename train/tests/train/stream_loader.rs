@@ -190,19 +190,18 @@ fn a_state_that_is_not_of_the_stream_is_refused() {
     // Whatever its batch size was.
     let bare = |state: &Value| with(state, "_sampler_iter_state", Value::None);
     let [of_nothing, of_dataset, of_iterator] = [nothing, dataset, iterator].map(|case| bare(&state(case)));
-    for (mut loader, state, says) in [
-        (StreamLoader::new(Deaf, 2).unwrap(), of_dataset, "this stream takes none"),
-        (loader(dataset), of_nothing.clone(), "the loader's data set had no state"),
-        (loader(dataset), of_map[0].clone(), "was no stream"),
-        (loader(dataset), with_workers.clone(), "with workers over a stream"),
-        (loader(dataset), state(&cases[4]), "here a batch has 3"),
-        (loader(nothing), with(&of_nothing, "_num_yielded", 9.into()), "here there are 7 samples"),
-        (loader(iterator), with(&of_iterator, "dataset_state", Dict::new().into()), "a state each"),
-        (loader(nothing), Dict::from_iter([("fetcher_state", Dict::new())]).into(), "_num_yielded"),
-    ] {
+    let refused = |mut loader: StreamLoader, state: Value, says: &str| {
         let error = loader.load_state_dict(&state).unwrap_err().to_string();
         assert!(error.contains(says), "{says}: {error}");
-    }
+    };
+    refused(StreamLoader::new(Deaf, 2).unwrap(), of_dataset, "this stream takes none");
+    refused(loader(dataset), of_nothing.clone(), "the loader's data set had no state");
+    refused(loader(dataset), of_map[0].clone(), "was no stream");
+    refused(loader(dataset), with_workers.clone(), "with workers over a stream");
+    refused(loader(dataset), state(&cases[4]), "here a batch has 3");
+    refused(loader(nothing), with(&of_nothing, "_num_yielded", 9.into()), "here there are 7 samples");
+    refused(loader(iterator), with(&of_iterator, "dataset_state", Dict::new().into()), "a state each");
+    refused(loader(nothing), Dict::from_iter([("fetcher_state", Dict::new())]).into(), "_num_yielded");
     // And a data set of places does not take the state of a stream.
     let data = rekindle_train::data::Array::new(7, &[], vec![0_i64; 7]).unwrap();
     let data = rekindle_train::data::Dataset::named([("inputs", data)]).unwrap();

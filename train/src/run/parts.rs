@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
-use rekindle_recorder::run::RunPart;
+use rekindle_recorder::run::{Leftover, RunPart};
 use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
@@ -74,6 +74,8 @@ pub struct Run<M: Module> {
     pub(super) clip: Option<Clip>,
     /// Of how many batches a step takes the mean.
     pub(super) accumulate: u64,
+    /// What becomes of batches that are fewer.
+    pub(super) leftover: Leftover,
     /// What was passed through since the last step.
     pub(super) passed: Passed,
     pub(super) average: Average,
@@ -211,6 +213,7 @@ impl<M: Module> Run<M> {
             scaler: None,
             clip: None,
             accumulate: 1,
+            leftover: Leftover::Stepped,
             passed: Passed::default(),
             average: Average::None,
             names: Names::default(),

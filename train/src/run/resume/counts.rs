@@ -11,6 +11,8 @@ pub(super) struct Counts {
     pub(super) step: Option<i64>,
     /// Whether the optimizer has state, so that steps were made, however many.
     pub(super) begun: bool,
+    /// How many steps an epoch has, where the program counts them anew in each: Lightning's `frequency` is of batches of an epoch.
+    pub(super) counted_anew: Option<i64>,
     /// What says that the program steps its schedulers before the optimizer, if anything does.
     pub(super) before: Option<String>,
 }
@@ -52,7 +54,9 @@ impl Counts {
         let by_step = self.step.map(|step| step == stepped);
         // One that goes by a metric is told it after the file was saved, as Lightning has it.
         let late = i64::from(scheduler.stepped_by() == Some(SteppedBy::Metric) && stepped > 0);
-        let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(1)).contains(&stepped));
+        // Most programs save the index of an epoch as often as a count; Lightning counts.
+        let more_at_most = i64::from(self.counted_anew.is_none());
+        let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(more_at_most)).contains(&stepped));
         let more = || self.epoch.is_some_and(|epoch| stepped > epoch);
         let times = format!("it was stepped {stepped} times");
         match (by_step, by_epoch) {
@@ -100,7 +104,18 @@ impl Counts {
         };
         // Steps are many: all but a number that divides them would be a chance.
         let steps = self.step.filter(|&steps| stepped > 1 && steps % stepped == 0);
-        let steps = each(steps, SchedulePer::Steps).take(1);
+        let anew = self.counted_anew.zip(self.step).filter(|&(length, _)| length > 0);
+        let steps: Vec<_> = match anew {
+            Some((length, made)) => {
+                let fits = |each: &u32| {
+                    let each = i64::from(*each);
+                    made / length * (length / each) + made % length / each == stepped
+                };
+                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).take(3).map(SchedulePer::Steps).collect()
+            }
+            None => each(steps, SchedulePer::Steps).take(1).collect(),
+        };
+        let steps = steps.into_iter();
         steps.chain(each(self.epoch, SchedulePer::Epochs)).collect()
     }
 }
@@ -154,7 +169,7 @@ impl Counts {
 
 /// How a new scheduler may be stepped.
 pub(super) fn new_choices(scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
-    Counts { epoch: None, step: None, begun: false, before: None }.choices(scheduler)
+    Counts { epoch: None, step: None, begun: false, counted_anew: None, before: None }.choices(scheduler)
 }
 
 /// A scheduler, and how it is stepped.

@@ -37,11 +37,7 @@ impl LossIn {
     ///
     /// # Errors
     /// When it was said of a network that is not in half precision; when there is a `config.json` that cannot be read.
-    pub(super) fn find(
-        settings: &Settings,
-        checkpoint: &Checkpoint,
-        network: &Network,
-    ) -> Anything<LossIn> {
+    pub(super) fn find(settings: &Settings, checkpoint: &Checkpoint, network: &Network) -> Anything<LossIn> {
         let (said, loss) = (settings.loss_dtype, settings.loss.as_ref());
         let own = precision::dtype_of(network);
         let of = |dtype| LossIn { dtype, why: None, question: None };
@@ -79,7 +75,10 @@ impl LossIn {
         let trained = Trained::of(checkpoint, network)?;
         if let (Some((dtype, by)), None) = (of_trainer(&trained), loss) {
             let what = if dtype == LossDtype::F32 { "float32" } else { half };
-            return Ok(LossIn { why: Some(format!("the loss is computed in {what}, as {by} has it")), ..of_said(dtype) });
+            return Ok(LossIn {
+                why: Some(format!("the loss is computed in {what}, as {by} has it")),
+                ..of_said(dtype)
+            });
         }
         let what = format!(
             "the run is in {half}, and no file tells whether its loss was computed in that, or its outputs became float32 first"

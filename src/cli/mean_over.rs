@@ -112,7 +112,8 @@ impl Meant {
         let of = |layout: Layout| plan.is_some_and(|plan| plan.layout == layout.to_string());
         let several = accumulate.unwrap_or(1) > 1;
         if let Some(plan) = plan.filter(|_| several && (of(Layout::Ultralytics) || of(Layout::YoloV5))) {
-            let why = format!("{}, and it begins with a step on one batch, as {} does", MeanOver::Sum.says(), plan.layout);
+            let why =
+                format!("{}, and it begins with a step on one batch, as {} does", MeanOver::Sum.says(), plan.layout);
             return Ok(Meant { why: Some(why), ..nothing(MeanOver::Sum) });
         }
         if several && of(Layout::Timm) {
@@ -127,7 +128,9 @@ impl Meant {
         let known = class.as_deref().zip(version).and_then(|(class, version)| trainers(class, version));
         match known {
             // All of them are one where a step is of one batch.
-            Some(MeanOver::Batches | MeanOver::BatchesLeft | MeanOver::Sum) if !several => Ok(nothing(MeanOver::Batches)),
+            Some(MeanOver::Batches | MeanOver::BatchesLeft | MeanOver::Sum) if !several => {
+                Ok(nothing(MeanOver::Batches))
+            }
             Some(over) => {
                 let (class, (major, minor)) = (class.unwrap_or_default(), version.unwrap_or(KNOWN));
                 let as_of =

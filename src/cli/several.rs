@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rekindle::models::Network;
-use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
+use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};

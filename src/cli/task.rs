@@ -187,7 +187,9 @@ impl Task {
             (_, Outputs::D3(_)) if says != Says::Scores => Err(Error::invalid(
                 "the network gives scores of tokens, of which cross_entropy is the loss; leave --loss out",
             )),
-            (Loss::CrossEntropy, Outputs::D2(_)) if !batch.target_data().dtype().is_int() && batch.target_data().rank() == 2 => {
+            (Loss::CrossEntropy, Outputs::D2(_))
+                if !batch.target_data().dtype().is_int() && batch.target_data().rank() == 2 =>
+            {
                 Err(Error::invalid(format!(
                     "the targets of a batch are {:?} numbers, and cross_entropy is of classes here, one a sample; say --loss mse or \
                      --loss bce_with_logits",

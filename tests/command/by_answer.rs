@@ -86,7 +86,10 @@ fn yolo_s_steps_of_several_batches_are_those_that_it_makes_when_it_resumes() {
     }
     let told = ["--scheduler", "none", "--accumulate", "2"];
     let said = asked("yolov5_two.pt", &[&objects[..], &told].concat());
-    assert!(said.contains("drops the batches that an epoch leaves over") && said.contains("--steps-per-epoch N"), "{said}");
+    assert!(
+        said.contains("drops the batches that an epoch leaves over") && said.contains("--steps-per-epoch N"),
+        "{said}"
+    );
 }
 
 /// Its scheduler sets the rates when an epoch ends, before the file is saved, so that they do not show the warm-up that goes on.
@@ -110,7 +113,10 @@ fn a_warm_up_of_yolov5_that_no_rate_shows_is_asked_about() {
     };
     let said = refusal(&amid(&[("momentum", 0.937)], 0.854_357));
     assert!(said.contains("yolov5 may still warm up after epoch 2 and 8 updates"), "{said}");
-    assert!(said.contains("--schedule-at 1 to go on by the schedule alone") && said.contains("--scheduler none"), "{said}");
+    assert!(
+        said.contains("--schedule-at 1 to go on by the schedule alone") && said.contains("--scheduler none"),
+        "{said}"
+    );
     let output = RUNS.resume(path.to_str().unwrap(), &[&told[..], &["--schedule-at", "1"]].concat(), folder.path());
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = amid(&[("momentum", 0.937)], 0.937);
@@ -130,7 +136,8 @@ fn an_average_of_timm_s_in_its_wrapper_goes_on_in_any_file() {
     let (after, _) = RUNS.goes_on("timm_average.pt", &["--ema", "0.9"], "model", "out.pt");
     let truth = &fixtures::json("by_answer/truth.json")["timm_average"]["average"];
     for (name, expected) in truth.as_object().unwrap() {
-        let ours = after.get::<Tensor>(&format!("model_ema['{name}']")).or_else(|_| after.get(&format!("model_ema.{name}")));
+        let ours =
+            after.get::<Tensor>(&format!("model_ema['{name}']")).or_else(|_| after.get(&format!("model_ema.{name}")));
         let theirs: Vec<f64> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         let ours = ours.unwrap().to_f64_vec().unwrap();
         assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-5), "{name}");

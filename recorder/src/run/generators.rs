@@ -232,9 +232,7 @@ fn is_another(value: &Value) -> bool {
 
 /// Whether a value under a name of generators is the state of CUDA's.
 pub(super) fn is_cudas(name: &str, value: &Value) -> bool {
-    let is = |value: &Value| {
-        matches!(value, Value::Tensor(state) if state.dtype() == DType::UInt8 && *state.shape() == [CUDA_LENGTH])
-    };
+    let is = |value: &Value| matches!(value, Value::Tensor(state) if state.dtype() == DType::UInt8 && *state.shape() == [CUDA_LENGTH]);
     is_name(name) && (is(value) || value.items().is_some_and(|items| !items.is_empty() && items.iter().all(is)))
 }
 

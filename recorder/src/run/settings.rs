@@ -110,9 +110,18 @@ fn look<T>(
 
 /// Fills in what a layout does not tell by itself; the norm is the one that it tells.
 pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: &mut Told) {
-    let by = |(path, number): (KeyPath, f64)| ToldBy { place: path.spelled(root), number };
+    let by = |(path, (key, number)): (KeyPath, (String, f64))| {
+        let place = path.spelled(root);
+        // One of a text is called so in it.
+        let own = path.last_key().is_some_and(|last| last == key);
+        ToldBy { place: if own { place } else { format!("{key} in {place}") }, number }
+    };
     let of = |names: &'static [&'static str]| {
-        first(root, move |key, value| number(value).filter(|number| is(key, names) && *number > 0.0)).map(by)
+        let take = move |key: &str, value: &Value| {
+            let number = number(value).filter(|number| is(key, names) && *number > 0.0);
+            number.map(|number| (key.to_owned(), number))
+        };
+        first(root, take).map(by)
     };
     if clip_norm.is_none() && !CLIPPED.contains(layout) {
         told.clipped = of(NORMS);

@@ -249,7 +249,9 @@ fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
     // The rule is not followed.
     let average = AveragedModel::from_state_dict(value, Averaging::default())?;
     let (own, models) = (wrapper(average.module()), wrapper(model));
-    let has = |name: &str| average.module().contains(name) || average.module().contains(&format!("{own}{}", &name[models.len()..]));
+    let has = |name: &str| {
+        average.module().contains(name) || average.module().contains(&format!("{own}{}", &name[models.len()..]))
+    };
     if average.layout() == AveragedLayout::Plain && !model.keys().any(has) {
         let advice = "it has none of the model's names; say which is the average with `ResumeOptions::average_at`";
         return Err(Error::invalid("the average of the checkpoint is not understood").advise(advice));

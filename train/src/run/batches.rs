@@ -12,6 +12,7 @@ impl<M: Module> Run<M> {
         let whole = |steps: i64| u64::try_from(steps).unwrap_or(0);
         match (self.batches_per_epoch, self.epoch_length()) {
             (Some(batches), Some(length)) => {
+                let steps = steps.saturating_sub(self.cut);
                 let begun = whole(steps % length).saturating_mul(self.accumulate).min(batches);
                 whole(steps / length).saturating_mul(batches).saturating_add(begun)
             }

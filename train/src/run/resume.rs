@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use burn::module::Module;
-use rekindle_recorder::run::{Leftover, account_of};
+use rekindle_recorder::run::{Layout, Leftover, RunState, account_of};
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
@@ -95,6 +95,12 @@ impl<M: Module> Run<M> {
     }
 }
 
+/// How many steps were made in an epoch that was cut short, as by Lightning's `max_steps`, and counts as finished.
+fn cut_short(state: &RunState) -> Option<i64> {
+    let length = state.steps_per_epoch.filter(|&length| length > 0 && state.layout == Layout::Lightning)?;
+    Some((state.step? - state.step_in_epoch?).rem_euclid(length))
+}
+
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.
 fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOptions) -> Result<(Run<M>, Plan)> {
     let mut state = gather(&checkpoint, &options)?;
@@ -106,6 +112,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let rows = options.rows.clone().unwrap_or_default();
 
     let around = Around::read(&options)?;
+    let named = options.optimizer.is_some() || options.new_optimizer.is_some() || options.weights_only;
     questions.extend(position::told(&mut state, &checkpoint, &options, &mut values)?);
     questions.extend(told::open(&state, &options));
     questions.extend(told::whole_schedulers(&state, &values, &options));
@@ -168,6 +175,10 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         further.push(Beside { optimizer, schedulers: own.schedulers });
     }
     untold.extend(told::still_statistics(&state, steps));
+    untold.extend(told::stale_average(&beside));
+    if !named {
+        questions.extend(told::wrapped_optimizer(&values, optimizer.kind()));
+    }
     if around.accumulate > 1 && optimizer.kind() == OptimizerKind::Lbfgs {
         let what = "LBFGS evaluates one batch as often as it needs, so that a step cannot take several";
         return Err(invalid(format!("{what} (`ResumeOptions::accumulate`)")));
@@ -241,6 +252,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
         clip,
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
+        cut: cut_short(&state).unwrap_or(0),
         batches_per_epoch: told::ragged(&state, around.accumulate),
         average,
         names,

@@ -144,11 +144,15 @@ impl Schedulers {
         groups.iter().map(ParamGroup::lr).collect()
     }
 
-    /// Steps those that are stepped with the optimizer, which has `made` so many steps.
-    pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, made: i64, per_epoch: Option<i64>) -> Result<()> {
+    /// Steps those that are stepped with the optimizer, which has `made` so many steps, the last of them so many in its epoch.
+    pub(super) fn after_step(
+        &mut self,
+        optimizer: &mut Optimizer,
+        (made, in_epoch): (i64, i64),
+        per_epoch: Option<i64>,
+    ) -> Result<()> {
         for Scheduled { scheduler, per, times, counts_in_epoch, .. } in &mut self.list {
-            let counted = per_epoch.filter(|&length| *counts_in_epoch && length > 0);
-            let counted = counted.map_or(made, |length| (made - 1) % length + 1);
+            let counted = if *counts_in_epoch { in_epoch } else { made };
             match per {
                 SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
                 SchedulePer::Steps(each) if counted % i64::from(*each) == 0 => scheduler.step(optimizer)?,

@@ -143,7 +143,8 @@ impl<M: Module> Run<M> {
         self.backward(if share == Share::Whole { loss } else { loss / portion })?;
         let Passed { batches, lost, sum, items } = std::mem::take(&mut self.passed);
         let sum = sum.map_or(said.clone(), |sum| sum + said);
-        self.passed = Passed { batches: batches + 1, lost, items: share.counted(items, portion), sum: Some(sum.clone()) };
+        self.passed =
+            Passed { batches: batches + 1, lost, items: share.counted(items, portion), sum: Some(sum.clone()) };
         self.loss = Some(self.passed.mean(sum, share));
         let ends = match &self.loader {
             _ if self.leftover != Leftover::Stepped => false,
@@ -298,11 +299,12 @@ impl<M: Module> Run<M> {
         let per_epoch = self.epoch_length();
         let made = self.steps();
         if let Some(model) = &self.model {
-            let in_epoch = per_epoch.filter(|&length| length > 0).map_or(made, |length| (made - 1) % length + 1);
+            let in_epoch = self.counted_in_epoch(made);
             self.average.update(model, Done::Step(made, in_epoch, epoch))?;
         }
-        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, made, per_epoch))?;
-        let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
+        let counted = (made, self.counted_in_epoch(made));
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, counted, per_epoch))?;
+        let ends = self.steps_per_epoch.is_some_and(|per_epoch| (self.steps() - self.cut) % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
                 loader.end_epoch();
@@ -314,6 +316,11 @@ impl<M: Module> Run<M> {
         self.ended = self.epoch > epoch;
         self.set_rates();
         Ok(())
+    }
+
+    /// Which of its epoch's a step is, from 1; of all, where it is not known how many an epoch has.
+    fn counted_in_epoch(&self, made: i64) -> i64 {
+        self.epoch_length().map_or(made, |length| (made - self.cut - 1).rem_euclid(length) + 1)
     }
 
     /// `scheduler.step(metric)`: for schedulers that go by a metric, such as the loss on held-back samples.

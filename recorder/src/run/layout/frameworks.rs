@@ -126,7 +126,8 @@ pub(super) fn torchvision_told(root: &Value) -> Told {
 
 /// How many batches a step of ultralytics takes: as many as make its nominal batch size; and its warm-up.
 pub(super) fn ultralytics_told(root: &Value) -> Told {
-    let number = |name| at(root, &["train_args", name]).and_then(|value| value.as_f64()).filter(|number| *number >= 0.0);
+    let number =
+        |name| at(root, &["train_args", name]).and_then(|value| value.as_f64()).filter(|number| *number >= 0.0);
     let (nominal, batch) = (number("nbs"), number("batch").filter(|batch| *batch > 0.0));
     let warm_up = ToldWarmUp { epochs: number("warmup_epochs"), least: 0, momentum: number("momentum") };
     Told {

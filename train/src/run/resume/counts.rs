@@ -183,8 +183,8 @@ pub(super) struct Told {
     pub(super) choices: Vec<(SchedulePer, String)>,
 }
 
-/// The question of how often schedulers are stepped, where it is open of one of them.
-pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
+/// The question of how often schedulers are stepped, where it is open of one of them; whether one was `named`, which is not left then.
+pub(super) fn ask(schedulers: &[Told], named: bool) -> Option<Question> {
     let open: Vec<&Told> = schedulers.iter().filter(|told| told.per.is_none()).collect();
     let [first, more @ ..] = &open[..] else { return None };
     let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
@@ -210,6 +210,9 @@ pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
         for per in before.chain([[step, step], [step, epoch], [epoch, step], [epoch, epoch]]) {
             question = question.or(answer(&per), format!("for {} and {}", per[0].name(), per[1].name()));
         }
+    }
+    if named {
+        return Some(question);
     }
     Some(question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are"))
 }

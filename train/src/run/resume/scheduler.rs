@@ -227,7 +227,7 @@ impl Making<'_> {
                 schedule.kind()
             )));
         }
-        questions.extend(ask(&open));
+        questions.extend(ask(&open, named.is_some()));
         Ok(Scheduling { schedulers: Schedulers::new(list, default), plans, by_told, said: Vec::new() })
     }
 

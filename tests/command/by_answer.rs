@@ -41,7 +41,7 @@ fn weights_that_may_have_been_rounded_to_be_saved_are_asked_about() {
 #[test]
 fn weights_of_several_types_are_asked_about() {
     let folder = tempfile::tempdir().unwrap();
-    let mut mixed = Checkpoint::open(RUNS.file("half_own.pt")).unwrap();
+    let mixed = Checkpoint::open(RUNS.file("half_own.pt")).unwrap();
     let bias = mixed.get::<Tensor>("model.2.bias").unwrap().to_f64_vec().unwrap();
     #[allow(clippy::cast_possible_truncation)]
     let bias = Tensor::from_vec(&[bias.len()], bias.iter().map(|x| *x as f32).collect()).unwrap();
@@ -100,7 +100,7 @@ fn a_warm_up_of_yolov5_that_no_rate_shows_is_asked_about() {
     let schedule = ["--scheduler", "yolov5.linear(lrf=0.1, epochs=8)", "--steps-per-epoch", "2", "--accumulate", "2"];
     let told = [&["--allow-objects", "--ema", "none", "--save", "out.pt"], &schedule[..]].concat();
     let amid = |hyper: &[(&str, f64)], momentum: f64| {
-        let mut run = Checkpoint::open(RUNS.file("yolov5_two.pt")).unwrap();
+        let run = Checkpoint::open(RUNS.file("yolov5_two.pt")).unwrap();
         for (key, value) in hyper {
             run.set(&format!("opt.hyp.{key}"), *value).unwrap();
         }
@@ -141,6 +141,44 @@ fn an_average_of_timm_s_in_its_wrapper_goes_on_in_any_file() {
         let theirs: Vec<f64> = expected.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
         let ours = ours.unwrap().to_f64_vec().unwrap();
         assert!(ours.iter().zip(&theirs).all(|(a, b)| (a - b).abs() <= 1e-5), "{name}");
+    }
+}
+
+/// A wrapper's own entries may change the steps: `{"optimizer": {"base": .., "mask_prob": 0.5}}`.
+#[test]
+fn what_a_wrapper_has_put_beside_an_optimizer_s_state_is_asked_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = Checkpoint::open(RUNS.file("deep.pt")).unwrap();
+    run.set("trainer.state.opt.mask_prob", 0.5).unwrap();
+    let path = folder.path().join("wrapped.pt");
+    run.save(&path).unwrap();
+    let said = refusal(&RUNS.resume(path.to_str().unwrap(), &["--save", "out.pt"], folder.path()));
+    assert!(
+        said.contains("there is trainer.state.opt.mask_prob, of a wrapper") && said.contains("--optimizer AdamW"),
+        "{said}"
+    );
+    let output = RUNS.resume(path.to_str().unwrap(), &["--optimizer", "AdamW", "--save", "out.pt"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// Settings in any spelling of their words, and in a text.
+#[test]
+fn settings_are_told_however_their_words_are_spelled_and_in_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = r#"{"optim": {"max_grad_norm": 0.3}}"#;
+    let yaml = "train:\n  max-grad-norm: 0.3  # of all\n";
+    for (place, value, spelled) in [
+        ("clipGradNorm", Value::Float(0.3), "clipGradNorm is 0.3"),
+        ("config", json.into(), "max_grad_norm in config is 0.3"),
+        ("config", yaml.into(), "max-grad-norm in config is 0.3"),
+        ("cfg", "clip_grad=dict(max_norm=0.3)".into(), "max_norm in cfg is 0.3"),
+    ] {
+        let run = Checkpoint::open(RUNS.file("deep.pt")).unwrap();
+        run.set(place, value).unwrap();
+        let path = folder.path().join("run.pt");
+        run.save_with(&path, &rekindle::recorder::checkpoint::SaveOptions::default().overwrite(true)).unwrap();
+        let said = refusal(&RUNS.resume(path.to_str().unwrap(), &["--save", "out.pt"], folder.path()));
+        assert!(said.contains(&format!("a setting speaks of clipped gradients ({spelled})")), "{said}");
     }
 }
 

@@ -158,9 +158,11 @@ fn in_text<T>(text: &str, take: &impl Fn(&str, &Value) -> Option<T>) -> Option<T
 
 /// Whether a key is one of these names, in any case, and with its words apart in any way: `maxGradNorm`, `max-grad-norm`.
 fn is(key: &str, names: &[&str]) -> bool {
-    let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
+    fn plain(name: &str) -> impl Iterator<Item = char> + Clone {
+        name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase)
+    }
     let key = plain(key);
-    names.iter().any(|name| plain(name) == key)
+    names.iter().any(|name| plain(name).eq(key.clone()))
 }
 
 /// A number, one in a text, or the only one in a list.

@@ -30,31 +30,39 @@ fn has_functions(state: &Value) -> bool {
     matches!(attributes.as_ref().map(recognised), Some(Recognition::Several(kinds)) if kinds.contains(&SchedulerKind::LambdaLR))
 }
 
+/// How many schedulers within one another are looked into.
+const DEPTH: usize = 16;
+
 /// How many schedulers with functions are within.
-fn count(state: &Value) -> usize {
-    let own = |state: &Value| if has_functions(state) { 1 } else { count(state) };
-    within(state).map_or(0, |(_, states)| states.iter().map(own).sum())
+fn count(state: &Value, depth: usize) -> usize {
+    let own = |state: &Value| if has_functions(state) { 1 } else { count(state, depth.saturating_sub(1)) };
+    within(state).filter(|_| depth > 0).map_or(0, |(_, states)| states.iter().map(own).sum())
 }
 
 impl Schedule {
     /// Whether it is the formula of the only scheduler with functions that is within this one.
     pub(super) fn is_within(&self, state: &Value) -> bool {
-        matches!(self.kind(), SchedulerKind::LambdaLR | SchedulerKind::MultiplicativeLR) && count(state) == 1
+        matches!(self.kind(), SchedulerKind::LambdaLR | SchedulerKind::MultiplicativeLR) && count(state, DEPTH) == 1
     }
 }
 
 impl SchedulerKind {
     /// How a schedule is said in words that a state is open about: `NAME(..)`, or with what is around it.
     pub(crate) fn form(state: &Value) -> String {
-        match within(state) {
-            Some((kind, states)) if matches!(kind.class().tail, Some(Tail::One(_))) => {
-                format!("{kind}({})", states.first().map_or_else(|| "NAME(..)".to_owned(), SchedulerKind::form))
-            }
-            Some((kind, states)) if count(state) > 1 => {
-                let forms: Vec<String> = states.iter().map(SchedulerKind::form).collect();
-                format!("{kind}([{}], ..)", forms.join(", "))
-            }
-            _ => "NAME(..)".to_owned(),
+        form(state, DEPTH)
+    }
+}
+
+fn form(state: &Value, depth: usize) -> String {
+    let inner = |state: &Value| form(state, depth.saturating_sub(1));
+    match within(state).filter(|_| depth > 0) {
+        Some((kind, states)) if matches!(kind.class().tail, Some(Tail::One(_))) => {
+            format!("{kind}({})", states.first().map_or_else(|| "NAME(..)".to_owned(), inner))
         }
+        Some((kind, states)) if count(state, depth) > 1 => {
+            let forms: Vec<String> = states.iter().map(inner).collect();
+            format!("{kind}([{}], ..)", forms.join(", "))
+        }
+        _ => "NAME(..)".to_owned(),
     }
 }

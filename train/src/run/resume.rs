@@ -98,7 +98,7 @@ impl<M: Module> Run<M> {
 /// How many steps were made in an epoch that was cut short, as by Lightning's `max_steps`, and counts as finished.
 fn cut_short(state: &RunState) -> Option<i64> {
     let length = state.steps_per_epoch.filter(|&length| length > 0 && state.layout == Layout::Lightning)?;
-    Some((state.step? - state.step_in_epoch?).rem_euclid(length))
+    Some(state.step?.checked_sub(state.step_in_epoch?)?.rem_euclid(length))
 }
 
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.

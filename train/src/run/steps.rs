@@ -304,7 +304,7 @@ impl<M: Module> Run<M> {
         }
         let counted = (made, self.counted_in_epoch(made));
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, counted, per_epoch))?;
-        let ends = self.steps_per_epoch.is_some_and(|per_epoch| (self.steps() - self.cut) % per_epoch == 0);
+        let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps().saturating_sub(self.cut) % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
                 loader.end_epoch();
@@ -320,7 +320,8 @@ impl<M: Module> Run<M> {
 
     /// Which of its epoch's a step is, from 1; of all, where it is not known how many an epoch has.
     fn counted_in_epoch(&self, made: i64) -> i64 {
-        self.epoch_length().map_or(made, |length| (made - self.cut - 1).rem_euclid(length) + 1)
+        self.epoch_length()
+            .map_or(made, |length| made.saturating_sub(self.cut).saturating_sub(1).rem_euclid(length) + 1)
     }
 
     /// `scheduler.step(metric)`: for schedulers that go by a metric, such as the loss on held-back samples.

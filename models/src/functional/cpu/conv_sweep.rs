@@ -7,6 +7,7 @@ use std::ops::Range;
 use super::conv_plan::Grid;
 use super::gemm::{FEW_PACKED, Left, Right, height, panel_width, share};
 use super::memory::{Places, Scratch};
+use super::simd::{Kernel, vectorised};
 use super::threads::{shared, threads};
 
 /// As many pixels of several images as make up a thread's work.
@@ -87,26 +88,48 @@ impl Part<'_> {
 
     /// Writes a panel, `[taps, panel_width]`.
     fn fill(&self, source: Source<'_>, runs: &[Run], panel: &mut [f32]) {
-        match self.grid.columns {
-            0..6 => self.copy::<4>(source.data, runs, panel),
-            6..12 => self.copy::<8>(source.data, runs, panel),
-            _ => self.copy::<16>(source.data, runs, panel),
+        for run in runs {
+            vectorised(Copy { source: source.data, offsets: &self.offsets, run, panel });
         }
     }
+}
 
-    /// Copies the pixels, `N` at a time: what is too much is overwritten by what comes next.
-    fn copy<const N: usize>(&self, source: &[f32], runs: &[Run], panel: &mut [f32]) {
-        let width = panel_width();
-        for (tap, offset) in self.offsets.iter().enumerate() {
-            for run in runs {
-                let (from, to) = (&source[offset + run.from..], &mut panel[tap * width + run.lane..]);
-                for at in (0..run.len).step_by(N) {
-                    match (from[at..].first_chunk::<N>(), to[at..].first_chunk_mut::<N>()) {
-                        (Some(from), Some(to)) => *to = *from,
-                        // At the end of the memory.
-                        _ => to[at..run.len].copy_from_slice(&from[at..run.len]),
-                    }
-                }
+/// Copies a run of pixels for each tap.
+struct Copy<'a> {
+    source: &'a [f32],
+    offsets: &'a [usize],
+    run: &'a Run,
+    panel: &'a mut [f32],
+}
+
+impl Kernel for Copy<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        match self.run.len {
+            1 => self.pairs::<1>(),
+            2..4 => self.pairs::<2>(),
+            4..8 => self.pairs::<4>(),
+            8..16 => self.pairs::<8>(),
+            16..=32 => self.pairs::<16>(),
+            _ => {}
+        }
+    }
+}
+
+impl Copy<'_> {
+    /// The first `N` and the last `N`, which may overlap.
+    #[inline(always)]
+    fn pairs<const N: usize>(self) {
+        let (Run { len, lane, from, .. }, width) = (*self.run, panel_width());
+        for (offset, panel) in self.offsets.iter().zip(self.panel.chunks_exact_mut(width)) {
+            let (from, to) = (&self.source[offset + from..][..len], &mut panel[lane..][..len]);
+            if let (Some(from), Some(to)) = (from.first_chunk::<N>(), to.first_chunk_mut::<N>()) {
+                *to = *from;
+            }
+            if let (Some(from), Some(to)) = (from.last_chunk::<N>(), to.last_chunk_mut::<N>()) {
+                *to = *from;
             }
         }
     }

@@ -107,6 +107,11 @@ impl Pieces {
         Ok((named.join_tensors(params)?, named.join_tensors(grads)?))
     }
 
+    /// Has no elements until it is [split](Self::split) anew: what was [joined](Self::join) has them alone then, and need not be copied.
+    pub(super) fn let_go(&mut self) {
+        self.0.iter_mut().for_each(|piece| piece.param = None);
+    }
+
     /// Other elements, in PyTorch's order.
     pub(super) fn split(&mut self, named: &NamedParameter, elements: Tensor<1>) -> Result<()> {
         for (piece, param) in self.0.iter_mut().zip(named.split_tensor(elements)?) {

@@ -104,21 +104,21 @@ impl Formula for SparseAdamUpdate {
         let Ok([exp_avg, exp_avg_sq]) = <[&mut [T]; 2]>::try_from(state) else {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
         };
-        let row = self.row.max(1);
-        let rows =
-            param.chunks_mut(row).zip(grad.chunks(row)).zip(exp_avg.chunks_mut(row)).zip(exp_avg_sq.chunks_mut(row));
-        for (place, (((param, grad), exp_avg), exp_avg_sq)) in rows.enumerate() {
-            let touched = match &self.touched {
-                Some(touched) => touched.get(place).copied().unwrap_or(false),
-                None => grad.iter().any(|x| *x != T::of(0.0)),
-            };
-            if !touched {
-                continue;
-            }
-            let elements = param.iter_mut().zip(grad).zip(exp_avg).zip(exp_avg_sq);
-            for (((param, grad), exp_avg), exp_avg_sq) in elements {
+        let (row, len) = (self.row.max(1), param.len());
+        let elements = |place: usize| (place * row).min(len)..((place + 1) * row).min(len);
+        let mut step = |place: usize| {
+            let at = elements(place);
+            let (param, grad) = (&mut param[at.clone()], &grad[at.clone()]);
+            let moments = exp_avg[at.clone()].iter_mut().zip(&mut exp_avg_sq[at]);
+            for ((param, grad), (exp_avg, exp_avg_sq)) in param.iter_mut().zip(grad).zip(moments) {
                 (*param, *exp_avg, *exp_avg_sq) = self.formula.step(*param, *grad, *exp_avg, *exp_avg_sq);
             }
+        };
+        let is_touched = |place: &usize| grad[elements(*place)].iter().any(|x| *x != T::of(0.0));
+        match &self.touched {
+            // Few of many: nothing else is looked at.
+            Some(touched) => (0..touched.len()).filter(|&place| touched[place]).for_each(&mut step),
+            None => (0..len.div_ceil(row)).filter(is_touched).for_each(&mut step),
         }
         Ok(())
     }

@@ -231,24 +231,29 @@ impl Job<'_> {
             buffer.put(self.named.join_tensors(pieces)?);
             joined.push(buffer);
         }
+        self.pieces.let_go();
         let mut param = Some(param);
-        apply(&*self.update, &mut param, grad, joined.iter_mut().collect(), self.room, true)?;
+        let applied = apply(&*self.update, &mut param, grad, joined.iter_mut().collect(), self.room, true);
+        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))?;
+        applied?;
         for (name, mut buffer) in self.update.state().iter().zip(joined) {
             let tensor = buffer.take(lens.iter().sum(), dtype, &device)?;
             for (place, piece) in self.named.split_tensor(tensor)?.into_iter().enumerate() {
                 self.state.buffers(&[name], place)?.into_iter().for_each(|buffer| buffer.put(piece.clone()));
             }
         }
-        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))
+        Ok(())
     }
 
     /// Updates all of it, in PyTorch's order.
     fn whole(&mut self, in_place: bool) -> Result<()> {
         let (param, grad) = self.pieces.join(self.named)?;
-        let mut param = Some(param);
         let state = self.state.buffers(self.update.state(), 0)?;
-        apply(&*self.update, &mut param, grad, state, self.room, in_place)?;
-        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))
+        self.pieces.let_go();
+        let mut param = Some(param);
+        let applied = apply(&*self.update, &mut param, grad, state, self.room, in_place);
+        param.map_or(Ok(()), |param| self.pieces.split(self.named, param))?;
+        applied
     }
 }
 

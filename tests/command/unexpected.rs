@@ -16,7 +16,7 @@ fn go(path: &Path, more: &[&str], folder: &Path) -> Output {
     let batches = fixtures::path("command_runs").join("batches.pt").display().to_string();
     let common = RUN.iter().map(|argument| if *argument == "BATCHES" { batches.as_str() } else { argument });
     let all: Vec<&str> =
-        common.chain(["--steps", "3", "--save", "out.pt", "--log", "log.jsonl"]).chain(more.iter().copied()).collect();
+        common.chain(["--steps", "3", "--loss-dtype", "weights", "--save", "out.pt", "--log", "log.jsonl"]).chain(more.iter().copied()).collect();
     resume(path, &all, folder)
 }
 

@@ -55,7 +55,7 @@ impl<M: Module> Run<M> {
 
     /// What is amiss with epochs that are no whole number of steps, where batches that are left over make no step.
     fn uneven(&self, batches: usize) -> Option<String> {
-        let uneven = self.leaves_batches() && batches as u64 % self.accumulate != 0;
+        let uneven = self.leaves_batches() && !(batches as u64).is_multiple_of(self.accumulate);
         uneven.then(|| {
             format!(
                 "an epoch has {batches} batches, which are no whole number of steps of {}, and what is left over makes no step in this                  program; give it epochs of whole steps (`Run::accumulate`)",

@@ -70,7 +70,7 @@ fn a_lambda_within_another_scheduler_is_named_as_the_question_says() {
     RUNS.goes_on("sequential.pt", &["--scheduler", cosine], "model", "out.pt");
 }
 
-/// YOLOv5 and ultralytics count batches from the last step: the first batch of a run that is resumed makes a step alone, losses are
+/// `YOLOv5` and ultralytics count batches from the last step: the first batch of a run that is resumed makes a step alone, losses are
 /// added up, and what an epoch leaves over is dropped or carried on.
 #[test]
 fn yolo_s_steps_of_several_batches_are_those_that_it_makes_when_it_resumes() {

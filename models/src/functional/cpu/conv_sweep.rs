@@ -38,6 +38,13 @@ pub(super) struct Part<'a> {
     pub(super) step: [usize; 2],
 }
 
+impl Part<'_> {
+    /// How many panels the places of so many images make.
+    fn panels(&self, images: usize) -> usize {
+        (images * self.grid.rows * self.grid.columns).div_ceil(panel_width())
+    }
+}
+
 /// Images of which planes are made, and those that they are made of.
 pub(super) struct Images<'a> {
     pub(super) count: usize,
@@ -150,7 +157,7 @@ impl Images<'_> {
                 let images = at_once.min(self.count - first);
                 self.with_source(first, images, group, false, |source| {
                     for (at, part) in parts.iter().enumerate() {
-                        let (weights, places) = (&weights[at * self.groups + group], 0..self.panels(part, images));
+                        let (weights, places) = (&weights[at * self.groups + group], 0..part.panels(images));
                         self.panel_by_panel(part, group, weights, source, places, out);
                     }
                 });
@@ -160,7 +167,7 @@ impl Images<'_> {
         for group in 0..self.groups {
             self.with_source(0, self.count, group, true, |source| {
                 for part in parts {
-                    let panels = self.panels(part, self.count);
+                    let panels = part.panels(self.count);
                     if panels * panel_width() < self.outputs && !part.offsets.is_empty() {
                         self.tile_by_tile(part, group, source, out);
                         continue;
@@ -174,11 +181,6 @@ impl Images<'_> {
                 }
             });
         }
-    }
-
-    /// How many panels the places of so many images make.
-    fn panels(&self, part: &Part<'_>, images: usize) -> usize {
-        (images * part.grid.rows * part.grid.columns).div_ceil(panel_width())
     }
 
     fn packed(&self, part: &Part<'_>, group: usize) -> Left {

@@ -144,6 +144,7 @@ impl Rows {
 
 impl Operator for Lstm {
     #[allow(unsafe_code)]
+    #[allow(clippy::many_single_char_names)] // PyTorch's
     fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
         let [x, h, c] = [0, 1, 2].map(|at| contiguous(&inputs[at]));
         let (weight, bias) = (readable(&inputs[3]), inputs.get(4).map(contiguous));

@@ -89,6 +89,7 @@ impl Kernel for Planes<'_> {
 /// Puts the element there, and its place, if it is larger.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)] // a place in a plane, whose size has been looked at
+#[allow(clippy::needless_bitwise_bool)] // without a branch
 fn keep_larger(x: f32, at: usize, most: &mut f32, place: &mut i32) {
     let larger = (*place < 0) | (x > *most) | x.is_nan();
     *most = if larger { x } else { *most };

@@ -30,6 +30,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("Run::step_scheduler", "--metric"),
     ("Run::mean_over", "--mean-over"),
     ("Run::label_smoothing", "--label-smoothing"),
+    ("Run::loss_dtype", "--loss-dtype"),
+    ("Run::dtype", "--dtype"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),
     ("ResumeOptions::average_at", "--ema-at"),

@@ -15,6 +15,8 @@ pub(super) enum MeanOver {
     /// Over each batch, and over the batches
     #[default]
     Batches,
+    /// The same, but over as many batches as there are where an epoch leaves fewer for its last step
+    BatchesLeft,
     /// Over all targets of the step's batches together
     Targets,
     /// Over all labels of the step's batches together: of a language model the first of each row counts, which is never predicted
@@ -38,13 +40,15 @@ const KNOWN: (u32, u32) = (5, 24);
 fn trainers(class: &str, version: (u32, u32)) -> Option<MeanOver> {
     // `num_items_in_batch` is of 4.46. It left out what is never predicted from 5.10 on, where the class is called ForCausalLM.
     match class {
-        "GPT2LMHeadModel" if version < (4, 49) => Some(MeanOver::Batches),
+        "GPT2LMHeadModel" if version < (4, 46) => Some(MeanOver::Batches),
+        "GPT2LMHeadModel" if version < (4, 49) => Some(MeanOver::BatchesLeft),
         "GPT2LMHeadModel" => Some(MeanOver::Labels),
         _ if class.ends_with("ForCausalLM") && version < (4, 46) => Some(MeanOver::Batches),
         "LlamaForCausalLM" if version < (5, 10) => Some(MeanOver::Labels),
         _ if class.ends_with("ForCausalLM") && version >= (5, 10) => Some(MeanOver::Targets),
         // They take its count since 5.0, so that the Trainer no more divides, and leave it alone.
-        "BertForMaskedLM" | "BertForSequenceClassification" if version < (5, 0) => Some(MeanOver::Batches),
+        "BertForMaskedLM" | "BertForSequenceClassification" if version < (4, 46) => Some(MeanOver::Batches),
+        "BertForMaskedLM" | "BertForSequenceClassification" if version < (5, 0) => Some(MeanOver::BatchesLeft),
         "BertForMaskedLM" | "BertForSequenceClassification" => Some(MeanOver::Sum),
         _ => None,
     }
@@ -62,8 +66,31 @@ fn class_of(network: &Network) -> Option<&'static str> {
 }
 
 /// Whether a class is a network that says which token comes next.
-fn is_causal(class: &str) -> bool {
+pub(super) fn is_causal(class: &str) -> bool {
     class.ends_with("ForCausalLM") || class.ends_with("LMHeadModel")
+}
+
+/// What a checkpoint's `config.json` says of the network and of transformers.
+pub(super) struct Trained {
+    /// The network's class, or what that of the network is called there.
+    pub(super) class: Option<String>,
+    /// The version of transformers.
+    pub(super) version: Option<(u32, u32)>,
+}
+
+impl Trained {
+    /// # Errors
+    /// When there is a `config.json` that cannot be read.
+    pub(super) fn of(checkpoint: &Checkpoint, network: &Network) -> Anything<Trained> {
+        let config = Config::beside(checkpoint)?;
+        let told = |key: &str| config.as_ref().and_then(|config| config.get(key)).map(ToOwned::to_owned);
+        let class = told("architectures").or(class_of(network).map(ToOwned::to_owned));
+        let version = told("transformers_version").and_then(|version| {
+            let mut numbers = version.split('.').map(str::parse::<u32>);
+            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+        });
+        Ok(Trained { class, version })
+    }
 }
 
 impl Meant {
@@ -82,22 +109,28 @@ impl Meant {
         if let Some(over) = said {
             return Ok(nothing(over));
         }
-        if plan.is_none_or(|plan| plan.layout != Layout::HfTrainer.to_string()) {
+        let of = |layout: Layout| plan.is_some_and(|plan| plan.layout == layout.to_string());
+        let several = accumulate.unwrap_or(1) > 1;
+        if let Some(plan) = plan.filter(|_| several && (of(Layout::Ultralytics) || of(Layout::YoloV5))) {
+            let why =
+                format!("{}, and it begins with a step on one batch, as {} does", MeanOver::Sum.says(), plan.layout);
+            return Ok(Meant { why: Some(why), ..nothing(MeanOver::Sum) });
+        }
+        if several && of(Layout::Timm) {
+            let why = format!("{}, as timm's train.py does", MeanOver::BatchesLeft.says());
+            return Ok(Meant { why: Some(why), ..nothing(MeanOver::BatchesLeft) });
+        }
+        if !of(Layout::HfTrainer) {
             return Ok(nothing(MeanOver::Batches));
         }
-        let config = Config::beside(checkpoint)?;
-        let told = |key: &str| config.as_ref().and_then(|config| config.get(key)).map(ToOwned::to_owned);
-        let class = told("architectures").or(class_of(network).map(ToOwned::to_owned));
-        let version = told("transformers_version").and_then(|version| {
-            let mut numbers = version.split('.').map(str::parse::<u32>);
-            Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-        });
+        let Trained { class, version } = Trained::of(checkpoint, network)?;
         let causal = class.as_deref().is_some_and(is_causal);
-        let several = accumulate.unwrap_or(1) > 1;
         let known = class.as_deref().zip(version).and_then(|(class, version)| trainers(class, version));
         match known {
             // All of them are one where a step is of one batch.
-            Some(MeanOver::Batches | MeanOver::Sum) if !several => Ok(nothing(MeanOver::Batches)),
+            Some(MeanOver::Batches | MeanOver::BatchesLeft | MeanOver::Sum) if !several => {
+                Ok(nothing(MeanOver::Batches))
+            }
             Some(over) => {
                 let (class, (major, minor)) = (class.unwrap_or_default(), version.unwrap_or(KNOWN));
                 let as_of =
@@ -129,9 +162,10 @@ impl Meant {
                 let batches = if causal {
                     "over each batch, and over the batches (older ones)"
                 } else {
-                    "over each batch, and over the batches: where its `forward` takes no `**kwargs`"
+                    "over each batch, and over the batches that a step has: where its `forward` takes no `**kwargs`"
                 };
-                question = question.or("Run::mean_over(batches)", batches);
+                let over = if causal { "batches" } else { "batches-left" };
+                question = question.or(format!("Run::mean_over({over})"), batches);
                 if several {
                     let sum = "over each batch, and the batches are added up: where its `forward` takes `**kwargs` and its loss leaves them";
                     question = question.or("Run::mean_over(sum)", sum);
@@ -160,6 +194,9 @@ impl MeanOver {
     fn says(self) -> &'static str {
         match self {
             MeanOver::Batches => "a step takes the mean over each batch, and over its batches",
+            MeanOver::BatchesLeft => {
+                "a step takes the mean over each batch, and over as many batches as there are, where an epoch leaves fewer for its last step"
+            }
             MeanOver::Targets => "the losses of a step are added up and divided by its targets",
             MeanOver::Labels => {
                 "the losses of a step are added up and divided by all its `labels`, the first of each row too, which is never predicted \

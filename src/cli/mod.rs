@@ -13,6 +13,7 @@ mod input;
 mod inspect;
 mod json;
 mod kept;
+mod loss_dtype;
 mod mean_over;
 mod named;
 mod plan;

@@ -1,12 +1,14 @@
 //! Networks in the precision of their checkpoint: double, or half, where all its weights are; and `--amp`, which computes with weights
 //! of single precision in half.
 
+use std::collections::BTreeSet;
+
 use burn::module::{Module as _, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, FloatDType, Tensor as BurnTensor};
 use rekindle::bridge::ModuleStateDict as _;
 use rekindle::models::Network;
 use rekindle::recorder::DType as TorchDType;
-use rekindle::recorder::run::{Layout, RunState};
+use rekindle::recorder::run::{Layout, Question, RunState};
 use rekindle::train::run::Plan;
 use rekindle::{Checkpoint, StateDict, Tensor, Value};
 
@@ -87,6 +89,23 @@ pub(super) fn of(checkpoint: &Checkpoint, network: &Network, device: &Device) ->
     }
 }
 
+/// The question that weights of several types leave open, of which some are half or double: a network is computed in one.
+pub(super) fn mixed(checkpoint: &Checkpoint, network: &Network) -> Option<Question> {
+    let state = RunState::read(checkpoint).ok()?;
+    let own: Vec<String> = network.named_parameters().into_iter().flatten().map(|named| named.name).collect();
+    let types: BTreeSet<&str> = dtypes(&state.model, &own).into_iter().map(TorchDType::name).collect();
+    let what = (types.len() > 1).then(|| {
+        let types = types.into_iter().collect::<Vec<_>>().join(", ");
+        format!("the weights are of several types ({types}), and a network is computed in one")
+    });
+    what.map(|what| Question::new(what).or("Run::dtype(f32)", "to compute in float32 all the same"))
+}
+
+/// Whether an optimizer's state tells whether weights of half precision were rounded to be saved: one without moments does not.
+pub(super) fn moments_tell(checkpoint: &Checkpoint) -> bool {
+    RunState::read(checkpoint).is_ok_and(|state| state.optimizers.iter().any(|state| !moments(state).is_empty()))
+}
+
 /// The floating-point types of a model's tensors: of the network's own, where they are there, for what it lacks says nothing.
 fn dtypes(model: &StateDict, own: &[String]) -> Vec<TorchDType> {
     let first = own.first().map_or("", String::as_str);
@@ -101,11 +120,16 @@ fn dtypes(model: &StateDict, own: &[String]) -> Vec<TorchDType> {
 
 /// Whether all tensors of an optimizer's state that have a shape are of this type.
 fn moments_are(optimizer: &Value, dtype: TorchDType) -> bool {
+    moments(optimizer).into_iter().all(|found| found == dtype)
+}
+
+/// The floating-point types of the tensors of an optimizer's state that have a shape.
+fn moments(optimizer: &Value) -> Vec<TorchDType> {
     let states = optimizer.as_dict().and_then(|dict| Some(dict.get("state")?.as_dict()?.entries())).unwrap_or_default();
     let entries = states.iter().filter_map(|(_, state)| Some(state.as_dict()?.entries())).flatten();
     let values: Vec<Value> = entries.map(|(_, value)| value).collect();
     let moments = values.iter().filter_map(Value::as_tensor).filter(|tensor| !tensor.shape().is_empty());
-    moments.map(Tensor::dtype).filter(|dtype| dtype.is_floating_point()).all(|found| found == dtype)
+    moments.map(Tensor::dtype).filter(|dtype| dtype.is_floating_point()).collect()
 }
 
 /// The network in this type.

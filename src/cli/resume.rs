@@ -25,6 +25,7 @@ use rekindle::train::run::{Plan, Run};
 use super::answer::{Answer, Anything, note, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
+use super::loss_dtype::LossIn;
 use super::mean_over::Meant;
 use super::plan::show;
 use super::precision::Amp;
@@ -66,9 +67,12 @@ impl Resume {
         let meant = self.meant(&checkpoint, &network, Some(&plan))?;
         plan.questions.extend(meant.open());
         plan.questions.extend(self.smoothing(&checkpoint));
+        let loss_in = LossIn::find(&self.settings, &checkpoint, &network)?;
+        plan.questions.extend(loss_in.open());
         scheduling.explain(&mut plan);
         Amp::explain(self.settings.amp, &mut plan);
         meant.explain(self.settings.mean_over, &mut plan);
+        loss_in.explain(self.settings.loss_dtype, &mut plan);
         show(&plan, self.json)
     }
 
@@ -109,6 +113,8 @@ impl Resume {
         let mut open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
         open.extend(meant.open());
         open.extend(self.smoothing(&checkpoint));
+        let loss_in = LossIn::find(settings, &checkpoint, run.model())?;
+        open.extend(loss_in.open());
         if !open.is_empty() {
             return Err(Error::new(ErrorKind::Open(open)).in_file(&self.checkpoint).into());
         }
@@ -122,14 +128,22 @@ impl Resume {
         for line in &mut expected {
             line.step = begins.map_or(line.step, |begins| line.step.saturating_sub(begins).saturating_add(1));
         }
-        run = run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX)));
+        run = match (&batches, settings.steps) {
+            // Its last step is made before the last batch of an epoch.
+            (Batches::Data { .. }, None) if run.leaves_batches() => {
+                let epochs = i64::try_from(settings.epochs.unwrap_or(1)).unwrap_or(i64::MAX);
+                let end = run.epochs().saturating_add(epochs);
+                run.until_epoch(end)
+            }
+            _ => run.until_step(first.saturating_add(i64::try_from(steps).unwrap_or(i64::MAX))),
+        };
 
         // What could fail later is tried before any work.
         let (first, all) = batches.first().in_file(&source)?;
         let loss = settings.loss.clone().unwrap_or_else(|| Loss::of(run.model(), first.first()));
         let dtype = precision::dtype_of(run.model());
         let task = Task::new(device, loss, dtype, settings.amp).with_mean_over(meant.over);
-        let task = task.with_label_smoothing(settings.label_smoothing);
+        let task = task.with_label_smoothing(settings.label_smoothing).with_losses_in(loss_in.dtype);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
         }
@@ -156,6 +170,7 @@ impl Resume {
             scheduling.explain(&mut plan);
             Amp::explain(settings.amp, &mut plan);
             meant.explain(settings.mean_over, &mut plan);
+            loss_in.explain(settings.loss_dtype, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);
@@ -253,7 +268,7 @@ impl Resume {
                 Err(format!("{there} batches are there, and so many epochs have {steps} steps of {each}"))
             }
             (Some(steps), _) => Ok(steps),
-            (None, None) if there > 0 && run.steps_of(there) == run.steps_of(there - 1) => {
+            (None, None) if there > 0 && !run.leaves_batches() && run.steps_of(there) == run.steps_of(there - 1) => {
                 Err(format!("{there} batches are no whole number of steps of {each} batches; say how many --steps"))
             }
             (None, steps) => Ok(steps.unwrap_or(u64::MAX).min(all)),
@@ -316,11 +331,13 @@ fn go(
     mut helpers: Helpers,
     course: &mut Course,
 ) -> Anything<()> {
+    let mut epoch = run.epochs();
     while let Some(batch) = next(run, batches, from, helpers.measure.as_deref_mut())? {
         course.saw(batch.input_shape().first().copied().unwrap_or(0));
-        let (lr, epoch, before) = (run.next_lr()?, run.epochs(), run.steps());
+        let (lr, before) = (run.next_lr()?, run.steps());
         drawing(run, |run| run.step_closure_of(|network| task.shared(network, &batch)))?;
         let ended = run.epochs() > epoch;
+        epoch = run.epochs();
         // Of several batches a step is made of, only the last one makes it.
         if run.steps() > before {
             let loss = run.loss()?.unwrap_or(f64::NAN);

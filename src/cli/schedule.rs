@@ -87,6 +87,14 @@ impl Scheduling {
             let question = Question::new(what).or("Run::steps_per_epoch(N)", "for that");
             open.push(question.or("ResumeOptions::keep_average(true)", "to leave it as it is"));
         }
+        if let (true, Source::Fixed, None) = (plan.drops_batches, self.source, self.epoch_length(plan)) {
+            let what = format!(
+                "{} drops the batches that an epoch leaves over, and nothing tells how many steps one has",
+                plan.layout
+            );
+            let question = Question::new(what).or("Run::steps_per_epoch(N)", "for that");
+            open.push(question.or("ResumeOptions::accumulate(1)", "where each batch is a whole step's"));
+        }
         open
     }
 

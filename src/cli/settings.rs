@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::answer::{Anything, usage};
 use super::input::Opening;
+use super::loss_dtype::LossDtype;
 use super::mean_over::MeanOver;
 use super::precision::Amp;
 use super::schedule::Metric;
@@ -190,6 +191,13 @@ pub(super) struct Settings {
     /// What the losses of a step's batches are the mean over (default: `batches`; of transformers' Trainer as its version has it)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub(super) mean_over: Option<MeanOver>,
+    /// What the loss of a network in half precision is computed in, where no file tells it
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) loss_dtype: Option<LossDtype>,
+    /// f32: compute in float32 with weights of half precision, which were rounded to be saved; they are written as they were (default:
+    /// as the optimizer's state tells)
+    #[arg(long, value_name = "f32", value_parser = ["f32"])]
+    pub(super) dtype: Option<String>,
     /// How much of each target `cross_entropy` gives to all classes alike, from 0 to 1 (default: 0)
     #[arg(long, value_name = "X")]
     pub(super) label_smoothing: Option<Smoothing>,
@@ -287,7 +295,7 @@ macro_rules! all_fields {
         $each!($($given),*:
             model, config, from_eval, no_verify, lenient, axis, nth, batches, data, targets, val, block_size, token_type,
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
-            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over, label_smoothing,
+            loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over, loss_dtype, dtype, label_smoothing,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
             unfreeze, amp, epoch_at, step_at, steps_made, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use rekindle::models::Network;
-use rekindle::recorder::ResultExt as _;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
+use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
 use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
@@ -13,6 +13,7 @@ use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Keeper, Kept, is_written, say};
+use super::loss_dtype::LossIn;
 use super::plan::show_several;
 use super::precision::{self, Amp};
 use super::rescue::or_rescued;
@@ -37,6 +38,9 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         plan.questions.extend(open(&plan, &scheduling));
+        let loss_in = LossIn::find(&resume.settings, &checkpoint, &network)?;
+        plan.questions.extend(loss_in.open());
+        loss_in.explain(resume.settings.loss_dtype, &mut plan);
         Amp::explain(resume.settings.amp, &mut plan);
         plans.push(plan);
     }
@@ -63,10 +67,16 @@ pub(super) fn run(
 ) -> Answer {
     takes(resume)?;
     let settings = &resume.settings;
-    let mut runs = Vec::new();
+    let (mut runs, mut losses_in) = (Vec::new(), Vec::new());
     for model in models {
         let (checkpoint, network, options) = told::run(resume, &device.clone().autodiff(), model)?;
-        runs.push(Run::resume_with(checkpoint, network, options)?);
+        let run = Run::resume_with(checkpoint.clone(), network, options)?;
+        let loss_in = LossIn::find(settings, &checkpoint, run.model())?;
+        if let Some(question) = loss_in.open() {
+            return Err(Error::new(ErrorKind::Open(vec![question])).in_file(&resume.checkpoint).into());
+        }
+        losses_in.push(loss_in);
+        runs.push(run);
     }
     let (length, there) = match batches {
         Batches::Fixed(fixed) => (settings.steps_per_epoch, fixed.len() as u64),
@@ -145,7 +155,7 @@ pub(super) fn run(
         }
         (None, loss) => loss.unwrap_or_default(),
     };
-    let task = &Task::new(device.clone(), loss, dtype, settings.amp);
+    let task = &Task::new(device.clone(), loss, dtype, settings.amp).with_losses_in(losses_in[0].dtype);
     let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(settings.allow_objects);
     for run in &runs {
         first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(source)?;
@@ -169,8 +179,9 @@ pub(super) fn run(
     let log = settings.log.as_deref();
     let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?
         .with_events(settings.tensorboard.as_deref())?;
-    for run in &runs {
+    for (run, loss_in) in runs.iter().zip(&losses_in) {
         if let Some(mut plan) = run.resumed_by().cloned() {
+            loss_in.explain(settings.loss_dtype, &mut plan);
             Amp::explain(settings.amp, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }

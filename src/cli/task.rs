@@ -78,7 +78,7 @@ impl Loss {
     }
 
     /// Whether a program computes it.
-    fn is_in_program(&self) -> bool {
+    pub(super) fn is_in_program(&self) -> bool {
         matches!(self, Loss::Graph | Loss::Output(_))
     }
 }
@@ -90,6 +90,8 @@ pub(super) struct Task {
     loss: Loss,
     /// What networks compute in.
     dtype: FloatDType,
+    /// What losses are computed in.
+    loss_in: FloatDType,
     /// What autocast computes in around them and their losses.
     amp: Option<FloatDType>,
     /// What the losses of a step are the mean over.
@@ -100,7 +102,13 @@ pub(super) struct Task {
 
 impl Task {
     pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<Amp>) -> Self {
-        Task { device, loss, dtype, amp: amp.map(|Amp(dtype)| dtype), over: MeanOver::default(), smoothing: 0.0 }
+        let amp = amp.map(|Amp(dtype)| dtype);
+        Task { device, loss, dtype, loss_in: dtype, amp, over: MeanOver::default(), smoothing: 0.0 }
+    }
+
+    /// With losses in this type, which a network's outputs become first.
+    pub(super) fn with_losses_in(self, dtype: FloatDType) -> Self {
+        Task { loss_in: dtype, ..self }
     }
 
     /// The loss of a batch, ready for its backward pass.
@@ -124,11 +132,12 @@ impl Task {
     pub(super) fn shared(&self, network: &Network, batch: &Batch) -> Result<(Tensor<1>, Share), Error> {
         match self.over {
             MeanOver::Batches => Ok((self.loss(network, batch)?, Share::Batch)),
+            MeanOver::BatchesLeft => Ok((self.loss(network, batch)?, Share::Items(1.0))),
             MeanOver::Sum => Ok((self.loss(network, batch)?, Share::Whole)),
             MeanOver::Targets | MeanOver::Labels => {
                 let items = self.items(network, batch)?;
                 let device = self.device.clone().autodiff();
-                let outputs = in_float32(self.forward(network, batch, &device)?)?;
+                let outputs = self.forward(network, batch, &device)?;
                 Ok((self.reduced(network.says(), outputs, batch, &device, true)?, Share::Items(items)))
             }
         }
@@ -167,7 +176,8 @@ impl Task {
         }
         let cross_entropy = CrossEntropy::default().sum(sum).label_smoothing(self.smoothing);
         // Autocast computes these losses in float32.
-        let outputs = if self.amp.is_some() { in_float32(outputs)? } else { outputs };
+        let single = self.amp.is_some() || self.loss_in == FloatDType::F32;
+        let outputs = if single { in_float32(outputs)? } else { outputs };
         match (&self.loss, outputs) {
             (Loss::CrossEntropy, Outputs::D3(logits)) if says != Says::Scores => {
                 let [rows, length, words] = logits.dims();
@@ -177,21 +187,30 @@ impl Task {
             (_, Outputs::D3(_)) if says != Says::Scores => Err(Error::invalid(
                 "the network gives scores of tokens, of which cross_entropy is the loss; leave --loss out",
             )),
+            (Loss::CrossEntropy, Outputs::D2(_))
+                if !batch.target_data().dtype().is_int() && batch.target_data().rank() == 2 =>
+            {
+                Err(Error::invalid(format!(
+                    "the targets of a batch are {:?} numbers, and cross_entropy is of classes here, one a sample; say --loss mse or \
+                     --loss bce_with_logits",
+                    batch.target_data().shape().as_slice()
+                )))
+            }
             (Loss::CrossEntropy, Outputs::D2(logits)) => cross_entropy.forward(logits, batch.classes::<1>(device)?),
             (Loss::Nll, Outputs::D2(log_probabilities)) => nll(log_probabilities, batch.classes::<1>(device)?),
             (Loss::CrossEntropy, Outputs::D4(logits)) => cross_entropy.forward(logits, batch.classes::<3>(device)?),
             (Loss::Nll, Outputs::D4(log_probabilities)) => nll(log_probabilities, batch.classes::<3>(device)?),
             // Of one number each, as transformers has it.
             (Loss::Mse, Outputs::D2(outputs)) if outputs.dims()[1] == 1 && batch.target_data().rank() == 1 => {
-                mse(outputs.squeeze_dim::<1>(1), batch.values_in::<1>(device, self.dtype)?)
+                mse(outputs.squeeze_dim::<1>(1), batch.values_in::<1>(device, self.loss_in)?)
             }
-            (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values_in::<2>(device, self.dtype)?),
-            (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values_in::<4>(device, self.dtype)?),
+            (Loss::Mse, Outputs::D2(outputs)) => mse(outputs, batch.values_in::<2>(device, self.loss_in)?),
+            (Loss::Mse, Outputs::D4(outputs)) => mse(outputs, batch.values_in::<4>(device, self.loss_in)?),
             (Loss::BceWithLogits, Outputs::D2(logits)) => {
-                bce_with_logits(logits, batch.values_in::<2>(device, self.dtype)?)
+                bce_with_logits(logits, batch.values_in::<2>(device, self.loss_in)?)
             }
             (Loss::BceWithLogits, Outputs::D4(logits)) => {
-                bce_with_logits(logits, batch.values_in::<4>(device, self.dtype)?)
+                bce_with_logits(logits, batch.values_in::<4>(device, self.loss_in)?)
             }
             (_, outputs) => {
                 Err(Error::invalid(format!("no loss of the command fits outputs of shape {:?}", outputs.shape())))

@@ -2,6 +2,7 @@
 
 mod amp;
 mod before;
+mod by_answer;
 mod changes;
 mod cli;
 mod data;

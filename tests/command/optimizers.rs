@@ -68,7 +68,9 @@ fn every_optimizer_goes_on_by_the_command_as_in_pytorch() {
             "lbfgs_iterations" => 5.8e-4,
             _ => 1e-5,
         };
-        if loss > 1e-6 || weights > 1e-5 || state > state_limit {
+        // Other runs of PyTorch itself are as far apart as 6.3e-7 with two iterations a step (`noise` in optim/runs.json): ten times that.
+        let loss_limit = if name == "lbfgs_iterations" { 6.3e-6 } else { 1e-6 };
+        if loss > loss_limit || weights > 1e-5 || state > state_limit {
             failed.push(format!("{name}: {loss:e}, {weights:e}, {state:e}"));
         }
     }

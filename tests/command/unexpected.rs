@@ -15,8 +15,10 @@ const RUN: [&str; 7] = ["--model", "mlp", "--config", "sizes=6,8,4", "--batches"
 fn go(path: &Path, more: &[&str], folder: &Path) -> Output {
     let batches = fixtures::path("command_runs").join("batches.pt").display().to_string();
     let common = RUN.iter().map(|argument| if *argument == "BATCHES" { batches.as_str() } else { argument });
-    let all: Vec<&str> =
-        common.chain(["--steps", "3", "--save", "out.pt", "--log", "log.jsonl"]).chain(more.iter().copied()).collect();
+    let all: Vec<&str> = common
+        .chain(["--steps", "3", "--loss-dtype", "weights", "--save", "out.pt", "--log", "log.jsonl"])
+        .chain(more.iter().copied())
+        .collect();
     resume(path, &all, folder)
 }
 

@@ -31,7 +31,10 @@ impl Array {
     /// For truth values.
     pub fn relu(&self) -> Result<Self> {
         match self.kind() {
-            Kind::Float => Ok(Array::new(Dispatch::relu(self.prim()), self.shape())),
+            Kind::Float => match self.pointwise(Pointwise::Relu) {
+                Some(y) => Ok(y),
+                None => Ok(Array::new(Dispatch::relu(self.prim()), self.shape())),
+            },
             Kind::Int => self.clamp(Some(Number::Int(0)), None),
             Kind::Bool => Err(refused("relu", "it is not for truth values")),
         }

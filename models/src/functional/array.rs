@@ -453,6 +453,9 @@ impl Array {
         if first.rank() == 0 {
             return Err(refused("cat", "tensors without dimensions cannot be joined; stack them"));
         }
+        if arrays.len() == 1 {
+            return Ok(first.clone());
+        }
         let mut shape = first.shape.clone();
         for array in &arrays[1..] {
             let fits = array.rank() == first.rank()

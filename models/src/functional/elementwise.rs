@@ -7,6 +7,7 @@ use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, kind_of, of_kind, refused};
 use super::broadcast::{broadcast_shape, select};
+use super::cpu::{Add, computed, pays};
 use super::device::{check_functions, is_on_cpu, stored_as};
 use super::fold::bound_of;
 use super::number::{Number, Operand, result_type};
@@ -106,6 +107,12 @@ impl Array {
         match (self.kind(), other.into()) {
             (Kind::Float, Operand::Number(n)) => {
                 Ok(Array::new(Dispatch::float_add_scalar(self.prim(), n.scalar()), self.shape()))
+            }
+            (Kind::Float, Operand::Array(array)) if self.shape() == array.shape() && pays(self.numel(), Add::LEAST) => {
+                match computed(Add, &[self, array]) {
+                    Some(sum) => Ok(Array::new(sum, self.shape())),
+                    None => promoting("add", &ADD, self.into(), array.into()),
+                }
             }
             (_, other) => promoting("add", &ADD, self.into(), other),
         }

@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use super::array::{Array, refused};
 use super::autocast::single;
 use super::conv::each;
+use super::cpu::{MaxPool, computed};
 use super::device::is_on_cpu;
 use super::index::signed;
 use super::number::Number;
@@ -199,6 +200,16 @@ impl Array {
                 let (kernel, stride) = (pair(|axis| axis.kernel), pair(|axis| axis.stride));
                 let (padding, dilation) = (pair(|axis| axis.padding), pair(|axis| axis.dilation));
                 if !indexed {
+                    let &[images, channels, height, width] = x.shape() else {
+                        return Err(refused("max_pool2d", "four dimensions"));
+                    };
+                    let windows = [axes[0].count(height, how.ceil), axes[1].count(width, how.ceil)];
+                    let own = MaxPool { kernel, stride, padding, dilation, size: [height, width], windows };
+                    // The operator's places have 32 bits.
+                    let fits = i32::try_from(height * width).is_ok();
+                    if let Some(y) = fits.then(|| computed(own, &[x])).flatten() {
+                        return Ok((Array::new(y, &[images, channels, windows[0], windows[1]]), None));
+                    }
                     let pooled = Dispatch::max_pool2d(x.prim(), kernel, stride, padding, dilation, how.ceil);
                     return Ok((Array::of(pooled), None));
                 }

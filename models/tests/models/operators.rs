@@ -5,7 +5,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::ThreadPoolBuilder;
 use rekindle_models::Result;
 use rekindle_models::functional::{
-    Array, Attention, Cell, Convolution, Recurrent, Unary, with_own_operators, with_plain_operators,
+    Array, Attention, Cell, Convolution, Recurrent, Running, Unary, Windows, with_own_operators, with_plain_operators,
 };
 use rekindle_random::Generator;
 
@@ -147,7 +147,7 @@ fn softmax_agrees_with_burns() {
 #[test]
 fn products_of_matrices_agree_with_burns() {
     for [rows, inner, columns] in
-        [[1, 1, 1], [2, 3, 5], [7, 33, 17], [65, 40, 31], [130, 700, 33], [15, 1100, 2], [161, 405, 77]]
+        [[1, 1, 1], [2, 3, 5], [7, 33, 17], [65, 40, 31], [130, 700, 33], [15, 1100, 2], [161, 405, 77], [70, 530, 301]]
     {
         agree("matmul", &[input(&[rows, inner], 1), input(&[inner, columns], 2)], &|x| x[0].matmul(&x[1]));
         agree("matmul, turned", &[input(&[inner, rows], 1), input(&[columns, inner], 2)], &|x| {
@@ -190,6 +190,16 @@ fn convolutions_agree_with_burns() {
         [2, 8, 11, 11, 8, 3, 3, 2, 1, 1, 8],
         [2, 3, 33, 35, 15, 7, 7, 2, 3, 1, 1],
         [20, 2, 4, 4, 3, 3, 3, 1, 1, 1, 1],
+        // Few images of many pixels, or of fewer pixels than filters or channels; pixels by themselves; nothing but padding.
+        [1, 6, 30, 31, 20, 3, 3, 1, 1, 1, 1],
+        [1, 8, 5, 5, 70, 3, 3, 1, 1, 1, 1],
+        [1, 70, 5, 5, 8, 3, 3, 1, 1, 1, 1],
+        [2, 40, 9, 9, 70, 3, 3, 2, 1, 1, 1],
+        [1, 30, 40, 23, 34, 5, 5, 2, 2, 1, 2],
+        [3, 20, 9, 9, 40, 1, 1, 1, 0, 1, 1],
+        [1, 12, 21, 9, 80, 1, 1, 1, 0, 1, 4],
+        [1, 40, 14, 14, 70, 1, 1, 2, 0, 1, 1],
+        [2, 3, 1, 1, 2, 1, 1, 5, 2, 1, 1],
     ];
     for [images, channels, height, width, filters, tall, broad, stride, padding, dilation, groups] in table {
         let how = Convolution {
@@ -237,6 +247,66 @@ fn norms_agree_with_burns() {
         let train = |x: &[Array]| Ok(x[0].batch_norm_train(Some(&x[1]), Some(&x[2]), None, 0.1, 1e-5)?.0);
         agree(&format!("batch_norm of {shape:?}"), &given, &train);
     }
+}
+
+#[test]
+fn batch_norm_by_given_moments_agrees_with_burns() {
+    for shape in [vec![5, 3], vec![3, 5, 7], vec![2, 3, 5, 7], vec![4, 2, 40, 33]] {
+        let of_channel = |seed| input(&[shape[1]], seed);
+        let given = [input(&shape, 1), of_channel(2), of_channel(3), of_channel(4), of_channel(5)];
+        agree(&format!("batch_norm by moments, {shape:?}"), &given, &|x| {
+            let running = Running { mean: x[1].clone(), var: x[2].mul(&x[2])?.add(0.5)? };
+            x[0].batch_norm(&running, Some(&x[3]), Some(&x[4]), 1e-5)
+        });
+    }
+}
+
+#[test]
+fn sums_agree_with_burns() {
+    for shape in [vec![1], vec![3, 5], vec![4, 70, 150]] {
+        agree("add", &[input(&shape, 1), input(&shape, 2)], &|x| x[0].add(&x[1]));
+    }
+    agree("add to itself", &[input(&[7, 9], 1)], &|x| x[0].add(&x[0]));
+    agree("add, turned", &[input(&[7, 9], 1), input(&[9, 7], 2)], &|x| x[0].add(&x[1].transpose(0, 1)?));
+}
+
+#[test]
+fn the_largest_of_windows_agree_with_burns() {
+    // Height, width, kernel, stride, padding, dilation.
+    let table = [
+        [1, 1, 1, 1, 0, 1],
+        [6, 8, 2, 2, 0, 1],
+        [7, 9, 2, 2, 0, 1],
+        [28, 28, 2, 2, 0, 1],
+        [13, 15, 3, 2, 1, 1],
+        [9, 40, 3, 1, 1, 2],
+        [20, 17, 4, 3, 2, 1],
+        [11, 23, 2, 5, 1, 3],
+        [100, 180, 3, 2, 1, 1],
+    ];
+    for [height, width, kernel, stride, padding, dilation] in table {
+        for ceil in [false, true] {
+            let windows = Windows {
+                stride: vec![stride],
+                padding: vec![padding],
+                dilation: vec![dilation],
+                ceil,
+                ..Windows::new([kernel])
+            };
+            let place = format!("{height} x {width}, {windows:?}");
+            agree(&place, &[input(&[3, 2, height, width], 1)], &|x| x[0].max_pool(2, &windows));
+            agree(&place, &[input(&[3, 2, width, height], 1)], &|x| x[0].transpose(2, 3)?.max_pool(2, &windows));
+            // Many that are equal: the gradient goes to the first.
+            let whole = input(&[1, 3, height, width], 2);
+            let whole = (whole.0.iter().map(|x| x.round()).collect(), whole.1);
+            agree(&place, &[whole], &|x| x[0].max_pool(2, &windows));
+        }
+    }
+    let odd =
+        vec![f32::NAN, 1.0, f32::NEG_INFINITY, f32::NEG_INFINITY, 2.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    agree("odd numbers", &[(odd, vec![1, 1, 2, 4])], &|x| x[0].max_pool(2, &Windows::new([2])));
+    let line = [input(&[2, 3, 31], 1)];
+    agree("max_pool1d", &line, &|x| x[0].max_pool(1, &Windows { stride: vec![2], ..Windows::new([3]) }));
 }
 
 #[test]

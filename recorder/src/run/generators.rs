@@ -230,6 +230,12 @@ fn is_another(value: &Value) -> bool {
     }
 }
 
+/// Whether a value under a name of generators is the state of CUDA's.
+pub(super) fn is_cudas(name: &str, value: &Value) -> bool {
+    let is = |value: &Value| matches!(value, Value::Tensor(state) if state.dtype() == DType::UInt8 && *state.shape() == [CUDA_LENGTH]);
+    is_name(name) && (is(value) || value.items().is_some_and(|items| !items.is_empty() && items.iter().all(is)))
+}
+
 /// `random.getstate()`: a version, 625 numbers, and a number that waits.
 fn is_pythons(value: &Value) -> bool {
     let Some(items) = value.items().filter(|items| items.len() == 3) else { return false };

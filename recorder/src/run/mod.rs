@@ -57,7 +57,7 @@ pub use frozen::frozen_setting;
 pub use layout::Layout;
 pub use part::RunPart;
 pub use question::{Choice, Question};
-pub use told::{Told, ToldAverage, ToldBy};
+pub use told::{Leftover, Told, ToldAverage, ToldBy, ToldWarmUp};
 
 use layout::{Paths, Progress};
 use path::KeyPath;

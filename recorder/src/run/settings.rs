@@ -1,6 +1,7 @@
 //! What settings of a checkpoint say of its steps, under whatever key they are: `args.max_grad_norm`, `config.label_smoothing`,
-//! `hyper_parameters.accumulate_grad_batches`.
+//! `hyper_parameters.accumulate_grad_batches`; or in a text, as JSON, YAML or Python has them: `meta.cfg`.
 
+use super::generators;
 use super::layout::Layout;
 use super::path::{KeyPath, children, is_container};
 use super::spellings::is_optimizer;
@@ -12,6 +13,9 @@ use crate::walk::repr;
 /// How deep a setting is looked for, and in how many values.
 const DEPTH: usize = 6;
 const MOST: usize = 20_000;
+
+/// The longest text that is looked through.
+const TEXT: usize = 1 << 20;
 
 /// Names of the norm that gradients are clipped to.
 const NORMS: &[&str] = &[
@@ -37,6 +41,7 @@ const VALUES: &[&str] = &["clip_value", "clip_grad_value", "grad_clip_value", "g
 
 /// Names of how many batches make a step.
 const BATCHES: &[&str] = &[
+    "accumulative_counts",
     "accum",
     "accum_iter",
     "accum_steps",
@@ -55,7 +60,7 @@ const BATCHES: &[&str] = &[
 ];
 
 /// Names of how much labels are smoothed.
-const SMOOTHED: &[&str] = &["label_smooth", "label_smoothing", "label_smoothing_factor", "labelsmoothing", "smoothing"];
+const SMOOTHED: &[&str] = &["label_smooth", "label_smoothing", "label_smoothing_factor", "smoothing"];
 
 /// Names of settings that switch autocast on, by themselves or with a type.
 const AUTOCAST: &[&str] = &["amp", "autocast", "bf16", "fp16", "mixed_precision", "precision", "use_amp"];
@@ -93,6 +98,9 @@ fn look<T>(
         if let Some(taken) = key.as_str().and_then(|key| take(key, &inside)) {
             return Some((path, taken));
         }
+        if let Some(taken) = inside.as_str().and_then(|text| in_text(text, take)) {
+            return Some((path, taken));
+        }
         if let Some(found) = look(&inside, &path, depth - 1, seen, take) {
             return Some(found);
         }
@@ -102,9 +110,18 @@ fn look<T>(
 
 /// Fills in what a layout does not tell by itself; the norm is the one that it tells.
 pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: &mut Told) {
-    let by = |(path, number): (KeyPath, f64)| ToldBy { place: path.spelled(root), number };
+    let by = |(path, (key, number)): (KeyPath, (String, f64))| {
+        let place = path.spelled(root);
+        // One of a text is called so in it.
+        let own = path.last_key().is_some_and(|last| last == key);
+        ToldBy { place: if own { place } else { format!("{key} in {place}") }, number }
+    };
     let of = |names: &'static [&'static str]| {
-        first(root, move |key, value| number(value).filter(|number| is(key, names) && *number > 0.0)).map(by)
+        let take = move |key: &str, value: &Value| {
+            let number = number(value).filter(|number| is(key, names) && *number > 0.0);
+            number.map(|number| (key.to_owned(), number))
+        };
+        first(root, take).map(by)
     };
     if clip_norm.is_none() && !CLIPPED.contains(layout) {
         told.clipped = of(NORMS);
@@ -118,16 +135,34 @@ pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: 
         told.accumulated = batches;
         told.accumulated_by = batches.map(|_| place);
     }
+    let cudas = |key: &str, value: &Value| generators::is_cudas(key, value).then_some(());
+    told.cuda_generator = first(root, cudas).map(|(path, ())| path.spelled(root));
     let on = |key: &str, value: &Value| (is(key, AUTOCAST) && switches_on(value)).then(|| repr(value));
     if let Some((path, value)) = first(root, on).filter(|_| *layout != Layout::HfTrainer) {
         told.autocast = Some((path.spelled(root), value));
     }
 }
 
-/// Whether a key is one of these names, in any case and with any dashes.
+/// The first setting that is taken of those in a text: what stands before a colon or a sign of equality, and what follows it.
+fn in_text<T>(text: &str, take: &impl Fn(&str, &Value) -> Option<T>) -> Option<T> {
+    let text = text.get(..TEXT).unwrap_or(text);
+    text.match_indices([':', '=']).find_map(|(at, sign)| {
+        let (before, after) = (text[..at].trim_end(), text[at + sign.len()..].trim_start());
+        let before = before.strip_suffix(['"', '\'']).unwrap_or(before);
+        let start = before.rfind(|c: char| !c.is_alphanumeric() && c != '_' && c != '-');
+        let key = start.map_or(before, |start| before[start..].trim_start_matches(|c: char| !c.is_alphanumeric()));
+        let value = after.split(|c: char| c.is_whitespace() || ",;)}]".contains(c)).next().unwrap_or_default();
+        take(key, &Value::from(value.trim_matches(['"', '\''])))
+    })
+}
+
+/// Whether a key is one of these names, in any case, and with its words apart in any way: `maxGradNorm`, `max-grad-norm`.
 fn is(key: &str, names: &[&str]) -> bool {
-    let key = key.to_lowercase().replace('-', "_");
-    names.contains(&&*key)
+    fn plain(name: &str) -> impl Iterator<Item = char> + Clone {
+        name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase)
+    }
+    let key = plain(key);
+    names.iter().any(|name| plain(name).eq(key.clone()))
 }
 
 /// A number, one in a text, or the only one in a list.
@@ -148,7 +183,7 @@ fn switches_on(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
         Value::Int(bits) => *bits == 16,
-        Value::Str(text) => text.contains("16"),
+        Value::Str(text) => text.contains("16") || text.eq_ignore_ascii_case("true"),
         _ => false,
     }
 }

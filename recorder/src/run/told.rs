@@ -22,18 +22,52 @@ pub struct Told {
     pub smoothed: Option<ToldBy>,
     /// A setting that says that steps were computed by autocast, and what it is.
     pub autocast: Option<(String, String)>,
+    /// Where the state of a CUDA generator is, if there is one.
+    pub cuda_generator: Option<String>,
     /// How the average of the weights is updated.
     pub average: Option<ToldAverage>,
     /// How many batches make a step.
     pub accumulated: Option<i64>,
     /// The setting that says so, where it is not what says all else.
     pub accumulated_by: Option<String>,
+    /// What is told of that where the number is not: how many samples a step is of, nominally.
+    pub nominal: Option<i64>,
+    /// What becomes of batches that make no whole step, at an epoch's end and at the checkpoint.
+    pub leftover: Leftover,
+    /// The warm-up that the program makes by hand.
+    pub warm_up: Option<ToldWarmUp>,
     /// How many batches an epoch has.
     pub batches_per_epoch: Option<i64>,
     /// What else of it does not go on by itself, a clause each.
     pub not_continued: Vec<String>,
     /// The key of the optimizer's state, for a checkpoint that lacks it; and what is known of where it is.
     pub optimizer: Option<(&'static str, String)>,
+}
+
+/// What becomes of batches that are fewer than a step takes, when an epoch ends. Where they make no step of their own the program begins
+/// with a step on one batch when it resumes, for it counts the batches since a step that it does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Leftover {
+    /// They make a step.
+    #[default]
+    Stepped,
+    /// Their gradients go into the next epoch's first step, as in ultralytics.
+    Carried,
+    /// Their gradients are dropped, as in `YOLOv5`, and the next epoch begins with a step on one batch.
+    Dropped,
+}
+
+/// A warm-up that a program makes by hand: of the learning rates, of the momentum, and of how many batches make a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ToldWarmUp {
+    /// Of how many epochs it is, if that is told.
+    pub epochs: Option<f64>,
+    /// Of how many batches it is at least.
+    pub least: i64,
+    /// What the momentum is after it, if that is told.
+    pub momentum: Option<f64>,
 }
 
 /// A number in a checkpoint, and where it is.

@@ -61,8 +61,15 @@ pub(in crate::cli) fn run(
     let aloud = models(resume)?.first() == Some(model);
     let checkpoint = opened(&resume.checkpoint, &resume.settings.opening(), aloud)?;
     let network = network(resume, device, model, &checkpoint)?;
-    let dtype = precision::of(&checkpoint, &network, device);
-    let network = precision::as_in(network, dtype);
+    let network = match resume.settings.dtype.as_deref() {
+        // As networks are made.
+        Some("f32") => network,
+        Some(other) => return Err(usage(format!("rekindle.toml: dtype is f32, and not '{other}'"))),
+        None => {
+            let dtype = precision::of(&checkpoint, &network, device);
+            precision::as_in(network, dtype)
+        }
+    };
     Ok((checkpoint, network, options(&resume.settings)?.part(model.0.clone())))
 }
 

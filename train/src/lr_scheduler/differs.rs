@@ -42,7 +42,8 @@ impl Schedule {
     /// Whether a scheduler with this state goes on by it: it is one of the kind, or one that no state tells from it.
     pub(crate) fn fits(&self, state_dict: &Value) -> bool {
         let attributes = Attributes::from_value(PLACE, state_dict);
-        attributes.is_ok_and(|attributes| recognised(&attributes).allows(self.kind(), &attributes))
+        let allowed = attributes.is_ok_and(|attributes| recognised(&attributes).allows(self.kind(), &attributes));
+        allowed || self.is_within(state_dict)
     }
 }
 

@@ -66,6 +66,7 @@ mod swa_lr;
 pub mod timm;
 pub mod transformers;
 mod whole;
+mod within;
 pub mod yolo;
 
 use crate::number;

@@ -36,6 +36,9 @@ impl LRScheduler {
 fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGroup], done: bool) -> Result<LRScheduler> {
     let mut attributes = Attributes::from_value(PLACE, state_dict)?;
     let recognition = recognised(&attributes);
+    // What is around the one that it is of goes on by its own numbers.
+    let inner = schedule.filter(|schedule| schedule.is_within(state_dict));
+    let schedule = schedule.filter(|_| inner.is_none());
     let told_apart = match (&recognition, schedule) {
         (Recognition::Several(kinds), None) if kinds.iter().any(|kind| kind.counts_events()) => {
             ignite::told_apart(&mut attributes, groups, done)
@@ -101,6 +104,7 @@ fn restored(schedule: Option<&Schedule>, state_dict: &Value, groups: &[ParamGrou
             }
             for (index, state) in states.iter().enumerate() {
                 let schedule = schedules.and_then(|schedules| schedules.get(index));
+                let schedule = schedule.or(inner.filter(|inner| inner.fits(state)));
                 let done = done || turn.is_some_and(|turn| index < turn);
                 children.push(restored(schedule, state, groups, done)?);
             }

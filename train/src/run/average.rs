@@ -209,7 +209,10 @@ impl Saved {
     /// # Errors
     /// When the model has other names or shapes than the average that is to go on.
     pub(super) fn go_on<M: Module>(self, model: &M, rows: &Arc<LayerRows>, prefix: &str) -> Result<Average> {
-        let found = self.found.map(|average| average.rows(Arc::clone(rows)).wrapped_in(prefix));
+        let found = self.found.map(|average| {
+            let own = wrapper(average.module());
+            average.rows(Arc::clone(rows)).wrapped_in(if own.is_empty() { prefix } else { own })
+        });
         let found = match (found, &self.list, &self.rule) {
             (None, Some(list), Some(rule)) => {
                 Some(AveragedModel::from_list(list, model, rule.clone(), Arc::clone(rows))?)
@@ -231,6 +234,13 @@ impl Saved {
     }
 }
 
+/// What wrappers have put before all names, as timm's `ModelEmaV2` and `ModelEmaV3` do.
+fn wrapper(names: &StateDict) -> &'static str {
+    let wrappers = ["module._orig_mod.", "_orig_mod.module.", "module.", "_orig_mod."];
+    let before_all = |wrapper: &&str| !names.is_empty() && names.keys().all(|name| name.starts_with(wrapper));
+    wrappers.into_iter().find(before_all).unwrap_or_default()
+}
+
 /// The average in a value; `None` is a list, which a model has the names of.
 fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
     if value.as_dict().is_some_and(|dict| dict.get("shadow_params").is_some()) {
@@ -238,7 +248,11 @@ fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
     }
     // The rule is not followed.
     let average = AveragedModel::from_state_dict(value, Averaging::default())?;
-    if average.layout() == AveragedLayout::Plain && model.keys().all(|name| !average.module().contains(name)) {
+    let (own, models) = (wrapper(average.module()), wrapper(model));
+    let has = |name: &str| {
+        average.module().contains(name) || average.module().contains(&format!("{own}{}", &name[models.len()..]))
+    };
+    if average.layout() == AveragedLayout::Plain && !model.keys().any(has) {
         let advice = "it has none of the model's names; say which is the average with `ResumeOptions::average_at`";
         return Err(Error::invalid("the average of the checkpoint is not understood").advise(advice));
     }

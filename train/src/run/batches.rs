@@ -2,6 +2,8 @@
 
 use burn::module::Module;
 
+use rekindle_recorder::run::Leftover;
+
 use super::parts::Run;
 
 impl<M: Module> Run<M> {
@@ -10,6 +12,7 @@ impl<M: Module> Run<M> {
         let whole = |steps: i64| u64::try_from(steps).unwrap_or(0);
         match (self.batches_per_epoch, self.epoch_length()) {
             (Some(batches), Some(length)) => {
+                let steps = steps.saturating_sub(self.cut);
                 let begun = whole(steps % length).saturating_mul(self.accumulate).min(batches);
                 whole(steps / length).saturating_mul(batches).saturating_add(begun)
             }
@@ -30,6 +33,19 @@ impl<M: Module> Run<M> {
         let fits = |more: &i64| self.batches_of(first.saturating_add(*more)) <= there;
         let most = i64::try_from(batches).unwrap_or(i64::MAX);
         u64::try_from((1..=most).take_while(fits).last().unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// Whether the batch that comes is an epoch's first one, of a run whose epochs begin with a step on one batch and have a whole number
+    /// of steps: the last of an epoch wait for another then.
+    pub(super) fn begins_epoch(&self) -> bool {
+        let at_end = self.epoch_length().is_some_and(|length| self.steps() % length == 0);
+        at_end && self.steps() > 0 && self.passed.batches + 1 == self.accumulate
+    }
+
+    /// Whether batches that an epoch leaves over make no step, and a run that is resumed begins with a step on one batch.
+    #[must_use]
+    pub fn leaves_batches(&self) -> bool {
+        self.leftover != Leftover::Stepped
     }
 
     /// Whether the batch that was passed last is an epoch's last one, where that is known without a loader.

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
 use rekindle_burn::{LayerRows, NamedParameter};
 use rekindle_random::Generator;
-use rekindle_recorder::run::RunPart;
+use rekindle_recorder::run::{Leftover, RunPart};
 use rekindle_recorder::{Checkpoint, LoadReport, Result, ResultExt as _};
 
 use super::average::Average;
@@ -74,6 +74,8 @@ pub struct Run<M: Module> {
     pub(super) clip: Option<Clip>,
     /// Of how many batches a step takes the mean.
     pub(super) accumulate: u64,
+    /// What becomes of batches that are fewer.
+    pub(super) leftover: Leftover,
     /// What was passed through since the last step.
     pub(super) passed: Passed,
     pub(super) average: Average,
@@ -105,6 +107,8 @@ pub struct Run<M: Module> {
     /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
     pub(super) step: Option<i64>,
     pub(super) loss: Option<Tensor<1>>,
+    /// How many of them were made in an epoch that was cut short and counts as finished: the epochs after it begin so much later.
+    pub(super) cut: i64,
     /// How many steps an epoch has, where no loader says it.
     pub(super) steps_per_epoch: Option<i64>,
     /// How many batches, where a step takes several and the last one of an epoch takes fewer.
@@ -211,6 +215,7 @@ impl<M: Module> Run<M> {
             scaler: None,
             clip: None,
             accumulate: 1,
+            leftover: Leftover::Stepped,
             passed: Passed::default(),
             average: Average::None,
             names: Names::default(),
@@ -228,6 +233,7 @@ impl<M: Module> Run<M> {
             epoch: 0,
             step: Some(0),
             loss: None,
+            cut: 0,
             steps_per_epoch: None,
             batches_per_epoch: None,
             until_epoch: None,

@@ -54,6 +54,8 @@ pub struct Plan {
     pub average_per: Option<SchedulePer>,
     /// Whether it has to be known where epochs end, for the average to go on.
     pub average_by_epochs: bool,
+    /// Whether it has to be known where epochs end, because batches that an epoch leaves over are dropped.
+    pub drops_batches: bool,
     /// Where the generator's state is from.
     pub generator: String,
     /// The epoch that the file says.

@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use burn::module::Module;
-use rekindle_recorder::run::account_of;
+use rekindle_recorder::run::{Layout, Leftover, RunState, account_of};
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
 use super::options::ResumeOptions;
@@ -42,6 +42,7 @@ use super::parts::{Beside, Clip, Run, STALE, Tried};
 use super::place::Place;
 use super::plan::{OptimizerPlan, Plan};
 use super::several::gather;
+use super::share::Passed;
 use super::whole::{Kept, seal, unpacked};
 use crate::amp::GradScaler;
 use crate::attributes::invalid;
@@ -94,6 +95,12 @@ impl<M: Module> Run<M> {
     }
 }
 
+/// How many steps were made in an epoch that was cut short, as by Lightning's `max_steps`, and counts as finished.
+fn cut_short(state: &RunState) -> Option<i64> {
+    let length = state.steps_per_epoch.filter(|&length| length > 0 && state.layout == Layout::Lightning)?;
+    Some(state.step?.checked_sub(state.step_in_epoch?)?.rem_euclid(length))
+}
+
 /// The run, and the plan of it. Where the plan has questions, the run is one that an answer may change.
 fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOptions) -> Result<(Run<M>, Plan)> {
     let mut state = gather(&checkpoint, &options)?;
@@ -105,6 +112,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let rows = options.rows.clone().unwrap_or_default();
 
     let around = Around::read(&options)?;
+    let named = options.optimizer.is_some() || options.new_optimizer.is_some() || options.weights_only;
     questions.extend(position::told(&mut state, &checkpoint, &options, &mut values)?);
     questions.extend(told::open(&state, &options));
     questions.extend(told::whole_schedulers(&state, &values, &options));
@@ -166,11 +174,18 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         more.push(OptimizerPlan { place: share.place.clone(), optimizer: optimizer.kind(), told, groups });
         further.push(Beside { optimizer, schedulers: own.schedulers });
     }
+    untold.extend(told::still_statistics(&state, steps));
+    untold.extend(told::stale_average(&beside));
+    if !named {
+        questions.extend(told::wrapped_optimizer(&values, optimizer.kind()));
+    }
     if around.accumulate > 1 && optimizer.kind() == OptimizerKind::Lbfgs {
         let what = "LBFGS evaluates one batch as often as it needs, so that a step cannot take several";
         return Err(invalid(format!("{what} (`ResumeOptions::accumulate`)")));
     }
-    let step = state.step.or(steps);
+    let leftover = if around.accumulate > 1 { state.told.leftover } else { Leftover::Stepped };
+    // The steps of a program that counts batches are those of whole epochs; its optimizer's, of a warm-up, are other ones.
+    let step = state.step.or(steps).filter(|_| leftover == Leftover::Stepped);
     if let Some(said) = options.steps_made {
         position::agrees(said, steps.filter(|_| options.new_optimizer.is_none()))?;
     }
@@ -214,6 +229,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         average: says,
         average_per: average.per(),
         average_by_epochs: average.goes_by_epochs(state.epoch),
+        drops_batches: leftover == Leftover::Dropped,
         generator: from,
         epoch: state.epoch,
         step,
@@ -230,10 +246,13 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         beside: further,
         scheduler_places,
         accumulate: around.accumulate,
+        leftover,
+        passed: if leftover == Leftover::Stepped { Passed::default() } else { Passed::all_but_one(around.accumulate) },
         new_optimizer: options.new_optimizer.is_some(),
         scaler: state.scaler.as_ref().map(GradScaler::from_state_dict).transpose()?,
         clip,
         steps_per_epoch: state.steps_per_epoch.filter(|&steps| steps > 0),
+        cut: cut_short(&state).unwrap_or(0),
         batches_per_epoch: told::ragged(&state, around.accumulate),
         average,
         names,

@@ -134,7 +134,7 @@ impl<M: Module> Run<M> {
     fn step_in_epoch(&self) -> Option<i64> {
         match &self.loader {
             Some(loader) => i64::try_from(loader.taken() as u64 / self.accumulate).ok(),
-            None => Some(self.steps().rem_euclid(self.epoch_length()?)),
+            None => Some(self.steps().saturating_sub(self.cut).rem_euclid(self.epoch_length()?)),
         }
     }
 

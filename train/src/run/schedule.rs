@@ -23,6 +23,8 @@ pub(super) struct Scheduled {
     pub(super) per: SchedulePer,
     /// How many times at once.
     pub(super) times: i64,
+    /// Whether steps are counted anew in each epoch, where it is stepped after every so many, as Lightning counts batches.
+    pub(super) counts_in_epoch: bool,
     /// In how many iterations the program warms the rates up by hand, over what the scheduler sets before each step: `BasicSR`'s
     /// `warmup_iter`.
     pub(super) warm_up: Option<i64>,
@@ -32,7 +34,7 @@ pub(super) struct Scheduled {
 
 impl Scheduled {
     pub(super) fn new(scheduler: LRScheduler, per: SchedulePer) -> Self {
-        Scheduled { scheduler, per, times: 1, warm_up: None, since: 0 }
+        Scheduled { scheduler, per, times: 1, counts_in_epoch: false, warm_up: None, since: 0 }
     }
 
     /// Steps it before a step of the optimizer, which has `made` so many, where it is stepped then.
@@ -144,12 +146,18 @@ impl Schedulers {
         groups.iter().map(ParamGroup::lr).collect()
     }
 
-    /// Steps those that are stepped with the optimizer, which has `made` so many steps.
-    pub(super) fn after_step(&mut self, optimizer: &mut Optimizer, made: i64, per_epoch: Option<i64>) -> Result<()> {
-        for Scheduled { scheduler, per, times, .. } in &mut self.list {
+    /// Steps those that are stepped with the optimizer, which has `made` so many steps, the last of them so many in its epoch.
+    pub(super) fn after_step(
+        &mut self,
+        optimizer: &mut Optimizer,
+        (made, in_epoch): (i64, i64),
+        per_epoch: Option<i64>,
+    ) -> Result<()> {
+        for Scheduled { scheduler, per, times, counts_in_epoch, .. } in &mut self.list {
+            let counted = if *counts_in_epoch { in_epoch } else { made };
             match per {
                 SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
-                SchedulePer::Steps(each) if made % i64::from(*each) == 0 => scheduler.step(optimizer)?,
+                SchedulePer::Steps(each) if counted % i64::from(*each) == 0 => scheduler.step(optimizer)?,
                 SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
                 _ => {}
             }

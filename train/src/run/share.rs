@@ -54,6 +54,8 @@ impl Items {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Passed {
     pub(super) batches: u64,
+    /// How many of them count and have left no gradients.
+    pub(super) lost: u64,
     /// The sum of their losses.
     pub(super) sum: Option<Tensor<1>>,
     /// What they hold, where their losses are sums over it.
@@ -61,13 +63,19 @@ pub(super) struct Passed {
 }
 
 impl Passed {
+    /// All batches of a step but one, as if they had been passed through, and their gradients were lost.
+    pub(super) fn all_but_one(accumulate: u64) -> Self {
+        let batches = accumulate.saturating_sub(1);
+        Passed { batches, lost: batches, ..Passed::default() }
+    }
+
     /// The loss of the step so far.
     #[allow(clippy::cast_precision_loss)] // a count of batches
     pub(super) fn mean(&self, sum: Tensor<1>, share: Share) -> Tensor<1> {
         match (share, self.items) {
             (Share::Items(_), Some(items)) => sum / items.count,
             (Share::Whole, _) => sum,
-            _ => sum / self.batches as f64,
+            _ => sum / self.batches.saturating_sub(self.lost) as f64,
         }
     }
 }

@@ -6,6 +6,7 @@ use burn::module::Module;
 use burn::tensor::{DType, FloatDType, Gradients, Tensor};
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
+use rekindle_recorder::run::Leftover;
 
 use super::average::Done;
 use super::parts::{Clip, Run};
@@ -16,7 +17,7 @@ use crate::attributes::invalid;
 use crate::beside::Step;
 use crate::clip::{Together, clip_together};
 use crate::data::Batch;
-use crate::gradients::for_each;
+use crate::gradients::{Pending, for_each};
 use crate::lr_scheduler::SteppedBy;
 use crate::optim::{Optimizer, OptimizerKind};
 
@@ -132,16 +133,21 @@ impl<M: Module> Run<M> {
             self.backward(loss)?;
             return Ok(true);
         }
+        if self.leftover == Leftover::Dropped && self.begins_epoch() {
+            (self.grads, self.passed) = (Pending::default(), Passed::all_but_one(self.accumulate));
+        }
         let said = loss.clone().inner();
         // Losses of 16 bits are added up in more.
         let said = if said.dtype() == DType::F64 { said } else { said.cast(FloatDType::F32) };
         let portion = share.portion(self.passed.items, self.accumulate);
         self.backward(if share == Share::Whole { loss } else { loss / portion })?;
-        let Passed { batches, sum, items } = std::mem::take(&mut self.passed);
+        let Passed { batches, lost, sum, items } = std::mem::take(&mut self.passed);
         let sum = sum.map_or(said.clone(), |sum| sum + said);
-        self.passed = Passed { batches: batches + 1, items: share.counted(items, portion), sum: Some(sum.clone()) };
+        self.passed =
+            Passed { batches: batches + 1, lost, items: share.counted(items, portion), sum: Some(sum.clone()) };
         self.loss = Some(self.passed.mean(sum, share));
         let ends = match &self.loader {
+            _ if self.leftover != Leftover::Stepped => false,
             Some(loader) => loader.is_exhausted(),
             None => self.is_last_of_epoch(),
         };
@@ -293,11 +299,12 @@ impl<M: Module> Run<M> {
         let per_epoch = self.epoch_length();
         let made = self.steps();
         if let Some(model) = &self.model {
-            let in_epoch = per_epoch.filter(|&length| length > 0).map_or(made, |length| (made - 1) % length + 1);
+            let in_epoch = self.counted_in_epoch(made);
             self.average.update(model, Done::Step(made, in_epoch, epoch))?;
         }
-        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, made, per_epoch))?;
-        let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps() % per_epoch == 0);
+        let counted = (made, self.counted_in_epoch(made));
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, counted, per_epoch))?;
+        let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps().saturating_sub(self.cut) % per_epoch == 0);
         match &mut self.loader {
             Some(loader) if loader.is_exhausted() => {
                 loader.end_epoch();
@@ -309,6 +316,12 @@ impl<M: Module> Run<M> {
         self.ended = self.epoch > epoch;
         self.set_rates();
         Ok(())
+    }
+
+    /// Which of its epoch's a step is, from 1; of all, where it is not known how many an epoch has.
+    fn counted_in_epoch(&self, made: i64) -> i64 {
+        self.epoch_length()
+            .map_or(made, |length| made.saturating_sub(self.cut).saturating_sub(1).rem_euclid(length) + 1)
     }
 
     /// `scheduler.step(metric)`: for schedulers that go by a metric, such as the loss on held-back samples.

@@ -79,6 +79,7 @@ impl<M: Module> Run<M> {
             let data = tensor.clone().try_into_data();
             data_to_tensor(data.map_err(|error| invalid(format!("the loss cannot be read: {error:?}")))?)
         };
+        own.insert("passed_lost", i64::try_from(self.passed.lost).unwrap_or(i64::MAX));
         own.insert("passed_loss", self.passed.sum.as_ref().map(read).transpose()?.map(Value::from));
         let items = self.passed.items.map(|items| Value::from(vec![items.divided_by, items.count]));
         own.insert("passed_items", items);
@@ -208,6 +209,8 @@ impl<M: Module> Run<M> {
         let items: Vec<f64> = items.iter().filter_map(Value::as_f64).collect();
         self.passed = Passed {
             batches: u64::try_from(passed).unwrap_or(0),
+            // Before it was kept there were none.
+            lost: there("passed_lost").and_then(Value::as_i64).and_then(|lost| u64::try_from(lost).ok()).unwrap_or(0),
             sum: tensor("passed_loss")?,
             items: if let [divided_by, count] = items[..] { Some(Items { divided_by, count }) } else { None },
         };

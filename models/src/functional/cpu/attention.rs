@@ -5,7 +5,6 @@
 //! What it gives lies in memory as `[..., length, heads, width]`: joining the heads again copies nothing.
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::gemm::{Left, Matrix, Right};
@@ -13,6 +12,7 @@ use super::linear::{matrix, readable};
 use super::math::exp;
 use super::memory::{lengths, tensor};
 use super::simd::{Kernel, fma, largest, summed, vectorised};
+use super::threads::{collected, shared};
 
 /// Attention of queries `[..., queries, width]` to keys `[..., keys, width]` with values `[..., keys, outputs]`.
 #[derive(Clone, Copy, Debug)]
@@ -141,9 +141,8 @@ impl Operator for Attention {
         let (causal, scale) = (self.causal, self.scale as f32);
         let mut weights = vec![0.0; batch * heads * queries * keys];
         let mut y = vec![0.0; batch * queries * heads * outputs];
-        let all =
-            weights.par_chunks_exact_mut(heads * queries * keys).zip(y.par_chunks_exact_mut(queries * heads * outputs));
-        all.enumerate().for_each(|(image, (weights, y))| {
+        let all = weights.chunks_exact_mut(heads * queries * keys).zip(y.chunks_exact_mut(queries * heads * outputs));
+        shared(all.enumerate(), |(image, (weights, y))| {
             let head = |(head, scores): (usize, &mut [f32])| {
                 let at = image * heads + head;
                 multiplied([queries, keys, width], matrix(&q, at), matrix(&k, at).transposed(), scores);
@@ -152,7 +151,7 @@ impl Operator for Attention {
                 multiplied([queries, outputs, keys], Matrix::rows(scores, keys), matrix(&v, at), &mut y);
                 y
             };
-            let parts: Vec<Vec<f32>> = weights.par_chunks_exact_mut(queries * keys).enumerate().map(head).collect();
+            let parts: Vec<Vec<f32>> = collected(weights.chunks_exact_mut(queries * keys).enumerate(), head);
             joined(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>(), outputs, y);
         });
         let weights = tensor(weights, &[batch * heads, queries, keys]);
@@ -169,10 +168,9 @@ impl Operator for Attention {
         let mut dq = vec![0.0; batch * queries * heads * width];
         let mut dk = vec![0.0; batch * keys * heads * width];
         let mut dv = vec![0.0; batch * keys * heads * outputs];
-        let slopes =
-            dq.par_chunks_exact_mut(queries * heads * width).zip(dk.par_chunks_exact_mut(keys * heads * width));
-        let slopes = slopes.zip(dv.par_chunks_exact_mut(keys * heads * outputs));
-        slopes.enumerate().for_each(|(image, ((dq, dk), dv))| {
+        let slopes = dq.chunks_exact_mut(queries * heads * width).zip(dk.chunks_exact_mut(keys * heads * width));
+        let slopes = slopes.zip(dv.chunks_exact_mut(keys * heads * outputs));
+        shared(slopes.enumerate(), |(image, ((dq, dk), dv))| {
             let head = |head: usize| {
                 let at = image * heads + head;
                 let (g, p) = (matrix(&gradient, at), &weights[at * queries * keys..][..queries * keys]);
@@ -186,7 +184,7 @@ impl Operator for Attention {
                 multiplied([keys, width, queries], ds.transposed(), matrix(q, at), &mut parts[1]);
                 parts
             };
-            let parts: Vec<[Vec<f32>; 3]> = (0..heads).into_par_iter().map(head).collect();
+            let parts: Vec<[Vec<f32>; 3]> = collected(0..heads, head);
             let of = |at: usize| parts.iter().map(|part| part[at].as_slice()).collect::<Vec<_>>();
             joined(&of(0), width, dq);
             joined(&of(1), width, dk);

@@ -1,4 +1,4 @@
-//! `batch_norm` in training: `y = x * a + b` for each channel, with `a = weight / sqrt(var + eps)` and `b = bias - mean * a`.
+//! `batch_norm`, by the batch's own moments or by given ones. In training: `y = x * a + b` for each channel, with `a = weight / sqrt(var + eps)` and `b = bias - mean * a`.
 //! Slopes: `dx = (dy - mean(dy) - (x - mean) sum(dy (x - mean)) / (n deviation^2)) * a`, `dweight = sum(dy (x - mean)) / deviation`,
 //! `dbias = sum dy` (PyTorch's `aten/src/ATen/native/Normalization.cpp`; sums of channels there are 64-bit, and are here).
 
@@ -6,11 +6,11 @@ use std::mem::MaybeUninit;
 use std::sync::{Arc, OnceLock};
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::memory::{contiguous, elements, fresh, lengths, tensor};
 use super::simd::{Kernel, fma, summed, vectorised};
+use super::threads::{collected, shared};
 
 /// As many elements as make up a thread's work.
 const ELEMENTS: usize = 16_384;
@@ -57,6 +57,8 @@ impl Kernel for Sums<'_> {
 /// `(x - mean) * scale[0] + other * scale[1] + shift` over the planes of images.
 struct Scaled<'a> {
     pixels: usize,
+    /// The channel of the first plane.
+    first: usize,
     /// For each channel: mean, the two scales, and the shift.
     channels: &'a [[f32; 4]],
     x: &'a [f32],
@@ -71,7 +73,7 @@ impl Kernel for Scaled<'_> {
     fn run<const FMA: bool>(self) {
         let planes = self.x.chunks_exact(self.pixels).zip(self.other.chunks_exact(self.pixels));
         let planes = planes.zip(self.out.chunks_exact_mut(self.pixels));
-        for (((x, other), out), [mean, one, two, shift]) in planes.zip(self.channels.iter().cycle()) {
+        for (((x, other), out), [mean, one, two, shift]) in planes.zip(self.channels.iter().cycle().skip(self.first)) {
             for ((x, other), out) in x.iter().zip(other).zip(out) {
                 out.write(fma::<FMA>(*x - mean, *one, fma::<FMA>(*other, *two, *shift)));
             }
@@ -82,6 +84,8 @@ impl Kernel for Scaled<'_> {
 /// `x * scale + shift` over the planes of images.
 struct Affine<'a> {
     pixels: usize,
+    /// The channel of the first plane.
+    first: usize,
     channels: &'a [[f32; 2]],
     x: &'a [f32],
     out: &'a mut [MaybeUninit<f32>],
@@ -93,7 +97,7 @@ impl Kernel for Affine<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let planes = self.x.chunks_exact(self.pixels).zip(self.out.chunks_exact_mut(self.pixels));
-        for ((x, out), [scale, shift]) in planes.zip(self.channels.iter().cycle()) {
+        for ((x, out), [scale, shift]) in planes.zip(self.channels.iter().cycle().skip(self.first)) {
             for (x, out) in x.iter().zip(out) {
                 out.write(fma::<FMA>(*x, *scale, *shift));
             }
@@ -118,12 +122,14 @@ fn sums(x: &FlexTensor, other: &[f32], means: Option<&[f32]>, squares: bool) -> 
         let mean = means.map_or(0.0, |means| means[channel]);
         vectorised(Sums { planes: &planes, images, mean, squares })
     };
-    (0..channels).into_par_iter().with_min_len((ELEMENTS / (images * pixels)).max(1)).map(of_channel).collect()
+    let at_once = (ELEMENTS / (images * pixels)).max(1);
+    let some = |first: usize| (first..channels.min(first + at_once)).map(of_channel).collect::<Vec<_>>();
+    collected((0..channels).step_by(at_once), some).concat()
 }
 
-/// Elements of whole images that a thread takes at once.
-fn share(channels: usize, pixels: usize) -> usize {
-    ELEMENTS.div_ceil(channels * pixels) * channels * pixels
+/// How many planes a thread takes at once.
+fn share(pixels: usize) -> usize {
+    ELEMENTS.div_ceil(pixels)
 }
 
 impl Operator for BatchNorm {
@@ -142,19 +148,11 @@ impl Operator for BatchNorm {
                 [scale, bias - mean * scale]
             })
             .collect();
-        let size = share(channels, pixels);
-        // SAFETY: whole images are shared out, and a pass writes each of their planes.
-        let y = unsafe {
-            fresh(x.len(), |out| {
-                x.par_chunks(size).zip(out.par_chunks_mut(size)).for_each(|(x, out)| {
-                    vectorised(Affine { pixels, channels: &affine, x, out });
-                });
-            })
-        };
+        let y = self::affine(&input, &affine);
         let kept = vec![input.clone(), weight, tensor(mean.clone(), &[channels]), tensor(scale, &[channels])];
         // A second run of the same operator gives the same.
         _ = self.moments.set([mean, var.iter().map(|var| *var as f32).collect()]);
-        (tensor(y, &lengths(&input)), kept)
+        (y, kept)
     }
 
     #[allow(unsafe_code, clippy::cast_possible_truncation, clippy::cast_precision_loss)]
@@ -173,12 +171,15 @@ impl Operator for BatchNorm {
                 [*mean, (-dot * scale * scale / count * a) as f32, a as f32, (-sum / count * a) as f32]
             })
             .collect();
-        let size = share(channels, pixels);
-        // SAFETY: as above.
+        let (at_once, size) = (share(pixels), share(pixels) * pixels);
+        // SAFETY: whole planes are shared out, and a pass writes each of them.
         let dx = unsafe {
             fresh(x.len(), |out| {
-                let shares = x.par_chunks(size).zip(g.par_chunks(size)).zip(out.par_chunks_mut(size));
-                shares.for_each(|((x, other), out)| vectorised(Scaled { pixels, channels: &slopes, x, other, out }));
+                let shares = x.chunks(size).zip(g.chunks(size)).zip(out.chunks_mut(size)).enumerate();
+                shared(shares, |(at, ((x, other), out))| {
+                    let first = at * at_once % channels;
+                    vectorised(Scaled { pixels, first, channels: &slopes, x, other, out });
+                });
             })
         };
         let dweight =
@@ -186,5 +187,78 @@ impl Operator for BatchNorm {
         let dbias = sums.iter().map(|[sum, _]| *sum as f32).collect();
         let channel = |sums| Some(tensor(sums, &[channels]));
         vec![Some(tensor(dx, &lengths(input))), channel(dweight), channel(dbias)]
+    }
+}
+
+/// `batch_norm` by given moments: inputs `x [batch, channels, ...]`, `mean`, `var`, `weight` and `bias`. Slopes, of the same sums:
+/// `dx = dy a`, `dmean = -sum(dy) a`, `dvar = -sum(dy (x - mean)) weight / (2 deviation^3)`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FixedNorm {
+    pub(crate) eps: f64,
+}
+
+/// `x * scale + shift` for each channel.
+#[allow(unsafe_code)]
+fn affine(x: &FlexTensor, channels: &[[f32; 2]]) -> FlexTensor {
+    let ((_, _, pixels), elements) = (planes(x), elements(x));
+    let (at_once, size) = (share(pixels), share(pixels) * pixels);
+    // SAFETY: whole planes are shared out, and a pass writes each of them.
+    let y = unsafe {
+        fresh(elements.len(), |out| {
+            shared(elements.chunks(size).zip(out.chunks_mut(size)).enumerate(), |(at, (x, out))| {
+                vectorised(Affine { pixels, first: at * at_once % channels.len(), channels, x, out });
+            });
+        })
+    };
+    tensor(y, &lengths(x))
+}
+
+impl FixedNorm {
+    /// 1 over the deviation of each channel.
+    #[allow(clippy::cast_possible_truncation)] // back to 32 bits
+    fn scales(self, var: &FlexTensor) -> Vec<f32> {
+        elements(var).iter().map(|var| (1.0 / (f64::from(*var) + self.eps).sqrt()) as f32).collect()
+    }
+}
+
+impl Operator for FixedNorm {
+    fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
+        let kept: Vec<FlexTensor> = inputs.iter().map(contiguous).collect();
+        let [mean, weight, bias] = [1, 3, 4].map(|at| elements(&kept[at]));
+        let rows = mean.iter().zip(self.scales(&kept[2])).zip(weight).zip(bias);
+        let channels: Vec<[f32; 2]> = rows
+            .map(|(((mean, scale), weight), bias)| {
+                let scale = scale * weight;
+                [scale, bias - mean * scale]
+            })
+            .collect();
+        (affine(&kept[0], &channels), kept)
+    }
+
+    fn backward(&self, kept: &[FlexTensor], gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+        let gradient = contiguous(&gradient);
+        let (mean, scales, weight) = (elements(&kept[1]), self.scales(&kept[2]), elements(&kept[3]));
+        let slopes: Vec<[f32; 2]> = scales.iter().zip(weight).map(|(scale, weight)| [scale * weight, 0.0]).collect();
+        let mut gradients = vec![wanted[0].then(|| affine(&gradient, &slopes))];
+        if !wanted[1..].contains(&true) {
+            return gradients;
+        }
+        let sums = sums(&kept[0], elements(&gradient), Some(mean), false);
+        let rows: Vec<_> = sums.iter().zip(scales.iter().map(|scale| f64::from(*scale))).zip(weight).collect();
+        #[allow(clippy::cast_possible_truncation)] // back to 32 bits
+        let of = |slope: &dyn Fn(f64, f64, f64, f64) -> f64| {
+            let slopes: Vec<f32> = rows
+                .iter()
+                .map(|(([sum, dot], scale), weight)| slope(*sum, *dot, *scale, f64::from(**weight)) as f32)
+                .collect();
+            tensor(slopes, &[rows.len()])
+        };
+        gradients.extend([
+            wanted[1].then(|| of(&|sum, _, scale, weight| -sum * scale * weight)),
+            wanted[2].then(|| of(&|_, dot, scale, weight| -0.5 * dot * weight * scale.powi(3))),
+            wanted[3].then(|| of(&|_, dot, scale, _| dot * scale)),
+            wanted[4].then(|| of(&|sum, _, _, _| sum)),
+        ]);
+        gradients
     }
 }

@@ -1,11 +1,6 @@
 //! How a convolution over two dimensions reads memory: an image is spread into planes, one for each residue of the stride, with
 //! its padding; then every tap of the kernel is a plane from one offset on, whatever stride and dilation are.
 
-use super::gemm::{Left, panel_width};
-
-/// What may be read behind the last element: pixels are copied some at a time.
-pub(super) const SLACK: usize = 64;
-
 /// A convolution of one group of channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
@@ -85,17 +80,39 @@ impl Plan {
         (0..self.channels).flat_map(|channel| taps.iter().map(move |tap| offset(channel, tap.far))).collect()
     }
 
-    /// Spreads an image's channels; the target has been zeros wherever no pixel goes.
+    /// Where every pixel is by itself, they make one row.
+    pub(super) fn in_one_row(self) -> Self {
+        let alone = self.kernel == [1, 1] && self.lies_spread();
+        Plan { size: if alone { [1, self.pixels()] } else { self.size }, ..self }
+    }
+
+    /// Whether a spread image is the image itself.
+    pub(super) fn lies_spread(&self) -> bool {
+        self.stride == [1, 1] && self.padding == [0, 0]
+    }
+
+    /// Spreads an image's channels, and zeros around them, into all of the target.
     pub(super) fn spread(&self, image: &[f32], target: &mut [f32]) {
         let ([sy, sx], [py, px], columns, plane) = (self.stride, self.padding, self.plane()[1], self.plane_len());
         let [height, width] = self.size;
+        if self.stride == [1, 1] {
+            for (image, target) in image.chunks_exact(height * width).zip(target.chunks_exact_mut(plane)) {
+                let (above, rest) = target.split_at_mut(py * columns);
+                let (within, below) = rest.split_at_mut(height * columns);
+                above.fill(0.0);
+                below.fill(0.0);
+                for (target, pixels) in within.chunks_exact_mut(columns).zip(image.chunks_exact(width)) {
+                    target[..px].fill(0.0);
+                    target[px..px + width].copy_from_slice(pixels);
+                    target[px + width..].fill(0.0);
+                }
+            }
+            return;
+        }
+        target.fill(0.0);
         for (row, pixels) in image.chunks_exact(width).enumerate() {
             let (channel, y) = (row / height, row % height + py);
             let start = (channel * sy + y % sy) * sx * plane + y / sy * columns;
-            if sx == 1 {
-                target[start + px..][..width].copy_from_slice(pixels);
-                continue;
-            }
             for residue in 0..sx {
                 // The first pixel whose padded place has the residue.
                 let first = (residue + sx - px % sx) % sx;
@@ -115,76 +132,4 @@ pub(super) struct Grid {
     pub(super) columns: usize,
     pub(super) start: usize,
     pub(super) pitch: usize,
-}
-
-/// Neighbours in a row of the grid, in a panel.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    pub(super) image: usize,
-    pub(super) row: usize,
-    pub(super) column: usize,
-    pub(super) len: usize,
-    /// Where they begin in the panel.
-    pub(super) lane: usize,
-    from: usize,
-}
-
-/// A convolution as a product: the weights, `[outputs, taps]`, with panels of pixels, `[taps, pixels]`, over several images.
-pub(super) struct Sweep<'a> {
-    pub(super) weights: &'a Left,
-    /// Where each tap begins.
-    pub(super) offsets: &'a [usize],
-    pub(super) grid: Grid,
-    /// Spread images, one behind the other, and [`SLACK`].
-    pub(super) source: &'a [f32],
-    pub(super) images: usize,
-    pub(super) image_len: usize,
-}
-
-impl Sweep<'_> {
-    /// The runs of the panel whose first pixel this is.
-    fn runs(&self, first: usize, width: usize, runs: &mut Vec<Run>) {
-        let Grid { rows, columns, start, pitch } = self.grid;
-        let end = (first + width).min(self.images * rows * columns);
-        runs.clear();
-        let mut at = first;
-        while at < end {
-            let (line, column) = (at / columns, at % columns);
-            let (image, row) = (line / rows, line % rows);
-            let len = (columns - column).min(end - at);
-            let from = image * self.image_len + start + row * pitch + column;
-            runs.push(Run { image, row, column, len, lane: at - first, from });
-            at += len;
-        }
-    }
-
-    /// Gives `store` each output's values, run by run. `panel` is memory that may be used again.
-    pub(super) fn run(&self, panel: &mut Vec<f32>, mut store: impl FnMut(usize, &Run, &[f32])) {
-        let width = panel_width();
-        panel.resize(self.offsets.len() * width + SLACK, 0.0);
-        let mut runs = Vec::new();
-        for first in (0..self.images * self.grid.rows * self.grid.columns).step_by(width) {
-            self.runs(first, width, &mut runs);
-            match self.grid.columns {
-                0..6 => self.fill::<4>(&runs, width, panel),
-                6..12 => self.fill::<8>(&runs, width, panel),
-                _ => self.fill::<16>(&runs, width, panel),
-            }
-            self.weights.times(panel, |output, values| {
-                runs.iter().for_each(|run| store(output, run, &values[run.lane..][..run.len]));
-            });
-        }
-    }
-
-    /// Copies the pixels, `N` at a time: what is too much is overwritten by what comes next.
-    fn fill<const N: usize>(&self, runs: &[Run], width: usize, panel: &mut [f32]) {
-        for (tap, offset) in self.offsets.iter().enumerate() {
-            for run in runs {
-                let (from, to) = (&self.source[offset + run.from..], &mut panel[tap * width + run.lane..]);
-                for at in (0..run.len).step_by(N) {
-                    to[at..][..N].copy_from_slice(&from[at..][..N]);
-                }
-            }
-        }
-    }
 }

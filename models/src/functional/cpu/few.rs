@@ -1,9 +1,8 @@
 //! Products of a few rows with a matrix, such as those of a token by itself: the matrix is read once, as it lies, and not packed.
 
-use rayon::prelude::*;
-
 use super::gemm::{CHAIN, Matrix};
 use super::simd::{Kernel, fma, summed, vectorised};
+use super::threads::collected;
 
 /// More rows than these are worth packing the matrix.
 pub(super) const FEW: usize = 4;
@@ -94,11 +93,8 @@ pub(super) fn product(
         out
     };
     let parts = columns.div_ceil(COLUMNS);
-    let parts: Vec<Vec<f32>> = if columns * inner <= SMALL {
-        (0..parts).map(part).collect()
-    } else {
-        (0..parts).into_par_iter().map(part).collect()
-    };
+    let parts: Vec<Vec<f32>> =
+        if columns * inner <= SMALL { (0..parts).map(part).collect() } else { collected(0..parts, part) };
     if rows == 1 {
         return Some(parts.concat());
     }

@@ -5,18 +5,22 @@
 //! element goes along the inner dimension in chains of [`CHAIN`], whatever the number of threads.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd, bytemuck};
-use rayon::prelude::*;
 
 use super::few;
-use super::memory::fresh;
+use super::memory::{Places, Scratch, fresh};
+use super::pack::pack;
 use super::simd::{dispatched, lanes, wide};
+use super::threads::{shared, threads};
 
 /// How many terms are added up before they go into the total: sums of many stay exact.
 pub(super) const CHAIN: usize = 512;
 /// Below so many multiplications a second thread does not pay.
-const SMALL: usize = 32 * 32 * 32;
+pub(super) const SMALL: usize = 1 << 20;
+/// Below so many elements it does not pay for packing.
+pub(super) const FEW_PACKED: usize = 1 << 15;
 
 /// How many columns a panel has.
 pub(super) fn panel_width() -> usize {
@@ -54,56 +58,58 @@ pub(super) struct Left {
     rows: usize,
     inner: usize,
     height: usize,
-    data: Vec<f32>,
+    data: Scratch,
 }
 
 /// The height of tiles for so many rows: the least work.
-fn height(rows: usize) -> usize {
+pub(super) fn height(rows: usize) -> usize {
     let heights: &[usize] = if lanes() >= 16 { &[14, 12, 10, 8, 6, 4, 2] } else { &[6, 4, 2] };
     let work = |height: &usize| rows.div_ceil(*height) * (height + 2);
     heights.iter().copied().min_by_key(work).unwrap_or(2)
 }
 
 impl Left {
-    /// Zeros.
-    pub(super) fn new(rows: usize, inner: usize) -> Self {
-        let height = height(rows);
-        Left { rows, inner, height, data: vec![0.0; rows.div_ceil(height) * height * inner] }
+    /// Tiles of this height, which `fill` writes: it is given the first row of a tile, how many rows it has, and its memory,
+    /// `[inner, height]`. All threads work where `by_all` says so.
+    pub(super) fn filled(
+        [rows, inner, height]: [usize; 3],
+        by_all: bool,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
+        let (mut data, size) = (Scratch::of(rows.div_ceil(height) * height * inner), (height * inner).max(1));
+        let fill = |(tile, data): (usize, &mut [f32])| fill(tile * height, height.min(rows - tile * height), data);
+        if by_all {
+            shared(data.chunks_exact_mut(size).enumerate(), fill);
+        } else {
+            data.chunks_exact_mut(size).enumerate().for_each(fill);
+        }
+        Left { rows, inner, height, data }
+    }
+
+    /// A matrix, in tiles of this height.
+    fn of([rows, inner, height]: [usize; 3], by_all: bool, a: Matrix<'_>) -> Self {
+        let fill = |first, count, data: &mut [f32]| pack(a.from(first, 0).transposed(), count, height, data);
+        Left::filled([rows, inner, height], by_all, fill)
     }
 
     /// A matrix.
     pub(super) fn packed(rows: usize, inner: usize, a: Matrix<'_>) -> Self {
-        let mut left = Left::new(rows, inner);
-        if a.column == 1 {
-            (0..rows).for_each(|row| left.put(row, 0, &a.data[a.start + row * a.row..][..inner]));
-            return left;
-        }
-        let height = left.height;
-        for (tile, data) in left.data.chunks_exact_mut(height * inner).enumerate() {
-            let first = tile * height;
-            let count = height.min(rows - first);
-            for (at, column) in data.chunks_exact_mut(height).enumerate() {
-                let start = a.start + at * a.column + first * a.row;
-                if a.row == 1 {
-                    column[..count].copy_from_slice(&a.data[start..][..count]);
-                } else {
-                    column[..count].iter_mut().enumerate().for_each(|(i, x)| *x = a.data[start + i * a.row]);
-                }
-            }
-        }
-        left
+        Left::of([rows, inner, height(rows)], false, a)
     }
 
-    /// Puts these elements of a row, from a column on.
-    pub(super) fn put(&mut self, row: usize, column: usize, elements: &[f32]) {
-        let start = (row / self.height * self.inner + column) * self.height + row % self.height;
-        let places = self.data[start..].iter_mut().step_by(self.height);
-        places.zip(elements).for_each(|(place, element)| *place = *element);
+    /// How many tiles there are.
+    pub(super) fn tiles(&self) -> usize {
+        self.rows.div_ceil(self.height)
     }
 
-    /// Multiplies with a panel; `store` is given each row's elements.
+    /// Multiplies all tiles with a panel; `store` is given each row's elements.
     pub(super) fn times(&self, panel: &[f32], store: impl FnMut(usize, &[f32])) {
-        let times = Times { left: self, panel, store };
+        self.some_times(0..self.tiles(), panel, store);
+    }
+
+    /// Multiplies some tiles with a panel; `store` is given each row's elements.
+    pub(super) fn some_times(&self, tiles: Range<usize>, panel: &[f32], store: impl FnMut(usize, &[f32])) {
+        let times = Times { left: self, tiles, panel, store };
         #[cfg(target_arch = "x86_64")]
         if wide() {
             // SAFETY: the processor has AVX-512.
@@ -116,6 +122,7 @@ impl Left {
 
 struct Times<'a, F> {
     left: &'a Left,
+    tiles: Range<usize>,
     panel: &'a [f32],
     store: F,
 }
@@ -136,11 +143,12 @@ impl<F: FnMut(usize, &[f32])> WithSimd for Times<'_, F> {
 impl<F: FnMut(usize, &[f32])> Times<'_, F> {
     #[inline(always)]
     fn tiles<S: Simd, const HEIGHT: usize>(&mut self, simd: S) {
-        let panel = &self.panel[..self.left.inner * 2 * S::F32_LANES];
-        for (at, tile) in self.left.data.chunks_exact(HEIGHT * self.left.inner.max(1)).enumerate() {
-            let product = product_of::<S, HEIGHT>(simd, tile, panel);
-            let count = HEIGHT.min(self.left.rows - at * HEIGHT);
-            for (row, values) in product.iter().take(count).enumerate() {
+        let (rows, inner) = (self.left.rows, self.left.inner);
+        let panel = &self.panel[..inner * 2 * S::F32_LANES];
+        for at in self.tiles.clone() {
+            let product =
+                product_of::<S, HEIGHT>(simd, &self.left.data[at * HEIGHT * inner..][..HEIGHT * inner], panel);
+            for (row, values) in product.iter().take(HEIGHT.min(rows - at * HEIGHT)).enumerate() {
                 (self.store)(at * HEIGHT + row, bytemuck::cast_slice(values));
             }
         }
@@ -169,8 +177,9 @@ impl<F: FnMut(usize, &[f32])> Times<'_, F> {
         use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
         let (panel, _) = self.panel[..self.left.inner * 32].as_chunks::<16>();
         let (panel, _) = panel.as_chunks::<2>();
-        for (at, tile) in self.left.data.chunks_exact(HEIGHT * self.left.inner).enumerate() {
-            let (tile, _) = tile.as_chunks::<HEIGHT>();
+        let (rows, inner) = (self.left.rows, self.left.inner);
+        for at in self.tiles.clone() {
+            let (tile, _) = self.left.data[at * HEIGHT * inner..][..HEIGHT * inner].as_chunks::<HEIGHT>();
             let mut total = [[_mm512_setzero_ps(); 2]; HEIGHT];
             for (tile, panel) in tile.chunks(CHAIN).zip(panel.chunks(CHAIN)) {
                 let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
@@ -186,8 +195,7 @@ impl<F: FnMut(usize, &[f32])> Times<'_, F> {
                     *total = [_mm512_add_ps(total[0], sums[0]), _mm512_add_ps(total[1], sums[1])];
                 }
             }
-            let count = HEIGHT.min(self.left.rows - at * HEIGHT);
-            for (row, values) in total.iter().take(count).enumerate() {
+            for (row, values) in total.iter().take(HEIGHT.min(rows - at * HEIGHT)).enumerate() {
                 let mut out = [[0.0_f32; 16]; 2];
                 // SAFETY: as above.
                 unsafe {
@@ -223,68 +231,68 @@ fn product_of<S: Simd, const HEIGHT: usize>(simd: S, tile: &[f32], panel: &[f32]
     total
 }
 
-/// Writes the columns of `b` from `first` on, up to `count` of them, as a panel: `[inner, panel_width]`.
-pub(super) fn pack_panel(inner: usize, first: usize, count: usize, b: Matrix<'_>, panel: &mut [f32]) {
-    let width = panel_width();
-    let start = b.start + first * b.column;
-    if count < width {
-        panel.fill(0.0);
-    }
-    if b.column == 1 {
-        for (row, panel) in panel.chunks_exact_mut(width).take(inner).enumerate() {
-            panel[..count].copy_from_slice(&b.data[start + row * b.row..][..count]);
-        }
-        return;
-    }
-    // Some rows at a time: what is written stays in the nearest cache.
-    for (block, panel) in panel[..inner * width].chunks_mut(16 * width).enumerate() {
-        for column in 0..count {
-            let from = &b.data[start + column * b.column + block * 16 * b.row..];
-            let to = panel[column..].iter_mut().step_by(width);
-            if b.row == 1 {
-                to.zip(from).for_each(|(to, from)| *to = *from);
-            } else {
-                to.zip(from.iter().step_by(b.row)).for_each(|(to, from)| *to = *from);
-            }
-        }
-    }
-}
-
 /// The right side, in panels.
 pub(super) struct Right {
     columns: usize,
     inner: usize,
-    panels: Vec<f32>,
+    panels: Scratch,
 }
 
 impl Right {
-    /// A matrix; all threads pack a large one.
-    pub(super) fn packed(inner: usize, columns: usize, b: Matrix<'_>) -> Self {
+    /// Panels that `fill` writes: it is given the first column of one, how many it has, and its memory, `[inner, panel_width]`. All
+    /// threads work where `by_all` says so.
+    pub(super) fn filled(
+        inner: usize,
+        columns: usize,
+        by_all: bool,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Self {
         let width = panel_width();
-        let mut panels = vec![0.0; columns.div_ceil(width) * inner * width];
-        let pack = |(at, panel): (usize, &mut [f32])| {
-            pack_panel(inner, at * width, width.min(columns - at * width), b, panel);
-        };
-        if columns * inner <= SMALL {
-            panels.chunks_exact_mut(inner * width).enumerate().for_each(pack);
+        let mut panels = Scratch::of(columns.div_ceil(width) * inner * width);
+        let fill = |(at, panel): (usize, &mut [f32])| fill(at * width, width.min(columns - at * width), panel);
+        if by_all {
+            shared(panels.chunks_exact_mut(inner * width).enumerate(), fill);
         } else {
-            panels.par_chunks_exact_mut(inner * width).enumerate().for_each(pack);
+            panels.chunks_exact_mut(inner * width).enumerate().for_each(fill);
         }
         Right { columns, inner, panels }
     }
 
+    fn of(inner: usize, columns: usize, by_all: bool, b: Matrix<'_>) -> Self {
+        let width = panel_width();
+        Right::filled(inner, columns, by_all, |first, count, panel| pack(b.from(0, first), count, width, panel))
+    }
+
+    /// A matrix; all threads pack a large one.
+    pub(super) fn packed(inner: usize, columns: usize, b: Matrix<'_>) -> Self {
+        Right::of(inner, columns, columns * inner > FEW_PACKED, b)
+    }
+
     /// The product with rows on the left; `store` is given a row, a column and the elements from there on.
     pub(super) fn times(&self, left: &Left, mut store: impl FnMut(usize, usize, &[f32])) {
-        let width = panel_width();
-        for (at, panel) in self.panels.chunks_exact(self.inner * width).enumerate() {
-            let column = at * width;
-            let count = width.min(self.columns - column);
+        for (at, panel) in self.all().enumerate() {
+            let column = at * panel_width();
+            let count = panel_width().min(self.columns - column);
             left.times(panel, |row, values| store(row, column, &values[..count]));
         }
     }
+
+    /// The panels.
+    pub(super) fn all(&self) -> impl Iterator<Item = &[f32]> {
+        self.panels.chunks_exact(self.inner * panel_width())
+    }
 }
 
-/// `A B`, row-major; with `bias` that is added to each row. All threads work on it.
+/// So many elements stay in a thread's own cache.
+const OWN: usize = 1 << 16;
+
+/// How many of `pieces`, of `elements` each, a thread takes at once: they stay in its cache, and there is something for every thread.
+pub(super) fn share(pieces: usize, elements: usize) -> usize {
+    pieces.div_ceil(4 * threads()).min(OWN / elements.max(1)).max(1)
+}
+
+/// `A B`, row-major; with `bias` that is added to each row. All threads work on it: the smaller side is packed first, and of the
+/// larger one each thread packs what it multiplies.
 #[allow(unsafe_code)]
 pub(super) fn product(
     [rows, columns, inner]: [usize; 3],
@@ -295,16 +303,12 @@ pub(super) fn product(
     if let Some(few) = few::product([rows, columns, inner], a, b, bias) {
         return few;
     }
-    let right = Right::packed(inner, columns, b);
-    let small = rows * columns * inner <= SMALL;
-    // A thread's rows: their tiles stay in its cache, and there is something for every thread.
-    let height = height(rows);
-    let share = rows.div_ceil(height).div_ceil(2 * rayon::current_num_threads());
-    let taken = if small { rows } else { share.min((65_536 / (height * inner)).max(1)) * height };
-    let work = |(at, out): (usize, &mut [MaybeUninit<f32>])| {
-        let left = Left::packed(out.len() / columns, inner, a.from(at * taken, 0));
-        right.times(&left, |row, column, values| {
-            let out = &mut out[row * columns + column..][..values.len()];
+    let (height, width) = (height(rows), panel_width());
+    let fill = |places: Places<'_, MaybeUninit<f32>>| {
+        let store = |row: usize, column: usize, values: &[f32]| {
+            // SAFETY: each element of the product is stored once: panels are multiplied with tiles in pairs, and threads share out
+            // either of them.
+            let out = unsafe { places.from(row * columns + column, values.len()) };
             match bias {
                 None => _ = out.write_copy_of_slice(values),
                 Some(bias) => {
@@ -313,12 +317,35 @@ pub(super) fn product(
                     }
                 }
             }
-        });
+        };
+        if rows * columns * inner <= SMALL {
+            let (left, right) = (Left::of([rows, inner, height], false, a), Right::of(inner, columns, false, b));
+            right.times(&left, store);
+        } else if rows > columns {
+            let right = Right::of(inner, columns, columns * inner > FEW_PACKED, b);
+            let taken = share(rows.div_ceil(height), height * inner) * height;
+            shared(0..rows.div_ceil(taken), |at| {
+                let (first, count) = (at * taken, taken.min(rows - at * taken));
+                let left = Left::of([count, inner, height], false, a.from(first, 0));
+                right.times(&left, |row, column, values| store(first + row, column, values));
+            });
+        } else {
+            let left = Left::of([rows, inner, height], rows * inner > FEW_PACKED, a);
+            let taken = share(columns.div_ceil(width), width * inner) * width;
+            shared(0..columns.div_ceil(taken), |at| {
+                let (first, count) = (at * taken, taken.min(columns - at * taken));
+                let right = Right::of(inner, count, false, b.from(0, first));
+                for tile in 0..left.tiles() {
+                    for (at, panel) in right.all().enumerate() {
+                        let (column, count) = (at * width, width.min(count - at * width));
+                        left.some_times(tile..tile + 1, panel, |row, values| {
+                            store(row, first + column, &values[..count]);
+                        });
+                    }
+                }
+            });
+        }
     };
-    // SAFETY: the rows are shared out, and of each the panels write all columns.
-    unsafe {
-        fresh(rows * columns, |out| {
-            if small { work((0, out)) } else { out.par_chunks_mut(taken * columns).enumerate().for_each(work) }
-        })
-    }
+    // SAFETY: tiles and panels make up the whole product.
+    unsafe { fresh(rows * columns, |out| fill(Places::of(out))) }
 }

@@ -5,11 +5,11 @@
 use std::mem::MaybeUninit;
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::memory::{by_rows, contiguous, elements, fresh, lengths, tensor};
 use super::simd::{Kernel, fma, summed, vectorised};
+use super::threads::collected;
 
 /// How many parts the gradients of weight and bias are summed in.
 const PARTS: usize = 16;
@@ -136,10 +136,8 @@ impl Operator for LayerNorm {
         // SAFETY: shares of whole rows make up the output, and a pass writes each row.
         let dx = unsafe {
             fresh(x.len(), |out| {
-                let shares = x.par_chunks(size).zip(g.par_chunks(size)).zip(out.par_chunks_mut(size));
-                shares
-                    .map(|((x, g), out)| vectorised(Back { eps, weight: &weight, x, g, out }))
-                    .collect_into_vec(&mut parts);
+                let shares = x.chunks(size).zip(g.chunks(size)).zip(out.chunks_mut(size));
+                parts = collected(shares, |((x, g), out)| vectorised(Back { eps, weight: &weight, x, g, out }));
             })
         };
         let (mut dweight, mut dbias) = (vec![0.0; length], vec![0.0; length]);

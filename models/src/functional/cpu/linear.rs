@@ -1,13 +1,13 @@
 //! `linear`: `Y = X W^T + b`, and products of batches of matrices. Slopes: `dX = dY W`, `dW = dY^T X`, `db` the sums of columns.
 
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::few::FEW;
-use super::gemm::{Matrix, product};
+use super::gemm::{FEW_PACKED, Matrix, SMALL, product};
 use super::memory::{contiguous, elements, lengths, tensor};
 use super::simd::{Kernel, vectorised};
+use super::threads::collected;
 
 /// How many rows are added up before they go into the total.
 const ROWS: usize = 64;
@@ -66,7 +66,11 @@ pub(super) fn sums_of_columns(x: &[f32], length: usize) -> Vec<f32> {
         vectorised(Columns(x, &mut sums));
         sums
     };
-    let parts: Vec<Vec<f32>> = x.par_chunks(ROWS * length).map(part).collect();
+    let parts: Vec<Vec<f32>> = if x.len() > FEW_PACKED {
+        collected(x.chunks(ROWS * length), part)
+    } else {
+        x.chunks(ROWS * length).map(part).collect()
+    };
     part(&parts.concat())
 }
 
@@ -77,7 +81,7 @@ pub(crate) struct Linear;
 impl Linear {
     /// Below so many multiplications packing costs more than it gives; for a few rows nothing is packed.
     pub(crate) fn least(rows: usize) -> usize {
-        if rows <= FEW { 1 << 14 } else { 1 << 22 }
+        if rows <= FEW { 1 << 14 } else { 1 << 12 }
     }
 }
 
@@ -125,7 +129,12 @@ fn products<'a>(
     if count == 1 {
         return product(size, a(0), b(0), None);
     }
-    let parts: Vec<Vec<f32>> = (0..count).into_par_iter().map(|at| product(size, a(at), b(at), None)).collect();
+    let part = |at| product(size, a(at), b(at), None);
+    let parts: Vec<Vec<f32>> = if count * size.iter().product::<usize>() > SMALL {
+        collected(0..count, part)
+    } else {
+        (0..count).map(part).collect()
+    };
     parts.concat()
 }
 

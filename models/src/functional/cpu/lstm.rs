@@ -2,17 +2,19 @@
 //! `i, f, o = sigmoid(z)`, `g = tanh(z)`, `c' = f c + i g`, `h' = o tanh(c')`, in the order of PyTorch's
 //! `aten/src/ATen/native/RNN.cpp`. The sequences of a batch are shared out among the threads; a step costs one small product.
 
+use std::mem::MaybeUninit;
+
 use burn::backend::flex::FlexTensor;
-use rayon::prelude::*;
 
 use super::backend::Operator;
 use super::gemm::{Left, Matrix, Right, product};
 use super::linear::{matrix, readable, sums_of_columns};
 use super::math::{sigmoid, tanh};
-use super::memory::{contiguous, elements, lengths, tensor};
+use super::memory::{Places, all_fresh, contiguous, elements, lengths, tensor};
 use super::simd::{Kernel, fma, vectorised};
+use super::threads::{shared, threads};
 
-/// How many sequences a thread takes at once.
+/// How many sequences a thread takes at once, at most.
 const ROWS: usize = 16;
 
 /// Inputs: `x [time, batch, 4 width]`, `h [batch, width]`, `c [batch, width]`, `U [4 width, width]`, and `b [4 width]` or none.
@@ -27,8 +29,8 @@ pub(crate) struct Lstm {
 struct Step<'a> {
     z: &'a mut [f32],
     before: &'a [f32],
-    memory: &'a mut [f32],
-    output: &'a mut [f32],
+    memory: &'a mut [MaybeUninit<f32>],
+    output: &'a mut [MaybeUninit<f32>],
 }
 
 impl Kernel for Step<'_> {
@@ -49,8 +51,8 @@ impl Kernel for Step<'_> {
             g[at] = tanh::<FMA>(g[at]);
             o[at] = sigmoid::<FMA>(o[at]);
             let c = fma::<FMA>(f[at], before[at], i[at] * g[at]);
-            memory[at] = c;
-            output[at] = o[at] * tanh::<FMA>(c);
+            memory[at].write(c);
+            output[at].write(o[at] * tanh::<FMA>(c));
         }
     }
 }
@@ -62,7 +64,7 @@ struct Back<'a> {
     memory: &'a [f32],
     dh: &'a [f32],
     dc: &'a mut [f32],
-    dz: &'a mut [f32],
+    dz: &'a mut [MaybeUninit<f32>],
 }
 
 impl Kernel for Back<'_> {
@@ -82,30 +84,13 @@ impl Kernel for Back<'_> {
         for at in 0..width {
             let t = tanh::<FMA>(memory[at]);
             let d = fma::<FMA>(dh[at] * o[at], 1.0 - t * t, dc[at]);
-            do_[at] = dh[at] * t * (1.0 - o[at]) * o[at];
-            di[at] = d * g[at] * (1.0 - i[at]) * i[at];
-            df[at] = d * before[at] * (1.0 - f[at]) * f[at];
-            dg[at] = d * i[at] * (1.0 - g[at] * g[at]);
+            do_[at].write(dh[at] * t * (1.0 - o[at]) * o[at]);
+            di[at].write(d * g[at] * (1.0 - i[at]) * i[at]);
+            df[at].write(d * before[at] * (1.0 - f[at]) * f[at]);
+            dg[at].write(d * i[at] * (1.0 - g[at] * g[at]));
             dc[at] = d * f[at];
         }
     }
-}
-
-/// The rows of some sequences, out of `[time, batch, width]`: `[time, rows, width]`.
-fn rows_of(x: &[f32], batch: usize, width: usize, first: usize, rows: usize) -> Vec<f32> {
-    x.chunks_exact(batch * width).flat_map(|x| &x[first * width..][..rows * width]).copied().collect()
-}
-
-/// Parts of `[time, rows, width]` as `[time, batch, width]`.
-fn assembled(parts: &[Vec<f32>], times: usize, batch: usize, width: usize) -> Vec<f32> {
-    let mut whole = Vec::with_capacity(times * batch * width);
-    for time in 0..times {
-        for (at, part) in parts.iter().enumerate() {
-            let rows = ROWS.min(batch - at * ROWS);
-            whole.extend_from_slice(&part[time * rows * width..][..rows * width]);
-        }
-    }
-    whole
 }
 
 impl Lstm {
@@ -115,137 +100,172 @@ impl Lstm {
     }
 }
 
+/// Some sequences of a batch, in tensors of `[time, batch, width]`.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: usize,
+    count: usize,
+    batch: usize,
+}
+
+impl Rows {
+    /// All of them, a thread's share at a time.
+    fn shares(batch: usize) -> impl Iterator<Item = Self> + Send {
+        let at_once = ROWS.min(batch.div_ceil(threads()));
+        (0..batch).step_by(at_once).map(move |first| Rows { first, count: at_once.min(batch - first), batch })
+    }
+
+    /// The place of their first element at a time, and how many there are.
+    fn at(self, time: usize, width: usize) -> (usize, usize) {
+        ((time * self.batch + self.first) * width, self.count * width)
+    }
+
+    fn of(self, x: &[f32], time: usize, width: usize) -> &[f32] {
+        let (start, len) = self.at(time, width);
+        &x[start..][..len]
+    }
+
+    /// Those of a tensor that is being written.
+    ///
+    /// # Safety
+    /// Each thread has sequences of its own, and asks for a time once.
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    unsafe fn written<'a>(
+        self,
+        x: &'a Places<'_, MaybeUninit<f32>>,
+        time: usize,
+        width: usize,
+    ) -> &'a mut [MaybeUninit<f32>] {
+        let (start, len) = self.at(time, width);
+        // SAFETY: the caller's.
+        unsafe { x.from(start, len) }
+    }
+}
+
 impl Operator for Lstm {
+    #[allow(unsafe_code)]
+    #[allow(clippy::many_single_char_names)] // PyTorch's
     fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
         let [x, h, c] = [0, 1, 2].map(|at| contiguous(&inputs[at]));
         let (weight, bias) = (readable(&inputs[3]), inputs.get(4).map(contiguous));
         let (times, batch, width) = (lengths(&x)[0], lengths(&x)[1], lengths(&h)[1]);
         let right = Right::packed(width, 4 * width, matrix(&weight, 0).transposed());
-        let order = self.order(times);
-        let (x, first_h, first_c) = (elements(&x), elements(&h), elements(&c));
-        let work = |part: usize| {
-            let (first, rows) = (part * ROWS, ROWS.min(batch - part * ROWS));
-            let mut gates = rows_of(x, batch, 4 * width, first, rows);
-            let (mut memories, mut outputs) = (vec![0.0; times * rows * width], vec![0.0; times * rows * width]);
-            let size = rows * width;
-            let mut h = first_h[first * width..][..size].to_vec();
-            let mut c = first_c[first * width..][..size].to_vec();
-            for &time in &order {
-                let gates = &mut gates[time * 4 * size..][..4 * size];
-                let left = Left::packed(rows, width, Matrix::rows(&h, width));
-                right.times(&left, |row, column, values| {
-                    let gates = &mut gates[row * 4 * width + column..];
-                    match &bias {
-                        None => gates.iter_mut().zip(values).for_each(|(gate, value)| *gate += value),
-                        Some(bias) => {
-                            let bias = &elements(bias)[column..];
-                            gates.iter_mut().zip(values).zip(bias).for_each(|((gate, value), b)| *gate += value + b);
+        let (order, size, bias_of) = (self.order(times), batch * width, bias.as_ref().map(elements));
+        let fill = |all: [&mut [MaybeUninit<f32>]; 3]| {
+            let [y, gates, memories] = all.map(Places::of);
+            shared(Rows::shares(batch), |rows| {
+                let (mut h, mut c) = (rows.of(elements(&h), 0, width), rows.of(elements(&c), 0, width));
+                for &time in &order {
+                    // SAFETY: sequences are shared out among the threads, and each time comes once.
+                    let [gates, memory, output] = unsafe {
+                        [
+                            rows.written(&gates, time, 4 * width),
+                            rows.written(&memories, time, width),
+                            rows.written(&y, time, width),
+                        ]
+                    };
+                    let x = rows.of(elements(&x), time, 4 * width);
+                    let left = Left::packed(rows.count, width, Matrix::rows(h, width));
+                    right.times(&left, |row, column, values| {
+                        let at = row * 4 * width + column;
+                        let sums = gates[at..].iter_mut().zip(&x[at..]).zip(values);
+                        match bias_of {
+                            None => sums.for_each(|((gate, x), value)| _ = gate.write(x + value)),
+                            Some(bias) => sums
+                                .zip(&bias[column..])
+                                .for_each(|(((gate, x), value), b)| _ = gate.write(x + (value + b))),
                         }
+                    });
+                    // SAFETY: the product has all rows and columns.
+                    let gates = unsafe { gates.assume_init_mut() };
+                    for row in 0..rows.count {
+                        let at = row * width;
+                        let (z, before) = (&mut gates[4 * at..][..4 * width], &c[at..][..width]);
+                        let (memory, output) = (&mut memory[at..][..width], &mut output[at..][..width]);
+                        vectorised(Step { z, before, memory, output });
                     }
-                });
-                let memories = &mut memories[time * size..][..size];
-                for row in 0..rows {
-                    let at = row * width;
-                    let (z, before) = (&mut gates[4 * at..][..4 * width], &c[at..][..width]);
-                    vectorised(Step { z, before, memory: &mut memories[at..][..width], output: &mut h[at..][..width] });
+                    // SAFETY: a step writes all of a row.
+                    (h, c) = unsafe { (output.assume_init_ref(), memory.assume_init_ref()) };
                 }
-                c.copy_from_slice(memories);
-                outputs[time * size..][..size].copy_from_slice(&h);
-            }
-            (gates, memories, outputs, c)
+                // SAFETY: nothing else is written there.
+                unsafe { rows.written(&y, times, width) }.write_copy_of_slice(c);
+            });
         };
-        let parts: Vec<_> = (0..batch.div_ceil(ROWS)).into_par_iter().map(work).collect();
-        let (mut gates, mut memories, mut outputs, mut last) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (gate, memory, output, c) in parts {
-            gates.push(gate);
-            memories.push(memory);
-            outputs.push(output);
-            last.push(c);
-        }
-        let mut y = assembled(&outputs, times, batch, width);
-        y.extend(assembled(&last, 1, batch, width));
+        // SAFETY: all sequences of all times are written, and the last memories.
+        let [y, gates, memories] = unsafe { all_fresh([(times + 1) * size, times * 4 * size, times * size], fill) };
         let y = tensor(y, &[times + 1, batch, width]);
-        // One part behind the other, `[time, rows, ...]` each.
-        let (gates, memories) = (gates.concat(), memories.concat());
-        let flat = |x: Vec<f32>| {
-            let shape = [x.len()];
-            tensor(x, &shape)
-        };
-        let mut kept = vec![h, c, weight, y.clone(), flat(gates), flat(memories)];
+        let (gates, memories) = (tensor(gates, &[times, batch, 4 * width]), tensor(memories, &[times, batch, width]));
+        let mut kept = vec![h, c, weight, y.clone(), gates, memories];
         kept.extend(bias);
         (y, kept)
     }
 
+    #[allow(unsafe_code)]
     fn backward(&self, kept: &[FlexTensor], gradient: FlexTensor, _: &[bool]) -> Vec<Option<FlexTensor>> {
         let [h, c, weight, y, gates, memories, bias @ ..] = kept else { return Vec::new() };
         let gradient = contiguous(&gradient);
         let (times, batch, width) = (lengths(y)[0] - 1, lengths(y)[1], lengths(y)[2]);
         let (g, first_c, gates, memories) = (elements(&gradient), elements(c), elements(gates), elements(memories));
         let right = Right::packed(4 * width, width, matrix(weight, 0));
-        let order = self.order(times);
-        let work = |part: usize| {
-            let (first, rows) = (part * ROWS, ROWS.min(batch - part * ROWS));
-            let size = rows * width;
-            let behind = times * first * width;
-            let (gates, memories) = (&gates[4 * behind..], &memories[behind..]);
-            let mut dz = vec![0.0; times * 4 * size];
-            let mut dh = vec![0.0; size];
-            let mut dc = g[(times * batch + first) * width..][..size].to_vec();
-            for (step, &time) in order.iter().enumerate().rev() {
-                let from = &g[(time * batch + first) * width..][..size];
-                dh.iter_mut().zip(from).for_each(|(dh, g)| *dh += g);
-                let before = match step.checked_sub(1) {
-                    Some(before) => &memories[order[before] * size..][..size],
-                    None => &first_c[first * width..][..size],
-                };
-                let dz = &mut dz[time * 4 * size..][..4 * size];
-                for row in 0..rows {
-                    let at = row * width;
-                    vectorised(Back {
-                        gates: &gates[time * 4 * size + 4 * at..][..4 * width],
-                        before: &before[at..][..width],
-                        memory: &memories[time * size + at..][..width],
-                        dh: &dh[at..][..width],
-                        dc: &mut dc[at..][..width],
-                        dz: &mut dz[4 * at..][..4 * width],
+        let (order, size) = (self.order(times), batch * width);
+        let fill = |all: [&mut [MaybeUninit<f32>]; 3]| {
+            let [dz, first_dh, first_dc] = all.map(Places::of);
+            shared(Rows::shares(batch), |rows| {
+                let mut dh = vec![0.0; rows.count * width];
+                let mut dc = rows.of(g, times, width).to_vec();
+                for (step, &time) in order.iter().enumerate().rev() {
+                    dh.iter_mut().zip(rows.of(g, time, width)).for_each(|(dh, g)| *dh += g);
+                    let before = match step.checked_sub(1) {
+                        Some(before) => rows.of(memories, order[before], width),
+                        None => rows.of(first_c, 0, width),
+                    };
+                    let (gates, memory) = (rows.of(gates, time, 4 * width), rows.of(memories, time, width));
+                    // SAFETY: sequences are shared out among the threads, and each time comes once.
+                    let dz = unsafe { rows.written(&dz, time, 4 * width) };
+                    for row in 0..rows.count {
+                        let at = row * width;
+                        vectorised(Back {
+                            gates: &gates[4 * at..][..4 * width],
+                            before: &before[at..][..width],
+                            memory: &memory[at..][..width],
+                            dh: &dh[at..][..width],
+                            dc: &mut dc[at..][..width],
+                            dz: &mut dz[4 * at..][..4 * width],
+                        });
+                    }
+                    // SAFETY: a step back writes all of a row.
+                    let dz = unsafe { dz.assume_init_ref() };
+                    let left = Left::packed(rows.count, 4 * width, Matrix::rows(dz, 4 * width));
+                    right.times(&left, |row, column, values| {
+                        dh[row * width + column..][..values.len()].copy_from_slice(values);
                     });
                 }
-                let left = Left::packed(rows, 4 * width, Matrix::rows(dz, 4 * width));
-                right.times(&left, |row, column, values| {
-                    dh[row * width + column..][..values.len()].copy_from_slice(values);
-                });
-            }
-            (dz, dh, dc)
+                // SAFETY: nothing else is written there.
+                unsafe {
+                    rows.written(&first_dh, 0, width).write_copy_of_slice(&dh);
+                    rows.written(&first_dc, 0, width).write_copy_of_slice(&dc);
+                }
+            });
         };
-        let parts: Vec<_> = (0..batch.div_ceil(ROWS)).into_par_iter().map(work).collect();
-        let (mut dz, mut dh, mut dc) = (Vec::new(), Vec::new(), Vec::new());
-        for (z, h, c) in parts {
-            dz.push(z);
-            dh.push(h);
-            dc.push(c);
-        }
-        let dz = assembled(&dz, times, batch, 4 * width);
+        // SAFETY: all sequences of all times are written.
+        let [dz, dh, dc] = unsafe { all_fresh([times * 4 * size, size, size], fill) };
         // What each step had for `h`.
-        let size = batch * width;
-        let mut before = vec![0.0; times * size];
         let outputs = elements(y);
-        for (step, &time) in order.iter().enumerate() {
-            let from = match step.checked_sub(1) {
-                Some(before) => &outputs[order[before] * size..][..size],
-                None => elements(h),
-            };
-            before[time * size..][..size].copy_from_slice(from);
-        }
+        let had = |time: usize| match order.iter().position(|at| *at == time).and_then(|step| step.checked_sub(1)) {
+            Some(before) => &outputs[order[before] * size..][..size],
+            None => elements(h),
+        };
+        let before = (0..times).map(had).collect::<Vec<_>>().concat();
         let (left, right) = (Matrix::rows(&dz, 4 * width).transposed(), Matrix::rows(&before, width));
         let dweight = product([4 * width, width, times * batch], left, right, None);
+        let dbias = (!bias.is_empty()).then(|| tensor(sums_of_columns(&dz, 4 * width), &[4 * width]));
         let mut gradients = vec![
-            None,
-            Some(tensor(assembled(&dh, 1, batch, width), &[batch, width])),
-            Some(tensor(assembled(&dc, 1, batch, width), &[batch, width])),
+            Some(tensor(dz, &[times, batch, 4 * width])),
+            Some(tensor(dh, &[batch, width])),
+            Some(tensor(dc, &[batch, width])),
             Some(tensor(dweight, &[4 * width, width])),
         ];
-        gradients.extend((!bias.is_empty()).then(|| Some(tensor(sums_of_columns(&dz, 4 * width), &[4 * width]))));
-        gradients[0] = Some(tensor(dz, &[times, batch, 4 * width]));
+        gradients.extend((!bias.is_empty()).then_some(dbias));
         gradients
     }
 }

@@ -1,12 +1,15 @@
-//! Tensors as slices and back, and fresh memory that is written by several threads.
+//! Tensors as slices and back, fresh memory that is written by several threads, and memory that each thread keeps.
 
+use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::{Shape, TensorData};
-use rayon::prelude::*;
 
 use super::simd::{Kernel, vectorised};
+use super::threads::shared;
 
 /// How many elements a thread takes at once.
 const BLOCK: usize = 16_384;
@@ -40,11 +43,126 @@ pub(super) fn tensor(elements: Vec<f32>, shape: &[usize]) -> FlexTensor {
 /// `fill` writes every element.
 #[allow(unsafe_code)] // zeroing memory that is written anyway costs as much as the cheaper operators do
 pub(super) unsafe fn fresh(len: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
-    let mut elements = Vec::with_capacity(len);
-    fill(&mut elements.spare_capacity_mut()[..len]);
-    // SAFETY: there is room for `len` elements, and the caller's `fill` has written them.
-    unsafe { elements.set_len(len) };
+    // SAFETY: the caller's.
+    let [elements] = unsafe { all_fresh([len], |[elements]| fill(elements)) };
     elements
+}
+
+/// Vectors of these lengths that `fill` writes.
+///
+/// # Safety
+/// `fill` writes every element of all of them.
+#[allow(unsafe_code)]
+pub(super) unsafe fn all_fresh<const N: usize>(
+    lens: [usize; N],
+    fill: impl FnOnce([&mut [MaybeUninit<f32>]; N]),
+) -> [Vec<f32>; N] {
+    let mut vectors = lens.map(Vec::with_capacity);
+    let mut len = lens.iter();
+    fill(vectors.each_mut().map(|vector: &mut Vec<f32>| {
+        let len = len.next().copied().unwrap_or(0);
+        &mut vector.spare_capacity_mut()[..len]
+    }));
+    for (vector, len) in vectors.iter_mut().zip(lens) {
+        // SAFETY: there is room for `len` elements, and the caller's `fill` has written them.
+        unsafe { vector.set_len(len) };
+    }
+    vectors
+}
+
+/// A slice that several threads write at once, each in places of its own.
+pub(super) struct Places<'a, T> {
+    first: *mut T,
+    len: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it stands for a slice that may go to another thread; who writes where is the promise of [`Places::from`]'s callers.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Places<'_, T> {}
+
+impl<'a, T> Places<'a, T> {
+    /// The slice's.
+    pub(super) fn of(slice: &'a mut [T]) -> Self {
+        Places { first: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// `len` of them from this one on.
+    ///
+    /// # Panics
+    /// When there are not so many.
+    ///
+    /// # Safety
+    /// While what it gives is used, no place in it is asked for again, by this thread or another.
+    #[inline]
+    #[allow(unsafe_code, clippy::mut_from_ref)]
+    pub(super) unsafe fn from(&self, start: usize, len: usize) -> &mut [T] {
+        assert!(start <= self.len && len <= self.len - start, "places of the slice");
+        // SAFETY: they are the slice's, which is borrowed for as long as this lives, and by the caller nobody else has them.
+        unsafe { std::slice::from_raw_parts_mut(self.first.add(start), len) }
+    }
+}
+
+/// Memory of a thread, which it keeps for the next time: what is in it is what was there.
+pub(super) struct Scratch {
+    piece: Vec<f32>,
+    len: usize,
+}
+
+/// How many pieces a thread keeps.
+const PIECES: usize = 6;
+/// Of how many elements at most.
+const LARGEST: usize = 1 << 23;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Scratch {
+    /// Of `len` elements, which are to be written before they are read.
+    pub(super) fn of(len: usize) -> Self {
+        let taken = |kept: &RefCell<Vec<Vec<f32>>>| {
+            let mut kept = kept.borrow_mut();
+            // The smallest that is long enough, or else the longest.
+            let fits = |piece: &Vec<f32>| (piece.len() < len, piece.len().abs_diff(len));
+            let at = kept.iter().enumerate().min_by_key(|(_, piece)| fits(piece)).map(|(at, _)| at);
+            at.map(|at| kept.swap_remove(at))
+        };
+        let mut piece = KEPT.try_with(taken).ok().flatten().unwrap_or_default();
+        if piece.len() < len {
+            // Not what is there already, but longer: that would be copied.
+            piece.clear();
+            piece.resize(len, 0.0);
+        }
+        Scratch { piece, len }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let piece = std::mem::take(&mut self.piece);
+        // A thread that ends keeps nothing.
+        _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if kept.len() < PIECES && piece.len() <= LARGEST {
+                kept.push(piece);
+            }
+        });
+    }
+}
+
+impl Deref for Scratch {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.piece[..self.len]
+    }
+}
+
+impl DerefMut for Scratch {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.piece[..self.len]
+    }
 }
 
 /// A function of each element of one or two slices.
@@ -84,8 +202,8 @@ pub(super) unsafe fn by_rows(
         if x.len() <= BLOCK {
             return pass(x, other, out);
         }
-        let blocks = x.par_chunks(size).zip(other.par_chunks(size)).zip(out.par_chunks_mut(size));
-        blocks.for_each(|((x, other), out)| pass(x, other, out));
+        let blocks = x.chunks(size).zip(other.chunks(size)).zip(out.chunks_mut(size));
+        shared(blocks, |((x, other), out)| pass(x, other, out));
     };
     // SAFETY: the blocks of three slices of one length go together and make up the output, and `pass` writes each of them.
     unsafe { fresh(x.len(), fill) }

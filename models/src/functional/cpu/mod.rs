@@ -12,17 +12,22 @@ mod backend;
 mod batch_norm;
 mod conv;
 mod conv_plan;
+mod conv_sweep;
+mod conv_weight;
 mod few;
 mod gemm;
 mod layer_norm;
 mod linear;
 mod lstm;
 mod math;
+mod max_pool;
 mod memory;
 mod nothing;
+mod pack;
 mod pointwise;
 mod simd;
 mod softmax;
+mod threads;
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -35,12 +40,13 @@ use super::array::Array;
 pub(super) use backend::Operator;
 
 pub(super) use attention::Attention;
-pub(super) use batch_norm::BatchNorm;
+pub(super) use batch_norm::{BatchNorm, FixedNorm};
 pub(super) use conv::Conv2d;
 pub(super) use layer_norm::LayerNorm;
 pub(super) use linear::{Linear, Matmul};
 pub(super) use lstm::Lstm;
-pub(super) use pointwise::Pointwise;
+pub(super) use max_pool::MaxPool;
+pub(super) use pointwise::{Add, Pointwise};
 pub(super) use softmax::Softmax;
 
 /// Whether the environment leaves the operators on.

@@ -18,6 +18,8 @@ pub(crate) enum Pointwise {
     Gelu,
     /// `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
     GeluTanh,
+    /// `max(x, 0)`; slope 1 above 0, else 0.
+    Relu,
     /// `1 / (1 + exp(-x))`; slope `y (1 - y)`.
     Sigmoid,
     /// `x sigmoid(x)`; slope `s (1 + x (1 - s))`.
@@ -43,6 +45,7 @@ const EXP: u8 = Pointwise::Exp as u8;
 const ERF: u8 = Pointwise::Erf as u8;
 const GELU: u8 = Pointwise::Gelu as u8;
 const GELU_TANH: u8 = Pointwise::GeluTanh as u8;
+const RELU: u8 = Pointwise::Relu as u8;
 const SIGMOID: u8 = Pointwise::Sigmoid as u8;
 const SILU: u8 = Pointwise::Silu as u8;
 const TANH: u8 = Pointwise::Tanh as u8;
@@ -55,6 +58,14 @@ impl<const F: u8> Each for Value<F> {
             ERF => erf::<FMA>(x),
             GELU => x * 0.5 * (1.0 + erf::<FMA>(x * std::f32::consts::FRAC_1_SQRT_2)),
             GELU_TANH => 0.5 * x * (1.0 + tanh::<FMA>(BETA * (x + KAPPA * (x * x * x)))),
+            // What is not a number stays so.
+            RELU => {
+                if x <= 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
             SIGMOID => sigmoid::<FMA>(x),
             SILU => x / (1.0 + exp::<FMA>(-x)),
             _ => tanh::<FMA>(x),
@@ -79,6 +90,13 @@ impl<const F: u8> Each for Slope<F> {
                 let inner = BETA * (1.0 + 3.0 * KAPPA * (x * x));
                 g * (0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
             }
+            RELU => {
+                if y <= 0.0 {
+                    0.0
+                } else {
+                    g
+                }
+            }
             SIGMOID => g * (1.0 - y) * y,
             SILU => {
                 let s = sigmoid::<FMA>(x);
@@ -92,7 +110,7 @@ impl<const F: u8> Each for Slope<F> {
 impl Pointwise {
     /// Whether the slope is computed of the output, not of the input.
     fn by_output(self) -> bool {
-        matches!(self, Pointwise::Exp | Pointwise::Sigmoid | Pointwise::Tanh)
+        matches!(self, Pointwise::Exp | Pointwise::Relu | Pointwise::Sigmoid | Pointwise::Tanh)
     }
 }
 
@@ -104,6 +122,7 @@ macro_rules! of_function {
             Pointwise::Erf => mapped(&$kind::<ERF>, $x, $other),
             Pointwise::Gelu => mapped(&$kind::<GELU>, $x, $other),
             Pointwise::GeluTanh => mapped(&$kind::<GELU_TANH>, $x, $other),
+            Pointwise::Relu => mapped(&$kind::<RELU>, $x, $other),
             Pointwise::Sigmoid => mapped(&$kind::<SIGMOID>, $x, $other),
             Pointwise::Silu => mapped(&$kind::<SILU>, $x, $other),
             Pointwise::Tanh => mapped(&$kind::<TANH>, $x, $other),
@@ -123,5 +142,34 @@ impl Operator for Pointwise {
         let (kept, gradient) = (&kept[0], contiguous(&gradient));
         let slopes = of_function!(*self, Slope, elements(kept), elements(&gradient));
         vec![Some(tensor(slopes, &lengths(kept)))]
+    }
+}
+
+/// The sum of two tensors of one shape; both have the gradient of the sum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Add;
+
+impl Add {
+    /// Below so many elements a second thread does not pay, and Burn's is as fast.
+    pub(crate) const LEAST: usize = 1 << 15;
+}
+
+struct Sum;
+
+impl Each for Sum {
+    #[inline(always)]
+    fn of<const FMA: bool>(&self, x: f32, other: f32) -> f32 {
+        x + other
+    }
+}
+
+impl Operator for Add {
+    fn forward(&self, inputs: &[FlexTensor]) -> (FlexTensor, Vec<FlexTensor>) {
+        let (a, b) = (contiguous(&inputs[0]), contiguous(&inputs[1]));
+        (tensor(mapped(&Sum, elements(&a), elements(&b)), &lengths(&a)), Vec::new())
+    }
+
+    fn backward(&self, _: &[FlexTensor], gradient: FlexTensor, wanted: &[bool]) -> Vec<Option<FlexTensor>> {
+        wanted.iter().map(|wanted| wanted.then(|| gradient.clone())).collect()
     }
 }

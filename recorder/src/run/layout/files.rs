@@ -3,7 +3,7 @@
 use super::paths::Paths;
 use super::progress::{Progress, Settle};
 use crate::run::path::KeyPath;
-use crate::run::spellings::{Role, is_optimizer, looks_like_scaler, looks_like_scheduler};
+use crate::run::spellings::{Role, is_optimizer, looks_like_scaler, looks_like_scheduler, whole};
 use crate::run::told::Told;
 use crate::{Dict, Result, Value};
 
@@ -164,5 +164,15 @@ pub(super) fn accelerate_told(root: &Value) -> Told {
     let group = KeyPath::key("optimizer.bin").then("param_groups").then(0).value(root);
     let scheduled = group.is_some_and(|group| group.as_dict().is_some_and(|group| group.get("initial_lr").is_some()));
     let optimizer = Some(("optimizer.bin", "start a new run with its weights instead".to_owned()));
-    Told { scheduled, optimizer, ..Told::default() }
+    let by = "random_states_0.pkl.step, the batches of the epoch".to_owned();
+    Told { by, scheduled, optimizer, accumulated: accelerates_batches(root), ..Told::default() }
+}
+
+/// How many batches made a step, where `Accelerator.step`, which counts those of an epoch, has counted more than there were steps.
+fn accelerates_batches(root: &Value) -> Option<i64> {
+    let batches = KeyPath::key("random_states_0.pkl").then("step").value(root)?.as_i64()?;
+    let states = KeyPath::key("optimizer.bin").then("state").value(root)?.as_dict()?.entries();
+    let steps = states.iter().filter_map(|(_, state)| whole(&state.as_dict()?.get("step")?)).max()?;
+    let each = if steps > 0 { batches / steps } else { 0 };
+    (each > 1 && batches / each == steps).then_some(each)
 }

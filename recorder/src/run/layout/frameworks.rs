@@ -4,7 +4,7 @@
 use super::paths::{Paths, way};
 use super::tutorial::{parts, tutorial};
 use crate::run::spellings::{Role, has_tensors, is_optimizer, looks_like_scaler, number_like, whole};
-use crate::run::told::{Told, ToldAverage};
+use crate::run::told::{Leftover, Told, ToldAverage, ToldWarmUp};
 use crate::state_dict::module;
 use crate::{Result, Value};
 
@@ -124,22 +124,51 @@ pub(super) fn torchvision_told(root: &Value) -> Told {
     Told { by: "args".to_owned(), average: average(), ..Told::default() }
 }
 
-/// How many batches a step of ultralytics takes: as many as make its nominal batch size.
+/// How many batches a step of ultralytics takes: as many as make its nominal batch size; and its warm-up.
 pub(super) fn ultralytics_told(root: &Value) -> Told {
-    let number = |name| at(root, &["train_args", name]).and_then(|value| value.as_f64()).filter(|number| *number > 0.0);
-    let batches =
-        number("nbs").zip(number("batch")).map(|(nominal, batch)| (nominal / batch).round_ties_even().max(1.0));
-    #[allow(clippy::cast_possible_truncation)] // a count
-    let accumulated = batches.map(|batches| batches as i64);
-    Told { by: "train_args.nbs and batch".to_owned(), accumulated, ..Told::default() }
+    let number =
+        |name| at(root, &["train_args", name]).and_then(|value| value.as_f64()).filter(|number| *number >= 0.0);
+    let (nominal, batch) = (number("nbs"), number("batch").filter(|batch| *batch > 0.0));
+    let warm_up = ToldWarmUp { epochs: number("warmup_epochs"), least: 0, momentum: number("momentum") };
+    Told {
+        by: "train_args.nbs and batch".to_owned(),
+        accumulated: nominal.zip(batch).map(|(nominal, batch)| batches_for(nominal, batch)),
+        nominal: Some(nominal.map_or(NOMINAL, as_count)),
+        leftover: Leftover::Carried,
+        warm_up: Some(warm_up),
+        ..Told::default()
+    }
 }
 
-/// How many batches a step of `YOLOv5` takes: as many as make 64 samples.
+/// How many samples a step of `YOLOv5` is of, whatever a batch is.
+const NOMINAL: i64 = 64;
+
+/// How many batches make so many samples.
+#[allow(clippy::cast_possible_truncation)] // a count
+fn batches_for(nominal: f64, batch: f64) -> i64 {
+    (nominal / batch).round_ties_even().max(1.0) as i64
+}
+
+#[allow(clippy::cast_possible_truncation)] // a count
+fn as_count(number: f64) -> i64 {
+    number as i64
+}
+
+/// How many batches a step of `YOLOv5` takes: as many as make 64 samples; and its warm-up. What does not keep `opt` is older than 6.2 and
+/// warms up over 1,000 batches at least, as its descendants do, and not 100.
+#[allow(clippy::cast_precision_loss)] // a small constant
 pub(super) fn yolov5_told(root: &Value) -> Told {
     let size = at(root, &["opt", "batch_size"]).and_then(|size| size.as_f64()).filter(|size| *size >= 1.0);
-    #[allow(clippy::cast_possible_truncation)] // a count
-    let accumulated = size.map(|size| (64.0 / size).round_ties_even().max(1.0) as i64);
-    Told { by: "opt.batch_size, of a nominal 64".to_owned(), accumulated, ..Told::default() }
+    let hyper = |name| at(root, &["opt", "hyp", name]).and_then(|value| value.as_f64());
+    let least = if has(root, &["opt"]) { 100 } else { 1000 };
+    Told {
+        by: format!("opt.batch_size, of a nominal {NOMINAL}"),
+        accumulated: size.map(|size| batches_for(NOMINAL as f64, size)),
+        nominal: Some(NOMINAL),
+        leftover: Leftover::Dropped,
+        warm_up: Some(ToldWarmUp { epochs: hyper("warmup_epochs"), least, momentum: hyper("momentum") }),
+        ..Told::default()
+    }
 }
 
 /// `YOLOv5` clips since version 6.2, which is the first to save `opt`.

@@ -135,6 +135,7 @@ const ROWS: [Row; 20] = [
         open: false,
         no_model: no_weights,
         told: accelerate_told,
+        absent: "the Accelerator's mixed_precision and gradient_accumulation_steps, and what gradients are clipped to",
         ..ROW
     },
     Row {

@@ -14,12 +14,40 @@ use crate::run::whole;
 /// The parts, where there is a model among them: in the dict, or in the one dict in it that has a model and its optimizer, such as
 /// `{"state": {...}, "args": ...}`.
 pub(super) fn tutorial(root: &Value) -> Option<Paths> {
-    let paths = parts(root)?;
+    let mut paths = parts(root)?;
     let at_root = paths.of(Role::Model).iter().any(|path| path.keys().len() == 1);
     if !at_root && let Some(inner) = inside(root) {
         return Some(inner.and(paths));
     }
+    if !paths.has(Some(Role::Model)) && paths.has(Some(Role::Optimizer)) {
+        paths.push(Role::Model, only_weights(root)?);
+    }
     Some(paths).filter(|paths| paths.has(Some(Role::Model)))
+}
+
+/// The only weights in a checkpoint, however deep, beside an optimizer that was found: `{"trainer": {"state": {"nn": {...}}}}`.
+fn only_weights(root: &Value) -> Option<KeyPath> {
+    let mut found = Vec::new();
+    weights(root, &KeyPath::default(), FAR, &mut found);
+    if found.len() == 1 { found.pop() } else { None }
+}
+
+fn weights(value: &Value, path: &KeyPath, depth: usize, found: &mut Vec<KeyPath>) {
+    for (key, inside) in children(value) {
+        let other = key.as_str().is_some_and(|key| is_kept(key) || averages::is_name(key));
+        let part = || SPELLINGS.iter().any(|spelling| spelling.role != Role::Model && (spelling.must)(&inside));
+        if other || !is_container(&inside) || part() || loaders::is_state(&inside) {
+            continue;
+        }
+        let path = path.clone().then(key);
+        if has_tensors(&inside) {
+            if !children(&inside).iter().any(|(_, value)| generators::is_state(value)) {
+                found.push(path);
+            }
+        } else if depth > 1 {
+            weights(&inside, &path, depth - 1, found);
+        }
+    }
 }
 
 /// The parts of the one dict at the root that has a model and an optimizer by themselves.

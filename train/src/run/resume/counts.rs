@@ -11,6 +11,8 @@ pub(super) struct Counts {
     pub(super) step: Option<i64>,
     /// Whether the optimizer has state, so that steps were made, however many.
     pub(super) begun: bool,
+    /// How many steps an epoch has, where the program counts them anew in each: Lightning's `frequency` is of batches of an epoch.
+    pub(super) counted_anew: Option<i64>,
     /// What says that the program steps its schedulers before the optimizer, if anything does.
     pub(super) before: Option<String>,
 }
@@ -52,7 +54,9 @@ impl Counts {
         let by_step = self.step.map(|step| step == stepped);
         // One that goes by a metric is told it after the file was saved, as Lightning has it.
         let late = i64::from(scheduler.stepped_by() == Some(SteppedBy::Metric) && stepped > 0);
-        let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(1)).contains(&stepped));
+        // Most programs save the index of an epoch as often as a count; Lightning counts.
+        let more_at_most = i64::from(self.counted_anew.is_none());
+        let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(more_at_most)).contains(&stepped));
         let more = || self.epoch.is_some_and(|epoch| stepped > epoch);
         let times = format!("it was stepped {stepped} times");
         match (by_step, by_epoch) {
@@ -100,7 +104,18 @@ impl Counts {
         };
         // Steps are many: all but a number that divides them would be a chance.
         let steps = self.step.filter(|&steps| stepped > 1 && steps % stepped == 0);
-        let steps = each(steps, SchedulePer::Steps).take(1);
+        let anew = self.counted_anew.zip(self.step).filter(|&(length, _)| length > 0);
+        let steps: Vec<_> = match anew {
+            Some((length, made)) => {
+                let fits = |each: &u32| {
+                    let each = i64::from(*each);
+                    made / length * (length / each) + made % length / each == stepped
+                };
+                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).take(3).map(SchedulePer::Steps).collect()
+            }
+            None => each(steps, SchedulePer::Steps).take(1).collect(),
+        };
+        let steps = steps.into_iter();
         steps.chain(each(self.epoch, SchedulePer::Epochs)).collect()
     }
 }
@@ -154,7 +169,7 @@ impl Counts {
 
 /// How a new scheduler may be stepped.
 pub(super) fn new_choices(scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
-    Counts { epoch: None, step: None, begun: false, before: None }.choices(scheduler)
+    Counts { epoch: None, step: None, begun: false, counted_anew: None, before: None }.choices(scheduler)
 }
 
 /// A scheduler, and how it is stepped.
@@ -168,8 +183,8 @@ pub(super) struct Told {
     pub(super) choices: Vec<(SchedulePer, String)>,
 }
 
-/// The question of how often schedulers are stepped, where it is open of one of them.
-pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
+/// The question of how often schedulers are stepped, where it is open of one of them; whether one was `named`, which is not left then.
+pub(super) fn ask(schedulers: &[Told], named: bool) -> Option<Question> {
     let open: Vec<&Told> = schedulers.iter().filter(|told| told.per.is_none()).collect();
     let [first, more @ ..] = &open[..] else { return None };
     let stepped = |at: Option<i64>| at.map_or_else(String::new, |n| format!(" (it was stepped {n} times)"));
@@ -195,6 +210,9 @@ pub(super) fn ask(schedulers: &[Told]) -> Option<Question> {
         for per in before.chain([[step, step], [step, epoch], [epoch, step], [epoch, epoch]]) {
             question = question.or(answer(&per), format!("for {} and {}", per[0].name(), per[1].name()));
         }
+    }
+    if named {
+        return Some(question);
     }
     Some(question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are"))
 }

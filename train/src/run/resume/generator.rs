@@ -85,7 +85,11 @@ fn own(
         let question = others(values, "").fold(question, to_take);
         questions.push(question.or("ResumeOptions::seed(N)", "to begin with a seed"));
     }
-    Ok((Generator::default(), "none in the file: PyTorch's default seed".to_owned()))
+    let none = match &state.told.cuda_generator {
+        Some(place) => format!("none of the CPU's in the file, and CUDA's ({place}) does not go on"),
+        None => "none in the file".to_owned(),
+    };
+    Ok((Generator::default(), format!("{none}: PyTorch's default seed")))
 }
 
 /// What looks like a state, but for what is here and for a loader's.

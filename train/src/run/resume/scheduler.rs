@@ -103,7 +103,9 @@ impl Making<'_> {
         };
         let begun = state.optimizers.iter().any(has_state);
         let before = state.told.stepped_before.then(|| state.told.by.clone());
-        let counts = Counts { epoch: state.epoch, step, begun, before };
+        let lightning = state.layout == Layout::Lightning;
+        let counted_anew = state.steps_per_epoch.filter(|_| lightning);
+        let counts = Counts { epoch: state.epoch, step, begun, counted_anew, before };
         // What was saved here with all of its run is restored as it was.
         let looked_at = !changes.rates() && options.new_optimizer.is_none() && checkpoint.value(BESIDE).is_err();
         let mut by_hand = looked_at && by_hand::is_set(&state.schedulers, optimizer.param_groups());
@@ -125,7 +127,8 @@ impl Making<'_> {
                     for (call, says) in SchedulerKind::spelled_apart(saved) {
                         question = question.or(format!("ResumeOptions::schedule(\"{call}\")"), says);
                     }
-                    questions.push(question.or("ResumeOptions::schedule(NAME(..))", says));
+                    let form = SchedulerKind::form(saved);
+                    questions.push(question.or(format!("ResumeOptions::schedule({form})"), says));
                     continue;
                 }
             };
@@ -145,7 +148,8 @@ impl Making<'_> {
                 questions.push(question);
                 continue;
             }
-            questions.extend(named.as_ref().and_then(|named| unlike(&scheduler, named, optimizer)));
+            let same = named.as_ref().filter(|named| named.kind() == scheduler.kind());
+            questions.extend(same.and_then(|named| unlike(&scheduler, named, optimizer)));
             questions.extend(conflict(&scheduler, optimizer, changes, options));
             let said = said.get(place).or(said.first()).copied();
             let mut told = said.map_or_else(|| Ok(counts.per(&scheduler)), |per| as_said(&scheduler, per).map(Some))?;
@@ -186,7 +190,7 @@ impl Making<'_> {
             if placed && at.is_none() {
                 why += ", and the learning rates where it stands";
             }
-            let scheduled = Scheduled { times, warm_up, ..Scheduled::new(scheduler, per) };
+            let scheduled = Scheduled { times, counts_in_epoch: lightning, warm_up, ..Scheduled::new(scheduler, per) };
             let next = if count != 1 || per == SchedulePer::Fraction {
                 Vec::new()
             } else if per == SchedulePer::BeforeStep {
@@ -223,7 +227,7 @@ impl Making<'_> {
                 schedule.kind()
             )));
         }
-        questions.extend(ask(&open));
+        questions.extend(ask(&open, named.is_some()));
         Ok(Scheduling { schedulers: Schedulers::new(list, default), plans, by_told, said: Vec::new() })
     }
 
@@ -279,9 +283,17 @@ impl Making<'_> {
             questions.push(none(what));
             return Ok(nothing);
         };
+        let position = match layout {
+            Layout::YoloV5 if !at_said => by_hand::stands_at(&schedule, position, optimizer),
+            _ => position,
+        };
         let warms_up = matches!(layout, Layout::Ultralytics | Layout::YoloV5) && !at_said && !changes.rates();
         if warms_up && by_hand::is_off(&schedule, position, optimizer) {
             questions.push(by_hand::ask_off(layout, &schedule, position));
+        } else if let Some(told) = state.told.warm_up.filter(|_| warms_up)
+            && by_hand::is_warming(told, optimizer.param_groups(), state)
+        {
+            questions.push(by_hand::ask_warming(state, position));
         }
         // PyTorch's own are made where they are, the others stepped there.
         made = match LRScheduler::at(schedule.clone(), position, optimizer) {

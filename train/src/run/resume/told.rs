@@ -1,10 +1,10 @@
 //! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
 
-use rekindle_recorder::run::{Accounted, Question, RunState, Taken, Told, ToldBy};
+use rekindle_recorder::run::{Accounted, Leftover, Question, RunState, Taken, Told, ToldBy};
 use rekindle_recorder::{Dict, Error, Value};
 
 use crate::lr_scheduler::{LRScheduler, Schedule};
-use crate::optim::Optimizer;
+use crate::optim::{Optimizer, OptimizerKind};
 use crate::run::options::ResumeOptions;
 
 /// The scheduler, made as the checkpoint says that it was; only where this leads to the rates that it has now.
@@ -79,10 +79,25 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
             open.push(question.or("ResumeOptions::no_clip(true)", "where they were not clipped"));
         }
     }
+    let unknown = state.told.nominal.filter(|_| state.told.accumulated.is_none() && options.accumulate.is_none());
+    if let Some(nominal) = unknown {
+        let what = format!(
+            "a step of {} took as many batches as make {nominal} samples, and no file tells how large they were",
+            state.layout
+        );
+        let question = Question::new(what).or("ResumeOptions::accumulate(N)", "for so many batches a step");
+        open.push(question.or("ResumeOptions::accumulate(1)", "where each is a whole step's"));
+    }
     if let Some(batches) = several(&state.told).filter(|_| options.accumulate.is_none()) {
         let what = format!("a step took {batches} batches ({}), and nothing tells what yours are", by(&state.told));
         let each = format!("ResumeOptions::accumulate({batches})");
-        let mut question = Question::new(what).or(each, "where they are as small as those, to take so many for a step");
+        let says = match state.told.leftover {
+            Leftover::Stepped => "where they are as small as those, to take so many for a step",
+            _ => {
+                "where they are as small as those, to take so many for a step, the first alone, as it does itself when it resumes"
+            }
+        };
+        let mut question = Question::new(what).or(each, says);
         for more in (batches.saturating_add(1)..).take(8).filter_map(|more| u64::try_from(more).ok()) {
             if let Some(all) = ragged(state, more) {
                 let left = all % more;
@@ -107,6 +122,61 @@ pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: 
     let question =
         Question::new(what).or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are");
     Some(question.or("ResumeOptions::schedule(NAME(..))", "to begin a new one"))
+}
+
+/// What is not told of batch norms that have counted no batch though steps were made: they were trained in evaluation.
+pub(super) fn still_statistics(state: &RunState, steps: Option<i64>) -> Option<String> {
+    let begun = state.step.or(steps).is_some_and(|made| made > 0) || state.epoch > Some(0);
+    let counts =
+        state.model.iter().filter_map(|(name, count)| Some((name.strip_suffix(".num_batches_tracked")?, count)));
+    let mut still = counts.filter(|(_, count)| count.to_vec::<i64>().is_ok_and(|count| count == [0]));
+    let (first, _) = still.next().filter(|_| begun)?;
+    let more = match still.count() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(format!(
+        "whether the batch norms {first}{more} go by their batches: they have counted none (num_batches_tracked is 0), as in evaluation, \
+         and do so here"
+    ))
+}
+
+/// Asks about what stands beside an optimizer's state in a dict that is called the optimizer's: a wrapper has put it there, which may change
+/// the steps.
+pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Option<Question> {
+    let place = &values.iter().find(|value| value.taken == Taken::Part("optimizer"))?.place;
+    let (parent, _) = place.rsplit_once('.')?;
+    let name = parent.rsplit('.').next().unwrap_or(parent).to_lowercase();
+    if !name.contains("optim") && name != "opt" {
+        return None;
+    }
+    let own = |value: &&Accounted| {
+        let inside = value.place.strip_prefix(parent).is_some_and(|rest| rest.starts_with(['.', '[']));
+        inside && matches!(value.taken, Taken::Kept | Taken::Odd(_))
+    };
+    let beside: Vec<&str> = values.iter().filter(own).map(|value| value.place.as_str()).take(3).collect();
+    if beside.is_empty() {
+        return None;
+    }
+    let what = format!(
+        "beside the optimizer's state ({place}) there is {}, of a wrapper that nobody here knows: does it change the steps?",
+        beside.join(", ")
+    );
+    let question =
+        Question::new(what).or(format!("ResumeOptions::optimizer({kind})"), format!("where {kind} steps alone"));
+    Some(question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new one"))
+}
+
+/// What is not told of an average of the weights that is kept in the model itself, as latent diffusion's `LitEma` is.
+pub(super) fn stale_average(beside: &[String]) -> Option<String> {
+    let is_average = |name: &&String| {
+        let member = name.split('.').next().unwrap_or_default().to_lowercase();
+        member.split('_').any(|word| matches!(word, "ema" | "swa" | "shadow" | "averaged"))
+    };
+    let member = beside.iter().find(is_average)?.split('.').next()?;
+    Some(format!(
+        "how the average inside the model, '{member}', goes on: it stays as it is, and is stale after the first step"
+    ))
 }
 
 /// The error of a checkpoint without an optimizer's state.

@@ -42,7 +42,7 @@ impl<M: Module> Run<M> {
             }),
             (None, None) => Ok(()),
         };
-        self.place.refused = loaded.err().or_else(|| self.uneven(loader.len()));
+        self.place.refused = loaded.err().or_else(|| self.uneven(&loader));
         let run = Run { loader: Some(loader), ..self };
         // Where nothing counts steps, they are those of the finished epochs and of the present one.
         let taken = run.loader.as_ref().filter(|loader| !loader.is_exhausted()).map_or(0, Loader::taken);
@@ -54,11 +54,14 @@ impl<M: Module> Run<M> {
     }
 
     /// What is amiss with epochs that are no whole number of steps, where batches that are left over make no step.
-    fn uneven(&self, batches: usize) -> Option<String> {
+    fn uneven(&self, loader: &Loader) -> Option<String> {
+        // Nobody knows how many there are of a stream, and random blocks have no epochs.
+        let batches = Some(loader.len()).filter(|&batches| batches < usize::MAX)?;
         let uneven = self.leaves_batches() && !(batches as u64).is_multiple_of(self.accumulate);
         uneven.then(|| {
             format!(
-                "an epoch has {batches} batches, which are no whole number of steps of {}, and what is left over makes no step in this                  program; give it epochs of whole steps (`Run::accumulate`)",
+                "an epoch has {batches} batches, which are no whole number of steps of {}, and what is left over makes no step in this program; \
+                 give it epochs of whole steps (`Run::accumulate`)",
                 self.accumulate
             )
         })

@@ -2,6 +2,8 @@
 
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::{Device, Tensor, TensorData};
+use rekindle_models::init::Init;
+use rekindle_models::nn::{LinearConfig as NnLinear, ReLU, Sequential};
 use rekindle_random::{Generator, randint, random_int64};
 use rekindle_recorder::{Checkpoint, Dict, Error, Result, Value, run::RunState};
 use rekindle_testing::tagged::spell;
@@ -322,4 +324,27 @@ fn a_run_on_a_stream_that_is_saved_anywhere_goes_on_as_the_uncut_one() {
             assert_eq!((again.epochs(), again.lr().unwrap()), (run.epochs(), run.lr().unwrap()), "{cut}: {case}");
         }
     }
+}
+
+/// Where batches that an epoch leaves over make no step, epochs have to be of whole steps: of a stream nobody knows it, and nothing is said of
+/// a number that there is not.
+#[test]
+fn a_stream_is_not_refused_for_how_many_batches_nobody_knows_that_it_has() {
+    let resumed = || {
+        let linear = |from, to| NnLinear::new(from, to).init(&mut Init::lazy(&device())).unwrap().into();
+        let net = seeded(Sequential::new(vec![linear(5, 8), ReLU::new().into(), linear(8, 3)]), 1);
+        let options = ResumeOptions::default().accumulate(2).no_scheduler(true).keep_average(true).allow_objects(true);
+        let file = fixtures::path("by_answer/ultralytics_two.pt");
+        let run = Run::resume_with(Checkpoint::open(file).unwrap(), net, options).unwrap();
+        assert!(run.leaves_batches());
+        run
+    };
+    let case = &cases()[0];
+    assert!(resumed().with_loader(loader(case)).next_batch().unwrap().is_some());
+    // 7 samples in batches of 1.
+    let data = rekindle_train::data::Array::new(7, &[], vec![0_i64; 7]).unwrap();
+    let data = rekindle_train::data::Dataset::named([("inputs", data)]).unwrap();
+    let mut run = resumed().with_loader(rekindle_train::data::DataLoader::new(data, 1).unwrap());
+    let error = run.next_batch().unwrap_err().to_string();
+    assert!(error.contains("an epoch has 7 batches") && error.contains("in this program; give it"), "{error}");
 }

@@ -106,7 +106,8 @@ pub(super) fn ask_warming(state: &RunState, position: i64) -> Question {
         _ => "here".to_owned(),
     };
     let what = format!(
-        "{} may still warm up {so_far}: it sets the learning rates, the momentum and how many batches make a step by hand then, which          does not go on",
+        "{} may still warm up {so_far}: it sets the learning rates, the momentum and how many batches make a step by hand then, \
+         which does not go on",
         state.layout
     );
     Question::new(what)

@@ -93,6 +93,14 @@ impl Attributes {
         if self.contains(name) { self.flag(name) } else { Ok(false) }
     }
 
+    /// The count of this name; what is no count is more than any.
+    ///
+    /// # Errors
+    /// When it is missing, or no integer.
+    pub(crate) fn count(&self, name: &str) -> Result<usize> {
+        Ok(usize::try_from(self.int(name)?).unwrap_or(usize::MAX))
+    }
+
     fn typed<T>(&self, name: &str, expected: &str, read: impl Fn(&Value) -> Option<T>) -> Result<T> {
         let key = format!("{}{name}", self.place);
         match self.get(name) {

@@ -261,7 +261,7 @@ impl DataLoader {
             let advice = "it is the state of torchdata's StatefulDataLoader, which draws otherwise: load it into data::StatefulDataLoader";
             return Err(Error::unsupported("this state in a DataLoader").advise(advice));
         }
-        let taken = usize::try_from(state.int("num_yielded")?).unwrap_or(usize::MAX);
+        let taken = state.count("num_yielded")?;
         if taken > self.len() {
             return Err(invalid(format!(
                 "the loader gave out {taken} batches of an epoch, and here one has {}",

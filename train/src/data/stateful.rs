@@ -351,19 +351,12 @@ impl StatefulDataLoader {
             order.insert("generator", Tensor::from_vec(&[rekindle_random::STATE_SIZE], state)?);
             sampler.insert("sampler_iter_state", order);
         }
-        let nothing = |dict: &Dict, keys: &[&str]| keys.iter().for_each(|key| drop(dict.insert(*key, Value::None)));
-        let dict = Dict::new();
         let Some(crew) = &self.workers.crew else {
-            nothing(&dict, &["_index_sampler_state"]);
-            dict.insert("_sampler_iter_state", sampler);
-            dict.insert("_sampler_iter_yielded", taken);
-            dict.insert("_num_yielded", taken);
-            nothing(&dict, &["_IterableDataset_len_called", "_shared_seed", "fetcher_state", "dataset_state"]);
-            dict.insert("_iterator_finished", Value::Bool(finished));
-            return Ok(dict.into());
+            let asked = (sampler, taken);
+            return Ok(without_workers(asked, taken, finished, [Value::None, Value::None]).into());
         };
-        let count = self.workers.count;
-        let main = Dict::new();
+        let nothing = |dict: &Dict, keys: &[&str]| keys.iter().for_each(|key| drop(dict.insert(*key, Value::None)));
+        let (count, main) = (self.workers.count, Dict::new());
         main.insert("_num_workers", count);
         main.insert("_sampler_iter_state", sampler);
         nothing(&main, &["_index_sampler_state"]);
@@ -383,6 +376,7 @@ impl StatefulDataLoader {
         snapshot.insert("_last_yielded_worker_id", (taken + count - 1).checked_rem(count).unwrap_or(0));
         snapshot.insert("_main_snapshot", main);
         snapshot.insert("_worker_snapshots", workers);
+        let dict = Dict::new();
         dict.insert("_snapshot", snapshot);
         dict.insert("_steps_since_snapshot", 0);
         dict.insert("_iterator_finished", Value::Bool(finished));
@@ -445,11 +439,10 @@ impl StatefulDataLoader {
 
     /// Where in a state it is told how far the loader was; and that it is of such a loader.
     fn position(&self, state: &Attributes) -> Result<Position> {
-        let count = |state: &Attributes, name| Ok::<_, Error>(usize::try_from(state.int(name)?).unwrap_or(usize::MAX));
         let place = "dataloader.".to_owned();
         let Some(snapshot) = state.get("_snapshot") else {
             without_data(&place, state)?;
-            let at = count(state, "_num_yielded")?;
+            let at = state.count("_num_yielded")?;
             if self.workers.count > 0 {
                 return Err(invalid(format!("the loader had no workers, and this one has {}", self.workers.count)));
             }
@@ -458,7 +451,7 @@ impl StatefulDataLoader {
         let snapshot = Attributes::from_value(format!("{place}_snapshot."), snapshot)?;
         let place = format!("{place}_snapshot._main_snapshot.");
         let main = Attributes::from_value(&place, snapshot.get("_main_snapshot").unwrap_or(&Value::None))?;
-        let workers = count(&main, "_num_workers")?;
+        let workers = main.count("_num_workers")?;
         if workers != self.workers.count {
             let own = self.workers.count;
             return Err(invalid(format!("the loader had {workers} workers, and this one has {own} (`workers`)")));
@@ -469,7 +462,7 @@ impl StatefulDataLoader {
                 without_data(&place, &Attributes::from_value(&place, &worker)?)?;
             }
         }
-        let (at, since) = (count(&snapshot, "_snapshot_step")?, count(state, "_steps_since_snapshot")?);
+        let (at, since) = (snapshot.count("_snapshot_step")?, state.count("_steps_since_snapshot")?);
         let seed = Some(main.int("_base_seed")?);
         Ok(Position { place, main, at, since, seed })
     }
@@ -491,7 +484,7 @@ impl StatefulDataLoader {
             _ if shuffled => return Err(wrong_type(place, "a dict", &Value::None)),
             _ => return Ok(None),
         };
-        let yielded = usize::try_from(sampler.int("samples_yielded")?).unwrap_or(usize::MAX);
+        let yielded = sampler.count("samples_yielded")?;
         if yielded != expected {
             return Err(invalid(format!(
                 "the loader gave out {yielded} samples, and here as many batches have {expected}; its batch size was another"
@@ -510,6 +503,28 @@ impl StatefulDataLoader {
             (None, true) => Err(invalid("the loader did not shuffle, and this one does")),
         }
     }
+}
+
+/// The state dict of a loader without workers, key for key: of the sampler, and how many batches it was asked for; how many were given
+/// out, and whether the end was told; of what fetches samples, and of the data set.
+pub(super) fn without_workers(
+    (sampler, asked): (Dict, usize),
+    taken: usize,
+    finished: bool,
+    [fetcher, dataset]: [Value; 2],
+) -> Dict {
+    let entries: [(&str, Value); 9] = [
+        ("_index_sampler_state", Value::None),
+        ("_sampler_iter_state", sampler.into()),
+        ("_sampler_iter_yielded", asked.into()),
+        ("_num_yielded", taken.into()),
+        ("_IterableDataset_len_called", Value::None),
+        ("_shared_seed", Value::None),
+        ("fetcher_state", fetcher),
+        ("dataset_state", dataset),
+        ("_iterator_finished", Value::Bool(finished)),
+    ];
+    Dict::from_iter(entries)
 }
 
 /// Where a loader was, by its state.

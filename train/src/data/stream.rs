@@ -8,6 +8,7 @@ use rekindle_random::{Generator, base_seed};
 use rekindle_recorder::{Dict, Error, Result, Value};
 
 use super::dataset::Batch;
+use super::stateful::without_workers;
 use crate::attributes::{Attributes, invalid};
 
 /// A sample: its parts by name, without an axis for the batch.
@@ -279,18 +280,7 @@ impl StreamLoader {
         let asked = taken + usize::from(finished);
         let sampler = Dict::from_iter([("samples_yielded", asked * self.batch_size)]);
         let fetcher = Dict::from_iter([("dataset_iter_state", of_iterator), ("fetcher_ended", Value::Bool(ended))]);
-        let entries: [(&str, Value); 9] = [
-            ("_index_sampler_state", Value::None),
-            ("_sampler_iter_state", sampler.into()),
-            ("_sampler_iter_yielded", asked.into()),
-            ("_num_yielded", taken.into()),
-            ("_IterableDataset_len_called", Value::None),
-            ("_shared_seed", Value::None),
-            ("fetcher_state", fetcher.into()),
-            ("dataset_state", of_dataset),
-            ("_iterator_finished", Value::Bool(finished)),
-        ];
-        Ok(Dict::from_iter(entries).into())
+        Ok(without_workers((sampler, asked), taken, finished, [fetcher.into(), of_dataset]).into())
     }
 
     /// `loader.load_state_dict(state_dict)`: goes to where a loader of the same data set and batch size was. An empty dict changes nothing, as
@@ -312,7 +302,7 @@ impl StreamLoader {
         let fetcher = there(state.get("fetcher_state"))
             .ok_or_else(|| invalid("the loader's data set was no stream: its state has no dataloader.fetcher_state"))?;
         let fetcher = Attributes::from_value("dataloader.fetcher_state.", &fetcher)?;
-        let (taken, finished) = (count(&state, "_num_yielded")?, state.is_set("_iterator_finished")?);
+        let (taken, finished) = (state.count("_num_yielded")?, state.is_set("_iterator_finished")?);
         self.check_batch_size(&state)?;
         let (of_dataset, of_iterator) = (there(state.get("dataset_state")), there(fetcher.get("dataset_iter_state")));
         match (&of_dataset, &of_iterator) {
@@ -323,15 +313,15 @@ impl StreamLoader {
             (Some(state), None) => {
                 self.stream.load_state_dict(state)?;
                 self.stream.begin()?;
+                self.kept = Kept::Dataset;
             }
             (None, Some(state)) => {
                 self.stream.begin()?;
                 self.stream.load_state_dict(state)?;
+                self.kept = Kept::Iterator;
             }
             (None, None) => self.go_to(taken)?,
         }
-        self.kept = if of_iterator.is_some() { Kept::Iterator } else { self.kept };
-        self.kept = if of_dataset.is_some() { Kept::Dataset } else { self.kept };
         self.epoch = Some(Epoch { taken, ended: fetcher.is_set("fetcher_ended")?, finished });
         Ok(())
     }
@@ -342,7 +332,7 @@ impl StreamLoader {
             return Ok(());
         };
         let sampler = Attributes::from_value("dataloader._sampler_iter_state.", sampler)?;
-        let (samples, batches) = (count(&sampler, "samples_yielded")?, count(state, "_sampler_iter_yielded")?);
+        let (samples, batches) = (sampler.count("samples_yielded")?, state.count("_sampler_iter_yielded")?);
         if samples != batches.saturating_mul(self.batch_size) {
             let own = self.batch_size;
             return Err(invalid(format!(
@@ -378,8 +368,4 @@ impl StreamLoader {
         }
         Ok(())
     }
-}
-
-fn count(state: &Attributes, name: &str) -> Result<usize> {
-    Ok(usize::try_from(state.int(name)?).unwrap_or(usize::MAX))
 }

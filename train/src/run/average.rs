@@ -8,6 +8,7 @@ use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{DType, Error, Result, StateDict, Value, rebuild};
 
 use super::options::{ResumeOptions, SchedulePer};
+use super::resume::weights::wrapped;
 use crate::ema::{AveragedLayout, AveragedModel, Averaging, Decay};
 
 /// The average of the weights.
@@ -210,8 +211,9 @@ impl Saved {
     /// When the model has other names or shapes than the average that is to go on.
     pub(super) fn go_on<M: Module>(self, model: &M, rows: &Arc<LayerRows>, prefix: &str) -> Result<Average> {
         let found = self.found.map(|average| {
-            let own = wrapper(average.module());
-            average.rows(Arc::clone(rows)).wrapped_in(if own.is_empty() { prefix } else { own })
+            // As timm's `ModelEmaV2` and `ModelEmaV3` keep it.
+            let own = wrapped(average.module(), &[]);
+            average.rows(Arc::clone(rows)).wrapped_in(if own.is_empty() { prefix } else { &own })
         });
         let found = match (found, &self.list, &self.rule) {
             (None, Some(list), Some(rule)) => {
@@ -234,13 +236,6 @@ impl Saved {
     }
 }
 
-/// What wrappers have put before all names, as timm's `ModelEmaV2` and `ModelEmaV3` do.
-fn wrapper(names: &StateDict) -> &'static str {
-    let wrappers = ["module._orig_mod.", "_orig_mod.module.", "module.", "_orig_mod."];
-    let before_all = |wrapper: &&str| !names.is_empty() && names.keys().all(|name| name.starts_with(wrapper));
-    wrappers.into_iter().find(before_all).unwrap_or_default()
-}
-
 /// The average in a value; `None` is a list, which a model has the names of.
 fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
     if value.as_dict().is_some_and(|dict| dict.get("shadow_params").is_some()) {
@@ -248,7 +243,7 @@ fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
     }
     // The rule is not followed.
     let average = AveragedModel::from_state_dict(value, Averaging::default())?;
-    let (own, models) = (wrapper(average.module()), wrapper(model));
+    let (own, models) = (wrapped(average.module(), &[]), wrapped(model, &[]));
     let has = |name: &str| {
         average.module().contains(name) || average.module().contains(&format!("{own}{}", &name[models.len()..]))
     };

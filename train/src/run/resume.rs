@@ -28,7 +28,7 @@ mod scheduler;
 mod shared;
 mod told;
 mod trainer;
-mod weights;
+pub(super) mod weights;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

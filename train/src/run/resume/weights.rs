@@ -182,7 +182,7 @@ fn requires_grad(weights: &StateDict, prefix: &str) -> HashMap<String, bool> {
 }
 
 /// What wrappers have put before all names of a state dict: `module.`, `_orig_mod.`, or both.
-fn wrapped(weights: &StateDict, own: &[NamedParameter]) -> String {
+pub(in crate::run) fn wrapped(weights: &StateDict, own: &[NamedParameter]) -> String {
     let mut prefix = String::new();
     while let Some(more) = ["module.", "_orig_mod."].into_iter().find(|more| {
         let longer = format!("{prefix}{more}");

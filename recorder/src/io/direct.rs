@@ -50,7 +50,7 @@ fn set_direct(file: &File, direct: bool) -> io::Result<()> {
     Ok(fcntl_setfl(file, flags)?)
 }
 
-/// Fills a new file from its beginning on, and gives its length, too; `None`, and nothing is called, where the file cannot be written so.
+/// Fills a new file from its beginning on, and gives its length, too; gives `write` back, and calls nothing, where the file cannot be written so.
 pub(super) fn fill<T, W>(file: &File, write: W) -> std::result::Result<Result<(T, u64)>, W>
 where
     W: FnOnce(&mut dyn Write) -> Result<T>,

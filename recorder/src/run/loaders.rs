@@ -51,20 +51,15 @@ fn unpickled(value: &Value) -> Option<Value> {
 /// # Errors
 /// When it cannot be pickled.
 pub(super) fn written(state: &Value, before: &Value) -> Result<Value> {
-    let (Some((rank, _)), Some(dict)) = (of_one_rank(before), before.as_dict()) else { return Ok(state.clone()) };
+    let Some((rank, _)) = of_one_rank(before) else { return Ok(state.clone()) };
     let options = PickleOptions { dialect: Dialect::Zip, allow_objects: false };
     let pickled = pickle::write(state, &options)?;
     if !pickled.storages.is_empty() {
         return Err(Error::unsupported("tensors in the state of a loader that is pickled for a rank".to_owned()));
     }
-    let written = dict.entries().into_iter();
-    let written =
-        written.map(
-            |(key, old)| {
-                if key.as_str() == rank.as_str() { (key, Value::from(&pickled.bytes[..])) } else { (key, old) }
-            },
-        );
-    Ok(written.collect::<Dict>().into())
+    let written: Dict = before.as_dict().into_iter().flat_map(Dict::entries).collect();
+    written.insert(rank, Value::from(&pickled.bytes[..]));
+    Ok(written.into())
 }
 
 /// Whether a value is such a state dict.

@@ -298,11 +298,11 @@ impl<M: Module> Run<M> {
         self.notes.step();
         let per_epoch = self.epoch_length();
         let made = self.steps();
+        let in_epoch = self.counted_in_epoch(made);
         if let Some(model) = &self.model {
-            let in_epoch = self.counted_in_epoch(made);
             self.average.update(model, Done::Step(made, in_epoch, epoch))?;
         }
-        let counted = (made, self.counted_in_epoch(made));
+        let counted = (made, in_epoch);
         self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_step(optimizer, counted, per_epoch))?;
         let ends = self.steps_per_epoch.is_some_and(|per_epoch| self.steps().saturating_sub(self.cut) % per_epoch == 0);
         match &mut self.loader {

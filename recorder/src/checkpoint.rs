@@ -66,6 +66,20 @@ pub struct Checkpoint {
     folder: Option<Arc<Origin>>,
 }
 
+/// What only one format has is not asked of others.
+fn suits(format: Format, options: &SaveOptions) -> Result<()> {
+    let asked = [
+        (options.max_shard_size.is_some(), "a size of shards", Format::HF),
+        (options.storage_alignment.is_some(), "an alignment of storages", Format::ZIP),
+    ];
+    match asked.into_iter().find(|(asked, _, has)| *asked && format != *has) {
+        Some((_, what, has)) => {
+            Err(Error::invalid(format!("{what} is for the format '{has}', and '{format}' is to be written")))
+        }
+        None => Ok(()),
+    }
+}
+
 impl<T: Into<Value>> From<T> for Checkpoint {
     /// A checkpoint in memory. Whatever serde can take apart becomes a value with [`to_value`](crate::serde::to_value).
     fn from(root: T) -> Self {
@@ -369,10 +383,7 @@ impl Checkpoint {
     pub fn save_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<SaveReport> {
         let path = path.as_ref();
         let format = self.format_for(path, options)?;
-        if options.max_shard_size.is_some() && format != Format::HF {
-            let reason = format!("a size of shards is for the format 'hf', and '{format}' is to be written");
-            return Err(Error::invalid(reason).in_file(path));
-        }
+        suits(format, options).in_file(path)?;
         match &self.folder {
             Some(origin) if format == Format::RUN_FOLDER => table::save_folder(&self.root, origin, path, options),
             _ => table::save(&self.root, format, path, options),
@@ -401,7 +412,8 @@ impl Checkpoint {
     ) -> Result<SaveReport> {
         let path = path.as_ref();
         let format = self.format_for(path, options)?;
-        if options.max_shard_size.is_some() || !table::lets_go(format, options) {
+        suits(format, options).in_file(path)?;
+        if !table::lets_go(format, options) {
             return self.save_with(path, options);
         }
         let Checkpoint { root, .. } = self;
@@ -425,6 +437,7 @@ impl Checkpoint {
     /// As [`Checkpoint::save_with`]; [`ErrorKind::Unsupported`] for a format that is a folder, or a copy of an archive.
     pub fn write_to(&self, mut out: impl Write, options: &SaveOptions) -> Result<SaveReport> {
         let format = self.format_for(Path::new(""), options)?;
+        suits(format, options)?;
         table::write_to(&self.root, format, &mut out, options)
     }
 

@@ -60,6 +60,11 @@ crate::settings! {
         /// ([`torchscript::replace`](crate::container::torchscript::replace),
         /// [`export::replace`](crate::container::export::replace)). The format is then that of the archive. Default `None`.
         template(impl Into<PathBuf> => Some): Option<PathBuf> = None,
+        /// At multiples of how many bytes storages begin in the format `zip`: PyTorch's `torch.serialization.config.save.storage_alignment`.
+        /// A power of two up to 32,768. From 4096 on, disks take a large file that is in memory from where it is, without a copy. `None`,
+        /// the default, is 64 as for `torch.save`, and where [`Checkpoint::into_saved`](crate::checkpoint::Checkpoint::into_saved)
+        /// writes beside other work 4096 if that is a thousandth of the file at most.
+        storage_alignment(impl Into<Option<u64>>): Option<u64> = None,
         /// How many bytes of tensors one file of the format `hf` may hold; other formats have no such files. `None`, the
         /// default, is 5 GB ([`DEFAULT_SHARD_SIZE`](crate::container::hf::DEFAULT_SHARD_SIZE)).
         max_shard_size(impl Into<Option<u64>>): Option<u64> = None,

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::early::{self, Expected};
+use super::out::Out;
 use crate::{ErrorKind, IoResultExt as _, Result, ResultExt as _};
 
 /// Between the file's name and a random part in the names of staged files.
@@ -68,7 +69,7 @@ impl<'a> Counted<'a> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn commit(path: &Path, overwrite: bool, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
-    commit_with(path, overwrite, Expected::default(), write)
+    commit_with(path, overwrite, Expected::default(), |out| write(out))
 }
 
 /// Commits a file of which this is known, and gives what `write` gives.
@@ -76,7 +77,7 @@ pub(crate) fn commit_with<T>(
     path: &Path,
     overwrite: bool,
     expected: Expected,
-    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+    write: impl FnOnce(&mut dyn Out) -> Result<T>,
 ) -> Result<T> {
     commit_file(path, overwrite, expected, write).in_file(path)
 }
@@ -90,7 +91,7 @@ fn commit_file<T>(
     path: &Path,
     overwrite: bool,
     expected: Expected,
-    write: impl FnOnce(&mut dyn Write) -> Result<T>,
+    write: impl FnOnce(&mut dyn Out) -> Result<T>,
 ) -> Result<T> {
     let target = Target::resolve(path)?;
     if target.old.is_some() && !overwrite {

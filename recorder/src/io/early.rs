@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
+use super::out::Out;
 use crate::{IoResultExt as _, Result};
 
 /// What is known of a file before it is written.
@@ -20,7 +21,7 @@ pub(crate) struct Expected {
 const BUFFER: usize = 256 * 1024;
 
 /// Fills a new file.
-pub(super) fn fill<T>(file: &File, expected: Expected, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+pub(super) fn fill<T>(file: &File, expected: Expected, write: impl FnOnce(&mut dyn Out) -> Result<T>) -> Result<T> {
     #[cfg(target_os = "linux")]
     if linux::pays(file, expected) {
         return linux::fill(file, expected, write);
@@ -29,7 +30,7 @@ pub(super) fn fill<T>(file: &File, expected: Expected, write: impl FnOnce(&mut d
     buffered(file, write)
 }
 
-fn buffered<T>(file: impl Write, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<T> {
+fn buffered<T>(file: impl Write, write: impl FnOnce(&mut dyn Out) -> Result<T>) -> Result<T> {
     let mut out = BufWriter::with_capacity(BUFFER, file);
     let written = write(&mut out)?;
     out.flush().doing("cannot write the file")?;
@@ -58,6 +59,7 @@ mod linux {
     use rustix::fs::{Advice, FallocateFlags};
 
     use super::super::direct;
+    use super::super::out::Out;
     use super::{Expected, buffered};
     use crate::{Error, IoResultExt as _, Result};
 
@@ -80,11 +82,7 @@ mod linux {
         }
     }
 
-    pub(super) fn fill<T>(
-        file: &File,
-        expected: Expected,
-        write: impl FnOnce(&mut dyn Write) -> Result<T>,
-    ) -> Result<T> {
+    pub(super) fn fill<T>(file: &File, expected: Expected, write: impl FnOnce(&mut dyn Out) -> Result<T>) -> Result<T> {
         // Not every file system can; a disk that is full says so when it is written to.
         let _ = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, expected.bytes);
         // What is copied from another file is likely to be read again, as that was, and so is kept in the system's memory.
@@ -100,7 +98,7 @@ mod linux {
     }
 
     /// Through the system's memory, and gives the length, too.
-    fn kept<T>(mut file: &File, write: impl FnOnce(&mut dyn Write) -> Result<T>) -> Result<(T, u64)> {
+    fn kept<T>(mut file: &File, write: impl FnOnce(&mut dyn Out) -> Result<T>) -> Result<(T, u64)> {
         let written = thread::scope(|scope| {
             let (tell, told) = sync_channel(1);
             let flush = move || -> io::Result<()> { told.iter().try_for_each(|()| file.sync_data()) };

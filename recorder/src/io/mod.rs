@@ -6,6 +6,7 @@ mod direct;
 mod early;
 mod file;
 mod listing;
+mod out;
 mod ranges;
 mod ready;
 mod room;
@@ -17,6 +18,7 @@ pub use file::FileBytes;
 #[cfg(feature = "fetch")]
 pub(crate) use listing::is_same;
 pub(crate) use listing::{is_below, list, list_all, names, read_steadily};
+pub(crate) use out::Out;
 pub use ranges::Ranges;
 pub(crate) use ready::Ready;
 pub(crate) use room::needs_room;

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use crate::io::commit::commit_with;
 use crate::io::early::Expected;
+use crate::io::out::Out;
 use crate::options::SaveReport;
 use crate::{IoResultExt as _, Result};
 
 /// Writes all bytes, and gives their number.
-type Put<'a> = Box<dyn FnOnce(&mut dyn Write) -> Result<u64> + 'a>;
+type Put<'a> = Box<dyn FnOnce(&mut dyn Out) -> Result<u64> + 'a>;
 
 /// A file that is ready to be written.
 pub(crate) struct Ready<'a> {
@@ -21,7 +22,7 @@ pub(crate) struct Ready<'a> {
 
 impl<'a> Ready<'a> {
     /// A file that `put` writes, and what a user should know of it.
-    pub(crate) fn new(notes: Vec<String>, put: impl FnOnce(&mut dyn Write) -> Result<u64> + 'a) -> Self {
+    pub(crate) fn new(notes: Vec<String>, put: impl FnOnce(&mut dyn Out) -> Result<u64> + 'a) -> Self {
         Ready { notes, expected: Expected::default(), put: Box::new(put) }
     }
 
@@ -37,8 +38,8 @@ impl<'a> Ready<'a> {
     }
 
     /// Writes it to a stream.
-    pub(crate) fn write_to(self, out: &mut dyn Write) -> Result<SaveReport> {
-        let bytes = (self.put)(out)?;
+    pub(crate) fn write_to(self, mut out: &mut dyn Write) -> Result<SaveReport> {
+        let bytes = (self.put)(&mut out)?;
         out.flush().doing("cannot write the file")?;
         Ok(SaveReport { bytes, notes: self.notes })
     }

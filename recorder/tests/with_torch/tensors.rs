@@ -49,3 +49,17 @@ fn tensors_of_other_calls_are_written_as_pytorch_wrote_them() {
     std::fs::write(&list, lines.join("\n")).unwrap();
     println!("{}", torch.run("tensors.py", [&list]).trim());
 }
+
+#[test]
+fn storages_are_aligned_as_pytorch_aligns_them() {
+    let Some(torch) = Torch::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let original = Checkpoint::open(fixtures::path("zip/state_dict.pt")).unwrap();
+    for alignment in [16, 64, 512, 4096, 32768] {
+        // The folder inside has the file's name, which is as long for both.
+        let (ours, theirs) = (folder.path().join("a.pt"), folder.path().join("b.pt"));
+        original.save_with(&ours, &SaveOptions::default().storage_alignment(alignment)).unwrap();
+        let arguments = [ours.as_os_str(), theirs.as_os_str(), alignment.to_string().as_ref()].map(ToOwned::to_owned);
+        println!("{}", torch.run("alignment.py", arguments).trim());
+    }
+}

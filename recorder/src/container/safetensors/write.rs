@@ -8,7 +8,7 @@ use crate::container::named::{Item, Metadata, Named, Target, refused};
 use crate::container::safetensors::header::{FORMAT, MAX_LEN, METADATA, PREFIX, TYPES, Type};
 use crate::container::safetensors::ties;
 use crate::io::commit::Counted;
-use crate::io::{Expected, Ready};
+use crate::io::{Expected, Out, Ready};
 use crate::{DType, Error, ErrorKind, Result, SaveOptions, SaveReport, Storage, Value};
 
 /// What this crate writes under [`FORMAT`]: transformers asks for it.
@@ -39,7 +39,7 @@ pub(crate) fn ready<'a>(root: &'a Value, _: &SaveOptions) -> Result<Ready<'a>> {
     };
     let (bytes, header, data) = lay_out()?;
     let in_memory = data.iter().all(|item| item.tensor.storage().is_none_or(Storage::is_in_memory));
-    let put = move |out: &mut dyn Write| {
+    let put = move |out: &mut dyn Out| {
         File { header, data: data.iter().collect(), bytes }.write(out)?;
         Ok(bytes)
     };

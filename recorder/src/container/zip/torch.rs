@@ -1,15 +1,17 @@
 //! The checkpoint in a `torch.save` archive: `data.pkl`, whose storages are the records `data/<key>`.
 
 use std::io::Write;
+
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::container::zip::archive::Archive;
 use crate::container::zip::storages::Storages;
 use crate::container::zip::writer::ArchiveWriter;
-use crate::io::{Expected, Ready};
+use crate::io::{Expected, Out, Ready};
 use crate::pickle::{self, Dialect, PickleOptions, Pickled};
-use crate::{FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Storage, Value};
+use crate::{Error, FileBytes, Format, OpenOptions, Opened, Result, SaveOptions, SaveReport, Storage, Value};
 
 impl Format {
     /// What `torch.save` writes since PyTorch 1.6.
@@ -43,7 +45,7 @@ pub(crate) fn read(archive: &Arc<Archive>, file: &FileBytes, options: &OpenOptio
 /// Storages are fetched one after the other and none is kept, so that memory holds one at a time, of a compressed one a piece.
 ///
 /// # Errors
-/// What plain `torch.load` would refuse (unless [`SaveOptions::allow_objects`] is set), what a storage's bytes cannot be read
+/// An alignment of storages that is no power of two or more than [`ArchiveWriter::MAX_ALIGNMENT`]; what plain `torch.load` would refuse (unless [`SaveOptions::allow_objects`] is set), what a storage's bytes cannot be read
 /// for, and what the file cannot be written for.
 pub fn write(root: &Value, path: &Path, options: &SaveOptions) -> Result<SaveReport> {
     ready(root, &top_folder(path), options)?.commit(path, options.overwrite)
@@ -60,15 +62,15 @@ pub(crate) fn write_letting_go(
     let (notes, pickled) = pickle(&root, options)?;
     drop(root);
     let top = top_folder(path);
-    let expected = expected(&pickled);
+    let (expected, alignment) = (expected(&pickled), options.storage_alignment.unwrap_or_else(|| pages(&pickled)));
     let Pickled { bytes, storages, .. } = pickled;
-    let put = |out: &mut dyn Write| put(&mut Between { out, between }, &top, &bytes, storages);
+    let put = |out: &mut dyn Out| put(Between { out, between }, &top, &bytes, storages, alignment);
     Ready::new(notes, put).expecting(expected).commit(path, options.overwrite)
 }
 
 /// An output before each piece of which something is called.
 struct Between<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Out,
     between: &'a mut dyn FnMut(),
 }
 
@@ -83,12 +85,29 @@ impl Write for Between<'_> {
     }
 }
 
+impl Out for Between<'_> {
+    fn write_kept(&mut self, bytes: &Bytes) -> std::io::Result<()> {
+        (self.between)();
+        self.out.write_kept(bytes)
+    }
+}
+
 /// A checkpoint whose records lie in this folder of the archive.
 fn ready<'a>(root: &'a Value, top: &str, options: &SaveOptions) -> Result<Ready<'a>> {
     let (notes, pickled) = pickle(root, options)?;
     let top = top.to_owned();
-    let expected = expected(&pickled);
-    Ok(Ready::new(notes, move |out| write_records(out, &top, &pickled)).expecting(expected))
+    let (expected, alignment) = (expected(&pickled), options.storage_alignment.unwrap_or(ArchiveWriter::ALIGNMENT));
+    let storages = pickled.storages;
+    let put = move |out: &mut dyn Out| put(out, &top, &pickled.bytes, storages, alignment);
+    Ok(Ready::new(notes, put).expecting(expected))
+}
+
+/// The alignment for a file that is written beside other work: pages, at which a disk takes bytes from where they are, if all that it
+/// costs is a thousandth of the file.
+fn pages(pickled: &Pickled) -> u64 {
+    const PAGE: u64 = 4096;
+    let cost = PAGE.saturating_mul(pickled.storages.len() as u64);
+    if expected(pickled).bytes / 1000 >= cost { PAGE } else { ArchiveWriter::ALIGNMENT }
 }
 
 /// What is known of the archive.
@@ -100,6 +119,14 @@ fn expected(pickled: &Pickled) -> Expected {
 
 /// The pickle, and what a user should know of it.
 fn pickle(root: &Value, options: &SaveOptions) -> Result<(Vec<String>, Pickled)> {
+    let alignments = 1..=ArchiveWriter::MAX_ALIGNMENT;
+    if let Some(alignment) = options.storage_alignment
+        && !(alignment.is_power_of_two() && alignments.contains(&alignment))
+    {
+        let reason = format!("storages cannot be aligned at multiples of {alignment}");
+        let advice = format!("storage_alignment is a power of two, at most {}", ArchiveWriter::MAX_ALIGNMENT);
+        return Err(Error::invalid(reason).advise(advice));
+    }
     let pickle_options = PickleOptions { dialect: Dialect::Zip, allow_objects: options.allow_objects };
     let mut pickled = pickle::write(root, &pickle_options)?;
     Ok((std::mem::take(&mut pickled.notes), pickled))
@@ -111,21 +138,32 @@ pub(crate) fn ready_for_stream<'a>(root: &'a Value, options: &SaveOptions) -> Re
 }
 
 /// Writes the records in PyTorch's order, and gives the length of the archive.
-pub(crate) fn write_records(out: &mut dyn Write, top: &str, pickled: &Pickled) -> Result<u64> {
-    put(out, top, &pickled.bytes, pickled.storages.iter().cloned())
+pub(crate) fn write_records(out: impl Out, top: &str, pickled: &Pickled) -> Result<u64> {
+    put(out, top, &pickled.bytes, pickled.storages.iter().cloned(), ArchiveWriter::ALIGNMENT)
 }
 
 /// The same of a pickle and its storages, none of which is held longer than it takes.
-fn put(out: &mut dyn Write, top: &str, pickle: &[u8], storages: impl IntoIterator<Item = Storage>) -> Result<u64> {
-    let mut archive = ArchiveWriter::new(out, top);
+fn put(
+    out: impl Out,
+    top: &str,
+    pickle: &[u8],
+    storages: impl IntoIterator<Item = Storage>,
+    alignment: u64,
+) -> Result<u64> {
+    let mut archive = ArchiveWriter::aligned(out, top, alignment);
     archive.record("data.pkl", pickle)?;
     // Version 1: the storages follow in the order of their keys, each where its predecessor's end puts it, so that
     // a loader can work their places out (`config.load.calculate_storage_offsets`).
     archive.record(".format_version", b"1")?;
-    archive.record(".storage_alignment", ArchiveWriter::ALIGNMENT.to_string().as_bytes())?;
+    archive.record(".storage_alignment", alignment.to_string().as_bytes())?;
     archive.record("byteorder", b"little")?;
     for (key, storage) in storages.into_iter().enumerate() {
-        archive.record_stream(&format!("data/{key}"), storage.len(), &mut |put| storage.stream(put))?;
+        let name = format!("data/{key}");
+        if storage.is_in_memory() {
+            archive.record_kept(&name, &storage.bytes()?)?;
+        } else {
+            archive.record_stream(&name, storage.len(), &mut |put| storage.stream(put))?;
+        }
     }
     archive.record("version", b"3\n")?;
     let id = archive.content_id();

@@ -4,26 +4,32 @@
 use std::fmt;
 use std::io::Write;
 
+use bytes::Bytes;
+
 use crate::container::zip::fields::{
     CENTRAL, DESCRIBED, DESCRIPTOR, END, END64, END64_LEN, LOCAL, LOCAL_LEN, LOCATOR64, MOVED_16, MOVED_32,
     PADDING_EXTRA, UTF8, ZIP64_EXTRA,
 };
+use crate::io::Out;
 use crate::{Error, IoResultExt as _, Result};
 
 /// Sizes and places from this value on are written with 64 bits.
 const WIDE: u64 = MOVED_32 as u64;
 /// Payloads are hashed and written in pieces of this size, so that each is still in the cache when it is written.
 const PIECE: usize = 256 * 1024;
+/// The same of payloads that the output may keep: nothing else goes through the cache with them.
+const KEPT: usize = 2 << 20;
 /// The writer's version that PyTorch notes in the zip64 end record: 3.0, on Unix.
 const MADE_BY: u16 = 0x031e;
 /// The version of zip that zip64 needs: 4.5.
 const NEEDED: u16 = 45;
 
-/// Writes a zip archive as PyTorch does: nothing is compressed, each payload begins at a multiple of 64 bytes, checksums
-/// follow the payloads. The output is never sought, and each payload is passed over once.
+/// Writes a zip archive as PyTorch does: nothing is compressed, each payload begins at a multiple of 64 bytes or as many as are asked for,
+/// checksums follow the payloads. The output is never sought, and each payload is passed over once.
 pub struct ArchiveWriter<'a> {
-    out: &'a mut dyn Write,
+    out: Box<dyn Out + 'a>,
     top: String,
+    alignment: u64,
     /// How many bytes were written.
     at: u64,
     written: Vec<Written>,
@@ -39,12 +45,19 @@ struct Written {
 }
 
 impl<'a> ArchiveWriter<'a> {
-    /// Payloads begin at multiples of this, so that mapped tensors are aligned.
+    /// Payloads begin at multiples of this where nothing else is said, so that mapped tensors are aligned.
     pub const ALIGNMENT: u64 = 64;
+    /// The largest alignment there is: what fills the gap up to it is an extra field, whose length has 16 bits.
+    pub const MAX_ALIGNMENT: u64 = 1 << 15;
 
     /// An archive whose records all lie in the folder `top`; in none where that is empty.
     pub fn new(out: &'a mut dyn Write, top: &str) -> Self {
-        ArchiveWriter { out, top: top.to_owned(), at: 0, written: Vec::new() }
+        ArchiveWriter::aligned(out, top, Self::ALIGNMENT)
+    }
+
+    /// The same whose payloads begin at multiples of `alignment`, which is at most [`ArchiveWriter::MAX_ALIGNMENT`].
+    pub(crate) fn aligned(out: impl Out + 'a, top: &str, alignment: u64) -> Self {
+        ArchiveWriter { out: Box::new(out), top: top.to_owned(), alignment, at: 0, written: Vec::new() }
     }
 
     /// Writes a record under this name inside the top folder.
@@ -74,6 +87,21 @@ impl<'a> ArchiveWriter<'a> {
         size: u64,
         fill: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>,
     ) -> Result<()> {
+        self.described(name, size, &mut |record| fill(&mut |bytes| record.put(bytes)))
+    }
+
+    /// Writes a record of these bytes, which the output may keep.
+    pub(crate) fn record_kept(&mut self, name: &str, payload: &Bytes) -> Result<()> {
+        self.described(name, payload.len() as u64, &mut |record| record.put_kept(payload))
+    }
+
+    /// Writes what is before and behind a payload, and between them what `fill` puts there.
+    fn described(
+        &mut self,
+        name: &str,
+        size: u64,
+        fill: &mut dyn FnMut(&mut Payload<'_, 'a>) -> Result<()>,
+    ) -> Result<()> {
         let name = if self.top.is_empty() { name.to_owned() } else { format!("{}/{name}", self.top) };
         let Ok(name_len) = u16::try_from(name.len()) else {
             return Err(Error::unsupported(format!("a record's name of {} bytes", name.len())));
@@ -81,24 +109,19 @@ impl<'a> ArchiveWriter<'a> {
         let header = self.at;
         // An empty record has no descriptor.
         let flags = if size == 0 { UTF8 } else { UTF8 | DESCRIBED };
-        let extra = local_extra(header, name_len, size);
+        let extra = local_extra(header, name_len, size, self.alignment);
         let mut fields = Fields::new(LOCAL);
         // Version, flags, method, time, date; checksum and sizes are told after the payload.
         fields.u16s(&[0, flags, 0, 0, 0]).u32s(&[0, 0, 0]).u16s(&[name_len, len_u16(&extra)]);
         self.put(&[&fields.0[..], name.as_bytes(), &extra])?;
-        let (mut hasher, begun) = (crc32fast::Hasher::new(), self.at);
-        fill(&mut |bytes| {
-            for piece in bytes.chunks(PIECE) {
-                hasher.update(piece);
-                self.put(&[piece])?;
-            }
-            Ok(())
-        })?;
+        let begun = self.at;
+        let mut payload = Payload { archive: self, hasher: crc32fast::Hasher::new() };
+        fill(&mut payload)?;
+        let crc32 = payload.hasher.finalize();
         if self.at - begun != size {
             let reason = format!("{size} bytes were expected, {} came", self.at - begun);
             return Err(Error::damaged(format!("record {name}"), reason));
         }
-        let crc32 = hasher.finalize();
         if size > 0 {
             let mut fields = Fields::new(DESCRIPTOR);
             fields.u32s(&[crc32]);
@@ -163,6 +186,32 @@ impl<'a> ArchiveWriter<'a> {
     }
 }
 
+/// A payload that is being written.
+struct Payload<'p, 'a> {
+    archive: &'p mut ArchiveWriter<'a>,
+    hasher: crc32fast::Hasher,
+}
+
+impl Payload<'_, '_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        for piece in bytes.chunks(PIECE) {
+            self.hasher.update(piece);
+            self.archive.put(&[piece])?;
+        }
+        Ok(())
+    }
+
+    fn put_kept(&mut self, bytes: &Bytes) -> Result<()> {
+        for start in (0..bytes.len()).step_by(KEPT) {
+            let piece = bytes.slice(start..bytes.len().min(start + KEPT));
+            self.hasher.update(&piece);
+            self.archive.out.write_kept(&piece).doing("cannot write the file")?;
+            self.archive.at += piece.len() as u64;
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Debug for ArchiveWriter<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ArchiveWriter({}, {} records, {} bytes)", self.top, self.written.len(), self.at)
@@ -190,7 +239,7 @@ impl Written {
 }
 
 /// The extra field of a local header: the wide sizes where there are any, then padding up to the alignment.
-fn local_extra(header: u64, name_len: u16, size: u64) -> Vec<u8> {
+fn local_extra(header: u64, name_len: u16, size: u64, alignment: u64) -> Vec<u8> {
     let mut wide = Vec::new();
     if size >= WIDE {
         // miniz fills in the packed size later, in the descriptor.
@@ -201,7 +250,7 @@ fn local_extra(header: u64, name_len: u16, size: u64) -> Vec<u8> {
     }
     let mut extra = if wide.is_empty() { Vec::new() } else { zip64_extra(&wide) };
     let start = header + LOCAL_LEN as u64 + u64::from(name_len) + extra.len() as u64 + 4;
-    let padding = start.next_multiple_of(ArchiveWriter::ALIGNMENT) - start;
+    let padding = start.next_multiple_of(alignment) - start;
     extra.extend(PADDING_EXTRA);
     // Less than the alignment, so it fits.
     let padding = u16::try_from(padding).unwrap_or_default();
@@ -270,7 +319,7 @@ mod tests {
                 len => [vec![1, 0, len, 0], le(numbers)].concat(),
             };
             let name = "skip/data/0".to_owned();
-            let extra = local_extra(header, len_u16(name.as_bytes()), size);
+            let extra = local_extra(header, len_u16(name.as_bytes()), size, ArchiveWriter::ALIGNMENT);
             let padding = extra.strip_prefix(&*wide(local)).unwrap();
             assert_eq!(
                 (padding[..2].as_ref(), usize::from(padding[2]), padding[3]),

@@ -383,3 +383,46 @@ fn the_folder_is_named_as_pytorch_names_it() {
         assert_eq!(archive.top(), top, "{}", path.display());
     }
 }
+
+#[test]
+fn storages_begin_at_multiples_of_what_is_asked_for() {
+    let folder = rekindle_testing::scratch();
+    let saved = folder.path().join("top.pt");
+    let original = Checkpoint::open(path("tutorial.pt")).unwrap();
+    // By default as `torch.save`; beside other work, too, where pages would cost more than a thousandth of the file.
+    original.save(&saved).unwrap();
+    let plain = std::fs::read(&saved).unwrap();
+    original.clone().into_saved(&saved, &SaveOptions::default(), &mut || {}).unwrap();
+    assert_eq!(std::fs::read(&saved).unwrap(), plain);
+    for alignment in [1, 64, 4096, 32768] {
+        for beside in [false, true] {
+            let options = SaveOptions::default().storage_alignment(alignment);
+            match beside {
+                true => original.clone().into_saved(&saved, &options, &mut || {}).map(drop).unwrap(),
+                false => original.save_with(&saved, &options).map(drop).unwrap(),
+            }
+            let bytes = std::fs::read(&saved).unwrap();
+            assert_eq!(bytes == plain, alignment == 64);
+            let archive = open(&bytes).unwrap();
+            let told = archive.read(".storage_alignment", true).unwrap();
+            assert_eq!(std::str::from_utf8(&told).unwrap(), alignment.to_string());
+            for name in archive.names() {
+                let begins = payload(&bytes, name) as u64;
+                assert!(begins.is_multiple_of(alignment), "{name} at {begins} for {alignment}");
+            }
+            assert_eq!(elements(&Checkpoint::open(&saved).unwrap()), elements(&original));
+        }
+    }
+    for (alignment, format, reason) in [
+        (0, Format::ZIP, "storages cannot be aligned at multiples of 0; storage_alignment is a power of two"),
+        (96, Format::ZIP, "multiples of 96"),
+        (65536, Format::ZIP, "at most 32768"),
+        (64, Format::LEGACY, "an alignment of storages is for the format 'zip', and 'legacy' is to be written"),
+    ] {
+        let options = SaveOptions::default().format(format).storage_alignment(alignment);
+        for saved in [original.save_with(&saved, &options), original.clone().into_saved(&saved, &options, &mut || {})] {
+            let error = saved.unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("top.pt"), "{error}");
+        }
+    }
+}

@@ -36,6 +36,17 @@ impl Drop for Step {
     }
 }
 
+/// Lets other threads go before this one, from now on, and before those that it begins: what is written in the background takes the time that
+/// nobody else has use for, and a tenth of a core where there is none. Linux alone has priorities of threads.
+pub(crate) fn stand_back() {
+    /// As niceness has it: 0 is usual, 19 the last.
+    #[cfg(target_os = "linux")]
+    const BEHIND: i32 = 10;
+    // Where it may not be changed, all are equal, as elsewhere.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, BEHIND);
+}
+
 /// One piece of work in the background, and how long it still gives way: not for ever, for steps may follow one another without a pause.
 #[derive(Debug)]
 pub(crate) struct Beside {

@@ -10,7 +10,7 @@ use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
 use super::folder::{Entry, remove, settle};
 use super::options::CheckpointOptions;
 use crate::attributes::invalid;
-use crate::beside::Beside;
+use crate::beside::{Beside, stand_back};
 
 /// How long a file that is written in the background gives way to steps, in all.
 const GIVES_WAY: Duration = Duration::from_secs(10);
@@ -72,6 +72,10 @@ impl Writer {
             (entries, written)
         };
         if self.options.in_background {
+            let work = || {
+                stand_back();
+                work()
+            };
             let thread = std::thread::Builder::new().name("rekindle-checkpoint".to_owned()).spawn(work);
             self.at = At::Work(thread.doing("cannot begin to write in the background").in_file(&self.folder)?);
             return Ok(());

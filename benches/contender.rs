@@ -1,5 +1,5 @@
 //! A process that takes turns when it is told to: this program once more, or a Python with PyTorch. It makes what it needs, says
-//! `ready` and the version of what it measures, and then answers each line with the seconds that a turn took.
+//! `ready` and the version of what it measures, and then answers each line, which says how often, with the seconds that one took.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -56,10 +56,10 @@ impl Contender {
         Ok(line.trim().to_owned())
     }
 
-    /// The seconds of a turn.
-    pub(crate) fn turn(&mut self) -> Result<f64, Error> {
+    /// The seconds of what a turn does, the mean of so many.
+    pub(crate) fn turn(&mut self, times: u32) -> Result<f64, Error> {
         let watching = self.watch.begin();
-        writeln!(self.ask, "go")?;
+        writeln!(self.ask, "{times}")?;
         let line = self.line()?;
         self.watch.end(watching);
         Ok(line.parse().map_err(|_| format!("{}: '{line}' is no time", self.name))?)
@@ -87,8 +87,9 @@ pub(crate) fn take_turns(row: &Row, variant: &str, setting: &Setting) -> Result<
     let mut turn = (row.turns)(variant, setting)?;
     println!("ready");
     for line in std::io::stdin().lines() {
-        line?;
-        println!("{:e}", turn()?);
+        let times: u32 = line?.trim().parse()?;
+        let seconds = (0..times).map(|_| turn()).sum::<Result<f64, Error>>()?;
+        println!("{:e}", seconds / f64::from(times));
     }
     Ok(())
 }

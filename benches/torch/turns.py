@@ -1,8 +1,9 @@
-"""PyTorch's side of `cargo bench`: makes what a row needs, says `ready`, and takes a turn for each line on standard input.
+"""PyTorch's side of `cargo bench`: makes what a row needs, says `ready`, and takes a turn for each line on standard input,
+which says how often: the answer is the mean.
 
     turns.py ROW VARIANT THREADS DISK MEMORY full|small
 
-The module of the row's name has `make(variant, setting)`, which gives a function: each call is a turn and gives the seconds it took."""
+The module of the row's name has `make(variant, setting)`, which gives a function: each call gives the seconds it took."""
 
 import importlib
 import os
@@ -24,4 +25,5 @@ torch.set_num_threads(int(threads))
 turn = importlib.import_module(row).make(variant, setting)
 print("ready", torch.__version__, flush=True)
 for line in sys.stdin:
-    print(turn(), flush=True)
+    times = int(line)
+    print(sum(turn() for _ in range(times)) / times, flush=True)

@@ -200,6 +200,14 @@ fn convolutions_agree_with_burns() {
         [1, 12, 21, 9, 80, 1, 1, 1, 0, 1, 4],
         [1, 40, 14, 14, 70, 1, 1, 2, 0, 1, 1],
         [2, 3, 1, 1, 2, 1, 1, 5, 2, 1, 1],
+        // Images of a pixel or a few, some taps of which meet nothing; by one thread and by several.
+        [40, 70, 1, 1, 90, 3, 3, 1, 1, 1, 1],
+        [40, 70, 1, 1, 90, 3, 3, 2, 1, 1, 2],
+        [9, 40, 1, 1, 33, 5, 3, 1, 2, 1, 1],
+        [33, 40, 2, 2, 70, 3, 3, 1, 1, 1, 1],
+        [33, 40, 2, 2, 70, 3, 3, 2, 1, 1, 1],
+        [20, 24, 2, 3, 30, 5, 5, 1, 2, 1, 2],
+        [20, 24, 4, 4, 30, 1, 1, 1, 0, 1, 1],
     ];
     for [images, channels, height, width, filters, tall, broad, stride, padding, dilation, groups] in table {
         let how = Convolution {
@@ -241,7 +249,17 @@ fn norms_agree_with_burns() {
         let both = [input(&shape, 1), input(&shape[1..], 2), input(&shape[1..], 3)];
         agree("layer_norm of two", &both, &|x| x[0].layer_norm(2, Some(&x[1]), Some(&x[2]), 1e-5));
     }
-    for shape in [vec![5, 3], vec![64, 33], vec![3, 5, 7], vec![2, 3, 5, 7], vec![4, 2, 40, 33], vec![2, 3, 2, 3, 4]] {
+    let many = [
+        vec![64, 300],
+        vec![40, 700],
+        vec![50, 200, 2, 2],
+        vec![9, 300, 4, 4],
+        vec![3, 700, 5, 6],
+        vec![2, 9, 31],
+        vec![2, 9, 32],
+    ];
+    let few = [vec![5, 3], vec![64, 33], vec![3, 5, 7], vec![2, 3, 5, 7], vec![4, 2, 40, 33], vec![2, 3, 2, 3, 4]];
+    for shape in few.into_iter().chain(many) {
         let channels = shape[1];
         let given = [input(&shape, 1), input(&[channels], 2), input(&[channels], 3)];
         let train = |x: &[Array]| Ok(x[0].batch_norm_train(Some(&x[1]), Some(&x[2]), None, 0.1, 1e-5)?.0);
@@ -251,7 +269,7 @@ fn norms_agree_with_burns() {
 
 #[test]
 fn batch_norm_by_given_moments_agrees_with_burns() {
-    for shape in [vec![5, 3], vec![3, 5, 7], vec![2, 3, 5, 7], vec![4, 2, 40, 33]] {
+    for shape in [vec![5, 3], vec![40, 700], vec![3, 5, 7], vec![50, 200, 2, 2], vec![2, 3, 5, 7], vec![4, 2, 40, 33]] {
         let of_channel = |seed| input(&[shape[1]], seed);
         let given = [input(&shape, 1), of_channel(2), of_channel(3), of_channel(4), of_channel(5)];
         agree(&format!("batch_norm by moments, {shape:?}"), &given, &|x| {

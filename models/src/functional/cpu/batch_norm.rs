@@ -14,6 +14,10 @@ use super::threads::{collected, shared};
 
 /// As many elements as make up a thread's work.
 const ELEMENTS: usize = 16_384;
+/// Planes of fewer elements are gone through side by side, an image after the other: by themselves they are too short for vectors.
+const SHORT: usize = 32;
+/// So many elements of an image at least are gone through side by side.
+const SIDE_BY_SIDE: usize = 256;
 
 /// `batch_norm`: inputs `x [batch, channels, ...]`, `weight` and `bias`.
 #[derive(Clone, Debug)]
@@ -54,6 +58,35 @@ impl Kernel for Sums<'_> {
     }
 }
 
+/// The two sums of each place of an image, over the images.
+struct Columns<'a> {
+    /// From the first of the places on, and how far it is from one image to the next.
+    x: &'a [f32],
+    other: &'a [f32],
+    pitch: usize,
+    means: &'a [f32],
+    squares: bool,
+    sums: &'a mut [[f64; 2]],
+}
+
+impl Kernel for Columns<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let count = self.sums.len();
+        for (x, other) in self.x.chunks(self.pitch).zip(self.other.chunks(self.pitch)) {
+            let places = self.sums.iter_mut().zip(&x[..count]).zip(&other[..count]).zip(&self.means[..count]);
+            for (((sums, x), other), mean) in places {
+                let centred = x - mean;
+                let (one, two) = if self.squares { (*x, centred * centred) } else { (*other, other * centred) };
+                sums[0] += f64::from(one);
+                sums[1] += f64::from(two);
+            }
+        }
+    }
+}
+
 /// `(x - mean) * scale[0] + other * scale[1] + shift` over the planes of images.
 struct Scaled<'a> {
     pixels: usize,
@@ -75,6 +108,29 @@ impl Kernel for Scaled<'_> {
         let planes = planes.zip(self.out.chunks_exact_mut(self.pixels));
         for (((x, other), out), [mean, one, two, shift]) in planes.zip(self.channels.iter().cycle().skip(self.first)) {
             for ((x, other), out) in x.iter().zip(other).zip(out) {
+                out.write(fma::<FMA>(*x - mean, *one, fma::<FMA>(*other, *two, *shift)));
+            }
+        }
+    }
+}
+
+/// The same over whole images, with what each place of an image has.
+struct ScaledImages<'a> {
+    places: &'a [[f32; 4]],
+    x: &'a [f32],
+    other: &'a [f32],
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl Kernel for ScaledImages<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let len = self.places.len();
+        let images = self.x.chunks_exact(len).zip(self.other.chunks_exact(len)).zip(self.out.chunks_exact_mut(len));
+        for ((x, other), out) in images {
+            for (((x, other), out), [mean, one, two, shift]) in x.iter().zip(other).zip(out).zip(self.places) {
                 out.write(fma::<FMA>(*x - mean, *one, fma::<FMA>(*other, *two, *shift)));
             }
         }
@@ -105,6 +161,32 @@ impl Kernel for Affine<'_> {
     }
 }
 
+/// The same over whole images.
+struct AffineImages<'a> {
+    places: &'a [[f32; 2]],
+    x: &'a [f32],
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl Kernel for AffineImages<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let len = self.places.len();
+        for (x, out) in self.x.chunks_exact(len).zip(self.out.chunks_exact_mut(len)) {
+            for ((x, out), [scale, shift]) in x.iter().zip(out).zip(self.places) {
+                out.write(fma::<FMA>(*x, *scale, *shift));
+            }
+        }
+    }
+}
+
+/// For each place of an image what its channel has.
+fn of_places<T: Copy>(channels: &[T], pixels: usize) -> Vec<T> {
+    channels.iter().flat_map(|channel| std::iter::repeat_n(*channel, pixels)).collect()
+}
+
 /// Images, channels, and elements of a plane.
 fn planes(x: &FlexTensor) -> (usize, usize, usize) {
     let shape = lengths(x);
@@ -114,6 +196,19 @@ fn planes(x: &FlexTensor) -> (usize, usize, usize) {
 /// Two sums of each channel.
 fn sums(x: &FlexTensor, other: &[f32], means: Option<&[f32]>, squares: bool) -> Vec<[f64; 2]> {
     let ((images, channels, pixels), x) = (planes(x), elements(x));
+    if pixels < SHORT {
+        let means = of_places(means.unwrap_or(&vec![0.0; channels]), pixels);
+        let at_once = (ELEMENTS / (images * pixels)).max(SIDE_BY_SIDE / pixels);
+        let some = |first: usize| {
+            let (start, count) = (first * pixels, (channels - first).min(at_once) * pixels);
+            let mut sums = vec![[0.0; 2]; count];
+            let (x, other, means) = (&x[start..], &other[start..], &means[start..]);
+            vectorised(Columns { x, other, pitch: channels * pixels, means, squares, sums: &mut sums });
+            let of_channel = |sums: &[[f64; 2]]| sums.iter().fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d]);
+            sums.chunks_exact(pixels).map(of_channel).collect::<Vec<_>>()
+        };
+        return collected((0..channels).step_by(at_once), some).concat();
+    }
     let of_channel = |channel: usize| {
         let planes = |image: usize| {
             let start = (image * channels + channel) * pixels;
@@ -172,9 +267,16 @@ impl Operator for BatchNorm {
             })
             .collect();
         let (at_once, size) = (share(pixels), share(pixels) * pixels);
-        // SAFETY: whole planes are shared out, and a pass writes each of them.
+        // SAFETY: whole planes, or images, are shared out, and a pass writes each of them.
         let dx = unsafe {
             fresh(x.len(), |out| {
+                if pixels < SHORT {
+                    let (places, size) = (of_places(&slopes, pixels), share(channels * pixels) * channels * pixels);
+                    let shares = x.chunks(size).zip(g.chunks(size)).zip(out.chunks_mut(size));
+                    return shared(shares, |((x, other), out)| {
+                        vectorised(ScaledImages { places: &places, x, other, out });
+                    });
+                }
                 let shares = x.chunks(size).zip(g.chunks(size)).zip(out.chunks_mut(size)).enumerate();
                 shared(shares, |(at, ((x, other), out))| {
                     let first = at * at_once % channels;
@@ -202,9 +304,16 @@ pub(crate) struct FixedNorm {
 fn affine(x: &FlexTensor, channels: &[[f32; 2]]) -> FlexTensor {
     let ((_, _, pixels), elements) = (planes(x), elements(x));
     let (at_once, size) = (share(pixels), share(pixels) * pixels);
-    // SAFETY: whole planes are shared out, and a pass writes each of them.
+    // SAFETY: whole planes, or images, are shared out, and a pass writes each of them.
     let y = unsafe {
         fresh(elements.len(), |out| {
+            if pixels < SHORT {
+                let places = of_places(channels, pixels);
+                let size = share(places.len()) * places.len();
+                return shared(elements.chunks(size).zip(out.chunks_mut(size)), |(x, out)| {
+                    vectorised(AffineImages { places: &places, x, out });
+                });
+            }
             shared(elements.chunks(size).zip(out.chunks_mut(size)).enumerate(), |(at, (x, out))| {
                 vectorised(Affine { pixels, first: at * at_once % channels.len(), channels, x, out });
             });

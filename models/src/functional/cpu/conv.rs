@@ -4,7 +4,6 @@
 //! `y[f, o] = sum over c, t of w[f, c, t] x[c, stride o + dilation t - padding]`; the gradient of the input is such a sum over
 //! the output's, for each residue of the stride by itself; that of the weight is `sum over images, o of dy[f, o] x[c, ...]`.
 
-use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use burn::backend::flex::FlexTensor;
@@ -40,6 +39,8 @@ impl Conv2d {
             filters: weight[0] / self.groups,
             size: [x[2], x[3]],
             kernel: [weight[2], weight[3]],
+            area: weight[2] * weight[3],
+            begins: 0,
             stride: self.stride,
             padding: self.padding,
             dilation: self.dilation,
@@ -47,27 +48,37 @@ impl Conv2d {
     }
 }
 
-/// The weights of these taps: `[filters, channels, taps]`, of all groups.
-fn picked<'a>(plan: &Plan, weight: &'a [f32], taps: &[Tap]) -> Cow<'a, [f32]> {
-    let area = plan.kernel[0] * plan.kernel[1];
-    if taps.len() == area {
-        return Cow::Borrowed(weight);
+/// As many channels of a filter are gone through at once: what is written stays in the nearest cache.
+const CHANNELS: usize = 16;
+
+/// Packs the weights of these taps of some filters, from the element on with which the first of them begins: `[channels, taps, height]`.
+fn pack_filters(plan: &Plan, weight: &[f32], taps: &[Tap], rows: usize, height: usize, tile: &mut [f32]) {
+    let (len, channel_len) = (plan.channels * plan.area, taps.len() * height);
+    if taps.len() == plan.area {
+        return pack(Matrix::rows(weight, len).transposed(), rows, height, tile);
     }
-    let channels = weight.chunks_exact(area);
-    Cow::Owned(channels.flat_map(|channel| taps.iter().map(|tap| channel[tap.at])).collect())
+    for (block, tile) in tile.chunks_mut(CHANNELS * channel_len).enumerate() {
+        for (row, filter) in weight.chunks(len).enumerate().take(rows) {
+            let channels = filter[block * CHANNELS * plan.area..].chunks(plan.area);
+            for (tile, channel) in tile.chunks_exact_mut(channel_len).zip(channels) {
+                let places = tile[row..].iter_mut().step_by(height);
+                places.zip(taps).for_each(|(to, tap)| *to = channel[tap.at]);
+            }
+        }
+        tile.chunks_exact_mut(height).for_each(|tile| tile[rows..].fill(0.0));
+    }
 }
 
 #[allow(unsafe_code)]
 fn forward(plan: &Plan, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
-    let plan = &plan.in_one_row();
+    let plan = &plan.simplified();
     let (taps, [rows, columns]) = (plan.taps(), plan.output());
-    let (weight, inner) = (picked(plan, weight, &taps), plan.channels * taps.len());
     let part = Part {
         grid: Grid { rows, columns, start: 0, pitch: plan.plane()[1] },
         offsets: plan.offsets(&taps),
         weights: Box::new(|group, row, rows, height, tile| {
-            let first = Matrix::rows(&weight, inner).from(group * plan.filters + row, 0);
-            pack(first.transposed(), rows, height, tile);
+            let first = (group * plan.filters + row) * plan.channels * plan.area;
+            pack_filters(plan, &weight[first..], &taps, rows, height, tile);
         }),
         first: [0, 0],
         step: [1, 1],
@@ -113,12 +124,19 @@ fn residues<'a>(plan: &'a Plan, weight: &'a [f32]) -> Vec<Part<'a>> {
         let back = |tap: &Tap| top - tap.far[0] / plan.stride[0] * pitch - tap.far[1] / plan.stride[1];
         let offsets =
             (0..plan.filters).flat_map(|filter| taps.iter().map(move |tap| filter * channel_len + back(tap))).collect();
-        let (weight, count) = (picked(plan, weight, &taps), taps.len());
         // A row is a channel, and a filter after the other has its taps.
         let weights = move |group: usize, row: usize, rows: usize, height: usize, tile: &mut [f32]| {
-            for (filter, tile) in tile.chunks_exact_mut(count * height).enumerate() {
-                let start = ((group * plan.filters + filter) * plan.channels + row) * count;
-                pack(Matrix { data: &weight, start, row: 1, column: count }, rows, height, tile);
+            for (filter, tile) in tile.chunks_exact_mut(taps.len() * height).enumerate() {
+                let start = ((group * plan.filters + filter) * plan.channels + row) * plan.area;
+                if taps.len() == plan.area {
+                    pack(Matrix { data: weight, start, row: 1, column: plan.area }, rows, height, tile);
+                    continue;
+                }
+                for (tap, tile) in taps.iter().zip(tile.chunks_exact_mut(height)) {
+                    let from = weight[start + tap.at..].iter().step_by(plan.area).take(rows);
+                    tile.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    tile[rows..].fill(0.0);
+                }
             }
         };
         Some(Part {
@@ -134,7 +152,7 @@ fn residues<'a>(plan: &'a Plan, weight: &'a [f32]) -> Vec<Part<'a>> {
 
 #[allow(unsafe_code)]
 fn input_gradient(plan: &Plan, weight: &[f32], g: &[f32]) -> Vec<f32> {
-    let plan = &plan.in_one_row();
+    let plan = &plan.simplified();
     let (parts, [rows, columns]) = (residues(plan, weight), plan.output());
     let ((channel_len, top), pitch) = (spread_gradient(plan), plan.plane()[1]);
     let spread = |image: usize, group: usize, to: &mut [f32]| {

@@ -11,6 +11,9 @@ pub(super) struct Plan {
     pub(super) filters: usize,
     pub(super) size: [usize; 2],
     pub(super) kernel: [usize; 2],
+    /// How many elements a channel of a filter has in the weight, and where the kernel's begin among them.
+    pub(super) area: usize,
+    pub(super) begins: usize,
     pub(super) stride: [usize; 2],
     pub(super) padding: [usize; 2],
     pub(super) dilation: [usize; 2],
@@ -66,9 +69,12 @@ impl Plan {
             places.into_iter().any(|place| (self.padding[i]..self.padding[i] + self.size[i]).contains(&place))
         };
         let all = (0..self.kernel[0]).flat_map(|y| (0..self.kernel[1]).map(move |x| [y, x]));
-        all.map(|[y, x]| Tap { at: y * self.kernel[1] + x, far: [y * self.dilation[0], x * self.dilation[1]] })
-            .filter(|tap| meets(0, tap.far[0]) && meets(1, tap.far[1]))
-            .collect()
+        all.map(|[y, x]| Tap {
+            at: self.begins + y * self.kernel[1] + x,
+            far: [y * self.dilation[0], x * self.dilation[1]],
+        })
+        .filter(|tap| meets(0, tap.far[0]) && meets(1, tap.far[1]))
+        .collect()
     }
 
     /// Where each tap of each channel begins in a spread image.
@@ -80,10 +86,19 @@ impl Plan {
         (0..self.channels).flat_map(|channel| taps.iter().map(move |tap| offset(channel, tap.far))).collect()
     }
 
-    /// Where every pixel is by itself, they make one row.
-    pub(super) fn in_one_row(self) -> Self {
-        let alone = self.kernel == [1, 1] && self.lies_spread();
-        Plan { size: if alone { [1, self.pixels()] } else { self.size }, ..self }
+    /// The same convolution, as it is least work: where a single pixel gives a single one, by the only tap that meets it; and where
+    /// every pixel is by itself, they make one row.
+    pub(super) fn simplified(self) -> Self {
+        let mut plan = self;
+        if self.size == [1, 1]
+            && self.output() == [1, 1]
+            && let [only] = self.taps()[..]
+        {
+            let begins = only.at;
+            plan = Plan { kernel: [1, 1], begins, stride: [1, 1], padding: [0, 0], dilation: [1, 1], ..self };
+        }
+        let alone = plan.kernel == [1, 1] && plan.lies_spread();
+        Plan { size: if alone { [1, plan.pixels()] } else { plan.size }, ..plan }
     }
 
     /// Whether a spread image is the image itself.

@@ -27,11 +27,19 @@ fn source<'a>(plan: &Plan, x: &'a [f32], group: usize, memory: &'a mut Option<Sc
 }
 
 pub(super) fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
+    // A row is gone through in one go: not of all pixels, where these are many.
+    let plan = &if plan.pixels() <= ROWS_OF { plan.simplified() } else { *plan };
     let (taps, [rows, columns], outputs) = (plan.taps(), plan.output(), plan.outputs());
     let (offsets, pitch, width) = (plan.offsets(&taps), plan.plane()[1], panel_width());
-    let area = plan.kernel[0] * plan.kernel[1];
+    let area = plan.area;
     let lines = plan.images * rows;
     let at_once = (ROWS_OF / columns).clamp(1, lines);
+    // Whole images, where there are enough: a channel's pixels of one lie one behind the other.
+    let whole = at_once >= rows;
+    let at_once = if whole { at_once - at_once % rows } else { at_once };
+    // Where in a filter of the weight each tap of each channel is.
+    let places: Vec<usize> =
+        (0..plan.channels).flat_map(|channel| taps.iter().map(move |tap| channel * area + tap.at)).collect();
     let blocks = lines.div_ceil(at_once);
     let panels = offsets.len().div_ceil(width);
     let mut gradient = vec![0.0; plan.groups * plan.filters * plan.channels * area];
@@ -49,7 +57,9 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
         let left = |block: usize| {
             let lines = block * at_once..lines.min((block + 1) * at_once);
             Left::filled([plan.filters, lines.len() * columns, height], false, |first, count, tile| {
-                for (line, tile) in lines.clone().zip(tile.chunks_exact_mut(columns * height)) {
+                let together = if whole { rows } else { 1 };
+                let lines = lines.clone().step_by(together);
+                for (line, tile) in lines.zip(tile.chunks_exact_mut(together * columns * height)) {
                     let (image, row) = (line / rows, line % rows);
                     let mut starts = [0; WIDEST];
                     for (at, start) in starts.iter_mut().enumerate().take(count) {
@@ -86,9 +96,8 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
         let put = |(filter, gradient): (usize, &mut [f32])| {
             for (task, sums) in sums.iter().enumerate() {
                 let first = task % panels * width;
-                for (lane, sum) in sums[filter * width..][..width.min(offsets.len() - first)].iter().enumerate() {
-                    let (channel, tap) = ((first + lane) / taps.len(), (first + lane) % taps.len());
-                    gradient[channel * area + taps[tap].at] += sum;
+                for (sum, place) in sums[filter * width..][..width].iter().zip(&places[first..]) {
+                    gradient[*place] += sum;
                 }
             }
         };

@@ -64,6 +64,13 @@ pub(super) fn turn(from: &[f32], starts: &[usize], width: usize, to: &mut [f32])
         #[allow(unsafe_code)]
         return unsafe { turn_wide(from, starts, width, &mut to[..length * width]) };
     }
+    if length < 4 {
+        for (step, to) in to.chunks_exact_mut(width).enumerate() {
+            to.iter_mut().zip(starts).for_each(|(to, start)| *to = from[start + step]);
+            to[starts.len()..].fill(0.0);
+        }
+        return;
+    }
     // Some steps at a time: what is written stays in the nearest cache.
     for (block, to) in to.chunks_mut(16 * width).enumerate() {
         for (line, start) in starts.iter().enumerate() {

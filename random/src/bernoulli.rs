@@ -2,6 +2,7 @@
 
 use crate::error::ParameterError;
 use crate::generator::Generator;
+use crate::processor::{Fill, vectorised};
 use crate::real::Real;
 use crate::real::sealed::Compute;
 
@@ -23,8 +24,28 @@ use crate::real::sealed::Compute;
 /// If `p` is not in 0 to 1. Nothing is drawn then.
 pub fn bernoulli_<T: From<bool>>(generator: &mut Generator, values: &mut [T], p: f64) -> Result<(), ParameterError> {
     check(p)?;
-    values.fill_with(|| T::from(f64::draw(generator) < p));
+    vectorised(Compared { generator, values, p });
     Ok(())
+}
+
+struct Compared<'a, T> {
+    generator: &'a mut Generator,
+    values: &'a mut [T],
+    p: f64,
+}
+
+impl<T: From<bool>> Fill for Compared<'_, T> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Compared { generator, values, p } = self;
+        let (blocks, rest) = values.as_chunks_mut::<16>();
+        for block in blocks {
+            for (value, drawn) in block.iter_mut().zip(f64::draw_16(generator)) {
+                *value = T::from(drawn < p);
+            }
+        }
+        rest.fill_with(|| T::from(f64::draw(generator) < p));
+    }
 }
 
 /// `torch.bernoulli(probabilities)`: each a one with its own probability, or else a zero. `Tensor.bernoulli_(probabilities)`,

@@ -90,6 +90,7 @@ mod number;
 mod permutation;
 mod philox;
 mod poisson;
+mod processor;
 mod real;
 mod select;
 mod state;

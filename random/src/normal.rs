@@ -8,6 +8,7 @@ use std::f64::consts::PI;
 
 use crate::error::ParameterError;
 use crate::generator::Generator;
+use crate::processor::{Fill, vectorised};
 use crate::real::Real;
 use crate::real::sealed::Compute;
 
@@ -128,27 +129,24 @@ fn fill<T: Real>(generator: &mut Generator, values: &mut [T], mean: f64, std: f6
     if values.len() < BLOCK {
         return fill_one_by_one(generator, values, mean, std);
     }
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: the processor has all that the function was compiled for: the line above asked it.
-        #[allow(unsafe_code)]
-        return unsafe { fill_fused(generator, values, mean, std) };
-    }
-    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
-        fill_blocks::<T, true>(generator, values, mean, std);
-    } else {
-        fill_blocks::<T, false>(generator, values, mean, std);
+    vectorised(Normals { generator, values, mean, std });
+}
+
+struct Normals<'a, T> {
+    generator: &'a mut Generator,
+    values: &'a mut [T],
+    mean: f64,
+    std: f64,
+}
+
+impl<T: Real> Fill for Normals<'_, T> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        fill_blocks::<T, FUSED>(self.generator, self.values, self.mean, self.std);
     }
 }
 
-/// [`fill_blocks`] with the instructions that most processors have and the plain x86-64 build does without.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn fill_fused<T: Real>(generator: &mut Generator, values: &mut [T], mean: f64, std: f64) {
-    fill_blocks::<T, true>(generator, values, mean, std);
-}
-
-/// Fills 16 values and more. Inlined, and all that it calls, so that it is compiled for the processor that the caller is compiled for.
+/// Fills 16 values and more.
 #[inline(always)]
 fn fill_blocks<T: Real, const FUSED: bool>(generator: &mut Generator, values: &mut [T], mean: f64, std: f64) {
     let (blocks, rest) = values.as_chunks_mut::<BLOCK>();

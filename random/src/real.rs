@@ -149,6 +149,14 @@ fn fraction(bits: u32) -> f32 {
     (bits & 0x00ff_ffff) as f32 * STEP
 }
 
+/// The lowest 53 bits as a fraction.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "53 bits are exact in f64")]
+fn long_fraction(bits: u64) -> f64 {
+    const STEP: f64 = 1.0 / (1_u64 << 53) as f64;
+    (bits & ((1 << 53) - 1)) as f64 * STEP
+}
+
 impl sealed::Sealed for f64 {
     type Wide = Self;
     const LARGEST: f64 = f64::MAX;
@@ -177,15 +185,19 @@ impl sealed::Compute for f64 {
     }
 
     #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in f64")]
     fn draw(generator: &mut Generator) -> Self {
-        const STEP: f64 = 1.0 / (1_u64 << 53) as f64;
-        (generator.next_u64() & ((1 << 53) - 1)) as Self * STEP
+        long_fraction(generator.next_u64())
     }
 
     #[inline(always)]
     fn draw_16(generator: &mut Generator) -> [Self; 16] {
-        std::array::from_fn(|_| Self::draw(generator))
+        let words = [generator.engine.next_16(), generator.engine.next_16()];
+        let (pairs, _) = words.as_flattened().as_chunks::<2>();
+        let mut values = [0.0; 16];
+        for (value, [upper, lower]) in values.iter_mut().zip(pairs) {
+            *value = long_fraction((u64::from(*upper) << 32) | u64::from(*lower));
+        }
+        values
     }
 
     #[inline]

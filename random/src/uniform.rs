@@ -2,6 +2,7 @@
 
 use crate::error::ParameterError;
 use crate::generator::Generator;
+use crate::processor::{Fill, vectorised};
 use crate::real::Real;
 use crate::real::sealed::Compute;
 
@@ -16,11 +17,37 @@ use crate::real::sealed::Compute;
 /// assert_eq!(rand::<f32>(&mut Generator::new(0), 3), [0.49625659, 0.7682218, 0.08847743]);
 /// ```
 pub fn rand<T: Real>(generator: &mut Generator, n: usize) -> Vec<T> {
-    let mut draw = || {
-        let drawn = T::narrow(T::Wide::draw(generator));
-        if !T::IS_WIDE && drawn == T::ONE { T::ZERO } else { drawn }
-    };
-    (0..n).map(|_| draw()).collect()
+    let mut values = vec![T::ZERO; n];
+    let one = if T::IS_WIDE { None } else { Some(T::ONE) };
+    vectorised(Uniforms { generator, values: &mut values, one, becomes: T::ZERO, of: |drawn| drawn });
+    values
+}
+
+/// What `of` makes of uniform draws, and `becomes` where that is `one`.
+struct Uniforms<'a, T: Real, F> {
+    generator: &'a mut Generator,
+    values: &'a mut [T],
+    of: F,
+    one: Option<T>,
+    becomes: T,
+}
+
+impl<T: Real, F: Fn(T::Wide) -> T::Wide> Fill for Uniforms<'_, T, F> {
+    #[inline(always)]
+    fn run<const FUSED: bool>(self) {
+        let Uniforms { generator, values, of, one, becomes } = self;
+        let of = |drawn| {
+            let value = T::narrow(of(drawn));
+            if one == Some(value) { becomes } else { value }
+        };
+        let (blocks, rest) = values.as_chunks_mut::<16>();
+        for block in blocks {
+            for (value, drawn) in block.iter_mut().zip(T::Wide::draw_16(generator)) {
+                *value = of(drawn);
+            }
+        }
+        rest.fill_with(|| of(T::Wide::draw(generator)));
+    }
 }
 
 /// `values.uniform_(from, to)`: fills with numbers uniform in [`from`, `to`).
@@ -41,10 +68,8 @@ pub fn uniform_<T: Real>(
     check::<T>(from, to)?;
     let (low, high) = (T::Wide::nearest(from), T::Wide::nearest(to));
     let (from, to) = (T::narrow(low), T::narrow(high));
-    for value in values {
-        let drawn = T::narrow(T::Wide::scale(T::Wide::draw(generator), low, high));
-        *value = if drawn == to { from } else { drawn };
-    }
+    let of = |drawn| T::Wide::scale(drawn, low, high);
+    vectorised(Uniforms { generator, values, of, one: Some(to), becomes: from });
     Ok(())
 }
 

@@ -50,18 +50,44 @@ impl Array {
         if self.rank() < 2 {
             return Err(refused("batch_norm", format!("{:?} has no channels", self.shape())));
         }
-        if let (Some(weight), Some(bias)) = (weight, bias) {
-            let given = [self, &running.mean, &running.var, weight, bias];
-            let fits = given[1..].iter().all(|given| given.shape() == &self.shape()[1..2]);
-            if let Some(y) = fits.then(|| computed(FixedNorm { eps }, &given)).flatten() {
-                return Ok(Array::new(y, self.shape()));
-            }
+        if let (Some(weight), Some(bias)) = (weight, bias)
+            && let Some(normal) = self.batch_norm_by(running, weight, bias, eps)
+        {
+            return Ok(normal);
         }
         let scale = running.var.inverse_root(eps)?;
         let scale = weight.map_or(Ok(scale.clone()), |weight| scale.mul(weight))?;
         let shift = running.mean.mul(&scale)?.unary(Unary::Neg)?;
         let shift = bias.map_or(Ok(shift.clone()), |bias| shift.add(bias))?;
         self.mul(&scale.per_channel(self.rank())?)?.add(&shift.per_channel(self.rank())?)
+    }
+
+    /// The same by an operator of our own, where it serves.
+    pub(crate) fn batch_norm_by(&self, running: &Running, weight: &Array, bias: &Array, eps: f64) -> Option<Self> {
+        let given = [self, &running.mean, &running.var, weight, bias];
+        let fits = given[1..].iter().all(|given| given.shape() == &self.shape()[1..2]);
+        Some(Array::new(fits.then(|| computed(FixedNorm { eps }, &given)).flatten()?, self.shape()))
+    }
+
+    /// Normalises by the batch, and gives each channel's mean and biased variance, too, which no gradient goes through.
+    pub(crate) fn batch_norm_of_batch(&self, weight: &Array, bias: &Array, eps: f64) -> Result<[Self; 3]> {
+        let channels = self.shape().get(1).copied().unwrap_or(0);
+        let own = BatchNorm { eps, moments: Arc::default() };
+        let moments = own.moments.clone();
+        let fits = weight.shape() == [channels] && bias.shape() == [channels];
+        let (output, mean, variance) = match fits.then(|| computed(own, &[self, weight, bias])).flatten() {
+            Some(output) => {
+                let moments = moments.get().cloned().unwrap_or_default();
+                let of = |moment| Array::from_data(TensorData::new(moment, [channels]), &[channels], &self.device());
+                let [mean, variance] = moments.map(of);
+                (output, mean?, variance?)
+            }
+            None => {
+                let batch = Dispatch::batch_norm_train(self.prim(), weight.prim(), bias.prim(), eps);
+                (batch.output, Array::of(batch.mean).detach(), Array::of(batch.variance).detach())
+            }
+        };
+        Ok([Array::new(output, self.shape()), mean, variance])
     }
 
     /// `torch.nn.functional.batch_norm` in training: normalises by the batch, and gives the running statistics (if there are
@@ -92,22 +118,7 @@ impl Array {
         let one = |value: i64| Array::full(&[channels], Number::Int(value), self.dtype(), &self.device());
         let weight = weight.map_or_else(|| one(1), Array::clone);
         let bias = bias.map_or_else(|| one(0), Array::clone);
-        let own = BatchNorm { eps, moments: Arc::default() };
-        let moments = own.moments.clone();
-        let fits = weight.shape() == [channels] && bias.shape() == [channels];
-        let (output, mean, variance) = match fits.then(|| computed(own, &[self, &weight, &bias])).flatten() {
-            Some(output) => {
-                let moments = moments.get().cloned().unwrap_or_default();
-                let of = |moment| Array::from_data(TensorData::new(moment, [channels]), &[channels], &self.device());
-                let [mean, variance] = moments.map(of);
-                (output, mean?, variance?)
-            }
-            None => {
-                let batch = Dispatch::batch_norm_train(self.prim(), weight.prim(), bias.prim(), eps);
-                (batch.output, Array::of(batch.mean).detach(), Array::of(batch.variance).detach())
-            }
-        };
-        let output = Array::new(output, self.shape());
+        let [output, mean, variance] = self.batch_norm_of_batch(&weight, &bias, eps)?;
         let Some(running) = running else { return Ok((output, None)) };
         #[allow(clippy::cast_precision_loss)] // beyond 2^53 values the factor is 1 in any case
         let unbiased = variance.mul(count as f64 / (count as f64 - 1.0))?;

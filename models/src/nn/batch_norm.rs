@@ -10,7 +10,7 @@ use super::buffer::Buffer;
 use super::module::{Forward, module, options, refused};
 use super::norm::filled;
 use crate::Result;
-use crate::functional::{Array, is_narrow};
+use crate::functional::{Array, Running, is_narrow};
 use crate::init::Init;
 
 options! {
@@ -138,6 +138,11 @@ impl BatchNorm {
                     module::batch_norm(input.cast(FloatDType::F32), weight, bias, mean, var, self.eps).cast(dtype)
                 );
             }
+            let [w, b, m, v] = [&weight, &bias, &mean, &var].map(|tensor| Array::from_float(tensor.clone()));
+            let (x, running) = (Array::from_float(input.clone()), Running { mean: m, var: v });
+            if let Some(normal) = x.batch_norm_by(&running, &w, &b, self.eps) {
+                return normal.into_float();
+            }
             return Ok(module::batch_norm(input, weight, bias, mean, var, self.eps));
         }
         let count = dims.iter().product::<usize>() / channels.max(1);
@@ -147,11 +152,12 @@ impl BatchNorm {
         if is_narrow(input.dtype()) {
             return Ok(self.forward_half(input, [weight, bias], count, trains));
         }
-        let batch = module::batch_norm_train(input, weight, bias, self.eps);
+        let [weight, bias] = [weight, bias].map(Array::from_float);
+        let [output, mean, variance] = Array::from_float(input).batch_norm_of_batch(&weight, &bias, self.eps)?;
         if trains {
-            self.track(&batch.mean.detach(), &batch.variance.detach(), count);
+            self.track(&mean.into_float()?, &variance.into_float()?, count);
         }
-        Ok(batch.output)
+        output.into_float()
     }
 
     /// Of a batch of none, as in PyTorch: it is counted, and statistics stay as they are.

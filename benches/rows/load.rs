@@ -57,6 +57,8 @@ pub(super) const LOAD: Row = Row {
                 state_dict.insert(format!("layers.{at}.bias"), Tensor::from_vec(&[width], numbers(width, seed))?);
             }
             Checkpoint::from(state_dict).save(setting.file(file))?;
+            // Large files are written past the page cache.
+            drop(std::fs::read(setting.file(file))?);
         }
         Ok(())
     },

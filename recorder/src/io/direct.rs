@@ -192,10 +192,13 @@ impl Write for Pieces {
 }
 
 impl Out for Pieces {
-    fn write_kept(&mut self, bytes: &Bytes) -> io::Result<()> {
-        let begins = |multiple| bytes.as_ptr().align_offset(multiple) == 0;
+    fn keeps(&self, bytes: &Bytes) -> bool {
         // Pieces begin at blocks of the disk: their length says whether the next byte does.
-        if bytes.len() < FEW || !self.len.is_multiple_of(ALIGNMENT) || !begins(SECTOR) {
+        bytes.len() >= FEW && self.len.is_multiple_of(ALIGNMENT) && bytes.as_ptr().align_offset(SECTOR) == 0
+    }
+
+    fn write_kept(&mut self, bytes: &Bytes) -> io::Result<()> {
+        if !self.keeps(bytes) {
             return self.write_all(bytes);
         }
         if self.len > 0 {

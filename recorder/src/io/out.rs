@@ -6,6 +6,12 @@ use bytes::Bytes;
 
 /// An output that may be handed bytes to keep.
 pub(crate) trait Out: Write {
+    /// Whether [`Out::write_kept`] of bytes that begin like these makes no copy of them. By default it does.
+    fn keeps(&self, bytes: &Bytes) -> bool {
+        let _ = bytes;
+        false
+    }
+
     /// Writes bytes that nobody changes, for as long as the output holds them. By default as any others.
     fn write_kept(&mut self, bytes: &Bytes) -> io::Result<()> {
         self.write_all(bytes)
@@ -15,6 +21,10 @@ pub(crate) trait Out: Write {
 impl Out for &mut dyn Write {}
 
 impl Out for &mut dyn Out {
+    fn keeps(&self, bytes: &Bytes) -> bool {
+        (**self).keeps(bytes)
+    }
+
     fn write_kept(&mut self, bytes: &Bytes) -> io::Result<()> {
         (**self).write_kept(bytes)
     }

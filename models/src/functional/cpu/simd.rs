@@ -41,7 +41,19 @@ impl<K: Kernel> WithSimd for Plain<K> {
 /// Runs the kernel.
 #[inline]
 pub(super) fn vectorised<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if wide() {
+        // SAFETY: the processor has AVX-512 and what came before it.
+        #[allow(unsafe_code)]
+        return unsafe { at_full_width(kernel) };
+    }
     dispatched(Plain(kernel))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi1,bmi2,fma")]
+fn at_full_width<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<true>()
 }
 
 /// `a * b + c`.
@@ -50,12 +62,25 @@ pub(super) fn fma<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
     if FMA { a.mul_add(b, c) } else { a * b + c }
 }
 
-/// Whether there are vectors of sixteen 32-bit numbers: AVX-512.
+/// Whether there are vectors of sixteen 32-bit numbers: AVX-512, as all processors have it that came after the first two kinds.
+#[inline]
 pub(super) fn wide() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512f");
+    {
+        static WIDE: LazyLock<bool> = LazyLock::new(|| {
+            is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2")
+                && is_x86_feature_detected!("fma")
+        });
+        *WIDE
+    }
     #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    false
 }
 
 struct Lanes;

@@ -86,6 +86,10 @@ impl Write for Between<'_> {
 }
 
 impl Out for Between<'_> {
+    fn keeps(&self, bytes: &Bytes) -> bool {
+        self.out.keeps(bytes)
+    }
+
     fn write_kept(&mut self, bytes: &Bytes) -> std::io::Result<()> {
         (self.between)();
         self.out.write_kept(bytes)

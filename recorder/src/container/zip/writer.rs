@@ -17,7 +17,7 @@ use crate::{Error, IoResultExt as _, Result};
 const WIDE: u64 = MOVED_32 as u64;
 /// Payloads are hashed and written in pieces of this size, so that each is still in the cache when it is written.
 const PIECE: usize = 256 * 1024;
-/// The same of payloads that the output may keep: nothing else goes through the cache with them.
+/// The same of payloads that the output keeps: nothing else goes through the cache with them.
 const KEPT: usize = 2 << 20;
 /// The writer's version that PyTorch notes in the zip64 end record: 3.0, on Unix.
 const MADE_BY: u16 = 0x031e;
@@ -202,6 +202,9 @@ impl Payload<'_, '_> {
     }
 
     fn put_kept(&mut self, bytes: &Bytes) -> Result<()> {
+        if !self.archive.out.keeps(bytes) {
+            return self.put(bytes);
+        }
         for start in (0..bytes.len()).step_by(KEPT) {
             let piece = bytes.slice(start..bytes.len().min(start + KEPT));
             self.hasher.update(&piece);

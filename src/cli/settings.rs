@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+use super::amp::Amp;
 use super::answer::{Anything, usage};
 use super::input::Opening;
 use super::loss_dtype::LossDtype;
 use super::mean_over::MeanOver;
-use super::precision::Amp;
 use super::schedule::Metric;
 use super::smoothing::Smoothing;
 use super::task::Loss;
@@ -169,8 +169,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "RE=WITH")]
     pub(super) rename: Vec<String>,
     /// Compute as within `torch.autocast`: products, convolutions and attention in this type, losses in float32; weights stay as they
-    /// are. Gradients are scaled where the checkpoint has a `GradScaler`
-    #[arg(long, value_name = "f16|bf16")]
+    /// are. Gradients are scaled where the checkpoint has a `GradScaler`. none: without, in the type of the weights
+    #[arg(long, value_name = "f16|bf16|none")]
     pub(super) amp: Option<Amp>,
     /// Parameters that are not trained
     #[arg(long, value_name = "GLOB")]

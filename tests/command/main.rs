@@ -16,6 +16,7 @@ mod keeping;
 mod layouts;
 mod named;
 mod names;
+mod norms;
 mod opening;
 mod optimizers;
 mod plan;

@@ -10,6 +10,7 @@
 //! - `place.rs`: the place in the data.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `names.rs`: the checkpoint's names of the model's tensors.
+//! - `norms.rs`: batch norms that are kept in evaluation.
 //! - `notes.rs`, `tell.rs`: what a program keeps with its run.
 //! - `parts.rs`: the run and what it is made of.
 //! - `schedule.rs`: when schedulers are stepped.
@@ -28,6 +29,7 @@ mod evaluate;
 mod freeze;
 mod members;
 mod names;
+mod norms;
 mod notes;
 mod options;
 mod parts;
@@ -43,6 +45,7 @@ mod tell;
 mod turns;
 mod whole;
 
+pub use norms::BatchNorms;
 pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};

@@ -124,23 +124,6 @@ pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: 
     Some(question.or("ResumeOptions::schedule(NAME(..))", "to begin a new one"))
 }
 
-/// What is not told of batch norms that have counted no batch though steps were made: they were trained in evaluation.
-pub(super) fn still_statistics(state: &RunState, steps: Option<i64>) -> Option<String> {
-    let begun = state.step.or(steps).is_some_and(|made| made > 0) || state.epoch > Some(0);
-    let counts =
-        state.model.iter().filter_map(|(name, count)| Some((name.strip_suffix(".num_batches_tracked")?, count)));
-    let mut still = counts.filter(|(_, count)| count.to_vec::<i64>().is_ok_and(|count| count == [0]));
-    let (first, _) = still.next().filter(|_| begun)?;
-    let more = match still.count() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!(
-        "whether the batch norms {first}{more} go by their batches: they have counted none (num_batches_tracked is 0), as in evaluation, \
-         and do so here"
-    ))
-}
-
 /// Asks about what stands beside an optimizer's state in a dict that is called the optimizer's: a wrapper has put it there, which may change
 /// the steps.
 pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Option<Question> {

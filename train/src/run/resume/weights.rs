@@ -13,6 +13,7 @@ use crate::run::average::{Average, Saved};
 use crate::run::freeze::Trained;
 use crate::run::members::member;
 use crate::run::names::Names;
+use crate::run::norms;
 use crate::run::options::{ResumeOptions, Unexpected};
 use crate::run::plan::few;
 
@@ -27,6 +28,8 @@ pub(super) struct Weights<M> {
     pub(super) member: Option<String>,
     /// What of that stays as it is.
     pub(super) beside: Vec<String>,
+    /// What its batch norms have counted.
+    pub(super) counts: Vec<(String, i64)>,
     /// How the user mapped the names.
     pub(super) names: Names,
     pub(super) report: LoadReport,
@@ -108,7 +111,8 @@ impl<M: Module> Weights<M> {
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
         let names = names.without(&report);
-        Ok(Weights { model, trained, prefix, member: found, beside, names, report, average, says, said })
+        let counts = norms::counts(&mapped, &prefix);
+        Ok(Weights { model, trained, prefix, member: found, beside, counts, names, report, average, says, said })
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `between.rs`: what it has between two turns of the loop.
 //! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
+//! - `lit.rs`: an average inside the model.
 //! - `members.rs`: a model that is a member of what was saved.
 //! - `place.rs`: the place in the data.
 //! - `plan.rs`: what going on would do, and what is open.
@@ -27,6 +28,7 @@ mod batches;
 mod between;
 mod evaluate;
 mod freeze;
+mod lit;
 mod members;
 mod names;
 mod norms;

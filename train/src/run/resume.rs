@@ -113,6 +113,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let mut questions = Vec::new();
     let rows = options.rows.clone().unwrap_or_default();
 
+    // Whoever names the member has seen what is beside it.
+    let told_member = options.member.is_some();
     let around = Around::read(&options)?;
     let named = options.optimizer.is_some() || options.new_optimizer.is_some() || options.weights_only;
     questions.extend(position::told(&mut state, &checkpoint, &options, &mut values)?);
@@ -180,7 +182,9 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         norms::settle(model, &rows, &counts, (&state, steps, accumulated), &options, &mut questions)?;
     model = switched;
     untold.extend(norms_untold);
-    untold.extend(told::stale_average(&beside));
+    average.covers(optimizer.parameters().chain(further.iter().flat_map(|beside| beside.optimizer.parameters())))?;
+    let kept_average = options.keep_average || options.unexpected.is_some() || told_member;
+    untold.extend(told::stale_average(&beside, kept_average, &mut questions));
     if !named {
         questions.extend(told::wrapped_optimizer(&values, optimizer.kind()));
     }

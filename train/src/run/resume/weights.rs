@@ -76,6 +76,9 @@ impl<M: Module> Weights<M> {
         } else {
             Vec::new()
         };
+        let unexpected_all = unexpected;
+        let own_average = |name: &String| saved.has(&own, found.as_deref().unwrap_or(&prefix), name);
+        let (averaged, unexpected): (Vec<String>, Vec<String>) = unexpected_all.into_iter().partition(own_average);
         let drop = !unexpected.is_empty() && options.unexpected == Some(Unexpected::Drop);
         if drop {
             let unexpected: Vec<&str> = unexpected.iter().map(String::as_str).collect();
@@ -84,17 +87,18 @@ impl<M: Module> Weights<M> {
         } else if !unexpected.is_empty() && options.unexpected.is_none() {
             questions.push(ask_unexpected(&unexpected));
         }
-        if found.is_none() && told.is_none() && !unexpected.is_empty() && !drop {
+        if found.is_none() && told.is_none() && (!averaged.is_empty() || !unexpected.is_empty()) && !drop {
             found = Some(prefix.clone());
         }
         if let Some(member) = &found {
             prefix.clone_from(member);
         }
-        if found.is_some() || !unexpected.is_empty() {
+        if found.is_some() || !averaged.is_empty() || !unexpected.is_empty() {
             let names: HashSet<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
             let is_own = move |name: &str| names.contains(name);
             if told.is_none() && !drop {
-                beside = saved.weights.keys().filter(|name| !is_own(name)).map(ToOwned::to_owned).collect();
+                let names = saved.weights.keys().filter(|name| !is_own(name) && !saved.has(&own, &prefix, name));
+                beside = names.map(ToOwned::to_owned).collect();
             } else if !drop {
                 beside.clone_from(&unexpected);
             }

@@ -97,7 +97,7 @@ fn an_average_inside_the_model_that_is_not_understood_is_asked_about() {
             })
             .collect();
         for (name, value) in renamed {
-            model.remove(&*format!("model_ema.diffusion_model{name}"));
+            model.remove(&format!("model_ema.diffusion_model{name}"));
             model.insert(format!("model_ema.{name}.x"), value);
         }
     };

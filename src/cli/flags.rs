@@ -31,6 +31,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("Run::mean_over", "--mean-over"),
     ("Run::label_smoothing", "--label-smoothing"),
     ("Run::loss_dtype", "--loss-dtype"),
+    ("Run::amp", "--amp"),
     ("Run::dtype", "--dtype"),
     ("ResumeOptions::average", "--ema"),
     ("ResumeOptions::average_per", "--ema-per"),

@@ -7,6 +7,7 @@ use rekindle::models::Network;
 use rekindle::recorder::run::Question;
 use rekindle::train::run::Plan;
 
+use super::amp::Within;
 use super::answer::{Anything, usage};
 use super::mean_over::{Trained, is_causal};
 use super::precision;
@@ -37,7 +38,12 @@ impl LossIn {
     ///
     /// # Errors
     /// When it was said of a network that is not in half precision; when there is a `config.json` that cannot be read.
-    pub(super) fn find(settings: &Settings, checkpoint: &Checkpoint, network: &Network) -> Anything<LossIn> {
+    pub(super) fn find(
+        settings: &Settings,
+        within: &Within,
+        checkpoint: &Checkpoint,
+        network: &Network,
+    ) -> Anything<LossIn> {
         let (said, loss) = (settings.loss_dtype, settings.loss.as_ref());
         let own = precision::dtype_of(network);
         let of = |dtype| LossIn { dtype, why: None, question: None };
@@ -56,7 +62,7 @@ impl LossIn {
             }
         };
         // Autocast has its own rule, and a program computes its loss by itself.
-        if settings.amp.is_some() {
+        if within.dtype.is_some() {
             return Ok(of(FloatDType::F32));
         }
         if loss.is_some_and(Loss::is_in_program) {

@@ -1,6 +1,7 @@
 //! The `rekindle` command: one file a verb. Verbs call the crates and print; what they print on standard output is their
 //! answer, everything else goes to standard error.
 
+mod amp;
 mod answer;
 mod convert;
 mod data;

@@ -1,5 +1,4 @@
-//! Networks in the precision of their checkpoint: double, or half, where all its weights are; and `--amp`, which computes with weights
-//! of single precision in half.
+//! Networks in the precision of their checkpoint: double, or half, where all its weights are.
 
 use std::collections::BTreeSet;
 
@@ -9,55 +8,7 @@ use rekindle::bridge::ModuleStateDict as _;
 use rekindle::models::Network;
 use rekindle::recorder::DType as TorchDType;
 use rekindle::recorder::run::{Layout, Question, RunState};
-use rekindle::train::run::Plan;
 use rekindle::{Checkpoint, StateDict, Tensor, Value};
-
-/// What `torch.autocast` computes in, of `--amp`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub(super) struct Amp(pub(super) FloatDType);
-
-impl std::str::FromStr for Amp {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "f16" | "float16" | "fp16" => Ok(Amp(FloatDType::F16)),
-            "bf16" | "bfloat16" => Ok(Amp(FloatDType::BF16)),
-            _ => Err(format!("it is f16 or bf16, and not '{text}'")),
-        }
-    }
-}
-
-impl TryFrom<String> for Amp {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl Amp {
-    /// What the plan says of it.
-    pub(super) fn explain(amp: Option<Self>, plan: &mut Plan) {
-        match (amp, plan.scaler) {
-            (Some(Amp(dtype)), scaler) => {
-                let scaled = match (dtype, scaler) {
-                    (FloatDType::F16, false) => ", and gradients are not scaled, as there is no GradScaler in the file",
-                    _ => "",
-                };
-                let name = if dtype == FloatDType::F16 { "float16" } else { "bfloat16" };
-                plan.changed.push(format!("computed as within torch.autocast in {name}, by --amp{scaled}"));
-            }
-            (None, true) => plan.told_of_run.push(
-                "its steps were computed within torch.autocast, as its GradScaler tells, and go on without, in the type of its weights; \
-                 --amp f16 goes on with it"
-                    .to_owned(),
-            ),
-            (None, false) => {}
-        }
-    }
-}
 
 /// What a checkpoint's networks are computed in: `float64`, if all their weights are and the device has it; `bfloat16` or `float16`
 /// likewise, unless the weights were rounded to be saved: where an optimizer's moments are wider, where there is a scaler, which

@@ -22,13 +22,13 @@ use rekindle::train::data::Batch;
 use rekindle::train::log::{LogLine, read_log};
 use rekindle::train::run::{Plan, Run};
 
+use super::amp::Within;
 use super::answer::{Answer, Anything, note, sentence, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Kept, Measure, is_written, new_files, say, say_stopped};
 use super::loss_dtype::LossIn;
 use super::mean_over::Meant;
 use super::plan::show;
-use super::precision::Amp;
 use super::rescue::or_rescued;
 use super::schedule::{Scheduling, Source, Teller};
 use super::settings::Settings;
@@ -67,10 +67,12 @@ impl Resume {
         let meant = self.meant(&checkpoint, &network, Some(&plan))?;
         plan.questions.extend(meant.open());
         plan.questions.extend(self.smoothing(&checkpoint));
-        let loss_in = LossIn::find(&self.settings, &checkpoint, &network)?;
+        let within = Within::find(&self.settings, &checkpoint, &network);
+        plan.questions.extend(within.open());
+        let loss_in = LossIn::find(&self.settings, &within, &checkpoint, &network)?;
         plan.questions.extend(loss_in.open());
         scheduling.explain(&mut plan);
-        Amp::explain(self.settings.amp, &mut plan);
+        within.explain(&mut plan);
         meant.explain(self.settings.mean_over, &mut plan);
         loss_in.explain(self.settings.loss_dtype, &mut plan);
         show(&plan, self.json)
@@ -113,7 +115,9 @@ impl Resume {
         let mut open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
         open.extend(meant.open());
         open.extend(self.smoothing(&checkpoint));
-        let loss_in = LossIn::find(settings, &checkpoint, run.model())?;
+        let within = Within::find(settings, &checkpoint, run.model());
+        open.extend(within.open());
+        let loss_in = LossIn::find(settings, &within, &checkpoint, run.model())?;
         open.extend(loss_in.open());
         if !open.is_empty() {
             return Err(Error::new(ErrorKind::Open(open)).in_file(&self.checkpoint).into());
@@ -142,7 +146,7 @@ impl Resume {
         let (first, all) = batches.first().in_file(&source)?;
         let loss = settings.loss.clone().unwrap_or_else(|| Loss::of(run.model(), first.first()));
         let dtype = precision::dtype_of(run.model());
-        let task = Task::new(device, loss, dtype, settings.amp).with_mean_over(meant.over);
+        let task = Task::new(device, loss, dtype, within.dtype).with_mean_over(meant.over);
         let task = task.with_label_smoothing(settings.label_smoothing).with_losses_in(loss_in.dtype);
         if steps == 0 && settings.steps.is_some() {
             return Err(usage(format!("{}: there is nothing to do in 0 steps", self.checkpoint.display())));
@@ -168,7 +172,7 @@ impl Resume {
             .with_events(settings.tensorboard.as_deref())?;
         if let Some(mut plan) = plan {
             scheduling.explain(&mut plan);
-            Amp::explain(settings.amp, &mut plan);
+            within.explain(&mut plan);
             meant.explain(settings.mean_over, &mut plan);
             loss_in.explain(settings.loss_dtype, &mut plan);
             tell(in_flags(&plan.to_string()).trim_end());

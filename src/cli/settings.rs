@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
+use super::amp::Amp;
 use super::answer::{Anything, usage};
 use super::input::Opening;
 use super::loss_dtype::LossDtype;
 use super::mean_over::MeanOver;
-use super::precision::Amp;
 use super::schedule::Metric;
 use super::smoothing::Smoothing;
 use super::task::Loss;
@@ -169,9 +169,13 @@ pub(super) struct Settings {
     #[arg(long, value_name = "RE=WITH")]
     pub(super) rename: Vec<String>,
     /// Compute as within `torch.autocast`: products, convolutions and attention in this type, losses in float32; weights stay as they
-    /// are. Gradients are scaled where the checkpoint has a `GradScaler`
-    #[arg(long, value_name = "f16|bf16")]
+    /// are. Gradients are scaled where the checkpoint has a `GradScaler`. none: without, in the type of the weights
+    #[arg(long, value_name = "f16|bf16|none")]
     pub(super) amp: Option<Amp>,
+    /// Batch norms of which the checkpoint does not tell whether they were trained: train, or eval, where they go by their running
+    /// statistics, which stay (default: as they have counted batches)
+    #[arg(long, value_parser = ["train", "eval"], value_name = "train|eval")]
+    pub(super) batch_norm: Option<String>,
     /// Parameters that are not trained
     #[arg(long, value_name = "GLOB")]
     pub(super) freeze: Vec<String>,
@@ -297,7 +301,7 @@ macro_rules! all_fields {
             augment, preset, resize, crop, mean, std, workers, persistent_workers, input_shape, divide_by, held_back, batch_size, drop_last, steps, epochs,
             loss, optimizer, weights_only, lr, set, scheduler, new_scheduler, clip_norm, clip_value, accumulate, mean_over, loss_dtype, dtype, label_smoothing,
             schedule_per, schedule_at, metric, steps_per_epoch, group, rest, order, strip_prefix, rename, freeze,
-            unfreeze, amp, epoch_at, step_at, steps_made, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
+            unfreeze, batch_norm, amp, epoch_at, step_at, steps_made, rng, loader_rng, loader_state, add_loader, add_rng, seed, ema, ema_per, ema_at, optimizer_at,
             scheduler_at, member, unexpected, allow_objects, device, run, every, keep, keep_format, best, save, log, tensorboard, expect)
     };
 }

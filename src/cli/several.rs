@@ -10,12 +10,13 @@ use rekindle::train::data::Loader;
 use rekindle::train::log::LogLine;
 use rekindle::train::run::{AnyRun, Plan, Run, SchedulePer, save_parts_with, step_together};
 
+use super::amp::Within;
 use super::answer::{Answer, note, tell, usage};
 use super::flags::in_flags;
 use super::kept::{Keeper, Kept, is_written, say};
 use super::loss_dtype::LossIn;
 use super::plan::show_several;
-use super::precision::{self, Amp};
+use super::precision;
 use super::rescue::or_rescued;
 use super::resume::batches::Batches;
 use super::resume::course::Course;
@@ -38,10 +39,12 @@ pub(super) fn plan(resume: &Resume, device: &burn::tensor::Device, models: &[Mod
         let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         plan.questions.extend(open(&plan, &scheduling));
-        let loss_in = LossIn::find(&resume.settings, &checkpoint, &network)?;
+        let within = Within::find(&resume.settings, &checkpoint, &network);
+        plan.questions.extend(within.open());
+        let loss_in = LossIn::find(&resume.settings, &within, &checkpoint, &network)?;
         plan.questions.extend(loss_in.open());
         loss_in.explain(resume.settings.loss_dtype, &mut plan);
-        Amp::explain(resume.settings.amp, &mut plan);
+        within.explain(&mut plan);
         plans.push(plan);
     }
     show_several(&plans, resume.json)
@@ -71,11 +74,13 @@ pub(super) fn run(
     for model in models {
         let (checkpoint, network, options) = told::run(resume, &device.clone().autodiff(), model)?;
         let run = Run::resume_with(checkpoint.clone(), network, options)?;
-        let loss_in = LossIn::find(settings, &checkpoint, run.model())?;
-        if let Some(question) = loss_in.open() {
-            return Err(Error::new(ErrorKind::Open(vec![question])).in_file(&resume.checkpoint).into());
+        let within = Within::find(settings, &checkpoint, run.model());
+        let loss_in = LossIn::find(settings, &within, &checkpoint, run.model())?;
+        let open: Vec<Question> = within.open().into_iter().chain(loss_in.open()).collect();
+        if !open.is_empty() {
+            return Err(Error::new(ErrorKind::Open(open)).in_file(&resume.checkpoint).into());
         }
-        losses_in.push(loss_in);
+        losses_in.push((within, loss_in));
         runs.push(run);
     }
     let (length, there) = match batches {
@@ -155,7 +160,7 @@ pub(super) fn run(
         }
         (None, loss) => loss.unwrap_or_default(),
     };
-    let task = &Task::new(device.clone(), loss, dtype, settings.amp).with_losses_in(losses_in[0].dtype);
+    let task = &Task::new(device.clone(), loss, dtype, losses_in[0].0.dtype).with_losses_in(losses_in[0].1.dtype);
     let options = SaveOptions::default().overwrite(resume.overwrite).allow_objects(settings.allow_objects);
     for run in &runs {
         first.iter().try_for_each(|batch| task.check(run.model(), batch, all)).in_file(source)?;
@@ -179,10 +184,10 @@ pub(super) fn run(
     let log = settings.log.as_deref();
     let mut course = Course::going_on(found.as_ref(), now, steps, log, &expected, resume.json)?
         .with_events(settings.tensorboard.as_deref())?;
-    for (run, loss_in) in runs.iter().zip(&losses_in) {
+    for (run, (within, loss_in)) in runs.iter().zip(&losses_in) {
         if let Some(mut plan) = run.resumed_by().cloned() {
             loss_in.explain(settings.loss_dtype, &mut plan);
-            Amp::explain(settings.amp, &mut plan);
+            within.explain(&mut plan);
             tell(in_flags(&plan.to_string()).trim_end());
         }
         run.notes().for_each(note);

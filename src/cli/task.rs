@@ -13,7 +13,6 @@ use rekindle::train::run::Share;
 
 use super::answer::{Anything, usage};
 use super::mean_over::MeanOver;
-use super::precision::Amp;
 use super::smoothing::Smoothing;
 
 /// The losses of `--loss`.
@@ -101,8 +100,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<Amp>) -> Self {
-        let amp = amp.map(|Amp(dtype)| dtype);
+    pub(super) fn new(device: Device, loss: Loss, dtype: FloatDType, amp: Option<FloatDType>) -> Self {
         Task { device, loss, dtype, loss_in: dtype, amp, over: MeanOver::default(), smoothing: 0.0 }
     }
 

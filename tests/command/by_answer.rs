@@ -1,5 +1,6 @@
 //! Runs whose file does not tell everything: what is asked before the first step, and that each answer is what the program did.
 
+use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::{Checkpoint, Tensor, Value};
 use rekindle_testing::fixtures;
 
@@ -129,6 +130,53 @@ fn a_frequency_of_lightning_s_is_of_an_epoch_s_batches() {
     let said = asked("lightning_frequency.pt", &[]);
     assert!(said.contains("--schedule-per 2-steps after every 2 steps"), "{said}");
     RUNS.goes_on("lightning_frequency.pt", &["--schedule-per", "2-steps"], "state_dict.net", "out.pt");
+}
+
+/// One that comes once an epoch counts as one per epoch does, unless the file was saved amid one.
+#[test]
+fn a_frequency_that_comes_once_an_epoch_is_said_or_told_by_the_place_in_the_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = |batches: i64| {
+        let changed = Checkpoint::open(RUNS.file("lightning_frequency.pt")).unwrap();
+        // Stepped twice in two epochs of five batches, and once more where it is amid the third.
+        let (scheduler, amid) =
+            (changed.value("lr_schedulers[0]").unwrap().as_dict().unwrap().clone(), i64::from(batches > 0));
+        let rate = 0.01 * 0.8_f64.powi(if batches > 0 { 3 } else { 2 });
+        scheduler.insert("last_epoch", 2 + amid);
+        scheduler.insert("_step_count", 3 + amid);
+        scheduler.insert("_last_lr", vec![rate]);
+        let group = changed.value("optimizer_states[0].param_groups[0]").unwrap().as_dict().unwrap().clone();
+        group.insert("lr", rate);
+        changed.set("global_step", 10 + batches).unwrap();
+        let dict = |place: &str| changed.value(place).unwrap().as_dict().unwrap().clone();
+        let fit = dict("loops.fit_loop");
+        let inside = |key: &str| fit.get(key).unwrap().as_dict().unwrap().clone();
+        if batches > 0 {
+            let (epochs, progress) = (inside("epoch_progress"), inside("epoch_loop.batch_progress"));
+            for of in ["total", "current"] {
+                let (epochs, progress) = (epochs.get(of).unwrap(), progress.get(of).unwrap());
+                for (what, count) in [("ready", 3_i64), ("started", 3), ("processed", 2), ("completed", 2)] {
+                    epochs.as_dict().unwrap().insert(what, count);
+                    progress.as_dict().unwrap().insert(what, if of == "total" { 10 + batches } else { batches });
+                }
+            }
+            progress.insert("is_last_batch", false);
+        }
+        let path = folder.path().join("changed.ckpt");
+        changed.save_with(&path, &SaveOptions::default().overwrite(true)).unwrap();
+        let output = RUNS.resume(path.to_str().unwrap(), &["--plan", "--save", "out.pt"], folder.path());
+        text(&output.stdout) + &text(&output.stderr)
+    };
+    let said = plan(0);
+    assert!(
+        said.contains("as the epochs; a frequency of 3 to 4 steps counts the same (--schedule-per N-steps)"),
+        "{said}"
+    );
+    let said = plan(4);
+    for answer in ["--schedule-per 3-steps", "--schedule-per 4-steps"] {
+        assert!(said.contains(answer), "{said}");
+    }
+    assert!(!said.contains("--schedule-per 2-steps"), "{said}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command from outside: what it prints, what it writes, and its exit status.
 
 mod amp;
+mod averages;
 mod before;
 mod by_answer;
 mod changes;
@@ -16,6 +17,7 @@ mod keeping;
 mod layouts;
 mod named;
 mod names;
+mod norms;
 mod opening;
 mod optimizers;
 mod plan;

@@ -244,18 +244,19 @@ fn settings_that_speak_of_clipping_or_several_batches_are_asked_about_wherever_t
             assert!(whole, "{key}: {answer}: {said}");
         }
     }
-    // What is switched off says nothing; autocast is said.
-    for (key, value, says) in [
-        ("max_grad_norm", Value::Float(0.0), None),
-        ("gradient_accumulation_steps", Value::Int(1), None),
-        ("clip_grad", Value::None, None),
-        ("bf16", Value::Bool(true), Some("autocast (args.bf16 is True)")),
+    // What is switched off says nothing.
+    for (key, value) in [
+        ("max_grad_norm", Value::Float(0.0)),
+        ("gradient_accumulation_steps", Value::Int(1)),
+        ("clip_grad", Value::None),
+        ("fp16", Value::Bool(false)),
+        ("precision", Value::from("bf16-true")),
     ] {
         let path = changed(fixtures::path("several").join("averages/swa.pt"), folder.path(), |root| {
             root.insert("args", Dict::from_iter([(key, value)]));
         });
         let (whole, said) = plan(&path, &model);
-        assert!(whole && says.is_none_or(|says| said.contains(says)), "{key}: {said}");
+        assert!(whole, "{key}: {said}");
     }
 }
 
@@ -273,4 +274,51 @@ fn a_run_in_a_dict_of_its_own_goes_on_as_it_does_at_the_root() {
     let (whole, said) = plan(&path, &["--model", "mlp", "--config", "sizes=6,8,3"]);
     assert!(whole && said.contains("position   epoch 3, step 6"), "{said}");
     assert!(said.contains("tensors of state.weights") && said.contains("goes on by its own rule: swa"), "{said}");
+}
+
+#[test]
+fn settings_that_speak_of_autocast_are_asked_about_unless_a_scaler_tells_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = ["--model", "mlp", "--config", "sizes=6,8,3"];
+    let with = |settings: &[(&str, Value)], scaled: bool| {
+        changed(fixtures::path("several").join("averages/swa.pt"), folder.path(), |root| {
+            root.insert("args", settings.iter().map(|(key, value)| (*key, value.clone())).collect::<Dict>());
+            if scaled {
+                let scaler = Dict::from_iter([("scale", Value::Float(1024.0)), ("growth_factor", Value::Float(2.0))]);
+                scaler.insert("backoff_factor", 0.5);
+                scaler.insert("growth_interval", 2000_i64);
+                scaler.insert("_growth_tracker", 0_i64);
+                root.insert("scaler", scaler);
+            }
+        })
+    };
+    for (settings, place, answers) in [
+        (vec![("bf16", Value::Bool(true))], "args.bf16 is True", &["--amp bf16", "--amp none"][..]),
+        (vec![("fp16", Value::Bool(true))], "args.fp16 is True", &["--amp f16", "--amp none"]),
+        (vec![("precision", "16-mixed".into())], "args.precision is '16-mixed'", &["--amp f16", "--amp none"]),
+        (vec![("amp", Value::Bool(true))], "args.amp is True", &["--amp bf16", "--amp f16", "--amp none"]),
+        (
+            vec![("amp", Value::Bool(true)), ("amp_dtype", "bfloat16".into())],
+            "args.amp_dtype is 'bfloat16'",
+            &["--amp bf16", "--amp none"],
+        ),
+    ] {
+        let path = with(&settings, false);
+        let (whole, said) = plan(&path, &model);
+        assert!(!whole && said.contains(place), "{said}");
+        assert_eq!(said.matches("--amp ").count(), answers.len(), "{said}");
+        for answer in answers {
+            assert!(said.contains(answer), "{answer}: {said}");
+            let flags: Vec<&str> = answer.split(' ').collect();
+            let (whole, said) = plan(&path, &[&model[..], &flags].concat());
+            assert!(whole && !said.contains("not continued by itself: autocast"), "{answer}: {said}");
+        }
+    }
+    let (whole, said) = plan(&with(&[("amp", Value::Bool(true))], true), &model);
+    assert!(
+        whole && said.contains("within torch.autocast in float16, as args.amp, which is True, and its GradScaler tell"),
+        "{said}"
+    );
+    let (whole, said) = plan(&with(&[("bf16", Value::Bool(true))], true), &model);
+    assert!(!whole && said.contains("--amp bf16"), "{said}");
 }

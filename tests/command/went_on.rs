@@ -26,7 +26,7 @@ impl Section {
         let one = ["--model", "mlp", "--config", "sizes=5,8,3"];
         let told: Vec<&str> = ["--log", "log.jsonl", "--overwrite"]
             .into_iter()
-            .chain(if name == "pair.pt" { vec![] } else { one.to_vec() })
+            .chain(if name == "pair.pt" || arguments.contains(&"--model") { vec![] } else { one.to_vec() })
             .collect();
         let all = fixed.into_iter().chain(told.iter().chain(arguments).map(PathBuf::from));
         command(all).current_dir(folder).output().unwrap()

@@ -1,6 +1,6 @@
 //! `Program`: an exported network as a Burn module, with its parameters and buffers under PyTorch's names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use super::item::{Item, Slot, Values};
 use super::leaf::Leaf;
 use super::run::Running;
 use super::samples::Samples;
-use super::steps::{OutputValue, Plan};
+use super::steps::{Node, OutputValue, Plan};
 use crate::functional::{Array, Kind, autocast, dtype_name, kind_of, region};
 use crate::{ModelError, Result};
 
@@ -44,6 +44,8 @@ pub struct Program {
     pub(super) dtype: Option<DType>,
     pub(super) leaves: Vec<Leaf>,
     pub(super) training: Param<Flag>,
+    /// Whether each of its batch norms trains while the program does.
+    pub(super) norms: Vec<Param<Flag>>,
     pub(super) generator: Arc<Mutex<Generator>>,
 }
 
@@ -62,6 +64,35 @@ pub(super) struct Ready {
     /// What an archive that was exported in evaluation lacks for training.
     pub(super) lacks: Vec<String>,
     pub(super) samples: Samples,
+    pub(super) norms: Vec<Norm>,
+}
+
+/// A batch norm that keeps statistics.
+pub(super) struct Norm {
+    /// The module.
+    name: String,
+    /// What the graph calls its running mean.
+    mean: Slot,
+    /// The places of its parameters and buffers among the leaves.
+    leaves: Vec<usize>,
+}
+
+impl Norm {
+    /// Those of a program, but for those within the branches and loops that it may have.
+    pub(super) fn all(plan: &Plan, leaves: &[LeafInfo]) -> Vec<Norm> {
+        let module = |info: &LeafInfo| info.name.rsplit_once('.').map(|(module, _)| module.to_owned());
+        let mut norms: Vec<Norm> = Vec::new();
+        for mean in plan.nodes.iter().filter_map(Node::running_mean) {
+            let name = leaves.iter().find(|info| info.slots.contains(&mean)).and_then(module);
+            if let Some(name) = name.filter(|name| norms.iter().all(|norm| norm.name != *name)) {
+                let places = 0..leaves.len();
+                let leaves =
+                    places.filter(|&leaf| module(&leaves[leaf]).is_some_and(|module| module == name)).collect();
+                norms.push(Norm { name, mean, leaves });
+            }
+        }
+        norms
+    }
 }
 
 /// The constants of a program, which are made once for each device and type.
@@ -245,6 +276,9 @@ impl Program {
         }
         ready.constants.on(&device, self.dtype, |slot, array| values.set(slot, Item::Array(array.clone())))?;
         let train = self.is_training();
+        let still = ready.norms.iter().zip(&self.norms).filter(|(_, trains)| train && !trains.is_enabled());
+        let still: Vec<&Norm> = still.map(|(norm, _)| norm).collect();
+        let still_means: BTreeSet<Slot> = still.iter().map(|norm| norm.mean).collect();
         // Of one the optimizer would not know.
         let mut written = ready.kept.iter().filter(|(leaf, _)| self.leaves[*leaf].is_parameter());
         if let (true, Some((leaf, _))) = (train, written.next()) {
@@ -262,10 +296,12 @@ impl Program {
         let (plan, generator) = (&ready.plan, &mut *generator);
         // What autocast casts, it casts by operations of the program, and not by what they consist of.
         let around = region().map(DType::from);
-        let mut running = Running { plan, train, device: &device, generator, around, cache };
+        let mut running = Running { plan, train, still: &still_means, device: &device, generator, around, cache };
         autocast(None, || running.run(&mut values))?;
         if train {
-            for (leaf, slot) in &ready.kept {
+            for (leaf, slot) in
+                ready.kept.iter().filter(|(leaf, _)| still.iter().all(|norm| !norm.leaves.contains(leaf)))
+            {
                 let array = values.array(*slot)?.clone();
                 let array = if ready.leaves[*leaf].scalar { array.reshaped(&[1])? } else { array };
                 self.leaves[*leaf].set(array)?;
@@ -338,6 +374,11 @@ impl Module for Program {
                 visitor.exit_module(part, container);
             }
         }
+        for (norm, trains) in self.ready.norms.iter().zip(&self.norms) {
+            norm.steps().for_each(|part| visitor.enter_module(part, NORM));
+            trains.visit(visitor);
+            norm.steps().rev().for_each(|part| visitor.exit_module(part, NORM));
+        }
         visitor.enter_module("training", "Struct:Program");
         self.training.visit(visitor);
         visitor.exit_module("training", "Struct:Program");
@@ -355,10 +396,17 @@ impl Module for Program {
             leaf
         });
         let leaves = mapped.collect();
+        let norms = self.ready.norms.iter().zip(self.norms).map(|(norm, trains)| {
+            norm.steps().for_each(|part| mapper.enter_module(part, NORM));
+            let trains = Module::map(trains, mapper);
+            norm.steps().rev().for_each(|part| mapper.exit_module(part, NORM));
+            trains
+        });
+        let norms = norms.collect();
         mapper.enter_module("training", "Struct:Program");
         let training = Module::map(self.training, mapper);
         mapper.exit_module("training", "Struct:Program");
-        Program { leaves, training, ..self }
+        Program { leaves, training, norms, ..self }
     }
 
     fn to_device(self, device: &Device) -> Self {
@@ -381,12 +429,14 @@ impl Module for Program {
 
     fn valid(&self) -> Self {
         let training = self.training.valid();
-        Program { leaves: self.leaves.iter().map(Leaf::valid).collect(), training, ..self.clone() }
+        let norms = self.norms.iter().map(Module::valid).collect();
+        Program { leaves: self.leaves.iter().map(Leaf::valid).collect(), training, norms, ..self.clone() }
     }
 
     fn train(self) -> Self {
         let training = self.training.clone().train();
-        Program { training, ..self.with_leaves(Leaf::train) }
+        let norms = self.norms.iter().cloned().map(Module::train).collect();
+        Program { training, norms, ..self.with_leaves(Leaf::train) }
     }
 }
 
@@ -394,6 +444,16 @@ impl Program {
     fn with_leaves(self, change: impl Fn(Leaf) -> Leaf) -> Self {
         let leaves = self.leaves.into_iter().map(change).collect();
         Program { leaves, ..self }
+    }
+}
+
+/// What Burn is told that the container of a batch norm's flag is.
+const NORM: &str = "Struct:Program";
+
+impl Norm {
+    /// The modules on the way to its flag.
+    fn steps(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.name.split('.').chain(["training"])
     }
 }
 

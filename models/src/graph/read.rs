@@ -17,7 +17,7 @@ use super::item::Slot;
 use super::leaf::Leaf;
 use super::modes;
 use super::plan::dtype_of;
-use super::program::{Constants, LeafInfo, Output, Program, Ready, exported, invalid};
+use super::program::{Constants, LeafInfo, Norm, Output, Program, Ready, exported, invalid};
 use super::samples::Samples;
 use super::schema::{Argument, Document, InputSpec, OutputSpec, Size, Symbolic, TreeSpec};
 use super::steps::{OutputValue, Plan};
@@ -92,6 +92,7 @@ impl Reading<'_> {
             torch_version: self.document.torch_version.clone(),
             symbols: Symbols::new(&self.document.range_constraints),
             lacks: modes::lacks(&plan),
+            norms: Norm::all(&plan, &infos),
             plan,
             leaves: infos,
             constants: Constants::new(constants),
@@ -100,11 +101,13 @@ impl Reading<'_> {
             kept,
             samples: self.samples(),
         };
+        let norms = ready.norms.iter().map(|_| Param::from_bool(true)).collect();
         Ok(Program {
             ready: Arc::new(ready),
             dtype: None,
             leaves,
             training: Param::from_bool(true),
+            norms,
             generator: Arc::new(Mutex::new(Generator::default())),
         })
     }

@@ -1,5 +1,6 @@
 //! Running a program: its steps in order, each value forgotten after its last use.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use burn::tensor::{DType, Device};
@@ -17,6 +18,8 @@ use crate::{ModelError, Result};
 pub(super) struct Running<'a> {
     pub(super) plan: &'a Plan,
     pub(super) train: bool,
+    /// The running means of batch norms that are kept in evaluation.
+    pub(super) still: &'a BTreeSet<Slot>,
     pub(super) device: &'a Device,
     pub(super) generator: &'a mut Generator,
     /// What autocast casts to around the program.
@@ -102,11 +105,16 @@ impl Running<'_> {
         for (slot, array) in writes {
             values.set(slot, Item::Array(array));
         }
-        if let (Some(counter), true) = (node.counter, self.train) {
+        if let (Some(counter), true) = (node.counter, self.trains(node)) {
             let count = values.array(counter)?.add(Number::Int(1))?;
             values.set(counter, Item::Array(count));
         }
         store(node, out, values)
+    }
+
+    /// Whether a node computes as in training.
+    fn trains(&self, node: &Node) -> bool {
+        self.train && node.running_mean().is_none_or(|mean| !self.still.contains(&mean))
     }
 
     /// What a node gives. The backend panics at what it cannot do: that is an error of the node.
@@ -114,7 +122,7 @@ impl Running<'_> {
         let given = Given { args: &node.args, values };
         let mut call = Call {
             given,
-            train: self.train,
+            train: self.trains(node),
             device: self.device,
             generator: &mut *self.generator,
             order: &node.order,
@@ -155,7 +163,8 @@ impl Block {
             values.set(*slot, item);
         }
         let cache = Cache::default();
-        Running { plan: &self.plan, train, device, generator, around, cache }.run(&mut values)?;
+        let still = &BTreeSet::new();
+        Running { plan: &self.plan, train, still, device, generator, around, cache }.run(&mut values)?;
         let output = |output: &OutputValue| match output {
             OutputValue::None => Ok(Item::None),
             OutputValue::Number(number) => Ok(Item::Number(*number)),

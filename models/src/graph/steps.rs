@@ -33,6 +33,17 @@ pub(super) struct Node {
     pub(super) blocks: Vec<Block>,
 }
 
+impl Node {
+    /// The running mean that a batch norm is given.
+    pub(super) fn running_mean(&self) -> Option<Slot> {
+        let (_, mean) = self.args.iter().find(|(name, _)| *name == "running_mean")?;
+        match mean {
+            Arg::Tensor(slot) if self.op.name.contains("batch_norm") => Some(*slot),
+            _ => None,
+        }
+    }
+}
+
 /// A graph that an operation runs: a branch, or the body of a loop.
 pub(super) struct Block {
     pub(super) plan: Plan,

@@ -57,7 +57,7 @@ pub use frozen::frozen_setting;
 pub use layout::Layout;
 pub use part::RunPart;
 pub use question::{Choice, Question};
-pub use told::{Leftover, Told, ToldAverage, ToldBy, ToldWarmUp};
+pub use told::{Leftover, Told, ToldAverage, ToldBy, ToldDecay, ToldWarmUp};
 
 use layout::{Paths, Progress};
 use path::KeyPath;
@@ -370,6 +370,7 @@ fn read(root: &Value, layout: Layout, paths: &Paths) -> Result<RunState> {
     run.schedulers = values(Role::Scheduler).collect();
     run.scaler = values(Role::Scaler).next();
     let average = paths.values(root, Role::Ema).next();
+    run.told.decay = average.as_ref().and_then(|(path, _)| averages::beside(root, path));
     run.ema_place = average.as_ref().map(|(path, _)| path.spelled(root));
     run.ema = average.map(|(_, value)| value);
     // What counts the updates of one is none.

@@ -65,6 +65,9 @@ const SMOOTHED: &[&str] = &["label_smooth", "label_smoothing", "label_smoothing_
 /// Names of settings that switch autocast on, by themselves or with a type.
 const AUTOCAST: &[&str] = &["amp", "autocast", "bf16", "fp16", "mixed_precision", "precision", "use_amp"];
 
+/// Names of the type that autocast computes in.
+const TYPES: &[&str] = &["amp_dtype", "autocast_dtype"];
+
 /// Whose clipping is read from where their programs have it.
 const CLIPPED: [Layout; 5] =
     [Layout::HfTrainer, Layout::NanoGpt, Layout::Timm, Layout::Torchvision, Layout::Ultralytics];
@@ -110,12 +113,13 @@ fn look<T>(
 
 /// Fills in what a layout does not tell by itself; the norm is the one that it tells.
 pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: &mut Told) {
-    let by = |(path, (key, number)): (KeyPath, (String, f64))| {
+    let named = |path: &KeyPath, key: &str| {
         let place = path.spelled(root);
         // One of a text is called so in it.
         let own = path.last_key().is_some_and(|last| last == key);
-        ToldBy { place: if own { place } else { format!("{key} in {place}") }, number }
+        if own { place } else { format!("{key} in {place}") }
     };
+    let by = |(path, (key, number)): (KeyPath, (String, f64))| ToldBy { place: named(&path, &key), number };
     let of = |names: &'static [&'static str]| {
         let take = move |key: &str, value: &Value| {
             let number = number(value).filter(|number| is(key, names) && *number > 0.0);
@@ -137,9 +141,16 @@ pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: 
     }
     let cudas = |key: &str, value: &Value| generators::is_cudas(key, value).then_some(());
     told.cuda_generator = first(root, cudas).map(|(path, ())| path.spelled(root));
-    let on = |key: &str, value: &Value| (is(key, AUTOCAST) && switches_on(value)).then(|| repr(value));
-    if let Some((path, value)) = first(root, on).filter(|_| *layout != Layout::HfTrainer) {
-        told.autocast = Some((path.spelled(root), value));
+    let own = matches!(layout, Layout::HfTrainer | Layout::NanoGpt);
+    let on =
+        |key: &str, value: &Value| (is(key, AUTOCAST) && switches_on(value)).then(|| (key.to_owned(), value.clone()));
+    if let Some((path, (key, value))) = first(root, on).filter(|_| !own) {
+        // A type that stands beside the switch says more.
+        let of_type =
+            |key: &str, value: &Value| (is(key, TYPES) && says_half(value)).then(|| (key.to_owned(), value.clone()));
+        let typed = first(root, of_type).filter(|_| !says_half(&value) && !key.contains("16"));
+        let (path, (key, value)) = typed.unwrap_or((path, (key, value)));
+        told.autocast = Some((named(&path, &key), repr(&value)));
     }
 }
 
@@ -183,7 +194,12 @@ fn switches_on(value: &Value) -> bool {
     match value {
         Value::Bool(on) => *on,
         Value::Int(bits) => *bits == 16,
-        Value::Str(text) => text.contains("16") || text.eq_ignore_ascii_case("true"),
+        Value::Str(text) => says_half(value) || text.eq_ignore_ascii_case("true"),
         _ => false,
     }
+}
+
+/// Whether it is the name of a type of half precision. `bf16-true` and the like are of weights, which tell it themselves.
+fn says_half(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains("16") && !text.ends_with("-true"))
 }

@@ -26,6 +26,8 @@ pub struct Told {
     pub cuda_generator: Option<String>,
     /// How the average of the weights is updated.
     pub average: Option<ToldAverage>,
+    /// What stands beside the average and may say how it goes on.
+    pub decay: Option<ToldDecay>,
     /// How many batches make a step.
     pub accumulated: Option<i64>,
     /// The setting that says so, where it is not what says all else.
@@ -88,4 +90,15 @@ pub struct ToldAverage {
     pub every: i64,
     /// In how many epochs, from the beginning of the run, it is a copy of the weights.
     pub copied: i64,
+}
+
+/// What stands beside an average of the weights, in its own dict or under a key that is called after it, and may say how it goes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ToldDecay {
+    /// Numbers that are called its decay.
+    pub numbers: Vec<ToldBy>,
+    /// What else is there: where, and what it is.
+    pub others: Vec<(String, String)>,
+    /// Where none of these is a setting that speaks of a decay.
+    pub setting: Option<ToldBy>,
 }

@@ -8,7 +8,7 @@ use rekindle::recorder::LoadOptions;
 use rekindle::train::ema::Averaging;
 use rekindle::train::lr_scheduler::Schedule;
 use rekindle::train::optim::Hyperparameters;
-use rekindle::train::run::{ResumeOptions, SchedulePer, Unexpected};
+use rekindle::train::run::{BatchNorms, ResumeOptions, SchedulePer, Unexpected};
 
 use super::given::Resume;
 use crate::cli::answer::{Anything, usage};
@@ -170,6 +170,7 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
         .add_rng(settings.add_rng)
         .member(settings.member.clone())
         .unexpected(unexpected)
+        .batch_norm(settings.batch_norm.as_deref().map(str::parse::<BatchNorms>).transpose()?)
         .weights_only(settings.weights_only)
         .seed(settings.seed)
         .optimizer_at(settings.optimizer_at.clone())

@@ -32,6 +32,8 @@ pub enum AveragedLayout {
     /// `ema_pytorch`'s: the model's keys after `ema_model.`, and again after `online_model.` where the weights are kept beside,
     /// a count `step`, and `initted`.
     EmaPytorch,
+    /// `LitEma`'s of latent diffusion: the names of the parameters that are trained without their dots, with `decay` and `num_updates`.
+    LitEma,
 }
 
 /// What becomes of an average's entries that are no parameters, such as the running statistics of batch norms.
@@ -70,6 +72,12 @@ pub struct AveragedModel {
     kept: Option<Value>,
     /// The weights that it took in last, where they are kept beside it.
     online: Option<StateDict>,
+    /// What `LitEma` has before the model's names.
+    spelled: Option<String>,
+    /// What is before its own names in the model that it is inside of.
+    inside: Option<String>,
+    /// Whether it may lack what is not trained.
+    partial: bool,
 }
 
 impl AveragedModel {
@@ -99,23 +107,57 @@ impl AveragedModel {
         layout: AveragedLayout,
         rows: Arc<LayerRows>,
     ) -> Self {
-        let (prefix, kept, online) = (String::new(), None, None);
+        let (prefix, kept, online, spelled, inside, partial) = (String::new(), None, None, None, None, false);
         // As each package has it by default.
         let (buffers, counts) = match (layout, &averaging) {
-            (AveragedLayout::PyTorch | AveragedLayout::MmEngine | AveragedLayout::List, _) => {
+            (AveragedLayout::PyTorch | AveragedLayout::MmEngine | AveragedLayout::List | AveragedLayout::LitEma, _) => {
                 (Buffers::Copied, Buffers::Copied)
             }
             (AveragedLayout::Plain, Averaging::Decaying(Decay::Timm { .. })) => (Buffers::Averaged, Buffers::Copied),
             (AveragedLayout::EmaPytorch, _) | (_, Averaging::Decaying(_)) => (Buffers::Averaged, Buffers::Kept),
             (AveragedLayout::Plain, _) => (Buffers::Averaged, Buffers::Copied),
         };
-        AveragedModel { module, n_averaged, averaging, buffers, counts, layout, rows, prefix, kept, online }
+        AveragedModel {
+            module,
+            n_averaged,
+            averaging,
+            buffers,
+            counts,
+            layout,
+            rows,
+            prefix,
+            kept,
+            online,
+            spelled,
+            inside,
+            partial,
+        }
     }
 
     /// Says what a wrapper has put before the model's names in the average, such as `module.`, as far as it has done so.
     pub(crate) fn wrapped_in(self, prefix: &str) -> Self {
         let wrapped = self.module.keys().all(|name| name.starts_with(prefix));
         AveragedModel { prefix: if wrapped { prefix.to_owned() } else { String::new() }, ..self }
+    }
+
+    /// Says that it is inside the model, and what is before its names there.
+    pub(crate) fn within(self, inside: Option<String>) -> Self {
+        AveragedModel { inside, ..self }
+    }
+
+    /// Says that one under the model's own names may lack what is not trained: buffers, and frozen parameters.
+    pub(crate) fn partly(self) -> Self {
+        AveragedModel { partial: self.layout == AveragedLayout::Plain, ..self }
+    }
+
+    /// Whether it has a parameter of the model.
+    pub(crate) fn covers(&self, name: &str) -> bool {
+        self.layout == AveragedLayout::List || self.module.contains(&format!("{}{name}", self.prefix))
+    }
+
+    /// What is before its names in the model that it is inside of, if it is.
+    pub(crate) fn inside(&self) -> Option<&str> {
+        self.inside.as_deref()
     }
 
     /// With another number of values that were taken in.
@@ -262,6 +304,24 @@ impl AveragedModel {
         Ok(AveragedModel { kept: Some(state_dict.clone()), ..made })
     }
 
+    /// The average that latent diffusion's `LitEma` wrote of a model, whose names there begin so. How it goes on it does say.
+    ///
+    /// # Errors
+    /// When it is none, or lacks a parameter that is trained.
+    pub(crate) fn from_lit<M: Module>(
+        state_dict: &StateDict,
+        model: &M,
+        before: &str,
+        averaging: Averaging,
+        rows: Arc<LayerRows>,
+    ) -> Result<Self> {
+        averaging.check()?;
+        let (module, count) = forms::read_lit(state_dict, model, before, &rows)?;
+        let made = AveragedModel::made(module, count, averaging, AveragedLayout::LitEma, rows);
+        let spelled = Some(before.to_owned());
+        Ok(AveragedModel { kept: Some(state_dict.to_value()), spelled, ..made })
+    }
+
     /// The average and the model's own weights of a checkpoint that mmengine's `EMAHook` wrote, from its `state_dict` and
     /// `ema_state_dict`: there the average lies in the first, ready for use, and what was trained in the second.
     ///
@@ -309,9 +369,14 @@ impl AveragedModel {
     pub fn update_parameters<M: Module>(&mut self, model: &M) -> Result<()> {
         let current = model.state_dict_with(&self.rows)?;
         let parameters = model.named_parameters_with(&self.rows)?;
+        let trained: HashSet<String> =
+            parameters.iter().filter(|named| named.requires_grad).map(|named| named.name.clone()).collect();
         let parameters: HashSet<String> = parameters.into_iter().map(|named| named.name).collect();
+        let lit = self.layout == AveragedLayout::LitEma;
         let has = |name: &&str| self.module.contains(&format!("{}{name}", self.prefix));
-        if let Some(name) = current.keys().find(|name| !has(name)).filter(|_| self.layout != AveragedLayout::List) {
+        // A list has parameters alone; others may have those alone that are trained.
+        let parts = self.partial || matches!(self.layout, AveragedLayout::List | AveragedLayout::LitEma);
+        if let Some(name) = current.keys().find(|name| !has(name)).filter(|_| !parts) {
             return Err(invalid(format!("the average has no '{name}', which the model has")));
         }
         // A parameter with several names is listed by the first, and averaged under all.
@@ -322,6 +387,9 @@ impl AveragedModel {
         for (full, average) in self.module.iter() {
             let name = full.strip_prefix(self.prefix.as_str()).unwrap_or(full);
             let is_parameter = parameters.contains(name) || tied.contains(name);
+            if lit && !trained.contains(name) {
+                continue;
+            }
             // mmengine copies buffers at all steps, whether the rest is averaged or not.
             if !due && (self.layout != AveragedLayout::MmEngine || is_parameter || self.buffers != Buffers::Copied) {
                 continue;
@@ -412,7 +480,9 @@ impl AveragedModel {
     /// # Errors
     /// When the model has other names or shapes; then it is as it was.
     pub fn load_into<M: Module>(&self, model: &mut M) -> Result<LoadReport> {
-        let options = if self.layout == AveragedLayout::List { LoadOptions::lenient() } else { LoadOptions::strict() };
+        // Some have no buffers.
+        let parts = matches!(self.layout, AveragedLayout::List | AveragedLayout::LitEma);
+        let options = if parts || self.partial { LoadOptions::lenient() } else { LoadOptions::strict() };
         let options = if self.prefix.is_empty() { options } else { options.strip_prefix(self.prefix.as_str()) };
         model.load_state_dict_with_rows(&self.module, &options, &self.rows)
     }
@@ -446,6 +516,10 @@ impl AveragedModel {
             let decay = if let Averaging::Decaying(decay) = &self.averaging { Some(decay.largest()) } else { None };
             return match self.layout {
                 AveragedLayout::List => forms::write_list(kept, &self.module, self.n_averaged, decay),
+                AveragedLayout::LitEma => {
+                    let before = self.spelled.as_deref().unwrap_or_default();
+                    forms::write_lit(kept, &self.module, before, self.n_averaged, decay)
+                }
                 _ => forms::write_ema_pytorch(kept, &self.module, self.n_averaged, self.online.as_ref()),
             };
         }

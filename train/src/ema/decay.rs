@@ -65,6 +65,14 @@ pub enum Decay {
         /// In how many updates it grows.
         tau: f64,
     },
+    /// That of latent diffusion's `LitEma`: the decay, or `(1 + n) / (10 + n)` where that is less and updates are counted, in single
+    /// precision.
+    LitEma {
+        /// The largest.
+        decay: f64,
+        /// Whether it begins with less: `use_num_upates`.
+        use_num_updates: bool,
+    },
     /// That of `ema_pytorch`.
     EmaPytorch {
         /// The largest.
@@ -83,8 +91,9 @@ pub enum Decay {
 }
 
 /// The names of the rules, their settings, and what those are by default.
-const RULES: [(&str, &[(&str, f64)]); 7] = [
+const RULES: [(&str, &[(&str, f64)]); 8] = [
     ("torch_ema", &[("decay", 0.995), ("use_num_updates", 1.0)]),
+    ("lit_ema", &[("decay", 0.9999), ("use_num_updates", 1.0)]),
     (
         "diffusers",
         &[
@@ -145,6 +154,7 @@ impl Decay {
         let count = |key: &str| get(key) as i64;
         Ok(match name {
             "torch_ema" => Decay::TorchEma { decay: get("decay"), use_num_updates: get("use_num_updates") > 0.0 },
+            "lit_ema" => Decay::LitEma { decay: get("decay"), use_num_updates: get("use_num_updates") > 0.0 },
             "diffusers" => Decay::Diffusers {
                 decay: get("decay"),
                 min_decay: get("min_decay"),
@@ -195,6 +205,7 @@ impl Decay {
     pub(crate) fn with_decay(mut self, largest: f64) -> Decay {
         match &mut self {
             Decay::TorchEma { decay, .. }
+            | Decay::LitEma { decay, .. }
             | Decay::Diffusers { decay, .. }
             | Decay::Timm { decay, .. }
             | Decay::Yolo { decay, .. } => *decay = largest,
@@ -208,6 +219,7 @@ impl Decay {
     pub(crate) fn largest(&self) -> f64 {
         match self {
             Decay::TorchEma { decay, .. }
+            | Decay::LitEma { decay, .. }
             | Decay::Diffusers { decay, .. }
             | Decay::Timm { decay, .. }
             | Decay::Yolo { decay, .. } => *decay,
@@ -219,7 +231,7 @@ impl Decay {
     /// Whether the decay depends on how many updates there were, so that their number has to be known.
     pub(crate) fn counts(&self) -> bool {
         match self {
-            Decay::TorchEma { use_num_updates, .. } => *use_num_updates,
+            Decay::TorchEma { use_num_updates, .. } | Decay::LitEma { use_num_updates, .. } => *use_num_updates,
             Decay::Timm { update_after_step, warmup, .. } => warmup.is_some() || *update_after_step > 0,
             Decay::Ignite { warmup, .. } => warmup.is_some(),
             Decay::Diffusers { .. } | Decay::MmEngine { .. } | Decay::Yolo { .. } | Decay::EmaPytorch { .. } => true,
@@ -235,6 +247,11 @@ impl Decay {
             Decay::TorchEma { decay, use_num_updates } => {
                 let grown = grown(number(updates.saturating_add(1)));
                 Some(if use_num_updates { decay.min(grown) } else { decay })
+            }
+            Decay::LitEma { decay, use_num_updates } => {
+                let n = number(updates.saturating_add(1)) as f32;
+                let grown = (1.0 + n) / (10.0 + n);
+                Some(f64::from(if use_num_updates { (decay as f32).min(grown) } else { decay as f32 }))
             }
             Decay::Diffusers { decay, min_decay, update_after_step, warmup } => {
                 let step = number(updates.saturating_sub(update_after_step));
@@ -289,6 +306,7 @@ impl Decay {
             Decay::TorchEma { decay, use_num_updates } => {
                 ("torch_ema", vec![decay, f64::from(u8::from(use_num_updates))])
             }
+            Decay::LitEma { decay, use_num_updates } => ("lit_ema", vec![decay, f64::from(u8::from(use_num_updates))]),
             Decay::Diffusers { decay, min_decay, update_after_step, warmup } => {
                 let (inv_gamma, power) = warmup.unwrap_or((1.0, 2.0 / 3.0));
                 let warm = f64::from(u8::from(warmup.is_some()));

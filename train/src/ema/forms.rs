@@ -3,7 +3,7 @@
 use burn::module::Module;
 use rekindle_burn::{LayerRows, ModuleStateDict as _};
 use rekindle_recorder::value::List;
-use rekindle_recorder::{Dict, Result, StateDict, Tensor, Value};
+use rekindle_recorder::{DType, Dict, Result, StateDict, Tensor, Value};
 
 use crate::attributes::invalid;
 
@@ -94,6 +94,76 @@ pub(super) fn write_list(kept: &Value, module: &StateDict, count: i64, decay: Op
         next.insert("decay", decay);
     }
     next.into()
+}
+
+const DECAY: &str = "decay";
+const NUM_UPDATES: &str = "num_updates";
+
+/// What `LitEma` calls a parameter.
+pub(crate) fn in_lit(before: &str, name: &str) -> String {
+    format!("{before}{name}").replace('.', "")
+}
+
+/// Whether it is the state dict of latent diffusion's `LitEma`: all names without dots.
+pub(crate) fn is_lit(saved: &StateDict) -> bool {
+    let scalar = |name: &str| saved.get(name).is_some_and(|tensor| tensor.shape().is_empty());
+    scalar(DECAY) && scalar(NUM_UPDATES) && saved.len() > 2 && saved.keys().all(|key| !key.contains('.'))
+}
+
+/// Its rule, and how many updates there were, where it counts them.
+pub(crate) fn lit_rule(saved: &StateDict) -> Result<(f64, Option<i64>)> {
+    let number = |name: &str| saved.get(name).map(Tensor::item).transpose();
+    let (decay, updates) = (number(DECAY)?.unwrap_or_default(), number(NUM_UPDATES)?.unwrap_or(-1.0));
+    // As it was said, where it is kept in single precision.
+    #[allow(clippy::cast_possible_truncation)]
+    let decay = (decay as f32)
+        .to_string()
+        .parse()
+        .ok()
+        .filter(|said: &f64| f64::from(*said as f32).to_bits() == decay.to_bits())
+        .unwrap_or(decay);
+    #[allow(clippy::cast_possible_truncation)] // a count
+    Ok((decay, Some(updates as i64).filter(|updates| *updates >= 0)))
+}
+
+/// The average in a `LitEma`, under the names of the model's parameters that it has, and its count: of those that were trained when it
+/// was made.
+pub(super) fn read_lit<M: Module>(
+    saved: &StateDict,
+    model: &M,
+    before: &str,
+    rows: &LayerRows,
+) -> Result<(StateDict, i64)> {
+    let mut module = StateDict::new();
+    for named in model.named_parameters_with(rows)? {
+        let there = saved.get(&in_lit(before, &named.name));
+        match there.filter(|tensor| *tensor.shape() == *named.shape) {
+            Some(tensor) => module.insert(named.name.as_str(), tensor.clone()),
+            // It was frozen when the average was made.
+            None => continue,
+        };
+    }
+    let count = lit_rule(saved)?.1.unwrap_or_default();
+    Ok((module, count))
+}
+
+/// The state dict of a `LitEma` with another average, count and decay.
+pub(super) fn write_lit(kept: &Value, module: &StateDict, before: &str, count: i64, decay: Option<f64>) -> Value {
+    let Ok(mut next) = StateDict::from_value(kept) else { return kept.clone() };
+    for (name, tensor) in module.iter() {
+        next.insert(in_lit(before, name), tensor.clone());
+    }
+    let (was, counted) = lit_rule(&next).unwrap_or_default();
+    if counted.is_some() {
+        let narrow = next.get(NUM_UPDATES).is_some_and(|count| count.dtype() == DType::Int32);
+        let small = i32::try_from(count).ok().filter(|_| narrow);
+        next.insert(NUM_UPDATES, small.map_or_else(|| Tensor::scalar(count), Tensor::scalar));
+    }
+    #[allow(clippy::cast_possible_truncation)] // it is kept so
+    if let Some(decay) = decay.map(|decay| decay as f32).filter(|decay| decay.to_bits() != (was as f32).to_bits()) {
+        next.insert(DECAY, Tensor::scalar(decay));
+    }
+    next.to_value()
 }
 
 fn copy(dict: &Dict) -> Dict {

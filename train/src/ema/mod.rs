@@ -26,4 +26,5 @@ mod update_bn;
 pub use average::{AveragedLayout, AveragedModel};
 pub use blend::Averaging;
 pub use decay::Decay;
+pub(crate) use forms::{in_lit, is_lit, lit_rule};
 pub use update_bn::{update_bn, update_bn_with_rows};

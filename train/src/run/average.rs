@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use burn::module::Module;
-use rekindle_burn::LayerRows;
+use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{DType, Error, Result, StateDict, Value, rebuild};
 
+use super::lit::Lit;
 use super::options::{ResumeOptions, SchedulePer};
+use super::plan::few;
 use super::resume::weights::wrapped;
-use crate::ema::{AveragedLayout, AveragedModel, Averaging, Decay};
+use crate::ema::{AveragedLayout, AveragedModel, Averaging, Decay, lit_rule};
 
 /// The average of the weights.
 #[derive(Debug, Default)]
@@ -98,6 +100,8 @@ const KEPT: &str = "the checkpoint's average of the weights stays as it is, sinc
 /// The average of a checkpoint as it was saved, and the weights that are trained.
 pub(super) struct Saved {
     found: Option<AveragedModel>,
+    /// Latent diffusion's.
+    lit: Option<Lit>,
     /// A list, which a model has the names of.
     list: Option<Value>,
     rule: Option<Averaging>,
@@ -128,6 +132,7 @@ impl Saved {
         let given = options.average.take();
         let mut saved = Saved {
             found: None,
+            lit: None,
             list: None,
             rule: given.clone(),
             when: options.average_per.unwrap_or_default().into(),
@@ -137,6 +142,9 @@ impl Saved {
             says: String::new(),
             weights: state.model.clone(),
         };
+        if let Some(lit) = Lit::find(state) {
+            return saved.of_lit(lit, state, options, questions);
+        }
         let Some(value) = &state.ema else {
             if let Some(rule) = &given {
                 saved.says = format!("begins, by the rule that was given: {rule}");
@@ -157,10 +165,21 @@ impl Saved {
         let counted =
             |rule: &Averaging| count.is_some() || !matches!(rule, Averaging::Decaying(decay) if decay.counts());
         let uncounted = saved.rule.as_ref().is_some_and(|rule| !counted(rule));
+        let beside = told_beside(state).filter(|_| saved.rule.is_none() && !options.keep_average);
+        if let Some(beside) = &beside {
+            match beside {
+                Ok((rule, _)) => saved.rule = Some(rule.clone()),
+                Err(question) => questions.push(question.clone()),
+            }
+        }
         saved.kept = saved.rule.is_none();
         saved.says = match &saved.rule {
             None => "stays as it is".to_owned(),
             Some(rule) if given.is_some() => format!("goes on by the rule that was given: {rule}"),
+            Some(rule) if matches!(beside, Some(Ok(_))) => {
+                let place = beside.and_then(Result::ok).map(|(_, place)| place).unwrap_or_default();
+                format!("goes on by the decay beside it: {rule} ({place})")
+            }
             Some(rule) if told_rule(state).is_some() => {
                 format!("goes on as {} says: {rule}", state.told.by)
             }
@@ -205,11 +224,56 @@ impl Saved {
         Ok(saved)
     }
 
+    /// That of latent diffusion, which says itself how it goes on.
+    fn of_lit(
+        mut self,
+        lit: Lit,
+        state: &RunState,
+        options: &ResumeOptions,
+        questions: &mut Vec<Question>,
+    ) -> Result<Self> {
+        let (decay, count) = lit_rule(&lit.state)?;
+        let own = Decay::LitEma { decay, use_num_updates: count.is_some() };
+        let given = self.rule.take();
+        let how = if given.is_some() { "the rule that was given" } else { "its own rule" };
+        self.rule = match given {
+            _ if options.keep_average => None,
+            Some(Averaging::Ema { decay }) => Some(Averaging::Decaying(own.with_decay(decay))),
+            Some(given) => Some(given),
+            None => Some(Averaging::Decaying(own)),
+        };
+        self.kept = self.rule.is_none();
+        let when = when(count, state, options.average_per);
+        if when.is_none() && !self.kept {
+            questions.push(ask_per(count, steps_of(state)));
+        }
+        self.when = when.unwrap_or_default();
+        let place = lit.name().map_or_else(String::new, |name| format!("inside the model, '{name}', "));
+        self.says = match &self.rule {
+            None => format!("{place}stays as it is"),
+            Some(rule) => format!("{place}goes on by {how}: {rule}{}", self.when.says()),
+        };
+        self.lit = Some(lit);
+        Ok(self)
+    }
+
+    /// Whether an entry of the model's state dict is the average's, which goes on or stays as was said.
+    pub(super) fn has(&self, own: &[NamedParameter], prefix: &str, name: &str) -> bool {
+        self.lit.as_ref().is_some_and(|lit| lit.has(name) && (self.kept || lit.before(own, prefix).is_some()))
+    }
+
     /// The average of a run of this model, which has the weights. A wrapper has put a prefix before its names.
     ///
     /// # Errors
     /// When the model has other names or shapes than the average that is to go on.
     pub(super) fn go_on<M: Module>(self, model: &M, rows: &Arc<LayerRows>, prefix: &str) -> Result<Average> {
+        if let (Some(lit), Some(rule), false) = (self.lit, &self.rule, self.kept) {
+            let own = model.named_parameters_with(rows)?;
+            // It is asked about where it is none of this model.
+            let Some(before) = lit.before(&own, prefix) else { return Ok(Average::Kept(None)) };
+            let average = AveragedModel::from_lit(&lit.state, model, &before, rule.clone(), Arc::clone(rows));
+            return Ok(Average::Updated(average?.within(lit.inside), self.when));
+        }
         let found = self.found.map(|average| {
             // As timm's `ModelEmaV2` and `ModelEmaV3` keep it.
             let own = wrapped(average.module(), &[]);
@@ -224,6 +288,7 @@ impl Saved {
         Ok(match (found, self.rule) {
             (found, _) if self.kept => Average::Kept(found),
             (Some(average), _) => {
+                let average = average.partly();
                 average.clone().update_parameters(model)?;
                 let average = if self.buffers { average.use_buffers(true) } else { average };
                 Average::Updated(average.with_buffers_told(model, self.up_to_date)?, self.when)
@@ -289,6 +354,37 @@ fn rule(
             mean.then_some(Averaging::Swa)
         }
     }
+}
+
+/// The rule that the decay beside an average is, and where that is; or what has to be told of what stands there.
+fn told_beside(state: &RunState) -> Option<Result<(Averaging, String), Question>> {
+    let told = state.told.decay.as_ref()?;
+    let ema = state.ema_place.as_deref().unwrap_or("the average");
+    if let ([first, more @ ..], []) = (&told.numbers[..], &told.others[..])
+        && more.iter().all(|other| other.number.to_bits() == first.number.to_bits())
+        && first.number > 0.0
+        && first.number < 1.0
+    {
+        // As those do who keep it by names.
+        return Some(Ok((Averaging::EmaAvgFn { decay: first.number }, first.place.clone())));
+    }
+    let all = || told.numbers.iter().chain(&told.setting);
+    let numbers = all().map(|told| format!("{} is {:?}", told.place, told.number));
+    let others = told.others.iter().map(|(place, value)| format!("{place} is {value}"));
+    let there: Vec<String> = numbers.chain(others).collect();
+    let what = format!("how the average of the weights ({ema}) goes on is not told for certain: {}", few(&there));
+    let mut question = Question::new(what);
+    let mut seen: Vec<u64> = Vec::new();
+    for decay in all().map(|told| told.number).filter(|decay| (0.0..=1.0).contains(decay)) {
+        if !seen.contains(&decay.to_bits()) {
+            seen.push(decay.to_bits());
+            question = question.or(format!("ResumeOptions::average({decay:?})"), "for that decay at every update");
+        }
+    }
+    if seen.is_empty() {
+        question = question.or("ResumeOptions::average(DECAY)", "for that decay at every update");
+    }
+    Some(Err(question.or("ResumeOptions::keep_average(true)", "to leave it as it is")))
 }
 
 /// How the settings of the program say that its average goes on.
@@ -440,10 +536,41 @@ impl Average {
                 if average.layout() == AveragedLayout::MmEngine {
                     return average.to_mmengine(&weights).map(|(weights, ema)| (weights, Some(ema)));
                 }
+                if average.inside().is_some() {
+                    return Ok((weights, None));
+                }
                 Ok((weights, Some(average.state_dict())))
             }
             Average::None | Average::Kept(None) => Ok((weights, None)),
         }
+    }
+
+    /// A parameter that is trained and that an average lacks which goes on.
+    ///
+    /// # Errors
+    /// When there is one.
+    pub(super) fn covers<'a>(&self, trained: impl IntoIterator<Item = &'a NamedParameter>) -> Result<()> {
+        let Average::Updated(average, _) = self else { return Ok(()) };
+        let lacks = |named: &&NamedParameter| named.requires_grad && !average.covers(&named.name);
+        match trained.into_iter().find(lacks) {
+            None => Ok(()),
+            Some(named) => {
+                let what = format!("the average of the weights has no '{}', which is trained", named.name);
+                Err(Error::invalid(what).advise("`ResumeOptions::keep_average(true)` leaves it as it is"))
+            }
+        }
+    }
+
+    /// A model's state dict with the average in it, where it is inside.
+    pub(super) fn put_inside(&self, mut whole: StateDict) -> Result<StateDict> {
+        if let Average::Updated(average, _) = self
+            && let Some(inside) = average.inside()
+        {
+            for (name, value) in StateDict::from_value(&average.state_dict())?.values() {
+                whole.insert_value(format!("{inside}{name}"), value.clone());
+            }
+        }
+        Ok(whole)
     }
 
     /// How many updates a plain average has had, which has no place for that.

@@ -6,10 +6,12 @@
 //! - `between.rs`: what it has between two turns of the loop.
 //! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
+//! - `lit.rs`: an average inside the model.
 //! - `members.rs`: a model that is a member of what was saved.
 //! - `place.rs`: the place in the data.
 //! - `plan.rs`: what going on would do, and what is open.
 //! - `names.rs`: the checkpoint's names of the model's tensors.
+//! - `norms.rs`: batch norms that are kept in evaluation.
 //! - `notes.rs`, `tell.rs`: what a program keeps with its run.
 //! - `parts.rs`: the run and what it is made of.
 //! - `schedule.rs`: when schedulers are stepped.
@@ -26,8 +28,10 @@ mod batches;
 mod between;
 mod evaluate;
 mod freeze;
+mod lit;
 mod members;
 mod names;
+mod norms;
 mod notes;
 mod options;
 mod parts;
@@ -43,6 +47,7 @@ mod tell;
 mod turns;
 mod whole;
 
+pub use norms::BatchNorms;
 pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;
 pub use plan::{GroupPlan, OptimizerPlan, Plan, SchedulerPlan};

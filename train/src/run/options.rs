@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rekindle_burn::LayerRows;
 use rekindle_recorder::{Error, LoadOptions, Result, Value};
 
+use super::norms::BatchNorms;
 use crate::attributes::invalid;
 use crate::call::value_of;
 use crate::ema::Averaging;
@@ -138,6 +139,9 @@ rekindle_recorder::settings! {
         /// How many batches a step takes the mean of: see [`Run::accumulate`](super::Run::accumulate). Default 1; asked
         /// for where the checkpoint says that a step took several.
         accumulate(impl Into<Option<u64>>): Option<u64> = None,
+        /// Whether batch norms of which the checkpoint does not tell it are trained or kept in evaluation; where it tells of all, what
+        /// is said is of all of them. Default: as they have counted batches, or asked for.
+        batch_norm(impl Into<Option<BatchNorms>>): Option<BatchNorms> = None,
         /// Parameters that are not trained: they get no update, and no state.
         frozen: Vec<Select> = Vec::new(),
         /// Parameters that are trained from now on, whatever the checkpoint has for them.

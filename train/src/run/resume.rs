@@ -37,6 +37,7 @@ use burn::module::Module;
 use rekindle_recorder::run::{Layout, Leftover, RunState, account_of};
 use rekindle_recorder::{Checkpoint, Dict, Error, ErrorKind, Result, ResultExt as _, Value};
 
+use super::norms;
 use super::options::ResumeOptions;
 use super::parts::{Beside, Clip, Run, STALE, Tried};
 use super::place::Place;
@@ -106,18 +107,21 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let mut state = gather(&checkpoint, &options)?;
     let (checkpoint, kept) = unpacked(&checkpoint, state.part.as_ref().map(|part| part.name.as_str()))?;
     let kept = if options.weights_only { Kept::Nothing } else { kept };
+    let accumulated = options.accumulate.and_then(|batches| i64::try_from(batches).ok()).or(kept.accumulated());
     let mut values = account_of(&checkpoint, state.part.as_ref())?;
     let anew = Anew::begin(&mut state, &mut values, &options)?;
     let mut questions = Vec::new();
     let rows = options.rows.clone().unwrap_or_default();
 
+    // Whoever names the member has seen what is beside it.
+    let told_member = options.member.is_some();
     let around = Around::read(&options)?;
     let named = options.optimizer.is_some() || options.new_optimizer.is_some() || options.weights_only;
     questions.extend(position::told(&mut state, &checkpoint, &options, &mut values)?);
     questions.extend(told::open(&state, &options));
     questions.extend(told::whole_schedulers(&state, &values, &options));
     let clip = around.clip_after(state.clip_norm);
-    let Weights { model, trained, prefix, member, beside, names, report, average, says, said } =
+    let Weights { model, trained, prefix, member, beside, counts, names, report, average, says, said } =
         Weights::load(&state, model, &mut options, &rows, &mut questions)?;
     let saved: Vec<Value> = state.optimizers.iter().map(|saved| names.in_model(saved)).collect();
     let hypers = |saved: &Dict| saved.get("hypers").is_some() && saved.get("param_groups").is_none();
@@ -174,8 +178,13 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         more.push(OptimizerPlan { place: share.place.clone(), optimizer: optimizer.kind(), told, groups });
         further.push(Beside { optimizer, schedulers: own.schedulers });
     }
-    untold.extend(told::still_statistics(&state, steps));
-    untold.extend(told::stale_average(&beside));
+    let (switched, norms, norms_untold) =
+        norms::settle(model, &rows, &counts, (&state, steps, accumulated), &options, &mut questions)?;
+    model = switched;
+    untold.extend(norms_untold);
+    average.covers(optimizer.parameters().chain(further.iter().flat_map(|beside| beside.optimizer.parameters())))?;
+    let kept_average = options.keep_average || options.unexpected.is_some() || told_member;
+    untold.extend(told::stale_average(&beside, kept_average, &mut questions));
     if !named {
         questions.extend(told::wrapped_optimizer(&values, optimizer.kind()));
     }
@@ -199,9 +208,17 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             "{count} names are mapped, such as '{theirs}' to '{own}', and mapped back where they are written ({which})"
         )
     });
-    let changed =
-        [anew.said, said, mapped.into_iter().collect(), changes.said, changed_there, scheduling.said, around.said()]
-            .concat();
+    let changed = [
+        anew.said,
+        said,
+        mapped.into_iter().collect(),
+        norms,
+        changes.said,
+        changed_there,
+        scheduling.said,
+        around.said(),
+    ]
+    .concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let placed = place::take(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
@@ -284,7 +301,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             (plan.step, plan.epoch, plan.counted) = (run.step, Some(run.epoch), None);
             plan.told_of_run.push(WHOLE.to_owned());
         }
-        Kept::Stale => {
+        Kept::Stale(_) => {
             run.stale = true;
             plan.told_of_run.push(STALE.to_owned());
         }

@@ -100,6 +100,7 @@ impl<M: Module> Run<M> {
                 Some(member) => with_member(&there.model, member, &state.model),
                 None => self.names.back(state.model, &there.model),
             };
+            state.model = self.average.put_inside(state.model)?;
             for optimizer in &mut state.optimizers {
                 *optimizer = self.names.in_checkpoint(optimizer);
             }

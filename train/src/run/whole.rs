@@ -324,7 +324,15 @@ pub(super) enum Kept {
     /// It is of the checkpoint as it is.
     Own(Value, bool),
     /// It is of a checkpoint that somebody has changed since.
-    Stale,
+    Stale(Option<Value>),
+}
+
+impl Kept {
+    /// How many batches make a step of the run that it is of.
+    pub(super) fn accumulated(&self) -> Option<i64> {
+        let (Kept::Own(own, _) | Kept::Stale(Some(own))) = self else { return None };
+        own.as_dict()?.get("accumulate")?.as_i64()
+    }
 }
 
 /// A checkpoint without what is kept beside, and that.
@@ -334,11 +342,11 @@ pub(super) fn unpacked(checkpoint: &Checkpoint, part: Option<&str>) -> Result<(C
     let owns = parts_of(&beside)?;
     let now = seal(&plain);
     let sealed = beside.as_dict().and_then(|beside| beside.get("seal")).and_then(|seal| seal.as_i64());
-    if sealed != now {
-        return Ok((plain, Kept::Stale));
-    }
     let only = owns.entries().into_iter().map(|(_, own)| own).next().filter(|_| owns.len() == 1);
     let own = owns.get(part.unwrap_or_default()).or(only);
+    if sealed != now {
+        return Ok((plain, Kept::Stale(own)));
+    }
     let lossy = own
         .as_ref()
         .and_then(|own| own.as_dict()?.get("lossy"))

@@ -6,6 +6,7 @@ use super::tutorial::{parts, tutorial};
 use crate::run::spellings::{Role, has_tensors, is_optimizer, looks_like_scaler, number_like, whole};
 use crate::run::told::{Leftover, Told, ToldAverage, ToldWarmUp};
 use crate::state_dict::module;
+use crate::walk::repr;
 use crate::{Result, Value};
 
 /// What is under a name, and under another in that, ...: keys of dicts, attributes of objects such as an `argparse.Namespace`.
@@ -83,8 +84,8 @@ pub(super) fn nanogpt_told(root: &Value) -> Told {
         |name| at(root, &["config", name]).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default();
     // On the CPU its context is none.
     let half = text("dtype").contains("16") && text("device").starts_with("cuda");
-    let not_continued = half.then(|| format!("it computed in {} by autocast", text("dtype"))).into_iter().collect();
-    Told { by: "config".to_owned(), accumulated, not_continued, ..Told::default() }
+    let autocast = half.then(|| ("config.dtype".to_owned(), repr(&Value::from(text("dtype")))));
+    Told { by: "config".to_owned(), accumulated, autocast, ..Told::default() }
 }
 
 /// That of timm's `--clip-grad`, in the mode that is the default.

@@ -27,16 +27,11 @@ pub(super) fn trainer_told(root: &Value) -> Told {
     let steps = KeyPath::key("trainer_state.json").then("max_steps").value(root).and_then(|steps| steps.as_i64());
     let base_lrs = KeyPath::key("scheduler.pt").then("base_lrs").value(root).and_then(|rates| rates.items());
     let base_lrs = base_lrs.unwrap_or_default();
-    let flags = [
-        ("fp16", "it computed in float16 by autocast"),
-        ("bf16", "it computed in bfloat16 by autocast"),
-        ("torch_compile", "it was compiled"),
-    ];
-    let mut not_continued: Vec<String> = flags
-        .iter()
-        .filter(|(key, _)| matches!(arguments.get(key), Some(Value::Bool(true))))
-        .map(|(_, says)| (*says).to_owned())
-        .collect();
+    let on = |key: &&str| matches!(arguments.get(key), Some(Value::Bool(true)));
+    let autocast =
+        ["fp16", "bf16"].into_iter().find(on).map(|key| (format!("{key} in {ARGUMENTS}"), "True".to_owned()));
+    let compiled = on(&"torch_compile").then(|| "it was compiled".to_owned());
+    let mut not_continued: Vec<String> = compiled.into_iter().collect();
     if let Some(alpha) = number("neftune_noise_alpha").filter(|alpha| *alpha != 0.0) {
         not_continued.push(format!("embeddings got noise (neftune_noise_alpha {alpha})"));
     }
@@ -45,6 +40,7 @@ pub(super) fn trainer_told(root: &Value) -> Told {
         schedule: steps.and_then(|steps| schedule(&arguments, steps, &base_lrs)),
         clips_by_default: arguments.get("max_grad_norm").is_none().then_some(CLIPS),
         accumulated: arguments.get("gradient_accumulation_steps").and_then(|steps| steps.as_i64()),
+        autocast,
         not_continued,
         ..nothing
     }

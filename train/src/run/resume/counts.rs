@@ -5,6 +5,9 @@ use rekindle_recorder::run::Question;
 use crate::lr_scheduler::{LRScheduler, SchedulerKind, SteppedBy};
 use crate::run::options::SchedulePer;
 
+/// No more frequencies than so many are offered.
+const MOST: usize = 8;
+
 /// What the file and the optimizer have counted.
 pub(super) struct Counts {
     pub(super) epoch: Option<i64>,
@@ -13,6 +16,8 @@ pub(super) struct Counts {
     pub(super) begun: bool,
     /// How many steps an epoch has, where the program counts them anew in each: Lightning's `frequency` is of batches of an epoch.
     pub(super) counted_anew: Option<i64>,
+    /// Whether the program counts so, however long an epoch is.
+    pub(super) anew: bool,
     /// What says that the program steps its schedulers before the optimizer, if anything does.
     pub(super) before: Option<String>,
 }
@@ -61,7 +66,10 @@ impl Counts {
         let times = format!("it was stepped {stepped} times");
         match (by_step, by_epoch) {
             (Some(true), Some(false) | None) => Some((SchedulePer::Step, times + ", as the optimizer")),
-            (Some(false), Some(true)) => Some((SchedulePer::Epoch, times + ", as the epochs")),
+            (Some(false), Some(true)) => {
+                let or = self.once_an_epoch(stepped).unwrap_or_default();
+                Some((SchedulePer::Epoch, times + ", as the epochs" + &or))
+            }
             // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
             (None, Some(true)) if self.epoch > Some(0) => Some((SchedulePer::Epoch, times + ", as the epochs")),
             (None, Some(false)) if more() => Some((SchedulePer::Step, times + ", more often than there were epochs")),
@@ -73,6 +81,27 @@ impl Counts {
             }
             _ => None,
         }
+    }
+}
+
+impl Counts {
+    /// What is said of a scheduler of Lightning's that was stepped as often as there were epochs: an interval of steps with a frequency
+    /// that comes once an epoch counts the same, unless the present epoch tells.
+    fn once_an_epoch(&self, stepped: i64) -> Option<String> {
+        let (made, epoch) = (self.step?, self.epoch.filter(|&epoch| self.anew && epoch == stepped)?);
+        let begun = self.counted_anew.map_or(made, |length| made - epoch * length).max(0);
+        let least = self.counted_anew.map_or(0, |length| length / 2).max(begun).max(1) + 1;
+        // One of all steps of an epoch is stepped at its end, as per epoch.
+        let most = self.counted_anew.map(|length| length - 1);
+        if most.is_some_and(|most| most < least) {
+            return None;
+        }
+        let of = match most {
+            Some(most) if most == least => format!("{least} steps"),
+            Some(most) => format!("{least} to {most} steps"),
+            None => format!("{least} steps and more"),
+        };
+        Some(format!("; a frequency of {of} counts the same (`ResumeOptions::schedule_per(N-steps)`)"))
     }
 }
 
@@ -111,7 +140,7 @@ impl Counts {
                     let each = i64::from(*each);
                     made / length * (length / each) + made % length / each == stepped
                 };
-                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).take(3).map(SchedulePer::Steps).collect()
+                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).take(MOST).map(SchedulePer::Steps).collect()
             }
             None => each(steps, SchedulePer::Steps).take(1).collect(),
         };
@@ -147,8 +176,9 @@ impl Counts {
             made.is_some_and(|made| position.is_some_and(|at| at > 0 && made.checked_sub(1) == Some(at)))
         };
         let every = self.every(scheduler).into_iter();
+        let more = if self.anew { ", counted in each epoch anew (a `frequency`)" } else { "" };
         let mut choices: Vec<_> =
-            every.map(|per| (per, format!("after every {}", per.name().replace('-', " ")))).collect();
+            every.map(|per| (per, format!("after every {}{more}", per.name().replace('-', " ")))).collect();
         if late(self.step) {
             let saved = "after every step, as of a file that was saved before it was: the next step has the rate of the last one";
             choices.push((Step, saved.to_owned()));
@@ -169,7 +199,7 @@ impl Counts {
 
 /// How a new scheduler may be stepped.
 pub(super) fn new_choices(scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
-    Counts { epoch: None, step: None, begun: false, counted_anew: None, before: None }.choices(scheduler)
+    Counts { epoch: None, step: None, begun: false, counted_anew: None, anew: false, before: None }.choices(scheduler)
 }
 
 /// A scheduler, and how it is stepped.

@@ -105,7 +105,9 @@ impl Making<'_> {
         let before = state.told.stepped_before.then(|| state.told.by.clone());
         let lightning = state.layout == Layout::Lightning;
         let counted_anew = state.steps_per_epoch.filter(|_| lightning);
-        let counts = Counts { epoch: state.epoch, step, begun, counted_anew, before };
+        // A frequency is of batches, and of steps where each is of one.
+        let anew = lightning && state.told.accumulated.is_none_or(|batches| batches == 1);
+        let counts = Counts { epoch: state.epoch, step, begun, counted_anew, anew, before };
         // What was saved here with all of its run is restored as it was.
         let looked_at = !changes.rates() && options.new_optimizer.is_none() && checkpoint.value(BESIDE).is_err();
         let mut by_hand = looked_at && by_hand::is_set(&state.schedulers, optimizer.param_groups());

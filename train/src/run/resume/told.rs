@@ -124,23 +124,6 @@ pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: 
     Some(question.or("ResumeOptions::schedule(NAME(..))", "to begin a new one"))
 }
 
-/// What is not told of batch norms that have counted no batch though steps were made: they were trained in evaluation.
-pub(super) fn still_statistics(state: &RunState, steps: Option<i64>) -> Option<String> {
-    let begun = state.step.or(steps).is_some_and(|made| made > 0) || state.epoch > Some(0);
-    let counts =
-        state.model.iter().filter_map(|(name, count)| Some((name.strip_suffix(".num_batches_tracked")?, count)));
-    let mut still = counts.filter(|(_, count)| count.to_vec::<i64>().is_ok_and(|count| count == [0]));
-    let (first, _) = still.next().filter(|_| begun)?;
-    let more = match still.count() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    Some(format!(
-        "whether the batch norms {first}{more} go by their batches: they have counted none (num_batches_tracked is 0), as in evaluation, \
-         and do so here"
-    ))
-}
-
 /// Asks about what stands beside an optimizer's state in a dict that is called the optimizer's: a wrapper has put it there, which may change
 /// the steps.
 pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Option<Question> {
@@ -167,16 +150,29 @@ pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Op
     Some(question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new one"))
 }
 
-/// What is not told of an average of the weights that is kept in the model itself, as latent diffusion's `LitEma` is.
-pub(super) fn stale_average(beside: &[String]) -> Option<String> {
+/// The member of the model that is called an average of its weights, and is none that is known.
+fn inside(beside: &[String]) -> Option<&str> {
     let is_average = |name: &&String| {
         let member = name.split('.').next().unwrap_or_default().to_lowercase();
         member.split('_').any(|word| matches!(word, "ema" | "swa" | "shadow" | "averaged"))
     };
-    let member = beside.iter().find(is_average)?.split('.').next()?;
-    Some(format!(
-        "how the average inside the model, '{member}', goes on: it stays as it is, and is stale after the first step"
-    ))
+    beside.iter().find(is_average)?.split('.').next()
+}
+
+/// Asks about an average of the weights that is kept in the model itself and does not go on; or says that it stays as it is, once it was
+/// said that it is to.
+pub(super) fn stale_average(beside: &[String], kept: bool, questions: &mut Vec<Question>) -> Option<String> {
+    let member = inside(beside)?;
+    if kept {
+        return Some(format!(
+            "how the average inside the model, '{member}', goes on: it stays as it is, and is stale after the first step"
+        ));
+    }
+    let what =
+        format!("'{member}' inside the model is called an average of its weights, and how it goes on is not known");
+    let says = "to leave it as it is, which is stale after the first step";
+    questions.push(Question::new(what).or("ResumeOptions::keep_average(true)", says));
+    None
 }
 
 /// The error of a checkpoint without an optimizer's state.

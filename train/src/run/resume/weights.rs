@@ -13,6 +13,7 @@ use crate::run::average::{Average, Saved};
 use crate::run::freeze::Trained;
 use crate::run::members::member;
 use crate::run::names::Names;
+use crate::run::norms;
 use crate::run::options::{ResumeOptions, Unexpected};
 use crate::run::plan::few;
 
@@ -27,6 +28,8 @@ pub(super) struct Weights<M> {
     pub(super) member: Option<String>,
     /// What of that stays as it is.
     pub(super) beside: Vec<String>,
+    /// What its batch norms have counted.
+    pub(super) counts: Vec<(String, i64)>,
     /// How the user mapped the names.
     pub(super) names: Names,
     pub(super) report: LoadReport,
@@ -73,6 +76,9 @@ impl<M: Module> Weights<M> {
         } else {
             Vec::new()
         };
+        let unexpected_all = unexpected;
+        let own_average = |name: &String| saved.has(&own, found.as_deref().unwrap_or(&prefix), name);
+        let (averaged, unexpected): (Vec<String>, Vec<String>) = unexpected_all.into_iter().partition(own_average);
         let drop = !unexpected.is_empty() && options.unexpected == Some(Unexpected::Drop);
         if drop {
             let unexpected: Vec<&str> = unexpected.iter().map(String::as_str).collect();
@@ -81,17 +87,18 @@ impl<M: Module> Weights<M> {
         } else if !unexpected.is_empty() && options.unexpected.is_none() {
             questions.push(ask_unexpected(&unexpected));
         }
-        if found.is_none() && told.is_none() && !unexpected.is_empty() && !drop {
+        if found.is_none() && told.is_none() && (!averaged.is_empty() || !unexpected.is_empty()) && !drop {
             found = Some(prefix.clone());
         }
         if let Some(member) = &found {
             prefix.clone_from(member);
         }
-        if found.is_some() || !unexpected.is_empty() {
+        if found.is_some() || !averaged.is_empty() || !unexpected.is_empty() {
             let names: HashSet<String> = names.iter().map(|name| format!("{prefix}{name}")).collect();
             let is_own = move |name: &str| names.contains(name);
             if told.is_none() && !drop {
-                beside = saved.weights.keys().filter(|name| !is_own(name)).map(ToOwned::to_owned).collect();
+                let names = saved.weights.keys().filter(|name| !is_own(name) && !saved.has(&own, &prefix, name));
+                beside = names.map(ToOwned::to_owned).collect();
             } else if !drop {
                 beside.clone_from(&unexpected);
             }
@@ -108,7 +115,8 @@ impl<M: Module> Weights<M> {
         let report = model.load_state_dict_with_rows(&saved.weights, &load, rows)?;
         let average = saved.go_on(&model, rows, &prefix)?;
         let names = names.without(&report);
-        Ok(Weights { model, trained, prefix, member: found, beside, names, report, average, says, said })
+        let counts = norms::counts(&mapped, &prefix);
+        Ok(Weights { model, trained, prefix, member: found, beside, counts, names, report, average, says, said })
     }
 }
 

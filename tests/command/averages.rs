@@ -1,5 +1,6 @@
 //! Averages of the weights that say themselves how they go on: `tests/fixtures/averages`.
 
+use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::{Checkpoint, Tensor, Value};
 use rekindle_testing::fixtures;
 
@@ -48,6 +49,31 @@ fn a_decay_that_stands_beside_its_average_is_its_rule() {
     let (after, said) = AVERAGES.goes_on("beside.pt", &[], "model", "out.pt");
     assert!(said.contains("goes on by the decay beside it: 0.9 (ema_decay)"), "{said}");
     is_as_in_pytorch(&after, "beside", "ema");
+}
+
+#[test]
+fn the_dict_around_an_average_may_hold_its_decay_as_a_tensor_and_a_shadow_lie_at_the_root() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |change: &dyn Fn(&Checkpoint), says: &str| {
+        let changed = Checkpoint::open(AVERAGES.file("shadow.pt")).unwrap();
+        change(&changed);
+        let path = folder.path().join("changed.pt");
+        changed.save_with(&path, &SaveOptions::default().overwrite(true)).unwrap();
+        let output = AVERAGES.resume(path.to_str().unwrap(), &["--save", "out.pt"], folder.path());
+        let said = text(&output.stderr);
+        assert!(output.status.success() && said.contains(says), "{said}");
+    };
+    let ema = |file: &Checkpoint| file.value("ema").unwrap().as_dict().unwrap().clone();
+    let tensor = |file: &Checkpoint| drop(ema(file).insert("decay", Tensor::scalar(0.5_f32)));
+    run(&tensor, "goes on by the decay beside it: 0.5 (ema.decay)");
+    let root = |file: &Checkpoint| {
+        let (root, ema) = (file.root().as_dict().unwrap().clone(), ema(file));
+        for key in ["shadow", "decay"] {
+            root.insert(key, ema.get(key).unwrap());
+        }
+        root.remove("ema");
+    };
+    run(&root, "goes on by the decay beside it: 0.95 (decay)");
 }
 
 /// What is changed in a file, the flags of one answer for each question, and what is asked.

@@ -4,6 +4,7 @@ use crate::run::path::{KeyPath, children, is_container};
 use crate::run::settings;
 use crate::run::spellings::{Role, SPELLINGS, has_tensors, is_average};
 use crate::run::told::{ToldBy, ToldDecay};
+use crate::state_dict::module;
 use crate::walk::repr;
 use crate::{Value, walk};
 
@@ -21,6 +22,20 @@ fn is_one(value: &Value) -> bool {
     is_average(value) || has_tensors(value)
 }
 
+/// Whether the weights are in a dict of this one, which has no tensor but numbers beside them: `{"params": .., "decay": tensor(0.999)}`.
+fn is_around(value: &Value) -> bool {
+    let shaped = |value: &Value| value.as_tensor().is_some_and(|tensor| !tensor.shape().is_empty());
+    let inside = children(value);
+    let weights =
+        |value: &Value| matches!(value, Value::Dict(_)) && children(value).iter().any(|(_, value)| shaped(value));
+    // A module has its weights in its members.
+    matches!(value, Value::Dict(_))
+        && !module::is_module(value)
+        && !is_average(value)
+        && !inside.iter().any(|(_, value)| shaped(value))
+        && inside.iter().any(|(_, value)| weights(value))
+}
+
 /// All averages of a checkpoint, the likeliest first: under their keys, under other keys that say so or with their shape, and one
 /// level into what is kept under such a key; under another one those that have both, the name and the shape.
 pub(super) fn all(root: &Value) -> Vec<KeyPath> {
@@ -35,9 +50,9 @@ pub(super) fn all(root: &Value) -> Vec<KeyPath> {
         if key.contains("best") {
             continue;
         }
-        if is_average(value) || says && is_one(value) {
+        if is_average(value) || says && is_one(value) && !is_around(value) {
             found.push((rank, KeyPath::key(key)));
-        } else if is_container(value) && !has_tensors(value) {
+        } else if is_container(value) && (!has_tensors(value) || is_around(value)) {
             let named = |key: &Value| key.as_str().is_some_and(|key| is_name(key) && !key.contains("best"));
             let is_one = |(key, inside): &(Value, Value)| {
                 if says { is_one(inside) } else { is_average(inside) && named(key) }
@@ -81,8 +96,11 @@ pub(super) fn beside(root: &Value, average: &KeyPath) -> Option<ToldDecay> {
             }
         }
     }
+    let shadow = average.only_key().is_some_and(|key| key.to_lowercase().contains("shadow"));
     for (key, value) in children(root) {
-        if key.as_str().is_some_and(called) {
+        // At the root there are other things' too, but beside what is called a shadow.
+        let own = |key: &str| shadow && DECAYS.contains(&key);
+        if key.as_str().is_some_and(|key| called(key) || own(key)) {
             tell(KeyPath::key(key), &value, true);
         }
     }

@@ -138,9 +138,10 @@ impl BatchNorm {
                     module::batch_norm(input.cast(FloatDType::F32), weight, bias, mean, var, self.eps).cast(dtype)
                 );
             }
-            let [w, b, m, v] = [&weight, &bias, &mean, &var].map(|tensor| Array::from_float(tensor.clone()));
-            let (x, running) = (Array::from_float(input.clone()), Running { mean: m, var: v });
-            if let Some(normal) = x.batch_norm_by(&running, &w, &b, self.eps) {
+            let of = |tensor: &Tensor<1>| Array::from_float(tensor.clone());
+            let running = Running { mean: of(&mean), var: of(&var) };
+            let own = Array::from_float(input.clone()).batch_norm_by(&running, &of(&weight), &of(&bias), self.eps);
+            if let Some(normal) = own {
                 return normal.into_float();
             }
             return Ok(module::batch_norm(input, weight, bias, mean, var, self.eps));

@@ -397,10 +397,10 @@ fn storages_begin_at_multiples_of_what_is_asked_for() {
     for alignment in [1, 64, 4096, 32768] {
         for beside in [false, true] {
             let options = SaveOptions::default().storage_alignment(alignment);
-            match beside {
-                true => original.clone().into_saved(&saved, &options, &mut || {}).map(drop).unwrap(),
-                false => original.save_with(&saved, &options).map(drop).unwrap(),
-            }
+            let copy = original.clone();
+            let report =
+                if beside { copy.into_saved(&saved, &options, &mut || {}) } else { copy.save_with(&saved, &options) };
+            report.unwrap();
             let bytes = std::fs::read(&saved).unwrap();
             assert_eq!(bytes == plain, alignment == 64);
             let archive = open(&bytes).unwrap();

@@ -41,6 +41,37 @@ fn a_step_that_took_several_batches_is_asked_about_and_either_answer_works() {
 }
 
 #[test]
+fn an_optimizer_that_has_counted_a_part_of_the_steps_of_the_file_is_asked_about_and_either_answer_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let network = ["--model", "mlp", "--config", "sizes=20,32,16,10"];
+    let planned = |step: i64, answer: &[&str]| {
+        let path = changed(fixtures::path("frameworks").join("nanogpt/start.pt"), folder.path(), |root| {
+            ["config", "iter_num", "model_args", "best_val_loss"].iter().for_each(|key| drop(root.remove(*key)));
+            root.insert("step", step);
+        });
+        plan(&path, &[&network[..], answer].concat())
+    };
+    let open = Checkpoint::open(fixtures::path("frameworks").join("nanogpt/start.pt")).unwrap();
+    let made = open.root().as_dict().unwrap().get("iter_num").unwrap().as_i64().unwrap();
+    // Batches that were not yet enough for a step are counted, too.
+    for step in [3 * made, 3 * made + 2] {
+        let (whole, said) = planned(step, &[]);
+        let what = format!("the optimizer has made {made} steps where the file counts {step}: of 3 batches each");
+        assert!(!whole && said.contains(&what), "{said}");
+        assert!(said.contains("--accumulate 3") && said.contains("--accumulate 1"), "{said}");
+        for answer in ["3", "1"] {
+            let (whole, said) = planned(step, &["--accumulate", answer]);
+            assert!(whole, "{said}");
+        }
+    }
+    // As many, or a few more as where a scaler skipped some.
+    for step in [made, made + 1] {
+        let (whole, said) = planned(step, &[]);
+        assert!(whole, "{said}");
+    }
+}
+
+#[test]
 fn an_average_per_epoch_over_fixed_batches_is_asked_how_long_an_epoch_is() {
     let path = fixtures::path("several").join("averages/ema.pt");
     let batches = fixtures::path("several").join("two_batches.safetensors");

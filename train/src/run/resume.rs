@@ -182,6 +182,9 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         norms::settle(model, &rows, &counts, (&state, steps, accumulated), &options, &mut questions)?;
     model = switched;
     untold.extend(norms_untold);
+    if further.is_empty() && !options.weights_only && options.new_optimizer.is_none() {
+        questions.extend(told::batches_of_a_step(&state, steps, accumulated));
+    }
     average.covers(optimizer.parameters().chain(further.iter().flat_map(|beside| beside.optimizer.parameters())))?;
     let kept_average = options.keep_average || options.unexpected.is_some() || told_member;
     untold.extend(told::stale_average(&beside, kept_average, &mut questions));

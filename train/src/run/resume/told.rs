@@ -112,6 +112,34 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
     open
 }
 
+/// Asks how many batches a step takes where the optimizer has counted one step for each so many that the file has counted: as where gradients
+/// of several are added up, and the file counts batches.
+pub(super) fn batches_of_a_step(state: &RunState, made: Option<i64>, accumulated: Option<i64>) -> Option<Question> {
+    /// No more than so many are offered.
+    const MOST: usize = 3;
+    let (counted, made) = (state.step?, made.filter(|&made| made > 0)?);
+    let known = accumulated.or(state.told.accumulated).is_some() || state.told.nominal.is_some();
+    if known || state.part.is_some() || state.told.leftover != Leftover::Stepped {
+        return None;
+    }
+    let fits = |each: &i64| counted / each == made || (counted + each - 1) / each == made;
+    let each: Vec<i64> = (2..=counted / made + 1).filter(fits).take(MOST).collect();
+    let first = each.first()?;
+    let what = format!(
+        "the optimizer has made {made} steps where the file counts {counted}: of {first} batches each, if it counts batches"
+    );
+    let question = each.iter().fold(Question::new(what), |question, each| {
+        let says = format!("for {each} batches a step; the file's count then goes on by steps");
+        question.or(format!("ResumeOptions::accumulate({each})"), says)
+    });
+    Some(
+        question.or(
+            "ResumeOptions::accumulate(1)",
+            "where the optimizer was begun on the way: each batch is a whole step's",
+        ),
+    )
+}
+
 /// Asks about schedulers that were pickled whole, where there is no state dict of one: such an object holds an optimizer of its own.
 pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: &ResumeOptions) -> Option<Question> {
     let answered = options.no_scheduler || options.schedule.is_some() || options.weights_only;

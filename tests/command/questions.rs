@@ -46,7 +46,7 @@ fn an_optimizer_that_has_counted_a_part_of_the_steps_of_the_file_is_asked_about_
     let network = ["--model", "mlp", "--config", "sizes=20,32,16,10"];
     let planned = |step: i64, answer: &[&str]| {
         let path = changed(fixtures::path("frameworks").join("nanogpt/start.pt"), folder.path(), |root| {
-            ["config", "iter_num", "model_args", "best_val_loss"].iter().for_each(|key| drop(root.remove(*key)));
+            ["config", "iter_num", "model_args", "best_val_loss"].iter().for_each(|key| drop(root.remove(key)));
             root.insert("step", step);
         });
         plan(&path, &[&network[..], answer].concat())

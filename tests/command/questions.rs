@@ -72,6 +72,19 @@ fn an_optimizer_that_has_counted_a_part_of_the_steps_of_the_file_is_asked_about_
 }
 
 #[test]
+fn counts_of_samples_are_not_taken_for_batches_however_large_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    for step in [1_000_000, i64::MAX] {
+        let path = changed(fixtures::path("frameworks").join("nanogpt/start.pt"), folder.path(), |root| {
+            ["config", "iter_num", "model_args", "best_val_loss"].iter().for_each(|key| drop(root.remove(key)));
+            root.insert("step", step);
+        });
+        let (_, said) = plan(&path, &["--model", "mlp", "--config", "sizes=20,32,16,10"]);
+        assert!(!said.contains("--accumulate") && !said.contains("panicked"), "{said}");
+    }
+}
+
+#[test]
 fn an_average_per_epoch_over_fixed_batches_is_asked_how_long_an_epoch_is() {
     let path = fixtures::path("several").join("averages/ema.pt");
     let batches = fixtures::path("several").join("two_batches.safetensors");

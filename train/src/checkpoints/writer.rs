@@ -72,11 +72,10 @@ impl Writer {
             (entries, written)
         };
         if self.options.in_background {
-            let work = || {
+            let thread = std::thread::Builder::new().name("rekindle-checkpoint".to_owned()).spawn(|| {
                 stand_back();
                 work()
-            };
-            let thread = std::thread::Builder::new().name("rekindle-checkpoint".to_owned()).spawn(work);
+            });
             self.at = At::Work(thread.doing("cannot begin to write in the background").in_file(&self.folder)?);
             return Ok(());
         }

@@ -150,6 +150,11 @@ impl AveragedModel {
         AveragedModel { partial: self.layout == AveragedLayout::Plain, ..self }
     }
 
+    /// Whether it may lack some of what the model has: a list has parameters alone, others those alone that are trained.
+    fn may_lack_some(&self) -> bool {
+        self.partial || matches!(self.layout, AveragedLayout::List | AveragedLayout::LitEma)
+    }
+
     /// Whether it has a parameter of the model.
     pub(crate) fn covers(&self, name: &str) -> bool {
         self.layout == AveragedLayout::List || self.module.contains(&format!("{}{name}", self.prefix))
@@ -374,9 +379,7 @@ impl AveragedModel {
         let parameters: HashSet<String> = parameters.into_iter().map(|named| named.name).collect();
         let lit = self.layout == AveragedLayout::LitEma;
         let has = |name: &&str| self.module.contains(&format!("{}{name}", self.prefix));
-        // A list has parameters alone; others may have those alone that are trained.
-        let parts = self.partial || matches!(self.layout, AveragedLayout::List | AveragedLayout::LitEma);
-        if let Some(name) = current.keys().find(|name| !has(name)).filter(|_| !parts) {
+        if let Some(name) = current.keys().find(|name| !has(name)).filter(|_| !self.may_lack_some()) {
             return Err(invalid(format!("the average has no '{name}', which the model has")));
         }
         // A parameter with several names is listed by the first, and averaged under all.
@@ -480,9 +483,7 @@ impl AveragedModel {
     /// # Errors
     /// When the model has other names or shapes; then it is as it was.
     pub fn load_into<M: Module>(&self, model: &mut M) -> Result<LoadReport> {
-        // Some have no buffers.
-        let parts = matches!(self.layout, AveragedLayout::List | AveragedLayout::LitEma);
-        let options = if parts || self.partial { LoadOptions::lenient() } else { LoadOptions::strict() };
+        let options = if self.may_lack_some() { LoadOptions::lenient() } else { LoadOptions::strict() };
         let options = if self.prefix.is_empty() { options } else { options.strip_prefix(self.prefix.as_str()) };
         model.load_state_dict_with_rows(&self.module, &options, &self.rows)
     }

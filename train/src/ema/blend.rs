@@ -112,17 +112,15 @@ impl Averaging {
                     Decay::Ignite { .. } => {
                         each.for_each(|(average, value)| *average = average.mul(decay).add(value, rest));
                     }
-                    // Decays are tensors of single precision there.
-                    Decay::LitEma { .. } => {
+                    Decay::TorchEma { .. } | Decay::LitEma { .. } | Decay::Diffusers { .. } => {
+                        // LitEma's decays are tensors of single precision.
                         #[allow(clippy::cast_possible_truncation)]
-                        let rest = f64::from(1.0 - decay as f32);
+                        let rest =
+                            if matches!(rule, Decay::LitEma { .. }) { f64::from(1.0 - decay as f32) } else { rest };
                         each.for_each(|(average, value)| {
                             *average = average.add(average.add(value, -1.0).mul(rest), -1.0);
                         });
                     }
-                    Decay::TorchEma { .. } | Decay::Diffusers { .. } => each.for_each(|(average, value)| {
-                        *average = average.add(average.add(value, -1.0).mul(rest), -1.0);
-                    }),
                 }
             }
             Averaging::AvgFn(function) => {

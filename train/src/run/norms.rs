@@ -130,6 +130,11 @@ pub(super) fn counts(weights: &StateDict, prefix: &str) -> Vec<(String, i64)> {
     weights.iter().filter_map(count).collect()
 }
 
+/// How many steps so many batches make, the last of which may be of fewer.
+pub(super) fn steps_of(batches: i64, each: i64) -> i64 {
+    batches / each + i64::from(batches % each > 0)
+}
+
 /// No more batches than so many make a step.
 const MOST: i64 = 64;
 
@@ -163,8 +168,8 @@ impl<'a> Made<'a> {
             let (each, rest) = (batches / steps, batches % steps);
             let whole = each <= MOST && (rest <= skipped || steps - rest <= 1);
             // The last step of an epoch may be of fewer.
-            let ragged = self.accumulate > 1 && batches <= steps.saturating_mul(2 * self.accumulate);
-            batches + 1 >= steps && (whole || ragged || self.is_of_epochs(batches, steps))
+            let ragged = self.accumulate > 1 && batches <= steps.saturating_mul(self.accumulate.saturating_mul(2));
+            batches.saturating_add(1) >= steps && (whole || ragged || self.is_of_epochs(batches, steps))
         })
     }
 
@@ -173,7 +178,7 @@ impl<'a> Made<'a> {
         let Some(epochs) = self.state.epoch.filter(|&epochs| epochs > 0) else { return false };
         let (each, length) = (batches / epochs, steps / epochs);
         let even = batches % epochs == 0 && steps % epochs == 0;
-        even && (2..=MOST).any(|many| (each + many - 1) / many == length)
+        even && (2..=MOST).any(|many| steps_of(each, many) == length)
     }
 
     /// The norms that may have been in evaluation, and what tells it.
@@ -199,7 +204,7 @@ impl<'a> Made<'a> {
         let least = |names: &[&str]| {
             counts.iter().filter(|(name, _)| names.contains(name)).map(|(_, count)| *count).min().unwrap_or_default()
         };
-        let fewer = named(&|count| count + 1 < steps);
+        let fewer = named(&|count| count.saturating_add(1) < steps);
         if !fewer.is_empty() {
             let why = format!(
                 "counted fewer batches than there were steps, {} of {steps} (num_batches_tracked)",

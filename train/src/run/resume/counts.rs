@@ -89,7 +89,7 @@ impl Counts {
     /// that comes once an epoch counts the same, unless the present epoch tells.
     fn once_an_epoch(&self, stepped: i64) -> Option<String> {
         let (made, epoch) = (self.step?, self.epoch.filter(|&epoch| self.anew && epoch == stepped)?);
-        let begun = self.counted_anew.map_or(made, |length| made - epoch * length).max(0);
+        let begun = self.counted_anew.map_or(made, |length| made.saturating_sub(epoch.saturating_mul(length))).max(0);
         let least = self.counted_anew.map_or(0, |length| length / 2).max(begun).max(1) + 1;
         // One of all steps of an epoch is stepped at its end, as per epoch.
         let most = self.counted_anew.map(|length| length - 1);

@@ -5,6 +5,7 @@ use rekindle_recorder::{Dict, Error, Value};
 
 use crate::lr_scheduler::{LRScheduler, Schedule};
 use crate::optim::{Optimizer, OptimizerKind};
+use crate::run::norms::steps_of;
 use crate::run::options::ResumeOptions;
 
 /// The scheduler, made as the checkpoint says that it was; only where this leads to the rates that it has now.
@@ -117,13 +118,15 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
 pub(super) fn batches_of_a_step(state: &RunState, made: Option<i64>, accumulated: Option<i64>) -> Option<Question> {
     /// No more than so many are offered.
     const MOST: usize = 3;
+    /// None of more batches: a file that counts samples or tokens has many for each step.
+    const LARGEST: i64 = 1024;
     let (counted, made) = (state.step?, made.filter(|&made| made > 0)?);
     let known = accumulated.or(state.told.accumulated).is_some() || state.told.nominal.is_some();
     if known || state.part.is_some() || state.told.leftover != Leftover::Stepped {
         return None;
     }
-    let fits = |each: &i64| counted / each == made || (counted + each - 1) / each == made;
-    let each: Vec<i64> = (2..=counted / made + 1).filter(fits).take(MOST).collect();
+    let fits = |each: &i64| counted / each == made || steps_of(counted, *each) == made;
+    let each: Vec<i64> = (2..=LARGEST).filter(fits).take(MOST).collect();
     let first = each.first()?;
     let what = format!(
         "the optimizer has made {made} steps where the file counts {counted}: of {first} batches each, if it counts batches"

@@ -26,6 +26,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("ResumeOptions::keep_numbers", "--epoch-at none"),
     ("ResumeOptions::schedule", "--scheduler"),
     ("ResumeOptions::no_scheduler", "--scheduler none"),
+    ("DataLoader::batch_size", "--batch-size"),
+    ("DataLoader::drop_last", "--drop-last"),
     ("Run::steps_per_epoch", "--steps-per-epoch"),
     ("Run::step_scheduler", "--metric"),
     ("Run::mean_over", "--mean-over"),

@@ -16,11 +16,11 @@ use rekindle::Checkpoint;
 use rekindle::models::Network;
 use rekindle::recorder::checkpoint::SaveOptions;
 use rekindle::recorder::run::{Question, RunState};
-use rekindle::recorder::{Error, ErrorKind, ResultExt as _};
+use rekindle::recorder::{Error, ErrorKind, ResultExt as _, Value};
 use rekindle::train::checkpoints::{Checkpoints, any_in};
 use rekindle::train::data::Batch;
 use rekindle::train::log::{LogLine, read_log};
-use rekindle::train::run::{Plan, Run};
+use rekindle::train::run::{EpochOf, Plan, Run};
 
 use super::amp::Within;
 use super::answer::{Answer, Anything, note, sentence, tell, usage};
@@ -64,6 +64,13 @@ impl Resume {
         scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
         let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
+        // What is wrong with the data is said where they are trained on.
+        let batches = self.settings.data.as_ref().and_then(|_| Batches::read(&self).ok());
+        let state = RunState::read(&checkpoint).ok().and_then(|state| state.loader);
+        let epoch = batches.and_then(|(batches, _)| self.epoch_of(&batches, state.as_ref()));
+        plan.questions.extend(epoch.and_then(|epoch| plan.ask_epochs(epoch)));
+        plan.untold
+            .extend(epoch.filter(|epoch| plan.ask_epochs(*epoch).is_none()).and_then(|epoch| plan.other_epochs(epoch)));
         let meant = self.meant(&checkpoint, &network, Some(&plan))?;
         plan.questions.extend(meant.open());
         plan.questions.extend(self.smoothing(&checkpoint));
@@ -113,6 +120,8 @@ impl Resume {
         let plan = run.resumed_by().cloned();
         let meant = self.meant(&checkpoint, run.model(), plan.as_ref())?;
         let mut open = plan.as_ref().map(|plan| scheduling.open(plan)).unwrap_or_default();
+        let epoch = self.epoch_of(&batches, run.loader_state());
+        open.extend(plan.as_ref().zip(epoch).and_then(|(plan, epoch)| plan.ask_epochs(epoch)));
         open.extend(meant.open());
         open.extend(self.smoothing(&checkpoint));
         let within = Within::find(settings, &checkpoint, run.model());
@@ -171,6 +180,7 @@ impl Resume {
         let mut course = Course::of(&run, steps, from.step, settings.log.as_deref(), &expected, self.json)?
             .with_events(settings.tensorboard.as_deref())?;
         if let Some(mut plan) = plan {
+            plan.untold.extend(epoch.and_then(|epoch| plan.other_epochs(epoch)));
             scheduling.explain(&mut plan);
             within.explain(&mut plan);
             meant.explain(settings.mean_over, &mut plan);
@@ -229,6 +239,11 @@ impl Resume {
     fn meant(&self, checkpoint: &Checkpoint, network: &Network, plan: Option<&Plan>) -> Anything<Meant> {
         let Settings { mean_over, accumulate, .. } = self.settings;
         Meant::find(mean_over, accumulate, checkpoint, network, plan)
+    }
+
+    /// What epochs are made of, where nobody has said what a step is.
+    fn epoch_of(&self, batches: &Batches, state: Option<&Value>) -> Option<EpochOf> {
+        batches.epoch(state).filter(|_| self.settings.accumulate.is_none())
     }
 
     /// What has to be told of smoothed labels.

@@ -1,5 +1,6 @@
 //! The command from outside: what it prints, what it writes, and its exit status.
 
+mod accumulated;
 mod amp;
 mod averages;
 mod before;
@@ -8,6 +9,7 @@ mod changes;
 mod cli;
 mod data;
 mod devices;
+mod epochs;
 #[cfg(feature = "fetch")]
 mod fetching;
 mod files;
@@ -33,6 +35,7 @@ mod resume;
 mod roots;
 mod runs;
 mod several;
+mod swa;
 mod unexpected;
 mod went_on;
 

@@ -9,13 +9,13 @@ use rekindle_testing::fixtures;
 use crate::command;
 
 /// The plan, and whether nothing is open.
-fn plan(checkpoint: &Path, arguments: &[&str]) -> (bool, String) {
+pub(crate) fn plan(checkpoint: &Path, arguments: &[&str]) -> (bool, String) {
     let all = [Path::new("plan"), checkpoint].into_iter().chain(arguments.iter().map(Path::new));
     let output = command(all).output().unwrap();
     (output.status.success(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
 }
 
-fn changed(from: PathBuf, folder: &Path, change: impl FnOnce(&Dict)) -> PathBuf {
+pub(crate) fn changed(from: PathBuf, folder: &Path, change: impl FnOnce(&Dict)) -> PathBuf {
     let checkpoint = Checkpoint::open(from).unwrap();
     let root: Dict = checkpoint.root().as_dict().unwrap().entries().into_iter().collect();
     change(&root);

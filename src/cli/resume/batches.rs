@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rekindle::random::Generator;
 use rekindle::recorder::{Error, Value};
 use rekindle::train::data::{Batch, DataLoader, FixedBatches, Loader, RandomBlocks, Samples, Subset};
+use rekindle::train::run::EpochOf;
 
 use super::given::Resume;
 use crate::cli::answer::{Anything, usage};
@@ -100,6 +101,16 @@ impl Batches {
         let made = Made { workers: settings.workers.unwrap_or(0), persistent: settings.persistent_workers };
         let (batch_size, drop_last) = (batch_size()?, settings.drop_last);
         Ok((Batches::Data { train, held_back, batch_size, drop_last, made }, data.clone()))
+    }
+
+    /// What an epoch is made of; `None` where nothing tells where one ends, or the checkpoint has the place in the data itself.
+    pub(in crate::cli) fn epoch(&self, state: Option<&Value>) -> Option<EpochOf> {
+        match self {
+            Batches::Data { train, batch_size, drop_last, .. } if state.is_none() => {
+                Some(EpochOf { samples: train.len(), batch_size: *batch_size, drop_last: *drop_last })
+            }
+            _ => None,
+        }
     }
 
     /// A loader of the data, as the place in the data is of that the checkpoint has; `None` where there are no data.

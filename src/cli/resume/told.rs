@@ -130,7 +130,7 @@ fn options(settings: &Settings) -> Anything<ResumeOptions> {
             SchedulePer::Metric | SchedulePer::Fraction | SchedulePer::BeforeStep | SchedulePer::BeforeEpoch,
         )
         | Err(_) => {
-            Err(usage(format!("an average is updated per step, per epoch, or every so many, such as 10-steps, and not per '{per}' (--ema-per)")))
+            Err(usage(format!("an average is updated per step, per batch, per epoch, or every so many, such as 10-steps, and not per '{per}' (--ema-per)")))
         }
         Ok(per) => Ok(per),
     });

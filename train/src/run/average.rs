@@ -57,12 +57,16 @@ pub(super) enum Done {
     Step(i64, i64, i64),
     /// An epoch: how many there were.
     Epoch(i64),
+    /// A batch that makes no step, of several that do.
+    Batch,
 }
 
 impl When {
     fn is_due(&self, done: Done) -> bool {
         match (self.per, done) {
-            (SchedulePer::Step, Done::Step(..)) | (SchedulePer::Epoch, Done::Epoch(_)) => true,
+            (SchedulePer::Step | SchedulePer::Batch, Done::Step(..))
+            | (SchedulePer::Epoch, Done::Epoch(_))
+            | (SchedulePer::Batch, Done::Batch) => true,
             (SchedulePer::Steps(each), Done::Step(step, in_epoch, _)) => {
                 let counted = if self.in_epoch { in_epoch } else { step };
                 (counted - i64::from(self.first)) % i64::from(each) == 0
@@ -77,6 +81,7 @@ impl When {
         let each = match self.per {
             SchedulePer::Step => String::new(),
             SchedulePer::Epoch => ", after each epoch".to_owned(),
+            SchedulePer::Batch => ", after each batch".to_owned(),
             SchedulePer::Steps(each) => {
                 let which = if self.first { "the first" } else { "the last" };
                 let epoch = if self.in_epoch { " of an epoch" } else { "" };
@@ -126,7 +131,7 @@ impl Saved {
     pub(super) fn read(
         state: &RunState,
         options: &mut ResumeOptions,
-        half: bool,
+        (half, passed): (bool, Option<i64>),
         questions: &mut Vec<Question>,
     ) -> Result<Self> {
         let given = options.average.take();
@@ -143,7 +148,7 @@ impl Saved {
             weights: state.model.clone(),
         };
         if let Some(lit) = Lit::find(state) {
-            return saved.of_lit(lit, state, options, questions);
+            return saved.of_lit(lit, (state, passed), options, questions);
         }
         let Some(value) = &state.ema else {
             if let Some(rule) = &given {
@@ -159,9 +164,8 @@ impl Saved {
             Ok(Some(average)) => Some(average.n_averaged()),
             _ => value.as_dict().and_then(|dict| dict.get("optimization_step").or(dict.get("num_updates"))?.as_i64()),
         };
-        let when = when(count, state, options.average_per);
-        saved.rule =
-            if options.keep_average { None } else { rule(given.as_ref(), value, &found, state, when.is_some()) };
+        let when = when(count, (state, passed), options.average_per);
+        saved.rule = if options.keep_average { None } else { rule(given.as_ref(), value, &found, state) };
         let counted =
             |rule: &Averaging| count.is_some() || !matches!(rule, Averaging::Decaying(decay) if decay.counts());
         let uncounted = saved.rule.as_ref().is_some_and(|rule| !counted(rule));
@@ -200,7 +204,7 @@ impl Saved {
             saved.says += &saved.when.says();
         }
         saved.up_to_date = match saved.when.per {
-            SchedulePer::Step => true,
+            SchedulePer::Step | SchedulePer::Batch => true,
             SchedulePer::Epoch => matches!(state.step_in_epoch, None | Some(0)),
             _ => false,
         };
@@ -228,7 +232,7 @@ impl Saved {
     fn of_lit(
         mut self,
         lit: Lit,
-        state: &RunState,
+        (state, passed): (&RunState, Option<i64>),
         options: &ResumeOptions,
         questions: &mut Vec<Question>,
     ) -> Result<Self> {
@@ -243,7 +247,7 @@ impl Saved {
             None => Some(Averaging::Decaying(own)),
         };
         self.kept = self.rule.is_none();
-        let when = when(count, state, options.average_per);
+        let when = when(count, (state, passed), options.average_per);
         if when.is_none() && !self.kept {
             questions.push(ask_per(count, steps_of(state)));
         }
@@ -320,13 +324,12 @@ fn found(value: &Value, model: &StateDict) -> Result<Option<AveragedModel>> {
 }
 
 /// The rule by which an average goes on: as it is given, with what its file says of the growth of its decay; as the file says;
-/// or the mean, where its name says so and its count fits.
+/// or the mean, where its name says so.
 fn rule(
     given: Option<&Averaging>,
     value: &Value,
     found: &Result<Option<AveragedModel>>,
     state: &RunState,
-    counted: bool,
 ) -> Option<Averaging> {
     let layout = found.as_ref().ok().and_then(Option::as_ref).map(AveragedModel::layout);
     let told = Decay::told(value).or_else(|| match told_rule(state)? {
@@ -350,7 +353,7 @@ fn rule(
         (None, None) if told_rule(state).is_some() => told_rule(state),
         (None, None) => {
             let place = state.ema_place.as_deref().unwrap_or_default().to_lowercase();
-            let mean = counted && layout == Some(AveragedLayout::PyTorch) && place.contains("swa");
+            let mean = layout == Some(AveragedLayout::PyTorch) && place.contains("swa");
             mean.then_some(Averaging::Swa)
         }
     }
@@ -393,14 +396,14 @@ fn told_rule(state: &RunState) -> Option<Averaging> {
 }
 
 /// When an average is updated: as it is said, as the program's settings have it, or as its count tells; `None` where nothing does.
-fn when(count: Option<i64>, state: &RunState, said: Option<SchedulePer>) -> Option<When> {
+fn when(count: Option<i64>, (state, passed): (&RunState, Option<i64>), said: Option<SchedulePer>) -> Option<When> {
     let steps = steps_of(state);
     if let Some(told) = state.told.average.as_ref().filter(|_| said.is_none()) {
         let each = u32::try_from(told.every).ok()?;
         let per = if each == 1 { SchedulePer::Step } else { SchedulePer::Steps(each) };
         return Some(When { per, first: true, in_epoch: true, copied: told.copied });
     }
-    let per = said.or_else(|| per(count, steps, state))?;
+    let per = said.or_else(|| per(count, (steps, passed), state))?;
     // It is told by the count whether it was the first of every so many steps, unless they divide the steps.
     let first = match (per, count.zip(steps)) {
         (SchedulePer::Steps(each), Some((count, steps))) if steps % i64::from(each) != 0 => {
@@ -417,17 +420,25 @@ fn steps_of(state: &RunState) -> Option<i64> {
 }
 
 /// How often an average was updated, by its count; `None` where that does not tell.
-fn per(count: Option<i64>, steps: Option<i64>, state: &RunState) -> Option<SchedulePer> {
-    let Some(count) = count.filter(|count| *count > 0) else { return Some(SchedulePer::Step) };
+fn per(count: Option<i64>, (steps, passed): (Option<i64>, Option<i64>), state: &RunState) -> Option<SchedulePer> {
+    let Some(count) = count else { return Some(SchedulePer::Step) };
+    if count == 0 {
+        // Of a run that has begun, it is updated from some later time on, as `swa_start` says in a program.
+        let begun = steps > Some(0) || state.epoch > Some(0) && !state.optimizers.is_empty();
+        return (!begun).then_some(SchedulePer::Step);
+    }
     let by_epoch = state.epoch.is_some_and(|epoch| (epoch..=epoch.saturating_add(1)).contains(&count));
     let stepped = |scheduler: &Value| scheduler.as_dict()?.get("last_epoch")?.as_i64();
     match steps {
         Some(steps) if steps == count => Some(SchedulePer::Step),
+        Some(_) if passed == Some(count) => Some(SchedulePer::Batch),
         Some(_) if by_epoch => Some(SchedulePer::Epoch),
         // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
         None if by_epoch && state.epoch > Some(0) => Some(SchedulePer::Epoch),
         // Something else was stepped as often, more often than there were epochs.
-        None if !by_epoch && state.schedulers.iter().any(|scheduler| stepped(scheduler) == Some(count)) => {
+        None if state.epoch.is_none_or(|epoch| count > epoch.saturating_add(1))
+            && state.schedulers.iter().any(|scheduler| stepped(scheduler) == Some(count)) =>
+        {
             Some(SchedulePer::Step)
         }
         _ => None,
@@ -458,9 +469,11 @@ fn ask_which(state: &RunState) -> Question {
 /// The question of how often an average is updated.
 fn ask_per(count: Option<i64>, steps: Option<i64>) -> Question {
     let times = count.map_or_else(String::new, |count| format!(" (it was updated {count} times)"));
-    let mut question = Question::new(format!(
-        "the file does not tell whether the average of the weights is updated per step or per epoch{times}"
-    ));
+    let what = match count {
+        Some(0) => "the average of the weights was not updated yet, though the run has begun: no file tells from when on it is, nor how often".to_owned(),
+        _ => format!("the file does not tell whether the average of the weights is updated per step or per epoch{times}"),
+    };
+    let mut question = Question::new(what);
     let (count, steps) = count.zip(steps).filter(|(count, steps)| *count > 0 && steps > count).unwrap_or((0, 1));
     let fits = |each: &i64| steps / each == count || (steps + each - 1) / each == count;
     // All of them where they are few.

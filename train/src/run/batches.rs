@@ -26,6 +26,12 @@ impl<M: Module> Run<M> {
         self.batches_of(self.steps()).saturating_add(self.passed.batches)
     }
 
+    /// The number of steps as the checkpoint that the run came from counts them: of a program that counts batches, those.
+    pub(super) fn counted_step(&self) -> Option<i64> {
+        let batches = || i64::try_from(self.batches()).unwrap_or(i64::MAX);
+        self.step.map(|step| self.counts_batches.map_or(step, |more| batches().saturating_add(more)))
+    }
+
     /// How many steps so many batches make from here on.
     #[must_use]
     pub fn steps_of(&self, batches: u64) -> u64 {

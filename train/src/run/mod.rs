@@ -4,6 +4,7 @@
 //! - `average.rs`: the average of the weights, where a run has one.
 //! - `batches.rs`: how many batches make so many steps.
 //! - `between.rs`: what it has between two turns of the loop.
+//! - `epochs.rs`: whether epochs of a data set are the checkpoint's.
 //! - `evaluate.rs`: its model on other samples.
 //! - `freeze.rs`: parameters that are not trained.
 //! - `lit.rs`: an average inside the model.
@@ -21,11 +22,13 @@
 //! - `save.rs`: the run as a checkpoint, and whether it will be one.
 //! - `resume.rs`: the run that a checkpoint is of.
 //! - `whole.rs`: all of a run, with what no layout has a place for.
+//! - `ties.rs`: parameters that are one in the checkpoint.
 //! - `turns.rs`: the turns of the loop, and checkpoints between them.
 
 mod average;
 mod batches;
 mod between;
+mod epochs;
 mod evaluate;
 mod freeze;
 mod lit;
@@ -44,9 +47,11 @@ mod several;
 mod share;
 mod steps;
 mod tell;
+mod ties;
 mod turns;
 mod whole;
 
+pub use epochs::EpochOf;
 pub use norms::BatchNorms;
 pub use options::{ResumeOptions, SchedulePer, Unexpected};
 pub use parts::Run;

@@ -26,6 +26,9 @@ pub enum SchedulePer {
     Steps(u32),
     /// After the last step of every so many epochs.
     Epochs(u32),
+    /// After every batch, of which several make a step ([`Run::accumulate`](super::Run::accumulate)): so that the rate of a step is that of
+    /// its last batch.
+    Batch,
     /// Before every step of the optimizer, as the programs of `BasicSR` step their schedulers, and as ignite calls its own at the beginning
     /// of an iteration.
     BeforeStep,
@@ -279,9 +282,10 @@ fn each(per: impl Into<Option<SchedulePer>>) -> Vec<SchedulePer> {
 
 impl SchedulePer {
     /// All there are, but those of several steps or epochs.
-    pub const ALL: [SchedulePer; 6] = [
+    pub const ALL: [SchedulePer; 7] = [
         SchedulePer::Step,
         SchedulePer::Epoch,
+        SchedulePer::Batch,
         SchedulePer::BeforeStep,
         SchedulePer::BeforeEpoch,
         SchedulePer::Metric,
@@ -294,6 +298,7 @@ impl SchedulePer {
         match self {
             SchedulePer::Step => "step".into(),
             SchedulePer::Epoch => "epoch".into(),
+            SchedulePer::Batch => "batch".into(),
             SchedulePer::BeforeStep => "before-step".into(),
             SchedulePer::BeforeEpoch => "before-epoch".into(),
             SchedulePer::Metric => "metric".into(),

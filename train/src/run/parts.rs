@@ -107,6 +107,8 @@ pub struct Run<M: Module> {
     /// Steps that were made. `None` where a checkpoint does not say, until a loader says how many an epoch has.
     pub(super) step: Option<i64>,
     pub(super) loss: Option<Tensor<1>>,
+    /// Of a run whose checkpoint counts batches: how many more it has counted than the steps tell.
+    pub(super) counts_batches: Option<i64>,
     /// How many of them were made in an epoch that was cut short and counts as finished: the epochs after it begin so much later.
     pub(super) cut: i64,
     /// How many steps an epoch has, where no loader says it.
@@ -233,6 +235,7 @@ impl<M: Module> Run<M> {
             epoch: 0,
             step: Some(0),
             loss: None,
+            counts_batches: None,
             cut: 0,
             steps_per_epoch: None,
             batches_per_epoch: None,

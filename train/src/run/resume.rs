@@ -8,6 +8,7 @@
 //! - `scheduler.rs`: the schedulers, and where each of them stands; or a new one.
 //! - `trainer.rs`: an optimizer with its schedulers.
 //! - `shared.rs`: several optimizers of one model.
+//! - `batches.rs`: steps of several batches.
 //! - `counts.rs`: how often a scheduler is stepped.
 //! - `by_hand.rs`: learning rates that no scheduler has set.
 //! - `told.rs`: what the checkpoint says of how the run was made.
@@ -17,6 +18,7 @@
 
 mod anew;
 mod around;
+mod batches;
 mod by_hand;
 mod changes;
 mod counts;
@@ -51,6 +53,7 @@ use crate::optim::OptimizerKind;
 
 use anew::Anew;
 use around::Around;
+use batches::Batched;
 use generator::Drawn;
 use optimizer::Optimized;
 use shared::shares;
@@ -121,8 +124,18 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     questions.extend(told::open(&state, &options));
     questions.extend(told::whole_schedulers(&state, &values, &options));
     let clip = around.clip_after(state.clip_norm);
+    let batched = Batched::read(&state, &options, accumulated);
+    // Whatever goes by steps goes by the optimizer's.
+    state.step = batched.counted.and(batched.made).or(state.step);
+    let asked_of_batches = batched.question.is_some();
+    questions.extend(batched.question);
     let Weights { model, trained, prefix, member, beside, counts, names, report, average, says, said } =
-        Weights::load(&state, model, &mut options, &rows, &mut questions)?;
+        Weights::load(&state, model, &mut options, &rows, batched.passed, &mut questions)?;
+    if let Some(question) = told::takes_over(&checkpoint, &values, &options) {
+        // Whatever else would be asked of them depends on the answer.
+        state.schedulers.clear();
+        questions.push(question);
+    }
     let saved: Vec<Value> = state.optimizers.iter().map(|saved| names.in_model(saved)).collect();
     let hypers = |saved: &Dict| saved.get("hypers").is_some() && saved.get("param_groups").is_none();
     if options.new_optimizer.is_none() && saved.iter().filter_map(Value::as_dict).any(hypers) {
@@ -140,6 +153,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         rows: &rows,
         trained: &trained,
         share: None,
+        batches: batched.passed,
     };
     let mut shares = if saved.len() > 1 { shares(&saved, &of, &mut options)? } else { Vec::new() };
     let mut trainers = Vec::new();
@@ -178,13 +192,16 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         more.push(OptimizerPlan { place: share.place.clone(), optimizer: optimizer.kind(), told, groups });
         further.push(Beside { optimizer, schedulers: own.schedulers });
     }
-    let (switched, norms, norms_untold) =
-        norms::settle(model, &rows, &counts, (&state, steps, accumulated), &options, &mut questions)?;
+    let (switched, norms, norms_untold) = norms::settle(
+        model,
+        &rows,
+        &counts,
+        (&state, batched.counted.or(steps), accumulated),
+        &options,
+        &mut questions,
+    )?;
     model = switched;
     untold.extend(norms_untold);
-    if further.is_empty() && !options.weights_only && options.new_optimizer.is_none() {
-        questions.extend(told::batches_of_a_step(&state, steps, accumulated));
-    }
     average.covers(optimizer.parameters().chain(further.iter().flat_map(|beside| beside.optimizer.parameters())))?;
     let kept_average = options.keep_average || options.unexpected.is_some() || told_member;
     untold.extend(told::stale_average(&beside, kept_average, &mut questions));
@@ -224,6 +241,12 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     .concat();
     let Drawn { generator, from, loader, said: drawn } =
         Drawn::make(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
+    let batched_says: Vec<String> = batched
+        .counted
+        .filter(|_| !asked_of_batches)
+        .map(|counted| format!("its step counts batches, {counted} so far, and goes on so"))
+        .into_iter()
+        .collect();
     let placed = place::take(&checkpoint, &mut state, &options, &mut values, &mut questions)?;
     let changed = [changed, drawn].concat();
 
@@ -253,7 +276,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         generator: from,
         epoch: state.epoch,
         step,
-        told_of_run: [told::clauses(&state.told, scheduling.by_told), placed].concat(),
+        told_of_run: [told::clauses(&state.told, scheduling.by_told), placed, batched_says].concat(),
         counted: steps
             .filter(|_| options.new_optimizer.is_none())
             .filter(|counted| step.is_some_and(|step| step != *counted)),
@@ -293,6 +316,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
         ..Run::start(model, optimizer)
     };
     run.began = run.origin.as_ref().and_then(seal);
+    let batches = |run: &Run<M>| i64::try_from(run.batches()).unwrap_or(i64::MAX);
     match kept {
         Kept::Nothing => {}
         Kept::Own(own, lossy) => {
@@ -309,6 +333,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
             plan.told_of_run.push(STALE.to_owned());
         }
     }
+    run.counts_batches = batched.counted.map(|counted| counted.saturating_sub(batches(&run)));
     run.try_parts()?;
     run.tried = Tried { parts: true, end: false };
     Ok((run, plan))

@@ -77,7 +77,7 @@ impl<M: Module> Run<M> {
         if let Some(there) = there {
             state.updates = there.updates.and(self.average.updates());
             state.epoch = there.epoch.and(state.epoch);
-            state.step = there.step.and(self.step);
+            state.step = there.step.and(self.counted_step());
             state.loss = state.loss.filter(|_| there.loss.is_some());
             if there.rng.is_none() && self.rng_place.is_none() && !self.add_rng {
                 state.rng = None;
@@ -198,6 +198,7 @@ impl<M: Module> Run<M> {
             steps: self.until_step.map(|end| end.saturating_sub(self.steps())),
             epochs: self.until_epoch.map(|end| end.saturating_sub(self.epoch)),
             per_epoch: self.epoch_length(),
+            batches: i64::try_from(self.accumulate).unwrap_or(i64::MAX),
             is_told: matches!(self.loader, Some(Loader::Stream(_))),
             now: (self.steps(), self.epoch),
         };

@@ -73,6 +73,8 @@ pub(super) struct Ahead {
     pub(super) steps: Option<i64>,
     pub(super) epochs: Option<i64>,
     pub(super) per_epoch: Option<i64>,
+    /// How many batches make a step.
+    pub(super) batches: i64,
     /// Whether the loader tells when an epoch has ended, though nobody knows it before.
     pub(super) is_told: bool,
     /// How many steps were made, and epochs finished.
@@ -156,13 +158,19 @@ impl Schedulers {
         for Scheduled { scheduler, per, times, counts_in_epoch, .. } in &mut self.list {
             let counted = if *counts_in_epoch { in_epoch } else { made };
             match per {
-                SchedulePer::Step => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
+                SchedulePer::Step | SchedulePer::Batch => (0..*times).try_for_each(|_| scheduler.step(optimizer))?,
                 SchedulePer::Steps(each) if counted % i64::from(*each) == 0 => scheduler.step(optimizer)?,
                 SchedulePer::Fraction => scheduler.step_part(length(per_epoch)?, optimizer)?,
                 _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Steps those that are stepped after every batch, of one that makes no step.
+    pub(super) fn after_batch(&mut self, optimizer: &mut Optimizer) -> Result<()> {
+        let mut due = self.list.iter_mut().filter(|scheduled| scheduled.per == SchedulePer::Batch);
+        due.try_for_each(|scheduled| scheduled.scheduler.step(optimizer))
     }
 
     /// Steps those that are stepped when an epoch has ended; so many are `finished`.
@@ -190,13 +198,14 @@ impl Schedulers {
 
     /// Whether all can take the steps that are ahead, such as beyond the end of a `OneCycleLR`.
     pub(super) fn check(&self, groups: &[ParamGroup], ahead: Ahead) -> Result<()> {
-        let Ahead { steps, epochs, per_epoch, is_told, now } = ahead;
+        let Ahead { steps, epochs, per_epoch, batches, is_told, now } = ahead;
         let steps = steps.or_else(|| Some(epochs?.saturating_mul(per_epoch?)));
         let among =
             |now: i64, ahead: i64, each: u32| now.saturating_add(ahead) / i64::from(each) - now / i64::from(each);
         for Scheduled { scheduler, per, times, .. } in &self.list {
             let count = match per {
                 SchedulePer::Step | SchedulePer::BeforeStep => steps,
+                SchedulePer::Batch => steps.map(|steps| steps.saturating_mul(batches)),
                 SchedulePer::Steps(each) => steps.map(|steps| among(now.0, steps, *each)),
                 SchedulePer::Epoch | SchedulePer::Epochs(_) => {
                     let length = if is_told { per_epoch } else { Some(length(per_epoch)?) };

@@ -151,7 +151,19 @@ impl<M: Module> Run<M> {
             Some(loader) => loader.is_exhausted(),
             None => self.is_last_of_epoch(),
         };
-        Ok(self.passed.batches >= self.accumulate || ends)
+        let due = self.passed.batches >= self.accumulate || ends;
+        if !due {
+            self.passed_by()?;
+        }
+        Ok(due)
+    }
+
+    /// What follows a batch that makes no step.
+    fn passed_by(&mut self) -> Result<()> {
+        if let Some(model) = &self.model {
+            self.average.update(model, Done::Batch)?;
+        }
+        self.trainers().try_for_each(|(optimizer, schedulers)| schedulers.after_batch(optimizer))
     }
 
     /// A step on the gradients of the passes before it.

@@ -46,6 +46,20 @@ pub(crate) struct Gpt {
     pub(crate) lm_head: Head,
 }
 
+/// The head has a parameter of its own, as if nobody had said that it is the embedding's.
+#[derive(Module, Debug)]
+pub(crate) struct Apart {
+    pub(crate) transformer: Transformer,
+    pub(crate) lm_head: Head,
+}
+
+/// The same, with Burn's linear layer.
+#[derive(Module, Debug)]
+pub(crate) struct Turned {
+    pub(crate) transformer: Transformer,
+    pub(crate) lm_head: Linear,
+}
+
 /// The embedding is used twice.
 #[derive(Module, Debug)]
 pub(crate) struct Headless {
@@ -100,6 +114,28 @@ impl Network for Gpt {
 
     fn loss(&self, tokens: &[Vec<i64>]) -> Tensor<1> {
         self.transformer.loss(self.lm_head.weight.val(), tokens)
+    }
+}
+
+impl Network for Apart {
+    fn new(device: &Device) -> Self {
+        let own = Transformer::new(device).wte.weight;
+        Apart { transformer: Transformer::new(device), lm_head: Head { weight: own } }
+    }
+
+    fn loss(&self, tokens: &[Vec<i64>]) -> Tensor<1> {
+        self.transformer.loss(self.lm_head.weight.val(), tokens)
+    }
+}
+
+impl Network for Turned {
+    fn new(device: &Device) -> Self {
+        let head = LinearConfig::new(WIDTH, VOCAB).with_bias(false).init(device);
+        Turned { transformer: Transformer::new(device), lm_head: head }
+    }
+
+    fn loss(&self, tokens: &[Vec<i64>]) -> Tensor<1> {
+        self.transformer.loss(self.lm_head.weight.val().transpose(), tokens)
     }
 }
 

@@ -1,13 +1,14 @@
 //! A nanoGPT with tied weights goes on as it does in PyTorch: one parameter, the gradients of both its uses, both its names
 //! in the file.
 
-use crate::tied_gpt::{Gpt, Headless, Network, fixture, resumed, tokens, truth};
+use crate::tied_gpt::{Apart, Gpt, Headless, Network, Turned, fixture, resumed, tokens, truth};
 use burn::module::Module;
 use burn::tensor::Device;
 use rekindle_burn::ModuleStateDict as _;
 use rekindle_recorder::StateDict;
 use rekindle_recorder::checkpoint::Checkpoint;
 use rekindle_recorder::run::RunState;
+use rekindle_train::Run;
 use rekindle_train::clip::{ClipGradNorm, clip_grad_norm_};
 use rekindle_train::ema::{AveragedModel, Averaging};
 use rekindle_train::optim::{AdamWOptions, Optimizer};
@@ -70,6 +71,18 @@ fn a_tied_run_goes_on_as_in_pytorch_and_saves_both_names_on_one_storage() {
     }
     check::<Gpt>();
     check::<Headless>();
+    // What is one tensor in the file is one in the network, too, whatever it was made of.
+    check::<Apart>();
+}
+
+#[test]
+fn weights_that_are_one_in_the_file_and_lie_otherwise_in_the_network_are_refused_before_the_first_step() {
+    let model = Turned::new(&Device::flex().autodiff());
+    let error = Run::resume(Checkpoint::open(fixture("ckpt.pt")).unwrap(), model).unwrap_err().to_string();
+    assert!(
+        error.contains("'transformer.wte.weight' and 'lm_head.weight' are one tensor in the checkpoint"),
+        "{error}"
+    );
 }
 
 #[test]

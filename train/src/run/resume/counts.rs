@@ -12,6 +12,8 @@ const MOST: usize = 8;
 pub(super) struct Counts {
     pub(super) epoch: Option<i64>,
     pub(super) step: Option<i64>,
+    /// How many batches were passed through, where several make a step.
+    pub(super) batches: Option<i64>,
     /// Whether the optimizer has state, so that steps were made, however many.
     pub(super) begun: bool,
     /// How many steps an epoch has, where the program counts them anew in each: Lightning's `frequency` is of batches of an epoch.
@@ -64,6 +66,9 @@ impl Counts {
         let by_epoch = self.epoch.map(|epoch| (epoch - late..=epoch.saturating_add(more_at_most)).contains(&stepped));
         let more = || self.epoch.is_some_and(|epoch| stepped > epoch);
         let times = format!("it was stepped {stepped} times");
+        if self.batches == Some(stepped) && by_step == Some(false) {
+            return Some((SchedulePer::Batch, times + ", as often as there were batches"));
+        }
         match (by_step, by_epoch) {
             (Some(true), Some(false) | None) => Some((SchedulePer::Step, times + ", as the optimizer")),
             (Some(false), Some(true)) => {
@@ -140,7 +145,7 @@ impl Counts {
                     let each = i64::from(*each);
                     made / length * (length / each) + made % length / each == stepped
                 };
-                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).take(MOST).map(SchedulePer::Steps).collect()
+                (2..=u32::try_from(length).unwrap_or(0)).filter(fits).map(SchedulePer::Steps).collect()
             }
             None => each(steps, SchedulePer::Steps).take(1).collect(),
         };
@@ -175,10 +180,16 @@ impl Counts {
         let late = |made: Option<i64>| {
             made.is_some_and(|made| position.is_some_and(|at| at > 0 && made.checked_sub(1) == Some(at)))
         };
-        let every = self.every(scheduler).into_iter();
+        let (steps, epochs): (Vec<_>, Vec<_>) =
+            self.every(scheduler).into_iter().partition(|per| matches!(per, SchedulePer::Steps(_)));
         let more = if self.anew { ", counted in each epoch anew (a `frequency`)" } else { "" };
-        let mut choices: Vec<_> =
-            every.map(|per| (per, format!("after every {}{more}", per.name().replace('-', " ")))).collect();
+        let after = |per: &SchedulePer| format!("after every {}{more}", per.name().replace('-', " "));
+        let mut choices: Vec<_> = steps.iter().take(MOST).map(|per| (*per, after(per))).collect();
+        // The more steps, the fewer times: those that fit follow each other.
+        if let (Some((_, says)), Some(last)) = (choices.last_mut(), steps.get(MOST..).and_then(<[_]>::last)) {
+            *says = format!("{says}, or any up to {}, which count the same", last.name());
+        }
+        choices.extend(epochs.iter().map(|per| (*per, after(per))));
         if late(self.step) {
             let saved = "after every step, as of a file that was saved before it was: the next step has the rate of the last one";
             choices.push((Step, saved.to_owned()));
@@ -199,7 +210,8 @@ impl Counts {
 
 /// How a new scheduler may be stepped.
 pub(super) fn new_choices(scheduler: &LRScheduler) -> Vec<(SchedulePer, String)> {
-    Counts { epoch: None, step: None, begun: false, counted_anew: None, anew: false, before: None }.choices(scheduler)
+    Counts { epoch: None, step: None, batches: None, begun: false, counted_anew: None, anew: false, before: None }
+        .choices(scheduler)
 }
 
 /// A scheduler, and how it is stepped.
@@ -245,4 +257,35 @@ pub(super) fn ask(schedulers: &[Told], named: bool) -> Option<Question> {
         return Some(question);
     }
     Some(question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are"))
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::nn::LinearConfig;
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::optim::{Optimizer, SgdOptions};
+
+    #[test]
+    fn of_more_frequencies_than_are_listed_the_question_tells_the_last() {
+        let model = LinearConfig::new(2, 2).init(&Device::flex().autodiff());
+        let mut optimizer = Optimizer::sgd(&model, SgdOptions::default()).unwrap();
+        let schedule: crate::lr_scheduler::Schedule = "ExponentialLR(gamma=0.5)".parse().unwrap();
+        let mut scheduler = LRScheduler::new(schedule, &mut optimizer).unwrap();
+        (0..2).for_each(|_| scheduler.step(&mut optimizer).unwrap());
+        let counts = Counts {
+            epoch: Some(0),
+            step: Some(100),
+            batches: None,
+            begun: true,
+            counted_anew: Some(100),
+            anew: true,
+            before: None,
+        };
+        let choices = counts.choices(&scheduler);
+        let listed: Vec<_> = choices.iter().filter(|(per, _)| matches!(per, SchedulePer::Steps(_))).collect();
+        assert_eq!((listed.len(), listed[0].0), (8, SchedulePer::Steps(34)));
+        assert!(listed[7].1.ends_with("or any up to 50-steps, which count the same"), "{}", listed[7].1);
+    }
 }

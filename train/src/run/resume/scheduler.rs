@@ -36,6 +36,8 @@ pub(super) struct Making<'a> {
     pub(super) checkpoint: &'a Checkpoint,
     /// How many steps the optimizer has made.
     pub(super) step: Option<i64>,
+    /// How many batches were passed through, where several make a step.
+    pub(super) batches: Option<i64>,
     pub(super) optimizer: &'a mut Optimizer,
     /// What the user changed in its groups.
     pub(super) changes: &'a Changes,
@@ -88,7 +90,7 @@ impl Scheduling {
 impl Making<'_> {
     /// The checkpoint's schedulers, each at its position.
     fn go_on(self) -> Result<Scheduling> {
-        let Making { state, checkpoint, step, optimizer, changes, options, questions } = self;
+        let Making { state, checkpoint, step, batches, optimizer, changes, options, questions } = self;
         let said = std::mem::take(&mut options.schedule_per);
         let default = said.first().copied().unwrap_or_default();
         let count = state.schedulers.len();
@@ -107,7 +109,7 @@ impl Making<'_> {
         let counted_anew = state.steps_per_epoch.filter(|_| lightning);
         // A frequency is of batches, and of steps where each is of one.
         let anew = lightning && state.told.accumulated.is_none_or(|batches| batches == 1);
-        let counts = Counts { epoch: state.epoch, step, begun, counted_anew, anew, before };
+        let counts = Counts { epoch: state.epoch, step, batches, begun, counted_anew, anew, before };
         // What was saved here with all of its run is restored as it was.
         let looked_at = !changes.rates() && options.new_optimizer.is_none() && checkpoint.value(BESIDE).is_err();
         let mut by_hand = looked_at && by_hand::is_set(&state.schedulers, optimizer.param_groups());
@@ -235,7 +237,7 @@ impl Making<'_> {
 
     /// The scheduler of a program that keeps none, and makes it again when it resumes: nanoGPT's is told by its `config`.
     fn made_again(self) -> Result<Scheduling> {
-        let Making { state, checkpoint, step, optimizer, changes, options, questions } = self;
+        let Making { state, checkpoint, step, optimizer, changes, options, questions, .. } = self;
         let said = options.schedule_per.first().copied();
         let nothing =
             Scheduling { schedulers: Schedulers::new(Vec::new(), said.unwrap_or_default()), ..Scheduling::default() };
@@ -496,6 +498,9 @@ fn as_said(scheduler: &LRScheduler, per: SchedulePer) -> Result<(SchedulePer, St
             "{kind} stands between two epochs, so that it was stepped by parts of them; say \
              `ResumeOptions::schedule_per(fraction)`"
         ))),
+        (SchedulePer::Batch, true) => {
+            Err(invalid(format!("{kind} goes by a metric, which it is told per step or epoch")))
+        }
         (_, true) => Ok((SchedulePer::Metric, "it goes by a metric".to_owned())),
         (per, false) => Ok((per, "as it was said".to_owned())),
     }

@@ -1,11 +1,10 @@
 //! What a checkpoint says of how its run was made, beside the parts: it goes on by it, or is said.
 
 use rekindle_recorder::run::{Accounted, Leftover, Question, RunState, Taken, Told, ToldBy};
-use rekindle_recorder::{Dict, Error, Value};
+use rekindle_recorder::{Checkpoint, Dict, Error, Value};
 
-use crate::lr_scheduler::{LRScheduler, Schedule};
+use crate::lr_scheduler::{LRScheduler, Schedule, SchedulerKind};
 use crate::optim::{Optimizer, OptimizerKind};
-use crate::run::norms::steps_of;
 use crate::run::options::ResumeOptions;
 
 /// The scheduler, made as the checkpoint says that it was; only where this leads to the rates that it has now.
@@ -113,36 +112,6 @@ pub(super) fn open(state: &RunState, options: &ResumeOptions) -> Vec<Question> {
     open
 }
 
-/// Asks how many batches a step takes where the optimizer has counted one step for each so many that the file has counted: as where gradients
-/// of several are added up, and the file counts batches.
-pub(super) fn batches_of_a_step(state: &RunState, made: Option<i64>, accumulated: Option<i64>) -> Option<Question> {
-    /// No more than so many are offered.
-    const MOST: usize = 3;
-    /// None of more batches: a file that counts samples or tokens has many for each step.
-    const LARGEST: i64 = 1024;
-    let (counted, made) = (state.step?, made.filter(|&made| made > 0)?);
-    let known = accumulated.or(state.told.accumulated).is_some() || state.told.nominal.is_some();
-    if known || state.part.is_some() || state.told.leftover != Leftover::Stepped {
-        return None;
-    }
-    let fits = |each: &i64| counted / each == made || steps_of(counted, *each) == made;
-    let each: Vec<i64> = (2..=LARGEST).filter(fits).take(MOST).collect();
-    let first = each.first()?;
-    let what = format!(
-        "the optimizer has made {made} steps where the file counts {counted}: of {first} batches each, if it counts batches"
-    );
-    let question = each.iter().fold(Question::new(what), |question, each| {
-        let says = format!("for {each} batches a step; the file's count then goes on by steps");
-        question.or(format!("ResumeOptions::accumulate({each})"), says)
-    });
-    Some(
-        question.or(
-            "ResumeOptions::accumulate(1)",
-            "where the optimizer was begun on the way: each batch is a whole step's",
-        ),
-    )
-}
-
 /// Asks about schedulers that were pickled whole, where there is no state dict of one: such an object holds an optimizer of its own.
 pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: &ResumeOptions) -> Option<Question> {
     let answered = options.no_scheduler || options.schedule.is_some() || options.weights_only;
@@ -153,6 +122,37 @@ pub(super) fn whole_schedulers(state: &RunState, values: &[Accounted], options: 
     let question =
         Question::new(what).or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are");
     Some(question.or("ResumeOptions::schedule(NAME(..))", "to begin a new one"))
+}
+
+/// Asks which of two schedulers is stepped from here on where one is an `SWALR`: as PyTorch's recipe has it, it takes over from the other at
+/// an epoch that no file tells.
+pub(super) fn takes_over(checkpoint: &Checkpoint, values: &[Accounted], options: &ResumeOptions) -> Option<Question> {
+    let said = options.scheduler_at.is_some() || options.no_scheduler || options.schedule.is_some();
+    let candidates = values.iter().filter(|value| matches!(value.taken, Taken::Kept | Taken::Part("scheduler")));
+    let found = candidates.filter_map(|value| {
+        let saved = checkpoint.value(&value.place).ok()?;
+        let stepped = saved.as_dict()?.get("last_epoch")?.as_i64()?;
+        let kind = SchedulerKind::infer(&saved).ok();
+        let last = kind == Some(SchedulerKind::SWALR);
+        (last || value.taken == Taken::Part("scheduler")).then_some((&value.place, stepped, last))
+    });
+    let found: Vec<_> = found.collect();
+    let (place, stepped, _) = found.iter().find(|(_, _, last)| *last)?;
+    if said || found.iter().all(|(_, _, last)| *last) {
+        return None;
+    }
+    let so_far = if *stepped > 0 { format!("was stepped {stepped} times") } else { "was not stepped yet".to_owned() };
+    let what = format!(
+        "{place} is an SWALR, which takes over from another scheduler at an epoch that no file tells, and {so_far}"
+    );
+    let mut found = found.clone();
+    // One that was stepped has taken over.
+    found.sort_by_key(|(_, _, last)| *last != (*stepped > 0));
+    let question = found.iter().fold(Question::new(what), |question, (place, _, last)| {
+        let says = if *last { "to go on with it" } else { "to go on with the other alone" };
+        question.or(format!("ResumeOptions::scheduler_at(\"{place}\")"), says)
+    });
+    Some(question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are"))
 }
 
 /// Asks about what stands beside an optimizer's state in a dict that is called the optimizer's: a wrapper has put it there, which may change

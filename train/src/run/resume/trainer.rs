@@ -32,6 +32,8 @@ pub(super) struct Of<'a, M> {
     pub(super) trained: &'a Trained,
     /// The number of its first group among all, where other optimizers have the rest of the model's parameters.
     pub(super) share: Option<usize>,
+    /// How many batches were passed through, where several make a step.
+    pub(super) batches: Option<i64>,
 }
 
 impl Trainer {
@@ -54,6 +56,7 @@ impl Trainer {
             state: of.state,
             checkpoint: of.checkpoint,
             step: of.state.step.or(*steps),
+            batches: of.batches,
             optimizer,
             changes,
             options,

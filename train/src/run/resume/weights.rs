@@ -16,6 +16,7 @@ use crate::run::names::Names;
 use crate::run::norms;
 use crate::run::options::{ResumeOptions, Unexpected};
 use crate::run::plan::few;
+use crate::run::ties::{members, tie};
 
 /// A model that has its weights.
 pub(super) struct Weights<M> {
@@ -41,7 +42,7 @@ pub(super) struct Weights<M> {
 }
 
 impl<M: Module> Weights<M> {
-    /// Loads the weights of a run into its model.
+    /// Loads the weights of a run into its model; `passed` is how many batches it has passed through, where several make a step.
     ///
     /// # Errors
     /// When they do not fit, or the average that is to go on does not.
@@ -50,11 +51,12 @@ impl<M: Module> Weights<M> {
         model: M,
         options: &mut ResumeOptions,
         rows: &Arc<LayerRows>,
+        passed: Option<i64>,
         questions: &mut Vec<Question>,
     ) -> Result<Weights<M>> {
         let own = model.named_parameters_with(rows)?;
         let half = own.iter().any(|named| matches!(named.dtype, DType::Float16 | DType::BFloat16));
-        let mut saved = Saved::read(state, options, half, questions)?;
+        let mut saved = Saved::read(state, options, (half, passed), questions)?;
         let says = std::mem::take(&mut saved.says);
         let told = options.load.take();
         let mut load = told.clone().unwrap_or_else(LoadOptions::strict);
@@ -109,6 +111,8 @@ impl<M: Module> Weights<M> {
         }
         let names = told.map(|_| Names::of(&load, &saved.weights)).transpose()?.unwrap_or_default();
         let names = if drop { names.without_others(&unexpected) } else { names };
+        let (model, tied) = tie(model, &own, &mapped, &prefix, members(&state.optimizers))?;
+        said.extend(tied);
         let grads = requires_grad(&mapped, &prefix);
         let frozen = std::mem::take(&mut options.frozen);
         let (mut model, trained) = Trained::set(model, grads, frozen, std::mem::take(&mut options.trained), rows)?;

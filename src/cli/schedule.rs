@@ -89,7 +89,7 @@ impl Scheduling {
         }
         if let (true, Source::Fixed, None) = (plan.drops_batches, self.source, self.epoch_length(plan)) {
             let what = format!(
-                "{} drops the batches that an epoch leaves over, and nothing tells how many steps one has",
+                "{} drops the batches that an epoch leaves over, and nothing tells how many steps one has, of which it must be a whole number",
                 plan.layout
             );
             let question = Question::new(what).or("Run::steps_per_epoch(N)", "for that");

@@ -138,8 +138,9 @@ pub(super) struct Settings {
     /// The scheduler of --scheduler begins anew, even where the checkpoint has one of its kind
     #[arg(long, requires = "scheduler")]
     pub(super) new_scheduler: bool,
-    /// How often the scheduler steps: step, epoch, fraction, metric, or every so many, as 2-steps or 3-epochs; before-step, before-epoch
-    /// where it is stepped before the optimizer (default: as the file tells); of several, each of them in the file's order
+    /// How often the scheduler steps: step, epoch, batch where several make a step, fraction, metric, or every so many, as 2-steps or
+    /// 3-epochs; before-step, before-epoch where it is stepped before the optimizer (default: as the file tells); of several, each of
+    /// them in the file's order
     #[arg(long, value_delimiter = ',', value_name = "PER[,PER]")]
     #[serde(deserialize_with = "one_or_several")]
     pub(super) schedule_per: Vec<String>,
@@ -238,7 +239,8 @@ pub(super) struct Settings {
     #[arg(long, value_name = "DECAY|RULE|none")]
     #[serde(deserialize_with = "text")]
     pub(super) ema: Option<String>,
-    /// How often the average of the weights is updated: step, epoch, or every so many, as 10-steps (default: as its count tells)
+    /// How often the average of the weights is updated: step, epoch, batch where several make a step, or every so many, as 10-steps
+    /// (default: as its count tells)
     #[arg(long, value_name = "HOW")]
     pub(super) ema_per: Option<String>,
     /// Where in the checkpoint the average of the weights is, where there are several

@@ -146,9 +146,10 @@ fn a_file_that_counts_batches_is_written_with_batches() {
         assert!(done && said.contains(&says) && said.contains("step 4"), "{said}");
         assert_eq!(open(&folder.join("out.pt")).get::<i64>("step").unwrap(), step + 6);
         // And from there once more.
-        let (done, said, _) =
-            resume(&folder.join("out.pt"), &["--accumulate", "3", "--save", "more.pt"][..2].as_ref(), folder);
+        std::fs::rename(folder.join("out.pt"), folder.join("first.pt")).unwrap();
+        let (done, said, _) = resume(&folder.join("first.pt"), &["--accumulate", "3"], folder);
         assert!(done, "{said}");
+        assert_eq!(open(&folder.join("out.pt")).get::<i64>("step").unwrap(), step + 12);
     }
     // A count of steps stays one, however many batches make a step from here on.
     let (done, said, _) = resume(&saved(folder, &[("step", MADE.into())]), &["--accumulate", "3"], folder);
@@ -173,5 +174,5 @@ fn latent_diffusion_s_average_takes_the_weights_in_after_every_batch_where_it_co
     }
     let ours = of(&after, "model_ema.0bias");
     assert!(old != new && ours.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6), "{ours:?} {expected:?}");
-    assert_eq!(after.get::<Tensor>("model_ema.num_updates").unwrap().item().unwrap().round() as i64, 15);
+    assert!((after.get::<Tensor>("model_ema.num_updates").unwrap().item().unwrap() - 15.0).abs() < 0.5);
 }

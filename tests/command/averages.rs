@@ -129,3 +129,17 @@ fn an_average_inside_the_model_that_is_not_understood_is_asked_about() {
     };
     asked("lit.pt", other, "'model_ema' inside the model is called an average of its weights", &[&["--ema", "none"]]);
 }
+
+#[test]
+fn a_count_beside_an_average_and_its_decay_offers_the_decay_that_grows_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let changed = Checkpoint::open(AVERAGES.file("shadow.pt")).unwrap();
+    changed.value("ema").unwrap().as_dict().unwrap().insert("num_updates", 4_i64);
+    let path = folder.path().join("changed.pt");
+    changed.save(&path).unwrap();
+    let path = path.to_str().unwrap();
+    let said = refusal(&AVERAGES.resume(path, &["--save", "out.pt"], folder.path()));
+    assert!(said.contains("--ema 'lit_ema(decay=0.95)' for one that grows with the updates"), "{said}");
+    let output = AVERAGES.resume(path, &["--save", "out.pt", "--ema", "lit_ema(decay=0.95)"], folder.path());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}

@@ -31,8 +31,8 @@ fn saved(folder: &Path, epoch: i64) -> PathBuf {
 
 /// A data set of so many samples.
 fn data(folder: &Path, samples: usize) -> PathBuf {
-    let inputs = (0..samples * 5).map(|i| (i % 7) as f32 - 3.0).collect();
-    let targets = (0..samples).map(|i| (i % 3) as i64).collect();
+    let inputs = (0..7_u8).map(|i| f32::from(i) - 3.0).cycle().take(samples * 5).collect();
+    let targets = (0..3_i64).cycle().take(samples).collect();
     let root: Dict = [
         ("inputs", Value::from(Tensor::from_vec::<f32>(&[samples, 5], inputs).unwrap())),
         ("targets", Value::from(Tensor::from_vec::<i64>(&[samples], targets).unwrap())),

@@ -17,6 +17,7 @@ mod folders;
 mod frameworks;
 mod keeping;
 mod layouts;
+mod lost;
 mod named;
 mod names;
 mod norms;

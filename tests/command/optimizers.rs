@@ -1,6 +1,6 @@
 //! Every optimizer of `torch.optim` goes on by the command as it went on in PyTorch: the runs of `tests/fixtures/optim`.
 
-use rekindle::{Checkpoint, Dict, Tensor};
+use rekindle::{Checkpoint, Dict, Tensor, Value};
 use rekindle_testing::compare::differ;
 use rekindle_testing::fixtures::{self, floats, hex, lines};
 
@@ -78,4 +78,28 @@ fn every_optimizer_goes_on_by_the_command_as_in_pytorch() {
     seen.dedup();
     // All of torch.optim but SparseAdam, which is for embeddings, and Muon, whose runs here are of networks without biases.
     assert_eq!(seen.len(), 13, "{seen:?}");
+}
+
+#[test]
+fn what_a_wrapper_keeps_within_the_optimizer_s_own_dict_is_asked_about_and_either_answer_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = fixtures::path("frameworks").join("fabric/start.pt");
+    let with = |value: Value| {
+        crate::questions::changed(start.clone(), folder.path(), |root| {
+            root.get("optimizer").unwrap().as_dict().unwrap().insert("slow_state", value);
+        })
+    };
+    let mlp = ["--model", "mlp", "--config", "sizes=20,32,16,10"];
+    let slow = || Value::from(Dict::from_iter([("k", Value::from(5_i64))]));
+    let (whole, said) = crate::questions::plan(&with(slow()), &mlp);
+    assert!(!whole && said.contains("beside the optimizer's state (optimizer) there is slow_state"), "{said}");
+    for answer in ["SGD", "SGD(lr=0.1)"] {
+        let path = with(slow());
+        let answer = [&mlp[..], &["--optimizer", answer, "--scheduler", "StepLR"]].concat();
+        let (whole, said) = crate::questions::plan(&path, &answer);
+        assert!(whole, "{said}");
+    }
+    // What holds nothing changes nothing.
+    let (whole, said) = crate::questions::plan(&with(Dict::new().into()), &mlp);
+    assert!(whole, "{said}");
 }

@@ -174,3 +174,22 @@ fn rules_of_averages_are_flags() {
         assert!(plan.contains(says), "{name} {arguments:?}: {plan}");
     }
 }
+
+#[test]
+fn weights_that_are_called_raw_or_online_beside_a_model_are_asked_about_and_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model_raw", "online_net"] {
+        let start = fixtures::path("frameworks").join("fabric/start.pt");
+        let path = crate::questions::changed(start, folder.path(), |root| {
+            let weights = root.get("model").unwrap();
+            root.insert(name, weights);
+        });
+        let config = ["--config", "sizes=20,32,16,10"];
+        let (whole, said) = crate::questions::plan(&path, &[&["--model", "mlp"], &config[..]].concat());
+        assert!(!whole && said.contains("the file holds several models") && said.contains(name), "{said}");
+        let of = format!("{name}=mlp");
+        let answer = ["--model", of.as_str(), "--optimizer-at", "optimizer", "--scheduler-at", "scheduler"];
+        let (whole, said) = crate::questions::plan(&path, &[&answer, &config[..]].concat());
+        assert!(whole, "{said}");
+    }
+}

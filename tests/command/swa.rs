@@ -107,3 +107,18 @@ fn an_average_of_fewer_updates_than_epochs_is_not_taken_for_one_of_each_step() {
         plan(&path, &[&MLP[..], &["--scheduler-at", "swa_scheduler", "--schedule-per", "epoch"]].concat());
     assert!(!whole && said.contains("(it was updated 3 times)") && said.contains("--ema-per epoch"), "{said}");
 }
+
+#[test]
+fn a_mean_of_the_weights_whose_count_stands_beside_it_goes_on_by_that_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = changed(fixtures::path("frameworks").join("fabric/start.pt"), folder.path(), |root| {
+        let weights = root.get("model").unwrap();
+        root.insert("swa_state_dict", weights);
+        for (key, number) in [("swa_n", 4_i64), ("epoch", 4)] {
+            root.insert(key, number);
+        }
+    });
+    let (whole, said) = plan(&path, &MLP);
+    assert!(whole && said.contains("average    goes on by its own rule: swa, after each epoch"), "{said}");
+    assert!(said.contains("swa_n: an int: count of the average"), "{said}");
+}

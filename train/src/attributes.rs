@@ -2,6 +2,7 @@
 //! parameters, and what a scheduler holds beside its optimizer.
 
 use indexmap::IndexMap;
+use rekindle_recorder::rebuild::plain_numbers;
 use rekindle_recorder::{DType, Dict, Error, Result, Tensor, Value};
 
 /// Named values in the order of the Python dict they stand for. Each keeps its Python type: `0` stays an `int` until a
@@ -19,7 +20,7 @@ impl Attributes {
         Attributes { place: place.into(), entries: IndexMap::new() }
     }
 
-    /// The entries of a dict.
+    /// The entries of a dict; NumPy's scalars among them as Python's numbers.
     ///
     /// # Errors
     /// When it is no dict, or a key is no string.
@@ -29,7 +30,7 @@ impl Attributes {
         let dict = value.as_dict().ok_or_else(|| wrong_type(&place, "a dict", value))?;
         for (key, value) in dict.entries() {
             let name = key.as_str().ok_or_else(|| wrong_type(&format!("a key of {place}"), "a str", &key))?;
-            attributes.entries.insert(name.to_owned(), value);
+            attributes.entries.insert(name.to_owned(), plain_numbers(&value));
         }
         Ok(attributes)
     }

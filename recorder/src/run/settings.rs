@@ -68,6 +68,34 @@ const AUTOCAST: &[&str] = &["amp", "autocast", "bf16", "fp16", "mixed_precision"
 /// Names of the type that autocast computes in.
 const TYPES: &[&str] = &["amp_dtype", "autocast_dtype"];
 
+/// Names of the learning rate that a run begins with.
+const RATES: &[&str] = &["base_lr", "init_lr", "initial_lr", "learning_rate", "lr", "lr0", "start_lr"];
+
+/// Names of a schedule of the learning rates.
+const SCHEDULES: &[&str] = &[
+    "lr_policy",
+    "lr_sched",
+    "lr_schedule",
+    "lr_scheduler",
+    "lr_scheduler_type",
+    "sched",
+    "scheduler",
+    "scheduler_name",
+    "scheduler_type",
+];
+
+/// Names of how long they are warmed up.
+const WARM_UPS: &[&str] = &[
+    "lr_warmup",
+    "lr_warmup_epochs",
+    "lr_warmup_steps",
+    "num_warmup_steps",
+    "warmup",
+    "warmup_epochs",
+    "warmup_iters",
+    "warmup_steps",
+];
+
 /// Whose clipping is read from where their programs have it.
 const CLIPPED: [Layout; 5] =
     [Layout::HfTrainer, Layout::NanoGpt, Layout::Timm, Layout::Torchvision, Layout::Ultralytics];
@@ -132,6 +160,13 @@ pub(super) fn tell(root: &Value, layout: &Layout, clip_norm: Option<f64>, told: 
         told.clipped_values = of(VALUES);
     }
     told.smoothed = of(SMOOTHED).filter(|smoothed| smoothed.number < 1.0);
+    told.rate = of(RATES);
+    let planned = |key: &str, value: &Value| {
+        let named = is(key, SCHEDULES) && value.as_str().is_some_and(names_a_schedule);
+        let warms = is(key, WARM_UPS) && number(value).is_some_and(|number| number > 0.0);
+        (named || warms).then(|| (key.to_owned(), value.clone()))
+    };
+    told.scheduling = first(root, planned).map(|(path, (key, value))| (named(&path, &key), repr(&value)));
     let counts = !matches!(layout, Layout::HfTrainer | Layout::NanoGpt | Layout::Lightning);
     if let Some(ToldBy { place, number }) = of(BATCHES).filter(|_| counts && told.accumulated.is_none()) {
         #[allow(clippy::cast_possible_truncation)] // a count
@@ -187,6 +222,12 @@ fn number(value: &Value) -> Option<f64> {
         },
         _ => None,
     }
+}
+
+/// Whether a word is the name of a schedule, and none of those that say that there is none.
+fn names_a_schedule(word: &str) -> bool {
+    const NONE: [&str; 7] = ["", "none", "null", "false", "no", "constant", "fixed"];
+    !NONE.contains(&word.trim().to_lowercase().as_str())
 }
 
 /// Whether a setting's value asks for half precision: `True`, or a word such as `bf16-mixed`.

@@ -52,7 +52,7 @@ const ROLE_WORDS: [&str; 31] = [
 const GLUED: [&str; 7] = ["optimizer", "optim", "opt", "scheduler", "sched", "model", "net"];
 
 /// What models are called, beside the keys of the table.
-const MODELS: [&str; 14] = [
+const MODELS: [&str; 17] = [
     "generator",
     "discriminator",
     "critic",
@@ -62,6 +62,10 @@ const MODELS: [&str; 14] = [
     "policy",
     "value",
     "student",
+    // Beside an average that is under the name of the model.
+    "raw",
+    "online",
+    "live",
     "backbone",
     "head",
     "classifier",

@@ -164,7 +164,7 @@ pub(super) const SPELLINGS: [Spelling; 10] = [
     },
     Spelling {
         role: Role::Updates,
-        keys: &["updates", "ema_updates"],
+        keys: &["updates", "ema_updates", "swa_n"],
         fits: |value| whole(value).is_some_and(|updates| updates >= 0),
         ..ROW
     },

@@ -12,6 +12,10 @@ pub struct Told {
     pub stepped_before: bool,
     /// Whether there was a scheduler, so that one is missed where there is none.
     pub scheduled: bool,
+    /// A learning rate that a setting speaks of.
+    pub rate: Option<ToldBy>,
+    /// A setting that speaks of a schedule of the learning rates, and what it is.
+    pub scheduling: Option<(String, String)>,
     /// The norm that the program clips gradients to by default, where the checkpoint lacks what it was told of that.
     pub clips_by_default: Option<f64>,
     /// The norm that a setting says gradients are clipped to, where the layout does not tell whether they were.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use crate::serde::scalar;
 use crate::value::shard;
 use crate::value::tensor::{MadeBy, TensorData, TensorParts};
 use crate::value::{Dict, DictData, Key, List, ObjectData, Shared};
@@ -50,6 +51,30 @@ impl Cast {
     pub(crate) fn apply(&mut self, root: &Value) -> Result<Value> {
         let change = Change::Cast(self.dtype);
         Rebuild { change, values: HashMap::new(), storages: &mut self.storages, named_dtype: None }.value(root)
+    }
+}
+
+/// A value with Python's numbers in the place of NumPy's scalars, in lists and tuples, too: what programs that compute learning rates with NumPy
+/// put into groups and schedulers. What holds none is the same value.
+///
+/// ```
+/// use rekindle_recorder::{Value, rebuild};
+///
+/// assert_eq!(rebuild::plain_numbers(&Value::from(0.5)).as_f64(), Some(0.5));
+/// ```
+#[must_use]
+pub fn plain_numbers(value: &Value) -> Value {
+    match value {
+        Value::Object(_) => scalar::of_numpy(value).unwrap_or_else(|| value.clone()),
+        Value::List(_) | Value::Tuple(_) => {
+            let items = value.items().unwrap_or_default();
+            if !items.iter().any(|item| scalar::of_numpy(item).is_some()) {
+                return value.clone();
+            }
+            let items: Vec<Value> = items.iter().map(plain_numbers).collect();
+            if matches!(value, Value::List(_)) { items.into() } else { Value::tuple(items) }
+        }
+        other => other.clone(),
     }
 }
 

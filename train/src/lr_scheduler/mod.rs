@@ -64,6 +64,7 @@ mod sequential_lr;
 mod step_lr;
 mod swa_lr;
 pub mod timm;
+pub mod torchtitan;
 pub mod transformers;
 mod whole;
 mod within;

@@ -8,6 +8,7 @@ use super::arguments::Arguments;
 use super::detectron2::SolverWarmup;
 use super::kind::CLASSES;
 use super::schedule::{Make, Schedule};
+use super::torchtitan::WarmupStableDecay;
 use super::transformers::Along::{Cosine, Linear};
 use super::{transformers, yolo};
 use crate::call::Call;
@@ -22,6 +23,17 @@ const FORMULAS: &[(&str, Make)] = &[
     ("detectron2.cosine", |given| {
         let (max_iter, end) = (given.required("max_iter")?, given.optional("end_value", || 0.0)?);
         Ok(solver_warmup(given)?.cosine(max_iter, end)?.into())
+    }),
+    ("torchtitan", |given| {
+        let default = WarmupStableDecay::new(given.required("total_steps")?);
+        let schedule = WarmupStableDecay {
+            warmup_steps: given.optional("warmup_steps", || default.warmup_steps)?,
+            decay_ratio: given.optional("decay_ratio", || None)?,
+            decay_type: given.optional("decay_type", || default.decay_type.clone())?,
+            min_lr_factor: given.optional("min_lr_factor", || default.min_lr_factor)?,
+            ..default
+        };
+        Ok(schedule.schedule()?.into())
     }),
     ("transformers.constant", |_| Ok(transformers::constant_schedule().into())),
     ("transformers.constant_with_warmup", |given| {

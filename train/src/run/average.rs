@@ -340,7 +340,9 @@ fn rule(
         (Some(Averaging::Ema { decay }), told) => {
             let grows = match layout {
                 Some(AveragedLayout::EmaPytorch) => Decay::named("ema_pytorch", &[]).ok(),
-                Some(AveragedLayout::Plain) if state.updates.is_some() && state.layout != Layout::Lightning => {
+                Some(AveragedLayout::Plain)
+                    if state.updates.is_some() && state.layout != Layout::Lightning && !is_swa(state) =>
+                {
                     Decay::named("yolo", &[]).ok()
                 }
                 _ => None,
@@ -352,11 +354,17 @@ fn rule(
         (None, Some(told)) => Some(Averaging::Decaying(told)),
         (None, None) if told_rule(state).is_some() => told_rule(state),
         (None, None) => {
-            let place = state.ema_place.as_deref().unwrap_or_default().to_lowercase();
-            let mean = layout == Some(AveragedLayout::PyTorch) && place.contains("swa");
-            mean.then_some(Averaging::Swa)
+            // One without a count of its own has it beside it.
+            let counted = layout == Some(AveragedLayout::PyTorch)
+                || layout == Some(AveragedLayout::Plain) && state.updates.is_some();
+            (counted && is_swa(state)).then_some(Averaging::Swa)
         }
     }
+}
+
+/// Whether the average's name says that it is the mean of the weights.
+fn is_swa(state: &RunState) -> bool {
+    state.ema_place.as_deref().unwrap_or_default().to_lowercase().contains("swa")
 }
 
 /// The rule that the decay beside an average is, and where that is; or what has to be told of what stands there.
@@ -382,6 +390,13 @@ fn told_beside(state: &RunState) -> Option<Result<(Averaging, String), Question>
         if !seen.contains(&decay.to_bits()) {
             seen.push(decay.to_bits());
             question = question.or(format!("ResumeOptions::average({decay:?})"), "for that decay at every update");
+        }
+    }
+    // A count beside it is of a decay that grows with it, as torch_ema's does.
+    if told.others.iter().any(|(place, _)| place.ends_with("updates")) {
+        for decay in seen.iter().map(|bits| f64::from_bits(*bits)) {
+            let option = format!("ResumeOptions::average(\"lit_ema(decay={decay:?})\")");
+            question = question.or(option, "for one that grows with the updates, `(1 + n) / (10 + n)`, up to that");
         }
     }
     if seen.is_empty() {
@@ -421,7 +436,9 @@ fn steps_of(state: &RunState) -> Option<i64> {
 
 /// How often an average was updated, by its count; `None` where that does not tell.
 fn per(count: Option<i64>, (steps, passed): (Option<i64>, Option<i64>), state: &RunState) -> Option<SchedulePer> {
-    let Some(count) = count else { return Some(SchedulePer::Step) };
+    // Their programs update it with each step.
+    let own = matches!(state.layout, Layout::Ultralytics | Layout::YoloV5);
+    let Some(count) = count.filter(|_| !own) else { return Some(SchedulePer::Step) };
     if count == 0 {
         // Of a run that has begun, it is updated from some later time on, as `swa_start` says in a program.
         let begun = steps > Some(0) || state.epoch > Some(0) && !state.optimizers.is_empty();

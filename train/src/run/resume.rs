@@ -139,7 +139,8 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let saved: Vec<Value> = state.optimizers.iter().map(|saved| names.in_model(saved)).collect();
     let hypers = |saved: &Dict| saved.get("hypers").is_some() && saved.get("param_groups").is_none();
     if options.new_optimizer.is_none() && saved.iter().filter_map(Value::as_dict).any(hypers) {
-        let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there";
+        let advice = "its state is no state dict of torch.optim; train with OptimWrapper(opt=torch.optim.AdamW) there, or begin a new optimizer here \
+                      (`ResumeOptions::new_optimizer`)";
         return Err(Error::unsupported("an optimizer of fastai's own").advise(advice));
     }
     let classes = state.optimizer_classes.clone();
@@ -206,7 +207,7 @@ fn prepared<M: Module>(checkpoint: Checkpoint, model: M, mut options: ResumeOpti
     let kept_average = options.keep_average || options.unexpected.is_some() || told_member;
     untold.extend(told::stale_average(&beside, kept_average, &mut questions));
     if !named {
-        questions.extend(told::wrapped_optimizer(&values, optimizer.kind()));
+        questions.extend(told::wrapped_optimizer(&state, &values, optimizer.kind()));
     }
     if around.accumulate > 1 && optimizer.kind() == OptimizerKind::Lbfgs {
         let what = "LBFGS evaluates one batch as often as it needs, so that a step cannot take several";

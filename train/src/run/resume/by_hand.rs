@@ -1,12 +1,19 @@
 //! Learning rates that a program sets by hand, over those that its scheduler has set: a warm-up, which no state dict has.
 
-use rekindle_recorder::Value;
-use rekindle_recorder::run::{Layout, Question, RunState, ToldWarmUp};
+use rekindle_recorder::run::{Layout, Question, RunState, ToldBy, ToldWarmUp};
+use rekindle_recorder::{Dict, Result, Value};
 
-use crate::attributes::number;
+use crate::attributes::{invalid, number};
 use crate::lr_scheduler::{LRScheduler, Schedule, SchedulerKind};
 use crate::optim::{Optimizer, ParamGroup};
 use crate::run::schedule::warmed_up;
+
+/// No scheduler is stepped more often to where it stands.
+const TIMES: i64 = 10_000_000;
+
+/// How many positions are looked at for those that have the rates of a file, and how many of these are offered.
+const LOOKED_AT: i64 = 20_000;
+const OFFERED: usize = 3;
 
 /// Whether the groups have other rates than any of the file's schedulers has set last, as far as they say what that was.
 pub(super) fn is_set(schedulers: &[Value], groups: &[ParamGroup]) -> bool {
@@ -39,6 +46,118 @@ pub(super) fn warm_up(groups: &[ParamGroup], step: i64) -> Option<i64> {
         *iterations > step && rates.iter().all(same)
     };
     (about.saturating_sub(1)..=about.saturating_add(1)).find(fits)
+}
+
+/// What tells that something has set the learning rates of a run that has no scheduler: the `initial_lr` that one puts into the groups, a setting
+/// that speaks of one or of another rate, or a rate that nobody writes.
+pub(super) fn missing(state: &RunState, file: &Value, groups: &[ParamGroup], begun: bool) -> Option<String> {
+    // One that says that it has none is believed.
+    let says_none = |dict: &Dict| {
+        let none = |(key, value): &(Value, Value)| {
+            matches!(value, Value::None) && key.as_str().is_some_and(|key| key.to_lowercase().contains("sched"))
+        };
+        dict.entries().iter().any(none)
+    };
+    let told_none = file.as_dict().is_some_and(says_none);
+    if !told_none && groups.iter().any(|group| group.contains("initial_lr")) {
+        let what =
+            "the groups have the `initial_lr` that a scheduler puts there, and the file has no scheduler's state";
+        return Some(what.to_owned());
+    }
+    // Lightning says itself that there is none.
+    let told_none = told_none || state.layout == Layout::Lightning;
+    if let Some((place, value)) = state.told.scheduling.as_ref().filter(|_| !told_none) {
+        let what =
+            format!("a setting speaks of a schedule ({place} is {value}), and the file has no scheduler's state");
+        return Some(what);
+    }
+    let rates: Vec<f64> = groups.iter().filter_map(|group| group.lr().ok()).filter(|&lr| lr > 0.0).collect();
+    if !begun || rates.is_empty() {
+        return None;
+    }
+    let none = "and the file has no scheduler's state: the program may set it by hand";
+    if let Some(told) = state.told.rate.as_ref().filter(|told| told.number > 0.0)
+        && !rates.iter().any(|&lr| (lr - told.number).abs() <= 1e-6 * told.number)
+    {
+        let ToldBy { place, number } = told;
+        return Some(format!("the learning rate is {} where a setting speaks of {number} ({place}), {none}", rates[0]));
+    }
+    let computed = rates.iter().find(|&&lr| !is_written(lr))?;
+    Some(format!("the learning rate is {computed}, which nobody writes so, {none}"))
+}
+
+/// A schedule that was stepped so often, over groups that have its rates by then; and what has to be said where they have others.
+///
+/// # Errors
+/// When it cannot be made or stepped so often.
+pub(super) fn stepped(
+    schedule: &Schedule,
+    times: i64,
+    optimizer: &mut Optimizer,
+    state: &RunState,
+) -> Result<(LRScheduler, Option<Question>)> {
+    if !(0..=TIMES).contains(&times) {
+        let what = format!("a scheduler is stepped 0 to {TIMES} times, and not {times} (`ResumeOptions::schedule_at`)");
+        return Err(invalid(what));
+    }
+    let groups = optimizer.param_groups().to_vec();
+    let same = groups.windows(2).all(|pair| pair[0].lr().ok() == pair[1].lr().ok());
+    // Where no scheduler was, the setting has what the rates began with.
+    let base = state.told.rate.as_ref().filter(|_| same).map(|told| told.number);
+    for group in optimizer.param_groups_mut() {
+        match (group.get("initial_lr").cloned(), base) {
+            (Some(base), _) => group.set("lr", base),
+            (None, Some(base)) => group.set_lr(base),
+            (None, None) => {}
+        }
+    }
+    let near = |(now, file): (&ParamGroup, &ParamGroup)| {
+        now.lr().and_then(|now| file.lr().map(|file| (now - file).abs() <= 1e-6 * file.abs())).unwrap_or(false)
+    };
+    let fits = |optimizer: &Optimizer| optimizer.param_groups().iter().zip(&groups).all(near);
+    let mut scheduler = LRScheduler::new(schedule.clone(), optimizer)?;
+    let (mut other, mut then) = (scheduler.clone(), optimizer.clone());
+    (0..times).try_for_each(|_| scheduler.step(optimizer))?;
+    let question = (!fits(optimizer)).then(|| {
+        let kind = schedule.kind();
+        let what =
+            format!("the learning rates of the file are not those of this {kind} where it was stepped {times} times");
+        let mut question = Question::new(what);
+        let mut offered = 0;
+        for at in 0..LOOKED_AT {
+            if fits(&then) {
+                question = question.or(format!("ResumeOptions::schedule_at({at})"), "where they are");
+                offered += 1;
+            }
+            if offered == OFFERED || other.step(&mut then).is_err() {
+                break;
+            }
+        }
+        question.or("ResumeOptions::no_scheduler(true)", "to leave the learning rates as they are")
+    });
+    // They stay as the file has them.
+    for (group, file) in optimizer.param_groups_mut().iter_mut().zip(groups.clone()) {
+        let initial = group.get("initial_lr").cloned();
+        *group = file;
+        if let Some(initial) = initial {
+            group.set("initial_lr", initial);
+        }
+    }
+    Ok((scheduler, question))
+}
+
+/// Whether people write a number so: with few digits. What a schedule computes has many.
+fn is_written(number: f64) -> bool {
+    const MOST: usize = 7;
+    let digits = |text: String| {
+        let digits =
+            text.split('e').next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect::<String>();
+        digits.trim_matches('0').len()
+    };
+    // One that was kept in float32 has as many as it has there.
+    #[allow(clippy::cast_possible_truncation)]
+    let single = number as f32;
+    digits(format!("{number:e}")) <= MOST || f64::from(single) == number && digits(format!("{single:e}")) <= MOST
 }
 
 /// The question of what becomes of rates that nobody knows who set.

@@ -66,6 +66,7 @@ impl Optimized {
             .optimizer
             .or(by_class)
             .map_or_else(|| OptimizerKind::infer(saved).map_err(|e| ask_which(e, saved)), Ok)?;
+        let saved = &by_id(saved)?;
         let (saved, changes) = Changes::apply(saved, kind, options, share.unwrap_or(0))?;
         let own = model.named_parameters_with(rows)?;
         let trained = own.iter().filter(|named| named.requires_grad).count();
@@ -171,6 +172,43 @@ fn without_frozen(builder: OptimizerBuilder, own: &[NamedParameter]) -> Optimize
     let frozen = own.iter().filter(|named| !named.requires_grad).map(|named| named.name.clone());
     let frozen: HashSet<String> = frozen.collect();
     builder.exclude(Select::matching(move |named| frozen.contains(&named.name)))
+}
+
+/// A state dict whose states are under the ids of its groups: texts that spell those numbers, as JSON and other formats without numbers for
+/// keys leave them, are taken for them.
+///
+/// # Errors
+/// The question what becomes of a state of which nothing is under an id of the groups.
+fn by_id(saved: &Value) -> Result<Value> {
+    let Some((dict, states)) = saved.as_dict().and_then(|dict| Some((dict, dict.get("state")?.as_dict()?.entries())))
+    else {
+        return Ok(saved.clone());
+    };
+    let groups = dict.get("param_groups").and_then(|groups| groups.items()).unwrap_or_default();
+    let ids = groups.iter().filter_map(|group| group.as_dict()?.get("params")?.items()).flatten().collect::<Vec<_>>();
+    let same = |id: &Value, key: &Value| match (id.as_str(), key.as_str()) {
+        (Some(id), Some(key)) => id == key,
+        _ => id.as_i64().is_some() && id.as_i64() == key.as_i64(),
+    };
+    let known = |key: &Value| ids.iter().any(|id| same(id, key));
+    // Of one whose states are not dicts each, nothing is known.
+    let is_state = |(_, state): &(Value, Value)| state.as_dict().is_some();
+    if states.is_empty() || ids.is_empty() || !states.iter().all(is_state) || states.iter().any(|(key, _)| known(key)) {
+        return Ok(saved.clone());
+    }
+    let numbered = |(key, state): &(Value, Value)| {
+        let id = Value::Int(key.as_str()?.parse::<i64>().ok()?);
+        known(&id).then(|| (id, state.clone()))
+    };
+    if let Some(numbered) = states.iter().map(numbered).collect::<Option<Vec<_>>>() {
+        let with = Dict::from_iter(dict.entries());
+        with.insert("state", numbered.into_iter().collect::<Dict>());
+        return Ok(with.into());
+    }
+    let first = states.first().map_or_else(String::new, |(key, _)| shown(key));
+    let what = format!("the optimizer's state is under keys that none of its groups has, {first} the first of them");
+    let question = Question::new(what).or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new optimizer");
+    Err(Error::new(ErrorKind::Open(vec![question])))
 }
 
 /// How many groups a state dict has.

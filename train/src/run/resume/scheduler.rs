@@ -16,6 +16,10 @@ use super::changes::Changes;
 use super::counts::{Counts, Told, ask, new_choices};
 use super::told;
 
+/// What a schedule does that is named where there is none.
+const ANEW: &str =
+    "to begin it anew, or with `ResumeOptions::schedule_at(N)` beside it to go on where it was stepped N times";
+
 /// How many positions are tried for one at which the learning rates are those of the file.
 const TRIED: i64 = 200_000;
 
@@ -65,6 +69,13 @@ impl Scheduling {
         let schedule = options.schedule.clone();
         if count == 0 && state.told.scheduled && schedule.is_none() {
             making.questions.push(none("the run had a scheduler, and its state is missing".to_owned()));
+        }
+        let (new, own) = (options.new_optimizer.is_some() || alone, making.checkpoint.value(BESIDE).is_ok());
+        let asks = count == 0 && !state.told.scheduled && state.layout.keeps_scheduler() && schedule.is_none();
+        if asks && !new && !own && !making.changes.rates() {
+            let begun = making.step > Some(0) || state.epoch > Some(0);
+            let what = by_hand::missing(state, making.checkpoint.root(), making.optimizer.param_groups(), begun);
+            making.questions.extend(what.map(|what| none(what).or("ResumeOptions::schedule(NAME(..))", ANEW)));
         }
         match (schedule, &state.schedulers[..]) {
             (_, []) if !state.layout.keeps_scheduler() && !anew && !alone => making.made_again(),
@@ -319,7 +330,7 @@ impl Making<'_> {
     /// A new scheduler, over the groups as they are: PyTorch's constructor takes their `initial_lr` for the base, and their
     /// `lr` where there is none.
     fn begin(self, schedule: Schedule, old: Option<&str>) -> Result<Scheduling> {
-        let Making { step, optimizer, changes, options, questions, .. } = self;
+        let Making { state, step, optimizer, changes, options, questions, .. } = self;
         for (place, _) in changes.entries.iter().filter(|(_, key)| key == "lr") {
             let group = &mut optimizer.param_groups_mut()[*place];
             // A rate that the user gives is the one that the new schedule begins with.
@@ -333,9 +344,16 @@ impl Making<'_> {
             _ => return Err(invalid("how often is said of several schedulers, and the new one is one")),
         };
         let kind = schedule.kind();
+        let goes_on = options.schedule_at.filter(|_| state.schedulers.is_empty());
+        let mut before = optimizer.clone();
         let mut scheduler = LRScheduler::new(schedule.clone(), optimizer)?;
         let mut at = 0;
-        if scheduler.needs_position() {
+        if let Some(said) = goes_on.filter(|_| !scheduler.needs_position()) {
+            (options.schedule_at, at) = (None, said);
+            let (stepped, open) = by_hand::stepped(&schedule, at, &mut before, state)?;
+            (scheduler, *optimizer) = (stepped, before);
+            questions.extend(open);
+        } else if scheduler.needs_position() {
             // What no file holds the state of, nanoGPT's loop, is a function of the step.
             at = if scheduler.is_saved() { 0 } else { step.unwrap_or(0) };
             scheduler = LRScheduler::at(schedule, at, optimizer)?;
@@ -362,7 +380,11 @@ impl Making<'_> {
             SchedulePer::Fraction => Vec::new(),
             _ => scheduler.preview(optimizer.param_groups(), 5).unwrap_or_default(),
         };
-        let begins = if at == 0 { "which begins anew".to_owned() } else { format!("which goes on at step {at}") };
+        let begins = match at {
+            0 => "which begins anew".to_owned(),
+            _ if scheduler.needs_position() => format!("which goes on at step {at}"),
+            _ => format!("which goes on where it was stepped {at} times"),
+        };
         let line = format!("scheduler {} -> {kind}, {begins} (`ResumeOptions::schedule`)", old.unwrap_or("none"));
         let (monitor, last_epoch) = (scheduler.monitor(), scheduler.position());
         let plan = SchedulerPlan { kind, monitor, last_epoch, per, times: 1, why, counted, next };

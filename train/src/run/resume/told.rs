@@ -157,8 +157,25 @@ pub(super) fn takes_over(checkpoint: &Checkpoint, values: &[Accounted], options:
 
 /// Asks about what stands beside an optimizer's state in a dict that is called the optimizer's: a wrapper has put it there, which may change
 /// the steps.
-pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Option<Question> {
+pub(super) fn wrapped_optimizer(state: &RunState, values: &[Accounted], kind: OptimizerKind) -> Option<Question> {
     let place = &values.iter().find(|value| value.taken == Taken::Part("optimizer"))?.place;
+    // What PyTorch's optimizers never have beside their states and groups, such as the slow weights of Lookahead.
+    let more = |saved: &Value| {
+        let own = |key: &str| matches!(key, "state" | "param_groups" | "defaults") || key.starts_with('_');
+        let empty = |value: &Value| match value {
+            Value::None => true,
+            Value::Dict(dict) => dict.is_empty(),
+            _ => false,
+        };
+        let entries = saved.as_dict().map(Dict::entries).unwrap_or_default();
+        let entries = entries.into_iter().filter(|(_, value)| !empty(value));
+        let keys = entries.filter_map(|(key, _)| key.as_str().filter(|key| !own(key)).map(ToOwned::to_owned));
+        keys.take(3).collect::<Vec<String>>()
+    };
+    let inside: Vec<String> = state.optimizers.iter().flat_map(more).collect();
+    if !inside.is_empty() {
+        return Some(ask_of_wrapper(place, &inside.join(", "), kind));
+    }
     let (parent, _) = place.rsplit_once('.')?;
     let name = parent.rsplit('.').next().unwrap_or(parent).to_lowercase();
     if !name.contains("optim") && name != "opt" {
@@ -172,13 +189,17 @@ pub(super) fn wrapped_optimizer(values: &[Accounted], kind: OptimizerKind) -> Op
     if beside.is_empty() {
         return None;
     }
+    Some(ask_of_wrapper(place, &beside.join(", "), kind))
+}
+
+/// The question of what stands beside an optimizer's state.
+fn ask_of_wrapper(place: &str, beside: &str, kind: OptimizerKind) -> Question {
     let what = format!(
-        "beside the optimizer's state ({place}) there is {}, of a wrapper that nobody here knows: does it change the steps?",
-        beside.join(", ")
+        "beside the optimizer's state ({place}) there is {beside}, of a wrapper that nobody here knows: does it change the steps?"
     );
     let question =
         Question::new(what).or(format!("ResumeOptions::optimizer({kind})"), format!("where {kind} steps alone"));
-    Some(question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new one"))
+    question.or("ResumeOptions::new_optimizer(NAME(..))", "to go on with a new one")
 }
 
 /// The member of the model that is called an average of its weights, and is none that is known.

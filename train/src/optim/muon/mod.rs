@@ -1,6 +1,9 @@
 //! `torch.optim.Muon`: momentum whose matrix is made orthogonal, nearly, by Newton and Schulz's iteration, for the matrices of
 //! hidden layers.
 
+#[cfg(target_arch = "x86_64")]
+mod bf16;
+
 use burn::tensor::{DType as BurnDType, Device, FloatDType, Tensor, TensorData};
 use rekindle_burn::NamedParameter;
 use rekindle_recorder::{DType, Error};
@@ -219,8 +222,7 @@ impl Formula for MuonUpdate {
         let orthogonal = |update: Vec<T>| {
             let len = update.len();
             let data = TensorData::new(update, [len]).convert::<f32>();
-            let update = Tensor::from_data(data, (&host()?, BurnDType::F32));
-            let found = self.orthogonal.of(update).try_into_data().map_err(unreadable)?;
+            let found = self.orthogonal.of_host(data)?;
             found.convert::<T>().try_into_vec().map_err(unreadable)
         };
         let (updated, after) = self.step(param.to_vec(), grad.to_vec(), buffer.to_vec(), orthogonal, promoted)?;
@@ -258,6 +260,19 @@ struct Orthogonal {
 }
 
 impl Orthogonal {
+    /// Of elements in host memory, by the processor's own instructions where it has them.
+    fn of_host(self, matrix: TensorData) -> Result<TensorData> {
+        #[cfg(target_arch = "x86_64")]
+        if bf16::is_there() && self.rows > 0 && self.columns > 0 {
+            let shape = matrix.shape().clone();
+            let mut elements = matrix.try_into_vec::<f32>().map_err(unreadable)?;
+            self.in_place(&mut elements);
+            return Ok(TensorData::new(elements, shape));
+        }
+        let matrix = Tensor::from_data(matrix, (&host()?, BurnDType::F32));
+        self.of(matrix).try_into_data().map_err(unreadable)
+    }
+
     /// All numbers are of `bfloat16` and kept as `f32`: a product or a sum of products is computed in `f32` and rounded once, as
     /// PyTorch's kernels do. (Burn's own matrix product of `bfloat16` rounds once more before `beta * input` is added.)
     fn of(self, matrix: Tensor<1>) -> Tensor<1> {
@@ -266,14 +281,14 @@ impl Orthogonal {
         }
         let [a, b, c] = self.coefficients;
         let tall = self.rows > self.columns;
-        let x: Tensor<2> = bf16(matrix.reshape([self.rows, self.columns]));
+        let x: Tensor<2> = rounded(matrix.reshape([self.rows, self.columns]));
         let x = if tall { x.transpose() } else { x };
-        let norm = bf16(bf16(x.clone().square().sum().sqrt()).clamp_min(self.eps));
-        let mut x = bf16(x / norm.reshape([1, 1]));
+        let norm = rounded(rounded(x.clone().square().sum().sqrt()).clamp_min(self.eps));
+        let mut x = rounded(x / norm.reshape([1, 1]));
         for _ in 0..self.steps {
-            let gram = bf16(x.clone().matmul(x.clone().transpose()));
-            let update = bf16(gram.clone() * b + gram.clone().matmul(gram) * c);
-            x = bf16(x.clone() * a + update.matmul(x));
+            let gram = rounded(x.clone().matmul(x.clone().transpose()));
+            let update = rounded(gram.clone() * b + gram.clone().matmul(gram) * c);
+            x = rounded(x.clone() * a + update.matmul(x));
         }
         let x = if tall { x.transpose() } else { x };
         x.reshape([self.rows * self.columns])
@@ -281,6 +296,6 @@ impl Orthogonal {
 }
 
 /// Rounded to `bfloat16`.
-fn bf16<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+fn rounded<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     tensor.cast(FloatDType::BF16).cast(FloatDType::F32)
 }

@@ -272,6 +272,44 @@ pub(crate) fn pairs<T: Real>(values: &mut [T], others: &[T], change: impl Fn(T, 
     });
 }
 
+/// What comes of each element, in a vector of its own.
+pub(crate) fn mapped<T: Real>(values: &[T], change: impl Fn(T) -> T + Copy + Send + Sync) -> Vec<T> {
+    values.par_iter().with_min_len(PART).map(|x| change(*x)).collect()
+}
+
+/// All elements in a row.
+pub(crate) fn in_a_row<T: Real>(parts: &[&[T]]) -> Vec<T> {
+    let mut all = vec![T::of(0.0); parts.iter().map(|part| part.len()).sum()];
+    let (mut places, mut rest) = (Vec::new(), &mut all[..]);
+    for part in parts.iter().flat_map(|part| part.chunks(PART)) {
+        let (place, others) = rest.split_at_mut(part.len());
+        places.push((place, part));
+        rest = others;
+    }
+    places.into_par_iter().for_each(|(place, part)| place.copy_from_slice(part));
+    all
+}
+
+/// As [`pairs`], and `torch.dot` of what comes of it and other elements, not rounded, while they are still in the cache.
+pub(crate) fn pairs_and_dot<T: Real>(
+    values: &mut [T],
+    others: &[T],
+    with: &[T],
+    change: impl Fn(T, T) -> T + Copy + Send + Sync,
+) -> f64 {
+    let parts = values.par_chunks_mut(PART).zip(others.par_chunks(PART)).zip(with.par_chunks(PART));
+    let parts = parts.map(|((values, others), with)| {
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                zip(&mut *values, others).for_each(|(x, y)| *x = change(*x, *y));
+                dot_of_part(values, with)
+            },
+        )
+    });
+    parts.collect::<Vec<f64>>().into_iter().sum()
+}
+
 /// `torch.dot`, not rounded.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
     // Parts of one size are added in one order: the result does not depend on the number of cores.

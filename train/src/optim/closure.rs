@@ -2,9 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor, TensorData};
+use rayon::prelude::*;
 use rekindle_recorder::{DType, Error, Result};
 
-use super::array::{Array as _, Real};
+use super::array::{Array as _, Real, in_a_row};
 use super::lbfgs::{Memory, Numbers, Objective, Settings, minimize};
 use super::optimizer::{Optimizer, Parameter, Places, list};
 use super::pieces::Pieces;
@@ -127,44 +128,57 @@ struct Evaluated<'a, M, C> {
 }
 
 impl<T: Real, M: Module, C: FnMut(&M) -> Result<(Tensor<1>, Gradients)>> Objective<T> for Evaluated<'_, M, C> {
-    fn here(&mut self) -> Result<(f64, Vec<T>, Vec<T>)> {
+    fn here(&mut self) -> Result<(f64, Vec<T>)> {
         let (loss, mut grads) = (self.closure)(&self.model)?;
         let loss = loss.try_into_scalar::<f64>().map_err(unreadable)?;
         let mut taken = take(&self.model, &mut grads, |id| self.places.contains_key(&id))?;
-        let (mut params, mut grad) = (Vec::new(), Vec::new());
+        let mut gradients = Vec::new();
         self.pieces.clear();
         for Parameter { named, .. } in self.parameters {
             let Some(mut pieces) = Pieces::of(named, &mut taken)? else {
                 return Err(invalid(format!("the optimizer's parameter '{}' is not in this model", named.name)));
             };
-            let elements = |tensor: Tensor<1>| {
-                let data = tensor.try_into_data().map_err(unreadable)?;
-                data.convert::<T>().try_into_vec::<T>().map_err(unreadable)
-            };
-            let whole = pieces.join(named)?;
-            params.extend(elements(whole.0)?);
-            grad.extend(elements(whole.1)?);
+            gradients.push(pieces.join_gradient(named)?);
             self.pieces.push(pieces);
         }
-        Ok(if self.maximize { (-loss, params, grad.neg()) } else { (loss, params, grad) })
+        let grad = flat(gradients)?;
+        Ok(if self.maximize { (-loss, grad.neg()) } else { (loss, grad) })
+    }
+
+    fn params(&self) -> Result<Vec<T>> {
+        let named = self.parameters.iter().map(|parameter| &parameter.named);
+        let joined = named.zip(&self.pieces).map(|(named, pieces)| pieces.join_param(named));
+        flat(joined.collect::<Result<_>>()?)
     }
 
     fn go(&mut self, params: &[T]) -> Result<()> {
-        let mut rest = params;
-        for (Parameter { named, .. }, pieces) in self.parameters.iter().zip(&mut self.pieces) {
-            let len = pieces.elements();
-            let Some((values, others)) = rest.split_at_checked(len) else {
+        let (mut rest, mut parts) = (params, Vec::new());
+        for pieces in &self.pieces {
+            let Some((values, others)) = rest.split_at_checked(pieces.elements()) else {
                 return Err(invalid("LBFGS lost parameters"));
             };
+            parts.push(values);
+            rest = others;
+        }
+        let parts: Vec<Vec<T>> = parts.into_par_iter().map(<[T]>::to_vec).collect();
+        for ((Parameter { named, .. }, pieces), values) in self.parameters.iter().zip(&mut self.pieces).zip(parts) {
             let device = pieces.params().next().map(Tensor::device);
             if let Some(device) = device {
-                let data = TensorData::new(values.to_vec(), [len]);
+                let len = values.len();
+                let data = TensorData::new(values, [len]);
                 pieces.split(named, Tensor::from_data(data, (&device, <T as burn::tensor::Element>::dtype())))?;
             }
-            rest = others;
         }
         let values = self.pieces.iter().flat_map(Pieces::values).collect();
         self.model = put(self.model.clone(), values);
         Ok(())
     }
+}
+
+/// All elements of tensors, in a row.
+fn flat<T: Real>(tensors: Vec<Tensor<1>>) -> Result<Vec<T>> {
+    let data = |tensor: Tensor<1>| Ok(tensor.try_into_data().map_err(unreadable)?.convert::<T>());
+    let data: Vec<TensorData> = tensors.into_iter().map(data).collect::<Result<_>>()?;
+    let parts: Vec<&[T]> = data.iter().map(|data| data.as_slice().map_err(unreadable)).collect::<Result<_>>()?;
+    Ok(in_a_row(&parts))
 }

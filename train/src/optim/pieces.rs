@@ -102,9 +102,17 @@ impl Pieces {
 
     /// All elements, and the gradient, in PyTorch's order.
     pub(super) fn join(&mut self, named: &NamedParameter) -> Result<(Tensor<1>, Tensor<1>)> {
-        let params = self.params().cloned().collect();
-        let grads = self.0.iter_mut().filter_map(Piece::gradient).collect();
-        Ok((named.join_tensors(params)?, named.join_tensors(grads)?))
+        Ok((self.join_param(named)?, self.join_gradient(named)?))
+    }
+
+    /// All elements.
+    pub(super) fn join_param(&self, named: &NamedParameter) -> Result<Tensor<1>> {
+        named.join_tensors(self.params().cloned().collect())
+    }
+
+    /// All of the gradient, which is taken.
+    pub(super) fn join_gradient(&mut self, named: &NamedParameter) -> Result<Tensor<1>> {
+        named.join_tensors(self.0.iter_mut().filter_map(Piece::gradient).collect())
     }
 
     /// Has no elements until it is [split](Self::split) anew: what was [joined](Self::join) has them alone then, and need not be copied.

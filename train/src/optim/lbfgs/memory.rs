@@ -1,6 +1,8 @@
 //! What LBFGS keeps from step to step, and how PyTorch stores it: in the state of the first parameter, for all of them. Long
 //! vectors are all parameters' elements in a row, in PyTorch's order.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use rekindle_recorder::{DType, Dict, Error, Result, Tensor, Value};
 
@@ -34,19 +36,20 @@ pub(crate) struct Kept<T> {
     pub(super) search: Option<Search<T>>,
 }
 
-/// The last direction and step, and the history that approximates the inverse Hessian.
+/// The last direction and step, and the history that approximates the inverse Hessian. Long vectors are shared with the copy that is put
+/// back if a step fails.
 #[derive(Clone, Debug)]
 pub(super) struct Search<T> {
-    pub(super) d: Vec<T>,
+    pub(super) d: Arc<Vec<T>>,
     pub(super) t: Scalar<T>,
     /// Differences of gradients, the oldest first.
-    pub(super) old_dirs: Vec<Vec<T>>,
+    pub(super) old_dirs: Vec<Arc<Vec<T>>>,
     /// Steps.
-    pub(super) old_stps: Vec<Vec<T>>,
+    pub(super) old_stps: Vec<Arc<Vec<T>>>,
     /// Reciprocals of their dot products.
     pub(super) ro: Vec<T>,
     pub(super) h_diag: Scalar<T>,
-    pub(super) prev_flat_grad: Vec<T>,
+    pub(super) prev_flat_grad: Arc<Vec<T>>,
     pub(super) prev_loss: f64,
 }
 
@@ -118,7 +121,7 @@ impl Memory {
 
 impl<T: Real> Kept<T> {
     fn value(&self, name: &str) -> Option<Value> {
-        let vectors = |vectors: &[Vec<T>]| Value::list(vectors.iter().map(|vector| tensor(vector)));
+        let vectors = |vectors: &[Arc<Vec<T>>]| Value::list(vectors.iter().map(|vector| tensor(vector)));
         let scalar = |number: T| Value::from(Tensor::scalar(number));
         Some(match name {
             "func_evals" => self.func_evals.into(),
@@ -195,12 +198,12 @@ impl Reader<'_> {
         Ok(search)
     }
 
-    fn vector<T: Real>(&self, value: &Value) -> Option<Vec<T>> {
+    fn vector<T: Real>(&self, value: &Value) -> Option<Arc<Vec<T>>> {
         let tensor = value.as_tensor().filter(|tensor| tensor.shape() == [self.elements])?;
-        Some(match tensor.to_vec::<T>() {
+        Some(Arc::new(match tensor.to_vec::<T>() {
             Ok(elements) => elements,
             Err(_) => tensor.to_f64_vec().ok()?.into_iter().map(T::of).collect(),
-        })
+        }))
     }
 
     fn list<X>(&self, name: &str, value: &Value, read: impl Fn(&Value) -> Option<X>) -> Result<Vec<X>> {

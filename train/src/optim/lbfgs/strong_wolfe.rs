@@ -1,5 +1,7 @@
 //! The line search of `torch.optim.LBFGS`: `_strong_wolfe` and `_cubic_interpolate` of `torch/optim/lbfgs.py`.
 
+use std::sync::Arc;
+
 use rekindle_recorder::Result;
 
 use super::scalar::Scalar;
@@ -17,7 +19,7 @@ const TOLERANCE_CHANGE: f64 = 1e-9;
 pub(super) struct Point<T> {
     pub(super) t: Scalar<T>,
     pub(super) loss: f64,
-    pub(super) grad: Vec<T>,
+    pub(super) grad: Arc<Vec<T>>,
     /// The slope along the direction.
     pub(super) slope: Scalar<T>,
 }
@@ -34,7 +36,7 @@ pub(super) fn strong_wolfe<T: Real>(
     let mut at = |t: Scalar<T>| -> Result<Point<T>> {
         let (loss, grad) = evaluate(t)?;
         let slope = Scalar::Tensor(T::of(dot(&grad, direction)));
-        Ok(Point { t, loss, grad, slope })
+        Ok(Point { t, loss, grad: Arc::new(grad), slope })
     };
     let longest = Scalar::Tensor(largest_magnitude(direction));
     let (loss, slope) = (Float(start.loss), start.slope);
@@ -146,7 +148,7 @@ mod tests {
     fn point(x: f64) -> Point<f64> {
         // (x - 1)^2 (x + 2), least at 1.
         let slope = 3.0 * (x * x - 1.0);
-        Point { t: Float(x), loss: (x - 1.0).powi(2) * (x + 2.0), grad: Vec::new(), slope: Scalar::Tensor(slope) }
+        Point { t: Float(x), loss: (x - 1.0).powi(2) * (x + 2.0), grad: Arc::default(), slope: Scalar::Tensor(slope) }
     }
 
     #[test]

@@ -6,9 +6,9 @@
 //! are symmetric: tiles that lie wholly below the diagonal are left out, and read across it.
 
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
-    _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32,
+    __m256bh, __m512, __m512bh, __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castsi512_ps,
+    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 use std::mem::transmute;
 
@@ -127,33 +127,42 @@ impl Orthogonal {
         let Orthogonal { rows, columns, .. } = self;
         let tall = rows > columns;
         let mut x = if tall { Matrix::zeros(columns, rows, false) } else { Matrix::zeros(rows, columns, false) };
-        let at = |stride: usize, row: usize, column: usize| {
-            if tall { column * stride + row } else { row * stride + column }
-        };
-        for (row, elements) in elements.chunks_exact(columns).enumerate() {
-            for (column, element) in elements.iter().enumerate() {
-                x.elements[at(x.stride, row, column)] = bf16::from_f32(*element).to_bits();
+        let at = |row: usize, column: usize| if tall { column * columns + row } else { row * columns + column };
+        let wide = |bits: u16| bf16::from_bits(bits).to_f32();
+        let (across, stride) = (x.columns, x.stride);
+        let rows_of_x = x.elements.par_chunks_mut(stride).take(x.rows).enumerate();
+        let squares = rows_of_x.map(|(row, to)| {
+            for (column, bits) in to[..across].iter_mut().enumerate() {
+                *bits = bf16::from_f32(elements[at(row, column)]).to_bits();
             }
-        }
-        let wide = |bits: &u16| bf16::from_bits(*bits).to_f32();
-        let squares: f64 = x.elements.iter().map(|bits| f64::from(wide(bits)).powi(2)).sum();
-        let norm = bf16::from_f32(bf16::from_f64(squares.sqrt()).to_f32().max(self.eps as f32)).to_f32();
-        x.elements.iter_mut().for_each(|bits| *bits = bf16::from_f32(wide(bits) / norm).to_bits());
+            to.iter().map(|bits| f64::from(wide(*bits)).powi(2)).sum()
+        });
+        let squares: Vec<f64> = squares.collect();
+        let norm = bf16::from_f64(squares.into_iter().sum::<f64>().sqrt()).to_f32().max(self.eps as f32);
+        let norm = bf16::from_f32(norm).to_f32();
+        x.elements.par_iter_mut().for_each(|bits| *bits = bf16::from_f32(wide(*bits) / norm).to_bits());
 
         let [a, b, c] = self.coefficients.map(|number| number as f32);
         for _ in 0..self.steps {
             let columns = Strips::of_columns(&x);
-            let gram = product(&Strips::of_rows(&x), &Strips::of_rows(&x), [x.rows; 2], Sum { factor: 1.0, other: None }, true);
+            let gram = product(
+                &Strips::of_rows(&x),
+                &Strips::of_rows(&x),
+                [x.rows; 2],
+                Sum { factor: 1.0, other: None },
+                true,
+            );
             let sum = Sum { factor: c, other: Some((b, &gram)) };
             let update = product(&Strips::of_rows(&gram), &Strips::of_rows(&gram), [x.rows; 2], sum, true);
             let sum = Sum { factor: 1.0, other: Some((a, &x)) };
             x = product(&Strips::of_rows(&update), &columns, [x.rows, x.columns], sum, false);
         }
-        for (row, elements) in elements.chunks_exact_mut(columns).enumerate() {
+        elements.par_chunks_mut(columns).enumerate().for_each(|(row, elements)| {
             for (column, element) in elements.iter_mut().enumerate() {
-                *element = wide(&x.elements[at(x.stride, row, column)]);
+                let (row, column) = if tall { (column, row) } else { (row, column) };
+                *element = wide(x.elements[row * stride + column]);
             }
-        }
+        });
     }
 }
 
@@ -299,7 +308,8 @@ mod tests {
             let gram = product(&strips, &Strips::of_rows(&left), [rows; 2], Sum { factor: 1.0, other: None }, true);
             let squared = Sum { factor: 0.5, other: Some((1.0, &gram)) };
             let squared = product(&Strips::of_rows(&gram), &Strips::of_rows(&gram), [rows; 2], squared, true);
-            let again = product(&Strips::of_rows(&gram), &across_of(&gram), [rows; 2], Sum { factor: 0.5, other: None }, false);
+            let again =
+                product(&Strips::of_rows(&gram), &across_of(&gram), [rows; 2], Sum { factor: 0.5, other: None }, false);
             let rounded = |number: f32| bf16::from_f32(number).to_f32();
             for row in 0..rows {
                 for column in 0..columns {
@@ -329,8 +339,7 @@ mod tests {
             return;
         }
         for (rows, columns) in [(1, 1), (1, 40), (40, 1), (16, 16), (33, 70), (130, 50), (97, 97)] {
-            let orthogonal =
-                Orthogonal { rows, columns, coefficients: [3.4445, -4.775, 2.0315], steps: 5, eps: 1e-7 };
+            let orthogonal = Orthogonal { rows, columns, coefficients: [3.4445, -4.775, 2.0315], steps: 5, eps: 1e-7 };
             let number = |at: usize| ((at * 7919 + 104_729) % 1000) as f32 / 500.0 - 1.0;
             let mut found: Vec<f32> = (0..rows * columns).map(number).collect();
             let given = Tensor::<1>::from_data(TensorData::new(found.clone(), [found.len()]), &Device::flex());

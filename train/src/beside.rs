@@ -1,13 +1,26 @@
 //! Whoever writes in the background gives way to whoever makes a step: both wait for memory, and the loop waits for the step.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many steps are being made.
-static STEPS: Mutex<usize> = Mutex::new(0);
+/// Who is at work in the loop.
+struct Loops {
+    /// How many steps are being made.
+    steps: usize,
+    /// How many loops wait for what is written, in the midst of a step or not.
+    waiting: usize,
+}
+
+impl Loops {
+    fn would_wait(&self) -> bool {
+        self.steps > 0 && self.waiting == 0
+    }
+}
+
+static LOOPS: Mutex<Loops> = Mutex::new(Loops { steps: 0, waiting: 0 });
 /// A core of so many is a large part of them.
 const FEW: usize = 4;
-static NONE: Condvar = Condvar::new();
+static CHANGED: Condvar = Condvar::new();
 
 /// A step that is being made, as long as this lives.
 #[derive(Debug)]
@@ -15,7 +28,7 @@ pub(crate) struct Step(());
 
 impl Step {
     pub(crate) fn begin() -> Self {
-        *STEPS.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        loops().steps += 1;
         Step(())
     }
 
@@ -28,12 +41,35 @@ impl Step {
 
 impl Drop for Step {
     fn drop(&mut self) {
-        let mut steps = STEPS.lock().unwrap_or_else(PoisonError::into_inner);
-        *steps = steps.saturating_sub(1);
-        if *steps == 0 {
-            NONE.notify_all();
+        let mut loops = loops();
+        loops.steps = loops.steps.saturating_sub(1);
+        if loops.steps == 0 {
+            CHANGED.notify_all();
         }
     }
+}
+
+/// A loop that waits for what is written: nobody gives way to it as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Waiting(());
+
+impl Waiting {
+    pub(crate) fn begin() -> Self {
+        loops().waiting += 1;
+        CHANGED.notify_all();
+        Waiting(())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut loops = loops();
+        loops.waiting = loops.waiting.saturating_sub(1);
+    }
+}
+
+fn loops() -> MutexGuard<'static, Loops> {
+    LOOPS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets other threads go before this one, from now on, and before those that it begins: what is written in the background takes the time that
@@ -58,17 +94,17 @@ impl Beside {
         Beside { left: longest }
     }
 
-    /// Waits while a step is being made.
+    /// Waits while a step is being made, unless a loop waits in turn.
     pub(crate) fn give_way(&mut self) {
         if self.left.is_zero() {
             return;
         }
-        let steps = STEPS.lock().unwrap_or_else(PoisonError::into_inner);
-        if *steps == 0 {
+        let loops = loops();
+        if !loops.would_wait() {
             return;
         }
         let begun = Instant::now();
-        drop(NONE.wait_timeout_while(steps, self.left, |steps| *steps > 0));
+        drop(CHANGED.wait_timeout_while(loops, self.left, |loops| loops.would_wait()));
         self.left = self.left.saturating_sub(begun.elapsed());
     }
 }
@@ -84,6 +120,12 @@ mod tests {
         impatient.give_way();
         assert!(impatient.left.is_zero(), "it waited as long as it may");
         impatient.give_way();
+
+        // Nor while a loop waits for it in the midst of a step, as one does that saves because of an error.
+        let mut waited_for = Beside::new(Duration::from_hours(1));
+        let waiting = Waiting::begin();
+        waited_for.give_way();
+        drop(waiting);
 
         // Whether it has to wait or not, it comes to its end once the step has.
         let patient = std::thread::spawn(|| Beside::new(Duration::from_hours(1)).give_way());

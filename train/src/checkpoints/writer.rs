@@ -10,7 +10,7 @@ use rekindle_recorder::{Checkpoint, IoResultExt as _, Result, ResultExt as _};
 use super::folder::{Entry, remove, settle};
 use super::options::CheckpointOptions;
 use crate::attributes::invalid;
-use crate::beside::{Beside, stand_back};
+use crate::beside::{Beside, Waiting, stand_back};
 
 /// How long a file that is written in the background gives way to steps, in all.
 const GIVES_WAY: Duration = Duration::from_secs(10);
@@ -48,6 +48,7 @@ impl Writer {
                 Ok(())
             }
             At::Work(thread) => {
+                let _waiting = Waiting::begin();
                 let (entries, written) = thread.join().map_err(|_| {
                     let what = "whoever wrote a checkpoint in the background panicked, so that it may not be there";
                     invalid(what).in_file(&self.folder)

@@ -501,10 +501,11 @@ impl Optimizer {
         let found = self.parameters.iter_mut().find(|known| known.named.name == parameter);
         let found = found.ok_or_else(|| invalid(format!("the optimizer has no parameter '{parameter}'")))?;
         let count = found.named.shape.first().copied().unwrap_or(1);
-        let mut touched = vec![false; count];
-        for row in rows {
-            let place = touched.get_mut(row);
-            *place.ok_or_else(|| invalid(format!("'{parameter}' has {count} rows, and no row {row}")))? = true;
+        let mut touched: Vec<usize> = rows.into_iter().collect();
+        touched.sort_unstable();
+        touched.dedup();
+        if let Some(row) = touched.last().filter(|row| **row >= count) {
+            return Err(invalid(format!("'{parameter}' has {count} rows, and no row {row}")));
         }
         found.state.touched = Some(touched);
         Ok(())

@@ -1,7 +1,10 @@
 //! `torch.optim.SparseAdam`: Adam for embeddings, which leaves the rows alone that no gradient touches, moments and all.
 
-use burn::tensor::{Int, Tensor};
 use std::ops::{Div, Mul, Sub};
+
+use burn::tensor::{Int, Tensor};
+use pulp::Arch;
+use rayon::prelude::*;
 
 use super::array::Real;
 use super::prelude::*;
@@ -59,13 +62,41 @@ fn prepare(group: &ParamGroup, state: &mut ParamState) -> Result<Box<dyn Update>
     }))
 }
 
+/// Rows that one core takes at a time.
+const ROWS: usize = 256;
+
+/// A row of the parameter and its moments, and of the gradient.
+type Row<'a, T> = ([&'a mut [T]; 3], &'a [T]);
+
+/// The rows with these numbers, which rise.
+fn some_rows<'a, T>(
+    mut rest: [&'a mut [T]; 3],
+    grad: &'a [T],
+    row: usize,
+    places: impl Iterator<Item = usize>,
+) -> Vec<Row<'a, T>> {
+    let (len, mut passed) = (grad.len(), 0);
+    let elements = |place: usize| (place.saturating_mul(row).min(len), (place + 1).saturating_mul(row).min(len));
+    let row = |place| {
+        let (from, to) = elements(place);
+        let rows = rest.each_mut().map(|rest| {
+            let (row, others) = std::mem::take(rest).split_at_mut(to - passed);
+            *rest = others;
+            &mut row[from - passed..]
+        });
+        passed = to;
+        (rows, &grad[from..to])
+    };
+    places.map(row).collect()
+}
+
 /// `sparse_adam` of `torch/optim/_functional.py`, of one parameter.
 #[derive(Debug)]
 struct SparseAdamUpdate {
     /// The elements of a row.
     row: usize,
-    /// Of each row, whether it is touched, where the caller said so.
-    touched: Option<Vec<bool>>,
+    /// The rows that are touched, in order, where the caller said so.
+    touched: Option<Vec<usize>>,
     formula: RowFormula,
 }
 
@@ -80,6 +111,7 @@ struct RowFormula {
 }
 
 impl RowFormula {
+    #[inline(always)]
     fn step<X>(self, param: X, grad: X, exp_avg: X, exp_avg_sq: X) -> (X, X, X)
     where
         X: Number + Mul<Output = X> + Div<Output = X> + Sub<Output = X>,
@@ -104,22 +136,30 @@ impl Formula for SparseAdamUpdate {
         let Ok([exp_avg, exp_avg_sq]) = <[&mut [T]; 2]>::try_from(state) else {
             return Err(invalid("a SparseAdam state lacks one of its moments"));
         };
-        let (row, len) = (self.row.max(1), param.len());
-        let elements = |place: usize| (place * row).min(len)..((place + 1) * row).min(len);
-        let mut step = |place: usize| {
-            let at = elements(place);
-            let (param, grad) = (&mut param[at.clone()], &grad[at.clone()]);
-            let moments = exp_avg[at.clone()].iter_mut().zip(&mut exp_avg_sq[at]);
-            for ((param, grad), (exp_avg, exp_avg_sq)) in param.iter_mut().zip(grad).zip(moments) {
-                (*param, *exp_avg, *exp_avg_sq) = self.formula.step(*param, *grad, *exp_avg, *exp_avg_sq);
+        let row = self.row.max(1);
+        let all = [param, exp_avg, exp_avg_sq];
+        let rows: Vec<Row<T>> = match &self.touched {
+            // Few of many: nothing else is looked at.
+            Some(touched) => some_rows(all, grad, row, touched.iter().copied()),
+            None => {
+                let is_touched = |(place, grad): (usize, &[T])| grad.iter().any(|x| *x != T::of(0.0)).then_some(place);
+                let touched: Vec<usize> = grad.par_chunks(row).enumerate().filter_map(is_touched).collect();
+                some_rows(all, grad, row, touched.into_iter())
             }
         };
-        let is_touched = |place: &usize| grad[elements(*place)].iter().any(|x| *x != T::of(0.0));
-        match &self.touched {
-            // Few of many: nothing else is looked at.
-            Some(touched) => (0..touched.len()).filter(|&place| touched[place]).for_each(&mut step),
-            None => (0..len.div_ceil(row)).filter(is_touched).for_each(&mut step),
-        }
+        // Rows come from memory, most of the time: as wide as the processor has it, several are on their way at once.
+        rows.into_par_iter().with_min_len(ROWS).for_each(|(moved, grad)| {
+            Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    let [param, exp_avg, exp_avg_sq] = moved;
+                    let moments = exp_avg.iter_mut().zip(exp_avg_sq);
+                    for ((param, grad), (exp_avg, exp_avg_sq)) in param.iter_mut().zip(grad).zip(moments) {
+                        (*param, *exp_avg, *exp_avg_sq) = self.formula.step(*param, *grad, *exp_avg, *exp_avg_sq);
+                    }
+                },
+            );
+        });
         Ok(())
     }
 
@@ -131,8 +171,9 @@ impl Formula for SparseAdamUpdate {
         let rows = len.checked_div(self.row).unwrap_or(0);
         let touched: Tensor<1, Int> = match &self.touched {
             Some(touched) => {
-                let touched: Vec<i32> = touched.iter().map(|touched| i32::from(*touched)).collect();
-                Tensor::from_data(&touched[..], &param.device())
+                let mut flags = vec![0_i32; rows];
+                touched.iter().for_each(|place| flags.get_mut(*place).into_iter().for_each(|flag| *flag = 1));
+                Tensor::from_data(&flags[..], &param.device())
             }
             None => grad.clone().reshape([rows, self.row]).not_equal_scalar(0.0).any_dim(1).int().reshape([rows]),
         };

@@ -23,8 +23,8 @@ pub(crate) struct ParamState {
     /// PyTorch's shape of the parameter, and its type.
     shape: Vec<usize>,
     dtype: DType,
-    /// Of each of its rows, whether the next gradient touches it, where the caller said so.
-    pub(super) touched: Option<Vec<bool>>,
+    /// Its rows that the next gradient touches, in order, where the caller said so.
+    pub(super) touched: Option<Vec<usize>>,
     /// What its gradient is divided by in the next step, where all gradients are clipped together.
     pub(super) divide: Option<f64>,
 }

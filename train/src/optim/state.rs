@@ -55,8 +55,8 @@ struct Scalar {
 /// them, if it is still there.
 #[derive(Clone, Debug)]
 pub(crate) enum Buffer {
-    /// Not made yet: all are this.
-    Filled(f64),
+    /// Not made yet: all are this. There are so many, or as many as the parameter has.
+    Filled(f64, Option<usize>),
     F32(Arc<Vec<f32>>),
     F64(Arc<Vec<f64>>),
     F16(Arc<Vec<f16>>),
@@ -212,7 +212,7 @@ impl ParamState {
     /// Makes a tensor that holds one number everywhere unless it is there.
     pub(crate) fn moment_of(&mut self, name: &str, number: f64) {
         if !self.has_moment(name) {
-            self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::Filled(number); self.pieces]));
+            self.entries.insert(name.to_owned(), Entry::Moment(vec![Buffer::Filled(number, None); self.pieces]));
         }
     }
 
@@ -232,9 +232,8 @@ impl ParamState {
 
     /// Makes a tensor that holds one number everywhere, of this shape and in PyTorch's order, unless it is there.
     pub(crate) fn whole_of(&mut self, name: &str, shape: Vec<usize>, number: f64) {
-        let (len, dtype) = (shape.iter().product(), self.dtype);
-        let filled = || with_real!(dtype, T => T::hold(vec![T::of(number); len]));
-        self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(filled(), shape));
+        let filled = Buffer::Filled(number, Some(shape.iter().product()));
+        self.entries.entry(name.to_owned()).or_insert_with(|| Entry::Whole(filled, shape));
     }
 
     /// One piece of a tensor of the parameter's shape, flat; `None` if there is none.
@@ -498,7 +497,7 @@ impl Buffer {
     fn to_data(&self, shape: &[usize], dtype: DType) -> Result<TensorData> {
         let shape = shape.to_vec();
         Ok(match self {
-            Buffer::Filled(number) => with_real!(dtype, T => TensorData::full(shape, T::of(*number))),
+            Buffer::Filled(number, _) => with_real!(dtype, T => TensorData::full(shape, T::of(*number))),
             Buffer::F32(values) => shared(values, shape),
             Buffer::F64(values) => shared(values, shape),
             Buffer::F16(values) => shared(values, shape),
@@ -513,7 +512,7 @@ impl Buffer {
     /// How many elements there are, or this many where none were made yet.
     fn len_or(&self, len: usize) -> usize {
         match self {
-            Buffer::Filled(_) => len,
+            Buffer::Filled(_, own) => own.unwrap_or(len),
             Buffer::F32(values) => values.len(),
             Buffer::F64(values) => values.len(),
             Buffer::F16(values) => values.len(),
@@ -524,7 +523,9 @@ impl Buffer {
 
     /// Brings the elements to host memory, in their parameter's type, if need be.
     pub(crate) fn bring<T: Held>(&mut self, len: usize) -> Result<()> {
-        if !T::is_of(self) {
+        if let Buffer::Filled(number, _) = self {
+            *self = T::hold(vec![T::of(*number); self.len_or(len)]);
+        } else if !T::is_of(self) {
             *self = Buffer::from_data(self.to_data(&[self.len_or(len)], T::DTYPE)?, T::DTYPE)?;
         }
         Ok(())
@@ -538,7 +539,7 @@ impl Buffer {
 
     /// The elements on a device, brought there if need be; what is left behind is to be replaced by [`Buffer::put`].
     pub(crate) fn take(&mut self, len: usize, dtype: BurnDType, device: &Device) -> Result<Tensor<1>> {
-        match std::mem::replace(self, Buffer::Filled(0.0)) {
+        match std::mem::replace(self, Buffer::Filled(0.0, None)) {
             Buffer::Tensor(tensor) if tensor.device() == *device => Ok(tensor),
             other => {
                 let data = other.to_data(&[other.len_or(len)], DType::Float64)?;

@@ -227,7 +227,7 @@ impl Job<'_> {
                 _ => Err(missing(name)),
             };
             let pieces = lens.iter().enumerate().map(tensor).collect::<Result<_>>()?;
-            let mut buffer = Buffer::Filled(0.0);
+            let mut buffer = Buffer::Filled(0.0, None);
             buffer.put(self.named.join_tensors(pieces)?);
             joined.push(buffer);
         }

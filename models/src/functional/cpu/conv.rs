@@ -80,6 +80,7 @@ fn forward(plan: &Plan, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> Vec<
             let first = (group * plan.filters + row) * plan.channels * plan.area;
             pack_filters(plan, &weight[first..], &taps, rows, height, tile);
         }),
+        lying: (taps.len() == plan.area).then_some(weight),
         first: [0, 0],
         step: [1, 1],
     };
@@ -143,6 +144,7 @@ fn residues<'a>(plan: &'a Plan, weight: &'a [f32]) -> Vec<Part<'a>> {
             grid: Grid { rows, columns, start: down * pitch + right, pitch },
             offsets,
             weights: Box::new(weights),
+            lying: None,
             first,
             step: plan.stride,
         })

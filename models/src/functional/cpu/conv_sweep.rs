@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::conv_plan::Grid;
+#[cfg(target_arch = "x86_64")]
+use super::gemm::Rows;
 use super::gemm::{FEW_PACKED, Left, Right, height, panel_width, share};
 use super::memory::{Places, Scratch};
 use super::simd::{Kernel, vectorised};
@@ -33,6 +35,8 @@ pub(super) struct Part<'a> {
     pub(super) offsets: Vec<usize>,
     /// Writes a tile of a group's weights: of this group, from this row on, so many rows, for tiles so high.
     pub(super) weights: Box<dyn Fn(usize, usize, usize, usize, &mut [f32]) + Sync + 'a>,
+    /// The weights of all groups, where they lie row by row as they are multiplied.
+    pub(super) lying: Option<&'a [f32]>,
     /// The place of the output that the grid's first is, and how far it is from one to the next.
     pub(super) first: [usize; 2],
     pub(super) step: [usize; 2],
@@ -250,11 +254,24 @@ impl Images<'_> {
         let taken = share(self.outputs.div_ceil(height), height * inner) * height;
         shared(0..self.outputs.div_ceil(taken), |task| {
             let (first, count) = (task * taken, taken.min(self.outputs - task * taken));
+            let store = |output, runs: &Vec<Run>, values: &[f32]| {
+                self.store(part, group, first + output, runs, values, out);
+            };
+            #[cfg(target_arch = "x86_64")]
+            if let Some(rows) = part
+                .lying
+                .and_then(|all| Rows::of(&all[(group * self.outputs + first) * inner..][..count * inner], inner))
+            {
+                for (runs, panel) in runs.iter().zip(panels.all()) {
+                    rows.times(panel, |output, values| store(output, runs, values));
+                }
+                return;
+            }
             let weights = Left::filled([count, inner, height], false, |row, rows, tile| {
                 (part.weights)(group, first + row, rows, height, tile);
             });
             for (runs, panel) in runs.iter().zip(panels.all()) {
-                weights.times(panel, |output, values| self.store(part, group, first + output, runs, values, out));
+                weights.times(panel, |output, values| store(output, runs, values));
             }
         });
     }

@@ -4,6 +4,10 @@
 //! tiles of a few rows, the right side into panels of two vectors, and a tile times a panel stays in registers. The sum of an
 //! element goes along the inner dimension in chains of [`CHAIN`], whatever the number of threads.
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{
+    __m512, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
+};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -120,6 +124,47 @@ impl Left {
     }
 }
 
+/// The left side as it lies in memory, row by row: for a few panels it is not worth packing. Processors with AVX-512 alone take it so.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    data: &'a [f32],
+    inner: usize,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a> Rows<'a> {
+    /// Rows of this length, where the processor takes them so.
+    pub(super) fn of(data: &'a [f32], inner: usize) -> Option<Self> {
+        (wide() && inner > 0).then_some(Rows { data, inner })
+    }
+
+    /// Multiplies all rows with a panel; `store` is given each row's elements.
+    pub(super) fn times(self, panel: &[f32], store: impl FnMut(usize, &[f32])) {
+        // SAFETY: the processor has AVX-512, as whoever made this has asked.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.wide(panel, store);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    fn wide(self, panel: &[f32], mut store: impl FnMut(usize, &[f32])) {
+        const HEIGHT: usize = 14;
+        let panel = pairs(panel, self.inner);
+        for (at, rows) in self.data.chunks(HEIGHT * self.inner).enumerate() {
+            let count = rows.len() / self.inner;
+            // Where there are fewer the last stands for those that are missing.
+            let rows: [&[f32]; HEIGHT] =
+                std::array::from_fn(|row| &rows[row.min(count - 1) * self.inner..][..self.inner]);
+            // SAFETY: each row has as many elements as the panel has pairs of vectors.
+            #[allow(unsafe_code)]
+            let products: [_; HEIGHT] = wide_product(panel, |k, row| unsafe { *rows[row].get_unchecked(k) });
+            put(&products[..count], |row, values| store(at * HEIGHT + row, values));
+        }
+    }
+}
+
 struct Times<'a, F> {
     left: &'a Left,
     tiles: Range<usize>,
@@ -157,7 +202,7 @@ impl<F: FnMut(usize, &[f32])> Times<'_, F> {
 
 /// With vectors of sixteen: the processor's own instructions, as AVX-512 is not among the vectors that Burn's build brings.
 #[cfg(target_arch = "x86_64")]
-#[allow(unsafe_code)] // memory is read and written through references to arrays of a vector's length
+#[allow(unsafe_code)] // a tile is read without looking at its length each time
 impl<F: FnMut(usize, &[f32])> Times<'_, F> {
     #[target_feature(enable = "avx512f")]
     fn wide(mut self) {
@@ -174,37 +219,65 @@ impl<F: FnMut(usize, &[f32])> Times<'_, F> {
 
     #[target_feature(enable = "avx512f")]
     fn wide_tiles<const HEIGHT: usize>(&mut self) {
-        use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps};
-        let (panel, _) = self.panel[..self.left.inner * 32].as_chunks::<16>();
-        let (panel, _) = panel.as_chunks::<2>();
         let (rows, inner) = (self.left.rows, self.left.inner);
+        let panel = pairs(self.panel, inner);
         for at in self.tiles.clone() {
             let (tile, _) = self.left.data[at * HEIGHT * inner..][..HEIGHT * inner].as_chunks::<HEIGHT>();
-            let mut total = [[_mm512_setzero_ps(); 2]; HEIGHT];
-            for (tile, panel) in tile.chunks(CHAIN).zip(panel.chunks(CHAIN)) {
-                let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
-                for (a, [one, two]) in tile.iter().zip(panel) {
-                    // SAFETY: each is an array of sixteen numbers.
-                    let (one, two) = unsafe { (_mm512_loadu_ps(one.as_ptr()), _mm512_loadu_ps(two.as_ptr())) };
-                    for (sums, a) in sums.iter_mut().zip(a) {
-                        let a = _mm512_set1_ps(*a);
-                        *sums = [_mm512_fmadd_ps(a, one, sums[0]), _mm512_fmadd_ps(a, two, sums[1])];
-                    }
-                }
-                for (total, sums) in total.iter_mut().zip(&sums) {
-                    *total = [_mm512_add_ps(total[0], sums[0]), _mm512_add_ps(total[1], sums[1])];
-                }
-            }
-            for (row, values) in total.iter().take(HEIGHT.min(rows - at * HEIGHT)).enumerate() {
-                let mut out = [[0.0_f32; 16]; 2];
-                // SAFETY: as above.
-                unsafe {
-                    std::arch::x86_64::_mm512_storeu_ps(out[0].as_mut_ptr(), values[0]);
-                    std::arch::x86_64::_mm512_storeu_ps(out[1].as_mut_ptr(), values[1]);
-                }
-                (self.store)(at * HEIGHT + row, out.as_flattened());
+            // SAFETY: a tile has as many columns as the panel has pairs of vectors.
+            let products: [_; HEIGHT] = wide_product(panel, |k, row| unsafe { tile.get_unchecked(k)[row] });
+            put(&products[..HEIGHT.min(rows - at * HEIGHT)], |row, values| (self.store)(at * HEIGHT + row, values));
+        }
+    }
+}
+
+/// A panel of so many rows, each as two vectors.
+#[cfg(target_arch = "x86_64")]
+fn pairs(panel: &[f32], inner: usize) -> &[[[f32; 16]; 2]] {
+    let (panel, _) = panel[..inner * 32].as_chunks::<16>();
+    panel.as_chunks().0
+}
+
+/// `HEIGHT` rows times a panel; `a` gives the element of a column, of which there are as many as pairs, and a row.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn wide_product<const HEIGHT: usize>(
+    panel: &[[[f32; 16]; 2]],
+    a: impl Fn(usize, usize) -> f32,
+) -> [[__m512; 2]; HEIGHT] {
+    let mut total = [[_mm512_setzero_ps(); 2]; HEIGHT];
+    for (chain, panel) in panel.chunks(CHAIN).enumerate() {
+        let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
+        for (k, [one, two]) in panel.iter().enumerate() {
+            // SAFETY: each is an array of sixteen numbers.
+            let (one, two) = unsafe { (_mm512_loadu_ps(one.as_ptr()), _mm512_loadu_ps(two.as_ptr())) };
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let a = _mm512_set1_ps(a(chain * CHAIN + k, row));
+                *sums = [_mm512_fmadd_ps(a, one, sums[0]), _mm512_fmadd_ps(a, two, sums[1])];
             }
         }
+        for (total, sums) in total.iter_mut().zip(&sums) {
+            *total = [_mm512_add_ps(total[0], sums[0]), _mm512_add_ps(total[1], sums[1])];
+        }
+    }
+    total
+}
+
+/// Gives `store` each row's elements.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+#[inline]
+#[allow(unsafe_code)]
+fn put(products: &[[__m512; 2]], mut store: impl FnMut(usize, &[f32])) {
+    for (row, values) in products.iter().enumerate() {
+        let mut out = [[0.0_f32; 16]; 2];
+        // SAFETY: each is an array of sixteen numbers.
+        unsafe {
+            _mm512_storeu_ps(out[0].as_mut_ptr(), values[0]);
+            _mm512_storeu_ps(out[1].as_mut_ptr(), values[1]);
+        }
+        store(row, out.as_flattened());
     }
 }
 

@@ -95,9 +95,12 @@ pub(super) fn weight_gradient(plan: &Plan, x: &[f32], g: &[f32]) -> Vec<f32> {
         let sums: Vec<Vec<f32>> = collected(0..parts * panels, work);
         let put = |(filter, gradient): (usize, &mut [f32])| {
             for (task, sums) in sums.iter().enumerate() {
-                let first = task % panels * width;
-                for (sum, place) in sums[filter * width..][..width].iter().zip(&places[first..]) {
-                    gradient[*place] += sum;
+                let (first, sums) = (task % panels * width, &sums[filter * width..][..width]);
+                if taps.len() == area {
+                    // They lie as the taps do.
+                    gradient[first..].iter_mut().zip(sums).for_each(|(place, sum)| *place += sum);
+                } else {
+                    sums.iter().zip(&places[first..]).for_each(|(sum, place)| gradient[*place] += sum);
                 }
             }
         };

@@ -204,6 +204,10 @@ fn parameters_that_an_optimizer_cannot_train_are_refused() {
         (MuonOptions::default().ns_steps(100).into(), "ns_steps must be less than 100, and is 100"),
         (SparseAdamOptions::default().eps(0.0).into(), "eps must be more than 0, and is 0"),
         (LbfgsOptions::default().history_size(0).into(), "history_size must be at least 1, and is 0"),
+        (
+            LbfgsOptions::default().history_size(u32::MAX).into(),
+            "an LBFGS with a history_size of 4294967295 is not supported; set it to 16777216 at most",
+        ),
     ] {
         let built = Optimizer::builder(options).exclude("bias").build(&linear);
         assert_eq!(built.unwrap_err().to_string(), message);

@@ -63,6 +63,9 @@ fn admit(parameter: &NamedParameter) -> Result<()> {
     Err(Error::unsupported(what).advise("train it in float32"))
 }
 
+/// So many steps are more than any history has; `al` has a place for each from the beginning, as PyTorch's has.
+const LONGEST: i64 = 1 << 24;
+
 /// A group's numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -95,6 +98,10 @@ impl Settings {
         let history_size = group.int("history_size")?;
         if history_size < 1 {
             return Err(invalid(format!("history_size must be at least 1, and is {history_size}")));
+        }
+        if history_size > LONGEST {
+            let what = format!("an LBFGS with a history_size of {history_size}");
+            return Err(Error::unsupported(what).advise(format!("set it to {LONGEST} at most")));
         }
         Ok(Settings {
             lr: match group.get("lr") {

@@ -6,9 +6,9 @@
 //! are symmetric: tiles that lie wholly below the diagonal are left out, and read across it.
 
 use std::arch::x86_64::{
-    __m256bh, __m512, __m512bh, __m512i, _mm256_storeu_si256, _mm512_add_ps, _mm512_castsi512_ps,
-    _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    __m256bh, __m256i, __m512, __m512bh, __m512i, _mm256_loadu_si256, _mm256_storeu_si256, _mm512_add_ps,
+    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtneps_pbh, _mm512_dpbf16_ps, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
 };
 use std::mem::transmute;
 
@@ -252,7 +252,7 @@ fn pairs(pairs: &[u32]) -> __m512bh {
 #[allow(unsafe_code)]
 fn as_pairs(bits: __m512i) -> __m512bh {
     // SAFETY: both are the same 64 bytes, any of which will do.
-    unsafe { transmute(bits) }
+    unsafe { transmute::<__m512i, __m512bh>(bits) }
 }
 
 /// Sixteen numbers as `float32`.
@@ -261,7 +261,7 @@ fn as_pairs(bits: __m512i) -> __m512bh {
 fn widened(numbers: &[u16]) -> __m512 {
     assert!(numbers.len() == WIDE / 2);
     // SAFETY: there are sixteen of two bytes, wherever they lie.
-    let numbers = unsafe { std::arch::x86_64::_mm256_loadu_si256(numbers.as_ptr().cast()) };
+    let numbers = unsafe { _mm256_loadu_si256(numbers.as_ptr().cast()) };
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(numbers)))
 }
 
@@ -270,10 +270,11 @@ fn widened(numbers: &[u16]) -> __m512 {
 fn put(numbers: __m256bh, to: &mut [u16]) {
     assert!(to.len() == WIDE / 2);
     // SAFETY: there is room for sixteen of two bytes, and both types are the same 32 bytes.
-    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), transmute(numbers)) }
+    unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast(), transmute::<__m256bh, __m256i>(numbers)) }
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_precision_loss)] // of small whole numbers
 mod tests {
     use burn::tensor::{Device, Tensor, TensorData};
 

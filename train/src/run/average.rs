@@ -7,6 +7,7 @@ use rekindle_burn::{LayerRows, ModuleStateDict as _, NamedParameter};
 use rekindle_recorder::run::{Layout, Question, RunState};
 use rekindle_recorder::{DType, Error, Result, StateDict, Value, rebuild};
 
+use super::average_when::{Done, When, ask_per, steps_of, when};
 use super::lit::Lit;
 use super::options::{ResumeOptions, SchedulePer};
 use super::plan::few;
@@ -24,78 +25,6 @@ pub(super) enum Average {
     /// The checkpoint's stays as it is, and the user is told so. It is read only where it has changed places with the
     /// weights.
     Kept(Option<AveragedModel>),
-}
-
-/// When an average takes the weights in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct When {
-    pub(super) per: SchedulePer,
-    /// Of every so many steps after the first, as Lightning and torchvision have it, and not after the last.
-    first: bool,
-    /// Whether these are counted in each epoch anew.
-    in_epoch: bool,
-    /// In how many epochs it is a copy of the weights.
-    copied: i64,
-}
-
-impl Default for When {
-    fn default() -> Self {
-        SchedulePer::Step.into()
-    }
-}
-
-impl From<SchedulePer> for When {
-    fn from(per: SchedulePer) -> Self {
-        When { per, first: false, in_epoch: false, copied: 0 }
-    }
-}
-
-/// What was done, that an average may take in.
-#[derive(Clone, Copy)]
-pub(super) enum Done {
-    /// A step: how many there were, how many of them in its epoch, and how many epochs were finished before it.
-    Step(i64, i64, i64),
-    /// An epoch: how many there were.
-    Epoch(i64),
-    /// A batch that makes no step, of several that do.
-    Batch,
-}
-
-impl When {
-    fn is_due(&self, done: Done) -> bool {
-        match (self.per, done) {
-            (SchedulePer::Step | SchedulePer::Batch, Done::Step(..))
-            | (SchedulePer::Epoch, Done::Epoch(_))
-            | (SchedulePer::Batch, Done::Batch) => true,
-            (SchedulePer::Steps(each), Done::Step(step, in_epoch, _)) => {
-                let counted = if self.in_epoch { in_epoch } else { step };
-                (counted - i64::from(self.first)) % i64::from(each) == 0
-            }
-            (SchedulePer::Epochs(each), Done::Epoch(epoch)) => epoch % i64::from(each) == 0,
-            _ => false,
-        }
-    }
-
-    /// Its words in the plan.
-    fn says(&self) -> String {
-        let each = match self.per {
-            SchedulePer::Step => String::new(),
-            SchedulePer::Epoch => ", after each epoch".to_owned(),
-            SchedulePer::Batch => ", after each batch".to_owned(),
-            SchedulePer::Steps(each) => {
-                let which = if self.first { "the first" } else { "the last" };
-                let epoch = if self.in_epoch { " of an epoch" } else { "" };
-                format!(", after {which} of every {each} steps{epoch}")
-            }
-            per => format!(", after every {}", per.name().replace('-', " ")),
-        };
-        let copied = if self.copied > 0 {
-            format!(", a copy of the weights in the first {} epochs", self.copied)
-        } else {
-            String::new()
-        };
-        each + &copied
-    }
 }
 
 /// What is said of an average that stays as it is.
@@ -410,69 +339,6 @@ fn told_rule(state: &RunState) -> Option<Averaging> {
     state.told.average.as_ref()?.rule.parse().ok()
 }
 
-/// When an average is updated: as it is said, as the program's settings have it, or as its count tells; `None` where nothing does.
-fn when(count: Option<i64>, (state, passed): (&RunState, Option<i64>), said: Option<SchedulePer>) -> Option<When> {
-    let steps = steps_of(state);
-    if let Some(told) = state.told.average.as_ref().filter(|_| said.is_none()) {
-        let each = u32::try_from(told.every).ok()?;
-        let per = if each == 1 { SchedulePer::Step } else { SchedulePer::Steps(each) };
-        return Some(When { per, first: true, in_epoch: true, copied: told.copied });
-    }
-    let per = said.or_else(|| per(count, (steps, passed), state))?;
-    // It is told by the count whether it was the first of every so many steps, unless they divide the steps.
-    let first = match (per, count.zip(steps)) {
-        (SchedulePer::Steps(each), Some((count, steps))) if steps % i64::from(each) != 0 => {
-            count > steps / i64::from(each)
-        }
-        _ => state.layout == Layout::Lightning,
-    };
-    Some(When { first, ..per.into() })
-}
-
-/// How many steps the run has made, as far as anything tells it.
-fn steps_of(state: &RunState) -> Option<i64> {
-    state.step.or_else(|| steps(state.optimizers.first()?))
-}
-
-/// How often an average was updated, by its count; `None` where that does not tell.
-fn per(count: Option<i64>, (steps, passed): (Option<i64>, Option<i64>), state: &RunState) -> Option<SchedulePer> {
-    // Their programs update it with each step.
-    let own = matches!(state.layout, Layout::Ultralytics | Layout::YoloV5);
-    let Some(count) = count.filter(|_| !own) else { return Some(SchedulePer::Step) };
-    if count == 0 {
-        // Of a run that has begun, it is updated from some later time on, as `swa_start` says in a program.
-        let begun = steps > Some(0) || state.epoch > Some(0) && !state.optimizers.is_empty();
-        return (!begun).then_some(SchedulePer::Step);
-    }
-    let by_epoch = state.epoch.is_some_and(|epoch| (epoch..=epoch.saturating_add(1)).contains(&count));
-    let stepped = |scheduler: &Value| scheduler.as_dict()?.get("last_epoch")?.as_i64();
-    match steps {
-        Some(steps) if steps == count => Some(SchedulePer::Step),
-        Some(_) if passed == Some(count) => Some(SchedulePer::Batch),
-        Some(_) if by_epoch => Some(SchedulePer::Epoch),
-        // As many as epochs, and nothing tells of steps: they were no more only in a first epoch of one step.
-        None if by_epoch && state.epoch > Some(0) => Some(SchedulePer::Epoch),
-        // Something else was stepped as often, more often than there were epochs.
-        None if state.epoch.is_none_or(|epoch| count > epoch.saturating_add(1))
-            && state.schedulers.iter().any(|scheduler| stepped(scheduler) == Some(count)) =>
-        {
-            Some(SchedulePer::Step)
-        }
-        _ => None,
-    }
-}
-
-/// How many steps an optimizer counts.
-fn steps(optimizer: &Value) -> Option<i64> {
-    let states = optimizer.as_dict()?.get("state")?.as_dict()?.entries();
-    let step = |state: &Value| match state.as_dict()?.get("step")? {
-        Value::Tensor(tensor) => tensor.item().ok(),
-        other => other.as_f64(),
-    };
-    #[allow(clippy::cast_possible_truncation)]
-    states.iter().filter_map(|(_, state)| step(state)).reduce(f64::max).map(|step| step as i64)
-}
-
 /// The question of which average goes on.
 fn ask_which(state: &RunState) -> Question {
     let places: Vec<&String> = state.ema_place.iter().chain(&state.other_averages).collect();
@@ -481,27 +347,6 @@ fn ask_which(state: &RunState) -> Question {
     places.iter().fold(question, |question, place| {
         question.or(format!("ResumeOptions::average_at(\"{place}\")"), "to go on with it, and leave the others")
     })
-}
-
-/// The question of how often an average is updated.
-fn ask_per(count: Option<i64>, steps: Option<i64>) -> Question {
-    let times = count.map_or_else(String::new, |count| format!(" (it was updated {count} times)"));
-    let what = match count {
-        Some(0) => "the average of the weights was not updated yet, though the run has begun: no file tells from when on it is, nor how often".to_owned(),
-        _ => format!("the file does not tell whether the average of the weights is updated per step or per epoch{times}"),
-    };
-    let mut question = Question::new(what);
-    let (count, steps) = count.zip(steps).filter(|(count, steps)| *count > 0 && steps > count).unwrap_or((0, 1));
-    let fits = |each: &i64| steps / each == count || (steps + each - 1) / each == count;
-    // All of them where they are few.
-    for each in (2..=steps).filter(fits).take(4) {
-        let option = format!("ResumeOptions::average_per({each}-steps)");
-        question = question.or(option, format!("after one of every {each} steps"));
-    }
-    question
-        .or("ResumeOptions::average_per(step)", "after every step")
-        .or("ResumeOptions::average_per(epoch)", "after every epoch")
-        .or("ResumeOptions::keep_average(true)", "to leave it as it is")
 }
 
 /// The question of how many updates there were, by which a decay grows.
@@ -536,10 +381,7 @@ impl Average {
     /// Whether it has to be known where epochs end.
     pub(super) fn goes_by_epochs(&self, epoch: Option<i64>) -> bool {
         match self {
-            Average::Updated(_, when) => {
-                let several = when.in_epoch && matches!(when.per, SchedulePer::Steps(_));
-                when.per.is_by_epochs() || several || when.copied > epoch.unwrap_or(0)
-            }
+            Average::Updated(_, when) => when.goes_by_epochs(epoch),
             Average::None | Average::Kept(_) => false,
         }
     }

@@ -26,6 +26,7 @@
 //! - `turns.rs`: the turns of the loop, and checkpoints between them.
 
 mod average;
+mod average_when;
 mod batches;
 mod between;
 mod epochs;

@@ -8,7 +8,7 @@ use rekindle_burn::NamedParameter;
 use rekindle_recorder::Result;
 use rekindle_recorder::run::Leftover;
 
-use super::average::Done;
+use super::average_when::Done;
 use super::parts::{Clip, Run};
 use super::schedule::Schedulers;
 use super::share::{Items, Passed, Share};

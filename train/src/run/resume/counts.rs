@@ -7,6 +7,8 @@ use crate::run::options::SchedulePer;
 
 /// No more frequencies than so many are offered.
 const MOST: usize = 8;
+/// Frequencies in epochs of more steps are not gone through.
+const LONGEST: i64 = 1 << 20;
 
 /// What the file and the optimizer have counted.
 pub(super) struct Counts {
@@ -138,7 +140,7 @@ impl Counts {
         };
         // Steps are many: all but a number that divides them would be a chance.
         let steps = self.step.filter(|&steps| stepped > 1 && steps % stepped == 0);
-        let anew = self.counted_anew.zip(self.step).filter(|&(length, _)| length > 0);
+        let anew = self.counted_anew.zip(self.step).filter(|&(length, _)| (1..=LONGEST).contains(&length));
         let steps: Vec<_> = match anew {
             Some((length, made)) => {
                 let fits = |each: &u32| {

@@ -287,12 +287,24 @@ impl Orthogonal {
         let mut x = rounded(x / norm.reshape([1, 1]));
         for _ in 0..self.steps {
             let gram = rounded(x.clone().matmul(x.clone().transpose()));
-            let update = rounded(gram.clone() * b + gram.clone().matmul(gram) * c);
-            x = rounded(x.clone() * a + update.matmul(x));
+            let update = sum(gram.clone(), b, gram.clone().matmul(gram) * c);
+            x = sum(x.clone(), a, update.matmul(x));
         }
         let x = if tall { x.transpose() } else { x };
         x.reshape([self.rows * self.columns])
     }
+}
+
+/// `factor * tensor + other`, rounded once and to `bfloat16`, as PyTorch's kernels do; twice where the device has no `float64`.
+#[allow(clippy::cast_possible_truncation)] // as PyTorch's scalars of `float32`
+fn sum(tensor: Tensor<2>, factor: f64, other: Tensor<2>) -> Tensor<2> {
+    let factor = f64::from(factor as f32);
+    if !tensor.device().supports_dtype(BurnDType::F64) {
+        return rounded(tensor * factor + other);
+    }
+    // Of so few digits a product has no more than a double.
+    let wide = |tensor: Tensor<2>| tensor.cast(FloatDType::F64);
+    rounded((wide(tensor) * factor + wide(other)).cast(FloatDType::F32))
 }
 
 /// Rounded to `bfloat16`.

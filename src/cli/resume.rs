@@ -60,17 +60,20 @@ impl Resume {
         else {
             return Ok(false);
         };
-        let of_layout = || RunState::read(&checkpoint).ok()?.steps_per_epoch;
-        scheduling.steps_per_epoch = scheduling.steps_per_epoch.or_else(of_layout);
+        let state = RunState::read(&checkpoint).ok();
+        scheduling.steps_per_epoch =
+            scheduling.steps_per_epoch.or(state.as_ref().and_then(|state| state.steps_per_epoch));
         let Some(mut plan) = planned(&checkpoint, &network, options, self.json)? else { return Ok(false) };
         plan.questions.extend(scheduling.open(&plan));
         // What is wrong with the data is said where they are trained on.
         let batches = self.settings.data.as_ref().and_then(|_| Batches::read(&self).ok());
-        let state = RunState::read(&checkpoint).ok().and_then(|state| state.loader);
-        let epoch = batches.and_then(|(batches, _)| self.epoch_of(&batches, state.as_ref()));
-        plan.questions.extend(epoch.and_then(|epoch| plan.ask_epochs(epoch)));
-        plan.untold
-            .extend(epoch.filter(|epoch| plan.ask_epochs(*epoch).is_none()).and_then(|epoch| plan.other_epochs(epoch)));
+        let loader = state.as_ref().and_then(|state| state.loader.as_ref());
+        if let Some(epoch) = batches.and_then(|(batches, _)| self.epoch_of(&batches, loader)) {
+            match plan.ask_epochs(epoch) {
+                Some(question) => plan.questions.push(question),
+                None => plan.untold.extend(plan.other_epochs(epoch)),
+            }
+        }
         let meant = self.meant(&checkpoint, &network, Some(&plan))?;
         plan.questions.extend(meant.open());
         plan.questions.extend(self.smoothing(&checkpoint));

@@ -5,6 +5,7 @@ use rekindle_recorder::Value;
 use rekindle_recorder::run::{Layout, Question, RunState};
 
 use super::options::SchedulePer;
+use super::resume::optimizer::steps;
 
 /// When an average takes the weights in.
 #[derive(Clone, Copy, Debug)]
@@ -138,17 +139,6 @@ fn per(count: Option<i64>, (steps, passed): (Option<i64>, Option<i64>), state: &
         }
         _ => None,
     }
-}
-
-/// How many steps an optimizer counts.
-fn steps(optimizer: &Value) -> Option<i64> {
-    let states = optimizer.as_dict()?.get("state")?.as_dict()?.entries();
-    let step = |state: &Value| match state.as_dict()?.get("step")? {
-        Value::Tensor(tensor) => tensor.item().ok(),
-        other => other.as_f64(),
-    };
-    #[allow(clippy::cast_possible_truncation)]
-    states.iter().filter_map(|(_, state)| step(state)).reduce(f64::max).map(|step| step as i64)
 }
 
 /// The question of how often an average is updated.

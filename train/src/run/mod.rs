@@ -2,6 +2,7 @@
 //!
 //! - `options.rs`: what a run that is resumed has to be told.
 //! - `average.rs`: the average of the weights, where a run has one.
+//! - `average_when.rs`: when it takes them in.
 //! - `batches.rs`: how many batches make so many steps.
 //! - `between.rs`: what it has between two turns of the loop.
 //! - `epochs.rs`: whether epochs of a data set are the checkpoint's.

@@ -23,7 +23,7 @@ mod by_hand;
 mod changes;
 mod counts;
 mod generator;
-mod optimizer;
+pub(super) mod optimizer;
 mod place;
 pub(super) mod position;
 mod scheduler;

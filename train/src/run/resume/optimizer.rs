@@ -186,11 +186,11 @@ fn by_id(saved: &Value) -> Result<Value> {
     };
     let groups = dict.get("param_groups").and_then(|groups| groups.items()).unwrap_or_default();
     let ids = groups.iter().filter_map(|group| group.as_dict()?.get("params")?.items()).flatten().collect::<Vec<_>>();
-    let same = |id: &Value, key: &Value| match (id.as_str(), key.as_str()) {
-        (Some(id), Some(key)) => id == key,
-        _ => id.as_i64().is_some() && id.as_i64() == key.as_i64(),
+    let numbers: HashSet<i64> = ids.iter().filter_map(Value::as_i64).collect();
+    let texts: HashSet<&str> = ids.iter().filter_map(Value::as_str).collect();
+    let known = |key: &Value| {
+        key.as_str().is_some_and(|key| texts.contains(key)) || key.as_i64().is_some_and(|key| numbers.contains(&key))
     };
-    let known = |key: &Value| ids.iter().any(|id| same(id, key));
     // Of one whose states are not dicts each, nothing is known.
     let is_state = |(_, state): &(Value, Value)| state.as_dict().is_some();
     if states.is_empty() || ids.is_empty() || !states.iter().all(is_state) || states.iter().any(|(key, _)| known(key)) {
@@ -217,7 +217,7 @@ fn group_count(saved: &Value) -> usize {
 }
 
 /// How many steps a state dict's parameters have seen.
-pub(super) fn steps(saved: &Value) -> Option<i64> {
+pub(in crate::run) fn steps(saved: &Value) -> Option<i64> {
     let state = saved.as_dict()?.get("state")?.as_dict()?.entries();
     let counts = state.iter().filter_map(|(_, state)| match state.as_dict()?.get("step")? {
         Value::Tensor(tensor) => tensor.item().ok(),

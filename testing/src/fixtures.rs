@@ -83,6 +83,12 @@ pub fn floats(json: &Json) -> Vec<f64> {
     json.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
+/// Ten times as far as other runs of PyTorch itself come from this one of `optim/runs.json` (`noise`), in `loss`, `weights` or `state`.
+pub fn ten_times_noise(run: &Json, what: &str) -> f64 {
+    let others = run["noise"].as_object().into_iter().flat_map(|noise| noise.values());
+    10.0 * others.filter_map(|other| other[what].as_f64()).fold(0.0, f64::max)
+}
+
 /// What Python's `float.hex` wrote.
 pub fn hex(text: &str) -> f64 {
     let Some((sign, rest)) = text.split_once("0x") else { return text.parse().unwrap() };

@@ -62,14 +62,9 @@ fn every_optimizer_goes_on_by_the_command_as_in_pytorch() {
         let part = |key: &str| differ(&found.value(key).unwrap(), &end.value(key).unwrap(), &name);
         let (weights, state) = (part("model_state_dict"), part("optimizer_state_dict.state"));
         println!("{name}: losses {loss:.1e}, weights {weights:.1e}, state {state:.1e}");
-        // As in train/tests/train/optim_runs.rs.
-        let state_limit = match name.as_str() {
-            "lbfgs" => 1.6e-4,
-            "lbfgs_iterations" => 5.8e-4,
-            _ => 1e-5,
-        };
-        // Other runs of PyTorch itself are as far apart as 6.3e-7 with two iterations a step (`noise` in optim/runs.json): ten times that.
-        let loss_limit = if name == "lbfgs_iterations" { 6.3e-6 } else { 1e-6 };
+        // LBFGS carries each rounding on.
+        let noise = |what| if kind == "LBFGS" { fixtures::ten_times_noise(&run, what) } else { 0.0 };
+        let (loss_limit, state_limit) = (noise("loss").max(1e-6), noise("state").max(1e-5));
         if loss > loss_limit || weights > 1e-5 || state > state_limit {
             failed.push(format!("{name}: {loss:e}, {weights:e}, {state:e}"));
         }

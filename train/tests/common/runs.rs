@@ -186,21 +186,20 @@ impl Run {
         if self.optimizers().len() == 1 { &[""] } else { &["A", "B"] }
     }
 
-    /// How far losses may be apart when PyTorch goes on. With several iterations a step, LBFGS carries each rounding on: from one checkpoint
-    /// PyTorch's own losses with AVX-512 and with AVX2 (`ATEN_CPU_CAPABILITY`) are more than 1.2e-6 apart (2.0e-6 and 8.0e-7 from those of the
-    /// fixture, 1.2e-6 without vectors).
+    /// How far losses may be from PyTorch's. LBFGS, whose directions are made of differences of almost equal gradients, carries each rounding on:
+    /// ten times as far as PyTorch is from itself.
     pub(crate) fn loss_limit(&self) -> f64 {
-        if self.name == "lbfgs_iterations" { 1e-5 } else { LOSS }
+        self.limit("loss", LOSS)
     }
 
-    /// How far the optimizers' state may be from PyTorch's. That of LBFGS holds differences of almost equal gradients: ten times
-    /// as far as PyTorch is from itself (`noise` in runs.json).
+    /// How far the optimizers' state may be from PyTorch's; that of LBFGS as its losses.
     pub(crate) fn state_limit(&self) -> f64 {
-        match self.name.as_str() {
-            "lbfgs" => 1.6e-4,
-            "lbfgs_iterations" => 5.8e-4,
-            _ => 1e-5,
-        }
+        self.limit("state", 1e-5)
+    }
+
+    fn limit(&self, what: &str, of_others: f64) -> f64 {
+        let noise = if self.optimizers()[0] == "LBFGS" { fixtures::ten_times_noise(&self.json, what) } else { 0.0 };
+        noise.max(of_others)
     }
 
     /// As PyTorch's section left it at the end.

@@ -29,7 +29,7 @@ fn goes_on_as_in_pytorch(optimizer: &str) {
         }
         let (weights, state) = from_the_end(&outcome.checkpoint, &run.end(), &run.name);
         println!("{}: losses {loss:.1e}, weights {weights:.1e}, state {state:.1e}", run.name);
-        let near = loss < LOSS && weights < WEIGHTS && state < run.state_limit();
+        let near = loss < run.loss_limit() && weights < WEIGHTS && state < run.state_limit();
         assert!(near, "{}: {loss:e}, {weights:e}, {state:e}", run.name);
     }
     assert!(count >= 2, "{optimizer}: {count} runs");

@@ -23,21 +23,14 @@ pub trait Forward {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes(pub Vec<usize>);
 
-impl From<usize> for Sizes {
-    fn from(size: usize) -> Self {
-        Sizes(vec![size])
-    }
+rekindle_recorder::from! { Sizes:
+    usize: size => Sizes(vec![size]);
+    Vec<usize>: sizes => Sizes(sizes);
 }
 
 impl<const N: usize> From<[usize; N]> for Sizes {
     fn from(sizes: [usize; N]) -> Self {
         Sizes(sizes.to_vec())
-    }
-}
-
-impl From<Vec<usize>> for Sizes {
-    fn from(sizes: Vec<usize>) -> Self {
-        Sizes(sizes)
     }
 }
 

@@ -18,28 +18,11 @@ pub(in crate::graph) enum Out {
     Nothing,
 }
 
-impl From<Array> for Out {
-    fn from(array: Array) -> Self {
-        Out::One(array)
-    }
-}
-
-impl From<Vec<Array>> for Out {
-    fn from(arrays: Vec<Array>) -> Self {
-        Out::Many(arrays)
-    }
-}
-
-impl From<(Array, Array)> for Out {
-    fn from((one, other): (Array, Array)) -> Self {
-        Out::Many(vec![one, other])
-    }
-}
-
-impl From<Number> for Out {
-    fn from(number: Number) -> Self {
-        Out::Number(number)
-    }
+rekindle_recorder::from! { Out:
+    Array: array => Out::One(array);
+    Vec<Array>: arrays => Out::Many(arrays);
+    (Array, Array): (one, other) => Out::Many(vec![one, other]);
+    Number: number => Out::Number(number);
 }
 
 /// A node that is computed.

@@ -1,8 +1,6 @@
 //! Devices by name: `cpu`, `cuda:0`, `vulkan`, `wgpu:1`, `metal`. A device is always named; none is chosen by what the
 //! binary happens to be built with.
 
-use std::fmt;
-
 use burn::tensor::Device;
 
 /// Why a device's name leads nowhere.
@@ -28,12 +26,7 @@ pub enum DeviceError {
     },
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for DeviceError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(DeviceError);
 
 /// Lists the devices of one kind, best first.
 type Enumerate = fn() -> Vec<Device>;

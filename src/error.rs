@@ -1,6 +1,5 @@
 //! `Error`: any error of the crates, so that one `?` takes them all.
 
-use std::fmt;
 use std::path::Path;
 
 use rekindle_models::ModelError;
@@ -74,9 +73,4 @@ impl Error {
     }
 }
 
-/// The sentence.
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(Error);

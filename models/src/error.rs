@@ -1,7 +1,5 @@
 //! `ModelError`: what went wrong in building or running a network, as one sentence that a user can act on.
 
-use std::fmt;
-
 /// The result of building or running a network.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 
@@ -152,9 +150,4 @@ fn call(network: &str, open: &[(String, String)]) -> String {
     format!("{network}({})", pairs.join(", "))
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(ModelError);

@@ -1,5 +1,6 @@
 //! The floating-point types that are drawn, and what each does in its own way.
 
+use std::convert::identity;
 use std::f64::consts::PI;
 
 use crate::cephes;
@@ -28,7 +29,7 @@ pub(crate) mod sealed {
         /// Bits of precision: integers up to 2 to this power have values of their own.
         const DIGITS: u32;
         /// Whether it is a type that is computed in.
-        const IS_WIDE: bool;
+        const IS_WIDE: bool = size_of::<Self>() == size_of::<Self::Wide>();
         const ZERO: Self;
         const ONE: Self;
 
@@ -80,23 +81,34 @@ pub trait Wide: Real + sealed::Compute {}
 impl Wide for f32 {}
 impl Wide for f64 {}
 
-impl sealed::Sealed for f32 {
-    type Wide = Self;
-    const LARGEST: f64 = f32::MAX as f64;
-    const DIGITS: u32 = f32::MANTISSA_DIGITS;
-    const IS_WIDE: bool = true;
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
+/// What a type is computed in, its largest value, its bits of precision, 0 and 1, and how it is rounded to and made wide again.
+macro_rules! reals {
+    ($($name:ident in $wide:ident: $largest:expr, $digits:expr, $zero:expr, $one:expr, $narrow:expr, $widen:expr;)+) => { $(
+        impl sealed::Sealed for $name {
+            type Wide = $wide;
+            const LARGEST: f64 = $largest;
+            const DIGITS: u32 = $digits;
+            const ZERO: Self = $zero;
+            const ONE: Self = $one;
 
-    #[inline]
-    fn narrow(value: Self) -> Self {
-        value
-    }
+            #[inline]
+            fn narrow(value: $wide) -> Self {
+                $narrow(value)
+            }
 
-    #[inline]
-    fn widen(self) -> Self {
-        self
-    }
+            #[inline]
+            fn widen(self) -> $wide {
+                $widen(self)
+            }
+        }
+    )+ };
+}
+
+reals! {
+    f32 in f32: f32::MAX as f64, f32::MANTISSA_DIGITS, 0.0, 1.0, identity, identity;
+    f64 in f64: f64::MAX, f64::MANTISSA_DIGITS, 0.0, 1.0, identity, identity;
+    Half in f32: 65504.0, 11, Self::from_bits(0), Self::from_bits(0x3c00), Self::from_f32, Self::to_f32;
+    BFloat16 in f32: f32::from_bits(0x7f7f_0000) as f64, 8, Self::from_bits(0), Self::from_bits(0x3f80), Self::from_f32, Self::to_f32;
 }
 
 impl sealed::Compute for f32 {
@@ -157,25 +169,6 @@ fn long_fraction(bits: u64) -> f64 {
     (bits & ((1 << 53) - 1)) as f64 * STEP
 }
 
-impl sealed::Sealed for f64 {
-    type Wide = Self;
-    const LARGEST: f64 = f64::MAX;
-    const DIGITS: u32 = f64::MANTISSA_DIGITS;
-    const IS_WIDE: bool = true;
-    const ZERO: Self = 0.0;
-    const ONE: Self = 1.0;
-
-    #[inline]
-    fn narrow(value: Self) -> Self {
-        value
-    }
-
-    #[inline]
-    fn widen(self) -> Self {
-        self
-    }
-}
-
 impl sealed::Compute for f64 {
     const LEAST: f64 = f64::MIN_POSITIVE;
 
@@ -225,30 +218,3 @@ impl sealed::Compute for f64 {
         }
     }
 }
-
-/// The types of 16 bits are drawn and computed in `f32`.
-macro_rules! sixteen_bits {
-    ($name:ident, $largest:expr, $digits:expr, $one:expr) => {
-        impl sealed::Sealed for $name {
-            type Wide = f32;
-            const LARGEST: f64 = $largest;
-            const DIGITS: u32 = $digits;
-            const IS_WIDE: bool = false;
-            const ZERO: Self = Self::from_bits(0);
-            const ONE: Self = Self::from_bits($one);
-
-            #[inline]
-            fn narrow(value: f32) -> Self {
-                Self::from_f32(value)
-            }
-
-            #[inline]
-            fn widen(self) -> f32 {
-                self.to_f32()
-            }
-        }
-    };
-}
-
-sixteen_bits!(Half, 65504.0, 11, 0x3c00);
-sixteen_bits!(BFloat16, f32::from_bits(0x7f7f_0000) as f64, 8, 0x3f80);

@@ -1,6 +1,5 @@
 //! `Format`: the name of a format of checkpoints, which its own module gives it; `Opened`: a checkpoint as it was read from one.
 
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,11 +24,7 @@ impl Format {
     }
 }
 
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+crate::display_is_name!(Format);
 
 /// A checkpoint as it was read.
 #[derive(Debug)]

@@ -38,6 +38,7 @@ pub mod checkpoint;
 pub mod container;
 mod error;
 mod format;
+mod impls;
 pub mod io;
 mod limits;
 mod options;

@@ -7,7 +7,6 @@ mod canvas;
 mod chart;
 mod font;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use plotters::drawing::IntoDrawingArea as _;
@@ -50,12 +49,7 @@ pub enum PlotError {
     },
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for PlotError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(PlotError);
 
 /// The size of a picture, in units of an SVG; of pixels there are twice as many in each direction.
 const SIZE: (u32, u32) = (900, 700);

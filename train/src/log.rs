@@ -3,7 +3,6 @@
 //! A line is one JSON object, `{"step": 6, "loss": 1.2345678, "lr": [0.001]}`: the step's number from 1, the loss as computed,
 //! and the learning rate of each parameter group that the step used.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -46,12 +45,7 @@ pub enum LogError {
     },
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(LogError);
 
 /// Reads a log; empty lines are skipped.
 ///

@@ -1,7 +1,6 @@
 //! TensorBoard's event files: scalars, written and read. A file is a row of records, each with masked CRC-32C checksums of its length
 //! and of its bytes (TensorFlow's `TFRecord`); a record is an `Event` in protocol buffers' encoding.
 
-use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
@@ -149,12 +148,7 @@ pub enum EventError {
     },
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for EventError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(EventError);
 
 /// The longest record that is read: more than any event of scalars has.
 const LONGEST: u64 = 1 << 28;

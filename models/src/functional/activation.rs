@@ -258,21 +258,7 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn softmax(&self, dim: i64) -> Result<Self> {
-        let x = self.for_floats("softmax")?;
-        let at = x.dim(dim)?;
-        if x.rank() == 0 {
-            return Ok(Array::full(&[], Number::Int(1), x.dtype(), &x.device()));
-        }
-        if x.numel() == 0 {
-            return Ok(x.clone());
-        }
-        if at + 1 == x.rank()
-            && let Some(y) = computed(Softmax { log: false }, &[x])
-        {
-            return Ok(Array::new(y, x.shape()));
-        }
-        check_functions("softmax", x, x.dtype())?;
-        Ok(Array::new(Dispatch::softmax(x.prim(), at), x.shape()))
+        self.softmax_or_log("softmax", dim, false)
     }
 
     /// `log_softmax(x, dim)`.
@@ -280,20 +266,25 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn log_softmax(&self, dim: i64) -> Result<Self> {
-        let x = self.for_floats("log_softmax")?;
+        self.softmax_or_log("log_softmax", dim, true)
+    }
+
+    fn softmax_or_log(&self, op: &'static str, dim: i64, log: bool) -> Result<Self> {
+        let x = self.for_floats(op)?;
         let at = x.dim(dim)?;
         if x.rank() == 0 {
-            return Ok(x.zeros_like());
+            return Ok(Array::full(&[], Number::Int(i64::from(!log)), x.dtype(), &x.device()));
         }
         if x.numel() == 0 {
             return Ok(x.clone());
         }
         if at + 1 == x.rank()
-            && let Some(y) = computed(Softmax { log: true }, &[x])
+            && let Some(y) = computed(Softmax { log }, &[x])
         {
             return Ok(Array::new(y, x.shape()));
         }
-        check_functions("log_softmax", x, x.dtype())?;
-        Ok(Array::new(Dispatch::log_softmax(x.prim(), at), x.shape()))
+        check_functions(op, x, x.dtype())?;
+        let run = if log { Dispatch::log_softmax } else { Dispatch::softmax };
+        Ok(Array::new(run(x.prim(), at), x.shape()))
     }
 }

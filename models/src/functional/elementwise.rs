@@ -91,6 +91,29 @@ fn compared(op: &'static str, binary: &Binary, a: Operand<'_>, b: Operand<'_>) -
     out.cast(BOOL)
 }
 
+macro_rules! comparisons {
+    ($($name:ident($self:ident, $other:ident) = $binary:ident($a:ident, $b:ident);)+) => {
+        impl Array { $(
+            #[doc = concat!("`torch.", stringify!($name), "(self, other)`.")]
+            ///
+            /// # Errors
+            /// When the shapes do not go together.
+            pub fn $name<'a>(&'a $self, $other: impl Into<Operand<'a>>) -> Result<Self> {
+                compared(stringify!($name), &$binary, $a.into(), $b.into())
+            }
+        )+ }
+    };
+}
+
+comparisons! {
+    eq(self, other) = EQ(self, other);
+    ne(self, other) = NE(self, other);
+    lt(self, other) = LT(self, other);
+    le(self, other) = LE(self, other);
+    gt(self, other) = LT(other, self);
+    ge(self, other) = LE(other, self);
+}
+
 impl Array {
     /// With as many dimensions, those of length 1 in front.
     pub(super) fn lifted(&self, rank: usize) -> Result<Self> {
@@ -317,54 +340,6 @@ impl Array {
         }
         check_functions("pow", self, dtype)?;
         apply("pow", &POW, base, self.into(), dtype)
-    }
-
-    /// `torch.eq(self, other)`.
-    ///
-    /// # Errors
-    /// When the shapes do not go together. (So with all comparisons.)
-    pub fn eq<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("eq", &EQ, self.into(), other.into())
-    }
-
-    /// `torch.ne(self, other)`.
-    ///
-    /// # Errors
-    /// As [`eq`](Self::eq).
-    pub fn ne<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("ne", &NE, self.into(), other.into())
-    }
-
-    /// `torch.lt(self, other)`.
-    ///
-    /// # Errors
-    /// As [`eq`](Self::eq).
-    pub fn lt<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("lt", &LT, self.into(), other.into())
-    }
-
-    /// `torch.le(self, other)`.
-    ///
-    /// # Errors
-    /// As [`eq`](Self::eq).
-    pub fn le<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("le", &LE, self.into(), other.into())
-    }
-
-    /// `torch.gt(self, other)`.
-    ///
-    /// # Errors
-    /// As [`eq`](Self::eq).
-    pub fn gt<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("gt", &LT, other.into(), self.into())
-    }
-
-    /// `torch.ge(self, other)`.
-    ///
-    /// # Errors
-    /// As [`eq`](Self::eq).
-    pub fn ge<'a>(&'a self, other: impl Into<Operand<'a>>) -> Result<Self> {
-        compared("ge", &LE, other.into(), self.into())
     }
 
     /// `torch.logical_and(self, other)`.

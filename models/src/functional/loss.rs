@@ -37,7 +37,8 @@ impl Reduction {
         }
     }
 
-    fn applied(self, losses: Array) -> Result<Array> {
+    /// What becomes of these losses.
+    pub(crate) fn applied(self, losses: Array) -> Result<Array> {
         match self {
             Reduction::None => Ok(losses),
             Reduction::Mean => losses.mean(&[], false),

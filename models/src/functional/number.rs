@@ -93,22 +93,10 @@ impl Number {
     }
 }
 
-impl From<f64> for Number {
-    fn from(value: f64) -> Self {
-        Number::Float(value)
-    }
-}
-
-impl From<i64> for Number {
-    fn from(value: i64) -> Self {
-        Number::Int(value)
-    }
-}
-
-impl From<bool> for Number {
-    fn from(value: bool) -> Self {
-        Number::Bool(value)
-    }
+rekindle_recorder::from! { Number:
+    f64: value => Number::Float(value);
+    i64: value => Number::Int(value);
+    bool: value => Number::Bool(value);
 }
 
 /// One side of an operation: a tensor or a number.

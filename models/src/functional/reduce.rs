@@ -1,7 +1,7 @@
 //! What takes dimensions away: sums, means, extremes and their indices, norms; and sums along a dimension.
 
 use burn::backend::ops::{FloatTensorOps, IntTensorOps};
-use burn::backend::{Dispatch, IntDType};
+use burn::backend::{Dispatch, DispatchTensor, IntDType};
 use burn::tensor::DType;
 
 use super::array::{Array, BOOL, Kind, refused};
@@ -10,6 +10,9 @@ use super::broadcast::select;
 use super::number::Number;
 use super::unary::Unary;
 use crate::Result;
+
+/// What is done along a dimension, which stays as long.
+type Accumulate = fn(DispatchTensor, usize) -> DispatchTensor;
 
 impl Array {
     /// The dimensions that these name, each once, all where none is named.
@@ -286,15 +289,7 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn cumsum(&self, dim: i64) -> Result<Self> {
-        let x = if self.kind() == Kind::Float { self.clone() } else { self.cast(DType::I64)? };
-        let dim = x.dim(dim)?;
-        if x.rank() == 0 || x.numel() == 0 {
-            return Ok(x);
-        }
-        Ok(Array::of(match x.kind() {
-            Kind::Float => Dispatch::float_cumsum(x.prim(), dim),
-            _ => Dispatch::int_cumsum(x.prim(), dim),
-        }))
+        self.accumulated(dim, Dispatch::float_cumsum, Dispatch::int_cumsum)
     }
 
     /// `torch.cumprod(self, dim)`.
@@ -302,15 +297,17 @@ impl Array {
     /// # Errors
     /// When there is no such dimension.
     pub fn cumprod(&self, dim: i64) -> Result<Self> {
+        self.accumulated(dim, Dispatch::float_cumprod, Dispatch::int_cumprod)
+    }
+
+    fn accumulated(&self, dim: i64, floats: Accumulate, ints: Accumulate) -> Result<Self> {
         let x = if self.kind() == Kind::Float { self.clone() } else { self.cast(DType::I64)? };
         let dim = x.dim(dim)?;
         if x.rank() == 0 || x.numel() == 0 {
             return Ok(x);
         }
-        Ok(Array::of(match x.kind() {
-            Kind::Float => Dispatch::float_cumprod(x.prim(), dim),
-            _ => Dispatch::int_cumprod(x.prim(), dim),
-        }))
+        let accumulate = if x.kind() == Kind::Float { floats } else { ints };
+        Ok(Array::of(accumulate(x.prim(), dim)))
     }
 
     /// `torch.logsumexp(self, dims, keepdim)`.

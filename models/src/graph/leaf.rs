@@ -1,10 +1,11 @@
 //! A program's parameters and buffers, of any rank and type, as Burn's modules hold them.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::Param;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::functional::{Array, Kind, dtype_name, kind_of, refused};
 use crate::nn::Buffer;
+use crate::nn::parts::{Change, Look};
 use crate::{ModelError, Result};
 
 /// How many dimensions a parameter or buffer may have.
@@ -24,35 +25,33 @@ macro_rules! leaves {
             )*
         }
 
-        /// Does the same whatever it holds.
-        macro_rules! each_leaf {
-            ($leaf:expr, $x:ident => $out:expr) => {
-                match $leaf {
-                    $(
-                        Leaf::$param($x) => $out,
-                        Leaf::$float($x) => $out,
-                        Leaf::$int($x) => $out,
-                        Leaf::$bool($x) => $out,
-                    )*
-                }
-            };
-        }
-
-        /// Changes what it holds, in kind.
-        macro_rules! map_leaf {
-            ($leaf:expr, $x:ident => $out:expr) => {
-                match $leaf {
-                    $(
-                        Leaf::$param($x) => Leaf::$param($out),
-                        Leaf::$float($x) => Leaf::$float($out),
-                        Leaf::$int($x) => Leaf::$int($out),
-                        Leaf::$bool($x) => Leaf::$bool($out),
-                    )*
-                }
-            };
-        }
-
         impl Leaf {
+            pub(super) fn shown(&self, look: &mut impl Look) {
+                match self {
+                    $(
+                        Leaf::$param(x) => look.at(x),
+                        Leaf::$float(x) => look.at(x),
+                        Leaf::$int(x) => look.at(x),
+                        Leaf::$bool(x) => look.at(x),
+                    )*
+                }
+            }
+
+            pub(super) fn changed(self, change: &mut impl Change) -> Self {
+                match self {
+                    $(
+                        Leaf::$param(x) => Leaf::$param(change.on(x)),
+                        Leaf::$float(x) => Leaf::$float(change.on(x)),
+                        Leaf::$int(x) => Leaf::$int(change.on(x)),
+                        Leaf::$bool(x) => Leaf::$bool(change.on(x)),
+                    )*
+                }
+            }
+
+            pub(super) fn is_parameter(&self) -> bool {
+                matches!(self, $(Leaf::$param(_))|*)
+            }
+
             /// A parameter or buffer of these elements; the shape is Burn's, `[1]` for a scalar.
             pub(super) fn new(data: TensorData, parameter: bool, trained: bool, device: &Device) -> Result<Self> {
                 let (dtype, rank) = (data.dtype(), data.shape().num_dims());
@@ -111,45 +110,4 @@ leaves! {
     4: Param4 Float4 Int4 Bool4;
     5: Param5 Float5 Int5 Bool5;
     6: Param6 Float6 Int6 Bool6;
-}
-
-impl Leaf {
-    pub(super) fn is_parameter(&self) -> bool {
-        matches!(
-            self,
-            Leaf::Param1(_) | Leaf::Param2(_) | Leaf::Param3(_) | Leaf::Param4(_) | Leaf::Param5(_) | Leaf::Param6(_)
-        )
-    }
-
-    pub(super) fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        each_leaf!(self, x => x.visit(visitor));
-    }
-
-    pub(super) fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        map_leaf!(self, x => Module::map(x, mapper))
-    }
-
-    pub(super) fn moved(self, device: &Device) -> Self {
-        map_leaf!(self, x => x.to_device(device))
-    }
-
-    pub(super) fn fork(self, device: &Device) -> Self {
-        map_leaf!(self, x => x.fork(device))
-    }
-
-    pub(super) fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        each_leaf!(self, x => x.collect_devices(devices))
-    }
-
-    pub(super) fn materialize(self) -> Self {
-        map_leaf!(self, x => x.materialize())
-    }
-
-    pub(super) fn valid(&self) -> Self {
-        map_leaf!(self, x => x.valid())
-    }
-
-    pub(super) fn train(self) -> Self {
-        map_leaf!(self, x => x.train())
-    }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::{Content, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Content, Flag, Module, Param};
 use burn::tensor::{DType, Device, FloatDType, TensorData};
 use rekindle_burn::SCALAR;
 use rekindle_random::Generator;
@@ -19,6 +19,7 @@ use super::run::Running;
 use super::samples::Samples;
 use super::steps::{Node, OutputValue, Plan};
 use crate::functional::{Array, Kind, autocast, dtype_name, kind_of, region};
+use crate::nn::parts::{Change, Devices, Look, Parts, walked};
 use crate::{ModelError, Result};
 
 /// A network that `torch.export.save` wrote: it runs, trains, and has PyTorch's state dict.
@@ -363,110 +364,34 @@ pub(super) fn invalid(reason: impl Into<String>) -> ModelError {
     ModelError::Program { reason: reason.into() }
 }
 
-impl Module for Program {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+impl Parts for Program {
+    fn each(&self, look: &mut impl Look) {
         for (info, leaf) in self.ready.leaves.iter().zip(&self.leaves) {
-            for (part, container) in steps(info) {
-                visitor.enter_module(part, container);
-            }
-            leaf.visit(visitor);
-            for (part, container) in steps(info).into_iter().rev() {
-                visitor.exit_module(part, container);
-            }
+            look.along(&way(info), |look| leaf.shown(look));
         }
         for (norm, trains) in self.ready.norms.iter().zip(&self.norms) {
-            norm.steps().for_each(|part| visitor.enter_module(part, NORM));
-            trains.visit(visitor);
-            norm.steps().rev().for_each(|part| visitor.exit_module(part, NORM));
+            look.along(&norm.way(), |look| look.at(trains));
         }
-        visitor.enter_module("training", "Struct:Program");
-        self.training.visit(visitor);
-        visitor.exit_module("training", "Struct:Program");
+        look.named("training", PROGRAM, &self.training);
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        let mapped = self.ready.leaves.iter().zip(self.leaves).map(|(info, leaf)| {
-            for (part, container) in steps(info) {
-                mapper.enter_module(part, container);
-            }
-            let leaf = leaf.map(mapper);
-            for (part, container) in steps(info).into_iter().rev() {
-                mapper.exit_module(part, container);
-            }
-            leaf
-        });
-        let leaves = mapped.collect();
-        let norms = self.ready.norms.iter().zip(self.norms).map(|(norm, trains)| {
-            norm.steps().for_each(|part| mapper.enter_module(part, NORM));
-            let trains = Module::map(trains, mapper);
-            norm.steps().rev().for_each(|part| mapper.exit_module(part, NORM));
-            trains
-        });
-        let norms = norms.collect();
-        mapper.enter_module("training", "Struct:Program");
-        let training = Module::map(self.training, mapper);
-        mapper.exit_module("training", "Struct:Program");
+    fn changed(self, change: &mut impl Change) -> Self {
+        let leaves = self.ready.leaves.iter().zip(self.leaves);
+        let leaves = leaves.map(|(info, leaf)| change.along(&way(info), |change| leaf.changed(change))).collect();
+        let norms = self.ready.norms.iter().zip(self.norms);
+        let norms = norms.map(|(norm, trains)| change.along(&norm.way(), |change| change.on(trains))).collect();
+        let training = change.named("training", PROGRAM, self.training);
         Program { leaves, training, norms, ..self }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        self.with_leaves(|leaf| leaf.moved(device))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        self.with_leaves(|leaf| leaf.fork(device))
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        // Parameters first: a buffer has no tape.
+    /// Parameters first: a buffer has no tape.
+    fn with_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        let mut found = Devices(devices);
         let (parameters, buffers): (Vec<&Leaf>, Vec<&Leaf>) = self.leaves.iter().partition(|leaf| leaf.is_parameter());
-        parameters.into_iter().chain(buffers).fold(devices, |devices, leaf| leaf.collect_devices(devices))
+        parameters.into_iter().chain(buffers).for_each(|leaf| leaf.shown(&mut found));
+        found.0
     }
 
-    fn materialize(self) -> Self {
-        self.with_leaves(Leaf::materialize)
-    }
-
-    fn valid(&self) -> Self {
-        let training = self.training.valid();
-        let norms = self.norms.iter().map(Module::valid).collect();
-        Program { leaves: self.leaves.iter().map(Leaf::valid).collect(), training, norms, ..self.clone() }
-    }
-
-    fn train(self) -> Self {
-        let training = self.training.clone().train();
-        let norms = self.norms.iter().cloned().map(Module::train).collect();
-        Program { training, norms, ..self.with_leaves(Leaf::train) }
-    }
-}
-
-impl Program {
-    fn with_leaves(self, change: impl Fn(Leaf) -> Leaf) -> Self {
-        let leaves = self.leaves.into_iter().map(change).collect();
-        Program { leaves, ..self }
-    }
-}
-
-/// What Burn is told that the container of a batch norm's flag is.
-const NORM: &str = "Struct:Program";
-
-impl Norm {
-    /// The modules on the way to its flag.
-    fn steps(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.name.split('.').chain(["training"])
-    }
-}
-
-/// The modules on the way to a weight, with what Burn calls their containers.
-fn steps(info: &LeafInfo) -> Vec<(&str, &'static str)> {
-    let mut steps: Vec<(&str, &'static str)> = info.name.split('.').map(|part| (part, "Struct:Program")).collect();
-    if let (true, Some(last)) = (info.scalar, steps.last_mut()) {
-        last.1 = SCALAR;
-    }
-    steps
-}
-
-impl ModuleDisplayDefault for Program {
     fn content(&self, content: Content) -> Option<Content> {
         let described = |(info, leaf): (&LeafInfo, &Leaf)| {
             let array = leaf.array(info.scalar).ok()?;
@@ -477,4 +402,23 @@ impl ModuleDisplayDefault for Program {
     }
 }
 
-impl ModuleDisplay for Program {}
+walked!([] Program);
+
+/// What Burn is told that the container of a program's parts is.
+const PROGRAM: &str = "Struct:Program";
+
+impl Norm {
+    /// The modules on the way to its flag.
+    fn way(&self) -> Vec<(&str, &'static str)> {
+        self.name.split('.').chain(["training"]).map(|part| (part, PROGRAM)).collect()
+    }
+}
+
+/// The modules on the way to a weight, with what Burn calls their containers.
+fn way(info: &LeafInfo) -> Vec<(&str, &'static str)> {
+    let mut way: Vec<(&str, &'static str)> = info.name.split('.').map(|part| (part, PROGRAM)).collect();
+    if let (true, Some(last)) = (info.scalar, way.last_mut()) {
+        last.1 = SCALAR;
+    }
+    way
+}

@@ -15,16 +15,9 @@ pub enum ImageSize {
     HeightWidth(usize, usize),
 }
 
-impl From<usize> for ImageSize {
-    fn from(side: usize) -> Self {
-        ImageSize::Side(side)
-    }
-}
-
-impl From<(usize, usize)> for ImageSize {
-    fn from((height, width): (usize, usize)) -> Self {
-        ImageSize::HeightWidth(height, width)
-    }
+rekindle_recorder::from! { ImageSize:
+    usize: side => ImageSize::Side(side);
+    (usize, usize): (height, width) => ImageSize::HeightWidth(height, width);
 }
 
 /// Resizing, the crop of the centre, pixels from 0 to 1, and normalising, in this order. What is not asked for is left out; pixels

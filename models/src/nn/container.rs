@@ -1,9 +1,10 @@
 //! `Sequential`, `ModuleList`, `ModuleDict`: layers one after the other, by number, by name.
 
-use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor};
-use burn::tensor::{Device, Tensor};
+use burn::module::{Content, Module, ModuleDisplay};
+use burn::tensor::Tensor;
 
 use super::module::Forward;
+use super::parts::{Change, Look, Parts, walked};
 use crate::functional::Array;
 use crate::{Batch, Result};
 
@@ -76,47 +77,21 @@ impl<L: Forward> Forward for Sequential<L> {
 }
 
 /// The walk over a struct around a `Vec` is the walk over the `Vec`.
-impl<L: Module + ModuleDisplay> Module for Sequential<L> {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        self.layers.visit(visitor);
+impl<L: Module + ModuleDisplay> Parts for Sequential<L> {
+    fn each(&self, look: &mut impl Look) {
+        look.at(&self.layers);
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        Sequential { layers: self.layers.map(mapper) }
+    fn changed(self, change: &mut impl Change) -> Self {
+        Sequential { layers: change.on(self.layers) }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        Sequential { layers: self.layers.to_device(device) }
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        Sequential { layers: self.layers.fork(device) }
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        self.layers.collect_devices(devices)
-    }
-
-    fn materialize(self) -> Self {
-        Sequential { layers: self.layers.materialize() }
-    }
-
-    fn valid(&self) -> Self {
-        Sequential { layers: self.layers.valid() }
-    }
-
-    fn train(self) -> Self {
-        Sequential { layers: self.layers.train() }
-    }
-}
-
-impl<L: Module + ModuleDisplay> ModuleDisplayDefault for Sequential<L> {
     fn content(&self, content: Content) -> Option<Content> {
         content.set_top_level_type("Sequential").add("layers", &self.layers).optional()
     }
 }
 
-impl<L: Module + ModuleDisplay> ModuleDisplay for Sequential<L> {}
+walked!([L: Module + ModuleDisplay] Sequential<L>, [M: Module + ModuleDisplay] ModuleDict<M>);
 
 /// `torch.nn.ModuleDict`: modules by name, in order. It also is `torch.nn.Sequential(OrderedDict([...]))`: layers by name run one after
 /// the other.
@@ -156,10 +131,6 @@ impl<M> ModuleDict<M> {
     pub fn get(&self, name: &str) -> Option<&M> {
         self.modules.iter().find(|(known, _)| known == name).map(|(_, module)| module)
     }
-
-    fn each(self, change: impl Fn(M) -> M) -> Self {
-        ModuleDict { modules: self.modules.into_iter().map(|(name, module)| (name, change(module))).collect() }
-    }
 }
 
 impl<L: Forward> ModuleDict<L> {
@@ -181,59 +152,24 @@ impl<L: Forward> Forward for ModuleDict<L> {
 /// What the walk calls a name in a dict.
 const DICT: &str = "Dict";
 
-impl<M: Module + ModuleDisplay> Module for ModuleDict<M> {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        for (name, module) in &self.modules {
-            visitor.enter_module(name, DICT);
-            module.visit(visitor);
-            visitor.exit_module(name, DICT);
-        }
+impl<M: Module + ModuleDisplay> Parts for ModuleDict<M> {
+    fn each(&self, look: &mut impl Look) {
+        self.modules.iter().for_each(|(name, module)| look.named(name, DICT, module));
     }
 
-    fn map<V: ModuleMapper>(self, mapper: &mut V) -> Self {
-        let mut modules = Vec::with_capacity(self.modules.len());
-        for (name, module) in self.modules {
-            mapper.enter_module(&name, DICT);
-            let module = module.map(mapper);
-            mapper.exit_module(&name, DICT);
-            modules.push((name, module));
-        }
-        ModuleDict { modules }
+    fn changed(self, change: &mut impl Change) -> Self {
+        let changed = self.modules.into_iter().map(|(name, module)| {
+            let module = change.named(&name, DICT, module);
+            (name, module)
+        });
+        ModuleDict { modules: changed.collect() }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        self.each(|module| module.to_device(device))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        self.each(|module| module.fork(device))
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        self.modules.iter().fold(devices, |devices, (_, module)| module.collect_devices(devices))
-    }
-
-    fn materialize(self) -> Self {
-        self.each(burn::module::Module::materialize)
-    }
-
-    fn valid(&self) -> Self {
-        ModuleDict { modules: self.modules.iter().map(|(name, module)| (name.clone(), module.valid())).collect() }
-    }
-
-    fn train(self) -> Self {
-        self.each(Module::train)
-    }
-}
-
-impl<M: Module + ModuleDisplay> ModuleDisplayDefault for ModuleDict<M> {
     fn content(&self, content: Content) -> Option<Content> {
         let content = content.set_top_level_type("ModuleDict");
         self.modules.iter().fold(content, |content, (name, module)| content.add(name, module)).optional()
     }
 }
-
-impl<M: Module + ModuleDisplay> ModuleDisplay for ModuleDict<M> {}
 
 macro_rules! layers {
     ($($(#[$doc:meta])* $name:ident($type:ty)),+ $(,)?) => {

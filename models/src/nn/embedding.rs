@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Int, Tensor};
+use burn::module::{Content, Param};
+use burn::tensor::{Int, Tensor};
 
 use super::module::{options, refused, value};
+use super::parts::{Change, Look, Parts, walked};
 use crate::Result;
 use crate::functional::{Array, signed};
 use crate::init::{Init, Rule};
@@ -97,47 +98,17 @@ type Renewed = Arc<Mutex<Option<Param<Tensor<2>>>>>;
 
 const CONTAINER: &str = "Struct:torch.nn.Embedding";
 
-/// As the derived one, of the weight as it is now.
-impl Module for Embedding {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        visitor.enter_module("weight", CONTAINER);
-        Module::visit(&self.weight(), visitor);
-        visitor.exit_module("weight", CONTAINER);
+/// The weight is shown as it is now.
+impl Parts for Embedding {
+    fn each(&self, look: &mut impl Look) {
+        look.named("weight", CONTAINER, &self.weight());
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        mapper.enter_module("weight", CONTAINER);
-        let mapped = self.with(|weight| Module::map(weight, mapper));
-        mapper.exit_module("weight", CONTAINER);
-        mapped
+    fn changed(self, change: &mut impl Change) -> Self {
+        let weight = change.named("weight", CONTAINER, self.weight());
+        Embedding { weight, renewed: Renewed::default(), ..self }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        self.with(|weight| Module::to_device(weight, device))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        self.with(|weight| Module::fork(weight, device))
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        Module::collect_devices(&self.weight, devices)
-    }
-
-    fn materialize(self) -> Self {
-        self.with(Module::materialize)
-    }
-
-    fn valid(&self) -> Self {
-        self.clone().with(|weight| Module::valid(&weight))
-    }
-
-    fn train(self) -> Self {
-        self.with(Module::train)
-    }
-}
-
-impl ModuleDisplayDefault for Embedding {
     fn content(&self, content: Content) -> Option<Content> {
         let content = content.set_top_level_type("Embedding").add("weight", &self.weight);
         let content = content.add_debug_attribute("padding_idx", &self.padding_idx);
@@ -145,7 +116,7 @@ impl ModuleDisplayDefault for Embedding {
     }
 }
 
-impl ModuleDisplay for Embedding {}
+walked!([] Embedding, [] EmbeddingBag);
 
 impl EmbeddingConfig {
     /// The layer, with weights as PyTorch draws them: normal.
@@ -170,12 +141,6 @@ impl Embedding {
     #[must_use]
     pub fn weight(&self) -> Param<Tensor<2>> {
         self.renewed.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_else(|| self.weight.clone())
-    }
-
-    /// With another weight in the place of the one that is now.
-    fn with(self, change: impl FnOnce(Param<Tensor<2>>) -> Param<Tensor<2>>) -> Self {
-        let weight = change(self.weight());
-        Embedding { weight, renewed: Renewed::default(), ..self }
     }
 
     /// The rows of these numbers, shortened; and in the weight, if this is the first pass since it was made.
@@ -246,48 +211,20 @@ pub struct EmbeddingBag {
 }
 
 /// Its parameter is that of its rows, under the same name.
-impl Module for EmbeddingBag {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        Module::visit(&self.rows, visitor);
+impl Parts for EmbeddingBag {
+    fn each(&self, look: &mut impl Look) {
+        self.rows.each(look);
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        EmbeddingBag { rows: Module::map(self.rows, mapper), ..self }
+    fn changed(self, change: &mut impl Change) -> Self {
+        EmbeddingBag { rows: self.rows.changed(change), ..self }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        EmbeddingBag { rows: self.rows.to_device(device), ..self }
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        EmbeddingBag { rows: self.rows.fork(device), ..self }
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        self.rows.collect_devices(devices)
-    }
-
-    fn materialize(self) -> Self {
-        EmbeddingBag { rows: self.rows.materialize(), ..self }
-    }
-
-    fn valid(&self) -> Self {
-        EmbeddingBag { rows: self.rows.valid(), ..*self }
-    }
-
-    fn train(self) -> Self {
-        EmbeddingBag { rows: self.rows.train(), ..self }
-    }
-}
-
-impl ModuleDisplayDefault for EmbeddingBag {
     fn content(&self, content: Content) -> Option<Content> {
         let content = content.set_top_level_type("EmbeddingBag").add("weight", &self.rows.weight);
         content.add_debug_attribute("mode", &self.mode).optional()
     }
 }
-
-impl ModuleDisplay for EmbeddingBag {}
 
 impl EmbeddingBagConfig {
     /// The layer, with weights as PyTorch draws them: normal.

@@ -71,88 +71,13 @@ trait Lacks: Sized {
     const AT: isize;
 
     /// The parameters and buffers that show it, the first that is there.
-    const SHOWN_BY: &'static [&'static str] = &["weight"];
+    const SHOWN_BY: &'static [&'static str];
 
     /// The number that the shape of one of them shows.
     fn shown(&self, shape: &[usize]) -> Option<usize>;
 
     /// With it.
     fn filled(self, number: usize) -> Self;
-}
-
-impl Lacks for LinearConfig {
-    const NAME: &'static str = "LazyLinear";
-    const RANK: Option<usize> = None;
-    const AT: isize = -1;
-
-    fn shown(&self, shape: &[usize]) -> Option<usize> {
-        shape.get(1).copied()
-    }
-
-    fn filled(self, in_features: usize) -> Self {
-        LinearConfig { in_features, ..self }
-    }
-}
-
-impl<const N: usize> Lacks for ConvConfig<N> {
-    const NAME: &'static str = "LazyConv";
-    const RANK: Option<usize> = Some(N);
-    const AT: isize = 1;
-
-    fn shown(&self, shape: &[usize]) -> Option<usize> {
-        shape.get(1).map(|channels| channels * self.groups)
-    }
-
-    fn filled(self, in_channels: usize) -> Self {
-        ConvConfig { in_channels, ..self }
-    }
-}
-
-impl<const N: usize> Lacks for ConvTransposeConfig<N> {
-    const NAME: &'static str = "LazyConvTranspose";
-    const RANK: Option<usize> = Some(N);
-    const AT: isize = 1;
-
-    fn shown(&self, shape: &[usize]) -> Option<usize> {
-        shape.first().copied()
-    }
-
-    fn filled(self, in_channels: usize) -> Self {
-        ConvTransposeConfig { in_channels, ..self }
-    }
-}
-
-/// Where a norm's channels are seen.
-const OF_NORMS: &[&str] = &["weight", "running_mean"];
-
-impl Lacks for BatchNormConfig {
-    const NAME: &'static str = "LazyBatchNorm";
-    const RANK: Option<usize> = None;
-    const AT: isize = 1;
-    const SHOWN_BY: &'static [&'static str] = OF_NORMS;
-
-    fn shown(&self, shape: &[usize]) -> Option<usize> {
-        shape.first().copied()
-    }
-
-    fn filled(self, num_features: usize) -> Self {
-        BatchNormConfig { num_features, ..self }
-    }
-}
-
-impl<const N: usize> Lacks for InstanceNormConfig<N> {
-    const NAME: &'static str = "LazyInstanceNorm";
-    const RANK: Option<usize> = Some(N);
-    const AT: isize = 1;
-    const SHOWN_BY: &'static [&'static str] = OF_NORMS;
-
-    fn shown(&self, shape: &[usize]) -> Option<usize> {
-        shape.first().copied()
-    }
-
-    fn filled(self, num_features: usize) -> Self {
-        InstanceNormConfig { num_features, ..self }
-    }
 }
 
 /// The options of the layer that an input of this shape is for.
@@ -181,9 +106,29 @@ fn of_state<C: Lacks>(options: C, state: &StateDict, layer: &str) -> Result<C> {
     Ok(options.filled(number))
 }
 
-/// What the options are made of, and how they become whole.
+/// What the options are made of, and how they become whole: what is lacking, in which dimension of an input (of so many dimensions) it
+/// stands, and what shows it in a state dict.
 macro_rules! lazy {
-    ($($config:ident $(<const $n:ident: usize>)? ($($arg:ident: $type:ty),*): $new:expr;)+) => { $(
+    ($(
+        $name:literal $config:ident $(<const $n:ident: usize>)? ($($arg:ident: $type:ty),*): $new:expr,
+        $lacking:ident at $at:literal of $rank:expr, in $shown_by:expr, |$options:ident, $shape:ident| $shown:expr;
+    )+) => { $(
+        impl $(<const $n: usize>)? Lacks for $config $(<$n>)? {
+            const NAME: &'static str = $name;
+            const RANK: Option<usize> = $rank;
+            const AT: isize = $at;
+            const SHOWN_BY: &'static [&'static str] = &$shown_by;
+
+            fn shown(&self, $shape: &[usize]) -> Option<usize> {
+                let $options = self;
+                $shown
+            }
+
+            fn filled(self, $lacking: usize) -> Self {
+                $config { $lacking, ..self }
+            }
+        }
+
         #[allow(clippy::new_without_default)] // as the other options
         impl $(<const $n: usize>)? Lazy<$config $(<$n>)?> {
             /// With PyTorch's defaults for the rest.
@@ -219,10 +164,17 @@ macro_rules! lazy {
 }
 
 lazy! {
-    LinearConfig(out_features: usize): LinearConfig::new(0, out_features);
-    ConvConfig<const N: usize>(out_channels: usize, kernel_size: impl Into<Sizes>): ConvConfig::new(0, out_channels, kernel_size);
-    ConvTransposeConfig<const N: usize>(out_channels: usize, kernel_size: impl Into<Sizes>):
-        ConvTransposeConfig::new(0, out_channels, kernel_size);
-    BatchNormConfig(): BatchNormConfig::new(0);
-    InstanceNormConfig<const N: usize>(): InstanceNormConfig::new(0).with_affine(true).with_track_running_stats(true);
+    "LazyLinear" LinearConfig(out_features: usize): LinearConfig::new(0, out_features),
+        in_features at -1 of None, in ["weight"], |_all, shape| shape.get(1).copied();
+    "LazyConv" ConvConfig<const N: usize>(out_channels: usize, kernel_size: impl Into<Sizes>):
+        ConvConfig::new(0, out_channels, kernel_size),
+        in_channels at 1 of Some(N), in ["weight"], |conv, shape| shape.get(1).map(|channels| channels * conv.groups);
+    "LazyConvTranspose" ConvTransposeConfig<const N: usize>(out_channels: usize, kernel_size: impl Into<Sizes>):
+        ConvTransposeConfig::new(0, out_channels, kernel_size),
+        in_channels at 1 of Some(N), in ["weight"], |_all, shape| shape.first().copied();
+    "LazyBatchNorm" BatchNormConfig(): BatchNormConfig::new(0),
+        num_features at 1 of None, in ["weight", "running_mean"], |_all, shape| shape.first().copied();
+    "LazyInstanceNorm" InstanceNormConfig<const N: usize>():
+        InstanceNormConfig::new(0).with_affine(true).with_track_running_stats(true),
+        num_features at 1 of Some(N), in ["weight", "running_mean"], |_all, shape| shape.first().copied();
 }

@@ -144,21 +144,14 @@ impl Default for Flatten {
     }
 }
 
-/// `torch.nn.Unflatten(dim, unflattened_size)`: a dimension becomes several.
-#[derive(Clone, Debug)]
-pub struct Unflatten {
-    /// Which one.
-    pub dim: i64,
-    /// Their lengths; -1 for what is left.
-    pub unflattened_size: Vec<i64>,
-}
-
-impl Unflatten {
-    /// This dimension becomes those.
-    #[must_use]
-    pub fn new(dim: i64, unflattened_size: impl Into<Vec<i64>>) -> Self {
-        Unflatten { dim, unflattened_size: unflattened_size.into() }
-    }
+options! {
+    /// `torch.nn.Unflatten(dim, unflattened_size)`: a dimension becomes several.
+    Unflatten(
+        /// Which one.
+        dim: i64,
+        /// Their lengths; -1 for what is left.
+        unflattened_size: impl Into<Vec<i64>> => Vec<i64>,
+    ) {}
 }
 
 impl Forward for Flatten {

@@ -140,7 +140,7 @@ losses! {
         let difference = input.sub(target)?;
         let losses = bounded.unary(Unary::Log)?.add(&difference.mul(&difference)?.div(&bounded)?)?.mul(0.5)?;
         let losses = if this.full { losses.add(0.5 * std::f64::consts::TAU.ln())? } else { losses };
-        reduced(losses, reduction)
+        reduction.applied(losses)
     };
     /// `torch.nn.CosineEmbeddingLoss(margin=0.0)`: of two inputs and 1 or -1.
     CosineEmbeddingLoss {
@@ -171,7 +171,7 @@ losses! {
     } (input, target) |this, reduction| {
         let losses = input.bce_with_logits(target, None, None, Reduction::None)?;
         let losses = this.weight.as_ref().map_or(Ok(losses.clone()), |weight| losses.mul(weight))?;
-        reduced(losses.mean(&[-1], false)?, reduction)
+        reduction.applied(losses.mean(&[-1], false)?)
     };
 }
 
@@ -254,7 +254,7 @@ impl TripletMarginWithDistanceLoss {
         if self.swap {
             far = far.minimum(&apart(&positive, &negative)?)?;
         }
-        reduced(near.sub(&far)?.add(self.margin)?.clamp(Some(Number::Float(0.0)), None)?, self.reduction)
+        self.reduction.applied(near.sub(&far)?.add(self.margin)?.clamp(Some(Number::Float(0.0)), None)?)
     }
 
     /// The loss of anchors, what is alike and what is not, by this distance, `[1]`.
@@ -283,14 +283,6 @@ impl TripletMarginWithDistanceLoss {
         distance: impl Fn(Tensor<D>, Tensor<D>) -> Result<Tensor<R>>,
     ) -> Result<Tensor<R>> {
         self.losses([anchor, positive, negative], distance)?.into_float()
-    }
-}
-
-fn reduced(losses: Array, reduction: Reduction) -> Result<Array> {
-    match reduction {
-        Reduction::None => Ok(losses),
-        Reduction::Mean => losses.mean(&[], false),
-        Reduction::Sum => losses.sum(&[], false),
     }
 }
 

@@ -31,6 +31,7 @@ mod loss;
 pub(crate) mod module;
 mod norm;
 mod padding;
+pub(crate) mod parts;
 mod pool;
 mod rnn;
 mod stateless;

@@ -23,21 +23,14 @@ pub trait Forward {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes(pub Vec<usize>);
 
-impl From<usize> for Sizes {
-    fn from(size: usize) -> Self {
-        Sizes(vec![size])
-    }
+rekindle_recorder::from! { Sizes:
+    usize: size => Sizes(vec![size]);
+    Vec<usize>: sizes => Sizes(sizes);
 }
 
 impl<const N: usize> From<[usize; N]> for Sizes {
     fn from(sizes: [usize; N]) -> Self {
         Sizes(sizes.to_vec())
-    }
-}
-
-impl From<Vec<usize>> for Sizes {
-    fn from(sizes: Vec<usize>) -> Self {
-        Sizes(sizes)
     }
 }
 
@@ -62,51 +55,16 @@ macro_rules! module {
         );
     };
     ($container:expr, $name:ident $(<const $n:ident: usize>)? { $($field:ident $(as $called:literal)?),+ ; $($plain:ident),* }) => {
-        impl $(<const $n: usize>)? burn::module::Module for $name $(<$n>)? {
-            fn visit<V: burn::module::ModuleVisitor>(&self, visitor: &mut V) {
-                $(
-                    visitor.enter_module($crate::nn::module::called!($field $($called)?), $container);
-                    burn::module::Module::visit(&self.$field, visitor);
-                    visitor.exit_module($crate::nn::module::called!($field $($called)?), $container);
-                )+
+        impl $(<const $n: usize>)? $crate::nn::parts::Parts for $name $(<$n>)? {
+            fn each(&self, look: &mut impl $crate::nn::parts::Look) {
+                $(look.named($crate::nn::module::called!($field $($called)?), $container, &self.$field);)+
             }
 
-            fn map<M: burn::module::ModuleMapper>(self, mapper: &mut M) -> Self {
-                $(
-                    mapper.enter_module($crate::nn::module::called!($field $($called)?), $container);
-                    let $field = burn::module::Module::map(self.$field, mapper);
-                    mapper.exit_module($crate::nn::module::called!($field $($called)?), $container);
-                )+
+            fn changed(self, change: &mut impl $crate::nn::parts::Change) -> Self {
+                $(let $field = change.named($crate::nn::module::called!($field $($called)?), $container, self.$field);)+
                 Self { $($field,)+ $($plain: self.$plain,)* }
             }
 
-            fn to_device(self, device: &burn::tensor::Device) -> Self {
-                Self { $($field: burn::module::Module::to_device(self.$field, device),)+ $($plain: self.$plain,)* }
-            }
-
-            fn fork(self, device: &burn::tensor::Device) -> Self {
-                Self { $($field: burn::module::Module::fork(self.$field, device),)+ $($plain: self.$plain,)* }
-            }
-
-            fn collect_devices(&self, devices: Vec<burn::tensor::Device>) -> Vec<burn::tensor::Device> {
-                $(let devices = burn::module::Module::collect_devices(&self.$field, devices);)+
-                devices
-            }
-
-            fn materialize(self) -> Self {
-                Self { $($field: burn::module::Module::materialize(self.$field),)+ $($plain: self.$plain,)* }
-            }
-
-            fn valid(&self) -> Self {
-                Self { $($field: burn::module::Module::valid(&self.$field),)+ $($plain: self.$plain.clone(),)* }
-            }
-
-            fn train(self) -> Self {
-                Self { $($field: burn::module::Module::train(self.$field),)+ $($plain: self.$plain,)* }
-            }
-        }
-
-        impl $(<const $n: usize>)? burn::module::ModuleDisplayDefault for $name $(<$n>)? {
             fn content(&self, content: burn::module::Content) -> Option<burn::module::Content> {
                 content
                     .set_top_level_type(stringify!($name))
@@ -116,7 +74,7 @@ macro_rules! module {
             }
         }
 
-        impl $(<const $n: usize>)? burn::module::ModuleDisplay for $name $(<$n>)? {}
+        $crate::nn::parts::walked!([$(const $n: usize)?] $name $(<$n>)?);
     };
 }
 pub(crate) use module;
@@ -135,48 +93,21 @@ pub(crate) use called;
 /// Burn's `Module` for a struct without parameters. It shows itself all the same, since PyTorch's `_metadata` names such modules, too.
 macro_rules! stateless {
     ($($name:ident $(<const $n:ident: usize>)?),+ $(,)?) => { $(
-        impl $(<const $n: usize>)? burn::module::Module for $name $(<$n>)? {
-            fn visit<V: burn::module::ModuleVisitor>(&self, visitor: &mut V) {
-                visitor.enter_module(stringify!($name), "Enum:torch.nn");
-                visitor.exit_module(stringify!($name), "Enum:torch.nn");
+        impl $(<const $n: usize>)? $crate::nn::parts::Parts for $name $(<$n>)? {
+            fn each(&self, look: &mut impl $crate::nn::parts::Look) {
+                look.along(&[(stringify!($name), "Enum:torch.nn")], |_| ());
             }
 
-            fn map<M: burn::module::ModuleMapper>(self, _: &mut M) -> Self {
+            fn changed(self, _: &mut impl $crate::nn::parts::Change) -> Self {
                 self
             }
 
-            fn to_device(self, _: &burn::tensor::Device) -> Self {
-                self
-            }
-
-            fn fork(self, _: &burn::tensor::Device) -> Self {
-                self
-            }
-
-            fn collect_devices(&self, devices: Vec<burn::tensor::Device>) -> Vec<burn::tensor::Device> {
-                devices
-            }
-
-            fn materialize(self) -> Self {
-                self
-            }
-
-            fn valid(&self) -> Self {
-                self.clone()
-            }
-
-            fn train(self) -> Self {
-                self
-            }
-        }
-
-        impl $(<const $n: usize>)? burn::module::ModuleDisplayDefault for $name $(<$n>)? {
             fn content(&self, content: burn::module::Content) -> Option<burn::module::Content> {
                 content.add_formatted(&format!("{self:?}")).optional()
             }
         }
 
-        impl $(<const $n: usize>)? burn::module::ModuleDisplay for $name $(<$n>)? {}
+        $crate::nn::parts::walked!([$(const $n: usize)?] $name $(<$n>)?);
     )+ };
 }
 pub(crate) use stateless;

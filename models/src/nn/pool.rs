@@ -147,36 +147,41 @@ impl<const N: usize> MaxPool<N> {
         }
     }
 
-    /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
-    /// `return_indices=True`.
-    ///
-    /// # Errors
-    /// When there is no window.
-    pub fn forward_with_indices<const D: usize>(
-        &self,
-        input: Tensor<D>,
-    ) -> Result<(Tensor<D>, Tensor<D, burn::tensor::Int>)> {
-        let (values, indices) = Array::from_float(input).max_pool_with_indices(N - 2, &self.windows())?;
-        Ok((values.into_float()?, indices.into_int()?))
+    /// The largest and their places.
+    fn chosen(&self, input: &Array) -> Result<(Array, Array)> {
+        input.max_pool_with_indices(N - 2, &self.windows())
     }
 }
 
 impl<const N: usize> AdaptiveMaxPool<N> {
-    /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
-    /// `return_indices=True`.
-    ///
-    /// # Errors
-    /// When there is no window.
-    pub fn forward_with_indices<const D: usize>(
-        &self,
-        input: Tensor<D>,
-    ) -> Result<(Tensor<D>, Tensor<D, burn::tensor::Int>)> {
-        let input = Array::from_float(input);
-        let sizes = self.output_size.each("AdaptiveMaxPool", N - 2, &input)?;
-        let (values, indices) = input.adaptive_max_pool(&sizes)?;
-        Ok((values.into_float()?, indices.into_int()?))
+    /// The largest and their places.
+    fn chosen(&self, input: &Array) -> Result<(Array, Array)> {
+        input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2, input)?)
     }
 }
+
+/// What gives the places of what it chose, too.
+macro_rules! gives_indices {
+    ($($name:ident),+) => { $(
+        impl<const N: usize> $name<N> {
+            /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
+            /// `return_indices=True`.
+            ///
+            /// # Errors
+            /// When there is no window, or windows do not fit.
+            pub fn forward_with_indices<const D: usize>(
+                &self,
+                input: burn::tensor::Tensor<D>,
+            ) -> Result<(burn::tensor::Tensor<D>, burn::tensor::Tensor<D, burn::tensor::Int>)> {
+                let (values, indices) = self.chosen(&Array::from_float(input))?;
+                Ok((values.into_float()?, indices.into_int()?))
+            }
+        }
+    )+ };
+}
+pub(super) use gives_indices;
+
+gives_indices!(MaxPool, AdaptiveMaxPool);
 
 /// The mean of windows: of 16 bits rounded once, but for three dimensions within autocast, which come out in `float32`.
 fn pooled<const N: usize>(input: &Array, pool: impl FnOnce(&Array) -> Result<Array>) -> Result<Array> {
@@ -221,7 +226,7 @@ impl<const N: usize> Forward for AdaptiveAvgPool<N> {
 
 impl<const N: usize> Forward for AdaptiveMaxPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        Ok(input.adaptive_max_pool(&self.output_size.each("AdaptiveMaxPool", N - 2, input)?)?.0)
+        Ok(self.chosen(input)?.0)
     }
 }
 

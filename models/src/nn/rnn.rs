@@ -1,10 +1,11 @@
 //! `LSTM`, `GRU`, `RNN` with layers, directions, projections and sequences of several lengths; `LSTMCell`, `GRUCell`, `RNNCell`.
 
-use burn::module::{Content, Flag, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::{Content, Flag, Param};
+use burn::tensor::Tensor;
 
 use super::dropout::Dropout;
 use super::module::{maybe, module, options, refused, value};
+use super::parts::{Change, Look, Parts, walked};
 use crate::Result;
 use crate::functional::{Array, Cell, Number, Recurrent};
 use crate::init::{Init, Rule};
@@ -84,137 +85,41 @@ struct Stack {
 
 const CONTAINER: &str = "Struct:torch.nn.RNNBase";
 
-macro_rules! each_weight {
-    ($weights:ident, $field:ident, $name:ident => $act:expr) => {
-        for $weights in $weights.iter() {
-            let suffix = &$weights.suffix;
-            each_weight!(@ suffix, $weights, weight_ih, $field, $name, $act);
-            each_weight!(@ suffix, $weights, weight_hh, $field, $name, $act);
-            each_weight!(@ suffix, $weights, bias_ih, $field, $name, $act);
-            each_weight!(@ suffix, $weights, bias_hh, $field, $name, $act);
-            each_weight!(@ suffix, $weights, weight_hr, $field, $name, $act);
-        }
-    };
-    (@ $suffix:ident, $weights:ident, $which:ident, $field:ident, $name:ident, $act:expr) => {{
-        let $name = format!("{}_{}", stringify!($which), $suffix);
-        let $field = &$weights.$which;
-        $act
-    }};
-}
-
 impl Weights {
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+    fn each(&self, look: &mut impl Look) {
         let Weights { weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, suffix } = self;
-        macro_rules! mapped {
-            ($($field:ident),+) => { Weights { $($field: {
-                let name = format!("{}_{suffix}", stringify!($field));
-                mapper.enter_module(&name, CONTAINER);
-                let mapped = Module::map($field, mapper);
-                mapper.exit_module(&name, CONTAINER);
-                mapped
-            },)+ suffix } };
-        }
-        mapped!(weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+        look.named(&format!("weight_ih_{suffix}"), CONTAINER, weight_ih);
+        look.named(&format!("weight_hh_{suffix}"), CONTAINER, weight_hh);
+        look.named(&format!("bias_ih_{suffix}"), CONTAINER, bias_ih);
+        look.named(&format!("bias_hh_{suffix}"), CONTAINER, bias_hh);
+        look.named(&format!("weight_hr_{suffix}"), CONTAINER, weight_hr);
     }
 
-    fn each(self, change: impl Change) -> Self {
+    fn changed(self, change: &mut impl Change) -> Self {
+        let Weights { weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, suffix } = self;
         Weights {
-            weight_ih: change.on(self.weight_ih),
-            weight_hh: change.on(self.weight_hh),
-            bias_ih: change.on(self.bias_ih),
-            bias_hh: change.on(self.bias_hh),
-            weight_hr: change.on(self.weight_hr),
-            suffix: self.suffix,
-        }
-    }
-}
-
-/// What is done to any module.
-trait Change: Copy {
-    fn on<M: Module>(self, module: M) -> M;
-}
-
-#[derive(Clone, Copy)]
-enum To<'a> {
-    Device(&'a Device),
-    Fork(&'a Device),
-    Materialized,
-    Valid,
-    Train,
-}
-
-impl Change for To<'_> {
-    fn on<M: Module>(self, module: M) -> M {
-        match self {
-            To::Device(device) => module.to_device(device),
-            To::Fork(device) => module.fork(device),
-            To::Materialized => module.materialize(),
-            To::Valid => module.valid(),
-            To::Train => module.train(),
+            weight_ih: change.named(&format!("weight_ih_{suffix}"), CONTAINER, weight_ih),
+            weight_hh: change.named(&format!("weight_hh_{suffix}"), CONTAINER, weight_hh),
+            bias_ih: change.named(&format!("bias_ih_{suffix}"), CONTAINER, bias_ih),
+            bias_hh: change.named(&format!("bias_hh_{suffix}"), CONTAINER, bias_hh),
+            weight_hr: change.named(&format!("weight_hr_{suffix}"), CONTAINER, weight_hr),
+            suffix,
         }
     }
 }
 
 impl Stack {
-    fn each(self, change: To<'_>) -> Self {
-        Stack {
-            weights: self.weights.into_iter().map(|weights| weights.each(change)).collect(),
-            training: change.on(self.training),
-            ..self
-        }
-    }
-}
-
-impl Module for Stack {
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        let weights = &self.weights;
-        each_weight!(weights, field, name => {
-            visitor.enter_module(&name, CONTAINER);
-            Module::visit(field, visitor);
-            visitor.exit_module(&name, CONTAINER);
-        });
-        visitor.enter_module("training", CONTAINER);
-        Module::visit(&self.training, visitor);
-        visitor.exit_module("training", CONTAINER);
+    fn each(&self, look: &mut impl Look) {
+        self.weights.iter().for_each(|weights| weights.each(look));
+        look.named("training", CONTAINER, &self.training);
     }
 
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        let weights = self.weights.into_iter().map(|weights| weights.map(mapper)).collect();
-        mapper.enter_module("training", CONTAINER);
-        let training = Module::map(self.training, mapper);
-        mapper.exit_module("training", CONTAINER);
+    fn changed(self, change: &mut impl Change) -> Self {
+        let weights = self.weights.into_iter().map(|weights| weights.changed(change)).collect();
+        let training = change.named("training", CONTAINER, self.training);
         Stack { weights, training, ..self }
     }
 
-    fn to_device(self, device: &Device) -> Self {
-        self.each(To::Device(device))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        self.each(To::Fork(device))
-    }
-
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        let mut devices = devices;
-        let weights = &self.weights;
-        each_weight!(weights, field, _name => devices = Module::collect_devices(field, devices));
-        devices
-    }
-
-    fn materialize(self) -> Self {
-        self.each(To::Materialized)
-    }
-
-    fn valid(&self) -> Self {
-        self.clone().each(To::Valid)
-    }
-
-    fn train(self) -> Self {
-        self.each(To::Train)
-    }
-}
-
-impl Stack {
     fn new(config: &RecurrentConfig, cell: Cell, init: &mut Init<'_>) -> Result<Self> {
         let gates = gates(cell) * config.hidden_size;
         let projected = config.proj_size > 0;
@@ -364,47 +269,21 @@ macro_rules! recurrent {
             }
         }
 
-        impl Module for $name {
-            fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-                self.stack.visit(visitor);
+        impl Parts for $name {
+            fn each(&self, look: &mut impl Look) {
+                self.stack.each(look);
             }
 
-            fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-                $name { stack: self.stack.map(mapper) }
+            fn changed(self, change: &mut impl Change) -> Self {
+                $name { stack: self.stack.changed(change) }
             }
 
-            fn to_device(self, device: &Device) -> Self {
-                $name { stack: self.stack.to_device(device) }
-            }
-
-            fn fork(self, device: &Device) -> Self {
-                $name { stack: self.stack.fork(device) }
-            }
-
-            fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-                self.stack.collect_devices(devices)
-            }
-
-            fn materialize(self) -> Self {
-                $name { stack: self.stack.materialize() }
-            }
-
-            fn valid(&self) -> Self {
-                $name { stack: self.stack.valid() }
-            }
-
-            fn train(self) -> Self {
-                $name { stack: self.stack.train() }
-            }
-        }
-
-        impl ModuleDisplayDefault for $name {
             fn content(&self, content: Content) -> Option<Content> {
                 content.set_top_level_type(stringify!($name)).add_debug_attribute("how", &self.stack.how).optional()
             }
         }
 
-        impl ModuleDisplay for $name {}
+        walked!([] $name);
     )+ };
 }
 

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use burn::tensor::{Int, Tensor};
 
 use super::module::{Forward, Sizes, options, refused, stateless};
-use super::pool::Stride;
+use super::pool::{Stride, gives_indices};
 use crate::Result;
 use crate::functional::Array;
 use crate::init::{Init, SharedGenerator};
@@ -119,7 +119,7 @@ impl<const N: usize> FractionalMaxPool<N> {
         &self.generator
     }
 
-    fn pooled(&self, input: &Array) -> Result<(Array, Array)> {
+    fn chosen(&self, input: &Array) -> Result<(Array, Array)> {
         let front = input.rank().checked_sub(N - 2).filter(|front| *front == 1 || *front == 2);
         let front = front.ok_or_else(|| refused("FractionalMaxPool", format!("{:?} is no input", input.shape())))?;
         let lengths = &input.shape()[front..];
@@ -144,21 +144,13 @@ impl<const N: usize> FractionalMaxPool<N> {
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Result<Tensor<D>> {
         self.forward_array(&Array::from_float(input))?.into_float()
     }
-
-    /// As [`forward`](Self::forward), with the places of the largest in the plane (or the room) of their channel:
-    /// `return_indices=True`.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn forward_with_indices<const D: usize>(&self, input: Tensor<D>) -> Result<(Tensor<D>, Tensor<D, Int>)> {
-        let (values, indices) = self.pooled(&Array::from_float(input))?;
-        Ok((values.into_float()?, indices.into_int()?))
-    }
 }
+
+gives_indices!(FractionalMaxPool);
 
 impl<const N: usize> Forward for FractionalMaxPool<N> {
     fn forward_array(&self, input: &Array) -> Result<Array> {
-        Ok(self.pooled(input)?.0)
+        Ok(self.chosen(input)?.0)
     }
 }
 

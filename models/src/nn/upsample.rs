@@ -1,6 +1,6 @@
 //! `Upsample`, `PixelShuffle`, `PixelUnshuffle`, `ChannelShuffle`.
 
-use super::module::{Forward, Sizes, keeps_rank, refused, rounded, stateless};
+use super::module::{Forward, Sizes, keeps_rank, options, refused, rounded, stateless};
 use crate::Result;
 use crate::functional::{Array, Interpolation, Resized, signed};
 
@@ -85,49 +85,24 @@ impl Forward for Upsample {
     }
 }
 
-/// `torch.nn.PixelShuffle(upscale_factor)`: `[.., c r r, h, w]` to `[.., c, h r, w r]`.
-#[derive(Clone, Debug)]
-pub struct PixelShuffle {
-    /// `r`.
-    pub upscale_factor: usize,
-}
+options! {
+    /// `torch.nn.PixelShuffle(upscale_factor)`: `[.., c r r, h, w]` to `[.., c, h r, w r]`.
+    PixelShuffle(
+        /// `r`.
+        upscale_factor: usize,
+    ) {}
 
-/// `torch.nn.PixelUnshuffle(downscale_factor)`: `[.., c, h r, w r]` to `[.., c r r, h, w]`.
-#[derive(Clone, Debug)]
-pub struct PixelUnshuffle {
-    /// `r`.
-    pub downscale_factor: usize,
-}
+    /// `torch.nn.PixelUnshuffle(downscale_factor)`: `[.., c, h r, w r]` to `[.., c r r, h, w]`.
+    PixelUnshuffle(
+        /// `r`.
+        downscale_factor: usize,
+    ) {}
 
-/// `torch.nn.ChannelShuffle(groups)`: the first channel of each group, then the second of each, and so on.
-#[derive(Clone, Debug)]
-pub struct ChannelShuffle {
-    /// How many groups the channels make.
-    pub groups: usize,
-}
-
-impl PixelShuffle {
-    /// By this factor.
-    #[must_use]
-    pub fn new(upscale_factor: usize) -> Self {
-        PixelShuffle { upscale_factor }
-    }
-}
-
-impl PixelUnshuffle {
-    /// By this factor.
-    #[must_use]
-    pub fn new(downscale_factor: usize) -> Self {
-        PixelUnshuffle { downscale_factor }
-    }
-}
-
-impl ChannelShuffle {
-    /// Of so many groups.
-    #[must_use]
-    pub fn new(groups: usize) -> Self {
-        ChannelShuffle { groups }
-    }
+    /// `torch.nn.ChannelShuffle(groups)`: the first channel of each group, then the second of each, and so on.
+    ChannelShuffle(
+        /// How many groups the channels make.
+        groups: usize,
+    ) {}
 }
 
 impl Forward for PixelShuffle {

@@ -117,8 +117,10 @@ pub(crate) trait ByHand: Sized + 'static {
         0
     }
 
-    /// The lengths that its first input may have, without the batch.
-    fn lengths(&self) -> Vec<Length>;
+    /// The lengths that its first input may have, without the batch; where it says nothing, those of tokens.
+    fn lengths(&self) -> Vec<Length> {
+        vec![Length::AtLeast(1)]
+    }
 
     /// Its outputs.
     ///
@@ -194,9 +196,4 @@ pub(crate) enum Length {
 /// Of images: the channels, and the length of each side.
 pub(crate) fn image(channels: usize, side: Length) -> Vec<Length> {
     vec![Length::Exactly(channels), side, side]
-}
-
-/// Of tokens: how many there are.
-pub(crate) fn tokens() -> Vec<Length> {
-    vec![Length::AtLeast(1)]
 }

@@ -16,7 +16,7 @@ use crate::functional::{Array, Attention, BOOL, Number, signed};
 use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::module::module;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, PAIRS, Problem, Says, Takes, logits, tokens};
+use crate::registry::by_hand::{ByHand, Given, Named, Outputs, PAIRS, Problem, Says, Takes, logits};
 use crate::registry::settings::Settings;
 
 /// The body of its settings.
@@ -454,10 +454,6 @@ impl ByHand for Bert {
     const NAMES: &'static [Named<Self>] =
         &[Named::new("bert", SETTINGS, PAIRS, build).of_transformers("bert", "BertModel")];
 
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
-    }
-
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         self.outputs(&encoded(given)?)
     }
@@ -472,10 +468,6 @@ impl ByHand for BertForMaskedLm {
         &[Named::new("bert_for_masked_lm", SETTINGS, Takes { says: Says::Tokens, ..PAIRS }, build_masked)
             .of_transformers("bert", "BertForMaskedLM")];
 
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
-    }
-
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         Ok(logits(self.forward_encoded(&encoded(given)?)?))
     }
@@ -489,10 +481,6 @@ impl ByHand for BertForSequenceClassification {
     const NAMES: &'static [Named<Self>] =
         &[Named::new("bert_for_sequence_classification", CLASSES, PAIRS, build_classifier)
             .of_transformers("bert", "BertForSequenceClassification")];
-
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
-    }
 
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         Ok(logits(self.forward_encoded(&encoded(given)?)?))

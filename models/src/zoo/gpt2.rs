@@ -9,7 +9,7 @@ use crate::functional::{Array, Attention, Number};
 use crate::init::{Init, Rule, SharedGenerator, refused};
 use crate::nn::functional as F;
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LayerNorm, LayerNormConfig, Linear, LinearConfig};
-use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
+use crate::registry::by_hand::{ByHand, Given, Named, Outputs, TEXT, logits};
 use crate::registry::settings::{Setting, Settings};
 
 /// The settings of transformers' GPT-2.
@@ -551,10 +551,6 @@ impl ByHand for Gpt2 {
     fn named(&self) -> usize {
         let nano = self.transformer.h.first().is_some_and(|layer| matches!(layer.attn.c_attn, Projection::Linear(_)));
         usize::from(nano)
-    }
-
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
     }
 
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {

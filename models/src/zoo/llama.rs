@@ -10,7 +10,7 @@ use crate::Result;
 use crate::functional::{Array, Attention};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, Linear, LinearConfig, RMSNorm, RMSNormConfig};
-use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
+use crate::registry::by_hand::{ByHand, Given, Named, Outputs, TEXT, logits};
 use crate::registry::settings::{Setting, Settings};
 
 /// Its settings.
@@ -335,10 +335,6 @@ impl Forward for LlamaMlp {
 impl ByHand for Llama {
     const NAMES: &'static [Named<Self>] =
         &[Named::new("llama", SETTINGS, TEXT, build).of_transformers("llama", "LlamaForCausalLM")];
-
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
-    }
 
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         Ok(logits(self.forward_array(given.first()?)?))

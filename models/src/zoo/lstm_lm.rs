@@ -7,7 +7,7 @@ use crate::Result;
 use crate::functional::{Array, Kind};
 use crate::init::{Init, SharedGenerator, refused};
 use crate::nn::{Dropout, Embedding, EmbeddingConfig, Forward, LSTM, LSTMConfig, Linear, LinearConfig};
-use crate::registry::by_hand::{ByHand, Given, Length, Named, Outputs, TEXT, logits, tokens};
+use crate::registry::by_hand::{ByHand, Given, Named, Outputs, TEXT, logits};
 use crate::registry::settings::{Setting, Settings};
 
 /// Its settings.
@@ -123,10 +123,6 @@ impl Forward for LstmLm {
 
 impl ByHand for LstmLm {
     const NAMES: &'static [Named<Self>] = &[Named::new("lstm_lm", SETTINGS, TEXT, build)];
-
-    fn lengths(&self) -> Vec<Length> {
-        tokens()
-    }
 
     fn run(&self, given: &Given<'_>) -> Result<Outputs> {
         Ok(logits(self.forward_array(given.first()?)?))

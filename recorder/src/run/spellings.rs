@@ -1,8 +1,6 @@
 //! The keys under which people save each part of a run: one table, read from the PyTorch tutorials and from the training
 //! programs that follow them.
 
-use std::fmt;
-
 use crate::run::generators;
 use crate::serde::scalar;
 use crate::state_dict::module;
@@ -249,11 +247,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+crate::display_is_name!(Role);
 
 /// The number in a Python number, a NumPy scalar, or a tensor of no dimensions.
 pub(super) fn number(value: &Value) -> Option<Value> {

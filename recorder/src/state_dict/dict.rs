@@ -335,16 +335,9 @@ impl IntoIterator for StateDict {
     }
 }
 
-impl From<StateDict> for Value {
-    fn from(state_dict: StateDict) -> Self {
-        state_dict.to_value()
-    }
-}
-
-impl From<&StateDict> for Value {
-    fn from(state_dict: &StateDict) -> Self {
-        state_dict.to_value()
-    }
+crate::from! { Value:
+    StateDict: state_dict => state_dict.to_value();
+    &StateDict: state_dict => state_dict.to_value();
 }
 
 impl TryFrom<&Value> for StateDict {

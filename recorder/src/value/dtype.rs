@@ -3,7 +3,6 @@
 //! One table says it all: `torch.<name>`, the bytes of an element, the storage class that stands in a pickle (`None` where
 //! PyTorch writes an `UntypedStorage` and puts the dtype into `_rebuild_tensor_v3`), and safetensors' spelling.
 
-use std::fmt;
 use std::str::FromStr;
 
 macro_rules! dtypes {
@@ -193,11 +192,7 @@ impl DType {
     }
 }
 
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+crate::display_is_name!(DType);
 
 /// A name that is no element type of PyTorch's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -154,17 +154,7 @@ impl Value {
     }
 }
 
-macro_rules! into_value {
-    ($($ty:ty: $x:ident => $value:expr;)*) => { $(
-        impl From<$ty> for Value {
-            fn from($x: $ty) -> Self {
-                $value
-            }
-        }
-    )* };
-}
-
-into_value! {
+crate::from! { Value:
     bool: x => Value::Bool(x);
     i64: x => Value::Int(x);
     i32: x => Value::Int(x.into());

@@ -36,28 +36,11 @@ pub enum Loader {
     Blocks(RandomBlocks),
 }
 
-impl From<DataLoader> for Loader {
-    fn from(loader: DataLoader) -> Self {
-        Loader::Torch(loader)
-    }
-}
-
-impl From<StatefulDataLoader> for Loader {
-    fn from(loader: StatefulDataLoader) -> Self {
-        Loader::Stateful(loader)
-    }
-}
-
-impl From<StreamLoader> for Loader {
-    fn from(loader: StreamLoader) -> Self {
-        Loader::Stream(loader)
-    }
-}
-
-impl From<RandomBlocks> for Loader {
-    fn from(loader: RandomBlocks) -> Self {
-        Loader::Blocks(loader)
-    }
+rekindle_recorder::from! { Loader:
+    DataLoader: loader => Loader::Torch(loader);
+    StatefulDataLoader: loader => Loader::Stateful(loader);
+    StreamLoader: loader => Loader::Stream(loader);
+    RandomBlocks: loader => Loader::Blocks(loader);
 }
 
 /// The same of any that has epochs, and what is so without them.

@@ -27,6 +27,58 @@ pub(super) struct Workers {
     pub(super) crew: Option<Crew>,
 }
 
+/// What the loaders over a map-style data set are told of workers, and what they tell of themselves.
+macro_rules! has_workers {
+    ($loader:ident: $(#[$more:meta])*) => {
+        impl $loader {
+            /// `num_workers`: how many worker processes PyTorch's loader had. Batches are made ahead, on as many threads
+            /// ([`threads`](Self::threads)). What is random in a batch is drawn from the generator of its worker, which is seeded as in
+            /// PyTorch; without workers from the global one. Default 0.
+            $(#[$more])*
+            #[must_use]
+            pub fn workers(mut self, num_workers: usize) -> Self {
+                self.workers.count = num_workers;
+                self
+            }
+
+            /// `persistent_workers`: the workers of the first epoch go on in the later ones, so that these draw no seed for new ones. Default
+            /// false.
+            #[must_use]
+            pub fn persistent_workers(mut self, persistent: bool) -> Self {
+                self.workers.persistent = persistent;
+                self
+            }
+
+            /// How many threads make batches ahead, which changes neither their order nor what is in them. 0: they are made when they are
+            /// asked for. What draws from the global generator is made so in any case. Default: as many as workers.
+            #[must_use]
+            pub fn threads(mut self, threads: usize) -> Self {
+                self.workers.threads = Some(threads);
+                self
+            }
+
+            /// The data set.
+            #[must_use]
+            pub fn dataset(&self) -> &dyn Samples {
+                &*self.dataset
+            }
+
+            /// The loader's own generator, where it has one.
+            #[must_use]
+            pub fn own_generator(&self) -> Option<&Generator> {
+                self.generator.as_ref()
+            }
+
+            /// Whether an epoch has no batches.
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        }
+    };
+}
+pub(super) use has_workers;
+
 /// Workers at work.
 #[derive(Clone, Debug)]
 pub(super) struct Crew {

@@ -1,7 +1,6 @@
 //! Data sets in files: a table of comma-separated numbers with the label last (`.csv`, `.csv.gz`), or a checkpoint that holds
 //! `inputs` and `targets`, or arrays by the names that a network has for them.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
 use std::path::{Path, PathBuf};
@@ -55,12 +54,7 @@ pub enum DataError {
     Checkpoint(#[from] Error),
 }
 
-/// The sentence: what `main` prints of an error that it returns.
-impl fmt::Debug for DataError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+rekindle_recorder::debug_is_display!(DataError);
 
 /// Reads a data set: a table where the file begins as text or gzip does, else a checkpoint with tensors whose first axis counts
 /// the samples: `inputs` and `targets`, or by the names that a network has for them. The options are for `inputs`.

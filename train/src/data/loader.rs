@@ -6,7 +6,7 @@ use rekindle_random::{Generator, base_seed};
 use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
 use super::dataset::Batch;
-use super::feed::{Crew, Cut, Feed, Workers};
+use super::feed::{Crew, Cut, Feed, Workers, has_workers};
 use super::sampler::{BatchSampler, RandomSampler, Sampler, SequentialSampler, Source};
 use super::samples::Samples;
 use crate::attributes::{Attributes, invalid, wrong_type};
@@ -94,53 +94,10 @@ impl DataLoader {
         DataLoader { generator: Some(generator), ..self }
     }
 
-    /// `num_workers`: how many worker processes PyTorch's loader had. Batches are made ahead, on as many threads
-    /// ([`threads`](Self::threads)). What is random in a batch is drawn from the generator of its worker, which is seeded as in
-    /// PyTorch; without workers from the global one. Default 0.
-    #[must_use]
-    pub fn workers(mut self, num_workers: usize) -> Self {
-        self.workers.count = num_workers;
-        self
-    }
-
-    /// `persistent_workers`: the workers of the first epoch go on in the later ones, so that these draw no seed for new ones. Default
-    /// false.
-    #[must_use]
-    pub fn persistent_workers(mut self, persistent: bool) -> Self {
-        self.workers.persistent = persistent;
-        self
-    }
-
-    /// How many threads make batches ahead, which changes neither their order nor what is in them. 0: they are made when they are
-    /// asked for. What draws from the global generator is made so in any case. Default: as many as workers.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.workers.threads = Some(threads);
-        self
-    }
-
-    /// The data set.
-    #[must_use]
-    pub fn dataset(&self) -> &dyn Samples {
-        &*self.dataset
-    }
-
-    /// The loader's own generator, where it has one.
-    #[must_use]
-    pub fn own_generator(&self) -> Option<&Generator> {
-        self.generator.as_ref()
-    }
-
     /// How many batches an epoch has: `len(loader)`.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batches.len(self.dataset.len())
-    }
-
-    /// Whether an epoch has no batches.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// `loader.sampler.set_epoch(epoch)`: which epoch begins next, for a sampler that goes by its number
@@ -339,6 +296,8 @@ impl DataLoader {
         Ok(Some(Crew { seed: state.int("base_seed")?, generators }))
     }
 }
+
+has_workers!(DataLoader:);
 
 /// The generator whose state is at this name, if there is one.
 pub(super) fn read_generator(place: &str, state: &Attributes, name: &str) -> Result<Option<Generator>> {

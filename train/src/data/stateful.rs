@@ -7,7 +7,7 @@ use rekindle_random::{Generator, ParameterError, base_seed, randint, random_int6
 use rekindle_recorder::{Dict, Error, Result, Tensor, Value};
 
 use super::dataset::Batch;
-use super::feed::{Cut, Feed, Workers};
+use super::feed::{Cut, Feed, Workers, has_workers};
 use super::loader::read_generator;
 use super::sampler::{DistributedSampler, RandomSampler, Sampler, Source, places};
 use super::samples::Samples;
@@ -139,40 +139,6 @@ impl StatefulDataLoader {
         StatefulDataLoader { generator: Some(generator), ..self }
     }
 
-    /// `num_workers`: as [`DataLoader::workers`](super::DataLoader::workers). With workers torchdata draws an order twice when it makes
-    /// them, and its state dict has another form.
-    #[must_use]
-    pub fn workers(mut self, num_workers: usize) -> Self {
-        self.workers.count = num_workers;
-        self
-    }
-
-    /// `persistent_workers`: as [`DataLoader::persistent_workers`](super::DataLoader::persistent_workers).
-    #[must_use]
-    pub fn persistent_workers(mut self, persistent: bool) -> Self {
-        self.workers.persistent = persistent;
-        self
-    }
-
-    /// How many threads make batches ahead: as [`DataLoader::threads`](super::DataLoader::threads).
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.workers.threads = Some(threads);
-        self
-    }
-
-    /// The data set.
-    #[must_use]
-    pub fn dataset(&self) -> &dyn Samples {
-        &*self.dataset
-    }
-
-    /// The loader's own generator, where it has one.
-    #[must_use]
-    pub fn own_generator(&self) -> Option<&Generator> {
-        self.generator.as_ref()
-    }
-
     /// How many batches of the present epoch were given out; 0 between epochs.
     #[must_use]
     pub fn taken(&self) -> usize {
@@ -206,12 +172,6 @@ impl StatefulDataLoader {
     #[must_use]
     pub fn len(&self) -> usize {
         self.batches(self.places())
-    }
-
-    /// Whether an epoch has no batches.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn batches(&self, places: usize) -> usize {
@@ -503,6 +463,10 @@ impl StatefulDataLoader {
             (None, true) => Err(invalid("the loader did not shuffle, and this one does")),
         }
     }
+}
+
+has_workers! { StatefulDataLoader:
+    /// With workers torchdata draws an order twice when it makes them, and its state dict has another form.
 }
 
 /// The state dict of a loader without workers, key for key: of the sampler, and how many batches it was asked for; how many were given

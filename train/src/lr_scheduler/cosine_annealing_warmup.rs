@@ -88,10 +88,7 @@ fn count(attributes: &mut Attributes) -> Computed<()> {
 impl Rule for Restarts {
     fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
         scheduler.only_fresh(last_epoch)?;
-        for group in groups.iter_mut() {
-            let lr = group.lr()?;
-            group.set_default("initial_lr", lr);
-        }
+        put_initial("lr", groups)?;
         let min_lr = scheduler.attributes.float("min_lr")?;
         let attributes = &mut scheduler.attributes;
         attributes.set("base_lrs", vec![min_lr; groups.len()]);

@@ -196,10 +196,6 @@ impl Rule for Greedy {
         true
     }
 
-    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        Some(SteppedBy::Metric)
-    }
-
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         let attributes = &scheduler.attributes;
         for name in ["factor", "eps", "best", "threshold"] {
@@ -238,9 +234,5 @@ impl Rule for Greedy {
         judge(&mut scheduler.attributes, groups, metric)?;
         scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
-    }
-
-    fn begin_turn(&self, _scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(invalid("GreedyLR goes by a metric, and cannot take turns with others"))
     }
 }

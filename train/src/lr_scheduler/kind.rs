@@ -273,11 +273,7 @@ pub(super) fn names(kinds: &[SchedulerKind], between: &str) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)
 }
 
-impl std::fmt::Display for SchedulerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+rekindle_recorder::display_is_name!(SchedulerKind);
 
 impl std::str::FromStr for SchedulerKind {
     type Err = Error;

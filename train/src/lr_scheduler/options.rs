@@ -232,16 +232,9 @@ fn no_number(value: &Value) -> Error {
     invalid(format!("{} is given, where a number, or a list of one for each group, is expected", value.describe()))
 }
 
-impl From<f64> for PerGroup {
-    fn from(number: f64) -> Self {
-        PerGroup(EachGroup::Same(number.into()))
-    }
-}
-
-impl From<Vec<f64>> for PerGroup {
-    fn from(numbers: Vec<f64>) -> Self {
-        PerGroup(EachGroup::Each(numbers.into_iter().map(Number::from).collect()))
-    }
+rekindle_recorder::from! { PerGroup:
+    f64: number => PerGroup(EachGroup::Same(number.into()));
+    Vec<f64>: numbers => PerGroup(EachGroup::Each(numbers.into_iter().map(Number::from).collect()));
 }
 
 impl<const N: usize> From<[f64; N]> for PerGroup {

@@ -9,6 +9,6 @@ pub(super) use super::formula::{Computed, Failure, Formula, Given, Now, divide, 
 pub(super) use super::number::Number;
 pub(super) use super::options::{Function, PLACE, PerGroup, SteppedBy, Word, options, values, wrong_count};
 pub(super) use super::schedule::{Entries, Fields, InWords, Make, Options, from_0_to_1, with};
-pub(super) use super::scheduler::{LRScheduler, Rule, Tail, check_groups, rates};
+pub(super) use super::scheduler::{LRScheduler, Rule, Tail, check_groups, put_initial, rates};
 pub(super) use crate::attributes::{Attributes, invalid, wrong_type};
 pub(super) use crate::optim::ParamGroup;

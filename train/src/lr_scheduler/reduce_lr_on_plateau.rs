@@ -1,13 +1,8 @@
 //! `torch.optim.lr_scheduler.ReduceLROnPlateau`: the learning rate shrinks by a factor when a metric has stopped getting
 //! better.
 
-use rekindle_recorder::{Result, Value};
-
-use super::options::{PerGroup, SteppedBy, Word, options, word_argument, wrong_count};
-use super::schedule::{Entries, Options};
-use super::scheduler::{LRScheduler, Rule, check_groups, rates};
-use crate::attributes::{Attributes, invalid};
-use crate::optim::ParamGroup;
+use super::options::word_argument;
+use super::prelude::*;
 
 options! {
     /// `ReduceLROnPlateau(optimizer, mode, factor, patience, ...)`: times `factor` after `patience` steps without a better
@@ -195,10 +190,6 @@ impl Rule for Plateau {
         true
     }
 
-    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        Some(SteppedBy::Metric)
-    }
-
     fn check(&self, scheduler: &LRScheduler, groups: usize) -> Result<()> {
         check(&scheduler.attributes, groups)
     }
@@ -216,9 +207,5 @@ impl Rule for Plateau {
         judge(&mut scheduler.attributes, groups, metric)?;
         scheduler.attributes.set("_last_lr", rates(groups));
         Ok(())
-    }
-
-    fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(invalid(format!("{} goes by a metric, and cannot take turns with others", scheduler.class.name)))
     }
 }

@@ -135,8 +135,8 @@ pub(crate) trait Rule: Send + Sync {
         Err(invalid(format!("{} computes no rates but where it is stepped", scheduler.class.name)))
     }
 
-    /// `_update_lr(0)`: what `SequentialLR` does when the turn comes to a scheduler. Most that are no formula fail there in
-    /// PyTorch with `NotImplementedError`.
+    /// `_update_lr(0)`: what `SequentialLR` does when the turn comes to a scheduler, which does not go by a metric. Most that are no
+    /// formula fail there in PyTorch with `NotImplementedError`.
     fn begin_turn(&self, scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
         let name = scheduler.class.name;
         Err(invalid(format!(
@@ -159,7 +159,7 @@ pub(crate) trait Rule: Send + Sync {
 
     /// What it is stepped by, where that is known.
     fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        None
+        self.by_metric().then_some(SteppedBy::Metric)
     }
 
     /// Whether it has a state dict at all.
@@ -342,6 +342,17 @@ pub(super) fn check_groups(expected: usize, found: usize) -> Result<()> {
         return Ok(());
     }
     Err(invalid(format!("the scheduler is for an optimizer of {expected} groups, and this one has {found}")))
+}
+
+/// Notes the first value of a number in each group, unless it is there: `initial_lr`. Gives the noted ones.
+pub(super) fn put_initial(name: &str, groups: &mut [ParamGroup]) -> Result<Vec<f64>> {
+    let initial = format!("initial_{name}");
+    let put = |group: &mut ParamGroup| {
+        let value = group.float(name)?;
+        group.set_default(&initial, value);
+        group.float(&initial)
+    };
+    groups.iter_mut().map(put).collect()
 }
 
 /// The groups' learning rates, each as it lies there.

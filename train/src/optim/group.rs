@@ -107,16 +107,9 @@ impl Select {
     }
 }
 
-impl From<&str> for Select {
-    fn from(pattern: &str) -> Self {
-        Select(Kind::Patterns(vec![pattern.to_owned()]))
-    }
-}
-
-impl From<Vec<String>> for Select {
-    fn from(patterns: Vec<String>) -> Self {
-        Select(Kind::Patterns(patterns))
-    }
+rekindle_recorder::from! { Select:
+    &str: pattern => Select(Kind::Patterns(vec![pattern.to_owned()]));
+    Vec<String>: patterns => Select(Kind::Patterns(patterns));
 }
 
 /// The patterns, as they are spelled.

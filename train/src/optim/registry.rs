@@ -115,11 +115,7 @@ pub(super) fn names(kinds: &[OptimizerKind], between: &str) -> String {
     kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(between)
 }
 
-impl std::fmt::Display for OptimizerKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
+rekindle_recorder::display_is_name!(OptimizerKind);
 
 impl std::str::FromStr for OptimizerKind {
     type Err = Error;

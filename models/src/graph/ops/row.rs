@@ -5,6 +5,7 @@ use rekindle_random::Generator;
 
 use crate::Result;
 use crate::functional::{Array, Number, refused};
+use crate::graph::autocast::is_word;
 use crate::graph::item::{Given, Item, Slot};
 use crate::graph::steps::Block;
 
@@ -18,28 +19,11 @@ pub(in crate::graph) enum Out {
     Nothing,
 }
 
-impl From<Array> for Out {
-    fn from(array: Array) -> Self {
-        Out::One(array)
-    }
-}
-
-impl From<Vec<Array>> for Out {
-    fn from(arrays: Vec<Array>) -> Self {
-        Out::Many(arrays)
-    }
-}
-
-impl From<(Array, Array)> for Out {
-    fn from((one, other): (Array, Array)) -> Self {
-        Out::Many(vec![one, other])
-    }
-}
-
-impl From<Number> for Out {
-    fn from(number: Number) -> Self {
-        Out::Number(number)
-    }
+rekindle_recorder::from! { Out:
+    Array: array => Out::One(array);
+    Vec<Array>: arrays => Out::Many(arrays);
+    (Array, Array): (one, other) => Out::Many(vec![one, other]);
+    Number: number => Out::Number(number);
 }
 
 /// A node that is computed.
@@ -151,98 +135,24 @@ impl Op {
 
 /// What is several steps here and one in PyTorch, which computes it of 16-bit numbers in float32 and rounds once: so it is here. By
 /// their names without the overload, or with it.
-const WIDE: &[&str] = &[
-    "_adaptive_avg_pool2d",
-    "_adaptive_avg_pool3d",
-    "_log_softmax",
-    "_softmax",
-    "_upsample_bicubic2d_aa",
-    "_upsample_bilinear2d_aa",
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "addcdiv",
-    "addcmul",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-    "cdist",
-    "celu",
-    "col2im",
-    "cross_entropy_loss",
-    "cumprod",
-    "cumsum",
-    "elu",
-    "embedding_bag",
-    "exp2",
-    "expm1",
-    "floor_divide",
-    "fmod",
-    "gelu",
-    "glu",
-    "grid_sampler",
-    "grid_sampler_2d",
-    "grid_sampler_3d",
-    "hardsigmoid",
-    "hardswish",
-    "hypot",
-    "lerp",
-    "linalg_matrix_norm",
-    "linalg_norm",
-    "linalg_vector_norm",
-    "log10",
-    "log2",
-    "log_sigmoid",
-    "log_softmax",
-    "logaddexp",
-    "logaddexp2",
-    "logcumsumexp",
-    "logsumexp",
-    "mish",
-    "multi_margin_loss",
-    "multilabel_margin_loss",
-    "mvlgamma",
-    "nanmean",
-    "nansum",
-    "nll_loss",
-    "nll_loss2d",
-    "nll_loss_forward",
-    "nll_loss_nd",
-    "norm",
-    "pdist",
-    "pow",
-    "remainder",
-    "renorm",
-    "round",
-    "rsqrt",
-    "selu",
-    "sigmoid",
-    "silu",
-    "sinc",
-    "smooth_l1_loss",
-    "softmax",
-    "softplus",
-    "special_xlog1py",
-    "std",
-    "std_mean",
-    "sum",
-    "upsample_bicubic2d",
-    "upsample_bilinear2d",
-    "upsample_linear1d",
-    "upsample_trilinear3d",
-    "var",
-    "var_mean",
-    "xlogy",
-];
+const WIDE: &str = "
+    _adaptive_avg_pool2d _adaptive_avg_pool3d _log_softmax _softmax _upsample_bicubic2d_aa _upsample_bilinear2d_aa
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d addcdiv addcmul avg_pool1d avg_pool2d avg_pool3d
+    binary_cross_entropy binary_cross_entropy_with_logits cdist celu col2im cross_entropy_loss cumprod cumsum elu
+    embedding_bag exp2 expm1 floor_divide fmod gelu glu grid_sampler grid_sampler_2d grid_sampler_3d hardsigmoid
+    hardswish hypot lerp linalg_matrix_norm linalg_norm linalg_vector_norm log10 log2 log_sigmoid log_softmax
+    logaddexp logaddexp2 logcumsumexp logsumexp mish multi_margin_loss multilabel_margin_loss mvlgamma nanmean
+    nansum nll_loss nll_loss2d nll_loss_forward nll_loss_nd norm pdist pow remainder renorm round rsqrt selu sigmoid
+    silu sinc smooth_l1_loss softmax softplus special_xlog1py std std_mean sum upsample_bicubic2d
+    upsample_bilinear2d upsample_linear1d upsample_trilinear3d var var_mean xlogy
+";
 
 impl Op {
     /// Whether of 16-bit numbers it is computed in float32.
     pub(in crate::graph) fn is_wide(&self) -> bool {
         let name = self.name.strip_prefix("aten.").unwrap_or_default();
         let base = name.split('.').next().unwrap_or(name);
-        WIDE.contains(&base) || WIDE.contains(&name)
+        is_word(WIDE, base) || is_word(WIDE, name)
     }
 }
 

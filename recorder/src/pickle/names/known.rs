@@ -17,6 +17,7 @@ pub(crate) enum Harmless {
 }
 use Harmless::{Any, AsData, Enum};
 
+#[derive(Clone, Copy)]
 pub(super) struct Row(pub(super) &'static str, pub(super) Harmless, pub(super) &'static str, pub(super) &'static str);
 
 const TABLE: &[Row] = &[
@@ -198,14 +199,14 @@ const OPTIMIZERS: &str = "
     ASGD Adadelta Adafactor Adagrad Adam AdamW Adamax LBFGS Muon NAdam Optimizer RAdam RMSprop Rprop SGD SparseAdam
 ";
 
-fn rows() -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().chain(libraries::TABLE)
+fn rows() -> impl Iterator<Item = Row> {
+    TABLE.iter().copied().chain(libraries::rows())
 }
 
 /// What is known of a name, and why it is harmless. The name is Python 3's, or as it stood.
 pub(super) fn known(module: &str, name: &str) -> Option<(Harmless, &'static str)> {
     if let Some(Row(_, harmless, _, why)) = rows().find(|row| row.0 == module && is_word(row.2, name)) {
-        return Some((*harmless, *why));
+        return Some((harmless, why));
     }
     if libraries::is_configuration(module, name) {
         return Some((AsData, LIBRARY));

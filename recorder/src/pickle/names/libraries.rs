@@ -2,398 +2,231 @@
 //! `__setstate__`, `__reduce__`, `__new__` or `__del__` of its own that does more than to set attributes.
 
 use crate::pickle::names::known::Harmless::{Any, AsData, Enum};
-use crate::pickle::names::known::{LIBRARY, MEMBERS, PART, Row, TENSOR};
+use crate::pickle::names::known::{Harmless, LIBRARY, MEMBERS, PART, Row, TENSOR};
 
 const QUANTISED: &str = "a quantised tensor of torchao's, and what says how";
 const TORCHVISION: &str = "torchvision's own layer";
 
-pub(super) const TABLE: &[Row] = &[
-    Row("accelerate.state", AsData, "PartialState AcceleratorState GradientState", LIBRARY),
-    Row("accelerate.utils.dataclasses", Enum, "DistributedType PrecisionType RNGType LoggerType", MEMBERS),
-    Row("transformers.training_args", AsData, "TrainingArguments", LIBRARY),
-    Row("transformers.training_args_seq2seq", AsData, "Seq2SeqTrainingArguments", LIBRARY),
-    Row("transformers.training_args", Enum, "OptimizerNames ParallelMode", MEMBERS),
-    Row("transformers.trainer_pt_utils", AsData, "AcceleratorConfig", LIBRARY),
-    Row("transformers.trainer_utils", Enum, TRAINER, MEMBERS),
-    Row("mmengine.logging.history_buffer", AsData, "HistoryBuffer", LIBRARY),
-    Row("lightning.fabric.utilities.data", AsData, "AttributeDict", LIBRARY),
-    Row("lightning_fabric.utilities.data", AsData, "AttributeDict", LIBRARY),
-    Row("pytorch_lightning.utilities.parsing", AsData, "AttributeDict", LIBRARY),
-    Row("deepspeed.runtime.zero.config", Enum, "ZeroStageEnum", MEMBERS),
-    Row("deepspeed.runtime.fp16.loss_scaler", AsData, "LossScaler DynamicLossScaler", LIBRARY),
-    Row("deepspeed.utils.tensor_fragment", AsData, "fragment_address", LIBRARY),
-    Row("bitsandbytes.functional", AsData, "QuantState", LIBRARY),
-    Row("omegaconf.dictconfig", AsData, "DictConfig", LIBRARY),
-    Row("omegaconf.listconfig", AsData, "ListConfig", LIBRARY),
-    Row("omegaconf.base", AsData, "ContainerMetadata Metadata", LIBRARY),
-    Row(
-        "mmengine.logging.history_buffer",
-        Any,
-        "HistoryBuffer.current HistoryBuffer.mean HistoryBuffer.max HistoryBuffer.min",
-        "a statistic of mmengine's, as a name",
-    ),
-    Row(
-        "omegaconf.nodes",
-        AsData,
-        "AnyNode BooleanNode BytesNode EnumNode FloatNode IntegerNode PathNode StringNode",
-        LIBRARY,
-    ),
-    Row("transformers.configuration_utils", AsData, "PretrainedConfig PreTrainedConfig", LIBRARY),
-    Row("transformers.generation.configuration_utils", AsData, "GenerationConfig", LIBRARY),
-    Row("transformers.trainer_callback", AsData, "TrainerControl TrainerState", LIBRARY),
-    Row("transformers.utils.quantization_config", AsData, "BitsAndBytesConfig", LIBRARY),
-    Row("transformers.utils.quantization_config", Enum, "QuantizationMethod", MEMBERS),
-    Row("peft.tuners.lora.config", AsData, "LoraConfig", LIBRARY),
-    Row("peft.utils.peft_types", Enum, "PeftType TaskType", MEMBERS),
-    Row("diffusers.configuration_utils", AsData, "FrozenDict", LIBRARY),
-    Row("lightning.pytorch.utilities.parsing", AsData, "AttributeDict", LIBRARY),
-    Row("pytorch_lightning.callbacks.model_checkpoint", AsData, "ModelCheckpoint", LIBRARY),
-    Row("pytorch_lightning.callbacks.early_stopping", AsData, "EarlyStopping", LIBRARY),
-    Row("pytorch_lightning.trainer.states", Enum, "RunningStage TrainerFn TrainerStatus", MEMBERS),
-    Row("lightning.pytorch.callbacks.model_checkpoint", AsData, "ModelCheckpoint", LIBRARY),
-    Row("lightning.pytorch.callbacks.early_stopping", AsData, "EarlyStopping", LIBRARY),
-    Row("lightning.pytorch.trainer.states", Enum, "RunningStage TrainerFn TrainerStatus", MEMBERS),
-    Row("mmengine.config.config", Any, "ConfigDict", LIBRARY),
-    Row("mmengine.config.config", AsData, "Config", LIBRARY),
-    Row("addict.addict", AsData, "Dict", LIBRARY),
-    Row("easydict", AsData, "EasyDict", LIBRARY),
-    Row("munch", AsData, "Munch", LIBRARY),
-    Row("yacs.config", AsData, "CfgNode", LIBRARY),
-    Row("fvcore.common.config", AsData, "CfgNode", LIBRARY),
-    Row("detectron2.config.config", AsData, "CfgNode", LIBRARY),
-    Row("ultralytics.utils", AsData, "IterableSimpleNamespace", LIBRARY),
-    Row(
-        "ultralytics.nn.tasks",
-        AsData,
-        "BaseModel DetectionModel OBBModel SegmentationModel SemanticSegmentationModel PoseModel DepthModel ClassificationModel RTDETRDetectionModel WorldModel YOLOEModel YOLOESegModel Ensemble",
-        LIBRARY,
-    ),
-    Row("ultralytics.nn.modules.activation", AsData, "AGLU", LIBRARY),
-    Row(
-        "ultralytics.nn.modules.block",
-        AsData,
-        "DFL Proto HGStem HGBlock SPP SPPF C1 C2 C2f C3 C3x RepC3 C3TR C3Ghost GhostBottleneck Bottleneck BottleneckCSP ResNetBlock ResNetLayer MaxSigmoidAttnBlock C2fAttn ImagePoolingAttn ContrastiveHead BNContrastiveHead RepBottleneck RepCSP RepNCSPELAN4 ELAN1 AConv ADown SPPELAN CBLinear CBFuse C3f C3k2 C3k RepVGGDW CIB C2fCIB Attention PSABlock PSA C2PSA C2fPSA SCDown AAttn ABlock A2C2f SwiGLUFFN Residual SAVPE Proto26",
-        LIBRARY,
-    ),
-    Row(
-        "ultralytics.nn.modules.conv",
-        AsData,
-        "Conv Conv2 LightConv DWConv DWConvTranspose2d ConvTranspose Focus GhostConv RepConv ChannelAttention SpatialAttention CBAM Concat Index",
-        LIBRARY,
-    ),
-    Row(
-        "ultralytics.nn.modules.head",
-        AsData,
-        "Detect Segment Segment26 OBB OBB26 Pose Pose26 Depth Classify WorldDetect LRPCHead YOLOEDetect YOLOESegment YOLOESegment26 RTDETRDecoder v10Detect SemanticSegment",
-        LIBRARY,
-    ),
-    Row(
-        "ultralytics.nn.modules.transformer",
-        AsData,
-        "TransformerEncoderLayer AIFI TransformerLayer TransformerBlock MLPBlock MLP LayerNorm2d MSDeformAttn DeformableTransformerDecoderLayer DeformableTransformerDecoder",
-        LIBRARY,
-    ),
-    Row("fastai.torch_core", Any, "_fa_rebuild_tensor _fa_rebuild_qtensor _rebuild_from_type", TENSOR),
-    Row(
-        "fastai.torch_core",
-        Any,
-        "TensorBase TensorImageBase TensorImage TensorImageBW TensorMask TensorFlowField TensorCategory TensorMultiCategory TitledTensorScalar",
-        TENSOR,
-    ),
-    Row("fastai.vision.core", AsData, "TensorPoint TensorBBox", TENSOR),
-    Row("fastai.text.data", Any, "TensorText LMTensorText", TENSOR),
-    Row("torch_npu.utils.storage", Any, "_rebuild_npu_tensor", TENSOR),
-    Row("torch_npu.npu._format", Enum, "Format", MEMBERS),
-    Row("megatron.core.enums", Enum, "ModelType Fp8Recipe Fp4Recipe", MEMBERS),
-    Row(
-        "megatron.core.transformer.enums",
-        Enum,
-        "ModelType LayerType AttnType AttnMaskType AttnBackend CudaGraphScope",
-        MEMBERS,
-    ),
-    Row(
-        "megatron.core.rerun_state_machine",
-        Enum,
-        "RerunDiagnostic RerunMode RerunState RerunValidationStatus",
-        MEMBERS,
-    ),
-    Row(
-        "megatron.core.dist_checkpointing.mapping",
-        AsData,
-        "ShardedTensor ShardedObject LocalNonpersistentObject",
-        PART,
-    ),
-    Row("torchao.dtypes.affine_quantized_tensor", AsData, "AffineQuantizedTensor", QUANTISED),
-    Row("torchao.dtypes.nf4tensor", AsData, "NF4Tensor", QUANTISED),
-    Row("torchao.dtypes.utils", AsData, "PlainLayout", QUANTISED),
-    Row("torchao.dtypes.floatx.float8_layout", AsData, "Float8Layout Float8AQTTensorImpl", QUANTISED),
-    Row(
-        "torchao.dtypes.floatx.floatx_tensor_core_layout",
-        AsData,
-        "FloatxTensorCoreLayout FloatxTensorCoreAQTTensorImpl",
-        QUANTISED,
-    ),
-    Row("torchao.dtypes.uintx.plain_layout", AsData, "PlainAQTTensorImpl", QUANTISED),
-    Row(
-        "torchao.dtypes.uintx.tensor_core_tiled_layout",
-        AsData,
-        "TensorCoreTiledLayout TensorCoreTiledAQTTensorImpl",
-        QUANTISED,
-    ),
-    Row("torchao.dtypes.uintx.int4_cpu_layout", AsData, "Int4CPULayout Int4CPUAQTTensorImpl", QUANTISED),
-    Row("torchao.dtypes.uintx.semi_sparse_layout", AsData, "SemiSparseLayout", QUANTISED),
-    Row("torchao.dtypes.uintx.uintx_layout", AsData, "UintxTensor UintxLayout", QUANTISED),
-    Row(
-        "torchao.quantization.linear_activation_quantized_tensor",
-        AsData,
-        "LinearActivationQuantizedTensor",
-        QUANTISED,
-    ),
-    Row("torchao.quantization.granularity", AsData, "PerTensor PerAxis PerGroup PerRow PerToken PerBlock", QUANTISED),
-    Row("torchao.optim.subclass_4bit", AsData, "OptimState4bit", QUANTISED),
-    Row("torchao.optim.subclass_8bit", AsData, "OptimState8bit", QUANTISED),
-    Row("torchao.optim.subclass_fp8", AsData, "OptimStateFp8", QUANTISED),
-    Row("torchao.prototype.low_bit_optim.subclass_4bit", AsData, "OptimState4bit", QUANTISED),
-    Row("torchao.prototype.low_bit_optim.subclass_8bit", AsData, "OptimState8bit", QUANTISED),
-    Row("torchao.prototype.low_bit_optim.subclass_fp8", AsData, "OptimStateFp8", QUANTISED),
-    Row(
-        "torchao.quantization.quantize_.workflows.float8.float8_tensor",
-        AsData,
-        "Float8Tensor QuantizeTensorToFloat8Kwargs",
-        QUANTISED,
-    ),
-    Row(
-        "torchao.quantization.quantize_.workflows.int4.int4_plain_int32_tensor",
-        AsData,
-        "Int4PlainInt32Tensor",
-        QUANTISED,
-    ),
-    Row(
-        "torchao.quantization.quantize_.workflows.int4.int4_preshuffled_tensor",
-        AsData,
-        "Int4PreshuffledTensor",
-        QUANTISED,
-    ),
-    Row("torchao.quantization.quantize_.workflows.int4.int4_tensor", AsData, "Int4Tensor", QUANTISED),
-    Row(
-        "torchao.quantization.quantize_.workflows.int4.int4_tile_packed_to_4d_tensor",
-        AsData,
-        "Int4TilePackedTo4dTensor",
-        QUANTISED,
-    ),
-    Row(
-        "torchao.quantization.quantize_.workflows.int8.int8_tensor",
-        AsData,
-        "Int8Tensor QuantizeTensorToInt8Kwargs",
-        QUANTISED,
-    ),
-    Row(
-        "torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
-        AsData,
-        "IntxUnpackedToInt8Tensor",
-        QUANTISED,
-    ),
-    Row("torchao.quantization.quantize_.workflows.intx.intx_opaque_tensor", AsData, "IntxOpaqueTensor", QUANTISED),
-    Row("torchao.quantization.quantize_.workflows.nf4.nf4_tensor", AsData, "NF4Tensor", QUANTISED),
-    Row("torchao.quantization.quant_primitives", Enum, "MappingType ZeroPointDomain TorchAODType", MEMBERS),
-    Row("torchao.quantization.quantize_.common.kernel_preference", Enum, "KernelPreference", MEMBERS),
-    Row("torchao.quantization.quantize_.common.packing_format", Enum, "PackingFormat", MEMBERS),
-    Row("torchao.quantization.quantize_.workflows.int4.int4_packing_format", Enum, "Int4PackingFormat", MEMBERS),
-    Row(
-        "torchao.quantization.quantize_.workflows.int4.int4_choose_qparams_algorithm",
-        Enum,
-        "Int4ChooseQParamsAlgorithm",
-        MEMBERS,
-    ),
-    Row("torchao.quantization.quantize_.workflows.intx.intx_packing_format", Enum, "IntxPackingFormat", MEMBERS),
-    Row(
-        "torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
-        Enum,
-        "IntxUnpackedToInt8TensorActivationQuantization",
-        MEMBERS,
-    ),
-    Row("torchao.quantization.quantize_.workflows.float8.float8_packing_format", Enum, "Float8PackingFormat", MEMBERS),
-    Row("torchvision.models._utils", AsData, "IntermediateLayerGetter", TORCHVISION),
-    Row("torchvision.models.alexnet", AsData, "AlexNet", TORCHVISION),
-    Row("torchvision.models.convnext", AsData, "LayerNorm2d CNBlock ConvNeXt", TORCHVISION),
-    Row("torchvision.models.densenet", AsData, "_DenseLayer _DenseBlock _Transition DenseNet", TORCHVISION),
-    Row("torchvision.models.detection.anchor_utils", AsData, "AnchorGenerator DefaultBoxGenerator", TORCHVISION),
-    Row("torchvision.models.detection.backbone_utils", AsData, "BackboneWithFPN", TORCHVISION),
-    Row(
-        "torchvision.models.detection.faster_rcnn",
-        AsData,
-        "FasterRCNN TwoMLPHead FastRCNNConvFCHead FastRCNNPredictor",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.detection.fcos",
-        AsData,
-        "FCOSHead FCOSClassificationHead FCOSRegressionHead FCOS",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.detection.generalized_rcnn", AsData, "GeneralizedRCNN", TORCHVISION),
-    Row(
-        "torchvision.models.detection.keypoint_rcnn",
-        AsData,
-        "KeypointRCNN KeypointRCNNHeads KeypointRCNNPredictor",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.detection.mask_rcnn", AsData, "MaskRCNN MaskRCNNHeads MaskRCNNPredictor", TORCHVISION),
-    Row(
-        "torchvision.models.detection.retinanet",
-        AsData,
-        "RetinaNetHead RetinaNetClassificationHead RetinaNetRegressionHead RetinaNet",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.detection.roi_heads", AsData, "RoIHeads", TORCHVISION),
-    Row("torchvision.models.detection.rpn", AsData, "RPNHead RegionProposalNetwork", TORCHVISION),
-    Row(
-        "torchvision.models.detection.ssd",
-        AsData,
-        "SSDHead SSDScoringHead SSDClassificationHead SSDRegressionHead SSD SSDFeatureExtractorVGG",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.detection.ssdlite",
-        AsData,
-        "SSDLiteHead SSDLiteClassificationHead SSDLiteRegressionHead SSDLiteFeatureExtractorMobileNet",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.detection.transform", AsData, "GeneralizedRCNNTransform", TORCHVISION),
-    Row("torchvision.models.efficientnet", AsData, "MBConv FusedMBConv EfficientNet", TORCHVISION),
-    Row("torchvision.models.googlenet", AsData, "GoogLeNet Inception InceptionAux BasicConv2d", TORCHVISION),
-    Row(
-        "torchvision.models.inception",
-        AsData,
-        "Inception3 InceptionA InceptionB InceptionC InceptionD InceptionE InceptionAux BasicConv2d",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.maxvit",
-        AsData,
-        "MBConv RelativePositionalMultiHeadAttention SwapAxes WindowPartition WindowDepartition PartitionAttentionLayer MaxVitLayer MaxVitBlock MaxVit",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.mnasnet", AsData, "_InvertedResidual MNASNet", TORCHVISION),
-    Row("torchvision.models.mobilenetv2", AsData, "InvertedResidual MobileNetV2", TORCHVISION),
-    Row("torchvision.models.mobilenetv3", AsData, "InvertedResidual MobileNetV3", TORCHVISION),
-    Row(
-        "torchvision.models.optical_flow.raft",
-        AsData,
-        "ResidualBlock BottleneckBlock FeatureEncoder MotionEncoder ConvGRU RecurrentBlock FlowHead UpdateBlock MaskPredictor CorrBlock RAFT",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.googlenet",
-        AsData,
-        "QuantizableBasicConv2d QuantizableInception QuantizableInceptionAux QuantizableGoogLeNet",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.inception",
-        AsData,
-        "QuantizableBasicConv2d QuantizableInceptionA QuantizableInceptionB QuantizableInceptionC QuantizableInceptionD QuantizableInceptionE QuantizableInceptionAux QuantizableInception3",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.mobilenetv2",
-        AsData,
-        "QuantizableInvertedResidual QuantizableMobileNetV2",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.mobilenetv3",
-        AsData,
-        "QuantizableSqueezeExcitation QuantizableInvertedResidual QuantizableMobileNetV3",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.resnet",
-        AsData,
-        "QuantizableBasicBlock QuantizableBottleneck QuantizableResNet",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.quantization.shufflenetv2",
-        AsData,
-        "QuantizableInvertedResidual QuantizableShuffleNetV2",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.regnet",
-        AsData,
-        "SimpleStemIN BottleneckTransform ResBottleneckBlock AnyStage RegNet",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.resnet", AsData, "BasicBlock Bottleneck ResNet", TORCHVISION),
-    Row("torchvision.models.segmentation._utils", AsData, "_SimpleSegmentationModel", TORCHVISION),
-    Row(
-        "torchvision.models.segmentation.deeplabv3",
-        AsData,
-        "DeepLabV3 DeepLabHead ASPPConv ASPPPooling ASPP",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.segmentation.fcn", AsData, "FCN FCNHead", TORCHVISION),
-    Row("torchvision.models.segmentation.lraspp", AsData, "LRASPP LRASPPHead", TORCHVISION),
-    Row("torchvision.models.shufflenetv2", AsData, "InvertedResidual ShuffleNetV2", TORCHVISION),
-    Row("torchvision.models.squeezenet", AsData, "Fire SqueezeNet", TORCHVISION),
-    Row(
-        "torchvision.models.swin_transformer",
-        AsData,
-        "PatchMerging PatchMergingV2 ShiftedWindowAttention ShiftedWindowAttentionV2 SwinTransformerBlock SwinTransformerBlockV2 SwinTransformer",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.vgg", AsData, "VGG", TORCHVISION),
-    Row(
-        "torchvision.models.video.mvit",
-        AsData,
-        "Pool MultiscaleAttention MultiscaleBlock PositionalEncoding MViT",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.video.resnet",
-        AsData,
-        "Conv3DSimple Conv2Plus1D Conv3DNoTemporal BasicBlock Bottleneck BasicStem R2Plus1dStem VideoResNet",
-        TORCHVISION,
-    ),
-    Row("torchvision.models.video.s3d", AsData, "TemporalSeparableConv SepInceptionBlock3D S3D", TORCHVISION),
-    Row(
-        "torchvision.models.video.swin_transformer",
-        AsData,
-        "ShiftedWindowAttention3d PatchEmbed3d SwinTransformer3d",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.models.vision_transformer",
-        AsData,
-        "MLPBlock EncoderBlock Encoder VisionTransformer",
-        TORCHVISION,
-    ),
-    Row("torchvision.ops.deform_conv", AsData, "DeformConv2d", TORCHVISION),
-    Row("torchvision.ops.drop_block", AsData, "DropBlock2d DropBlock3d", TORCHVISION),
-    Row(
-        "torchvision.ops.feature_pyramid_network",
-        AsData,
-        "ExtraFPNBlock FeaturePyramidNetwork LastLevelMaxPool LastLevelP6P7",
-        TORCHVISION,
-    ),
-    Row(
-        "torchvision.ops.misc",
-        AsData,
-        "FrozenBatchNorm2d ConvNormActivation Conv2dNormActivation Conv3dNormActivation SqueezeExcitation MLP Permute",
-        TORCHVISION,
-    ),
-    Row("torchvision.ops.poolers", AsData, "MultiScaleRoIAlign", TORCHVISION),
-    Row("torchvision.ops.ps_roi_align", AsData, "PSRoIAlign", TORCHVISION),
-    Row("torchvision.ops.ps_roi_pool", AsData, "PSRoIPool", TORCHVISION),
-    Row("torchvision.ops.roi_align", AsData, "RoIAlign", TORCHVISION),
-    Row("torchvision.ops.roi_pool", AsData, "RoIPool", TORCHVISION),
-    Row("torchvision.ops.stochastic_depth", AsData, "StochasticDepth", TORCHVISION),
-];
+/// The names of the table, by their modules.
+pub(super) fn rows() -> impl Iterator<Item = Row> {
+    TABLE.iter().flat_map(|(harmless, why, modules)| {
+        let lines = modules.lines().filter_map(|line| line.trim_start().split_once(": "));
+        lines.map(move |(module, names)| Row(module, *harmless, names, why))
+    })
+}
 
-const TRAINER: &str = "
-    HubStrategy IntervalStrategy SaveStrategy SchedulerType EvaluationStrategy FSDPOption ShardedDDPOption ExplicitEnum
-";
+/// What Python may do with names and why, and the names, behind their module: a line each, or several.
+const TABLE: &[(Harmless, &str, &str)] = &[
+    (
+        AsData,
+        LIBRARY,
+        "
+         accelerate.state: PartialState AcceleratorState GradientState
+         transformers.training_args: TrainingArguments
+         transformers.training_args_seq2seq: Seq2SeqTrainingArguments
+         transformers.trainer_pt_utils: AcceleratorConfig
+         mmengine.logging.history_buffer: HistoryBuffer
+         lightning.fabric.utilities.data: AttributeDict
+         lightning_fabric.utilities.data: AttributeDict
+         pytorch_lightning.utilities.parsing: AttributeDict
+         deepspeed.runtime.fp16.loss_scaler: LossScaler DynamicLossScaler
+         deepspeed.utils.tensor_fragment: fragment_address
+         bitsandbytes.functional: QuantState
+         omegaconf.dictconfig: DictConfig
+         omegaconf.listconfig: ListConfig
+         omegaconf.base: ContainerMetadata Metadata
+         omegaconf.nodes: AnyNode BooleanNode BytesNode EnumNode FloatNode IntegerNode PathNode StringNode
+         transformers.configuration_utils: PretrainedConfig PreTrainedConfig
+         transformers.generation.configuration_utils: GenerationConfig
+         transformers.trainer_callback: TrainerControl TrainerState
+         transformers.utils.quantization_config: BitsAndBytesConfig
+         peft.tuners.lora.config: LoraConfig
+         diffusers.configuration_utils: FrozenDict
+         lightning.pytorch.utilities.parsing: AttributeDict
+         pytorch_lightning.callbacks.model_checkpoint: ModelCheckpoint
+         pytorch_lightning.callbacks.early_stopping: EarlyStopping
+         lightning.pytorch.callbacks.model_checkpoint: ModelCheckpoint
+         lightning.pytorch.callbacks.early_stopping: EarlyStopping
+         mmengine.config.config: Config
+         addict.addict: Dict
+         easydict: EasyDict
+         munch: Munch
+         yacs.config: CfgNode
+         fvcore.common.config: CfgNode
+         detectron2.config.config: CfgNode
+         ultralytics.utils: IterableSimpleNamespace
+         ultralytics.nn.tasks: BaseModel DetectionModel OBBModel SegmentationModel SemanticSegmentationModel PoseModel DepthModel
+         ultralytics.nn.tasks: ClassificationModel RTDETRDetectionModel WorldModel YOLOEModel YOLOESegModel Ensemble
+         ultralytics.nn.modules.activation: AGLU
+         ultralytics.nn.modules.block: DFL Proto HGStem HGBlock SPP SPPF C1 C2 C2f C3 C3x RepC3 C3TR C3Ghost GhostBottleneck
+         ultralytics.nn.modules.block: Bottleneck BottleneckCSP ResNetBlock ResNetLayer MaxSigmoidAttnBlock C2fAttn
+         ultralytics.nn.modules.block: ImagePoolingAttn ContrastiveHead BNContrastiveHead RepBottleneck RepCSP RepNCSPELAN4 ELAN1
+         ultralytics.nn.modules.block: AConv ADown SPPELAN CBLinear CBFuse C3f C3k2 C3k RepVGGDW CIB C2fCIB Attention PSABlock PSA
+         ultralytics.nn.modules.block: C2PSA C2fPSA SCDown AAttn ABlock A2C2f SwiGLUFFN Residual SAVPE Proto26
+         ultralytics.nn.modules.conv: Conv Conv2 LightConv DWConv DWConvTranspose2d ConvTranspose Focus GhostConv RepConv
+         ultralytics.nn.modules.conv: ChannelAttention SpatialAttention CBAM Concat Index
+         ultralytics.nn.modules.head: Detect Segment Segment26 OBB OBB26 Pose Pose26 Depth Classify WorldDetect LRPCHead
+         ultralytics.nn.modules.head: YOLOEDetect YOLOESegment YOLOESegment26 RTDETRDecoder v10Detect SemanticSegment
+         ultralytics.nn.modules.transformer: TransformerEncoderLayer AIFI TransformerLayer TransformerBlock MLPBlock MLP
+         ultralytics.nn.modules.transformer: LayerNorm2d MSDeformAttn DeformableTransformerDecoderLayer
+         ultralytics.nn.modules.transformer: DeformableTransformerDecoder
+        ",
+    ),
+    (
+        Enum,
+        MEMBERS,
+        "
+         accelerate.utils.dataclasses: DistributedType PrecisionType RNGType LoggerType
+         transformers.training_args: OptimizerNames ParallelMode
+         transformers.trainer_utils: HubStrategy IntervalStrategy SaveStrategy SchedulerType EvaluationStrategy FSDPOption
+         transformers.trainer_utils: ShardedDDPOption ExplicitEnum
+         deepspeed.runtime.zero.config: ZeroStageEnum
+         transformers.utils.quantization_config: QuantizationMethod
+         peft.utils.peft_types: PeftType TaskType
+         pytorch_lightning.trainer.states: RunningStage TrainerFn TrainerStatus
+         lightning.pytorch.trainer.states: RunningStage TrainerFn TrainerStatus
+         torch_npu.npu._format: Format
+         megatron.core.enums: ModelType Fp8Recipe Fp4Recipe
+         megatron.core.transformer.enums: ModelType LayerType AttnType AttnMaskType AttnBackend CudaGraphScope
+         megatron.core.rerun_state_machine: RerunDiagnostic RerunMode RerunState RerunValidationStatus
+         torchao.quantization.quant_primitives: MappingType ZeroPointDomain TorchAODType
+         torchao.quantization.quantize_.common.kernel_preference: KernelPreference
+         torchao.quantization.quantize_.common.packing_format: PackingFormat
+         torchao.quantization.quantize_.workflows.int4.int4_packing_format: Int4PackingFormat
+         torchao.quantization.quantize_.workflows.int4.int4_choose_qparams_algorithm: Int4ChooseQParamsAlgorithm
+         torchao.quantization.quantize_.workflows.intx.intx_packing_format: IntxPackingFormat
+         torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor: IntxUnpackedToInt8TensorActivationQuantization
+         torchao.quantization.quantize_.workflows.float8.float8_packing_format: Float8PackingFormat
+        ",
+    ),
+    (
+        Any,
+        "a statistic of mmengine's, as a name",
+        "
+         mmengine.logging.history_buffer: HistoryBuffer.current HistoryBuffer.mean HistoryBuffer.max HistoryBuffer.min
+        ",
+    ),
+    (Any, LIBRARY, "mmengine.config.config: ConfigDict"),
+    (
+        Any,
+        TENSOR,
+        "
+         fastai.torch_core: _fa_rebuild_tensor _fa_rebuild_qtensor _rebuild_from_type
+         fastai.torch_core: TensorBase TensorImageBase TensorImage TensorImageBW TensorMask TensorFlowField TensorCategory
+         fastai.torch_core: TensorMultiCategory TitledTensorScalar
+         fastai.text.data: TensorText LMTensorText
+         torch_npu.utils.storage: _rebuild_npu_tensor
+        ",
+    ),
+    (AsData, TENSOR, "fastai.vision.core: TensorPoint TensorBBox"),
+    (AsData, PART, "megatron.core.dist_checkpointing.mapping: ShardedTensor ShardedObject LocalNonpersistentObject"),
+    (
+        AsData,
+        QUANTISED,
+        "
+         torchao.dtypes.affine_quantized_tensor: AffineQuantizedTensor
+         torchao.dtypes.nf4tensor: NF4Tensor
+         torchao.dtypes.utils: PlainLayout
+         torchao.dtypes.floatx.float8_layout: Float8Layout Float8AQTTensorImpl
+         torchao.dtypes.floatx.floatx_tensor_core_layout: FloatxTensorCoreLayout FloatxTensorCoreAQTTensorImpl
+         torchao.dtypes.uintx.plain_layout: PlainAQTTensorImpl
+         torchao.dtypes.uintx.tensor_core_tiled_layout: TensorCoreTiledLayout TensorCoreTiledAQTTensorImpl
+         torchao.dtypes.uintx.int4_cpu_layout: Int4CPULayout Int4CPUAQTTensorImpl
+         torchao.dtypes.uintx.semi_sparse_layout: SemiSparseLayout
+         torchao.dtypes.uintx.uintx_layout: UintxTensor UintxLayout
+         torchao.quantization.linear_activation_quantized_tensor: LinearActivationQuantizedTensor
+         torchao.quantization.granularity: PerTensor PerAxis PerGroup PerRow PerToken PerBlock
+         torchao.optim.subclass_4bit: OptimState4bit
+         torchao.optim.subclass_8bit: OptimState8bit
+         torchao.optim.subclass_fp8: OptimStateFp8
+         torchao.prototype.low_bit_optim.subclass_4bit: OptimState4bit
+         torchao.prototype.low_bit_optim.subclass_8bit: OptimState8bit
+         torchao.prototype.low_bit_optim.subclass_fp8: OptimStateFp8
+         torchao.quantization.quantize_.workflows.float8.float8_tensor: Float8Tensor QuantizeTensorToFloat8Kwargs
+         torchao.quantization.quantize_.workflows.int4.int4_plain_int32_tensor: Int4PlainInt32Tensor
+         torchao.quantization.quantize_.workflows.int4.int4_preshuffled_tensor: Int4PreshuffledTensor
+         torchao.quantization.quantize_.workflows.int4.int4_tensor: Int4Tensor
+         torchao.quantization.quantize_.workflows.int4.int4_tile_packed_to_4d_tensor: Int4TilePackedTo4dTensor
+         torchao.quantization.quantize_.workflows.int8.int8_tensor: Int8Tensor QuantizeTensorToInt8Kwargs
+         torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor: IntxUnpackedToInt8Tensor
+         torchao.quantization.quantize_.workflows.intx.intx_opaque_tensor: IntxOpaqueTensor
+         torchao.quantization.quantize_.workflows.nf4.nf4_tensor: NF4Tensor
+        ",
+    ),
+    (
+        AsData,
+        TORCHVISION,
+        "
+         torchvision.models._utils: IntermediateLayerGetter
+         torchvision.models.alexnet: AlexNet
+         torchvision.models.convnext: LayerNorm2d CNBlock ConvNeXt
+         torchvision.models.densenet: _DenseLayer _DenseBlock _Transition DenseNet
+         torchvision.models.detection.anchor_utils: AnchorGenerator DefaultBoxGenerator
+         torchvision.models.detection.backbone_utils: BackboneWithFPN
+         torchvision.models.detection.faster_rcnn: FasterRCNN TwoMLPHead FastRCNNConvFCHead FastRCNNPredictor
+         torchvision.models.detection.fcos: FCOSHead FCOSClassificationHead FCOSRegressionHead FCOS
+         torchvision.models.detection.generalized_rcnn: GeneralizedRCNN
+         torchvision.models.detection.keypoint_rcnn: KeypointRCNN KeypointRCNNHeads KeypointRCNNPredictor
+         torchvision.models.detection.mask_rcnn: MaskRCNN MaskRCNNHeads MaskRCNNPredictor
+         torchvision.models.detection.retinanet: RetinaNetHead RetinaNetClassificationHead RetinaNetRegressionHead RetinaNet
+         torchvision.models.detection.roi_heads: RoIHeads
+         torchvision.models.detection.rpn: RPNHead RegionProposalNetwork
+         torchvision.models.detection.ssd: SSDHead SSDScoringHead SSDClassificationHead SSDRegressionHead SSD
+         torchvision.models.detection.ssd: SSDFeatureExtractorVGG
+         torchvision.models.detection.ssdlite: SSDLiteHead SSDLiteClassificationHead SSDLiteRegressionHead
+         torchvision.models.detection.ssdlite: SSDLiteFeatureExtractorMobileNet
+         torchvision.models.detection.transform: GeneralizedRCNNTransform
+         torchvision.models.efficientnet: MBConv FusedMBConv EfficientNet
+         torchvision.models.googlenet: GoogLeNet Inception InceptionAux BasicConv2d
+         torchvision.models.inception: Inception3 InceptionA InceptionB InceptionC InceptionD InceptionE InceptionAux BasicConv2d
+         torchvision.models.maxvit: MBConv RelativePositionalMultiHeadAttention SwapAxes WindowPartition WindowDepartition
+         torchvision.models.maxvit: PartitionAttentionLayer MaxVitLayer MaxVitBlock MaxVit
+         torchvision.models.mnasnet: _InvertedResidual MNASNet
+         torchvision.models.mobilenetv2: InvertedResidual MobileNetV2
+         torchvision.models.mobilenetv3: InvertedResidual MobileNetV3
+         torchvision.models.optical_flow.raft: ResidualBlock BottleneckBlock FeatureEncoder MotionEncoder ConvGRU RecurrentBlock
+         torchvision.models.optical_flow.raft: FlowHead UpdateBlock MaskPredictor CorrBlock RAFT
+         torchvision.models.quantization.googlenet: QuantizableBasicConv2d QuantizableInception QuantizableInceptionAux
+         torchvision.models.quantization.googlenet: QuantizableGoogLeNet
+         torchvision.models.quantization.inception: QuantizableBasicConv2d QuantizableInceptionA QuantizableInceptionB
+         torchvision.models.quantization.inception: QuantizableInceptionC QuantizableInceptionD QuantizableInceptionE
+         torchvision.models.quantization.inception: QuantizableInceptionAux QuantizableInception3
+         torchvision.models.quantization.mobilenetv2: QuantizableInvertedResidual QuantizableMobileNetV2
+         torchvision.models.quantization.mobilenetv3: QuantizableSqueezeExcitation QuantizableInvertedResidual
+         torchvision.models.quantization.mobilenetv3: QuantizableMobileNetV3
+         torchvision.models.quantization.resnet: QuantizableBasicBlock QuantizableBottleneck QuantizableResNet
+         torchvision.models.quantization.shufflenetv2: QuantizableInvertedResidual QuantizableShuffleNetV2
+         torchvision.models.regnet: SimpleStemIN BottleneckTransform ResBottleneckBlock AnyStage RegNet
+         torchvision.models.resnet: BasicBlock Bottleneck ResNet
+         torchvision.models.segmentation._utils: _SimpleSegmentationModel
+         torchvision.models.segmentation.deeplabv3: DeepLabV3 DeepLabHead ASPPConv ASPPPooling ASPP
+         torchvision.models.segmentation.fcn: FCN FCNHead
+         torchvision.models.segmentation.lraspp: LRASPP LRASPPHead
+         torchvision.models.shufflenetv2: InvertedResidual ShuffleNetV2
+         torchvision.models.squeezenet: Fire SqueezeNet
+         torchvision.models.swin_transformer: PatchMerging PatchMergingV2 ShiftedWindowAttention ShiftedWindowAttentionV2
+         torchvision.models.swin_transformer: SwinTransformerBlock SwinTransformerBlockV2 SwinTransformer
+         torchvision.models.vgg: VGG
+         torchvision.models.video.mvit: Pool MultiscaleAttention MultiscaleBlock PositionalEncoding MViT
+         torchvision.models.video.resnet: Conv3DSimple Conv2Plus1D Conv3DNoTemporal BasicBlock Bottleneck BasicStem R2Plus1dStem
+         torchvision.models.video.resnet: VideoResNet
+         torchvision.models.video.s3d: TemporalSeparableConv SepInceptionBlock3D S3D
+         torchvision.models.video.swin_transformer: ShiftedWindowAttention3d PatchEmbed3d SwinTransformer3d
+         torchvision.models.vision_transformer: MLPBlock EncoderBlock Encoder VisionTransformer
+         torchvision.ops.deform_conv: DeformConv2d
+         torchvision.ops.drop_block: DropBlock2d DropBlock3d
+         torchvision.ops.feature_pyramid_network: ExtraFPNBlock FeaturePyramidNetwork LastLevelMaxPool LastLevelP6P7
+         torchvision.ops.misc: FrozenBatchNorm2d ConvNormActivation Conv2dNormActivation Conv3dNormActivation SqueezeExcitation MLP
+         torchvision.ops.misc: Permute
+         torchvision.ops.poolers: MultiScaleRoIAlign
+         torchvision.ops.ps_roi_align: PSRoIAlign
+         torchvision.ops.ps_roi_pool: PSRoIPool
+         torchvision.ops.roi_align: RoIAlign
+         torchvision.ops.roi_pool: RoIPool
+         torchvision.ops.stochastic_depth: StochasticDepth
+        ",
+    ),
+];
 
 /// Whether it is the configuration of one of transformers' models: `transformers.models.bert.configuration_bert.BertConfig`.
 pub(super) fn is_configuration(module: &str, name: &str) -> bool {

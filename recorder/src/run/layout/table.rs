@@ -1,7 +1,5 @@
 //! `Layout`: which way of training wrote a checkpoint, told by its keys, and where each part of the run is in it.
 
-use std::fmt;
-
 use super::files::{TRAINER, accelerate, accelerate_told, hf_trainer};
 use super::flat::view;
 use super::paths::Paths;
@@ -358,11 +356,7 @@ impl Layout {
     }
 }
 
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+crate::display_is_name!(Layout);
 
 /// The layout of a checkpoint, as it is [looked at](view), and where its parts are.
 ///

@@ -99,13 +99,7 @@ impl<F: Values> Mmengine<F> {
             }
         }
         scheduler.attributes.set("_last_value", Value::list(values.into_iter().map(Value::Float)));
-        if scheduler.attributes.contains("use_betas") && scheduler.attributes.flag("use_betas")? {
-            for group in groups.iter_mut() {
-                let momentum = Number::of(group, &name)?;
-                set_momentum(group, momentum);
-            }
-        }
-        Ok(())
+        put_betas(&scheduler.attributes, groups)
     }
 }
 
@@ -134,15 +128,16 @@ pub(super) fn prepared(scheduler: &mut LRScheduler, groups: &mut [ParamGroup], l
     Ok(name)
 }
 
-/// Puts into each group what it has at first, unless that is there; gives it.
-pub(super) fn put_initial(name: &str, groups: &mut [ParamGroup]) -> Result<Vec<f64>> {
-    let initial = format!("initial_{name}");
-    let put = |group: &mut ParamGroup| {
-        let value = group.float(name)?;
-        group.set_default(&initial, value);
-        group.float(&initial)
-    };
-    groups.iter_mut().map(put).collect()
+/// Where the momentum is the first of `betas`: puts what was computed there, too.
+pub(super) fn put_betas(attributes: &Attributes, groups: &mut [ParamGroup]) -> Result<()> {
+    if attributes.is_set("use_betas")? {
+        let name = attributes.text("param_name")?;
+        for group in groups {
+            let momentum = Number::of(group, &name)?;
+            set_momentum(group, momentum);
+        }
+    }
+    Ok(())
 }
 
 impl<F: Values> Rule for Mmengine<F> {

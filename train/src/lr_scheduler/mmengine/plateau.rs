@@ -1,16 +1,8 @@
 //! mmengine's `ReduceOnPlateauParamScheduler`: PyTorch's `ReduceLROnPlateau` for any number in the groups, from `begin` to `end`.
 
-use rekindle_recorder::{Result, Value};
-
-use super::base::{common, mmengine_options, prepared, put_initial};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::momentum::set_momentum;
-use crate::lr_scheduler::number::Number;
-use crate::lr_scheduler::options::{PLACE, PerGroup, SteppedBy, values};
+use super::base::{common, mmengine_options, prepared, put_betas};
+use crate::lr_scheduler::prelude::*;
 use crate::lr_scheduler::reduce_lr_on_plateau::{is_due, shrunk};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule, check_groups};
-use crate::optim::ParamGroup;
 
 mmengine_options! {
     /// `ReduceOnPlateauParamScheduler(optimizer, param_name, monitor, rule, factor, patience, ...)`, which is mmengine's
@@ -135,10 +127,6 @@ impl Rule for MmPlateau {
         true
     }
 
-    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        Some(SteppedBy::Metric)
-    }
-
     fn position(&self, scheduler: &LRScheduler) -> Option<i64> {
         scheduler.attributes.int("_global_step").ok()
     }
@@ -176,17 +164,6 @@ impl Rule for MmPlateau {
             None => attributes.set("_global_step", attributes.int("_global_step")?.saturating_add(1)),
             Some(metric) => judge(attributes, groups, metric)?,
         }
-        if attributes.contains("use_betas") && attributes.flag("use_betas")? {
-            let name = attributes.text("param_name")?;
-            for group in groups.iter_mut() {
-                let momentum = Number::of(group, &name)?;
-                set_momentum(group, momentum);
-            }
-        }
-        Ok(())
-    }
-
-    fn begin_turn(&self, _scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(invalid("SequentialLR takes schedulers of torch.optim.lr_scheduler only"))
+        put_betas(attributes, groups)
     }
 }

@@ -154,12 +154,7 @@ pub(super) fn noise(attributes: &Attributes, t: i64) -> Result<Option<f64>> {
 impl<F: Rates> Rule for Timm<F> {
     fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
         scheduler.only_fresh(last_epoch)?;
-        let mut bases = Vec::new();
-        for group in groups.iter_mut() {
-            let lr = group.lr()?;
-            group.set_default("initial_lr", lr);
-            bases.push(group.float("initial_lr")?);
-        }
+        let bases = put_initial("lr", groups)?;
         let own = std::mem::replace(&mut scheduler.attributes, Attributes::new(PLACE));
         let attributes = &mut scheduler.attributes;
         let (first, _) = KEYS.split_at(FIRST);

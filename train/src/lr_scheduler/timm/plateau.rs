@@ -1,15 +1,8 @@
 //! `timm.scheduler.PlateauLRScheduler`: PyTorch's `ReduceLROnPlateau` after a warm-up, with noise.
 
-use rekindle_recorder::{Result, Value};
-
 use super::base::{noise, range, update_groups};
-use crate::attributes::{Attributes, invalid};
-use crate::lr_scheduler::formula::real;
-use crate::lr_scheduler::options::{SteppedBy, options};
+use crate::lr_scheduler::prelude::*;
 use crate::lr_scheduler::reduce_lr_on_plateau::{PlateauMode, ReduceLROnPlateau, check, judge};
-use crate::lr_scheduler::schedule::{Entries, Options};
-use crate::lr_scheduler::scheduler::{LRScheduler, Rule};
-use crate::optim::ParamGroup;
 
 options! {
     /// `PlateauLRScheduler(optimizer, decay_rate, patience_t, ...)`: times `decay_rate` after `patience_t` epochs without a better
@@ -135,10 +128,6 @@ impl Rule for TimmPlateau {
         true
     }
 
-    fn stepped_by(&self, _scheduler: &LRScheduler) -> Option<SteppedBy> {
-        Some(SteppedBy::Metric)
-    }
-
     fn kept(&self) -> Option<&'static [&'static str]> {
         Some(KEPT)
     }
@@ -156,10 +145,7 @@ impl Rule for TimmPlateau {
 
     fn construct(&self, scheduler: &mut LRScheduler, groups: &mut [ParamGroup], last_epoch: i64) -> Result<()> {
         scheduler.only_fresh(last_epoch)?;
-        for group in groups.iter_mut() {
-            let lr = group.lr()?;
-            group.set_default("initial_lr", lr);
-        }
+        put_initial("lr", groups)?;
         let attributes = &scheduler.attributes;
         update_groups(groups, attributes.floats("base_values")?)?;
         if attributes.int("warmup_t")? != 0 {
@@ -207,9 +193,5 @@ impl Rule for TimmPlateau {
         }
         #[allow(clippy::cast_possible_truncation)]
         to(scheduler, groups, epoch as i64, None)
-    }
-
-    fn begin_turn(&self, _scheduler: &mut LRScheduler, _groups: &mut [ParamGroup]) -> Result<()> {
-        Err(invalid("SequentialLR takes schedulers of torch.optim.lr_scheduler only"))
     }
 }
